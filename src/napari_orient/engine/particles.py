@@ -1,0 +1,260 @@
+"""The two nouns of the program: a Tomogram and the Particles in it.
+
+Space is xyz in Å; position (0, 0, 0) is the centre of voxel [0, 0, 0]; arrays of density are indexed [z, y, x].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.tasks import InputError
+
+FloatArray = NDArray[np.floating[Any]]
+TextArray = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The size of a tomogram: voxels along x, y, z, and the voxel size in Å."""
+
+    size: tuple[int, int, int]
+    voxel_size: float
+
+    @property
+    def centre(self) -> FloatArray:
+        """The tomogram's centre, (3,) xyz in Å: ``size / 2`` voxels from the centre of voxel 0."""
+        return np.asarray(self.size, float) / 2 * self.voxel_size
+
+
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """A volume of density with the size of its voxels.
+
+    Parameters
+    ----------
+    density : (Z, Y, X) array, perhaps memory-mapped; never written to.
+    voxel_size : Å; cubic voxels.
+    name : the tomogram's name, as RELION's ``rlnTomoName``.
+
+    Raises
+    ------
+    InputError
+        If the density is not a volume or the voxel size is not positive.
+    """
+
+    density: NDArray[Any]
+    voxel_size: float
+    name: str
+
+    def __post_init__(self) -> None:
+        """Check shape and voxel size."""
+        if np.ndim(self.density) != 3:
+            raise InputError(f"{self.name} has shape {np.shape(self.density)}; expected a volume of three axes (z, y, x).")
+        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
+            raise InputError(f"{self.name} has voxels of {self.voxel_size} Å; expected a positive size. Give it yourself.")
+
+    @property
+    def extent(self) -> Extent:
+        """Size in voxels (x, y, z) and voxel size."""
+        z, y, x = self.density.shape
+        return Extent((x, y, z), self.voxel_size)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Particles:
+    """Particles in one or more tomograms: where they are, how they are turned, how sure that is.
+
+    Parameters
+    ----------
+    positions : (N, 3) xyz in Å, from the centre of voxel [0, 0, 0] of the particle's tomogram.
+    rotations : (N, 3, 3) active, reference frame -> tomogram frame, acting on xyz columns; None = unknown.
+    confidence : (N,) probability, 0 to 1, that the rotation is within 20° of the truth; None = unknown.
+    expected_error_deg : (N,) expected root-mean-square error of the rotation in degrees; None = unknown.
+    tomogram : (N,) names of the tomograms, or one name for all.
+    kind : (N,) codes of the macromolecules (such as ``pdb_4v4r``); None = unknown.
+    extra : foreign columns by name, (N,) each, as they were read; carried through unread, in order.
+    blocks : foreign tables that travel with the list (RELION's optics), by block and column name.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a position is not finite, or a rotation is not a proper rotation.
+    """
+
+    positions: FloatArray
+    rotations: FloatArray | None = None
+    confidence: FloatArray | None = None
+    expected_error_deg: FloatArray | None = None
+    tomogram: TextArray | str = ""
+    kind: TextArray | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    blocks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Bring every column to an array of its own, and check it."""
+        positions = np.array(self.positions, float).reshape(-1, 3) if np.size(self.positions) else np.zeros((0, 3))
+        count = len(positions)
+        _check_finite(positions, "position")
+        object.__setattr__(self, "positions", positions)
+        if self.rotations is not None:
+            object.__setattr__(self, "rotations", _checked_rotations(self.rotations, count))
+        for name in ("confidence", "expected_error_deg"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _column(name, np.array(getattr(self, name), float), count))
+        names = np.full(count, self.tomogram) if isinstance(self.tomogram, str) else np.array(self.tomogram, str)
+        object.__setattr__(self, "tomogram", _column("tomogram", names, count))
+        if self.kind is not None:
+            object.__setattr__(self, "kind", _column("kind", np.array(self.kind, str), count))
+        extra = {name: _column(name, np.asarray(column), count) for name, column in self.extra.items()}
+        object.__setattr__(self, "extra", extra)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same particles with some columns changed."""
+        return replace(self, **changes)
+
+    def take(self, rows: NDArray[Any] | Sequence[int] | slice) -> Self:
+        """The particles of these rows: a mask, indices or a slice."""
+        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+
+        def part(column: Any) -> Any:
+            return None if column is None else column[rows]
+
+        return replace(
+            self,
+            positions=self.positions[rows],
+            rotations=part(self.rotations),
+            confidence=part(self.confidence),
+            expected_error_deg=part(self.expected_error_deg),
+            tomogram=part(self.tomogram),
+            kind=part(self.kind),
+            extra={name: column[rows] for name, column in self.extra.items()},
+        )
+
+    def of_kind(self, code: str) -> Self:
+        """The particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
+
+        Raises
+        ------
+        InputError
+            If kinds are unknown, or none is of this one.
+        """
+        if self.kind is None:
+            raise InputError(f"class {code!r} was asked for, but these particles carry no class. Leave the class out.")
+        kinds = np.char.lower(self.kind)
+        wanted = code.lower()
+        chosen = (kinds == wanted) | np.char.endswith(kinds, f"_{wanted}")
+        if not chosen.any():
+            raise InputError(f"no particle is of class {code!r}; there are {', '.join(sorted(set(self.kind))) or 'none'}.")
+        return self.take(chosen)
+
+    def of_tomogram(self, name: str) -> Self:
+        """The particles of one tomogram, by its exact name; perhaps none."""
+        return self.take(np.asarray(self.tomogram) == name)
+
+    @property
+    def tomogram_names(self) -> list[str]:
+        """The tomograms that these particles lie in, in order of appearance."""
+        return list(dict.fromkeys(str(name) for name in self.tomogram))
+
+    def known_rotations(self) -> FloatArray:
+        """The rotations, (N, 3, 3).
+
+        Raises
+        ------
+        InputError
+            If they are unknown.
+        """
+        if self.rotations is None:
+            raise InputError("these particles have no orientations; expected a list with angles. Predict them first.")
+        return self.rotations
+
+
+def concatenate(parts: Sequence[Particles]) -> Particles:
+    """All the particles of the parts, in order; a column that any part lacks is unknown for all."""
+
+    def joined(name: str) -> Any:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
+    shared = [name for name in parts[0].extra if all(name in part.extra for part in parts)] if parts else []
+    return Particles(
+        positions=np.concatenate([part.positions for part in parts]) if parts else np.zeros((0, 3)),
+        rotations=joined("rotations") if parts else None,
+        confidence=joined("confidence") if parts else None,
+        expected_error_deg=joined("expected_error_deg") if parts else None,
+        tomogram=np.concatenate([np.asarray(part.tomogram) for part in parts]) if parts else "",
+        kind=joined("kind") if parts else None,
+        extra={name: np.concatenate([part.extra[name] for part in parts]) for name in shared},
+        blocks=parts[0].blocks if parts else {},
+    )
+
+
+def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
+    """Nothing, if every particle lies in the tomogram.
+
+    Raises
+    ------
+    InputError
+        With how many lie outside and, where one exists, the binning that would bring them in.
+    """
+    outside = _outside(particles.positions, extent)
+    if not outside.any():
+        return
+    size = " × ".join(str(n) for n in extent.size)
+    line = (
+        f"{int(outside.sum())} of {len(particles)} particles lie outside {name} "
+        f"({size} voxels of {extent.voxel_size:g} Å)."
+    )
+    raise InputError(f"{line} {_advice(particles.positions, extent)}")
+
+
+def _outside(positions: FloatArray, extent: Extent) -> NDArray[np.bool_]:
+    voxels = positions / extent.voxel_size
+    outside: NDArray[np.bool_] = ((voxels < -0.5) | (voxels > np.asarray(extent.size) - 0.5)).any(axis=1)
+    return outside
+
+
+def _advice(positions: FloatArray, extent: Extent) -> str:
+    for binning in (2, 3, 4, 5, 6, 8, 10, 12, 16):
+        if not _outside(positions / binning, extent).any():
+            return (
+                f"All would lie inside if its voxels were {extent.voxel_size * binning:g} Å (binned by {binning}): "
+                "if they are, give that voxel size."
+            )
+    return "Check that the list belongs to this tomogram, and its voxel size."
+
+
+def _column(name: str, column: NDArray[Any], count: int) -> NDArray[Any]:
+    if column.shape[:1] != (count,):
+        raise InputError(f"{name} has {len(np.atleast_1d(column))} rows; expected {count}, one for each position.")
+    return column
+
+
+def _check_finite(rows: FloatArray, what: str) -> None:
+    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{int(bad.sum())} of {len(rows)} {what}s are not finite numbers (first: row {first + 1}). Remove those rows."
+        )
+
+
+def _checked_rotations(rotations: FloatArray, count: int) -> FloatArray:
+    matrices = np.array(rotations, float)
+    if matrices.shape != (count, 3, 3):
+        raise InputError(f"rotations have shape {matrices.shape}; expected ({count}, 3, 3), one for each position.")
+    _check_finite(matrices, "rotation")
+    gram = matrices @ matrices.transpose(0, 2, 1)
+    proper = (np.abs(gram - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-3) & (np.linalg.det(matrices) > 0)
+    if not proper.all():
+        row = int(np.flatnonzero(~proper)[0]) + 1
+        raise InputError(f"{int((~proper).sum())} of {count} rotations are not proper rotations (first: row {row}).")
+    return matrices

@@ -1,0 +1,1 @@
+"""The docks, readers, writers and sample data that napari calls through the manifest."""
