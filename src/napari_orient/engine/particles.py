@@ -54,9 +54,13 @@ class Tomogram:
     def __post_init__(self) -> None:
         """Check shape and voxel size."""
         if np.ndim(self.density) != 3:
-            raise InputError(f"{self.name} has shape {np.shape(self.density)}; expected a volume of three axes (z, y, x).")
+            raise InputError(
+                f"{self.name} has shape {np.shape(self.density)}; expected a volume of three axes (z, y, x)."
+            )
         if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
-            raise InputError(f"{self.name} has voxels of {self.voxel_size} Å; expected a positive size. Give it yourself.")
+            raise InputError(
+                f"{self.name} has voxels of {self.voxel_size} Å; expected a positive size. Give it yourself."
+            )
 
     @property
     def extent(self) -> Extent:
@@ -152,7 +156,9 @@ class Particles:
         wanted = code.lower()
         chosen = (kinds == wanted) | np.char.endswith(kinds, f"_{wanted}")
         if not chosen.any():
-            raise InputError(f"no particle is of class {code!r}; there are {', '.join(sorted(set(self.kind))) or 'none'}.")
+            raise InputError(
+                f"no particle is of class {code!r}; there are {', '.join(sorted(set(self.kind))) or 'none'}."
+            )
         return self.take(chosen)
 
     def of_tomogram(self, name: str) -> Self:
@@ -239,11 +245,11 @@ def _column(name: str, column: NDArray[Any], count: int) -> NDArray[Any]:
 
 
 def _check_finite(rows: FloatArray, what: str) -> None:
-    bad = ~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{int(bad.sum())} of {len(rows)} {what}s are not finite numbers (first: row {first + 1}). Remove those rows."
+            f"{int(bad.sum())} of {len(rows)} {what}s are not finite numbers (first: row {first + 1}). Remove them."
         )
 
 

@@ -115,10 +115,16 @@ QUATERNION = Representation("quaternion", 4, _quaternion_to_matrix, _matrix_to_q
 """Unit quaternion x, y, z, w with w >= 0."""
 
 SIXD = Representation("6d", 6, _sixd_to_matrix, _matrix_to_sixd)
-"""Two columns of the matrix and Gram-Schmidt: Zhou et al., "On the continuity of rotation representations", CVPR 2019."""
+"""Two columns of the matrix and Gram-Schmidt.
+
+Zhou et al., "On the continuity of rotation representations in neural networks", CVPR 2019.
+"""
 
 PROCRUSTES = Representation("9d", 9, _procrustes_to_matrix, _matrix_to_procrustes)
-"""The whole matrix, projected by SVD: Levinson et al., "An analysis of SVD for deep rotation estimation", NeurIPS 2020."""
+"""The whole matrix, projected by SVD.
+
+Levinson et al., "An analysis of SVD for deep rotation estimation", NeurIPS 2020.
+"""
 
 REPRESENTATIONS = {item.name: item for item in (SIXD, QUATERNION, EULER, PROCRUSTES)}
 
@@ -147,10 +153,10 @@ class Symmetry:
 
 
 def symmetry(text: str) -> Symmetry:
-    """The group that a text names: ``C1``, ``C7``, ``D7``, ``T``, ``O``, ``I``, and its axes where they are not z and x.
+    """The group that a text names: ``C1``, ``C7``, ``D7``, ``T``, ``O``, ``I``, perhaps with its axes.
 
-    In the group's own frame: Cn turns about z; Dn has a two-fold along x as well; T and O have two-folds (O: four-folds)
-    along x, y and z; I has two-folds along x, y and z, and five-folds in the planes through them.
+    In the group's own frame: Cn turns about z; Dn has a two-fold along x as well; T and O have two-folds (O:
+    four-folds) along x, y and z; I has two-folds along x, y and z, and five-folds in the planes through them.
     ``D7@-0.64,0.76,0.10`` puts z along that direction of the reference frame, and
     ``D7@-0.64,0.76,0.10@-0.13,0.02,-0.99`` also x along (the normal part of) the second.
 
@@ -224,7 +230,7 @@ def nearest_copy(rotations: FloatArray, targets: FloatArray, group: Symmetry) ->
 
 
 def axis_angle_deg(first: FloatArray, second: FloatArray, group: Symmetry) -> FloatArray:
-    """Angle, in degrees, between the group's main axes of two poses; for Dn and higher an axis has no sense of direction."""
+    """Angle, in degrees, between the group's main axes of two poses; in Dn and higher an axis has no direction."""
     axis = group.main_axis
     cosine = np.einsum("...i,...i->...", first @ axis, second @ axis)
     if (np.abs(group.matrices @ axis + axis).max(axis=-1) < 1e-6).any():
@@ -234,7 +240,7 @@ def axis_angle_deg(first: FloatArray, second: FloatArray, group: Symmetry) -> Fl
 
 
 def paper_angle_deg(first: FloatArray, second: FloatArray) -> FloatArray:
-    """What the paper's released code reports as the angle: ``acos(tr(R1ᵀ R2) / 3)`` in degrees, not an angle of turn."""
+    """What the paper's released code calls the angle, ``acos(tr(R1ᵀ R2) / 3)`` in degrees: no angle of turn."""
     trace = np.einsum("...ij,...ij->...", first, second)
     angle: FloatArray = np.degrees(np.arccos(np.clip(trace / 3, -1, 1)))
     return angle
@@ -284,5 +290,7 @@ def even_rotations(count: int) -> FloatArray:
     return Rotation.from_quat(quaternions).as_matrix()
 
 
-HALF_TURNS: FloatArray = np.array([np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], float)
-"""No turn, and the half-turns about x, y and z: the rotations g for which a tomogram's missing wedge stays in its place."""
+HALF_TURNS: FloatArray = np.array(
+    [np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], float
+)
+"""No turn, and the half-turns about x, y and z: the rotations that leave a missing wedge in its place."""

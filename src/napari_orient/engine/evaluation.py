@@ -1,0 +1,194 @@
+"""Evaluation: predicted poses against true ones, with chance beside every figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import (
+    PAPER_20_DEG,
+    SIXD,
+    Symmetry,
+    axis_angle_deg,
+    chance_within,
+    even_rotations,
+    nearest_copy,
+    symmetric_angle_deg,
+    symmetry,
+)
+from napari_orient.engine.tasks import InputError
+
+WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
+"""Thresholds reported; the last is what the paper's released code counts as 20°."""
+
+ASYMMETRIC = symmetry("C1")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is said of one set of particles: their number, errors in degrees, shares (0 to 1) within thresholds."""
+
+    count: int
+    median_deg: float
+    mean_deg: float
+    rms_deg: float
+    within: dict[str, float]
+    chance_within: dict[str, float]
+    chance_median_deg: float
+    r_squared: float
+    axis_median_deg: float | None
+    expected_over_true: float | None
+    position_median: float
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Figures of all particles and of each class, and the error of every particle, (N,) degrees, in matched order."""
+
+    symmetry: str
+    all: Figures
+    by_class: dict[str, Figures]
+    unmatched: int
+    errors_deg: FloatArray
+    predicted: Particles
+    truth: Particles
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values fit for JSON."""
+        return {
+            "symmetry": self.symmetry,
+            "all": asdict(self.all),
+            "by_class": {name: asdict(figures) for name, figures in self.by_class.items()},
+            "unmatched": self.unmatched,
+        }
+
+    def json(self) -> str:
+        """The record as JSON text."""
+        return json.dumps(self.to_record(), indent=2)
+
+    def text(self) -> str:
+        """The report for a person: a table, and what its words mean."""
+        return "\n".join(_lines(self))
+
+
+def evaluate(
+    predicted: Particles, truth: Particles, *, group: Symmetry = ASYMMETRIC, tolerance: float = 100.0
+) -> Report:
+    """The report on predicted poses against true ones.
+
+    Particles are matched by tomogram and nearest position within ``tolerance`` Å, one to one.
+
+    Raises
+    ------
+    InputError
+        If either has no orientations, or no particle of the one lies near a particle of the other.
+    """
+    predicted.known_rotations(), truth.known_rotations()
+    rows, true_rows = match(predicted, truth, tolerance=tolerance)
+    if len(rows) == 0:
+        raise InputError(
+            f"none of {len(predicted)} predicted particles lies within {tolerance:g} Å of one of the {len(truth)} true "
+            "ones. Expected lists of the same tomogram; check the voxel size."
+        )
+    unmatched = len(predicted) - len(rows)
+    predicted, truth = predicted.take(rows), truth.take(true_rows)
+    errors = symmetric_angle_deg(predicted.known_rotations(), truth.known_rotations(), group)
+    kinds = sorted(set(truth.kind)) if truth.kind is not None else []
+    by_class = {str(kind): _figures(predicted, truth, errors, group=group, rows=truth.kind == kind) for kind in kinds}
+    everyone = _figures(predicted, truth, errors, group=group, rows=np.ones(len(errors), bool))
+    return Report(group.name, everyone, by_class, unmatched, errors, predicted, truth)
+
+
+def match(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of predicted and true particles that belong together: mutual nearest neighbours of the same tomogram.
+
+    Where each list is of one tomogram alone, their names need not agree.
+    """
+    alone = len(predicted.tomogram_names) == 1 and len(truth.tomogram_names) == 1
+    pairs = [] if len(predicted) and len(truth) else [(np.zeros(0, int), np.zeros(0, int))]
+    for name in predicted.tomogram_names:
+        own = np.flatnonzero(np.asarray(predicted.tomogram) == name)
+        other = np.arange(len(truth)) if alone else np.flatnonzero(np.asarray(truth.tomogram) == name)
+        if len(other):
+            first, second = _mutual(predicted.positions[own], truth.positions[other], tolerance)
+            pairs.append((own[first], other[second]))
+    if not pairs:
+        raise InputError(
+            f"the predicted particles lie in {', '.join(predicted.tomogram_names[:3])}, the true ones in "
+            f"{', '.join(truth.tomogram_names[:3])}; expected the same tomograms. Rename them."
+        )
+    return np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
+
+
+def _mutual(first: FloatArray, second: FloatArray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    distance, partner = (np.atleast_1d(found) for found in cKDTree(second).query(first))
+    back = np.atleast_1d(cKDTree(first).query(second)[1])
+    kept = np.flatnonzero((back[partner] == np.arange(len(first))) & (distance <= tolerance))
+    return kept, partner[kept]
+
+
+def _figures(
+    predicted: Particles, truth: Particles, errors: FloatArray, *, group: Symmetry, rows: np.ndarray
+) -> Figures:
+    predicted, truth, errors = predicted.take(rows), truth.take(rows), errors[rows]
+    mine, true = predicted.known_rotations(), truth.known_rotations()
+    rms = float(np.sqrt(np.mean(errors**2)))
+    expected = predicted.expected_error_deg
+    return Figures(
+        count=len(errors),
+        median_deg=float(np.median(errors)),
+        mean_deg=float(np.mean(errors)),
+        rms_deg=rms,
+        within={f"{angle:.4g}": float(np.mean(errors <= angle)) for angle in WITHIN_DEG},
+        chance_within={f"{angle:.4g}": chance(angle, group) for angle in WITHIN_DEG},
+        chance_median_deg=float(np.median(_chance_angles(group))),
+        r_squared=r_squared(nearest_copy(mine, true, group), true),
+        axis_median_deg=float(np.median(axis_angle_deg(mine, true, group))) if len(group) > 1 else None,
+        expected_over_true=None if expected is None or rms == 0 else float(np.sqrt(np.mean(expected**2))) / rms,
+        position_median=float(np.median(np.linalg.norm(predicted.positions - truth.positions, axis=1))),
+    )
+
+
+def r_squared(predicted: FloatArray, truth: FloatArray) -> float:
+    """R² of the 6D components, all pooled, as the paper's code takes it; of orthonormal columns, after Gram-Schmidt."""
+    raw, target = (SIXD.from_matrix(torch.as_tensor(matrix)).numpy() for matrix in (predicted, truth))
+    spread = float(((target - target.mean()) ** 2).sum())
+    return 1 - float(((raw - target) ** 2).sum()) / spread if spread > 0 else float("nan")
+
+
+def chance(angle: float, group: Symmetry) -> float:
+    """Probability that a random guess lies within this many degrees of the truth, modulo the group."""
+    if len(group) == 1:
+        return chance_within(angle)
+    return float(np.mean(_chance_angles(group) <= angle))
+
+
+def _chance_angles(group: Symmetry) -> FloatArray:
+    grid = even_rotations(20_000)
+    return symmetric_angle_deg(grid, np.broadcast_to(np.eye(3), grid.shape), group)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"{report.all.count} particles matched, {report.unmatched} without a partner; symmetry {report.symmetry}"
+    yield ""
+    heads = ["≤ 5°", "≤ 10°", "≤ 20°", "≤ 24.56°"]
+    yield f"{'class':<16}{'number':>8}{'median':>9}" + "".join(f"{head:>10}" for head in heads) + f"{'R²':>8}"
+    rows = report.by_class.items() if len(report.by_class) > 1 else []
+    for name, figures in [*rows, ("all", report.all)]:
+        shares = "".join(f"{share:>10.1%}" for share in figures.within.values())
+        yield f"{name:<16}{figures.count:>8}{figures.median_deg:>8.2f}°{shares}{figures.r_squared:>8.3f}"
+    shares = "".join(f"{share:>10.2%}" for share in report.all.chance_within.values())
+    yield f"{'chance':<16}{'':>8}{report.all.chance_median_deg:>8.1f}°{shares}"
+    yield ""
+    if report.all.axis_median_deg is not None:
+        yield f"Main symmetry axis: median error {report.all.axis_median_deg:.2f}°."
+    if report.all.expected_over_true is not None:
+        yield f"Expected error over true error (rms): {report.all.expected_over_true:.2f}; 1 is right."
+    yield "24.56° of true angle is what the paper's released code counts as 20°."

@@ -1,0 +1,18 @@
+"""Networks: patches in, rotations out; and the checkpoint, one file that holds one."""
+
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.contract import Answer, Network, choose_device, device_words
+from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork, NetworkOptions
+
+__all__ = [
+    "PAPER_NETWORK",
+    "Answer",
+    "Checkpoint",
+    "MLPNetwork",
+    "Network",
+    "NetworkOptions",
+    "choose_device",
+    "device_words",
+    "load_checkpoint",
+    "shipped_checkpoints",
+]

@@ -1,0 +1,187 @@
+"""A checkpoint: one safetensors file that holds a network, its options and how it came to be. Loading runs no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from napari_orient.engine.networks.contract import Network
+from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.tasks import InputError, Value, existing_file, replacing
+
+FORMAT = 1
+HEADER = "napari-orient"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network at rest.
+
+    Parameters
+    ----------
+    name : how it is called, and found if it is shipped.
+    kind : the network's kind: ``mlp``.
+    options : the network's options by name.
+    tensors : the network's weights by name.
+    card : what a person should know of it: data, training options, figures, fingerprint; plain values fit for JSON.
+    """
+
+    name: str
+    kind: str
+    options: Mapping[str, Value]
+    tensors: Mapping[str, Tensor]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: MLPNetwork, *, name: str, card: Mapping[str, Any]) -> Self:
+        """The checkpoint of a network as it is now, its tensors copied to the CPU."""
+        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
+        return cls(name, "mlp", network.options.to_record(), tensors, card)
+
+    def network(self, device: torch.device | str = "cpu") -> Network:
+        """The network, awake on the device, ready to answer.
+
+        Raises
+        ------
+        InputError
+            If the tensors do not fit the options.
+        """
+        return self.mlp().to(device).eval()
+
+    def mlp(self) -> MLPNetwork:
+        """The paper's network with these weights, to train further.
+
+        Raises
+        ------
+        InputError
+            If it is of another kind, or the tensors do not fit the options.
+        """
+        if self.kind != "mlp":
+            raise InputError(
+                f"{self.name} holds a network of kind {self.kind!r}; this version knows mlp. Update napari-orient."
+            )
+        network = MLPNetwork(NetworkOptions.from_record(self.options))
+        try:
+            network.load_state_dict(dict(self.tensors))
+        except RuntimeError as error:
+            raise InputError(
+                f"{self.name}: its weights do not fit its options; the file is damaged. Take a fresh copy."
+            ) from error
+        return network
+
+    def with_card(self, **entries: Any) -> Self:
+        """The same network with entries added to its card."""
+        return replace(self, card={**self.card, **entries})
+
+    def named(self, name: str) -> Self:
+        """The same network under another name."""
+        return replace(self, name=name)
+
+    def save(self, path: Path | str) -> None:
+        """Write the file beside ``path`` and rename it.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written.
+        """
+        with replacing(path) as beside:
+            save_tensors(
+                beside,
+                self.tensors,
+                {"name": self.name, "kind": self.kind, "options": dict(self.options), "card": dict(self.card)},
+            )
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON record into one safetensors file."""
+    header = json.dumps({"format": FORMAT, **record}, sort_keys=True)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata={HEADER: header})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and record of a file that `save_tensors` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no safetensors, truncated, of another program or of a newer format.
+    """
+    path = existing_file(path)
+    try:
+        with safe_open(path, framework="pt") as opened:
+            text = (opened.metadata() or {}).get(HEADER)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a checkpoint: it is no whole safetensors file. Expected one written by napari-orient train."
+        ) from error
+    if text is None:
+        raise InputError(
+            f"{path} is a safetensors file of another program; expected one written by napari-orient train."
+        )
+    return tensors, _record(path, text)
+
+
+def _record(path: Path, text: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+        version = int(record["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: its header is damaged. Take a fresh copy of the checkpoint.") from error
+    if version > FORMAT:
+        raise InputError(f"{path} is of format {version}; this version reads up to {FORMAT}. Update napari-orient.")
+    return dict(record)
+
+
+def load_checkpoint(name_or_path: Path | str) -> Checkpoint:
+    """A shipped checkpoint by its name, or any by the path of its file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or the file is no checkpoint.
+    """
+    tensors, record = load_tensors(_found(name_or_path))
+    missing = {"name", "kind", "options", "card"} - set(record)
+    if missing:
+        raise InputError(
+            f"{name_or_path} is not a checkpoint of a network (its header lacks {', '.join(sorted(missing))})."
+        )
+    return Checkpoint(record["name"], record["kind"], record["options"], tensors, record["card"])
+
+
+def _found(name_or_path: Path | str) -> Path:
+    name = str(name_or_path)
+    if name in _shipped():
+        return _shipped()[name]
+    if not Path(name).exists() and "/" not in name and not name.endswith(SUFFIX):
+        raise InputError(
+            f"there is no checkpoint {name!r}; expected a file, or one of {', '.join(shipped_checkpoints())}."
+        )
+    return Path(name)
+
+
+@cache
+def _shipped() -> dict[str, Path]:
+    folder = Path(str(files("napari_orient"))) / "checkpoints"
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def shipped_checkpoints() -> tuple[str, ...]:
+    """The names of the checkpoints that come with the program, the default first."""
+    return tuple(sorted(_shipped(), key=lambda name: (name != DEFAULT_CHECKPOINT, name)))
+
+
+DEFAULT_CHECKPOINT = "ribosome"

@@ -1,0 +1,216 @@
+"""The paper's fully connected network, as one choice of width, depth, representation and front end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from napari_orient.engine.networks.contract import Answer
+from napari_orient.engine.rotations import HALF_TURNS, REPRESENTATIONS, Representation, symmetry
+from napari_orient.engine.tasks import InputError, Options, option
+
+HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """What the network looks like. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
+
+    representation: str = option(
+        "6d", help="how a rotation is written in the last layer", choices=tuple(REPRESENTATIONS)
+    )
+    symmetry: str = option("C1", help="symmetry of the reference, with its axes where they are not z and x: D7@z@x")
+    front_end: str = option(
+        "masked", help="raw: the patch as it is; masked: binned, then a soft sphere", choices=("raw", "masked")
+    )
+    width: int = option(512, help="nodes of each hidden layer", low=1, high=8192)
+    depth: int = option(4, help="hidden layers", low=1, high=16)
+    dropout: float = option(0.1, help="share of hidden nodes left out at random while training", low=0, high=0.9)
+    initialisation: str = option(
+        "scaled", help="paper: normal with deviation 0.05; scaled: by each layer's inputs", choices=("paper", "scaled")
+    )
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128)
+    patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
+    binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8)
+    mask_radius: float = option(
+        170.0, help="masked front end: radius of the sphere, to half height", unit="Å", low=5, high=5000
+    )
+
+    def __post_init__(self) -> None:
+        """Check the options one by one, and that they fit together."""
+        super().__post_init__()
+        if self.patch_side % 2 or (self.patch_side // self.binning) % 2 or self.patch_side % self.binning:
+            raise InputError(
+                f"a patch of {self.patch_side} voxels binned by {self.binning} has no whole, even side; try 40 and 2."
+            )
+
+
+PAPER_NETWORK = NetworkOptions(front_end="raw", width=32, depth=4, dropout=0.0, initialisation="paper")
+"""The network as printed: a raw 40³ patch, four hidden layers of 32 nodes, six outputs, 2,051,398 parameters."""
+
+
+class MLPNetwork(nn.Module):
+    """Fully connected layers on the voxels of a patch: LeakyReLU (0.1) between, tanh at the end.
+
+    ``condense`` bins a patch to a cube, ``features`` takes the cube's voxels inside the mask, ``forward`` gives raw
+    vectors of the representation, ``answer`` averages the rotations told of the four half-turned copies of a patch.
+    """
+
+    voxels: Tensor
+    """(4, F) indices of the features in a flattened cube, for each half-turn of the patch."""
+    weights: Tensor
+    """(F,) soft mask."""
+    group: Tensor
+    """(G, 3, 3) rotations of the symmetry group."""
+    calibration: Tensor
+    """(2,) variance floor in deg², and factor of the half-turns' spread²; NaN until calibrated."""
+
+    def __init__(self, options: NetworkOptions, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.options = options
+        self.representation: Representation = REPRESENTATIONS[options.representation]
+        voxels, weights = _mask(options)
+        self.register_buffer("voxels", voxels, persistent=False)
+        self.register_buffer("weights", weights, persistent=False)
+        group = torch.tensor(symmetry(options.symmetry).matrices, dtype=torch.float32)
+        self.register_buffer("group", group, persistent=False)
+        self.register_buffer("calibration", torch.full((2,), math.nan))
+        sizes = [len(weights), *[options.width] * options.depth, self.representation.size]
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, *pair) for pair in pairwise(sizes))
+        if generator is not None:
+            self._initialise(generator)
+
+    @property
+    def patch_side(self) -> int:
+        """Voxels along each side of the patches that it takes."""
+        return self.options.patch_side
+
+    @property
+    def patch_voxel_size(self) -> float:
+        """Å of these voxels."""
+        return self.options.patch_voxel_size
+
+    def condense(self, patches: Tensor) -> Tensor:
+        """Cubes (N, m, m, m) of patches (N, side, side, side): Fourier-binned by the masked front end."""
+        if self.options.front_end == "raw" or self.options.binning == 1:
+            return patches
+        return fourier_bin(patches, self.options.binning)
+
+    def features(self, cubes: Tensor, half_turns: Tensor | int = 0) -> Tensor:
+        """(N, F) inputs of the first layer: masked voxels at mean 0 and deviation 1, of the cubes turned by half-turns.
+
+        ``half_turns`` are indices into `HALF_TURNS`, one for all or (N,).
+        """
+        flat = cubes.flatten(1)
+        if self.options.front_end == "raw" and isinstance(half_turns, int) and half_turns == 0:
+            return flat.float()
+        if isinstance(half_turns, int):
+            chosen = flat[:, self.voxels[half_turns]].float()
+        else:
+            chosen = flat.gather(1, self.voxels[half_turns]).float()
+        if self.options.front_end == "raw":
+            return chosen
+        mean = (chosen * self.weights).sum(1, keepdim=True) / self.weights.sum()
+        centred = (chosen - mean) * self.weights
+        return centred / centred.std(1, keepdim=True).clamp_min(1e-6)
+
+    def forward(self, features: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Raw vectors (N, size) in (-1, 1); with a generator, hidden nodes are left out as in training."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            features = nn.functional.leaky_relu(layer(features), 0.1)
+            if generator is not None and self.options.dropout > 0:
+                features = _dropout(features, self.options.dropout, generator)
+        return torch.tanh(last(features))
+
+    @torch.inference_mode()
+    def answer(self, patches: Tensor) -> Answer:
+        """The mean rotation over four half-turned copies of each patch, and the error that their spread foretells."""
+        rotations, spread = self.mean_and_spread(self.condense(patches))
+        if bool(torch.isnan(self.calibration).any()):
+            return Answer(rotations)
+        floor, factor = self.calibration
+        return Answer(rotations, torch.sqrt(floor + factor * spread**2))
+
+    def mean_and_spread(self, cubes: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, 3) mean rotations and the (N,) rms angle, in degrees, of the four copies' answers from their mean."""
+        turned = []
+        for index, turn in enumerate(HALF_TURN_MATRICES.to(cubes.device)):
+            matrix = self.representation.to_matrix(self(self.features(cubes, index)))
+            turned.append(turn.T @ matrix)
+        told = torch.stack(turned, dim=1)
+        told = self._nearest_copies(told, told[:, :1])
+        mean = REPRESENTATIONS["9d"].to_matrix(told.mean(1).flatten(1))
+        # |A - B|² = 8 sin²(θ/2) for rotations θ apart.
+        sine = ((told - mean[:, None]).square().sum((-1, -2)) / 8).clamp(0, 1).sqrt()
+        return mean, torch.rad2deg(2 * torch.asin(sine)).square().mean(1).sqrt()
+
+    def _nearest_copies(self, rotations: Tensor, targets: Tensor) -> Tensor:
+        if len(self.group) == 1:
+            return rotations
+        overlap = torch.einsum("...ji,...jk,gik->...g", rotations, targets.expand_as(rotations), self.group)
+        return rotations @ self.group[overlap.argmax(-1)]
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            paper = self.options.initialisation == "paper"
+            deviation = 0.05 if paper else math.sqrt(2 / layer.in_features)
+            nn.init.normal_(layer.weight, std=deviation, generator=generator)
+            nn.init.zeros_(layer.bias)
+
+
+def fourier_bin(cubes: Tensor, factor: int) -> Tensor:
+    """Cubes binned by a whole factor, (N, side/factor, ...): frequencies above the new Nyquist are cut.
+
+    The centre voxel ``side // 2`` falls on the centre voxel of the smaller cube.
+    """
+    small = cubes.shape[-1] // factor
+    half = small // 2
+    spectrum = torch.fft.rfftn(cubes.float(), dim=(1, 2, 3))[..., :half]
+    for axis in (1, 2):
+        # The Nyquist plane itself is left out: it would break the symmetry of half-turns.
+        low, high = spectrum.narrow(axis, 0, half), spectrum.narrow(axis, spectrum.shape[axis] - half + 1, half - 1)
+        gap = torch.zeros_like(low.narrow(axis, 0, 1))
+        spectrum = torch.cat([low, gap, high], dim=axis)
+    return torch.fft.irfftn(spectrum, s=(small,) * 3, dim=(1, 2, 3)) / factor**1.5
+
+
+def shift_cubes(cubes: Tensor, shifts: Tensor) -> Tensor:
+    """Cubes (N, m, m, m) moved by (N, 3) xyz voxels, fractions too, wrapping round."""
+    side = cubes.shape[-1]
+    full, half = torch.fft.fftfreq(side, device=cubes.device), torch.fft.rfftfreq(side, device=cubes.device)
+    x, y, z = (2 * math.pi * shifts).unbind(1)
+    phase = z[:, None, None, None] * full[:, None, None] + y[:, None, None, None] * full[:, None]
+    phase = phase + x[:, None, None, None] * half
+    spectrum = torch.fft.rfftn(cubes.float(), dim=(1, 2, 3)) * torch.polar(torch.ones_like(phase), -phase)
+    return torch.fft.irfftn(spectrum, s=cubes.shape[1:], dim=(1, 2, 3))
+
+
+def _mask(options: NetworkOptions) -> tuple[Tensor, Tensor]:
+    """Indices (4, F) of the voxels used, half-turned about the centre voxel, and their weights (F,)."""
+    raw = options.front_end == "raw"
+    side = options.patch_side if raw else options.patch_side // options.binning
+    offsets = torch.arange(side) - side // 2
+    grid = torch.stack(torch.meshgrid(offsets, offsets, offsets, indexing="ij"), dim=-1).reshape(-1, 3)
+    weights = torch.ones(len(grid))
+    if not raw:
+        voxel_size = options.patch_voxel_size * options.binning
+        excess = grid.float().norm(dim=1) * voxel_size - options.mask_radius
+        weights = 0.5 * (1 + torch.cos(math.pi * (excess / (2 * voxel_size) + 0.5).clamp(0, 1)))
+        # The outermost layer on the low side has no partner on the high side; it takes no part.
+        weights[(grid == -(side // 2)).any(1)] = 0
+    used = grid[weights > 0]
+    turns = HALF_TURN_MATRICES.round().long().flip(-1, -2)
+    # The turned patch at x is the patch at gᵀx; indices wrap at the low rim, as the Fourier shift does.
+    places = (torch.einsum("gji,nj->gni", turns, used) + side // 2) % side
+    return (places[..., 0] * side + places[..., 1]) * side + places[..., 2], weights[weights > 0]
+
+
+def _dropout(features: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    kept = torch.rand(features.shape, generator=generator, device=features.device) >= share
+    return features * kept / (1 - share)

@@ -1,0 +1,83 @@
+"""What a network learns from: labelled particles split by tomogram, cut and condensed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.networks import MLPNetwork
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.tasks import Step, Stream
+
+Labelled = Sequence[tuple[Tomogram, Particles]]
+"""What a network learns from: tomograms, each with particles of known rotations."""
+
+
+def split(labelled: Labelled, *, share: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Training and validation parts: whole tomograms, about this share of them to validate, at least one.
+
+    A lone tomogram is cut at a plane across x instead, so that the parts share as few neighbours as can be.
+    """
+    if len(labelled) == 1:
+        tomogram, particles = labelled[0]
+        far = particles.positions[:, 0] > np.quantile(particles.positions[:, 0], 1 - share)
+        return [(tomogram, particles.take(~far))], [(tomogram, particles.take(far))]
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    count = min(max(1, round(share * len(labelled))), len(labelled) - 1)
+    chosen = set(order[:count].tolist())
+    parts = ([labelled[i] for i in range(len(labelled)) if (i in chosen) is wanted] for wanted in (False, True))
+    training, validation = parts
+    return training, validation
+
+
+def fingerprint(labelled: Labelled) -> str:
+    """Sixteen hexadecimal digits that change with any tomogram's name or size, position or rotation."""
+    digest = hashlib.sha256()
+    for tomogram, particles in labelled:
+        digest.update(f"{tomogram.name} {tomogram.extent}".encode())
+        digest.update(np.round(particles.positions, 3).tobytes())
+        digest.update(np.round(particles.known_rotations(), 5).tobytes())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Condensed patches (N, m, m, m), half precision, and their true rotations (N, 3, 3)."""
+
+    cubes: Tensor
+    rotations: Tensor
+
+    def __len__(self) -> int:
+        return len(self.cubes)
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        return Examples(self.cubes.to(device), self.rotations.to(device))
+
+
+def cut_examples(network: MLPNetwork, labelled: Labelled, *, words: str) -> Stream[Step, Examples]:
+    """The labelled particles, cut and condensed by the network's front end; a step for every 64."""
+    cubes, rotations, done = [], [], 0
+    total = sum(len(particles) for _, particles in labelled)
+    for tomogram, particles in labelled:
+        for start in range(0, len(particles), 64):
+            yield Step(done, total, words)
+            part = particles.take(slice(start, start + 64))
+            patches = cut_patches(
+                tomogram,
+                part.positions,
+                side=network.patch_side,
+                voxel_size=network.patch_voxel_size,
+                centring="rounded",
+            )
+            cubes.append(network.condense(torch.from_numpy(patches)).half())
+            rotations.append(torch.from_numpy(part.known_rotations()).float())
+            done += len(part)
+    yield Step(done, total, words)
+    return Examples(torch.cat(cubes), torch.cat(rotations))

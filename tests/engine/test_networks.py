@@ -1,0 +1,248 @@
+"""The paper's network as printed, its front ends, and the checkpoint that holds one."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_orient.engine.networks import (
+    PAPER_NETWORK,
+    Checkpoint,
+    MLPNetwork,
+    NetworkOptions,
+    choose_device,
+    load_checkpoint,
+    shipped_checkpoints,
+)
+from napari_orient.engine.networks.mlp import fourier_bin, shift_cubes
+from napari_orient.engine.rotations import HALF_TURNS
+from napari_orient.engine.tasks import InputError
+
+SMALL = NetworkOptions(width=8, depth=2, patch_side=16, mask_radius=60.0, dropout=0.0)
+
+
+def network_of(options, seed=0):
+    return MLPNetwork(options, generator=torch.Generator().manual_seed(seed))
+
+
+def random_cubes(count, side, seed=0):
+    return torch.randn((count, side, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def half_turned(cubes, axes):
+    """The cubes turned by 180° about the centre voxel, in the plane of these axes."""
+    return cubes.flip(axes).roll((1, 1), axes)
+
+
+def test_the_printed_network_has_the_printed_number_of_parameters():
+    assert sum(parameter.numel() for parameter in network_of(PAPER_NETWORK).parameters()) == 2_051_398
+
+
+def test_the_raw_front_end_gives_the_network_the_patch_as_it_is():
+    network = network_of(PAPER_NETWORK)
+    patches = random_cubes(2, 40)
+    torch.testing.assert_close(network.features(network.condense(patches)), patches.flatten(1))
+
+
+def test_the_last_layer_is_bounded_by_tanh_and_hidden_layers_leak():
+    network = network_of(SMALL)
+    features = network.features(network.condense(1e3 * random_cubes(4, 16)))
+    first, second, last = network.layers
+    hidden = first(features)
+    hidden = torch.where(hidden > 0, hidden, 0.1 * hidden)
+    hidden = second(hidden)
+    hidden = torch.where(hidden > 0, hidden, 0.1 * hidden)
+    torch.testing.assert_close(network(features), torch.tanh(last(hidden)))
+
+
+@pytest.mark.parametrize(("index", "axes"), [(1, (1, 2)), (2, (1, 3)), (3, (2, 3))])
+def test_features_of_a_half_turn_are_those_of_the_half_turned_patch(index, axes):
+    network = network_of(SMALL)
+    patches = random_cubes(3, 16)
+    mine = network.features(network.condense(patches), index)
+    turned = network.features(network.condense(half_turned(patches, axes)))
+    torch.testing.assert_close(mine, turned, atol=1e-5, rtol=1e-5)
+
+
+def test_half_turn_axes_in_the_array_are_those_of_the_matrices():
+    # HALF_TURNS[1] turns about x: y and z change sign, array axes 1 (z) and 2 (y) of a batch.
+    np.testing.assert_array_equal(HALF_TURNS[1], np.diag([1, -1, -1]))
+    np.testing.assert_array_equal(HALF_TURNS[3], np.diag([-1, -1, 1]))
+
+
+def test_the_answer_turns_with_the_patch():
+    network = network_of(SMALL).eval()
+    patches = random_cubes(5, 16)
+    plain = network.answer(patches).rotations
+    turned = network.answer(half_turned(patches, (2, 3))).rotations
+    torch.testing.assert_close(turned, torch.tensor(HALF_TURNS[3], dtype=torch.float32) @ plain, atol=1e-4, rtol=0)
+
+
+def test_binning_keeps_a_smooth_blob_and_its_centre():
+    grid = torch.arange(32) - 16
+    blob = torch.exp(-(grid[:, None, None] ** 2 + grid[:, None] ** 2 + grid**2) / (2 * 4.0**2))[None]
+    binned = fourier_bin(blob, 2)[0]
+    expected = blob[0, ::2, ::2, ::2] * 2**1.5
+    torch.testing.assert_close(binned, expected, atol=2e-3, rtol=0)
+
+
+def test_shifting_by_whole_voxels_rolls_the_cube():
+    cubes = random_cubes(2, 12)
+    shifts = torch.tensor([[1.0, 0, 0], [0, -2.0, 3.0]])
+    rolled = torch.stack([cubes[0].roll(1, 2), cubes[1].roll((-2, 3), (1, 0))])
+    torch.testing.assert_close(shift_cubes(cubes, shifts), rolled, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_acts_only_with_a_generator_and_keeps_the_mean():
+    network = network_of(NetworkOptions(width=64, depth=1, patch_side=16, mask_radius=60.0, dropout=0.5))
+    features = network.features(network.condense(random_cubes(2, 16)))
+    torch.testing.assert_close(network(features), network(features))
+    first = network(features, generator=torch.Generator().manual_seed(1))
+    again = network(features, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(first, again)
+    assert not torch.allclose(first, network(features))
+
+
+def test_a_checkpoint_comes_back_as_it_went(tmp_path):
+    network = network_of(SMALL)
+    checkpoint = Checkpoint.of(network, name="small", card={"figures": {"median_deg": 7.5}, "classes": ["4v4r"]})
+    checkpoint.save(tmp_path / "small.safetensors")
+    loaded = load_checkpoint(tmp_path / "small.safetensors")
+    assert (loaded.name, loaded.kind, loaded.options, loaded.card) == (
+        "small",
+        "mlp",
+        SMALL.to_record(),
+        checkpoint.card,
+    )
+    patches = random_cubes(3, 16)
+    torch.testing.assert_close(loaded.network().answer(patches).rotations, network.answer(patches).rotations)
+
+
+def test_saving_twice_writes_the_same_bytes(tmp_path):
+    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={"b": 1, "a": [2]})
+    checkpoint.save(tmp_path / "one.safetensors")
+    load_checkpoint(tmp_path / "one.safetensors").save(tmp_path / "two.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def hostile_pickle(tmp_path):
+    path = tmp_path / "hostile.safetensors"
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    return path
+
+
+def torch_pickle(tmp_path):
+    path = tmp_path / "pickled.safetensors"
+    torch.save({"weights": torch.zeros(3)}, path)
+    return path
+
+
+def truncated(tmp_path):
+    path = tmp_path / "short.safetensors"
+    Checkpoint.of(network_of(SMALL), name="small", card={}).save(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def foreign(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weights": torch.zeros(3)}, path)
+    return path
+
+
+def newer(tmp_path):
+    path = tmp_path / "newer.safetensors"
+    save_file({"weights": torch.zeros(3)}, path, metadata={"napari-orient": json.dumps({"format": 99})})
+    return path
+
+
+def damaged(tmp_path):
+    path = tmp_path / "damaged.safetensors"
+    save_file({"weights": torch.zeros(3)}, path, metadata={"napari-orient": "{"})
+    return path
+
+
+def empty(tmp_path):
+    path = tmp_path / "empty.safetensors"
+    path.touch()
+    return path
+
+
+def missing(tmp_path):
+    return tmp_path / "missing.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (hostile_pickle, "not a checkpoint"),
+        (torch_pickle, "not a checkpoint"),
+        (truncated, "not a checkpoint"),
+        (foreign, "another program"),
+        (newer, "Update"),
+        (damaged, "damaged"),
+        (empty, "empty"),
+        (missing, "no such file"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line_and_runs_nothing(tmp_path, make, words):
+    with pytest.raises(InputError, match=words) as caught:
+        load_checkpoint(make(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_weights_that_do_not_fit_the_options_are_refused():
+    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={})
+    wider = Checkpoint("small", "mlp", {**checkpoint.options, "width": 16}, checkpoint.tensors)
+    with pytest.raises(InputError, match="do not fit"):
+        wider.network()
+
+
+def test_a_network_of_an_unknown_kind_is_refused():
+    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={})
+    with pytest.raises(InputError, match="kind 'oracle'"):
+        Checkpoint("small", "oracle", checkpoint.options, checkpoint.tensors).network()
+
+
+def test_an_unknown_name_lists_the_shipped_ones():
+    with pytest.raises(InputError, match="ribosome"):
+        load_checkpoint("ribosom")
+
+
+def test_every_shipped_checkpoint_loads_and_its_card_says_data_options_and_figures():
+    assert shipped_checkpoints()[0] == "ribosome"
+    for name in shipped_checkpoints():
+        checkpoint = load_checkpoint(name)
+        assert checkpoint.name == name
+        assert {"training", "tomograms", "particles", "figures", "fingerprint", "version"} <= set(checkpoint.card)
+        side = checkpoint.network().patch_side
+        rotations = checkpoint.network().answer(random_cubes(2, side)).rotations
+        torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(2), atol=1e-4, rtol=0)
+
+
+def test_a_device_that_is_not_there_is_refused_never_replaced():
+    absent = next(
+        name for name in ("mps", "cuda") if not {"mps": torch.backends.mps, "cuda": torch.cuda}[name].is_available()
+    )
+    with pytest.raises(InputError, match="not on this machine"):
+        choose_device(absent)
+    with pytest.raises(InputError, match="unknown"):
+        choose_device("abacus")
+
+
+@pytest.mark.parametrize("change", [{"patch_side": 18}, {"patch_side": 41}, {"width": 0}, {"representation": "7d"}])
+def test_options_that_make_no_network_are_refused(change):
+    with pytest.raises(InputError):
+        NetworkOptions(**change)
