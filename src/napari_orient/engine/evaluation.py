@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import (
     PAPER_20_DEG,
@@ -109,13 +110,14 @@ def evaluate(
 def match(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of predicted and true particles that belong together: mutual nearest neighbours of the same tomogram.
 
-    Where each list is of one tomogram alone, their names need not agree.
+    Where each list is of one tomogram alone, their names need not agree; elsewhere they may differ by what programs add.
     """
     alone = len(predicted.tomogram_names) == 1 and len(truth.tomogram_names) == 1
     pairs = [] if len(predicted) and len(truth) else [(np.zeros(0, int), np.zeros(0, int))]
     for name in predicted.tomogram_names:
         own = np.flatnonzero(np.asarray(predicted.tomogram) == name)
-        other = np.arange(len(truth)) if alone else np.flatnonzero(np.asarray(truth.tomogram) == name)
+        partner = truth.tomogram_names[0] if alone else match_tomogram(name, truth.tomogram_names)
+        other = np.flatnonzero(np.asarray(truth.tomogram) == partner)
         if len(other):
             first, second = _mutual(predicted.positions[own], truth.positions[other], tolerance)
             pairs.append((own[first], other[second]))

@@ -1,0 +1,246 @@
+"""PolNet's simulations: motif lists (the truth) and whole result folders, in and out.
+
+Two layouts are read. Since 1.1: ``TomoNNN/tomo_NNN_motif_list.csv`` beside ``tomo_NNN_rec_snr<X>.mrc``, and one
+``labels_table.csv``. Before: ``tomos_motif_list.csv`` for the whole run, whose column Tomo3D names the tomograms. Lists
+are tab-separated; positions are Å from voxel 0, quaternions w, x, y, z. PolNet stamps its templates with the centre
+rounded to a voxel, so its own positions are off by up to half a voxel.
+
+Rows of membranes are points of a surface: what stands in their quaternion columns is a normal. They are no particles
+and are left out; `membrane_points` counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.files.mrc import read_mrc, write_mrc
+from napari_orient.engine.files.names import plain_name, rows_of_tomogram
+from napari_orient.engine.files.poses import matrix_to_wxyz, wxyz_to_matrix
+from napari_orient.engine.files.sizes import found_file
+from napari_orient.engine.files.star import Table, numbers, single
+from napari_orient.engine.files.table import read_header, read_rows
+from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
+from napari_orient.engine.tasks import InputError, check_writable, replacing
+
+_POSITION = ("x", "y", "z")
+_QUATERNION = ("q1", "q2", "q3", "q4")
+_LIST = "_motif_list.csv"
+_RUN_LIST = "tomos_motif_list.csv"
+_LABELS = "labels_table.csv"
+
+
+def is_motif_list(path: Path | str) -> bool:
+    """Whether a table of text has PolNet's quaternion columns."""
+    return {*_POSITION, *_QUATERNION, "type"} <= {name.lower() for name in read_header(path)}
+
+
+def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particles:
+    """The particles of a PolNet list; ``kind`` is its code (``pdb_4v4r``), ``extra`` its other columns.
+
+    Parameters
+    ----------
+    tomogram : keep the particles of this tomogram alone, where the list is that of a whole run. Tomograms are named
+        as the list's own file (``tomo_001``), or as the file in column Tomo3D.
+
+    Raises
+    ------
+    InputError
+        If columns are missing, a value is no number, or there are only points of membranes.
+    """
+    path = Path(path)
+    original = read_rows(path)
+    table = {name.lower(): values for name, values in original.items()}
+    absent = [name for name in ("type", "code", *_POSITION, *_QUATERNION) if name not in table]
+    if absent:
+        raise InputError(f"{path} has no column {absent[0]}; expected a PolNet motif list. Choose another file.")
+    kept = np.flatnonzero(~_membranes(table))
+    if not len(kept):
+        raise InputError(
+            f"{path} holds {len(table['type'])} points of membranes and no particle. They have a normal, "
+            "not an orientation: choose another list."
+        )
+    names = _names(table, path)
+    if tomogram is not None and len(set(names)) > 1:
+        kept = np.intersect1d(kept, rows_of_tomogram(names, tomogram, where=str(path)))
+    return _particles(original, table, names, kept, where=str(path))
+
+
+def membrane_points(path: Path | str) -> int:
+    """How many rows of a PolNet list are points of membranes, which `read_motif_list` leaves out."""
+    table = {name.lower(): values for name, values in read_rows(path).items()}
+    return int(_membranes(table).sum()) if "type" in table else 0
+
+
+def is_polnet_folder(folder: Path | str) -> bool:
+    """Whether a folder holds PolNet's lists, itself or in the folders of its tomograms."""
+    return bool(_lists(Path(folder))) or (Path(folder) / _RUN_LIST).is_file()
+
+
+def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -> list[tuple[Tomogram, Particles]]:
+    """Every reconstructed tomogram of a PolNet run with its particles, in order; both bear the same name.
+
+    Parameters
+    ----------
+    voxel_size : Å; overrides the headers'.
+
+    Raises
+    ------
+    InputError
+        If there is no list, or the reconstruction of a list is missing, or there are two.
+    """
+    folder = Path(folder)
+    run_list = folder / _RUN_LIST
+    if run_list.is_file():
+        return _read_run(run_list, voxel_size)
+    lists = _lists(folder)
+    if not lists:
+        raise InputError(f"{folder} is no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
+    return [_read_pair(item, voxel_size) for item in lists]
+
+
+def write_polnet(
+    folder: Path | str, simulated: Iterable[tuple[Tomogram, Particles]], *, snr: Sequence[float] | None = None
+) -> list[Path]:
+    """Write simulated tomograms and their truth in PolNet's layout, numbered from 1; the folders of the tomograms.
+
+    Parameters
+    ----------
+    simulated : may be a generator, so that one tomogram at a time is in memory.
+    snr : the signal-to-noise ratio of each, for the names of the files.
+
+    Raises
+    ------
+    InputError
+        As `write_polnet_tomogram`.
+    """
+    return [
+        write_polnet_tomogram(folder, *pair, index=index, snr=None if snr is None else snr[index - 1])
+        for index, pair in enumerate(simulated, start=1)
+    ]
+
+
+def write_polnet_tomogram(
+    folder: Path | str, tomogram: Tomogram, particles: Particles, *, index: int, snr: float | None = None
+) -> Path:
+    """Write one tomogram and its truth as ``TomoNNN/tomo_NNN_rec_snr<X>.mrc`` and ``tomo_NNN_motif_list.csv``.
+
+    The folder's ``labels_table.csv`` gains the codes that it lacks.
+
+    Raises
+    ------
+    InputError
+        If the particles have no orientations or no class, or the place cannot be written.
+    """
+    rotations = particles.known_rotations()
+    if particles.kind is None:
+        raise InputError("particles without a class cannot be written as a PolNet list; name their macromolecule.")
+    folder = Path(folder)
+    check_writable(folder / _LABELS) if folder.exists() else check_writable(folder.parent / _LABELS)
+    place = folder / f"Tomo{index:03d}"
+    place.mkdir(parents=True, exist_ok=True)
+    labels = _labels(folder, particles.kind)
+    tag = "" if snr is None else f"_snr{round(snr, 2)}"
+    write_mrc(place / f"tomo_{index:03d}_rec{tag}.mrc", tomogram.density, voxel_size=tomogram.voxel_size)
+    _write_list(place / f"tomo_{index:03d}{_LIST}", particles, rotations, labels)
+    return place
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _membranes(table: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
+    # "membrane" since 1.1, "Membrane" before; proteins bound to them ("mbprotein", "Mb-SAWLC") are particles.
+    return np.array([text.lower() == "membrane" for text in table["type"]], bool)
+
+
+def _names(table: Table, path: Path) -> list[str]:
+    if "tomo3d" not in table:
+        return [path.name.removesuffix(_LIST) if path.name.endswith(_LIST) else path.stem] * len(table["type"])
+    column = table["tomo3d"]
+    # Runs without a microscope say "no_acquisition.mrc" for every tomogram; the density then tells them apart.
+    if "no_acquisition.mrc" in column and "density" in table:
+        column = table["density"]
+    plain = {text: plain_name(text) for text in set(column)}
+    return [plain[text] for text in column]
+
+
+def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArray[np.intp], *, where: str) -> Particles:
+    carried = [name for name in original if name.lower() not in (*_POSITION, *_QUATERNION, "code")]
+    code = np.array(table["code"], str)
+    return Particles(
+        positions=numbers(table, _POSITION, where=where)[kept],
+        rotations=wxyz_to_matrix(numbers(table, _QUATERNION, where=where)[kept], where=where),
+        tomogram=np.array(names, str)[kept],
+        kind=code[kept],
+        extra={name.lower(): np.array(original[name], str)[kept] for name in carried},
+    )
+
+
+def _lists(folder: Path) -> list[Path]:
+    return sorted([*folder.glob(f"*{_LIST}"), *folder.glob(f"*/*{_LIST}")])
+
+
+def _read_pair(path: Path, voxel_size: float | None) -> tuple[Tomogram, Particles]:
+    particles = read_motif_list(path)
+    name = particles.tomogram_names[0]
+    found = sorted(path.parent.glob(f"{name}_rec*.mrc"))
+    if len(found) != 1:
+        what = "no reconstruction" if not found else f"{len(found)} reconstructions"
+        raise InputError(f"{path.parent} holds {what} of {name}; expected one {name}_rec_snr<X>.mrc beside its list.")
+    tomogram = read_mrc(found[0], voxel_size=voxel_size)
+    return Tomogram(tomogram.density, tomogram.voxel_size, name), particles
+
+
+def _read_run(path: Path, voxel_size: float | None) -> list[tuple[Tomogram, Particles]]:
+    particles = read_motif_list(path)
+    pairs = []
+    for name in particles.tomogram_names:
+        own = particles.of_tomogram(name)
+        text = str(own.extra["tomo3d"][0]) if "tomo3d" in own.extra else ""
+        place = found_file(text, beside=path) or found_file(f"tomos/{Path(text).name}", beside=path)
+        if place is None:
+            raise InputError(f"{path} names the tomogram {text or name}, which is not there; expected it in tomos/.")
+        tomogram = read_mrc(place, voxel_size=voxel_size)
+        pairs.append((Tomogram(tomogram.density, tomogram.voxel_size, name), own))
+    return pairs
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _labels(folder: Path, codes: TextArray) -> dict[str, int]:
+    """The label of each code, from the run's table of labels, which gains those that it lacks."""
+    path = folder / _LABELS
+    known = read_rows(path) if path.is_file() else {"MODEL": (), "LABEL": ()}
+    if not {"MODEL", "LABEL"} <= set(known):
+        raise InputError(f"{path} has no columns MODEL and LABEL, so it is not PolNet's. Choose another folder.")
+    given = single(known, "LABEL", where=str(path)).astype(int).tolist()
+    models = dict(zip(known["MODEL"], given, strict=True))
+    labels = {plain_name(model).removesuffix(".pns"): label for model, label in models.items()}
+    for code in dict.fromkeys(codes.tolist()):
+        if code not in labels:
+            labels[code] = models[f"{code}.pns"] = max(models.values(), default=0) + 1
+    lines = ["MODEL\tLABEL", *(f"{model}\t{label}" for model, label in models.items())]
+    with replacing(path) as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return labels
+
+
+def _write_list(path: Path, particles: Particles, rotations: FloatArray, labels: Mapping[str, int]) -> None:
+    kinds = np.asarray(particles.kind).tolist()
+    count = len(particles)
+    types = particles.extra.get("type", np.full(count, "cprotein")).tolist()
+    # A particle of no known chain is a chain of its own.
+    polymers = particles.extra.get("polymer", np.arange(count)).tolist()
+    values = np.hstack([particles.positions, matrix_to_wxyz(rotations)])
+    lines = ["\t".join(("type", "label", "code", "polymer", *_POSITION, *_QUATERNION))]
+    lines += [
+        "\t".join((kind, str(labels[code]), code, str(polymer), *(f"{value:.8g}" for value in row)))
+        for kind, code, polymer, row in zip(types, kinds, polymers, values.tolist(), strict=True)
+    ]
+    with replacing(path) as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

@@ -1,0 +1,294 @@
+"""Particles in STAR files of RELION 3.0, 3.1, 4 and 5, Warp and M: what the columns mean, in and out.
+
+Angles are the inverse of intrinsic ZYZ; where a subtomogram prior stands too, the pose is prior times angles, and the
+origin, in the prior's frame, is subtracted. Written files hold the whole pose in ``rlnAngle*`` and the whole position
+in the coordinates: prior and origin columns are dropped, and so are the priors for RELION's local search
+(``rlnAngle*Prior``) where they were meant in a prior's frame. All other columns and tables are carried unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.files.names import plain_name, rows_of_tomogram
+from napari_orient.engine.files.poses import zyz_to_matrix
+from napari_orient.engine.files.sizes import (
+    GLOBAL,
+    PIXEL,
+    SIZE,
+    TOMOGRAM,
+    extents_table,
+    find_extents,
+    found_file,
+    optimisation_set,
+    pixel_sizes,
+    read_tomograms,
+    table_extents,
+    tables_beside,
+    tomogram_files,
+)
+from napari_orient.engine.files.star import Table, numbers, read_star, single
+from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.tasks import InputError
+
+CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
+PRIOR = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
+ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
+CONFIDENCE, EXPECTED_ERROR, CLASS = "orientConfidence", "orientExpectedErrorDeg", "orientClass"
+SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
+
+CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
+"""Rules for the voxel that centred coordinates count from, as what is added to half the size."""
+
+KNOWN = (*CENTRED, *PIXELS, *ANGLES, *PRIOR, *ORIGIN, *ORIGIN_PIXELS, CONFIDENCE, EXPECTED_ERROR, CLASS, TOMOGRAM)
+
+
+def read_relion(
+    path: Path | str,
+    *,
+    extents: Mapping[str, Extent] | None = None,
+    pixel_size: float | None = None,
+    tomogram: str | None = None,
+    tomograms: Path | str | None = None,
+    centre: str = "size/2",
+) -> Particles:
+    """The particles of a STAR file; an optimisation set is followed to its particles and tomograms.
+
+    Parameters
+    ----------
+    extents : sizes of opened tomograms by name, for coordinates that count from the centre. A ``data_global`` table in
+        the file comes first, then ``tomograms``, then these, then ``*tomograms.star`` beside the file.
+    pixel_size : unbinned pixel size in Å, for coordinates in pixels; overrides the file's.
+    tomogram : keep the particles of this tomogram alone; its name may differ by a known prefix or suffix. A list
+        without names is taken to be of it.
+    tomograms : RELION's ``tomograms.star``.
+    centre : ``"size/2"`` (RELION's C++) or ``"size/2 - 1"`` (RELION's Python tools).
+
+    Raises
+    ------
+    InputError
+        If there are no particles or no coordinates, angles are incomplete, a value is no number, or the size of a
+        tomogram or a pixel is needed and unknown.
+    """
+    source, beside = _open(Path(path))
+    tomograms = tomograms or beside
+    source = source.of_tomogram(tomogram)
+    found: dict[str, Extent] = {}
+    prior = source.rotations(PRIOR)
+    if source.has(CENTRED):
+        found = _centred_extents(source, extents or {}, tomograms)
+        positions = source.columns(CENTRED) + centres(source.names, found, centre)
+    else:
+        positions = source.columns(PIXELS) * source.pixel_sizes(pixel_size, tomograms)[:, None]
+    positions = positions - _turned(prior, source.origins(pixel_size, tomograms))
+    particles = source.particles(positions, _composed(prior, source.rotations(ANGLES)), found)
+    return particles if any(source.names) else particles.replace(tomogram=tomogram or "")
+
+
+def named_tomograms(path: Path | str) -> dict[str, Path | None]:
+    """The tomograms that a STAR file's particles lie in, in order of appearance, with the file of each.
+
+    The file is what ``rlnMicrographName`` or the table of tomograms of an optimisation set says, if that is there.
+    """
+    source, beside = _open(Path(path))
+    files = tomogram_files(read_tomograms(beside), beside=beside) if beside is not None else {}
+    texts = source.table.get("rlnMicrographName", ("",) * source.count)
+    return {
+        name: files.get(name) or found_file(text, beside=source.path)
+        for name, text in dict(zip(source.names, texts, strict=True)).items()
+    }
+
+
+# --- the table and its columns --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A table of particles with the file and the tables it came with."""
+
+    path: Path
+    table: Table
+    blocks: Mapping[str, Table]
+
+    @property
+    def names(self) -> list[str]:
+        """The tomogram of each row: ``rlnTomoName``, or the name in ``rlnMicrographName`` without folder and suffix."""
+        if TOMOGRAM in self.table:
+            return list(self.table[TOMOGRAM])
+        paths = self.table.get("rlnMicrographName", ("",) * self.count)
+        short = {path: plain_name(path) for path in set(paths)}
+        apart = len(set(short.values())) == len(short)
+        return [short[path] if apart else path for path in paths]
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.table.values())))
+
+    def has(self, columns: Sequence[str]) -> bool:
+        return set(columns) <= set(self.table)
+
+    def columns(self, names: Sequence[str]) -> FloatArray:
+        return numbers(self.table, names, where=str(self.path))
+
+    def column(self, name: str) -> FloatArray | None:
+        return single(self.table, name, where=str(self.path), finite=False) if name in self.table else None
+
+    def of_tomogram(self, tomogram: str | None) -> _Source:
+        """The rows of one tomogram; all rows, if the list names no tomogram."""
+        names = self.names
+        if tomogram is None or not any(names):
+            return self
+        rows = rows_of_tomogram(names, tomogram, where=str(self.path))
+        table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
+        return _Source(self.path, table, self.blocks)
+
+    def rotations(self, columns: Sequence[str]) -> FloatArray | None:
+        """The rotations in three columns of angles, or None where there are none of them."""
+        present = [name for name in columns if name in self.table]
+        if not present:
+            return None
+        if len(present) < 3:
+            absent = next(name for name in columns if name not in present)
+            raise InputError(f"{self.path} has {present[0]} but no {absent}; expected all three or none. Add it.")
+        return zyz_to_matrix(self.columns(columns))
+
+    def origins(self, pixel_size: float | None, tomograms: Path | str | None) -> FloatArray:
+        """RELION's shifts in Å, (N, 3)."""
+        origins = np.zeros((self.count, 3))
+        in_pixels = not any(name in self.table for name in ORIGIN)
+        for axis, name in enumerate(ORIGIN_PIXELS if in_pixels else ORIGIN):
+            if name in self.table:
+                origins[:, axis] = single(self.table, name, where=str(self.path))
+        if in_pixels and origins.any():
+            origins *= self.pixel_sizes(pixel_size, tomograms)[:, None]
+        return origins
+
+    def pixel_sizes(self, pixel_size: float | None, tomograms: Path | str | None) -> FloatArray:
+        if pixel_size is not None:
+            return np.full(self.count, float(pixel_size))
+        sources = [
+            *([self.blocks[GLOBAL]] if GLOBAL in self.blocks else []),
+            *([read_tomograms(tomograms)] if tomograms is not None else []),
+            *tables_beside(self.path),
+        ]
+        known = [table_extents(source, where=str(self.path)) for source in sources]
+        extents = find_extents(self.names, known)
+        sizes = pixel_sizes(self.table, self.blocks, extents, names=self.names, where=str(self.path))
+        if sizes is None:
+            raise InputError(
+                f"{self.path} has coordinates in pixels, but no {PIXEL} nor another pixel size. "
+                "Give the unbinned pixel size in Å (--pixel-size)."
+            )
+        return sizes
+
+    def particles(self, positions: FloatArray, rotations: FloatArray | None, found: Mapping[str, Extent]) -> Particles:
+        dropped = {*KNOWN, *(SEARCH_PRIORS if self.has(PRIOR) else ())}
+        sizes = {GLOBAL: extents_table(found)} if found and GLOBAL not in self.blocks else {}
+        return Particles(
+            positions=positions,
+            rotations=rotations,
+            confidence=self.column(CONFIDENCE),
+            expected_error_deg=self.column(EXPECTED_ERROR),
+            tomogram=np.array(self.names, str),
+            kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
+            extra={name: np.array(values, str) for name, values in self.table.items() if name not in dropped},
+            blocks={**self.blocks, **sizes},
+        )
+
+
+def _open(path: Path) -> tuple[_Source, Path | None]:
+    """The table of particles, and the tomograms' file if an optimisation set names it."""
+    blocks = read_star(path)
+    beside = None
+    followed = optimisation_set(blocks, path)
+    if followed is not None:
+        path, beside = followed
+        blocks = read_star(path)
+    block = _particle_block(blocks, path)
+    return _Source(path, blocks[block], {name: table for name, table in blocks.items() if name != block}), beside
+
+
+def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
+    """The name of the table that holds particles: by its coordinates, then by its name."""
+    placed = [name for name, table in blocks.items() if any(column in table for column in (*CENTRED, *PIXELS))]
+    named = [name for name in ("particles", "", "images") if name in blocks]
+    block = next((name for name in named if name in placed), placed[0] if placed else None)
+    if block is None:
+        raise InputError(_no_coordinates(blocks, named, path))
+    table = blocks[block]
+    if len(next(iter(table.values()))) == 0:
+        raise InputError(f"{path} has no particles: its table data_{block} is empty. Choose another file.")
+    columns = CENTRED if any(column in table for column in CENTRED) else PIXELS
+    absent = [column for column in columns if column not in table]
+    # Centred coordinates that are incomplete do not matter where the others are whole.
+    if absent and not set(PIXELS) <= set(table):
+        raise InputError(f"{path} has no column {absent[0]}; expected {columns[0]}, Y and Z. Add it.")
+    return block
+
+
+def _no_coordinates(blocks: Mapping[str, Table], named: Sequence[str], path: Path) -> str:
+    columns = {column for table in blocks.values() for column in table}
+    if "rlnTomoImportParticleFile" in columns:
+        return f"{path} is a list of particle files, not of particles; open one of the files that it names."
+    if {"rlnTomoTiltSeriesStarFile", *SIZE} & columns:
+        return f"{path} is a table of tomograms, not of particles; open the particles' file."
+    if named:
+        return f"{path} has no coordinates; expected columns {PIXELS[0]}, Y, Z or {CENTRED[0]}, Y, Z. Add them."
+    shown = ", ".join(f"data_{name}" for name in blocks)
+    return f"{path} has no table of particles (it has {shown}); expected data_particles. Choose another file."
+
+
+def _centred_extents(source: _Source, extents: Mapping[str, Extent], tomograms: Path | str | None) -> dict[str, Extent]:
+    where = str(source.path)
+    sources: list[Mapping[str, Extent]] = [
+        table_extents(source.blocks.get(GLOBAL, {}), where=where),
+        *([table_extents(read_tomograms(tomograms), where=str(tomograms))] if tomograms is not None else []),
+        extents,
+        *(table_extents(table, where=where) for table in tables_beside(source.path)),
+    ]
+    found = find_extents(source.names, sources)
+    check_sizes(source.path, source.names, found)
+    return found
+
+
+def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Extent]) -> None:
+    """Nothing, if every tomogram's size is known.
+
+    Raises
+    ------
+    InputError
+        If one is not: which, and where to say it.
+    """
+    unknown = [name for name in dict.fromkeys(names) if name not in found]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise InputError(
+            f"{path}: the size of tomogram {unknown[0] or '(no name)'}{more} is unknown, and RELION 5's coordinates "
+            "count from its centre. Open the tomogram too, or put RELION's tomograms.star beside the list."
+        )
+
+
+def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> FloatArray:
+    """Where centred coordinates count from, (N, 3) xyz in Å."""
+    if rule not in CENTRES:
+        raise InputError(f"centre rule {rule!r} is unknown; expected one of {', '.join(CENTRES)}.")
+    centres = {name: extent.centre + CENTRES[rule] * extent.voxel_size for name, extent in extents.items()}
+    return np.array([centres[name] for name in names])
+
+
+def _turned(prior: FloatArray | None, shifts: FloatArray) -> FloatArray:
+    turned: FloatArray = shifts if prior is None else np.einsum("nij,nj->ni", prior, shifts)
+    return turned
+
+
+def _composed(prior: FloatArray | None, angles: FloatArray | None) -> FloatArray | None:
+    if prior is None or angles is None:
+        return angles if prior is None else prior
+    return prior @ angles

@@ -1,0 +1,181 @@
+"""How large tomograms and their pixels are, where RELION keeps that: tables of tomograms, optimisation sets, optics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.files.names import match_tomogram
+from napari_orient.engine.files.star import Table, numbers, read_star, single
+from napari_orient.engine.particles import Extent, FloatArray
+from napari_orient.engine.tasks import InputError
+
+GLOBAL = "global"
+TOMOGRAM = "rlnTomoName"
+PIXEL = "rlnTomoTiltSeriesPixelSize"
+SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
+RECONSTRUCTIONS = (
+    "rlnTomoReconstructedTomogram",
+    "rlnTomoReconstructedTomogramDenoised",
+    "rlnTomoReconstructedTomogramHalf1",
+)
+
+
+def read_tomograms(path: Path | str) -> Table:
+    """The table of tomograms (``data_global``) of a ``tomograms.star``.
+
+    Raises
+    ------
+    InputError
+        If the file has no such table.
+    """
+    blocks = read_star(path)
+    table = blocks.get(GLOBAL, next(iter(blocks.values())))
+    if TOMOGRAM not in table:
+        raise InputError(f"{path} has no column {TOMOGRAM}; expected RELION's tomograms.star.")
+    return table
+
+
+def tables_beside(path: Path) -> list[Table]:
+    """The tables of tomograms (``*tomograms.star``) in the folder of a file, in order of their names."""
+    found = sorted(path.parent.glob("*tomograms.star"))
+    return [read_tomograms(item) for item in found if item.resolve() != path.resolve()]
+
+
+def table_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str, Extent]:
+    """Sizes in unbinned voxels and unbinned voxel size by name; none where a table does not say."""
+    if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
+        return {}
+    rows = numbers(table, (*SIZE, PIXEL), where=where)
+    return {
+        name: Extent((int(x), int(y), int(z)), float(pixel))
+        for name, (x, y, z, pixel) in zip(table[TOMOGRAM], rows, strict=True)
+    }
+
+
+def extents_table(extents: Mapping[str, Extent]) -> Table:
+    """The table (``data_global``) that says these sizes, in RELION's names."""
+    rows = [
+        (name, f"{extent.voxel_size:.9g}", *(str(count) for count in extent.size)) for name, extent in extents.items()
+    ]
+    return dict(zip((TOMOGRAM, PIXEL, *SIZE), zip(*rows, strict=True), strict=True))
+
+
+def find_extents(names: Iterable[str], sources: Iterable[Mapping[str, Extent]]) -> dict[str, Extent]:
+    """The extent of each name, from the first source that knows it; what none knows is left out.
+
+    A nameless tomogram is the one that a source holds, if it holds one only.
+    """
+    sources = list(sources)
+    found: dict[str, Extent] = {}
+    for name in dict.fromkeys(names):
+        for source in sources:
+            key = next(iter(source)) if not name and len(source) == 1 else match_tomogram(name, source)
+            if key is not None:
+                found[name] = source[key]
+                break
+    return found
+
+
+def pixel_sizes(
+    table: Mapping[str, Sequence[str]],
+    blocks: Mapping[str, Mapping[str, Sequence[str]]],
+    extents: Mapping[str, Extent],
+    *,
+    names: Sequence[str],
+    where: str,
+) -> FloatArray | None:
+    """The unbinned pixel size in Å of each particle, (N,); None where the file does not say.
+
+    Looked for, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
+    RELION 3.0 (detector pixel and magnification), Warp (``rlnPixelSize``), the sizes of the tomograms.
+    """
+    if PIXEL in table:
+        return single(table, PIXEL, where=where)
+    from_optics = _optics_pixel_sizes(table, blocks.get("optics", {}), count=len(names), where=where)
+    if from_optics is not None:
+        return from_optics
+    if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):
+        detector = single(table, "rlnDetectorPixelSize", where=where)
+        return detector * 1e4 / single(table, "rlnMagnification", where=where)
+    if "rlnPixelSize" in table:
+        return single(table, "rlnPixelSize", where=where)
+    known = find_extents(names, [extents])
+    if set(names) <= set(known):
+        return np.array([known[name].voxel_size for name in names])
+    return None
+
+
+def _optics_pixel_sizes(
+    table: Mapping[str, Sequence[str]], optics: Mapping[str, Sequence[str]], *, count: int, where: str
+) -> FloatArray | None:
+    sizes = _group_pixel_sizes(optics, where=where)
+    if sizes is None:
+        return None
+    if len(sizes) == 1:
+        return np.full(count, sizes[0])
+    if "rlnOpticsGroup" not in table or "rlnOpticsGroup" not in optics:
+        return None
+    groups = dict(zip(optics["rlnOpticsGroup"], sizes, strict=True))
+    unknown = sorted(set(table["rlnOpticsGroup"]) - set(groups))
+    if unknown:
+        raise InputError(f"{where}: rlnOpticsGroup {unknown[0]} is not in the optics table; mend one or the other.")
+    return np.array([groups[group] for group in table["rlnOpticsGroup"]])
+
+
+def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> FloatArray | None:
+    where = f"{where} (optics)"
+    for column in (PIXEL, "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"):
+        if column in optics:
+            return single(optics, column, where=where)
+    if {"rlnImagePixelSize", "rlnTomoSubtomogramBinning"} <= set(optics):
+        size = single(optics, "rlnImagePixelSize", where=where)
+        return size / single(optics, "rlnTomoSubtomogramBinning", where=where)
+    return None
+
+
+# --- files named in files -------------------------------------------------------------------------------------------
+
+
+def found_file(text: str, *, beside: Path) -> Path | None:
+    """The file that a path written in the file ``beside`` means, or None.
+
+    RELION writes paths from the project's folder: it is looked for above the file, then next to it by name.
+    """
+    if not text or text in ("None", '""'):
+        return None
+    written = Path(text)
+    folder = beside.resolve().parent
+    places = [folder / written, *(parent / written for parent in folder.parents), folder / written.name]
+    return next((place for place in places if place.is_file()), None)
+
+
+def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Path | None] | None:
+    """The particles' file and (if it is there) the tomograms' file of an optimisation set; None if it is none.
+
+    Raises
+    ------
+    InputError
+        If the particles' file is not there.
+    """
+    table = next((item for item in blocks.values() if "rlnTomoParticlesFile" in item), None)
+    if table is None:
+        return None
+    text = table["rlnTomoParticlesFile"][0]
+    particles = found_file(text, beside=path)
+    if particles is None:
+        raise InputError(f"{path} names the particles {text}, which is not there; open that file itself.")
+    return particles, found_file(table.get("rlnTomoTomogramsFile", ("",))[0], beside=path)
+
+
+def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[str, Path]:
+    """The reconstructed tomograms that a table of tomograms names, as far as they are there, by tomogram."""
+    found: dict[str, Path] = {}
+    for column in RECONSTRUCTIONS:
+        for name, text in zip(table[TOMOGRAM], table.get(column, ()), strict=False):
+            place = found_file(text, beside=beside)
+            if place is not None:
+                found.setdefault(name, place)
+    return found

@@ -1,0 +1,205 @@
+"""Particles in CSV and TSV files with named columns.
+
+Our header is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from the
+centre of voxel [0, 0, 0], angles in degrees as in RELION. What is unknown has no column. Reading also takes
+``x_voxel, y_voxel, z_voxel`` (voxels, counted from 0) and a quaternion ``qw, qx, qy, qz`` in place of the angles; only
+the coordinates must be there. All other columns are carried unchanged.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.files.names import rows_of_tomogram
+from napari_orient.engine.files.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
+from napari_orient.engine.files.sizes import find_extents
+from napari_orient.engine.files.star import Table, numbers, single
+from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.tasks import InputError, existing_file, replacing
+
+_POSITION = ("x", "y", "z")
+_VOXEL = ("x_voxel", "y_voxel", "z_voxel")
+_ANGLES = ("rot", "tilt", "psi")
+_QUATERNION = ("qw", "qx", "qy", "qz")
+_KNOWN = ("tomogram", *_POSITION, *_VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
+
+
+def read_header(path: Path | str) -> list[str]:
+    """The names of the columns of a CSV or TSV file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is not text.
+    """
+    lines = _lines(existing_file(path), most=1)
+    return next(_cells(lines), [])
+
+
+def read_rows(path: Path | str) -> Table:
+    """The columns of a CSV or TSV file by name, as text; lines that begin with ``#`` are skipped.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not text, has no rows, or a row does not fit the header.
+    """
+    path = existing_file(path)
+    rows = list(_cells(_lines(path)))
+    if len(rows) < 2:
+        raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
+    header, body = rows[0], rows[1:]
+    odd = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
+    if odd is not None:
+        raise InputError(
+            f"{path}: row {odd} has {len(body[odd - 1])} values; expected {len(header)} as in the header. Mend it."
+        )
+    if len({name.lower() for name in header}) < len(header):
+        raise InputError(f"{path} has two columns of one name; rename or remove one.")
+    return dict(zip(header, zip(*body, strict=True), strict=True))
+
+
+def _lines(path: Path, *, most: int | None = None) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return list(islice((line for line in stream if line.strip() and not line.startswith("#")), most))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+
+
+def _cells(lines: Sequence[str]) -> Iterator[list[str]]:
+    head = lines[0] if lines else ""
+    mark = max(("\t", ",", ";"), key=head.count)
+    return ([cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark))
+
+
+def read_table(
+    path: Path | str,
+    *,
+    extents: Mapping[str, Extent] | None = None,
+    voxel_size: float | None = None,
+    tomogram: str | None = None,
+) -> Particles:
+    """The particles of a CSV or TSV file with named columns.
+
+    Parameters
+    ----------
+    extents : opened tomograms by name; their voxel sizes serve coordinates in voxels.
+    voxel_size : Å, for coordinates in voxels; overrides ``extents``.
+    tomogram : keep the particles of this tomogram alone; a list without names is taken to be of it.
+
+    Raises
+    ------
+    InputError
+        If coordinates are missing, angles are incomplete, a value is no number, or voxels have no known size.
+    """
+    where = str(path)
+    table = {_own(name): values for name, values in read_rows(path).items()}
+    names = list(table.get("tomogram", ()))
+    if names and tomogram is not None:
+        rows = rows_of_tomogram(names, tomogram, where=where)
+        table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
+        names = list(table["tomogram"])
+    names = names or [tomogram or ""] * len(next(iter(table.values())))
+    return Particles(
+        positions=_positions(table, names, extents or {}, voxel_size, where=where),
+        rotations=_rotations(table, where=where),
+        confidence=_optional(table, "confidence", where=where),
+        expected_error_deg=_optional(table, "expected_error_deg", where=where),
+        tomogram=np.array(names, str),
+        kind=np.array(table["class"], str) if "class" in table else None,
+        extra={name: np.array(values, str) for name, values in table.items() if name not in _KNOWN},
+    )
+
+
+def write_table(path: Path | str, particles: Particles, *, provenance: str = "") -> None:
+    """Write particles with our header, tab-separated if the name ends in ``.tsv``, else with commas.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, or the place cannot be written.
+    """
+    if len(particles) == 0:
+        raise InputError(f"there are no particles to write to {path}; expected one at least.")
+    columns = _columns(particles)
+    mark = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        if provenance:
+            stream.write(f"# {' '.join(provenance.split())}\n")
+        writer = csv.writer(stream, delimiter=mark, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _own(name: str) -> str:
+    return name.lower() if name.lower() in _KNOWN else name
+
+
+def _positions(
+    table: Table, names: Sequence[str], extents: Mapping[str, Extent], voxel_size: float | None, *, where: str
+) -> FloatArray:
+    if set(_POSITION) <= set(table):
+        return numbers(table, _POSITION, where=where)
+    if not set(_VOXEL) <= set(table):
+        absent = next(name for name in _POSITION if name not in table)
+        raise InputError(
+            f"{where} has no column {absent}; expected x, y, z (Å) or x_voxel, y_voxel, z_voxel. "
+            f"It has {', '.join(list(table)[:8])}."
+        )
+    voxels = numbers(table, _VOXEL, where=where)
+    if voxel_size is not None:
+        return voxels * voxel_size
+    found = find_extents(names, [extents])
+    if set(names) - set(found):
+        raise InputError(
+            f"{where} has coordinates in voxels, and the size of a voxel is unknown. "
+            "Open the tomogram too, or give the voxel size in Å (--voxel-size)."
+        )
+    sizes: FloatArray = np.array([found[name].voxel_size for name in names])
+    return voxels * sizes[:, None]
+
+
+def _rotations(table: Table, *, where: str) -> FloatArray | None:
+    for columns in (_QUATERNION, _ANGLES):
+        present = [name for name in columns if name in table]
+        if present and len(present) < len(columns):
+            absent = next(name for name in columns if name not in present)
+            raise InputError(f"{where} has {present[0]} but no {absent}; expected all of {', '.join(columns)} or none.")
+    if _QUATERNION[0] in table:
+        return wxyz_to_matrix(numbers(table, _QUATERNION, where=where), where=where)
+    return zyz_to_matrix(numbers(table, _ANGLES, where=where)) if _ANGLES[0] in table else None
+
+
+def _optional(table: Table, name: str, *, where: str) -> FloatArray | None:
+    return single(table, name, where=where, finite=False) if name in table else None
+
+
+def _columns(particles: Particles) -> dict[str, Sequence[object]]:
+    columns: dict[str, Sequence[object]] = {}
+    if any(particles.tomogram_names):
+        columns["tomogram"] = np.asarray(particles.tomogram).tolist()
+    columns |= dict(zip(_POSITION, map(_decimals, particles.positions.T), strict=True))
+    if particles.rotations is not None:
+        columns |= dict(zip(_ANGLES, map(_decimals, matrix_to_zyz(particles.rotations).T), strict=True))
+    for name, column in (("confidence", particles.confidence), ("expected_error_deg", particles.expected_error_deg)):
+        if column is not None:
+            columns[name] = _decimals(column)
+    if particles.kind is not None:
+        columns["class"] = particles.kind.tolist()
+    foreign = {name: column for name, column in particles.extra.items() if _own(name) not in _KNOWN}
+    return columns | {
+        name: _decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
+        for name, column in foreign.items()
+    }
+
+
+def _decimals(column: FloatArray) -> list[str]:
+    return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]

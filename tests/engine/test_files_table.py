@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from files_fixtures import MATRIX, WXYZ, ZYZ, golden_particles, write
+
+from napari_orient.engine.files import read_particles, write_particles
+from napari_orient.engine.particles import Extent
+from napari_orient.engine.tasks import InputError
+
+
+def test_the_golden_pose_is_read_from_angles_and_from_a_quaternion(tmp_path):
+    by_angles = write(tmp_path / "a.csv", "x,y,z,rot,tilt,psi\n1,2,3," + ",".join(map(str, ZYZ)) + "\n")
+    by_quaternion = write(tmp_path / "b.tsv", "x\ty\tz\tqw\tqx\tqy\tqz\n1\t2\t3\t" + "\t".join(map(str, WXYZ)) + "\n")
+    for path in (by_angles, by_quaternion):
+        read = read_particles(path)
+        np.testing.assert_allclose(read.rotations[0], MATRIX, atol=2e-6)
+        np.testing.assert_allclose(read.positions, [[1, 2, 3]])
+
+
+def test_the_golden_pose_is_written_with_the_documented_header(tmp_path):
+    particles = golden_particles(
+        confidence=[0.5], expected_error_deg=[7.0], kind=["pdb_4v4r"], extra={"note": np.array(["a,b"])}
+    )
+    for name, mark in (("a.csv", ","), ("a.tsv", "\t")):
+        write_particles(tmp_path / name, particles, provenance="made here")
+        with (tmp_path / name).open(newline="") as stream:
+            assert next(stream) == "# made here\n"
+            row = next(csv.DictReader(stream, delimiter=mark))
+        assert list(row) == [
+            *["tomogram", "x", "y", "z", "rot", "tilt", "psi", "confidence", "expected_error_deg", "class", "note"]
+        ]
+        np.testing.assert_allclose([float(row[key]) for key in ("rot", "tilt", "psi")], ZYZ, atol=1e-4)
+        assert (row["tomogram"], row["x"], row["class"], row["note"]) == ("TS_01", "100.000000", "pdb_4v4r", "a,b")
+
+
+def test_save_reload_save_gives_the_same_bytes_and_carries_foreign_columns(tmp_path):
+    text = 'Note,X,Y,Z,Tomogram,score,Rot,Tilt,Psi\nplain,1,2,3,007,0.10,10,20,30\n"a, b",4,5,6,007,1e-3,-10,20,180\n'
+    first = read_particles(write(tmp_path / "in.csv", text))
+    assert first.extra["Note"].tolist() == ["plain", "a, b"]
+    assert first.extra["score"].tolist() == ["0.10", "1e-3"]
+    assert first.tomogram.tolist() == ["007", "007"]
+    write_particles(tmp_path / "a.csv", first, provenance="one")
+    write_particles(tmp_path / "b.csv", read_particles(tmp_path / "a.csv"), provenance="two")
+    assert (tmp_path / "a.csv").read_text().splitlines()[1:] == (tmp_path / "b.csv").read_text().splitlines()[1:]
+
+
+def test_picks_without_angles_and_names_are_of_the_tomogram_that_is_asked_for(tmp_path):
+    path = write(tmp_path / "picks.csv", "\ufeffx;y;z\n1,5;2;3\n".replace("1,5", "1.5"))
+    read = read_particles(path, tomogram="TS_01")
+    assert read.rotations is None
+    assert read.tomogram.tolist() == ["TS_01"]
+    np.testing.assert_allclose(read.positions, [[1.5, 2, 3]])
+
+
+def test_the_rows_of_one_tomogram_are_kept(tmp_path):
+    path = write(tmp_path / "picks.csv", "tomogram,x,y,z\nTS_01,1,1,1\nTS_02,2,2,2\n")
+    np.testing.assert_allclose(read_particles(path, tomogram="rec_TS_02").positions, [[2, 2, 2]])
+    with pytest.raises(InputError, match="no particle of TS_03; it has TS_01, TS_02"):
+        read_particles(path, tomogram="TS_03")
+
+
+def test_coordinates_in_voxels_need_the_size_of_a_voxel(tmp_path):
+    path = write(tmp_path / "picks.csv", "tomogram,x_voxel,y_voxel,z_voxel\nTS_01,1,2,3\n")
+    with pytest.raises(InputError, match="size of a voxel is unknown"):
+        read_particles(path)
+    np.testing.assert_allclose(read_particles(path, pixel_size=2.0).positions, [[2, 4, 6]])
+    extents = {"TS_01_rec": Extent((5, 5, 5), 10.0)}
+    np.testing.assert_allclose(read_particles(path, extents=extents).positions, [[10, 20, 30]])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("x,y,z\n", "has no particles"),
+        ("axis-0,axis-1,axis-2\n1,2,3\n", "has no column x; .*It has axis-0"),
+        ("x,y,z,rot,tilt\n1,2,3,4,5\n", "has rot but no psi"),
+        ("x,y,z,qw,qx,qy\n1,2,3,1,0,0\n", "has qw but no qz"),
+        ("x,y,z\n1,2,nan\n", "z of row 1 is 'nan'"),
+        ("x,y,z\n1,2,3\n1,2\n", "row 2 has 2 values; expected 3"),
+        ("x,y,z,X\n1,2,3,4\n", "two columns of one name"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused_in_one_line(tmp_path, text, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_particles(write(tmp_path / "a.csv", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_bytes(bytes(range(200, 256)))
+    with pytest.raises(InputError, match="is not text"):
+        read_particles(tmp_path / "a.csv")
