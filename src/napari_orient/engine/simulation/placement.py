@@ -1,0 +1,231 @@
+"""Particles put into a volume: chains that avoid themselves and each other, each particle turned any way.
+
+The chains are those of PolNet (Martinez-Sanchez et al., "Simulating the cellular context in synthetic datasets for
+cryo-electron tomography", IEEE Trans. Med. Imaging 2024): a start anywhere, links of random length in random
+directions, as long as the next particle fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.simulation.templates import Template, Volume, low_pass
+from napari_orient.engine.tasks import InputError
+
+_CHAIN_TRIES = 20
+_PARTICLE_TRIES = 4000
+_SPLINE_MARGIN = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A template made ready to be turned and added to a volume of its own voxel size.
+
+    ``coefficients`` are cubic spline coefficients (Z, Y, X) on the template's grid, ``centre`` zyx its centre there,
+    ``step`` the volume's voxel size over the template's; ``solid`` (K, 3) xyz Å are the points of matter, ``radius``
+    how far they reach and ``diameter`` the longest way through them, Å.
+    """
+
+    name: str
+    coefficients: Volume
+    centre: FloatArray
+    step: float
+    solid: FloatArray
+    radius: float
+    diameter: float
+    level: float
+
+    def turned(self, rotation: FloatArray, centre: FloatArray, *, voxel_size: float) -> tuple[Volume, NDArray[np.int_]]:
+        """The density turned about its centre and put at ``centre`` (voxels xyz, exact), and its first voxel (zyx)."""
+        reach = int(np.ceil(self.radius / voxel_size)) + 1
+        middle = centre[::-1]
+        corner = np.floor(middle).astype(int) - reach
+        matrix = rotation[::-1, ::-1].T * self.step
+        box = ndimage.affine_transform(
+            self.coefficients,
+            matrix,
+            offset=self.centre - matrix @ (middle - corner),
+            output_shape=(2 * reach + 2,) * 3,
+            order=3,
+            prefilter=False,
+        )
+        return box, corner
+
+
+def shaped(template: Template, *, voxel_size: float, level: float) -> Shape:
+    """The template anti-aliased for this voxel size, peak 1, and 0 wherever it is below ``level``.
+
+    Raises
+    ------
+    InputError
+        If nothing of the template is left at this voxel size.
+    """
+    density = np.asarray(template.density, np.float32)
+    step = voxel_size / template.voxel_size
+    if step > 1.001:
+        density = low_pass(density, cutoff=0.5 / step)
+    density = density / density.max()
+    density = np.where(density >= level, density, np.float32(0))
+    matter = np.argwhere(density > 0)
+    low, high = matter.min(axis=0), matter.max(axis=0) + 1
+    cropped = np.pad(density[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], _SPLINE_MARGIN)
+    solid = (matter[:, ::-1] - template.centre) * template.voxel_size
+    radius = float(np.linalg.norm(solid, axis=1).max()) + template.voxel_size
+    return Shape(
+        name=template.name,
+        coefficients=ndimage.spline_filter(cropped, order=3, output=np.float32, mode="mirror"),
+        centre=template.centre[::-1] - low + _SPLINE_MARGIN,
+        step=step,
+        solid=_thinned(solid, voxel_size),
+        radius=radius,
+        diameter=_longest(solid) + template.voxel_size,
+        level=level,
+    )
+
+
+def _thinned(points: FloatArray, spacing: float) -> FloatArray:
+    """One of the points for every cube of this spacing that holds any."""
+    _, first = np.unique(np.floor(points / spacing).astype(int), axis=0, return_index=True)
+    thinned: FloatArray = points[np.sort(first)]
+    return thinned
+
+
+def _longest(points: FloatArray) -> float:
+    flat = len(points) < 5 or np.linalg.matrix_rank(points - points.mean(axis=0)) < 3
+    corners = points if flat else points[ConvexHull(points).vertices]
+    return float(pdist(corners).max(initial=0))
+
+
+@dataclass(frozen=True)
+class Chains:
+    """How chains grow: free faces (voxels), overlap tolerated (fraction), link (diameters), full length (Å)."""
+
+    border: int
+    overlap: float
+    link: float
+    length: float
+
+
+class Crowd:
+    """A volume that fills with particles: its density (Z, Y, X), and the particles placed so far."""
+
+    def __init__(
+        self, size: tuple[int, int, int], *, voxel_size: float, chains: Chains, rng: np.random.Generator
+    ) -> None:
+        self.density: Volume = np.zeros(size[::-1], np.float32)
+        self.positions: list[FloatArray] = []
+        self.rotations: list[FloatArray] = []
+        self.kinds: list[str] = []
+        self.polymers: list[int] = []
+        self._voxel_size = voxel_size
+        self._chains = chains
+        self._rng = rng
+        # One more layer of voxels all around stands for everything outside.
+        self._taken = np.ones([n + 2 for n in size[::-1]], bool)
+        free = 1 + chains.border
+        self._taken[free:-free, free:-free, free:-free] = False
+
+    def fill(self, shape: Shape, count: int) -> Iterator[int]:
+        """Add ``count`` particles of a shape, chain after chain; yields how many are in.
+
+        Rotations are drawn before places are sought, so that crowding cannot prefer some of them.
+
+        Raises
+        ------
+        InputError
+            If they do not all fit.
+        """
+        rotations = random_rotations(count, self._rng)
+        polymer = len(set(self.polymers))
+        placed = 0
+        while placed < count:
+            turned = self._solid_voxels(shape, rotations[placed])
+            position = self._start(turned)
+            if position is None:
+                raise InputError(self._too_many(shape, placed, count))
+            budget = self._rng.uniform(0, self._chains.length)
+            while position is not None:
+                self._add(shape, rotations[placed], position, polymer)
+                placed += 1
+                yield placed
+                if placed == count:
+                    return
+                turned = self._solid_voxels(shape, rotations[placed])
+                position, budget = self._next_link(turned, position, shape.diameter * self._chains.link, budget)
+            polymer += 1
+
+    def _too_many(self, shape: Shape, placed: int, count: int) -> str:
+        size = " × ".join(str(n) for n in self.density.shape[::-1])
+        return (
+            f"only {placed} of {count} particles of {shape.name} fit into {size} voxels of {self._voxel_size:g} Å "
+            f"beside {len(self.positions) - placed} others. Ask for at most {placed}, or for a larger tomogram."
+        )
+
+    def _solid_voxels(self, shape: Shape, rotation: FloatArray) -> FloatArray:
+        solid: FloatArray = shape.solid @ rotation.T / self._voxel_size
+        return solid
+
+    def _start(self, solid: FloatArray) -> FloatArray | None:
+        """A place anywhere that this particle fits, Å xyz; None after many tries."""
+        size = np.array(self.density.shape[::-1])
+        for _ in range(_PARTICLE_TRIES):
+            place = self._rng.uniform(-0.5, size - 0.5)
+            if self._fits(solid, place):
+                return place * self._voxel_size
+        return None
+
+    def _next_link(
+        self, solid: FloatArray, tail: FloatArray, link: float, budget: float
+    ) -> tuple[FloatArray | None, float]:
+        """A place one link from the tail, and the length left; None if the chain ends here."""
+        for _ in range(_CHAIN_TRIES):
+            length = self._rng.uniform(link, 2 * link)
+            if length > budget:
+                return None, 0.0
+            direction = self._rng.standard_normal(3)
+            place = tail + length * direction / np.linalg.norm(direction)
+            if self._fits(solid, place / self._voxel_size):
+                return place, budget - length
+        return None, 0.0
+
+    def _fits(self, solid: FloatArray, place: FloatArray) -> bool:
+        # A coarse look first: nearly all misfits show in a few dozen points.
+        stride = max(1, len(solid) // 64)
+        return self._overlap(solid[::stride], place) <= 0.1 and self._overlap(solid, place) <= self._chains.overlap
+
+    def _overlap(self, solid: FloatArray, place: FloatArray) -> float:
+        voxels = np.rint(solid + place).astype(int) + 1
+        np.clip(voxels, 0, np.array(self._taken.shape[::-1]) - 1, out=voxels)
+        return float(self._taken[voxels[:, 2], voxels[:, 1], voxels[:, 0]].mean())
+
+    def _add(self, shape: Shape, rotation: FloatArray, position: FloatArray, polymer: int) -> None:
+        box, corner = shape.turned(rotation, position / self._voxel_size, voxel_size=self._voxel_size)
+        whole, part = _inside(corner, box.shape, self.density.shape)
+        # Where two touch the denser wins, as in PolNet; this also drops the splines' undershoot.
+        np.maximum(self.density[whole], box[part], out=self.density[whole])
+        self._taken[tuple(slice(s.start + 1, s.stop + 1) for s in whole)] |= box[part] >= shape.level
+        self.positions.append(position)
+        self.rotations.append(rotation)
+        self.kinds.append(shape.name)
+        self.polymers.append(polymer)
+
+
+Slices = tuple[slice, ...]
+
+
+def _inside(corner: NDArray[np.int_], box: tuple[int, ...], volume: tuple[int, ...]) -> tuple[Slices, Slices]:
+    """Where a box at this corner lies in the volume, and which part of the box that is."""
+    first = np.clip(corner, 0, volume)
+    last = np.clip(corner + box, first, volume)
+    whole = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    part = tuple(slice(int(a - c), int(b - c)) for a, b, c in zip(first, last, corner, strict=True))
+    return whole, part
