@@ -110,7 +110,8 @@ def evaluate(
 def match(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of predicted and true particles that belong together: mutual nearest neighbours of the same tomogram.
 
-    Where each list is of one tomogram alone, their names need not agree; elsewhere they may differ by what programs add.
+    Where each list is of one tomogram alone, their names need not agree; else they may differ by what
+    programs add.
     """
     alone = len(predicted.tomogram_names) == 1 and len(truth.tomogram_names) == 1
     pairs = [] if len(predicted) and len(truth) else [(np.zeros(0, int), np.zeros(0, int))]

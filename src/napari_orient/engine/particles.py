@@ -224,8 +224,8 @@ def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
 
 def _outside(positions: FloatArray, extent: Extent) -> NDArray[np.bool_]:
     voxels = positions / extent.voxel_size
-    outside: NDArray[np.bool_] = ((voxels < -0.5) | (voxels > np.asarray(extent.size) - 0.5)).any(axis=1)
-    return outside
+    beyond = (voxels < -0.5) | (voxels > np.asarray(extent.size) - 0.5)
+    return np.asarray(beyond.any(axis=1), np.bool_)
 
 
 def _advice(positions: FloatArray, extent: Extent) -> str:

@@ -52,7 +52,7 @@ def cut_patches(
     voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / tomogram.voxel_size
     nearest = np.floor(voxels + 0.5).astype(int)
     if ratio == 1 and centring == "rounded":
-        cubes = (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
+        cubes: Iterator[PatchArray] = (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
     else:
         residual = voxels - nearest if centring == "subvoxel" else np.zeros_like(voxels)
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
@@ -115,4 +115,4 @@ def _sinc_weights(targets: FloatArray, count: int, scale: float) -> NDArray[np.f
     """(targets, count) weights that read a band-limited line at fractional places; ``scale`` > 1 lowers the band."""
     distance = (targets[:, None] - np.arange(count)) / scale
     weights = np.sinc(distance) * np.where(np.abs(distance) < _REACH, np.cos(distance * np.pi / (2 * _REACH)) ** 2, 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -175,7 +175,8 @@ def _own_matrices(name: str) -> FloatArray:
     known = name in ("T", "O", "I") or (name[:1] in ("C", "D") and name[1:].isdigit() and int(name[1:]) > 0)
     if not known:
         raise InputError(f"symmetry {name!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7.")
-    return Rotation.create_group(name).as_matrix()
+    group: Any = name
+    return Rotation.create_group(group).as_matrix()
 
 
 def _direction(text: str) -> FloatArray:
@@ -185,7 +186,8 @@ def _direction(text: str) -> FloatArray:
         vector = np.zeros(0)
     if vector.shape != (3,) or not np.isfinite(vector).all() or not vector.any():
         raise InputError(f"{text!r} is not a direction; expected three numbers such as -0.64,0.76,0.10.")
-    return vector / np.linalg.norm(vector)
+    unit: FloatArray = vector / np.linalg.norm(vector)
+    return unit
 
 
 def _frame(directions: Sequence[FloatArray]) -> FloatArray:

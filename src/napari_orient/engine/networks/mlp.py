@@ -177,7 +177,8 @@ def fourier_bin(cubes: Tensor, factor: int) -> Tensor:
         low, high = spectrum.narrow(axis, 0, half), spectrum.narrow(axis, spectrum.shape[axis] - half + 1, half - 1)
         gap = torch.zeros_like(low.narrow(axis, 0, 1))
         spectrum = torch.cat([low, gap, high], dim=axis)
-    return torch.fft.irfftn(spectrum, s=(small,) * 3, dim=(1, 2, 3)) / factor**1.5
+    binned: Tensor = torch.fft.irfftn(spectrum, s=(small,) * 3, dim=(1, 2, 3)) / factor**1.5
+    return binned
 
 
 def shift_cubes(cubes: Tensor, shifts: Tensor) -> Tensor:
@@ -188,7 +189,8 @@ def shift_cubes(cubes: Tensor, shifts: Tensor) -> Tensor:
     phase = z[:, None, None, None] * full[:, None, None] + y[:, None, None, None] * full[:, None]
     phase = phase + x[:, None, None, None] * half
     spectrum = torch.fft.rfftn(cubes.float(), dim=(1, 2, 3)) * torch.polar(torch.ones_like(phase), -phase)
-    return torch.fft.irfftn(spectrum, s=cubes.shape[1:], dim=(1, 2, 3))
+    moved: Tensor = torch.fft.irfftn(spectrum, s=cubes.shape[1:], dim=(1, 2, 3))
+    return moved
 
 
 def _mask(options: NetworkOptions) -> tuple[Tensor, Tensor]:

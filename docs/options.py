@@ -1,0 +1,62 @@
+"""Write options.md: every option of every task, from the one place where it is declared.
+
+Run: python docs/options.py
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from napari_orient.engine.prediction import PredictionOptions
+from napari_orient.engine.simulation import SimulationOptions
+from napari_orient.engine.tasks import Options, Parameter, Value
+from napari_orient.engine.training import PRESETS
+
+PAGE = Path(__file__).with_suffix(".md")
+
+
+def page() -> str:
+    """The whole page."""
+    network, training = PRESETS["default"]
+    paper_network, paper_training = PRESETS["paper"]
+    lines = [
+        "# Options",
+        "",
+        "Every option below is a flag of the command line (`size_x` is `--size-x`), a field of the Options class "
+        "named, and, where there is a dock for the task, a row of its form. Values out of bounds are refused before "
+        "any work starts.",
+        "",
+        "This page is written by `python docs/options.py` from the declarations in the code.",
+        *section("Simulation", "napari-orient simulate", SimulationOptions()),
+        *section("Network", "napari-orient train", network, paper=paper_network),
+        *section("Training", "napari-orient train", training, paper=paper_training),
+        *section("Prediction", "napari-orient predict", PredictionOptions()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def section(title: str, verb: str, options: Options, *, paper: Options | None = None) -> Iterator[str]:
+    """One task's heading and table; with a column for the printed recipe where there is one."""
+    yield from ("", f"## {title}", "", f"`{type(options).__name__}`, flags of `{verb}`.", "")
+    yield "| option | default |" + (" `--network paper` |" if paper else "") + " expected | what it is |"
+    yield "|---|---|" + ("---|" if paper else "") + "---|---|"
+    for parameter in options.parameters():
+        printed = f" {value(getattr(paper, parameter.name))} |" if paper else ""
+        yield (
+            f"| `{parameter.name}` | {value(parameter.default)} |{printed} {parameter.expected} | {helped(parameter)} |"
+        )
+
+
+def value(given: Value) -> str:
+    """A value as a person writes it."""
+    if isinstance(given, bool):
+        return "yes" if given else "no"
+    return "none" if given is None else f"{given:g}" if isinstance(given, float) else str(given)
+
+
+def helped(parameter: Parameter) -> str:
+    """The help as a cell of a table."""
+    return parameter.help.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""The same verbs without a screen. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from napari_orient import __version__
+from napari_orient.cli.arguments import Parser, make_parser
+from napari_orient.cli.progress import Stopped, say
+from napari_orient.engine.tasks import InputError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+PROGRAM = "napari-orient"
+
+VERBS = {
+    "demo": "simulate a tomogram, predict its orientations, show them",
+    "simulate": "make tomograms with known particles",
+    "train": "train a network on tomograms with known particles",
+    "predict": "tell how every particle of a tomogram is turned",
+    "evaluate": "compare predicted with true orientations",
+    "convert": "turn one particle list into another kind",
+    "reproduce": "run the paper's experiment, from simulation to its table and figures",
+    "checkpoints": "list the trained networks that come with the program",
+}
+
+EXAMPLE = """\
+  napari-orient predict tomogram.mrc picks.star --checkpoint ribosome --output oriented.star
+  napari-orient VERB --help     tells all about a verb, with an example"""
+
+
+class Verb(Protocol):
+    """What a module of this package offers for its verb; its docstring is the verb's description."""
+
+    __doc__: str
+    EXAMPLE: str
+
+    def declare(self, parser: ArgumentParser) -> None:
+        """Give the parser the verb's arguments."""
+
+    def perform(self, arguments: Namespace) -> int | None:
+        """Do it; the exit status, where it is not 0."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one verb; 0, or 2 and one line for what the user can mend, or 130 when stopped by Ctrl-C."""
+    try:
+        return _run(list(sys.argv[1:] if words is None else words))
+    except InputError as error:
+        say(f"{PROGRAM}: {error}")
+        return 2
+    except (KeyboardInterrupt, Stopped) as stop:
+        say(str(stop) or "Stopped.")
+        return 130
+    except BrokenPipeError:
+        # The reader of our results has gone (as head does); nothing is left to be said, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser_of(name: str) -> tuple[Verb, Parser]:
+    """The verb of this name, and the parser that knows its arguments."""
+    verb = cast(Verb, import_module(f"{__name__}.{name}"))
+    parser = make_parser(f"{PROGRAM} {name}", description=verb.__doc__, example=verb.EXAMPLE)
+    verb.declare(parser)
+    return verb, parser
+
+
+def _run(words: list[str]) -> int:
+    verb, parser = parser_of(_parser().parse_args(words[:1] or ["--help"]).verb)
+    return verb.perform(parser.parse_args(words[1:])) or 0
+
+
+def _parser() -> Parser:
+    """The parser of the first word alone: a verb declares its arguments when it is called, which keeps this quick."""
+    description = "How every macromolecule in a cryo-electron tomogram is turned."
+    parser = make_parser(PROGRAM, description=description, example=EXAMPLE)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    width = max(map(len, VERBS))
+    listing = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in VERBS.items())
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do; see below")
+    parser.epilog = f"verbs:\n{listing}\n\n{parser.epilog}"
+    return parser

@@ -1,0 +1,107 @@
+"""Options and the command line: every declared option becomes a flag, and every mistake one line."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from napari_orient.engine.tasks import InputError, Options, Parameter, Value
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose every error is an InputError: one line that names where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message instead of printing it with the usage."""
+        raise InputError(f"{message} ({self.prog} --help tells more).")
+
+
+def make_parser(program: str, *, description: str, example: str) -> Parser:
+    """A parser that teaches: what the verb does, its arguments, and a worked example at the end."""
+    width = min(shutil.get_terminal_size().columns - 2, 100)
+    paragraphs = [textwrap.fill(text, width) for text in description.strip().split("\n\n")]
+    return Parser(
+        prog=program,
+        description="\n\n".join(paragraphs),
+        epilog=f"example:\n{example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_options(parser: argparse.ArgumentParser, kind: type[Options], *, title: str, leave_out: str = "") -> None:
+    """Give the parser a flag for each declared option but those left out (names between blanks), under a title.
+
+    A flag that is not given leaves nothing behind, so that `options_from` can begin from any preset.
+    """
+    group = parser.add_argument_group(title)
+    for parameter in kind.parameters():
+        if parameter.name not in leave_out.split():
+            group.add_argument(_flag(parameter), dest=parameter.name, default=argparse.SUPPRESS, **_declared(parameter))
+
+
+def options_from(arguments: argparse.Namespace, base: OptionsT) -> OptionsT:
+    """The base options with what was given on the command line in place of theirs.
+
+    Raises
+    ------
+    InputError
+        If a value does not fit its declaration.
+    """
+    given = {name: value for name, value in vars(arguments).items() if name in base.to_record()}
+    return type(base).from_record({**base.to_record(), **given})
+
+
+def _flag(parameter: Parameter) -> str:
+    return "--" + parameter.name.replace("_", "-")
+
+
+def _declared(parameter: Parameter) -> dict[str, Any]:
+    """What argparse needs to know of an option."""
+    # argparse reads % in a help text as a placeholder.
+    help_text = f"{parameter.help} [{_facts(parameter)}]".replace("%", "%%")
+    if parameter.type is bool:
+        return {"action": argparse.BooleanOptionalAction, "help": help_text}
+    if parameter.choices:
+        return {"choices": parameter.choices, "help": help_text}
+    return {"type": _reader(parameter), "metavar": _metavar(parameter), "help": help_text}
+
+
+def _facts(parameter: Parameter) -> str:
+    """Bounds, unit and default, in words."""
+    facts = [f"default {_words(parameter.default)}"]
+    if not parameter.choices and (parameter.low is not None or parameter.high is not None):
+        facts.append(parameter.expected.removeprefix("a number ").removeprefix("a whole number "))
+    elif parameter.unit:
+        facts.append(parameter.unit)
+    return "; ".join(facts)
+
+
+def _words(value: Value) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _metavar(parameter: Parameter) -> str:
+    return {int: "N", float: parameter.unit if parameter.unit in ("Å", "°") else "X"}.get(parameter.type, "TEXT")
+
+
+def _reader(parameter: Parameter) -> Callable[[str], Value]:
+    """What turns an option's text into its value; ``none`` stands for None where the option may be unknown."""
+
+    def read(text: str) -> Value:
+        if parameter.optional and text.lower() == "none":
+            return None
+        try:
+            value: Value = parameter.type(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} given; expected {parameter.expected}") from error
+        return value
+
+    return read

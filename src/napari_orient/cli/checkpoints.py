@@ -1,0 +1,35 @@
+"""List the trained networks that come with the program: what they learnt from, and how good they are."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from napari_orient.engine.networks import load_checkpoint, shipped_checkpoints
+
+EXAMPLE = """\
+  napari-orient checkpoints
+  napari-orient checkpoints mine.safetensors"""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME|FILE", help="which to tell of [default: all that are shipped]"
+    )
+
+
+def perform(arguments: Namespace) -> None:
+    """Print each card."""
+    for name in arguments.names or shipped_checkpoints():
+        checkpoint = load_checkpoint(name)
+        print(f"{checkpoint.name} ({checkpoint.kind})")
+        for title, content in {"options": dict(checkpoint.options), **checkpoint.card}.items():
+            print(f"  {title}: {_plain(content)}")
+
+
+def _plain(content: object) -> str:
+    if isinstance(content, dict):
+        return ", ".join(f"{name} {_plain(value)}" for name, value in content.items())
+    if isinstance(content, list):
+        return ", ".join(_plain(value) for value in content)
+    return f"{content:.4g}" if isinstance(content, float) else str(content)

@@ -1,0 +1,56 @@
+"""Turn one particle list into another kind: RELION 3 to 5, Warp, PolNet lists and tables in; STAR, CSV, TSV out.
+
+What kind IN is shows in its content, OUT's in its suffix. Columns that are not understood are carried along. A list
+whose coordinates count from a tomogram's centre, or in its voxels, needs its size: give the tomogram, or RELION's
+tomograms.star.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from napari_orient import __version__
+from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
+from napari_orient.engine.files import DIALECTS, read_tomogram, write_particles
+
+EXAMPLE = """\
+  napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
+  napari-orient convert particles.star particles.csv"""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
+    parser.add_argument("target", type=Path, metavar="OUT", help="particle list to write: .star, .csv, .tsv")
+    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class")
+    parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--dialect", choices=DIALECTS, default="relion5", help="of a STAR file [default relion5]")
+    add_import_list(parser)
+    add_reading(parser)
+
+
+def perform(arguments: Namespace) -> None:
+    """Read one, write the other."""
+    check_list(arguments.target)
+    tomogram = arguments.tomogram and read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    extents = {tomogram.name: tomogram.extent} if tomogram else {}
+    particles = read_list(arguments.source, arguments, extents=extents, tomogram=tomogram.name if tomogram else None)
+    particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
+    check_import_list(arguments.target, particles, arguments)
+    write_particles(
+        arguments.target,
+        particles,
+        extents=extents,
+        dialect=arguments.dialect,
+        pixel_size=arguments.pixel_size,
+        centre=arguments.centre,
+        provenance=f"napari-orient {__version__}: converted from {arguments.source.name}",
+    )
+    write_beside(arguments.target, particles, arguments)
+    print(f"{arguments.target}: {len(particles)} particles, {_words(particles.rotations is not None)}")
+
+
+def _words(oriented: bool) -> str:
+    return "with orientations" if oriented else "orientations unknown"

@@ -1,0 +1,110 @@
+"""The main job on a tomogram made on the spot: simulate, predict, evaluate, show.
+
+The folder gets tomogram.mrc, picks.star (positions alone), truth.star, predicted.star, report.txt and picture.png. A
+second run takes the tomogram that is there. With a display, napari opens on them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_orient import __version__
+from napari_orient.cli.places import check_folder, has_display
+from napari_orient.cli.progress import follow, say
+from napari_orient.engine.evaluation import evaluate
+from napari_orient.engine.figures import overview, save_picture
+from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.networks import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
+from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
+from napari_orient.engine.tasks import replacing
+
+EXAMPLE = "  napari-orient demo --output demo --no-viewer"
+
+SEED = 2024
+TEMPLATES, COUNTS = ("ribosome", "proteasome"), (150, 90)
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument(
+        "--output", type=Path, default=Path("napari-orient-demo"), metavar="DIR", help="[default napari-orient-demo]"
+    )
+    parser.add_argument("--no-viewer", action="store_true", help="leave the files and open no window")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The demo's files."""
+
+    tomogram: Path
+    picks: Path
+    truth: Path
+    predicted: Path
+    report: Path
+    picture: Path
+
+    @classmethod
+    def under(cls, folder: Path) -> Places:
+        """The files' places in a folder."""
+        names = ("tomogram.mrc", "picks.star", "truth.star", "predicted.star", "report.txt", "picture.png")
+        return cls(*(folder / name for name in names))
+
+
+def perform(arguments: Namespace) -> int:
+    """Make or find the tomogram, predict, evaluate, write, and show where there is a screen."""
+    check_folder(arguments.output)
+    checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    places = Places.under(arguments.output)
+    if not places.truth.exists():
+        _simulate(places)
+    _predict(places, checkpoint)
+    print(places.report.read_text(encoding="utf-8"))
+    for path in vars(places).values():
+        print(path)
+    return _view(arguments)
+
+
+def _simulate(places: Places) -> None:
+    """Write the tomogram, its picks and its truth; the truth comes last, and tells the next run that all is there."""
+    templates = [load_template(name) for name in TEMPLATES]
+    stream = simulate(templates, SimulationOptions(), seed=SEED, name=places.tomogram.stem, counts=COUNTS)
+    tomogram, truth = follow(stream, title="Simulating a tomogram")
+    truth = truth.of_kind(templates[0].name)
+    write_tomogram(places.tomogram, tomogram.density, voxel_size=tomogram.voxel_size)
+    for path, particles in ((places.picks, truth.replace(rotations=None)), (places.truth, truth)):
+        provenance = f"napari-orient {__version__}; simulated from {' and '.join(TEMPLATES)}, seed {SEED}"
+        write_particles(path, particles, extents={tomogram.name: tomogram.extent}, provenance=provenance)
+
+
+def _predict(places: Places, checkpoint: Checkpoint) -> None:
+    """Write predicted poses, the report on them and its picture."""
+    tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
+    options = PredictionOptions()
+    predicted = follow(predict(tomogram, picks, checkpoint, options))
+    extents = {tomogram.name: tomogram.extent}
+    write_particles(places.predicted, predicted, extents=extents, provenance=provenance(checkpoint, options))
+    report = evaluate(predicted, read_particles(places.truth))
+    with replacing(places.report) as beside:
+        beside.write_text(report.text() + "\n", encoding="utf-8")
+    save_picture(overview(tomogram, report, title="napari-orient demo"), places.picture)
+
+
+def _view(arguments: Namespace) -> int:
+    """Open napari on the folder, in a process of its own: the command line knows no screen."""
+    if arguments.no_viewer:
+        return 0
+    if not has_display():
+        say("There is no display here, so napari stays closed; look at picture.png.")
+        return 0
+    say("Opening napari; close its window to end.")
+    ended = subprocess.run([sys.executable, "-m", "napari_orient.gui.demo", str(arguments.output)], check=False)
+    if ended.returncode:
+        say(f"napari ended with status {ended.returncode}; the files above are whole all the same.")
+    return 1 if ended.returncode else 0

@@ -1,0 +1,82 @@
+"""Particle lists on the command line: flags that say how to read one, and the check of one that is to be written."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from napari_orient.engine.files import CENTRES, read_particles, write_import_list
+from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.tasks import InputError, check_writable
+
+WRITTEN = (".star", ".csv", ".tsv")
+
+
+def add_reading(parser: ArgumentParser) -> None:
+    """Give the parser the flags for what a list may leave unsaid."""
+    group = parser.add_argument_group("what the list may not say itself")
+    group.add_argument("--pixel-size", type=float, metavar="Å", help="of coordinates in pixels or voxels")
+    group.add_argument(
+        "--tomograms-star", type=Path, metavar="FILE", help="RELION's tomograms.star, for sizes and pixel sizes"
+    )
+    group.add_argument(
+        "--centre",
+        choices=CENTRES,
+        default="size/2",
+        help="voxel that RELION 5's coordinates count from [default size/2; some Python tools write size/2 - 1]",
+    )
+
+
+def read_list(
+    path: Path, arguments: Namespace, *, extents: dict[str, Extent] | None = None, tomogram: str | None = None
+) -> Particles:
+    """The particles of a list, read as the flags of `add_reading` say; of one tomogram alone if it is named."""
+    return read_particles(
+        path,
+        extents=extents,
+        pixel_size=arguments.pixel_size,
+        tomogram=tomogram,
+        tomograms=arguments.tomograms_star,
+        centre=arguments.centre,
+    )
+
+
+def add_import_list(parser: ArgumentParser) -> None:
+    """Give the parser the flag for RELION's import list."""
+    parser.add_argument(
+        "--import-list", action="store_true", help="also write the list that RELION's import job wants: OUT_import.star"
+    )
+
+
+def check_list(path: Path) -> None:
+    """Nothing, if a particle list can be written at the path.
+
+    Raises
+    ------
+    InputError
+        If its suffix is unknown or the place cannot be written.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        raise InputError(f"{path} has no known suffix for particles; expected {', '.join(WRITTEN)}.")
+    check_writable(path)
+
+
+def check_import_list(path: Path, particles: Particles, arguments: Namespace) -> None:
+    """Nothing, if no import list was asked for, or one can be written for these particles.
+
+    Raises
+    ------
+    InputError
+        If they are not to go into a STAR file, or are of several tomograms.
+    """
+    if arguments.import_list and (path.suffix.lower() != ".star" or len(particles.tomogram_names) != 1):
+        raise InputError(
+            f"--import-list was given for {path} with particles of {len(particles.tomogram_names)} tomograms; RELION "
+            "wants a STAR file for each tomogram. Write them apart."
+        )
+
+
+def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:
+    """Write RELION's import list beside a STAR file, if it was asked for."""
+    if arguments.import_list:
+        write_import_list(path.with_name(f"{path.stem}_import.star"), path, particles.tomogram_names)

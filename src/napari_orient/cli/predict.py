@@ -1,0 +1,79 @@
+"""Tell how every particle of a tomogram is turned.
+
+TOMOGRAM is an MRC file. PICKS is a STAR file, a PolNet list or a table of positions; angles in it are not looked at.
+OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is below 20°)
+and an expected error in degrees.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
+from napari_orient.cli.progress import follow, say
+from napari_orient.engine.files import read_tomogram, write_particles
+from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+
+EXAMPLE = """\
+  napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
+  napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --checkpoint mine.safetensors --output out.star"""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
+    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "--checkpoint",
+        default=DEFAULT_CHECKPOINT,
+        metavar="NAME|FILE",
+        help=f"network: a file, or a shipped one: {', '.join(shipped_checkpoints())} [default {DEFAULT_CHECKPOINT}]",
+    )
+    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
+    add_import_list(parser)
+    add_reading(parser)
+    add_options(parser, PredictionOptions, title="prediction")
+
+
+def perform(arguments: Namespace) -> None:
+    """Read, predict, write."""
+    check_list(arguments.output)
+    options = options_from(arguments, PredictionOptions())
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    name = arguments.tomogram_name or tomogram.name
+    picks = read_list(arguments.picks, arguments, extents={name: tomogram.extent}, tomogram=name)
+    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
+    check_import_list(arguments.output, picks, arguments)
+    _announce(tomogram, picks, checkpoint)
+    predicted = follow(predict(tomogram, picks, checkpoint, options))
+    origin = provenance(checkpoint, options)
+    write_particles(arguments.output, predicted, extents={name: tomogram.extent}, provenance=origin)
+    write_beside(arguments.output, predicted, arguments)
+    print(f"{arguments.output}: {_summary(predicted)}")
+
+
+def _announce(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
+    """Say the voxel size in force, and which picks the network never learnt."""
+    size = " × ".join(str(count) for count in tomogram.extent.size)
+    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; network {checkpoint.name}")
+    known = checkpoint.card.get("classes", [])
+    strange = sorted(set(picks.kind) - set(known)) if picks.kind is not None and known else []
+    if strange:
+        say(f"Note: it learnt {', '.join(known)}; angles of {', '.join(strange)} will have no meaning (see --class).")
+
+
+def _summary(predicted: Particles) -> str:
+    if predicted.expected_error_deg is None:
+        return f"{len(predicted)} particles"
+    return f"{len(predicted)} particles, expected error {np.median(predicted.expected_error_deg):.1f}° (median)"

@@ -1,0 +1,74 @@
+"""Run the paper's experiment: simulate, train, predict, and leave its table, its figures and what differs.
+
+The paper is "Deep orientation estimation of macromolecules in cryo-electron tomography". At scale paper, 150 tomograms
+of ribosomes and proteasomes are simulated and split 130 to 20, every representation is trained as printed and as in the
+released code, and an ablation shows what matters. At scale quick every stage runs in minutes; its figures mean nothing.
+
+Each stage leaves its files in DIR and is not run again: Ctrl-C keeps all that is done, and the same command goes on
+from there, in the middle of a training too. Other options in the same DIR are refused.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.places import check_folder
+from napari_orient.cli.progress import Stopped, follow, say
+from napari_orient.engine.reproduction import SCALES, ReproductionOptions, paper_templates, reproduce
+from napari_orient.engine.simulation import Template
+
+EXAMPLE = """\
+  napari-orient reproduce --output paper --templates maps
+  napari-orient reproduce --output quick --scale quick
+  napari-orient reproduce --output authors --polnet PolNet_Medium_Size_Dataset_4v4r_and_3j9i"""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder that gets everything")
+    parser.add_argument(
+        "--scale", choices=SCALES, default="paper", help="options to begin from; those below override [default paper]"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--templates",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="MAP",
+        help="folder with 4v4r.mrc and 3j9i.mrc, or the two files [default: the bead models of the program]",
+    )
+    source.add_argument(
+        "--polnet", nargs="+", type=Path, default=[], metavar="DIR", help="PolNet result folders instead of simulating"
+    )
+    parser.add_argument(
+        "--check", type=Path, metavar="DIR", help="PolNet result folder, never trained on, to try every network on"
+    )
+    add_options(parser, ReproductionOptions, title="the experiment (defaults of --scale paper)")
+
+
+def perform(arguments: Namespace) -> None:
+    """Run all that is still to be run, and print the table."""
+    options = options_from(arguments, SCALES[arguments.scale])
+    check_folder(arguments.output)
+    templates = () if arguments.polnet else _announced(arguments.templates)
+    stream = reproduce(arguments.output, options, templates=templates, polnet=arguments.polnet, check=arguments.check)
+    try:
+        follow(stream)
+    except KeyboardInterrupt:
+        raise Stopped(f"Stopped; what is finished is in {arguments.output}. The same command goes on.") from None
+    print((arguments.output / "table.md").read_text(encoding="utf-8"))
+    for path in sorted(path for path in arguments.output.iterdir() if path.is_file()):
+        print(path)
+
+
+def _announced(places: list[Path]) -> tuple[Template, ...]:
+    """The templates, said aloud: figures from bead models are not figures from maps."""
+    templates = paper_templates(places)
+    if not places:
+        say("No maps were given (--templates): simulating from the program's coarse bead models of 4v4r and 3j9i.")
+    names = ", ".join(f"{item.name} ({item.symmetry or 'C1'})" for item in templates)
+    say(f"Templates: {names}")
+    return templates

@@ -1,0 +1,173 @@
+"""What is trained: the printed settings in every representation, and the steps from them to the shipped network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from napari_orient.engine.networks import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.rotations import REPRESENTATIONS
+from napari_orient.engine.training import PAPER_TRAINING, TrainingOptions
+
+VALIDATION = 0.06
+"""Share of the 130 tomograms that only choose and calibrate; the paper prints none of its own."""
+
+SIZES = (100, 300, 1000, 3000, 10_000)
+"""Numbers of training particles tried besides all of them."""
+
+NOISE_LEVELS = (2.0, 1.0, 0.5, 0.25, 0.1)
+"""Signal-to-noise ratios of micrographs that networks trained at 1 to 2 are tried at."""
+
+_LEAST_STEPS = 3000
+
+CODE_NETWORK = replace(PAPER_NETWORK, width=128)
+CODE_TRAINING = replace(PAPER_TRAINING, epochs=15)
+"""The released code's width and epochs, where the abstract prints 32 and 50."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One network to train and judge.
+
+    Parameters
+    ----------
+    name : of its files.
+    title : in tables.
+    symmetric : whether it learns the sample's second, symmetric macromolecule.
+    particles : at most so many to train on; None = all.
+    answer : ``once`` reads a patch as it is, ``turned`` averages over its four half-turned copies.
+    weights : ``last`` are those of the last epoch, ``best`` those of least validation error.
+    against : name of the recipe that it is compared with.
+    """
+
+    name: str
+    title: str
+    network: NetworkOptions
+    training: TrainingOptions
+    symmetric: bool = False
+    particles: int | None = None
+    answer: str = "turned"
+    weights: str = "best"
+    against: str = ""
+
+    def at(self, *, epochs: int | None, seed: int, device: str) -> Recipe:
+        """The same with the experiment's limit, seed and device."""
+        most = self.training.epochs if epochs is None else min(epochs, self.training.epochs)
+        return replace(self, training=replace(self.training, epochs=most, seed=seed, device=device))
+
+    @property
+    def cube_side(self) -> int:
+        """Voxels along the cubes that its front end keeps."""
+        binned = self.network.front_end == "masked"
+        return self.network.patch_side // (self.network.binning if binned else 1)
+
+    @property
+    def inputs(self) -> int:
+        """About how many voxels enter its first layer."""
+        whole: int = self.cube_side**3
+        voxel_size = self.network.patch_side * self.network.patch_voxel_size / self.cube_side
+        ball = 4.2 * (self.network.mask_radius / voxel_size + 0.5) ** 3
+        return whole if self.network.front_end == "raw" else min(whole, round(ball))
+
+    def seconds(self, particles: int) -> float:
+        """Seconds that training on so many particles may take on two cores."""
+        many = min(particles, self.particles or particles)
+        weights = self.network.width * (self.inputs + self.network.width * (self.network.depth - 1))
+        a_patch = 3e-5 + 1.2e-10 * weights + (8e-5 if self.training.shift else 0.0)
+        return self.training.epochs * (0.02 + many * a_patch)
+
+
+def printed() -> Iterator[Recipe]:
+    """The paper's network and training in each representation; then the released code's width and epochs."""
+    for title, network, training in (
+        ("printed", PAPER_NETWORK, PAPER_TRAINING),
+        ("code", CODE_NETWORK, CODE_TRAINING),
+    ):
+        for name in REPRESENTATIONS:
+            yield Recipe(
+                f"{title}-{name}",
+                f"{'as printed' if title == 'printed' else 'as in the code'}, {name}",
+                replace(network, representation=name),
+                replace(training, validation=VALIDATION),
+                answer="once",
+                weights="last",
+                against=_compared(title, name),
+            )
+
+
+def _compared(title: str, representation: str) -> str:
+    """What the printed network is compared with in another width, or another representation."""
+    if title == "code":
+        return f"printed-{representation}"
+    return "" if representation == "6d" else "printed-6d"
+
+
+def symmetric(group: str) -> Iterator[Recipe]:
+    """The symmetric macromolecule, learnt with a loss that knows its symmetry, and with one that does not."""
+    masked = NetworkOptions(binning=1, mask_radius=110.0)
+    for title, network, training in (("printed", PAPER_NETWORK, PAPER_TRAINING), ("masked", masked, TrainingOptions())):
+        for knows, name in (("aware", group), ("naive", "C1")):
+            yield Recipe(
+                f"symmetric-{title}-{knows}",
+                f"{'as printed' if title == 'printed' else '512 nodes, mask'}, "
+                f"loss {'knows' if knows == 'aware' else 'ignores'} the symmetry",
+                replace(network, symmetry=name),
+                replace(training, validation=VALIDATION),
+                symmetric=True,
+                answer="once" if title == "printed" else "turned",
+                weights="last" if title == "printed" else "best",
+                against="" if knows == "aware" else f"symmetric-{title}-aware",
+            )
+
+
+SHIPPED = "wide-6d"
+"""Name of the recipe that is the shipped network's."""
+
+
+def shipped() -> Recipe:
+    """The network that comes with the program."""
+    return Recipe(SHIPPED, "shipped (512 nodes)", NetworkOptions(), _validated(TrainingOptions()), against="shift")
+
+
+def other_representations() -> Iterator[Recipe]:
+    """The shipped network in every other representation."""
+    base = shipped()
+    for name in REPRESENTATIONS:
+        if name != base.network.representation:
+            network = replace(base.network, representation=name)
+            yield replace(base, name=f"wide-{name}", title=f"shipped, {name}", network=network, against=SHIPPED)
+
+
+def fewer(particles: int) -> Iterator[Recipe]:
+    """The shipped recipe on fewer training particles, each with enough epochs for about as many steps."""
+    for size in (size for size in SIZES if size < particles):
+        epochs = max(TrainingOptions().epochs, math.ceil(_LEAST_STEPS * TrainingOptions().batch / size))
+        training = _validated(TrainingOptions(epochs=epochs))
+        title = f"shipped, {size} particles"
+        yield Recipe(f"wide-{size}", title, NetworkOptions(), training, particles=size, against=SHIPPED)
+
+
+def steps_up() -> Iterator[Recipe]:
+    """From the printed network towards the shipped one: front end, rate, half-turns, shifts."""
+    whole_cube = replace(PAPER_NETWORK, front_end="masked", mask_radius=5000.0)
+    mask = replace(PAPER_NETWORK, front_end="masked", binning=1)
+    both = replace(PAPER_NETWORK, front_end="masked")
+    plain = _validated(PAPER_TRAINING)
+    cycle = replace(plain, rate=2e-3, schedule="cycle")
+    start = Recipe("mask", "printed, mask", mask, plain, answer="once", weights="last", against="printed-6d")
+    yield start
+    yield replace(start, name="low-pass", title="printed, low-pass to 40 Å by binning", network=whole_cube)
+    yield replace(start, name="front-end", title="printed, mask and low-pass", network=both)
+    scaled = replace(both, initialisation="scaled")
+    yield replace(
+        start, name="cycle", title="and rate up and down to 2e-3", network=scaled, training=cycle, against="front-end"
+    )
+    turned = replace(cycle, half_turns=True)
+    yield Recipe("half-turns", "and half-turns, learning and answering", scaled, turned, against="cycle")
+    shifted = replace(turned, shift=5.0)
+    yield Recipe("shift", "and shifts of ±5 Å", scaled, shifted, against="half-turns")
+
+
+def _validated(training: TrainingOptions) -> TrainingOptions:
+    return replace(training, validation=VALIDATION)

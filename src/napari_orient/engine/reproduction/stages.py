@@ -1,0 +1,113 @@
+"""Stages of a long experiment: each leaves a record of what it was made with, and is not run again when finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_orient.engine.tasks import InputError, Step, Stream, replacing
+
+Record = dict[str, Any]
+"""Plain values fit for JSON."""
+
+_PIECES = 1000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the experiment: its name, the seconds it may take on two cores, and the stream that does it."""
+
+    title: str
+    seconds: float
+    work: Callable[[], Stream[Step, object]]
+
+
+def in_turn(stages: Sequence[Stage]) -> Stream[Step, None]:
+    """All the stages, one after the other, as one stream whose steps count thousandths of the whole expected time.
+
+    A stage that goes on where it stopped counts from there.
+    """
+    whole = sum(stage.seconds for stage in stages) or 1.0
+    before = 0.0
+    for number, stage in enumerate(stages, start=1):
+        first: float | None = None
+        share = 0.0
+        with closing(stage.work()) as stream:
+            for step in stream:
+                first = step.done if first is None else first
+                share = max(share, (step.done - first) / max(step.total - first, 1))
+                done = round(_PIECES * (before + min(share, 1.0) * stage.seconds) / whole)
+                yield Step(done, _PIECES, f"{number} of {len(stages)}, {stage.title}: {step.message}")
+        before += stage.seconds
+    yield Step(_PIECES, _PIECES, "all stages finished")
+
+
+# --- records --------------------------------------------------------------------------------------------------------
+
+
+def begun(path: Path, made_with: Mapping[str, Any]) -> Record | None:
+    """What a finished stage found, or None where it is still to be done; the record is opened if there is none.
+
+    Raises
+    ------
+    InputError
+        If the stage was begun with other options: which, and what to do.
+    """
+    wanted = _plain(made_with)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_record(path, {"made_with": wanted})
+        return None
+    record = read_record(path)
+    difference = _difference(record.get("made_with"), wanted)
+    if difference:
+        raise InputError(
+            f"{path} was made with {difference}. Give the options it was made with, or another folder (--output), "
+            f"or remove {path.name} and what belongs to it."
+        )
+    found: Record | None = record.get("found")
+    return found
+
+
+def finish(path: Path, found: Mapping[str, Any]) -> None:
+    """Close a stage's record with what it found."""
+    write_record(path, {**read_record(path), "found": _plain(found)})
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is damaged: it holds no record of a stage. Remove it to do the stage again."
+        ) from error
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record beside and rename it."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(record: Mapping[str, Any]) -> Record:
+    return dict(json.loads(json.dumps(record)))
+
+
+def _difference(old: Any, new: Any, name: str = "") -> str:
+    """The first value that differs between two records, in words; nothing where they agree."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = dict.fromkeys([*old, *new])
+        told = (_difference(old.get(key), new.get(key), f"{name} {key}".strip()) for key in names)
+        return next((words for words in told if words), "")
+    return "" if old == new else f"{name or 'options'} {json.dumps(old)}, and now {json.dumps(new)} is asked for"

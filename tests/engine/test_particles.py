@@ -1,0 +1,148 @@
+"""The two nouns refuse what is not so, and carry the rest through."""
+
+import numpy as np
+import pytest
+
+from napari_orient.engine.particles import Extent, Particles, Tomogram, check_inside, concatenate
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.tasks import InputError
+
+ONE_LINE = r"^[^\n]+$"
+
+
+def five_particles() -> Particles:
+    return Particles(
+        positions=np.arange(15.0).reshape(5, 3),
+        rotations=random_rotations(5, np.random.default_rng(0)),
+        confidence=np.linspace(0, 1, 5),
+        expected_error_deg=np.full(5, 6.0),
+        tomogram=np.array(["a", "b", "a", "b", "a"]),
+        kind=np.array(["pdb_4v4r", "pdb_3j9i", "pdb_4v4r", "pdb_4v4r", "pdb_3j9i"]),
+        extra={"score": np.array([5, 4, 3, 2, 1])},
+        blocks={"optics": {"rlnVoltage": ("300",)}},
+    )
+
+
+# --- tomogram --------------------------------------------------------------------------------------------------------
+
+
+def test_a_tomogram_tells_its_size_in_xyz_and_its_centre_in_angstrom():
+    extent = Tomogram(np.zeros((4, 6, 10), np.float32), 10.0, "t").extent
+    assert extent == Extent((10, 6, 4), 10.0)
+    np.testing.assert_array_equal(extent.centre, [50, 30, 20])
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_size"), [((4, 4), 10.0), ((4, 4, 4), 0.0), ((4, 4, 4), float("nan")), ((4, 4, 4), -1.0)]
+)
+def test_a_tomogram_needs_three_axes_and_a_positive_voxel_size(shape, voxel_size):
+    with pytest.raises(InputError, match=ONE_LINE):
+        Tomogram(np.zeros(shape), voxel_size, "t")
+
+
+# --- particles -------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_rotation_is_unknown_and_never_the_identity():
+    picks = Particles(positions=np.zeros((2, 3)))
+    assert picks.rotations is None
+    with pytest.raises(InputError, match="have no orientations"):
+        picks.known_rotations()
+
+
+def test_one_name_of_a_tomogram_stands_for_all():
+    assert list(Particles(positions=np.zeros((3, 3)), tomogram="TS_01").tomogram) == ["TS_01"] * 3
+
+
+def test_no_particles_are_particles_too():
+    none = Particles(positions=[], rotations=np.zeros((0, 3, 3)), tomogram="t")
+    assert (len(none), len(none.take(slice(None))), none.tomogram_names) == (0, 0, [])
+    check_inside(none, Extent((1, 1, 1), 1.0), name="t")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"positions": [[0, np.nan, 0]]}, r"1 of 1 positions are not finite numbers \(first: row 1\)"),
+        ({"rotations": np.eye(3)[None] * 2}, "not proper rotations"),
+        ({"rotations": np.diag([1.0, 1.0, -1.0])[None]}, "not proper rotations"),
+        ({"rotations": np.full((1, 3, 3), np.nan)}, "rotations are not finite"),
+        ({"rotations": np.eye(3)}, r"shape \(3, 3\); expected \(1, 3, 3\)"),
+        ({"confidence": [0.5, 0.5]}, "confidence has 2 rows; expected 1"),
+        ({"kind": ["a", "b"]}, "kind has 2 rows; expected 1"),
+        ({"extra": {"score": np.arange(3)}}, "score has 3 rows; expected 1"),
+    ],
+)
+def test_what_is_not_a_particle_is_refused_in_one_line(change, words):
+    with pytest.raises(InputError, match=words) as caught:
+        Particles(**{"positions": np.zeros((1, 3)), **change})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_arrays_given_may_change_afterwards():
+    positions = np.zeros((1, 3))
+    picks = Particles(positions=positions)
+    positions[:] = 7
+    assert picks.positions.max() == 0
+
+
+def test_taking_rows_takes_every_column_and_keeps_foreign_tables():
+    rows = [3, 0]
+    taken = five_particles().take(rows)
+    whole = five_particles()
+    for name in ("positions", "rotations", "confidence", "expected_error_deg", "tomogram", "kind"):
+        np.testing.assert_array_equal(getattr(taken, name), getattr(whole, name)[rows])
+    np.testing.assert_array_equal(taken.extra["score"], [2, 5])
+    assert taken.blocks == whole.blocks
+
+
+def test_a_class_is_found_with_and_without_its_prefix_in_any_case():
+    for code in ("4v4r", "PDB_4V4R", "pdb_4v4r"):
+        np.testing.assert_array_equal(five_particles().of_kind(code).extra["score"], [5, 3, 2])
+
+
+def test_a_class_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(InputError, match="there are pdb_3j9i, pdb_4v4r"):
+        five_particles().of_kind("6utj")
+    with pytest.raises(InputError, match="carry no class"):
+        Particles(positions=np.zeros((1, 3))).of_kind("4v4r")
+
+
+def test_a_tomograms_particles_are_found_and_put_together_again():
+    whole = five_particles()
+    assert whole.tomogram_names == ["a", "b"]
+    parts = [whole.of_tomogram(name) for name in whole.tomogram_names]
+    assert [len(part) for part in parts] == [3, 2]
+    joined = concatenate(parts)
+    np.testing.assert_array_equal(joined.extra["score"], [5, 3, 1, 4, 2])
+    np.testing.assert_array_equal(joined.rotations, whole.rotations[[0, 2, 4, 1, 3]])
+    assert joined.blocks == whole.blocks
+
+
+def test_a_column_that_one_part_lacks_is_unknown_for_all():
+    joined = concatenate([five_particles(), Particles(positions=np.zeros((1, 3)), tomogram="c")])
+    assert len(joined) == 6
+    assert joined.rotations is joined.kind is joined.confidence is None
+    assert joined.extra == {}
+    assert len(concatenate([])) == 0
+
+
+# --- inside ----------------------------------------------------------------------------------------------------------
+
+
+def test_particles_at_the_outer_faces_of_the_border_voxels_are_inside():
+    extent = Extent((10, 20, 30), 10.0)
+    check_inside(Particles(positions=[[-5, -5, -5], [95, 195, 295]]), extent, name="t")
+    with pytest.raises(InputError, match=r"1 of 2 particles lie outside t \(10 × 20 × 30 voxels of 10 Å\)"):
+        check_inside(Particles(positions=[[0, 0, 0], [95.1, 0, 0]]), extent, name="t")
+
+
+def test_particles_of_another_binning_are_told_the_binning_that_fits():
+    positions = np.random.default_rng(0).uniform(0, 1, (50, 3)) * [990, 1990, 2990]
+    with pytest.raises(InputError, match=r"if its voxels were 10 Å \(binned by 4\)"):
+        check_inside(Particles(positions=positions), Extent((100, 200, 300), 2.5), name="t")
+
+
+def test_particles_of_another_tomogram_are_told_to_check():
+    with pytest.raises(InputError, match="belongs to this tomogram"):
+        check_inside(Particles(positions=[[-1000.0, 0, 0]]), Extent((10, 10, 10), 10.0), name="t")

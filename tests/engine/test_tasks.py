@@ -1,0 +1,183 @@
+"""Options, streams, and outputs that are written beside and renamed."""
+
+import os
+import stat
+from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_orient.engine.tasks import (
+    InputError,
+    Options,
+    Step,
+    check_writable,
+    existing_file,
+    option,
+    replacing,
+    run,
+    seconds_left,
+)
+
+ONE_LINE = r"^[^\n]+$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeaOptions(Options):
+    """An Options class with every sort of field."""
+
+    sugar: int = option(1, help="Lumps of sugar.", low=0, high=4)
+    heat: float = option(95.0, help="Heat of the water.", unit="°C", low=1.0)
+    leaf: str = option("green", help="The leaf.", choices=("green", "black"))
+    milk: bool = option(False, help="With milk.")
+    minutes: float | None = option(None, help="How long it draws; none means to taste.", unit="min", low=0.0)
+
+
+def count_to(total: int, closed: list[int]):
+    try:
+        for done in range(total):
+            yield Step(done, total, f"step {done}")
+    finally:
+        closed.append(total)
+    return total * 10
+
+
+def test_running_a_stream_gives_what_it_returns():
+    closed: list[int] = []
+    assert run(count_to(3, closed)) == 30
+    assert closed == [3]
+
+
+def test_closing_a_stream_stops_it_and_lets_it_clean_up():
+    closed: list[int] = []
+    stream = count_to(1000, closed)
+    next(stream)
+    stream.close()
+    assert closed == [1000]
+
+
+def test_an_error_in_a_stream_flies():
+    def broken():
+        yield Step(0, 1, "so far well")
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(broken())
+
+
+def test_the_time_left_follows_the_pace_so_far():
+    assert seconds_left(Step(0, 10, ""), 5.0) is None
+    assert seconds_left(Step(2, 10, ""), 5.0) == 20.0
+    assert seconds_left(Step(10, 10, ""), 5.0) == 0.0
+
+
+def test_an_option_carries_all_that_a_form_or_a_command_line_needs():
+    sugar, heat, leaf, milk, minutes = TeaOptions.parameters()
+    assert (sugar.type, sugar.default, sugar.low, sugar.high, sugar.optional) == (int, 1, 0, 4, False)
+    assert (heat.unit, heat.help, heat.expected) == ("°C", "Heat of the water.", "a number of at least 1 °C")
+    assert (leaf.choices, leaf.expected) == (("green", "black"), "one of green, black")
+    assert (milk.type, minutes.type, minutes.optional, minutes.default) == (bool, float, True, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sugar", -1),
+        ("sugar", 5),
+        ("sugar", 1.5),
+        ("sugar", True),
+        ("sugar", "two"),
+        ("sugar", None),
+        ("heat", 0.0),
+        ("heat", float("nan")),
+        ("heat", "hot"),
+        ("leaf", "oolong"),
+        ("milk", 1),
+        ("minutes", -0.5),
+    ],
+)
+def test_an_option_out_of_its_bounds_is_refused_by_name_with_what_was_expected(name, value):
+    with pytest.raises(InputError, match=ONE_LINE) as caught:
+        TeaOptions(**{name: value})
+    assert str(caught.value).startswith(f"{name} is {value!r}; expected ")
+
+
+def test_a_whole_number_does_for_a_number_and_none_for_an_optional_one():
+    assert TeaOptions(heat=80, minutes=3).to_record()["minutes"] == 3
+    assert TeaOptions(minutes=None) == TeaOptions()
+
+
+def test_options_cannot_be_changed_once_made():
+    with pytest.raises(FrozenInstanceError):
+        TeaOptions().sugar = 2
+
+
+@given(
+    sugar=st.integers(0, 4),
+    heat=st.floats(1, 1e6),
+    leaf=st.sampled_from(["green", "black"]),
+    milk=st.booleans(),
+    minutes=st.none() | st.floats(0, 60),
+)
+def test_options_survive_their_record(**values):
+    options = TeaOptions(**values)
+    assert TeaOptions.from_record(options.to_record()) == options
+
+
+def test_a_record_may_lack_options_but_not_name_strange_ones():
+    assert TeaOptions.from_record({"sugar": 2}) == TeaOptions(sugar=2)
+    with pytest.raises(InputError, match="no option 'lemon'"):
+        TeaOptions.from_record({"lemon": True})
+
+
+# --- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_takes_its_place_whole(tmp_path: Path):
+    path = tmp_path / "out.star"
+    path.write_text("old")
+    with replacing(path) as beside:
+        beside.write_text("new")
+        assert path.read_text() == "old"
+        assert beside.suffix == ".star"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_could_not_be_finished_leaves_the_old_one_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "out.star"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as beside:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_rights_that_the_user_gives_to_files(tmp_path: Path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "out.star") as beside:
+            beside.write_text("new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.star").stat().st_mode) == 0o640
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path, tmp_path / "missing" / "out.star", tmp_path / "file" / "out.star", Path("/proc/out.star")):
+        with pytest.raises(InputError, match=ONE_LINE):
+            check_writable(path)
+
+
+def test_a_file_to_read_must_be_there_and_hold_something(tmp_path: Path):
+    empty = tmp_path / "empty.mrc"
+    empty.touch()
+    for path, words in ((tmp_path, "is a folder"), (tmp_path / "none.mrc", "no such file"), (empty, "0 bytes")):
+        with pytest.raises(InputError, match=words):
+            existing_file(path)
+    empty.write_text("x")
+    assert existing_file(str(empty)) == empty

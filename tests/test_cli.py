@@ -1,0 +1,499 @@
+"""The command line: what it leaves, what it prints where, and what it says of every mistake, in one line."""
+
+import io
+import json
+import os
+import pickle
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from napari_orient.cli import VERBS, main
+from napari_orient.cli.arguments import add_options, make_parser, options_from
+from napari_orient.cli.places import has_display
+from napari_orient.cli.progress import follow, time_words
+from napari_orient.engine.files import read_labelled, read_particles, write_particles, write_tomogram
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.simulation import SimulationOptions
+from napari_orient.engine.tasks import InputError, Step
+from napari_orient.engine.training import PRESETS, TrainingOptions
+
+
+def words(*parts: object) -> list[str]:
+    return [str(part) for part in parts]
+
+
+# --- the path through the verbs --------------------------------------------------------------------------------------
+
+
+def test_what_is_simulated_is_in_polnets_layout_and_the_same_for_the_same_seed(world, tmp_path, capsys):
+    pairs = read_labelled(world.simulated)
+    assert [tomogram.name for tomogram, _ in pairs] == ["tomo_001", "tomo_002", "tomo_003"]
+    assert [len(particles) for _, particles in pairs] == [90, 90, 90]
+    few = ["--size-x", "40", "--size-y", "40", "--size-z", "32", "--particles", "3"]
+    for name in ("one", "two"):
+        assert main(words("simulate", world.template, "--output", tmp_path / name, "--seed", 7, *few)) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("1 tomograms with their truth, Tomo001 to Tomo001")
+    first, second = (sorted((tmp_path / name).rglob("*.*")) for name in ("one", "two"))
+    assert len(first) == 3
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_neighbouring_seeds_share_no_tomogram(world, tmp_path):
+    few = ["--size-x", "40", "--size-y", "40", "--size-z", "32", "--particles", "3", "--tomograms", "2"]
+    for seed in (1, 2):
+        assert main(words("simulate", world.template, "--output", tmp_path / str(seed), "--seed", seed, *few)) == 0
+    lists = [path.read_bytes() for path in tmp_path.rglob("*motif_list.csv")]
+    assert len(set(lists)) == 4
+
+
+def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_is(world, tmp_path, capsys):
+    out = tmp_path / "predicted.star"
+    assert main(words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{out}: 90 particles, expected error ")
+    assert "CPU" in told.err
+    assert "128 × 128 × 64 voxels of 10 Å" in told.err
+    assert main(words("evaluate", out, world.truth, "--json")) == 0
+    figures = json.loads(capsys.readouterr().out)["all"]
+    assert figures["count"] == 90
+    assert figures["median_deg"] < 60
+    assert figures["chance_median_deg"] > 120
+    assert 0.5 < figures["expected_over_true"] < 2
+    assert figures["position_median"] < 0.01
+
+
+def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_comes_from(world, tmp_path):
+    out = tmp_path / "predicted.star"
+    assert main(words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    picks, predicted = read_particles(world.truth), read_particles(out)
+    np.testing.assert_allclose(predicted.positions, picks.positions, atol=1e-4)
+    assert list(predicted.kind) == list(picks.kind) == ["pdb_1abc"] * 90
+    assert list(predicted.extra["polymer"]) == list(picks.extra["polymer"])
+    assert predicted.confidence.min() >= 0
+    assert predicted.confidence.max() <= 1
+    assert re.match(r"# napari-orient [\d.]+: predicted by small, data [0-9a-f]{16}; picks rounded\n", out.read_text())
+
+
+def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):
+    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--import-list")
+    assert main([*command, "--output", str(tmp_path / "out.star")]) == 0
+    rows = (tmp_path / "out_import.star").read_text().split()
+    assert rows[-2:] == ["tomo_001", str(tmp_path / "out.star")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.star", "out_import.star"]
+
+
+def test_an_import_list_of_several_tomograms_is_refused_before_anything_is_written(world, tmp_path, capsys):
+    pairs, mixed = read_labelled(world.simulated), tmp_path / "mixed.csv"
+    write_particles(mixed, concatenate([particles for _, particles in pairs]))
+    command = words("convert", mixed, tmp_path / "out.star", "--import-list")
+    assert "particles of 3 tomograms" in refused(command, capsys)
+    assert list(tmp_path.iterdir()) == [mixed]
+
+
+def test_a_report_for_a_person_has_chance_beside_it(world, capsys):
+    assert main(words("evaluate", world.truth, world.truth, "--symmetry", "D7@0.6,0,0.8")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "90 particles matched, 0 without a partner; symmetry D7@0.6,0,0.8"
+    assert any(line.startswith("chance") for line in lines)
+
+
+def test_a_list_survives_conversion_there_and_back(world, tmp_path, capsys):
+    star, table, again = tmp_path / "a.star", tmp_path / "b.csv", tmp_path / "c.star"
+    assert main(words("convert", world.truth, star, "--tomogram", world.tomogram, "--class", "1ABC")) == 0
+    assert main(words("convert", star, table)) == 0
+    assert main(words("convert", table, again, "--tomogram", world.tomogram, "--dialect", "relion4")) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{star}: 90 particles, with orientations"
+    first, last = read_particles(world.truth), read_particles(again)
+    np.testing.assert_allclose(last.positions, first.positions, atol=1e-3)
+    assert angle_deg(last.rotations, first.rotations).max() < 1e-3
+
+
+def test_a_card_tells_what_a_network_learnt(world, capsys):
+    assert main(words("checkpoints", world.checkpoint)) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("small (mlp)\n")
+    assert "training 180, validation 90" in text
+    assert "width 64" in text
+
+
+# --- stopping and going on -------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_keeps_the_best_network_and_resume_goes_on_from_there(world, tmp_path):
+    out, state = tmp_path / "stopped.safetensors", tmp_path / "stopped.resume"
+    command = words("train", world.simulated, "--output", out, "--width", 16, "--patch-side", 20, "--mask-radius", 90)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "napari_orient.cli", *command, "--epochs", "10000"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    waited = time.monotonic()
+    while not state.exists() and running.poll() is None and time.monotonic() - waited < 120:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    told, errors = running.communicate(timeout=60)
+    assert (running.returncode, told) == (130, "")
+    last = errors.splitlines()[-1]
+    assert last == f"Stopped; the best network so far is in {out}. The same command with --resume goes on."
+    done = load_checkpoint(out).card["figures"]["epoch"]
+    assert done >= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.resume", "stopped.safetensors"]
+    assert main([*command, "--epochs", "10000", "--resume", "--width", "8"]) == 2
+    reached = int(re.search(rb'"training": (\d+)', state.read_bytes().replace(b'\\"', b'"')).group(1))
+    assert main([*command, "--epochs", str(reached + 1), "--resume"]) == 0
+    assert not state.exists()
+
+
+def test_a_stream_is_closed_when_ctrl_c_falls_in_it(capsys):
+    closed = []
+
+    def stream():
+        try:
+            yield Step(0, 2, "working")
+            raise KeyboardInterrupt
+        finally:
+            closed.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(stream())
+    assert closed == [True]
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """A standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def counting(total: int, pause: float = 0.0):
+    for done in range(total):
+        yield Step(done, total, "counting sheep")
+        time.sleep(pause)
+    return "asleep"
+
+
+def test_where_no_terminal_is_progress_is_a_line_at_the_start_and_one_at_the_end(capsys):
+    assert follow(counting(5000)) == "asleep"
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == ["counting sheep  0/5000", "counting sheep: done in 0 s"]
+
+
+def test_on_a_terminal_progress_is_one_line_that_changes_with_the_time_left(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    follow(counting(6, pause=0.11), title="Night")
+    text = terminal.getvalue()
+    assert text.count("\n") == 1
+    assert text.endswith("\r\x1b[KNight: done in 1 s\n")
+    assert re.search(r"\rNight: counting sheep  3/6  0 s left", text)
+
+
+def test_time_is_said_in_words():
+    assert [time_words(seconds) for seconds in (0.4, 59, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 5 min"]
+
+
+# --- help and options ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_teaches_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    told = capsys.readouterr()
+    assert (ended.value.code, told.err) == (0, "")
+    assert f"\nexample:\n  napari-orient {verb}" in told.out
+
+
+def test_help_without_a_verb_names_every_verb_and_imports_nothing_heavy():
+    code = (
+        "import sys, napari_orient.cli as cli\n"
+        "try: cli.main([])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'numpy', 'torch', 'scipy', 'pandas', 'napari'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for verb, summary in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(summary)}$", done.stdout, re.MULTILINE)
+
+
+def test_every_option_of_every_task_is_a_flag_that_shows_its_help_and_default(capsys):
+    for verb, kinds in {"simulate": [SimulationOptions], "train": [type(item) for item in PRESETS["paper"]]}.items():
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        for parameter in (parameter for kind in kinds for parameter in kind.parameters()):
+            assert f"--{parameter.name.replace('_', '-')}" in text
+            assert parameter.help in text
+
+
+def test_what_is_given_takes_the_place_of_the_presets_and_the_rest_stays():
+    parser = make_parser("x", description="", example="")
+    add_options(parser, TrainingOptions, title="training")
+    paper = PRESETS["paper"][1]
+    given = parser.parse_args(["--epochs", "3", "--half-turns", "--rate", "1e-3"])
+    assert options_from(given, paper).to_record() == {
+        **paper.to_record(),
+        "epochs": 3,
+        "half_turns": True,
+        "rate": 1e-3,
+    }
+
+
+def test_a_display_is_one_that_the_environment_names(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":7")
+    assert has_display()
+    monkeypatch.delenv("DISPLAY")
+    assert not has_display()
+
+
+# --- mistakes: one line, exit 2, no file -----------------------------------------------------------------------------
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a refused command says."""
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    lines = told.err.splitlines()
+    assert lines[-1].startswith("napari-orient: ")
+    assert sum(line.startswith("napari-orient: ") for line in lines) == 1
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("fly", "invalid choice: 'fly'"),
+        ("predict", "the following arguments are required: TOMOGRAM, PICKS, --output"),
+        ("simulate x --output y --tomograms many", "invalid int value: 'many'"),
+        ("simulate x --output y --size-x 1e3", "expected a whole number from 16 to 4096 voxels"),
+        ("simulate x --output y --tilt-axis z", "invalid choice: 'z'"),
+        ("simulate ribosome --output y --size-x 15", "size_x is 15; expected a whole number from 16 to 4096 voxels"),
+        ("simulate ribosome --output y --snr-low 3", "expected low not above high"),
+        ("simulate ribosome --output y --tomograms 0", "expected at least 1"),
+        ("simulate lysosome --output y", "'lysosome' is neither a file nor a bead model"),
+        ("train nowhere --output y.safetensors", "nowhere"),
+        ("train nowhere --output y.pt", "ends in .safetensors"),
+        ("train nowhere --output y.safetensors --resume", "y.resume: no such file"),
+        ("evaluate nowhere.star nowhere.star --symmetry Q7", "symmetry 'Q7' is unknown"),
+        ("convert nowhere.star y.xlsx", "no known suffix"),
+        ("checkpoints nobody", "there is no checkpoint 'nobody'"),
+        ("demo --output /proc/demo", "cannot be written"),
+    ],
+)
+def test_a_mistake_in_the_command_is_told_in_one_line(command, expected, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert expected in refused(command.split(), capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def broken_mrc(path: Path, how: str) -> Path:
+    """An MRC file that is broken in one way."""
+    write_tomogram(path, np.random.default_rng(0).normal(size=(32, 32, 32)), voxel_size=10.0)
+    content = bytearray(path.read_bytes())
+    if how == "empty":
+        content.clear()
+    elif how == "truncated":
+        del content[5000:]
+    elif how == "wrong magic":
+        content[:1024] = b"\x89PNG" + bytes(range(256)) * 3 + bytes(252)
+    elif how == "not a volume":
+        content[8:12] = struct.pack("<i", 1)
+    path.write_bytes(content)
+    if how.startswith("voxels"):
+        with mrcfile.open(path, mode="r+") as volume:
+            volume.voxel_size = tuple(float(size) for size in how.split()[1:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("empty", "is empty (0 bytes)"),
+        ("truncated", "is cut short: 5,000 of 132,096 bytes"),
+        ("wrong magic", "is not an MRC file"),
+        ("not a volume", "expected a volume"),
+        ("voxels 0 0 0", "states no voxel size"),
+        ("voxels 1 1 1", "states voxels of 1.0 Å"),
+        ("voxels 10 10 12", "needs cubic voxels"),
+    ],
+)
+def test_a_broken_tomogram_is_refused(how, expected, world, tmp_path, capsys):
+    path, out = broken_mrc(tmp_path / "t.mrc", how), tmp_path / "out.star"
+    line = refused(words("predict", path, world.truth, "--checkpoint", world.checkpoint, "--output", out), capsys)
+    assert expected in line
+    assert str(path) in line
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_voxel_size_that_is_given_mends_a_header(world, tmp_path):
+    path = tmp_path / "tomo_001.mrc"
+    path.write_bytes(world.tomogram.read_bytes())
+    with mrcfile.open(path, mode="r+") as volume:
+        volume.voxel_size = 0
+    command = words("predict", path, world.truth, "--checkpoint", world.checkpoint, "--output", tmp_path / "out.star")
+    assert main(command) == 2
+    assert main([*command, "--voxel-size", "10"]) == 0
+    assert len(read_particles(tmp_path / "out.star")) == 90
+
+
+HEAD = "data_particles\n\nloop_\n_rlnTomoName #1\n"
+COORDINATES = "_rlnCenteredCoordinateXAngst #2\n_rlnCenteredCoordinateYAngst #3\n_rlnCenteredCoordinateZAngst #4\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "is empty (0 bytes)"),
+        ("%PDF-1.4 nothing like a STAR file", ""),
+        ("data_optics\n\nloop_\n_rlnVoltage #1\n300\n", "no "),
+        (HEAD + "tomo_001\n", "coordinate"),
+        (HEAD + COORDINATES, "no "),
+        (HEAD + "_rlnAngleRot #2\n_rlnAngleTilt #3\n_rlnAnglePsi #4\ntomo_001 1 2 3\n", "coordinate"),
+        (HEAD + COORDINATES + "_rlnAngleRot #5\ntomo_001 0 0 0 5\n", "rlnAngle"),
+        (HEAD + COORDINATES + "tomo_001 0 nan 0\n", "expected a number"),
+        (HEAD + COORDINATES + "tomo_001 0 0\n", "is no STAR file that can be read"),
+        (HEAD + COORDINATES + "TS_99 0 0 0\n", "has no particle of tomo_001"),
+        (HEAD + COORDINATES + "tomo_001 0 9000 0\ntomo_001 0 0 0\n", "1 of 2 particles lie outside"),
+        (
+            HEAD + COORDINATES + "tomo_001 2400 2300 1000\ntomo_001 -300 0 0\n",
+            "if its voxels were 30 Å (binned by 3): if they are, give that voxel size.",
+        ),
+    ],
+    ids=lambda text: text.splitlines()[-1][:40] if text.strip() else "empty",
+)
+def test_a_broken_list_of_picks_is_refused(content, expected, world, tmp_path, capsys):
+    path, out = tmp_path / "picks.star", tmp_path / "out.star"
+    path.write_text(content)
+    command = words("predict", world.tomogram, path, "--checkpoint", world.checkpoint, "--output", out)
+    assert expected in refused(command, capsys)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("head", [HEAD, HEAD.replace("data_particles", "data_")], ids=["one row", "unnamed block"])
+def test_one_row_and_an_unnamed_block_are_read_all_the_same(head, world, tmp_path):
+    path, out = tmp_path / "picks.star", tmp_path / "out.star"
+    path.write_text(head + COORDINATES + "tomo_001 10 20 30\n")
+    assert main(words("predict", world.tomogram, path, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    np.testing.assert_allclose(read_particles(out).positions, [[650, 660, 350]], atol=1e-4)
+    assert "\ndata_particles\n\nloop_\n" in out.read_text()
+
+
+def test_no_picks_of_the_class_are_told_with_the_classes_there_are(world, tmp_path, capsys):
+    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint)
+    line = refused([*command, "--output", str(tmp_path / "out.star"), "--class", "4v4r"], capsys)
+    assert "no particle is of class '4v4r'; there are pdb_1abc" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_is_not_there_is_never_replaced_in_silence(world, tmp_path, capsys):
+    device = "cuda" if torch.backends.mps.is_available() else "mps"
+    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--device", device)
+    line = refused([*command, "--output", str(tmp_path / "out.star")], capsys)
+    assert f"device '{device}' is not on this machine" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+class Hostile:
+    """A pickle that would make a file when loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_is_none_is_refused_and_runs_no_code(world, tmp_path, capsys):
+    sprung = tmp_path / "sprung"
+    whole = world.checkpoint.read_bytes()
+    foreign = b'{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    for content in (
+        pickle.dumps(Hostile(sprung)),
+        whole[: len(whole) // 2],
+        whole[:4],
+        b"",
+        struct.pack("<Q", len(foreign)) + foreign + bytes(4),
+        struct.pack("<Q", 2**62) + whole[8:],
+    ):
+        path, out = tmp_path / "net.safetensors", tmp_path / "out.star"
+        path.write_bytes(content)
+        line = refused(words("predict", world.tomogram, world.truth, "--checkpoint", path, "--output", out), capsys)
+        assert str(path) in line
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_state_of_training_is_no_checkpoint(world, tmp_path, capsys):
+    stopped = tmp_path / "net.safetensors"
+    stopped.write_bytes(world.checkpoint.read_bytes().replace(b'\\"card\\"', b'\\"kard\\"'))
+    line = refused(
+        words("predict", world.tomogram, world.truth, "--checkpoint", stopped, "--output", tmp_path / "o.star"), capsys
+    )
+    assert "is not a checkpoint of a network (its header lacks card)" in line
+
+
+def test_a_patch_larger_than_the_tomogram_is_refused(world, tmp_path, capsys):
+    small = tmp_path / "tomo_001.mrc"
+    write_tomogram(small, np.random.default_rng(0).normal(size=(12, 64, 64)), voxel_size=10.0)
+    picks = tmp_path / "picks.csv"
+    write_particles(picks, Particles(positions=[[300.0, 300.0, 60.0]], tomogram="tomo_001"))
+    out = tmp_path / "out.star"
+    line = refused(words("predict", small, picks, "--checkpoint", world.checkpoint, "--output", out), capsys)
+    assert "patches of 200 Å are larger than tomo_001" in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("out", ["missing/out.star", "/proc/out.star", "out.docx", "."])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(out, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # No tomogram is there either: that the place is told first shows that nothing was read before.
+    line = refused(words("predict", "none.mrc", "none.star", "--output", out), capsys)
+    assert any(name in line for name in (out, "missing", "/proc"))
+    assert "none." not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_on_several_classes_at_once_is_refused(world, tmp_path, capsys):
+    pairs = read_labelled(world.simulated)
+    kinds = np.where(np.arange(90) % 2, "pdb_1abc", "pdb_2xyz")
+    mixed = tmp_path / "mixed.star"
+    extents = {tomogram.name: tomogram.extent for tomogram, _ in pairs}
+    write_particles(mixed, pairs[0][1].replace(kind=kinds), extents=extents)
+    command = words("train", mixed, "--tomograms", world.tomogram.parent, "--output", tmp_path / "n.safetensors")
+    assert "the classes pdb_1abc, pdb_2xyz; a network learns one" in refused(command, capsys)
+    assert "no particle is of class '9zzz'" in refused([*command, "--class", "9zzz"], capsys)
+    assert list(tmp_path.iterdir()) == [mixed]
+
+
+def test_a_mistake_in_a_real_process_is_one_line_and_exit_2(tmp_path):
+    command = [sys.executable, "-m", "napari_orient.cli", "evaluate", "none.star", "none.star"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "napari-orient: none.star: no such file.\n"
+
+
+def test_input_errors_are_values_so_that_scripts_can_catch_them():
+    assert issubclass(InputError, ValueError)

@@ -1,0 +1,71 @@
+"""The docs are true: links lead somewhere, tables are the code's, every command is one, and the tutorial runs."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from napari_orient.cli import VERBS, main, parser_of
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of each fenced block."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each call of the command line in a block."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("napari-orient ")]
+
+
+@EVERY_PAGE
+def test_links_and_pictures_lead_to_files(page):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert missing == []
+
+
+@EVERY_PAGE
+def test_every_command_is_one_that_the_program_takes(page):
+    for language, text in blocks(page):
+        for verb, *words in commands(text) if language == "sh" else []:
+            if not verb.startswith("-"):
+                parser_of(verb)[1].parse_args(words)
+
+
+def test_the_examples_of_help_are_commands_that_the_program_takes():
+    for name in VERBS:
+        verb, parser = parser_of(name)
+        for _, *words in commands("\n".join(line.strip() for line in verb.EXAMPLE.splitlines())):
+            parser.parse_args(words)
+
+
+def test_the_options_page_is_what_the_code_declares():
+    written = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    declared = runpy.run_path(str(ROOT / "docs" / "options.py"))["page"]()
+    assert written == declared, "run: python docs/options.py"
+
+
+def test_scripts_that_the_readme_names_are_there_and_can_be_run():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\./(\S+)", readme, re.MULTILINE)
+    assert named == ["scripts/demo", "scripts/test"]
+    assert all((ROOT / name).stat().st_mode & 0o111 for name in [*named, "scripts/setup", "scripts/gates", ".ci/run"])
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "conventions.md"])
+def test_the_blocks_of_a_page_run_in_order(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for language, text in blocks(ROOT / "docs" / name):
+        if language == "python":
+            exec(compile(text, name, "exec"), {})
+        for words in commands(text) if language == "sh" else []:
+            assert main(words) == 0, capsys.readouterr().err
+            assert capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""The main job by both doors: the docks, in a real viewer, write the bytes that the command line writes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_orient.cli import main
+from napari_orient.engine.files import read_particles
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.gui import layers
+from napari_orient.gui.export import ExportDock
+from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.load import LoadDock
+from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.session import session_of
+
+
+def by_the_command_line(world, out: Path) -> bytes:
+    words = ["predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--output", out]
+    assert main([str(word) for word in words]) == 0
+    return out.read_bytes()
+
+
+def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
+    docks = []
+    for kind in (LoadDock, PredictDock, ExportDock):
+        docks.append(kind(viewer))
+        viewer.window.add_dock_widget(docks[-1], name=kind.__name__)
+    load, ask, export = docks
+    load.tomogram_row.show_path(world.tomogram)
+    load.particles_row.show_path(world.truth)
+    load.open_files()
+    ask.show_checkpoint(str(world.checkpoint))
+    ask.predict()
+    session = session_of(viewer)
+    qtbot.waitUntil(lambda: bool(session.particles(PREDICTED)), timeout=60_000)
+    qtbot.waitUntil(lambda: ask.running.job is None, timeout=10_000)
+    export.file.show_path(out)
+    export.export()
+    return out.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".star", ".csv"])
+def test_docks_and_command_line_write_the_same_bytes(suffix, world, tmp_path, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    shown = by_the_docks(world, tmp_path / f"docks{suffix}", viewer, qtbot)
+    assert shown == by_the_command_line(world, tmp_path / f"cli{suffix}")
+    predicted = read_particles(tmp_path / f"docks{suffix}", tomogram="tomo_001")
+    truth = read_particles(world.truth)
+    assert np.median(angle_deg(predicted.rotations, truth.rotations)) < 60
+    assert len(session_of(viewer).particles(PREDICTED)[0].data) == 90
+
+
+def test_the_layer_of_a_prediction_holds_the_poses_that_were_written(world, tmp_path, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer()
+    by_the_docks(world, tmp_path / "out.star", viewer, qtbot)
+    shown = layers.particles_of(session_of(viewer).particles(PREDICTED)[0])
+    written = read_particles(tmp_path / "out.star")
+    assert angle_deg(shown.rotations, written.rotations).max() < 1e-4
+    np.testing.assert_allclose(shown.positions, written.positions, atol=1e-4)
+
+
+def test_the_demo_leaves_a_whole_folder_where_no_display_is(tmp_path):
+    command = [sys.executable, "-m", "napari_orient.cli", "demo", "--output", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, env=without_display(), check=False)
+    assert done.returncode == 0, done.stderr
+    assert "There is no display here" in done.stderr
+    names = ["picks.star", "picture.png", "predicted.star", "report.txt", "tomogram.mrc", "truth.star"]
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == names
+    assert all(str(tmp_path / "demo" / name) in done.stdout for name in names)
+    assert read_particles(tmp_path / "demo" / "picks.star").rotations is None
+    truth = read_particles(tmp_path / "demo" / "truth.star")
+    predicted = read_particles(tmp_path / "demo" / "predicted.star")
+    errors = angle_deg(predicted.rotations, truth.rotations)
+    assert np.median(errors) < 10
+    assert (errors < 20).mean() > 0.9
+    assert (tmp_path / "demo" / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def without_display() -> dict[str, str]:
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
