@@ -1,0 +1,144 @@
+"""The pictures of the documentation: the demo in 3D and as a slab in 2D, and every dock at work.
+
+``python docs/screenshots.py [FOLDER] [--pictures DIR] [--checkpoint NAME|FILE]``: FOLDER is what ``napari-orient demo
+--output FOLDER`` leaves; it is made if it is not there. Needs a screen: ``xvfb-run -s "-screen 0 1600x1000x24"``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import napari
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_orient.cli import main as command_line
+from napari_orient.engine.networks import shipped_checkpoints
+from napari_orient.engine.tasks import Step
+from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
+from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.session import camera, session_of
+
+PLUGIN = "napari-orient"
+
+
+@contextmanager
+def window(theme: str = "dark") -> Iterator[napari.Viewer]:
+    viewer = napari.Viewer(title="napari-orient", show=True)
+    viewer.theme = theme
+    viewer.window.resize(*SIZE)
+    yield viewer
+    viewer.close()
+    QApplication.processEvents()
+
+
+def wait(until: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def demo(folder: Path, path: Path, *, flat: bool, theme: str = "dark") -> None:
+    tomogram = found_tomogram(folder)
+    with window(theme) as viewer:
+        show_folder(session_of(viewer), folder, tomogram)
+        show_docks(viewer)
+        look(viewer, tomogram, flat=flat)
+        take_picture(viewer, path)
+
+
+def empty_dock(name: str, path: Path) -> None:
+    with window() as viewer:
+        viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        take_picture(viewer, path)
+
+
+def opened(viewer: napari.Viewer, folder: Path) -> QWidget:
+    """The frame of the Load dock, the demo's files opened by it."""
+    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Load")
+    dock.tomogram_row.show_path(next(folder.glob("*.mrc")))
+    dock.particles_row.show_path(folder / "picks.star")
+    dock.truth_row.show_path(folder / "truth.star")
+    dock.open.click()
+    QApplication.processEvents()
+    viewer.reset_view()
+    return frame
+
+
+def load(folder: Path, path: Path) -> None:
+    with window() as viewer:
+        opened(viewer, folder)
+        take_picture(viewer, path)
+
+
+def prediction(viewer: napari.Viewer, folder: Path, checkpoint: str) -> tuple[QWidget, PredictDock]:
+    viewer.window.remove_dock_widget(opened(viewer, folder))
+    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
+    if checkpoint:
+        dock.show_checkpoint(checkpoint)
+    return frame, dock
+
+
+def predict_running(folder: Path, path: Path, checkpoint: str) -> None:
+    with window() as viewer:
+        _, dock = prediction(viewer, folder, checkpoint)
+        dock.options.widgets["batch"].value = 1
+        dock.predict()
+        wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 25)
+        take_picture(viewer, path)
+        wait(lambda: dock.running.job is None)
+
+
+def _done(step: Step | None) -> int:
+    return 0 if step is None else step.done
+
+
+def predict(folder: Path, path: Path, checkpoint: str) -> None:
+    with window() as viewer:
+        _, dock = prediction(viewer, folder, checkpoint)
+        dock.predict()
+        wait(lambda: dock.running.job is None)
+        view = camera(viewer)
+        view.zoom *= 1.6
+        take_picture(viewer, path)
+
+
+def export(folder: Path, path: Path, checkpoint: str) -> None:
+    with window() as viewer:
+        frame, predicting = prediction(viewer, folder, checkpoint)
+        predicting.predict()
+        wait(lambda: predicting.running.job is None)
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
+        viewer.window.remove_dock_widget(frame)
+        dock.file.show_path(folder / "oriented.star")
+        dock.export()
+        take_picture(viewer, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="the pictures of the documentation")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("napari-orient-demo"))
+    parser.add_argument("--pictures", type=Path, default=Path(__file__).parent / "pictures")
+    parser.add_argument("--checkpoint", default=next(iter(shipped_checkpoints()), ""))
+    given = parser.parse_args()
+    if not (given.folder / "truth.star").exists():
+        command_line(["demo", "--output", str(given.folder), "--no-viewer"])
+    given.pictures.mkdir(parents=True, exist_ok=True)
+    demo(given.folder, given.pictures / "demo_3d.png", flat=False)
+    demo(given.folder, given.pictures / "demo_2d.png", flat=True)
+    demo(given.folder, given.pictures / "demo_light.png", flat=True, theme="light")
+    empty_dock("Load", given.pictures / "load_empty.png")
+    load(given.folder, given.pictures / "load.png")
+    predict_running(given.folder, given.pictures / "predict_running.png", given.checkpoint)
+    predict(given.folder, given.pictures / "predict.png", given.checkpoint)
+    export(given.folder, given.pictures / "export.png", given.checkpoint)
+    for picture in sorted(given.pictures.glob("*.png")):
+        print(picture)
+
+
+if __name__ == "__main__":
+    main()

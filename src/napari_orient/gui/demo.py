@@ -1,0 +1,111 @@
+"""napari on a folder of the demo: tomogram, picks, true poses and predicted ones, docks open.
+
+``python -m napari_orient.gui.demo FOLDER [--picture FILE] [--flat]``
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import napari
+from napari.layers import Layer, Points
+
+from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.session import Session, camera, session_of
+
+LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
+DOCKS = ("Export", "Predict", "Load")
+SIZE = (1400, 900)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Open the folder in napari, or, with ``--picture``, leave a picture of the window and end."""
+    parser = argparse.ArgumentParser(prog="python -m napari_orient.gui.demo", description="napari on the demo's files")
+    parser.add_argument("folder", type=Path, help="with a tomogram (.mrc), picks.star, truth.star, predicted.star")
+    parser.add_argument("--picture", type=Path, help="save a picture of the window there and end")
+    parser.add_argument("--flat", action="store_true", help="a thick slice in 2D instead of the view in 3D")
+    given = parser.parse_args(arguments)
+    tomogram = found_tomogram(given.folder)
+    viewer = napari.Viewer(title="napari-orient", show=True)
+    viewer.window.resize(*SIZE)
+    show_folder(session_of(viewer), given.folder, tomogram)
+    show_docks(viewer)
+    look(viewer, tomogram, flat=given.flat)
+    if given.picture is None:
+        napari.run()
+    else:
+        take_picture(viewer, given.picture)
+        viewer.close()
+    return 0
+
+
+def found_tomogram(folder: Path) -> Tomogram:
+    """The tomogram in the folder.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    paths = sorted(path for suffix in (".mrc", ".rec", ".map") for path in folder.glob(f"*{suffix}"))
+    if not paths:
+        raise InputError(
+            f"{folder} holds no tomogram (.mrc). Write one there with `napari-orient demo --output {folder}`."
+        )
+    return read_tomogram(paths[0])
+
+
+def show_folder(session: Session, folder: Path, tomogram: Tomogram) -> None:
+    """Show the tomogram and the lists that lie beside it."""
+    session.show_tomogram(tomogram)
+    for role, file in LISTS.items():
+        path = folder / file
+        if path.exists():
+            particles = read_particles(path, extents={tomogram.name: tomogram.extent})
+            session.show_particles(particles, tomogram.extent, role=role, name=f"{tomogram.name} {path.stem}")
+
+
+def show_docks(viewer: napari.Viewer) -> None:
+    """Open the docks as tabs, Predict in front."""
+    for number, name in enumerate(DOCKS):
+        viewer.window.add_plugin_dock_widget("napari-orient", name, tabify=number > 0)
+    dock, _ = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
+    dock.raise_()
+
+
+def look(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:
+    """Turn the camera so that arrows, slab and scale bar are all seen."""
+    viewer.dims.ndisplay = 2 if flat else 3
+    viewer.reset_view()
+    for layer in viewer.layers:
+        if isinstance(layer, Points) and layers.role(layer) == PICKS:
+            layer.visible = flat
+    if not flat:
+        view = camera(viewer)
+        view.angles = (-8.0, 22.0, 42.0)
+        view.perspective = 20.0
+        view.zoom *= 0.9
+    viewer.layers.selection = {_front(viewer)}
+
+
+def _front(viewer: napari.Viewer) -> Layer:
+    return viewer.layers[-1]
+
+
+def take_picture(viewer: napari.Viewer, path: Path) -> None:
+    """A picture of the whole window, once it is painted."""
+    from qtpy.QtWidgets import QApplication
+
+    for _ in range(3):
+        QApplication.processEvents()
+        viewer.screenshot(flash=False)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

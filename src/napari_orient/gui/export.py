@@ -1,0 +1,221 @@
+"""The Export dock: a layer's particles to a file, seen before they are written; the command line's bytes."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import napari.viewer
+from napari.components import ViewerModel
+from napari.layers import Points
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidget, QTableWidgetItem
+
+from napari_orient.engine.files import write_particles
+from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.pieces import (
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    Dock,
+    FileRow,
+    LayerChoice,
+    Note,
+    labelled,
+    listen,
+    primary_button,
+    shrinkable,
+)
+from napari_orient.gui.session import session_of
+
+PREVIEWED = 6
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file to write: its name for people, its suffix, and the engine's name for it."""
+
+    name: str
+    suffix: str
+    dialect: str
+
+
+FORMATS = (
+    Format("RELION 5 STAR", ".star", "relion5"),
+    Format("RELION 4 STAR", ".star", "relion4"),
+    Format("CSV", ".csv", "csv"),
+)
+
+
+def write(path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: Format, provenance: str) -> None:
+    """Write the particles in this format, as the command line does."""
+    dialect = form.dialect if form.suffix == ".star" else "relion5"
+    write_particles(path, particles, extents=extents, dialect=dialect, provenance=provenance)
+
+
+class ExportDock(Dock):
+    """A layer in, a file out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self._watched: Points | None = None
+        self._build(self.session.viewer)
+        self._layer_chosen()
+
+    def _build(self, viewer: ViewerModel) -> None:
+        self.particles = LayerChoice(viewer, self._offered, empty="none open")
+        self.form = QComboBox()
+        self.form.addItems([form.name for form in FORMATS])
+        self.form.setToolTip("RELION 5: Å from the tomogram's centre. RELION 4: unbinned pixels. CSV: Å from voxel 0.")
+        shrinkable(self.form)
+        self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="where to write", saving=True)
+        self.note, self.preview_note, self.done = Note(), Note(), Note()
+        self.table = _preview_table()
+        self.button = primary_button("Export", "Write the file")
+        self.add_heading("Particles")
+        self.add(labelled({"Layer": self.particles, "Format": self.form}), self.note)
+        self.add_heading("Preview")
+        self.add(self.table, self.preview_note)
+        self.add_heading("File")
+        self.add(self.file, self.button, self.done)
+        self.close_column()
+        self.particles.chosen.connect(self._layer_chosen)
+        self.form.currentIndexChanged.connect(self._format_chosen)
+        self.file.picked.connect(self._file_picked)
+        self.button.clicked.connect(self.export)
+
+    def _offered(self) -> list[Points]:
+        """Particles to write, predictions first."""
+        return sorted(self.session.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
+
+    @property
+    def format(self) -> Format:
+        """The format chosen."""
+        return FORMATS[self.form.currentIndex()]
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    def _layer_chosen(self, *_: object) -> None:
+        layer = self.particles.layer
+        if isinstance(layer, Points) and layer is not self._watched:
+            for emitter in (layer.events.data, layer.events.features):
+                listen(self, emitter, self.show_preview)
+            self._watched = layer
+        if self.file.path is None and layer is not None:
+            self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffix}")
+        self.show_preview()
+
+    def _format_chosen(self, *_: object) -> None:
+        path = self.file.path
+        if path is not None and path.suffix != self.format.suffix:
+            self.file.show_path(path.with_suffix(self.format.suffix))
+        self.show_preview()
+
+    def _file_picked(self, path: Path | None) -> None:
+        if path is not None and path.suffix and path.suffix != self.format.suffix:
+            fitting = [row for row, form in enumerate(FORMATS) if form.suffix == path.suffix.lower()]
+            self.form.setCurrentIndex(fitting[0] if fitting else self.form.currentIndex())
+        self._show_button()
+
+    def show_preview(self, event: object = None) -> None:
+        """Show the first rows as they would stand in the file."""
+        self.done.say("")
+        self.table.setVisible(False)
+        self.preview_note.say("")
+        if self.particles.layer is None:
+            self.note.say("No particles open yet: load some, or predict.", WARNING)
+        else:
+            try:
+                self._preview(self._particles())
+            except InputError as error:
+                self.note.say(str(error), BAD)
+        self._show_button()
+
+    def _preview(self, particles: Particles) -> None:
+        posed = "with orientations" if particles.rotations is not None else "positions alone: no orientations yet"
+        self.note.say(f"{len(particles)} particles, {posed}", GOOD if particles.rotations is not None else WARNING)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"preview{self.format.suffix}"
+            self._write(path, particles.take(slice(0, PREVIEWED)))
+            columns, rows = first_rows(path)
+        self.table.setColumnCount(len(columns))
+        self.table.setRowCount(len(rows))
+        self.table.setHorizontalHeaderLabels([_short(name) for name in columns])
+        for line, entries in enumerate(rows):
+            for column, entry in enumerate(entries):
+                self.table.setItem(line, column, QTableWidgetItem(entry))
+        self.table.resizeColumnsToContents()
+        self.table.setVisible(True)
+        self.preview_note.say(f"First {len(rows)} of {len(particles)} rows · {len(columns)} columns", MUTED)
+
+    def _particles(self) -> Particles:
+        layer = self.particles.layer
+        if not isinstance(layer, Points):
+            raise InputError("there are no particles to write; choose a layer that holds some.")
+        particles = layers.particles_of(layer)
+        if not len(particles):
+            raise InputError(f"layer {layer.name!r} holds no particles; expected at least one.")
+        return particles
+
+    def _write(self, path: Path, particles: Particles) -> None:
+        layer = self.particles.layer
+        extent = self.session.extent_of(layer)
+        extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
+        line = str(layers.about(layer).get("provenance", ""))
+        write(path, particles, extents=extents, form=self.format, provenance=line)
+
+    def _show_button(self, *_: object) -> None:
+        self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
+        self.done.say("")
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def export(self) -> None:
+        """Write the file; it appears whole or not at all."""
+        path = self.file.path
+        if path is None:
+            show_error("no file was named; say where to write.")
+            return
+        if not path.suffix:
+            path = path.with_suffix(self.format.suffix)
+            self.file.show_path(path)
+        try:
+            particles = self._particles()
+            self._write(path, particles)
+        except InputError as error:
+            show_error(str(error))
+            return
+        self.done.say(f"Wrote {len(particles)} particles to {path}", GOOD)
+
+
+def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns of a file just written and its rows, as text."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix != ".star":
+        columns, *rows = csv.reader(line for line in lines if not line.startswith("#"))
+        return columns, rows
+    start = next(number for number, line in enumerate(lines) if line.strip() == "data_particles")
+    table = [line.split() for line in lines[start + 1 :] if line.strip()]
+    end = next((number for number, line in enumerate(table) if line[0].startswith("data_")), len(table))
+    columns = [line[0][1:] for line in table[:end] if line[0].startswith("_")]
+    return columns, [line for line in table[:end] if len(line) == len(columns) and not line[0].startswith("_")]
+
+
+def _short(column: str) -> str:
+    """A column's name without the prefix that all of RELION's share."""
+    return column.removeprefix("rln")
+
+
+def _preview_table() -> QTableWidget:
+    table = QTableWidget()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setMinimumHeight(210)
+    table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+    return table

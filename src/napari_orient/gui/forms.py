@@ -1,0 +1,138 @@
+"""A form made of declared Options: one widget a parameter, with its bounds, unit and line of help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
+from magicgui.widgets.bases import BaseValueWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+
+from napari_orient.engine.tasks import InputError, Options, Parameter, Value
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+_WIDEST = 2**31 - 1
+AUTOMATIC = "automatic"
+"""What a widget shows for None: "choose for me"."""
+
+
+class OptionsForm(QWidget, Generic[OptionsT]):
+    """The form of an Options class; ``changed`` tells that the user has changed something.
+
+    ``labels`` may give a parameter another label than its name; ``hidden`` parameters keep their defaults.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        kind: type[OptionsT],
+        *,
+        labels: Mapping[str, str] | None = None,
+        hidden: tuple[str, ...] = (),
+        label_width: int = 0,
+    ) -> None:
+        super().__init__()
+        self._kind = kind
+        self._parameters = {item.name: item for item in kind.parameters() if item.name not in hidden}
+        self.widgets = {name: widget_of(item) for name, item in self._parameters.items()}
+        rows = QFormLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for name, widget in self.widgets.items():
+            label = QLabel((labels or {}).get(name, label_of(self._parameters[name])))
+            label.setMinimumWidth(label_width)
+            label.setToolTip(widget.tooltip)
+            rows.addRow(label, widget.native)
+            widget.changed.connect(self._tell)
+
+    def options(self) -> OptionsT:
+        """The options as the form shows them.
+
+        Raises
+        ------
+        InputError
+            If a value does not fit.
+        """
+        return self._kind.from_record({name: value_of(self._parameters[name], w) for name, w in self.widgets.items()})
+
+    def show_options(self, options: OptionsT) -> None:
+        """Nothing; the form now shows these options."""
+        record = options.to_record()
+        for name, widget in self.widgets.items():
+            _show(self._parameters[name], widget, record[name])
+
+    def _tell(self, *_: object) -> None:
+        self.changed.emit()
+
+
+def label_of(parameter: Parameter) -> str:
+    """``patch side (voxels)`` as a label: ``Patch side (voxels)``."""
+    words = parameter.name.replace("_", " ")
+    unit = f" ({parameter.unit})" if parameter.unit else ""
+    return words[:1].upper() + words[1:] + unit
+
+
+def widget_of(parameter: Parameter) -> BaseValueWidget[Any]:
+    """The magicgui widget that fits one parameter, at its default, its help and bounds in the tooltip."""
+    widget = _bare_widget(parameter)
+    _show(parameter, widget, parameter.default)
+    help_line = parameter.help[:1].upper() + parameter.help[1:]
+    widget.tooltip = f"{help_line}. Expects {parameter.expected}."
+    return widget
+
+
+def _bare_widget(parameter: Parameter) -> BaseValueWidget[Any]:
+    if parameter.choices:
+        automatic = (AUTOMATIC,) if parameter.optional else ()
+        return ComboBox(choices=(*automatic, *parameter.choices))
+    if parameter.type is bool:
+        return CheckBox(text="")
+    if parameter.type is str or parameter.optional:
+        return LineEdit()
+    low = -_WIDEST if parameter.low is None else parameter.low
+    high = _WIDEST if parameter.high is None else parameter.high
+    if parameter.type is int:
+        return SpinBox(value=int(max(low, 0)), min=int(low), max=int(high))
+    # Without a step of its own magnitude the widget would show 1e-3 as 0.0.
+    return FloatSpinBox(value=low, min=low, max=high, step=step_of(parameter))
+
+
+def step_of(parameter: Parameter) -> float:
+    """A step of one tenth of the default's magnitude: 100 steps by 10, 1e-3 by 1e-4."""
+    default = parameter.default
+    size = abs(float(default)) if isinstance(default, (int, float)) and default else 1.0
+    return float(10.0 ** (math.floor(math.log10(size)) - 1))
+
+
+def value_of(parameter: Parameter, widget: BaseValueWidget[Any]) -> Value:
+    """What the widget holds, as the parameter's type; an empty or automatic one is None where that is allowed."""
+    value: Any = widget.value
+    if parameter.optional and value in (AUTOMATIC, ""):
+        return None
+    if isinstance(widget, LineEdit) and parameter.type in (int, float):
+        return _number(parameter, str(value))
+    return _typed(parameter, value)
+
+
+def _typed(parameter: Parameter, value: Any) -> Value:
+    typed: Value = parameter.type(value)
+    return typed
+
+
+def _number(parameter: Parameter, text: str) -> Value:
+    try:
+        return _typed(parameter, text)
+    except ValueError:
+        raise InputError(f"{parameter.name} is {text!r}; expected {parameter.expected}, or nothing.") from None
+
+
+def _show(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
+    if value is None:
+        widget.value = AUTOMATIC if parameter.choices else ""
+    else:
+        widget.value = str(value) if isinstance(widget, LineEdit) else value

@@ -1,0 +1,190 @@
+"""A Stream run in a worker thread: progress in the activity bar, Stop, and its answer delivered on the main thread.
+
+Snapshot, work, deliver: what is handed in are frozen values; the worker sees these alone; the answer comes back by a
+signal.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+from napari.qt.threading import FunctionWorker, create_worker
+from napari.utils import cancelable_progress
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QObject, Signal
+
+from napari_orient.engine.tasks import InputError, Step, seconds_left
+
+PERIOD = 0.2
+"""Seconds between two reports of progress: software rendering bears no more."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """What a stream gave back that could not do what was asked: a line for the user."""
+
+    line: str
+
+
+_NOTHING = object()
+"""In the place of an answer that has not come."""
+
+
+class _Voice(QObject):
+    """Speaks from the worker's thread. It is the work's, not the job's: a job may be destroyed while this speaks."""
+
+    told = Signal()
+
+
+class _Work:
+    """The stream as a function for a worker: drained in its thread, and closed there, where its ``finally`` belongs."""
+
+    def __init__(self, stream: Generator[Any, None, Any], title: str) -> None:
+        self.stream, self.title = stream, title
+        self.steps: deque[Step] = deque()
+        self.stopping = False
+        self.voice = _Voice()
+        self.abandoned: Callable[[], bool] = lambda: False
+
+    def __str__(self) -> str:
+        return self.title
+
+    def __call__(self) -> object:
+        """The answer, a `_Refusal`, or None if stopped. Anything else that goes wrong flies, RuntimeError too."""
+        spoken = 0.0
+        try:
+            while not (self.stopping or self.abandoned()):
+                self.steps.append(next(self.stream))
+                if time.monotonic() - spoken > PERIOD:
+                    spoken = time.monotonic()
+                    self.voice.told.emit()
+        except StopIteration as end:
+            return end.value
+        except InputError as error:
+            return _Refusal(str(error))
+        finally:
+            self.stream.close()
+        return None
+
+
+class Job(QObject):
+    """A running stream.
+
+    It belongs to a dock and dies with it: then the stream is stopped and its answer dropped. ``stepped`` carries each
+    Step, none left out; ``answered`` the answer; ``ended`` comes last in every case, with ``done``, ``stopped`` or
+    ``failed``.
+    """
+
+    stepped = Signal(object)
+    answered = Signal(object)
+    ended = Signal(str)
+
+    def __init__(self, stream: Generator[Any, None, Any], *, title: str, parent: QObject) -> None:
+        super().__init__(parent)
+        self.title = title
+        self.last: Step | None = None
+        self._work = _Work(stream, title)
+        self._answer: object = _NOTHING
+        self._over = False
+        self._began = time.monotonic()
+        self._bar = cancelable_progress(total=0, desc=title, gui=True)
+        self._work.voice.told.connect(self._drain)
+        self._worker: FunctionWorker[Any] = create_worker(self._work, _start_thread=False)
+        self._work.abandoned = _quit_asked(weakref.ref(self._worker))
+        self._worker.returned.connect(self._deliver)
+        self._worker.finished.connect(self._end)
+        self.destroyed.connect(_stopper(self._work, self._bar))
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ask the stream to stop at its next step; what it has yielded is not lost."""
+        self._work.stopping = True
+        self._worker.quit()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop, by Stop or by napari closing the window."""
+        return bool(self._work.stopping or self._worker.abort_requested)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds that it will still take at the pace so far, or None while that is unknown."""
+        return None if self.last is None else seconds_left(self.last, time.monotonic() - self._began)
+
+    def _drain(self) -> None:
+        while self._work.steps:
+            self.last = self._work.steps.popleft()
+            self.stepped.emit(self.last)
+        if self._bar.is_canceled and not self.stopping:
+            self.stop()
+        if self.last is not None:
+            self._show(self.last)
+
+    def _show(self, step: Step) -> None:
+        # Each of these lets napari work off its events, so the end of the job may come in between.
+        for show in (
+            lambda: setattr(self._bar, "total", step.total),
+            lambda: self._bar.set_description(step.message),
+            lambda: self._bar.update(step.done - self._bar.n),
+        ):
+            if not self._over:
+                show()
+
+    def _deliver(self, answer: object) -> None:
+        self._answer = answer
+
+    def _end(self) -> None:
+        self._over = True
+        while self._work.steps:
+            self.last = self._work.steps.popleft()
+            self.stepped.emit(self.last)
+        self._bar.close()
+        outcome = self._finish()
+        self.ended.emit(outcome)
+        self.deleteLater()
+
+    def _finish(self) -> str:
+        if self.stopping:
+            return "stopped"
+        if self._answer is _NOTHING:
+            return "failed"
+        if isinstance(self._answer, _Refusal):
+            show_error(self._answer.line)
+            return "failed"
+        self.answered.emit(self._answer)
+        return "done"
+
+
+def _quit_asked(worker: weakref.ref[FunctionWorker[Any]]) -> Callable[[], bool]:
+    """Tells whether napari has asked the worker to quit, without keeping the worker alive."""
+
+    def asked() -> bool:
+        alive = worker()
+        return alive is not None and alive.abort_requested
+
+    return asked
+
+
+def _stopper(work: _Work, bar: cancelable_progress) -> Callable[..., None]:
+    """What stops the work when its job is gone; it must not know the job."""
+
+    def stop(*_: object) -> None:
+        work.stopping = True
+        if not bar.disable:
+            bar.close()
+
+    return stop
+
+
+def time_words(seconds: float | None) -> str:
+    """Time left as one says it: ``12 s left``, ``3 min left``; empty while unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s left"
+    return f"{round(seconds / 60)} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"

@@ -1,0 +1,271 @@
+"""Tomogram and Particles to layers and back: the only module that knows napari's axes are z, y, x.
+
+A layer is found by what its metadata says it is, or by the user's choice, never by its name. Every layer has the same
+scale (Å per voxel), units and axis labels, so that napari's world is in Å and its sliders step from voxel to voxel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Layer, Points
+from numpy.typing import NDArray
+
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
+from napari_orient.engine.tasks import InputError
+
+LayerParts = tuple[Any, dict[str, Any], str]
+"""What npe2 calls layer data: the array, keyword arguments, and the layer's type."""
+
+KEY = "napari-orient"
+"""Where a layer's metadata says what it is."""
+
+TOMOGRAM, PICKS, PREDICTED, TRUTH, AXES = "tomogram", "picks", "predicted", "truth", "axes"
+
+ROTATION_COLUMNS = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
+"""The nine entries of the matrix, row by row: ``rotation_xz`` is the x component of the particle's z axis."""
+
+NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR = "particle", "class", "confidence", "expected_error_deg"
+OWN_COLUMNS = (NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR, *ROTATION_COLUMNS)
+
+PICK_DIAMETER = 150.0
+"""Å across the ring that marks a pick."""
+
+LONE_GRID = 10.0
+"""Å from step to step of the sliders where no tomogram is open."""
+
+_POINTS_LOOKS: Mapping[str, Mapping[str, Any]] = {
+    PICKS: {"face_color": [0, 0, 0, 0], "border_color": "#ffd43b", "border_width": 0.08, "diameter": PICK_DIAMETER},
+    PREDICTED: {"face_color": "#ff3b30", "border_color": "#5c0a05", "border_width": 0.12, "diameter": 40.0},
+    TRUTH: {"face_color": "#30d158", "border_color": "#0a4a1c", "border_width": 0.12, "diameter": 40.0},
+}
+
+
+def flip(xyz: FloatArray) -> FloatArray:
+    """Vectors (..., 3) with their components the other way round: xyz to napari's zyx, and back."""
+    return xyz[..., ::-1]
+
+
+def world(voxel_size: float) -> dict[str, Any]:
+    """The keyword arguments that put a layer given in voxels into a world in Å."""
+    return {"scale": (voxel_size,) * 3, "units": ("angstrom",) * 3, "axis_labels": ("z", "y", "x")}
+
+
+def about(layer: Layer) -> dict[str, Any]:
+    """What the layer's metadata says it is; empty for a layer that is not ours."""
+    found = layer.metadata.get(KEY)
+    return found if isinstance(found, dict) else {}
+
+
+def identity(layer: Layer) -> str:
+    """What tells the layer from all others; given to it if it had none yet."""
+    return str(layer.metadata.setdefault(KEY, {}).setdefault("id", uuid4().hex))
+
+
+def role(layer: Layer) -> str:
+    """``tomogram``, ``picks``, ``predicted``, ``truth`` or ``axes``; empty for a layer that is not ours."""
+    return str(about(layer).get("role", ""))
+
+
+def holds_tomogram(layer: Layer) -> bool:
+    """Whether the layer can serve as a tomogram: a grey volume."""
+    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
+
+
+def holds_particles(layer: Layer) -> bool:
+    """Whether the layer can serve as particles: points in a volume."""
+    return isinstance(layer, Points) and layer.ndim == 3
+
+
+# --- tomograms ------------------------------------------------------------------------------------------------------
+
+
+def tomogram_parts(tomogram: Tomogram) -> LayerParts:
+    """An image layer of the tomogram's density as it is, memory-mapped or not; in 3D a slab that can be moved."""
+    size = np.array(tomogram.density.shape)
+    looks = {
+        "name": tomogram.name,
+        "colormap": "gray",
+        "contrast_limits": contrast_limits(tomogram.density),
+        "projection_mode": "mean",
+        "interpolation2d": "linear",
+        "depiction": "plane",
+        "plane": {"position": tuple((size - 1) / 2), "normal": (1, 0, 0), "thickness": max(1.0, size[0] / 12)},
+        "rendering": "average",
+        "metadata": {KEY: {"role": TOMOGRAM, "name": tomogram.name}},
+    }
+    return tomogram.density, {**looks, **world(tomogram.voxel_size)}, "image"
+
+
+def tomogram_of(layer: Image) -> Tomogram:
+    """The tomogram that an image layer shows; its density is shared, not copied.
+
+    Raises
+    ------
+    InputError
+        If its voxels are not cubes.
+    """
+    density = layer.data[0] if layer.multiscale else layer.data
+    return Tomogram(density, voxel_size(layer), str(about(layer).get("name", layer.name)))
+
+
+def voxel_size(layer: Layer) -> float:
+    """Å along each side of the layer's voxels.
+
+    Raises
+    ------
+    InputError
+        If they are not cubes.
+    """
+    sides = np.asarray(layer.scale, float) * np.array([_angstrom(unit) for unit in layer.units])
+    if not np.allclose(sides, sides[0], rtol=1e-3):
+        given = " × ".join(f"{side:g}" for side in flip(sides))
+        raise InputError(f"layer {layer.name!r} has voxels of {given} Å; napari-orient needs cubes. Resample it first.")
+    return float(sides[0])
+
+
+def _angstrom(unit: Any) -> float:
+    """Å in one of this unit; a pixel counts as 1 Å, as napari shows it."""
+    return float((1 * unit).to("angstrom").magnitude) if unit.dimensionality == {"[length]": 1} else 1.0
+
+
+def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) -> tuple[float, float]:
+    """Grey values of the 0.5th and 99.5th percent, from a sample of slices: a memory map is never read whole."""
+    depth, height, width = density.shape
+    rows = np.unique(np.linspace(0, depth - 1, slices + 2).round().astype(int)[1:-1])
+    steps = (slice(None, None, max(1, height // side)), slice(None, None, max(1, width // side)))
+    sample = np.concatenate([np.asarray(density[row][steps], np.float32).ravel() for row in rows])
+    sample = sample[np.isfinite(sample)]
+    low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 1.0)
+    return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+# --- particles ------------------------------------------------------------------------------------------------------
+
+
+def particles_parts(
+    particles: Particles, extent: Extent | None, *, role: str, name: str, provenance: str = "", shown: bool = True
+) -> LayerParts:
+    """A points layer that holds the particles of one tomogram whole: the layer is the document.
+
+    Features hold class, confidence, expected error, the rotation's nine entries and every foreign column; metadata hold
+    the rest. What is unknown has no column.
+    """
+    look, grid = dict(_POINTS_LOOKS[role]), LONE_GRID if extent is None else extent.voxel_size
+    names = particles.tomogram_names
+    said = {
+        "role": role,
+        "id": uuid4().hex,
+        "tomogram": names[0] if names else "",
+        "extent": extent,
+        "extra": {column: values.dtype.kind for column, values in particles.extra.items()},
+        "blocks": dict(particles.blocks),
+        "provenance": provenance,
+    }
+    keywords = {
+        "name": name,
+        "size": look.pop("diameter") / grid,
+        "features": features(particles),
+        "projection_mode": "all",
+        "visible": shown,
+        "metadata": {KEY: said},
+        **look,
+        **world(grid),
+    }
+    return flip(particles.positions) / grid, keywords, "points"
+
+
+def features(particles: Particles) -> pd.DataFrame:
+    """The features of a points layer that holds these particles, numbered from 1."""
+    columns: dict[str, Any] = {NUMBER: np.arange(1, len(particles) + 1)}
+    known = {CLASS: particles.kind, CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
+    columns |= {name: values for name, values in known.items() if values is not None}
+    if particles.rotations is not None:
+        columns |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
+    columns |= {_feature(name): values for name, values in particles.extra.items()}
+    return pd.DataFrame(columns)
+
+
+def _feature(column: str) -> str:
+    """The feature that holds a foreign column: of the same name, unless that is one of ours."""
+    return f"{column} (file)" if column in OWN_COLUMNS else column
+
+
+def picks_of(layer: Points) -> Particles:
+    """The particles of a layer without their poses: positions in Å, class and foreign columns.
+
+    Any points layer will do; where it is not ours, class and tomogram are unknown.
+    """
+    said, table = about(layer), layer.features
+    positions = flip(np.asarray(layer.data, float) * voxel_size(layer))
+    foreign = {name: (_feature(name), kind) for name, kind in said.get("extra", {}).items()}
+    extra = {name: _column(table[at], kind=kind) for name, (at, kind) in foreign.items() if at in table.columns}
+    kind = _column(table[CLASS], kind="U") if said and CLASS in table.columns else None
+    return Particles(
+        positions=positions,
+        tomogram=str(said.get("tomogram", "")),
+        kind=kind,
+        extra=extra,
+        blocks=said.get("blocks", {}),
+    )
+
+
+def particles_of(layer: Points) -> Particles:
+    """The particles that a layer holds, with their poses where it holds them.
+
+    Raises
+    ------
+    InputError
+        If some have an orientation and some have none.
+    """
+    picks, table = picks_of(layer), layer.features
+    if not about(layer) or not set(ROTATION_COLUMNS) <= set(table.columns):
+        return picks
+    rotations = table[list(ROTATION_COLUMNS)].to_numpy(float).reshape(-1, 3, 3)
+    known = np.isfinite(rotations).all(axis=(1, 2)) & ~added_later(layer)
+    if not known.any():
+        return picks
+    if not known.all():
+        raise InputError(
+            f"{int((~known).sum())} of {len(known)} particles in layer {layer.name!r} have no orientation: "
+            "they were added later. Predict again, or delete them."
+        )
+    scores = {name: table[name].to_numpy(float) for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns}
+    return picks.replace(rotations=rotations, **scores)
+
+
+def added_later(layer: Points) -> NDArray[np.bool_]:
+    """Which points were added in the viewer, (N,): napari gives a new point the features of another, its number too."""
+    table = layer.features
+    if NUMBER not in table.columns:
+        return np.ones(len(table), bool)
+    numbers = table[NUMBER]
+    return np.asarray(numbers.duplicated() | numbers.isna(), bool)
+
+
+def _column(values: pd.Series, *, kind: str) -> NDArray[Any]:
+    """The column as it was read: text stays text, which pandas would otherwise show as an object or as NaN."""
+    if kind == "U":
+        return values.fillna("").to_numpy().astype(str)
+    return values.to_numpy(object) if kind == "O" else values.to_numpy()
+
+
+def extent_of(layer: Layer) -> Extent | None:
+    """The extent of the tomogram that a layer shows or whose particles it holds, or None if it does not say."""
+    if isinstance(layer, Image):
+        return tomogram_of(layer).extent
+    extent = about(layer).get("extent")
+    return extent if isinstance(extent, Extent) else None
+
+
+def replace_particles(layer: Points, particles: Particles, *, provenance: str) -> None:
+    """Nothing; the layer now holds these particles instead, at the same place in the list and with the same looks."""
+    said = about(layer)
+    layer.data = flip(particles.positions) / voxel_size(layer)
+    layer.features = features(particles)
+    said["extra"] = {column: values.dtype.kind for column, values in particles.extra.items()}
+    said["blocks"], said["provenance"] = dict(particles.blocks), provenance

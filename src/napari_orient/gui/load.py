@@ -1,0 +1,240 @@
+"""The Load dock: choose a tomogram, its particles and perhaps their true poses; see what was found; open them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import napari.viewer
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+
+from napari_orient.engine.files import match_tomogram, read_particles, read_tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui.layers import PICKS, TRUTH
+from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, FileRow, Note, labelled, primary_button, show_classes
+from napari_orient.gui.session import session_of
+
+TOMOGRAMS = "Tomograms (*.mrc *.rec *.map);;All files (*)"
+LISTS = "Particle lists (*.star *.csv *.tsv *.txt);;All files (*)"
+
+
+class LoadDock(Dock):
+    """Files in, layers out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.tomogram: Tomogram | None = None
+        self.particles: Particles | None = None
+        self.truth: Particles | None = None
+        self._stated = 0.0
+        self._build()
+        self._offer_classes()
+        self._show_everything()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
+        self.tomogram_note = Note()
+        self.voxel_size = _size_box("Å per voxel of the tomogram. Type here to override the file's header.")
+        self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, PolNet list, .csv")
+        self.particles_note = Note()
+        self.pixel_size = _size_box("Å per pixel that the list's coordinates count in: unbinned, of the tilt series.")
+        self.kind = QComboBox()
+        self.kind.setToolTip("Open the particles of this class only")
+        self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
+        self.truth_note = Note()
+        self.open = primary_button("Open", "Open these files as layers")
+        self.open_note = Note()
+        self.add_heading("Tomogram")
+        self.add(self.tomogram_row, labelled({"Voxel size": self.voxel_size}), self.tomogram_note)
+        self.add_heading("Particles")
+        self.pixel_line = labelled({"Pixel size": self.pixel_size})
+        self.kind_line = labelled({"Class": self.kind})
+        self.add(self.particles_row, self.particles_note, self.pixel_line, self.kind_line)
+        self.add_heading("True poses")
+        self.add(self.truth_row, self.truth_note)
+        self.column.addSpacing(10)
+        self.add(self.open, self.open_note)
+        self.close_column()
+        self.tomogram_row.picked.connect(self._tomogram_picked)
+        self.particles_row.picked.connect(self._particles_picked)
+        self.truth_row.picked.connect(self._read_lists)
+        self.voxel_size.valueChanged.connect(self._sized)
+        self.pixel_size.valueChanged.connect(self._read_lists)
+        self.open.clicked.connect(self.open_files)
+
+    # --- reading what was chosen ----------------------------------------------------------------------------------
+
+    def _tomogram_picked(self, path: Path | None) -> None:
+        self._stated = 0.0
+        if path is not None:
+            # What is wrong with the file is said below, where it is read again with the size that the user gives.
+            with suppress(InputError):
+                self._stated = read_tomogram(path).voxel_size
+        self.voxel_size.blockSignals(True)
+        self.voxel_size.setValue(self._stated)
+        self.voxel_size.blockSignals(False)
+        self._sized()
+
+    def _given_size(self) -> float | None:
+        """The voxel size typed over the header's; None while the header's own stands."""
+        given = self.voxel_size.value()
+        return None if given == 0 or given == round(self._stated, self.voxel_size.decimals()) else given
+
+    def _sized(self, *_: object) -> None:
+        path = self.tomogram_row.path
+        self.tomogram = None
+        if path is None:
+            self.tomogram_note.say("")
+        else:
+            try:
+                self.tomogram = read_tomogram(path, voxel_size=self._given_size())
+                self._say_tomogram(self.tomogram)
+            except InputError as error:
+                self.tomogram_note.say(in_dock(error), WARNING if "voxel size" in str(error) else BAD)
+        self._read_lists()
+
+    def _say_tomogram(self, tomogram: Tomogram) -> None:
+        size, edge = tomogram.extent.size, tomogram.voxel_size
+        words = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
+        if self._given_size() is None:
+            self.tomogram_note.say(f"{words} · voxel size from the header", GOOD)
+        elif edge == 1:
+            self.tomogram_note.say(f"{words}\n1.0 Å is what programs write that do not know it: is it right?", WARNING)
+        else:
+            header = f"; the header says {self._stated:g} Å" if self._stated else ""
+            self.tomogram_note.say(f"{words} · voxel size as you gave it{header}", GOOD)
+
+    def _particles_picked(self, path: Path | None) -> None:
+        self.pixel_size.blockSignals(True)
+        self.pixel_size.setValue(0)
+        self.pixel_size.blockSignals(False)
+        self._read_lists()
+        # A list of poses that is not a STAR file is a simulation's truth; positions alone go to the network.
+        posed = self.particles is not None and self.particles.rotations is not None
+        if path is not None and posed and self.truth_row.path is None and path.suffix.lower() != ".star":
+            self.truth_row.show_path(path)
+
+    def _read_lists(self, *_: object) -> None:
+        self.particles = self._read_list(self.particles_row.path, self.particles_note)
+        self.truth = self._read_list(self.truth_row.path, self.truth_note)
+        if self.truth is not None and self.truth.rotations is None:
+            self.truth = None
+            self.truth_note.say("This list has no orientations, so it cannot be the truth.", BAD)
+        self._offer_classes()
+        self._show_everything()
+
+    def _read_list(self, path: Path | None, note: Note) -> Particles | None:
+        if path is None:
+            note.say("")
+            return None
+        try:
+            found = self._own(read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None))
+        except InputError as error:
+            self.pixel_line.setVisible(self.pixel_line.isVisible() or "pixel size" in str(error))
+            note.say(in_dock(error), BAD)
+            return None
+        note.say(particle_words(found), GOOD)
+        return found
+
+    def _extents(self) -> dict[str, Extent]:
+        return self.session.extents() if self.tomogram is None else {self.tomogram.name: self.tomogram.extent}
+
+    def _own(self, particles: Particles) -> Particles:
+        """Of a list of several tomograms, the particles of the one that is to be opened."""
+        names = particles.tomogram_names
+        if len(names) <= 1:
+            return particles
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        if self.tomogram is None:
+            raise InputError(f"This list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
+        name = match_tomogram(self.tomogram.name, names)
+        if name is None:
+            raise InputError(f"This list is of {shown}; none of them is {self.tomogram.name}.")
+        return particles.of_tomogram(name)
+
+    def _offer_classes(self) -> None:
+        found = self.truth if self.particles is None else self.particles
+        counts = Counter(found.kind.tolist()) if found is not None and found.kind is not None else Counter()
+        show_classes(self.kind, counts, sum(counts.values()))
+        self.kind_line.setVisible(len(counts) > 1)
+
+    def _show_everything(self) -> None:
+        needs_pixel = self.pixel_size.value() > 0 or "pixel size" in self.particles_note.text()
+        self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
+        chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]
+        read = [self.tomogram, self.particles, self.truth]
+        whole = all(found is not None for path, found in zip(chosen, read, strict=True) if path is not None)
+        self.open.setEnabled(whole and any(chosen))
+        if not any(chosen):
+            self.open_note.say("Choose a tomogram and a particle list. No files? File ▸ Open Sample ▸ napari-orient.")
+        else:
+            self.open_note.say("" if whole else "Mend what is marked above first.")
+
+    # --- opening ------------------------------------------------------------------------------------------------
+
+    def open_files(self) -> None:
+        """The files as layers: the tomogram, its picks, and their true poses."""
+        extent = self._extent()
+        if self.tomogram is not None:
+            self.session.show_tomogram(self.tomogram)
+        stem = self.tomogram.name if self.tomogram is not None else None
+        if self.truth is not None:
+            name = f"{stem or _path(self.truth_row).stem} truth"
+            self.session.show_particles(self._of_class(self.truth), extent, role=TRUTH, name=name)
+        if self.particles is not None:
+            # Where one list is both, its poses are the truth and the picks have none.
+            same = self.truth is not None and self.truth_row.path == self.particles_row.path
+            picks = self.particles.replace(rotations=None) if same else self.particles
+            name = f"{stem or _path(self.particles_row).stem} picks"
+            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name)
+        self.session.viewer.reset_view()
+        self.open_note.say("Opened. Next: the Predict dock.", GOOD)
+
+    def _extent(self) -> Extent | None:
+        if self.tomogram is not None:
+            return self.tomogram.extent
+        extents = self.session.extents()
+        return next(iter(extents.values())) if len(extents) == 1 else None
+
+    def _of_class(self, particles: Particles) -> Particles:
+        code = self.kind.currentData()
+        return particles if code is None or particles.kind is None else particles.of_kind(code)
+
+
+def particle_words(particles: Particles) -> str:
+    """What a list holds, in words: how many, of which classes, with or without poses."""
+    words = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
+    counts = [] if particles.kind is None else Counter(particles.kind.tolist()).most_common()
+    if len(counts) == 1:
+        words += f" of {counts[0][0]}"
+    elif counts:
+        words += ": " + ", ".join(f"{number} {code}" for code, number in counts[:4]) + (", …" if counts[4:] else "")
+    return f"{words}\n{'Orientations known' if particles.rotations is not None else 'No orientations yet'}"
+
+
+def in_dock(error: InputError) -> str:
+    """The error's line as a dock says it: what the command line calls an option has a field here."""
+    line = re.sub(r" \(--[\w-]+\)", "", str(error))
+    return line[:1].upper() + line[1:]
+
+
+def _size_box(tip: str) -> QDoubleSpinBox:
+    box = QDoubleSpinBox()
+    box.setDecimals(4)
+    box.setRange(0, 1000)
+    box.setSingleStep(0.1)
+    box.setSuffix(" Å")
+    box.setSpecialValueText("not set")
+    box.setKeyboardTracking(False)
+    box.setToolTip(tip)
+    return box
+
+
+def _path(row: FileRow) -> Path:
+    return row.path or Path("particles")

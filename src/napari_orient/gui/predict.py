@@ -1,0 +1,369 @@
+"""The Predict dock: how every particle of a tomogram is turned, told by a network, drawn as red arrows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Points
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtWidgets import QComboBox, QFileDialog
+
+from napari_orient.engine.evaluation import Report, evaluate
+from napari_orient.engine.networks import (
+    Checkpoint,
+    choose_device,
+    device_words,
+    load_checkpoint,
+    shipped_checkpoints,
+)
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_layer
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.pieces import (
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    Dock,
+    JobRow,
+    LayerChoice,
+    Note,
+    labelled,
+    show_classes,
+    shrinkable,
+)
+from napari_orient.gui.session import session_of
+
+NETWORKS = "Networks (*.safetensors);;All files (*)"
+FROM_FILE = "from a file…"
+VIEW_LABELS = {"slab": "Slab in 2D (Å)", "length": "Arrow length (Å)"}
+LABELS = 112
+"""Pixels of the labels' column, so that the fields of all sections line up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a prediction is asked of: values alone, taken from the layers before the work starts."""
+
+    tomogram: Tomogram
+    picks: Particles
+    checkpoint: Checkpoint
+    options: PredictionOptions
+    truth: Particles | None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Predicted particles, the seconds they took, and the report against the truth where that is known."""
+
+    predicted: Particles
+    seconds: float
+    report: Report | None
+
+
+def answer(question: Question) -> Stream[Step, Answer]:
+    """The prediction as a stream, evaluated at its end where the truth is known."""
+    began = time.monotonic()
+    predicted = yield from predict(question.tomogram, question.picks, question.checkpoint, question.options)
+    seconds = time.monotonic() - began
+    return Answer(predicted, seconds, _report(predicted, question))
+
+
+def _report(predicted: Particles, question: Question) -> Report | None:
+    if question.truth is None:
+        return None
+    group = symmetry(str(question.checkpoint.options.get("symmetry", "C1")))
+    try:
+        return evaluate(predicted, question.truth, group=group)
+    except InputError:
+        return None  # The truth on view is of other particles; the prediction stands all the same.
+
+
+class PredictDock(Dock):
+    """Tomogram, particles and network in; a layer of predicted particles and their arrows out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.checkpoint: Checkpoint | None = None
+        self._asked_of: tuple[Image, Points] | None = None
+        self._question: Question | None = None
+        self._build(self.session.viewer)
+        self._network_chosen()
+        self._show_everything()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _build(self, viewer: ViewerModel) -> None:
+        self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
+        self.particles = LayerChoice(viewer, self._picks, empty="none open")
+        self.kind, self.network = QComboBox(), QComboBox()
+        shrinkable(self.kind)
+        shrinkable(self.network)
+        self.kind.setToolTip("Predict the particles of this class only")
+        self.network.setToolTip("A network that comes with the program, or one of your own from a file")
+        self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
+        self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
+        self.running = JobRow("Predict orientations", "Tell how every particle is turned")
+        self.view = OptionsForm(ViewOptions, labels=VIEW_LABELS, label_width=LABELS)
+        self.view.show_options(self.session.view)
+        self.add_heading("Particles")
+        inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}
+        self.add(labelled(inputs, width=LABELS), self.input_note)
+        self.add_heading("Network")
+        self.add(labelled({"Checkpoint": self.network}, width=LABELS), self.card)
+        self.add_heading("Prediction")
+        self.add(self.options, self.device_note, self.running, self.result)
+        self.add_heading("View")
+        self.add(self.view)
+        self.close_column()
+        self._fill_networks()
+        self.tomogram.chosen.connect(self._show_everything)
+        self.particles.chosen.connect(self._particles_chosen)
+        self.kind.currentIndexChanged.connect(self._show_everything)
+        self.network.activated.connect(self._network_chosen)
+        self.options.changed.connect(self._show_everything)
+        self.running.asked.connect(self.predict)
+        self.running.ended.connect(self._show_everything)
+        self.view.changed.connect(self._show_arrows)
+        self._particles_chosen()
+
+    def _picks(self) -> list[Points]:
+        """Layers to predict: picks before truth; predictions are no picks."""
+        found = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
+        return sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
+
+    def _fill_networks(self) -> None:
+        for name in shipped_checkpoints():
+            self.network.addItem(name, name)
+        self.network.addItem(FROM_FILE, None)
+        if self.session.checkpoint:
+            self._show_network(self.session.checkpoint)
+
+    def _show_network(self, name: str) -> None:
+        """Offer this network too, and choose it."""
+        if self.network.findData(name) < 0:
+            self.network.insertItem(self.network.count() - 1, Path(name).name, name)
+        self.network.setCurrentIndex(self.network.findData(name))
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    def _network_chosen(self, *_: object) -> None:
+        if self.network.currentData() is None and shipped_checkpoints():
+            self._ask_for_file()
+        name = self.network.currentData() or ""
+        self.session.checkpoint = name
+        self.checkpoint = None
+        if not name:
+            self.card.say("No network yet: choose a checkpoint file (.safetensors).", WARNING)
+        else:
+            try:
+                self.checkpoint = load_checkpoint(name)
+                self.card.say(card_words(self.checkpoint), MUTED)
+                self.card.setToolTip(_card_in_full(self.checkpoint))
+            except InputError as error:
+                self.card.say(str(error), BAD)
+        self._choose_class()
+        self._show_everything()
+
+    def _ask_for_file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a network", "", NETWORKS)
+        self.show_checkpoint(name or self.session.checkpoint)
+
+    def show_checkpoint(self, name: str) -> None:
+        """Choose this network: the name of a shipped one, or a file."""
+        if name:
+            self._show_network(name)
+        else:
+            self.network.setCurrentIndex(0)
+        if self.network.currentData() is not None:
+            self._network_chosen()
+
+    def _particles_chosen(self, *_: object) -> None:
+        layer = self.particles.layer
+        kinds = layers.picks_of(layer).kind if isinstance(layer, Points) else None
+        counts = Counter() if kinds is None else Counter(kinds.tolist())
+        show_classes(self.kind, counts, len(layer.data) if isinstance(layer, Points) else 0)
+        self._choose_class()
+        self._show_everything()
+
+    def _choose_class(self) -> None:
+        """Choose the class that the network has learnt, where the particles are of several."""
+        places = [self.kind.findData(code) for code in self._learnt() if self.kind.findData(code) > 0]
+        if places and self.kind.count() > 2 and self.kind.currentData() is None:
+            self.kind.setCurrentIndex(places[0])
+
+    def _show_everything(self, *_: object) -> None:
+        ready = self.tomogram.layer is not None and self.particles.layer is not None
+        self.running.allow(ready and self.checkpoint is not None)
+        self._say_input(ready)
+        try:
+            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
+        except InputError as error:
+            self.device_note.say(str(error), BAD)
+
+    def _say_input(self, ready: bool) -> None:
+        if not ready:
+            missing = "tomogram" if self.tomogram.layer is None else "particles"
+            self.input_note.say(f"No {missing} open yet: the Load dock opens files.", WARNING)
+            return
+        try:
+            tomogram = layers.tomogram_of(self.tomogram.layer)
+        except InputError as error:
+            self.input_note.say(str(error), BAD)
+            return
+        words = f"Voxel size in force: {tomogram.voxel_size:g} Å"
+        strangers = self._strangers()
+        if tomogram.voxel_size == 1:
+            self.input_note.say(f"{words}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
+        elif strangers:
+            self.input_note.say(f"{words}\n{strangers}", WARNING)
+        else:
+            self.input_note.say(words, MUTED)
+
+    def _learnt(self) -> list[str]:
+        """The classes that the network has learnt, as far as its card says."""
+        return [] if self.checkpoint is None else [str(code) for code in self.checkpoint.card.get("classes", [])]
+
+    def _strangers(self) -> str:
+        """A warning where the network never saw the particles' class."""
+        learnt = self._learnt()
+        every = [self.kind.itemData(index) for index in range(1, self.kind.count())]
+        asked = every if self.kind.currentData() is None else [self.kind.currentData()]
+        strange = [code for code in asked if code not in learnt]
+        if not learnt or not strange:
+            return ""
+        return f"The network learnt {', '.join(learnt)}: poses of {', '.join(strange)} will mean nothing."
+
+    # --- the work -----------------------------------------------------------------------------------------------
+
+    def predict(self) -> None:
+        """Ask for the poses of what is chosen; what is amiss is shown in one line."""
+        try:
+            self.ask(self.question())
+        except InputError as error:
+            show_error(str(error))
+
+    def question(self) -> Question:
+        """What is chosen, as values that no later change of a layer can touch.
+
+        Raises
+        ------
+        InputError
+            If something is missing or does not fit.
+        """
+        tomogram_layer, points = self.tomogram.layer, self.particles.layer
+        if tomogram_layer is None or points is None or self.checkpoint is None:
+            raise InputError("to predict, a tomogram, particles and a network are needed. Open what is missing.")
+        tomogram = layers.tomogram_of(tomogram_layer)
+        picks = layers.picks_of(points)
+        if self.kind.currentData() is not None:
+            picks = picks.of_kind(self.kind.currentData())
+        if not any(picks.tomogram_names):
+            picks = picks.replace(tomogram=tomogram.name)
+        truth = self.session.truth_of(tomogram.name)
+        known = None if truth is None else layers.particles_of(truth)
+        return Question(tomogram, picks, self.checkpoint, self.options.options(), known)
+
+    def ask(self, question: Question) -> None:
+        """Ask for the poses; they come when they are there, or not at all if their layers are gone by then."""
+        if self.running.job is not None:
+            return
+        self._question = question
+        self._asked_of = (self.tomogram.layer, self.particles.layer)
+        self.result.say("")
+        job = Job(answer(question), title="Predicting orientations", parent=self)
+        job.answered.connect(self._deliver)
+        self.running.follow(job)
+
+    def _deliver(self, answer: Answer) -> None:
+        assert self._asked_of is not None
+        assert self._question is not None
+        if not all(layer in self.session.viewer.layers for layer in self._asked_of):
+            show_warning("The tomogram or the particles were removed meanwhile; their prediction was dropped.")
+            return
+        _, points = self._asked_of
+        line = provenance(self._question.checkpoint, self._question.options)
+        self._show_predicted(answer.predicted, points, self._question.tomogram.extent, line)
+        self.result.say(result_words(answer), result_colour(answer))
+
+    def _show_predicted(self, predicted: Particles, points: Points, extent: Extent, line: str) -> None:
+        source = layers.identity(points)
+        for layer in self.session.particles(PREDICTED):
+            if layers.about(layer).get("source") == source:
+                layers.replace_particles(layer, predicted, provenance=line)
+                self.session.draw(layer)
+                return
+        name = f"{points.name.removesuffix(' picks')} predicted"
+        layer = self.session.show_particles(predicted, extent, role=PREDICTED, name=name, provenance=line)
+        layers.about(layer)["source"] = source
+        # Poses that came with the picks would hide the new ones.
+        old = axes_layer(self.session.viewer, points) if layers.role(points) == PICKS else None
+        if old is not None:
+            old.visible = False
+
+    def _show_arrows(self) -> None:
+        try:
+            self.session.show_as(self.view.options())
+        except InputError as error:
+            show_error(str(error))
+
+
+def result_words(answer: Answer) -> str:
+    """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
+    predicted = answer.predicted
+    lines = [f"{len(predicted)} orientations in {answer.seconds:.1f} s"]
+    if predicted.expected_error_deg is not None:
+        lines.append(f"Expected error {np.median(predicted.expected_error_deg):.1f}° (median)")
+    if answer.report is not None:
+        figures = answer.report.all
+        share, chance = figures.within["20"], figures.chance_within["20"]
+        lines.append(
+            f"True error {figures.median_deg:.1f}° (median of {figures.count}; chance {figures.chance_median_deg:.0f}°)"
+        )
+        lines.append(f"{share:.1%} within 20° of the truth (chance {chance:.1%})")
+    return "\n".join(lines)
+
+
+def result_colour(answer: Answer) -> str:
+    """How good the answer looks: by the truth where it is known, else by what the network expects of itself."""
+    if answer.report is not None:
+        return GOOD if answer.report.all.within["20"] >= 0.8 else WARNING
+    expected = answer.predicted.expected_error_deg
+    return MUTED if expected is None else GOOD if np.median(expected) <= 20 else WARNING
+
+
+def card_words(checkpoint: Checkpoint) -> str:
+    """What a person should know of a network, in a few short lines."""
+    card, options = checkpoint.card, checkpoint.options
+    lines = []
+    if card.get("classes"):
+        lines.append(f"Learnt {', '.join(card['classes'])}")
+    if isinstance(card.get("particles"), Mapping):
+        lines.append(
+            f"from {card['particles'].get('training', 0):,} particles in {card.get('tomograms', '?')} tomograms"
+        )
+    if {"patch_side", "patch_voxel_size"} <= set(options):
+        lines.append(f"sees {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
+    if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
+        lines.append(f"median error {card['figures']['validation_median_deg']:.1f}° on tomograms kept apart")
+    return " · ".join(lines) or "This network carries no card."
+
+
+def _card_in_full(checkpoint: Checkpoint) -> str:
+    entries: dict[str, Any] = {"kind": checkpoint.kind, **checkpoint.options, **checkpoint.card}
+    return "\n".join(f"{name}: {value}" for name, value in entries.items())

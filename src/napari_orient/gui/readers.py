@@ -1,0 +1,109 @@
+"""What napari calls when a file is opened, dropped or saved: npe2 readers for tomograms and lists, a STAR writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import napari
+from napari.layers import Layer
+
+from napari_orient.engine.files import match_tomogram, read_particles, read_tomogram, write_particles
+from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_parts
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
+from napari_orient.gui.session import session_of
+
+Reader = Callable[[str | Sequence[str]], list[LayerParts]]
+
+
+def tomogram_reader(path: str | Sequence[str]) -> Reader:
+    """The reader of .mrc, .rec and .map files."""
+    return read_tomogram_layers
+
+
+def particles_reader(path: str | Sequence[str]) -> Reader:
+    """The reader of STAR files and PolNet lists."""
+    return read_particle_layers
+
+
+def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
+    """Image layers, in Å, memory-mapped."""
+    return [layers.tomogram_parts(read_tomogram(item)) for item in _paths(path)]
+
+
+def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
+    """Points layers, in Å, with arrows where the list has orientations; one for each tomogram in it.
+
+    Where tomograms are open, particles of others are left out.
+    """
+    found: list[LayerParts] = []
+    for item in _paths(path):
+        extents = _extents_on_view()
+        particles = read_particles(item, extents=extents)
+        for name, part in _parts(particles, extents):
+            found += _with_axes(part, extents.get(name), item)
+    return found
+
+
+def _parts(particles: Particles, extents: dict[str, Extent]) -> list[tuple[str, Particles]]:
+    """The particles of each tomogram and the name it is open under; a list of one alone belongs to the one open."""
+    names = particles.tomogram_names
+    if not extents:
+        return [(name, particles.of_tomogram(name)) for name in names]
+    if len(names) == 1 and len(extents) == 1:
+        return [(next(iter(extents)), particles)]
+    pairs = [(match_tomogram(name, extents), particles.of_tomogram(name)) for name in names]
+    own = [(name, part) for name, part in pairs if name is not None]
+    if not own:
+        raise InputError(f"the list is of {', '.join(names[:3])}; open are {', '.join(extents)}. Rename one of them.")
+    return own
+
+
+def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[LayerParts]:
+    role = _role(particles, path)
+    several = len(particles.tomogram_names) > 0 and particles.tomogram_names[0] not in ("", path.stem)
+    name = f"{path.stem} {particles.tomogram_names[0]}" if several else path.stem
+    points = layers.particles_parts(particles, extent, role=role, name=name)
+    axes = axes_parts(particles, points, ViewOptions())
+    return [points] if axes is None else [axes, points]
+
+
+def _role(particles: Particles, path: Path) -> str:
+    """Poses with an expected error were predicted; those of a simulation's list are the truth; others are picks."""
+    if particles.rotations is None:
+        return PICKS
+    if particles.expected_error_deg is not None:
+        return PREDICTED
+    return PICKS if path.suffix.lower() == ".star" else TRUTH
+
+
+def _extents_on_view() -> dict[str, Extent]:
+    viewer = napari.current_viewer()
+    return {} if viewer is None else session_of(viewer).extents()
+
+
+def _paths(path: str | Sequence[str]) -> list[Path]:
+    return [Path(path)] if isinstance(path, str) else [Path(item) for item in path]
+
+
+# --- saving ---------------------------------------------------------------------------------------------------------
+
+
+def write_points(path: str, array: Any, keywords: dict[str, Any]) -> list[str]:
+    """Write a points layer as RELION 5 STAR (or CSV, by the suffix); napari's own Save calls this."""
+    layer = Layer.create(array, {key: value for key, value in keywords.items() if key in _KEPT}, "points")
+    viewer = napari.current_viewer()
+    extent = layers.extent_of(layer) if viewer is None else session_of(viewer).extent_of(layer)
+    particles = layers.particles_of(layer)
+    extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
+    line = str(layers.about(layer).get("provenance", ""))
+    write_particles(path, particles, extents=extents, provenance=line)
+    return [path]
+
+
+_KEPT = {"name", "features", "metadata", "scale", "units", "axis_labels"}
+"""What of a layer's state is needed to know its particles."""

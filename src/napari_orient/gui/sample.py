@@ -1,0 +1,33 @@
+"""Sample data: a small tomogram made on the spot, its picks and their true poses."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
+from napari_orient.engine.tasks import run
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_parts
+from napari_orient.gui.layers import PICKS, TRUTH, LayerParts
+
+NAME, SEED = "sample_001", 7
+OPTIONS = SimulationOptions(size_x=160, size_y=160, size_z=80)
+COUNTS = {"ribosome": 40, "proteasome": 20}
+
+
+@cache
+def simulated() -> tuple[Tomogram, Particles]:
+    """The sample's tomogram and the particles in it."""
+    templates = [load_template(name) for name in COUNTS]
+    return run(simulate(templates, OPTIONS, seed=SEED, name=NAME, counts=list(COUNTS.values())))
+
+
+def sample_layers() -> list[LayerParts]:
+    """The sample as layers: the tomogram, picks without poses, and the truth with green arrows."""
+    tomogram, truth = simulated()
+    true = layers.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{NAME} truth")
+    axes = axes_parts(truth, true, ViewOptions())
+    picks = truth.replace(rotations=None)
+    picked = layers.particles_parts(picks, tomogram.extent, role=PICKS, name=f"{NAME} picks")
+    return [layers.tomogram_parts(tomogram), *([axes] if axes else []), true, picked]

@@ -1,0 +1,164 @@
+"""What no layer can hold, for each viewer: the network in use, how poses are drawn; and arrows follow their points."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points, Vectors
+
+from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.gui import axes, layers
+from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+
+_SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
+
+
+def session_of(viewer: ViewerModel) -> Session:
+    """The viewer's session, begun when it is first asked for; two viewers never share one."""
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _SESSIONS:
+        _SESSIONS[viewer] = Session(viewer)
+    return _SESSIONS[viewer]
+
+
+class Session:
+    """The state of one viewer; it lives as long as the viewer and does not keep it alive.
+
+    ``checkpoint`` is the network that Predict uses: the name of a shipped one, or a file.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = weakref.ref(viewer)
+        self.view = ViewOptions()
+        self.checkpoint = ""
+        viewer.layers.events.inserted.connect(self._inserted)
+        viewer.layers.events.removed.connect(self._removed)
+        for layer in viewer.layers:
+            self._follow(layer)
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer that this is the session of."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise ReferenceError("this session's viewer is gone")
+        return viewer
+
+    # --- showing ------------------------------------------------------------------------------------------------
+
+    def show_tomogram(self, tomogram: Tomogram) -> Image:
+        """A new layer that shows the tomogram, beneath the others; the scale bar is switched on."""
+        density, keywords, _ = layers.tomogram_parts(tomogram)
+        layer = Image(density, **keywords)
+        self.viewer.layers.insert(0, layer)
+        show_scale_bar(self.viewer)
+        show_slab(self.viewer, self.view.slab)
+        return layer
+
+    def show_particles(
+        self, particles: Particles, extent: Extent | None, *, role: str, name: str, provenance: str = ""
+    ) -> Points:
+        """A new layer that holds the particles, with their axes drawn where they have poses."""
+        data, keywords, _ = layers.particles_parts(particles, extent, role=role, name=name, provenance=provenance)
+        layer = Points(data, **keywords)
+        self.viewer.layers.append(layer)
+        self.draw(layer)
+        return layer
+
+    def draw(self, points: Points) -> Vectors | None:
+        """The points' arrows, drawn as the session's options say."""
+        return axes.draw_axes(self.viewer, points, self.view)
+
+    def show_as(self, options: ViewOptions) -> None:
+        """Nothing; all arrows are now drawn so, and the slab in 2D is so thick."""
+        self.view = options
+        show_slab(self.viewer, options.slab)
+        for layer in list(self.viewer.layers):
+            if self._has_axes(layer):
+                self.draw(layer)
+
+    # --- finding ------------------------------------------------------------------------------------------------
+
+    def tomograms(self) -> list[Image]:
+        """The layers that can serve as tomograms, the newest first."""
+        return [layer for layer in reversed(self.viewer.layers) if layers.holds_tomogram(layer)]
+
+    def particles(self, *roles: str) -> list[Points]:
+        """The layers that can serve as particles, the newest first; of these roles only, if any are given."""
+        found = [layer for layer in reversed(self.viewer.layers) if layers.holds_particles(layer)]
+        return [layer for layer in found if not roles or layers.role(layer) in roles]
+
+    def extents(self) -> dict[str, Extent]:
+        """The extents of the tomograms on view, by name."""
+        found = [layers.tomogram_of(layer) for layer in self.tomograms() if layers.role(layer)]
+        return {tomogram.name: tomogram.extent for tomogram in found}
+
+    def extent_of(self, points: Points) -> Extent | None:
+        """The extent of the tomogram that the points lie in: as their layer says, or of the tomogram on view."""
+        own = layers.extent_of(points)
+        if own is not None:
+            return own
+        extents = self.extents()
+        name = str(layers.about(points).get("tomogram", ""))
+        match = match_tomogram(name, extents) if name else None
+        if match is None and len(extents) == 1:
+            match = next(iter(extents))
+        return None if match is None else extents[match]
+
+    def truth_of(self, tomogram: str) -> Points | None:
+        """The layer with the true poses of this tomogram, or None."""
+        truths = {str(layers.about(layer).get("tomogram", "")): layer for layer in self.particles(TRUTH)}
+        match = match_tomogram(tomogram, truths)
+        if match is None and len(truths) == 1 and len(self.extents()) <= 1:
+            match = next(iter(truths))
+        return None if match is None else truths[match]
+
+    # --- keeping arrows as their points are -----------------------------------------------------------------------
+
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
+
+    def _follow(self, layer: Layer) -> None:
+        if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
+            layer.events.data.connect(self._changed)
+
+    def _changed(self, event: Any) -> None:
+        done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
+        if done and event.source in self.viewer.layers and self._has_axes(event.source):
+            self.draw(event.source)
+
+    def _has_axes(self, layer: Layer) -> bool:
+        return isinstance(layer, Points) and axes.axes_layer(self.viewer, layer) is not None
+
+    def _removed(self, event: Any) -> None:
+        if isinstance(event.value, Points):
+            event.value.events.data.disconnect(self._changed)
+            arrows = axes.axes_layer(self.viewer, event.value)
+            if arrows is not None:
+                self.viewer.layers.remove(arrows)
+
+
+def show_slab(viewer: ViewerModel, thickness: float) -> None:
+    """Nothing; in 2D the viewer now shows slices so many Å thick."""
+    if viewer.dims.ndim >= 3:
+        viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
+
+
+# --- what napari 0.9 and the releases before it call differently --------------------------------------------------
+
+
+def show_scale_bar(viewer: ViewerModel) -> None:
+    """Nothing; the viewer's scale bar is on, in Å."""
+    canvas = getattr(viewer, "canvas", None)
+    bar = viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
+    bar.visible = True
+
+
+def camera(viewer: ViewerModel) -> Any:
+    """The viewer's camera."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera

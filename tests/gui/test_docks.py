@@ -1,0 +1,466 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gui_scene import make_scene
+from napari import Viewer
+from napari.components import ViewerModel
+from napari.layers import Points
+from qtpy.QtWidgets import QApplication
+
+from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.particles import concatenate
+from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.tasks import run
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_layer
+from napari_orient.gui.export import FORMATS, ExportDock
+from napari_orient.gui.load import LoadDock
+from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.session import session_of
+
+PLUGIN = "napari-orient"
+
+
+DOCKS = {"Load": LoadDock, "Predict": PredictDock, "Export": ExportDock}
+
+
+@pytest.fixture
+def dock(qtbot):
+    """Opens a dock: by the manifest in a real viewer, by itself beside a viewer without a window."""
+
+    viewers = []
+
+    def opened_dock(viewer, name):
+        viewers.append(viewer)
+        if isinstance(viewer, Viewer):
+            return viewer.window.add_plugin_dock_widget(PLUGIN, name)[1]
+        made = DOCKS[name](viewer)
+        qtbot.addWidget(made)
+        return made
+
+    yield opened_dock
+    viewers.clear()
+
+
+def by_role(viewer, role):
+    return [layer for layer in viewer.layers if layers.role(layer) == role]
+
+
+@pytest.fixture
+def shown():
+    """What napari notified the user of."""
+    from napari.utils.notifications import notification_manager
+
+    lines = []
+
+    def note(notification):
+        lines.append(notification.message)
+
+    notification_manager.notification_ready.connect(note)
+    yield lines
+    notification_manager.notification_ready.disconnect(note)
+
+
+@pytest.fixture
+def opened(dock, scene):
+    """A viewer with the scene's tomogram, picks and truth, and the Predict dock with the scene's network."""
+    viewer = ViewerModel()
+    return viewer, loaded(viewer, scene, dock)
+
+
+@pytest.fixture
+def opened_window(make_napari_viewer, dock, scene):
+    """The same in a real viewer."""
+    viewer = make_napari_viewer()
+    return viewer, loaded(viewer, scene, dock)
+
+
+def loaded(viewer, scene, dock):
+    load = dock(viewer, "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    load.particles_row.show_path(scene.picks)
+    load.truth_row.show_path(scene.true)
+    load.open.click()
+    prediction = dock(viewer, "Predict")
+    prediction.show_checkpoint(str(scene.checkpoint))
+    return prediction
+
+
+def finish(prediction, qtbot):
+    prediction.running.start.click()
+    qtbot.waitUntil(lambda: prediction.running.job is None, timeout=20_000)
+
+
+# --- Load -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_load_dock_says_what_to_do_and_cannot_be_opened(dock):
+    load = dock(ViewerModel(), "Load")
+    assert not load.open.isEnabled()
+    assert "Open Sample" in load.open_note.text()
+
+
+def test_load_says_what_it_found(dock, scene):
+    load = dock(ViewerModel(), "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    load.particles_row.show_path(scene.picks)
+    assert "56 × 48 × 32 voxels" in load.tomogram_note.text()
+    assert "voxel size from the header" in load.tomogram_note.text()
+    assert load.voxel_size.value() == 13.5
+    assert "12 particles: 8 pdb_4v4r, 4 pdb_3j9i" in load.particles_note.text()
+    assert [load.kind.itemText(row) for row in range(3)] == ["all classes (12)", "pdb_4v4r (8)", "pdb_3j9i (4)"]
+
+
+def test_load_opens_tomogram_picks_and_truth_where_they_belong(opened_window, scene):
+    viewer, _ = opened_window
+    (image,), (picks,), (truth,) = (by_role(viewer, role) for role in ("tomogram", "picks", "truth"))
+    assert tuple(image.scale) == tuple(picks.scale) == tuple(truth.scale) == (13.5,) * 3
+    np.testing.assert_allclose(
+        layers.particles_of(truth).rotations, read_particles(scene.true).rotations, rtol=0, atol=1e-12
+    )
+    assert layers.particles_of(picks).rotations is None
+    assert axes_layer(viewer, truth) is not None
+    assert axes_layer(viewer, picks) is None
+
+
+def test_load_opens_one_class_alone(dock, scene):
+    viewer = ViewerModel()
+    load = dock(viewer, "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    load.particles_row.show_path(scene.picks)
+    load.kind.setCurrentIndex(2)
+    load.open.click()
+    (picks,) = by_role(viewer, "picks")
+    assert set(layers.particles_of(picks).kind) == {"pdb_3j9i"}
+    assert len(picks.data) == 4
+
+
+@pytest.mark.parametrize("stated", [0, 1])
+def test_a_header_that_does_not_know_its_voxel_size_is_flagged_and_can_be_overridden(dock, scene, stated):
+    write_tomogram(scene.mrc, read_tomogram(scene.mrc).density.copy(), voxel_size=stated)
+    viewer = ViewerModel()
+    load = dock(viewer, "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    load.particles_row.show_path(scene.picks)
+    assert not load.open.isEnabled()
+    assert "voxel" in load.tomogram_note.text()
+    assert "--" not in load.tomogram_note.text()
+    load.voxel_size.setValue(13.5)
+    assert "as you gave it" in load.tomogram_note.text()
+    load.open.click()
+    (image,) = by_role(viewer, "tomogram")
+    assert tuple(image.scale) == (13.5,) * 3
+
+
+def test_load_marks_a_broken_file_and_opens_nothing(dock, scene):
+    scene.mrc.write_bytes(b"no tomogram")
+    load = dock(ViewerModel(), "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    assert "11 bytes" in load.tomogram_note.text()
+    assert not load.open.isEnabled()
+    load.tomogram_row.show_path(scene.folder / "missing.mrc")
+    assert "no such file" in load.tomogram_note.text()
+
+
+def test_load_takes_a_list_of_several_tomograms_apart(dock, scene):
+    path = scene.folder / "both.star"
+    both = concatenate([scene.truth, scene.truth.replace(tomogram="TS_02")])
+    write_particles(path, both, extents={"TS_01": scene.extent, "TS_02": scene.extent})
+    load = dock(ViewerModel(), "Load")
+    load.particles_row.show_path(path)
+    assert "Choose the tomogram first" in load.particles_note.text()
+    load.tomogram_row.show_path(scene.mrc)
+    assert "12 particles" in load.particles_note.text()
+
+
+def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
+    path = scene.folder / "old.star"
+    path.write_text("data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n20 21 10\n")
+    load = dock(ViewerModel(), "Load")
+    assert not load.pixel_line.isVisibleTo(load)
+    load.particles_row.show_path(path)
+    assert load.pixel_line.isVisibleTo(load)
+    load.pixel_size.setValue(2.5)
+    np.testing.assert_allclose(load.particles.positions, [[50, 52.5, 25]])
+
+
+def test_a_simulation_s_list_is_taken_as_truth_and_its_positions_as_picks(dock, tmp_path, scene):
+    path = tmp_path / "TS_01_motif_list.csv"
+    row = "cprotein\t1\tpdb_4v4r\t0\t300\t200\t100\t0.545545\t-0.109109\t0.763763\t0.327327\n"
+    path.write_text("type\tlabel\tcode\tpolymer\tx\ty\tz\tq1\tq2\tq3\tq4\n" + row)
+    viewer = ViewerModel()
+    load = dock(viewer, "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    load.particles_row.show_path(path)
+    assert load.truth_row.path == path
+    load.open.click()
+    (picks,), (truth,) = by_role(viewer, "picks"), by_role(viewer, "truth")
+    assert layers.particles_of(picks).rotations is None
+    assert layers.particles_of(truth).rotations is not None
+
+
+# --- Predict --------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_predict_dock_cannot_run_and_says_what_is_missing(dock):
+    prediction = dock(ViewerModel(), "Predict")
+    assert not prediction.running.start.isEnabled()
+    assert "Load dock" in prediction.input_note.text()
+    assert prediction.device_note.text().startswith("Runs on")
+
+
+def test_predict_gives_the_engine_s_own_poses_in_red(opened_window, scene, qtbot):
+    viewer, prediction = opened_window
+    prediction.kind.setCurrentIndex(0)
+    finish(prediction, qtbot)
+    tomogram = read_tomogram(scene.mrc)
+    own = run(predict(tomogram, read_particles(scene.picks), load_checkpoint(scene.checkpoint)))
+    (predicted,) = by_role(viewer, "predicted")
+    told = layers.particles_of(predicted)
+    np.testing.assert_array_equal(told.rotations, own.rotations)
+    np.testing.assert_array_equal(told.expected_error_deg, own.expected_error_deg)
+    red, green, blue, _ = axes_layer(viewer, predicted).edge_color[2]
+    assert red > 4 * max(green, blue)
+    words = prediction.result.text()
+    assert "12 orientations" in words
+    assert "True error" in words
+    assert "chance" in words
+
+
+def test_predict_chooses_the_class_that_the_network_knows_and_warns_of_others(opened):
+    _, prediction = opened
+    assert prediction.kind.currentData() == "pdb_4v4r"
+    assert "13.5 Å" in prediction.input_note.text()
+    assert "mean nothing" not in prediction.input_note.text()
+    prediction.kind.setCurrentIndex(0)
+    assert "poses of pdb_3j9i will mean nothing" in prediction.input_note.text()
+
+
+def test_predicting_again_renews_the_same_layer(opened, qtbot):
+    viewer, prediction = opened
+    finish(prediction, qtbot)
+    (first,) = by_role(viewer, "predicted")
+    count = len(viewer.layers)
+    assert len(first.data) == 8
+    prediction.kind.setCurrentIndex(0)
+    finish(prediction, qtbot)
+    assert by_role(viewer, "predicted") == [first]
+    assert len(first.data) == 12
+    assert len(axes_layer(viewer, first).data) == 36
+    assert len(viewer.layers) == count
+
+
+def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):
+    viewer = ViewerModel()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    viewer.add_layer(Points([[15, 20, 25], [14, 25, 30]], scale=(13.5,) * 3, units=("angstrom",) * 3, name="mine"))
+    prediction = dock(viewer, "Predict")
+    prediction.show_checkpoint(str(scene.checkpoint))
+    finish(prediction, qtbot)
+    (predicted,) = by_role(viewer, "predicted")
+    particles = layers.particles_of(predicted)
+    assert particles.tomogram_names == ["TS_01"]
+    np.testing.assert_allclose(particles.positions, np.array([[25, 20, 15], [30, 25, 14]]) * 13.5)
+
+
+class Slow:
+    """A density that takes its time, so that a job can be met midway."""
+
+    def __init__(self, density):
+        self.density, self.shape, self.ndim, self.dtype = density, density.shape, 3, density.dtype
+
+    def __getitem__(self, key):
+        time.sleep(0.2)
+        return self.density[key]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.density, dtype)
+
+
+@pytest.fixture
+def slow(opened_window):
+    """The opened viewer, its prediction so slow that one can act before it ends."""
+    viewer, prediction = opened_window
+    (image,) = by_role(viewer, "tomogram")
+    image.data = Slow(image.data)
+    prediction.options.widgets["batch"].value = 1
+    return viewer, prediction
+
+
+def begin(prediction, qtbot):
+    prediction.running.start.click()
+    job = prediction.running.job
+    qtbot.waitUntil(lambda: job.last is not None and job.last.done >= 1, timeout=20_000)
+
+
+def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
+    viewer, prediction = slow
+    before = list(viewer.layers)
+    begin(prediction, qtbot)
+    assert not prediction.running.start.isEnabled()
+    prediction.running.stop.click()
+    qtbot.waitUntil(lambda: prediction.running.job is None, timeout=20_000)
+    assert list(viewer.layers) == before
+    assert "Stopped" in prediction.running.words.text()
+    assert prediction.running.start.isEnabled()
+
+
+@pytest.mark.parametrize("role", ["picks", "tomogram"])
+def test_a_layer_deleted_during_its_job_drops_the_answer_and_says_so(slow, qtbot, shown, role):
+    viewer, prediction = slow
+    begin(prediction, qtbot)
+    (layer,) = by_role(viewer, role)
+    viewer.layers.remove(layer)
+    qtbot.waitUntil(lambda: prediction.running.job is None, timeout=20_000)
+    assert by_role(viewer, "predicted") == []
+    assert any("removed meanwhile" in line for line in shown)
+
+
+def test_closing_the_viewer_during_a_job_ends_it(slow, qtbot):
+    viewer, prediction = slow
+    begin(prediction, qtbot)
+    viewer.close()
+
+
+def test_a_mistake_is_one_line_and_leaves_the_dock_usable(opened, qtbot, shown):
+    viewer, prediction = opened
+    (picks,) = by_role(viewer, "picks")
+    picks.data = picks.data + 1000
+    finish(prediction, qtbot)
+    assert any("lie outside TS_01" in line for line in shown)
+    assert by_role(viewer, "predicted") == []
+    assert prediction.running.start.isEnabled()
+
+
+def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
+    viewer, prediction = opened
+    (image,) = by_role(viewer, "tomogram")
+
+    class Broken(Slow):
+        def __getitem__(self, key):
+            raise RuntimeError("CUDA out of memory")
+
+    broken = Broken(np.asarray(image.data))
+    question = prediction.question()
+    with qtbot.captureExceptions() as flown:
+        prediction.ask(replace(question, tomogram=replace(question.tomogram, density=broken)))
+        qtbot.waitUntil(lambda: prediction.running.job is None, timeout=20_000)
+    assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
+    assert prediction.running.start.isEnabled()
+
+
+def test_a_file_that_is_no_network_is_refused_in_the_dock(opened, scene):
+    _, prediction = opened
+    bad = scene.folder / "bad.safetensors"
+    bad.write_bytes(b"\x80\x04pickle")
+    prediction.show_checkpoint(str(bad))
+    assert "bad.safetensors" in prediction.card.text()
+    assert not prediction.running.start.isEnabled()
+
+
+def test_arrows_follow_the_view_options_and_the_points(opened_window, qtbot):
+    viewer, prediction = opened_window
+    (truth,) = by_role(viewer, "truth")
+    prediction.view.widgets["axes"].value = "z"
+    assert len(axes_layer(viewer, truth).data) == 12
+    prediction.view.widgets["length"].value = 300.0
+    assert axes_layer(viewer, truth).length * 13.5 == pytest.approx(300)
+    prediction.view.widgets["style"].value = "line"
+    assert str(axes_layer(viewer, truth).vector_style) == "line"
+    prediction.view.widgets["slab"].value = 80.0
+    assert viewer.dims.thickness[0] == 80
+    truth.selected_data = {0, 1}
+    truth.remove_selected()
+    assert len(axes_layer(viewer, truth).data) == 10
+    viewer.layers.remove(truth)
+    assert by_role(viewer, "axes") == []
+
+
+def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot):
+    (tmp_path / "other").mkdir()
+    other_scene = make_scene(tmp_path / "other", name="TS_09", count=5, seed=8)
+    viewer, other = make_napari_viewer(), make_napari_viewer()
+    prediction, other_prediction = loaded(viewer, scene, dock), loaded(other, other_scene, dock)
+    session_of(other).show_as(ViewOptions(axes="z"))
+    finish(prediction, qtbot)
+    assert session_of(viewer) is not session_of(other)
+    assert [len(layer.data) for layer in by_role(viewer, "predicted")] == [8]
+    assert by_role(other, "predicted") == []
+    assert other_prediction.tomogram.count() == 1
+    assert other_prediction.tomogram.currentText() == "TS_09"
+    assert session_of(viewer).view == ViewOptions()
+
+
+# --- Export ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", range(len(FORMATS)))
+def test_export_writes_the_engine_s_own_bytes_in_every_format(dock, opened, scene, qtbot, row):
+    viewer, prediction = opened
+    prediction.kind.setCurrentIndex(0)
+    finish(prediction, qtbot)
+    export = dock(viewer, "Export")
+    export.form.setCurrentIndex(row)
+    path = scene.folder / f"mine{export.format.suffix}"
+    export.file.show_path(path)
+    export.button.click()
+    checkpoint, own = load_checkpoint(scene.checkpoint), scene.folder / f"own{export.format.suffix}"
+    particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), checkpoint))
+    dialect = "relion4" if row == 1 else "relion5"
+    line = provenance(checkpoint, PredictionOptions())
+    write_particles(own, particles, extents={"TS_01": scene.extent}, dialect=dialect, provenance=line)
+    assert path.read_bytes() == own.read_bytes()
+    assert f"Wrote 12 particles to {path}" in export.done.text()
+
+
+def test_the_preview_shows_the_first_rows_of_the_file_to_come(dock, opened, scene):
+    viewer, _ = opened
+    export = dock(viewer, "Export")
+    (truth,) = by_role(viewer, "truth")
+    export.particles.choose(truth)
+    heads = [export.table.horizontalHeaderItem(column).text() for column in range(export.table.columnCount())]
+    assert heads[:5] == [
+        "TomoName",
+        "CenteredCoordinateXAngst",
+        "CenteredCoordinateYAngst",
+        "CenteredCoordinateZAngst",
+        "AngleRot",
+    ]
+    shown_rows = [export.table.item(row, 1).text() for row in range(export.table.rowCount())]
+    expected = scene.truth.positions[:6, 0] - 28 * 13.5
+    np.testing.assert_allclose([float(text) for text in shown_rows], expected, atol=1e-5)
+    truth.selected_data = set(range(10))
+    truth.remove_selected()
+    assert export.table.rowCount() == 2
+
+
+def test_naming_a_file_chooses_its_format(dock, opened, scene):
+    viewer, _ = opened
+    export = dock(viewer, "Export")
+    export.file.show_path(scene.folder / "out.csv")
+    assert export.format.name == "CSV"
+    export.form.setCurrentIndex(1)
+    assert export.file.path == scene.folder / "out.star"
+
+
+def test_export_to_a_folder_that_is_not_there_says_so_and_writes_nothing(dock, opened, scene, shown):
+    viewer, _ = opened
+    export = dock(viewer, "Export")
+    export.file.show_path(scene.folder / "nowhere" / "out.star")
+    export.button.click()
+    assert any("is not a folder" in line for line in shown)
+
+
+def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, opened, scene, qtbot):
+    viewer, prediction = opened
+    finish(prediction, qtbot)
+    (predicted,) = by_role(viewer, "predicted")
+    export = dock(viewer, "Export")
+    predicted.add([10, 20, 20])
+    QApplication.processEvents()
+    assert "no orientation" in export.note.text()
+    export.file.show_path(scene.folder / "out.star")
+    assert not export.button.isEnabled()

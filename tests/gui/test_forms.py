@@ -1,0 +1,65 @@
+from dataclasses import dataclass
+
+import pytest
+
+from napari_orient.engine.prediction import PredictionOptions
+from napari_orient.engine.tasks import InputError, Options, option
+from napari_orient.gui.forms import OptionsForm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everything(Options):
+    rate: float = option(1e-3, help="how fast", low=0, high=1)
+    size: int = option(32, help="how large", unit="voxels", low=2)
+    shape: str = option("round", help="what shape", choices=("round", "square"))
+    cutoff: float | None = option(None, help="where to cut; nothing: nowhere", unit="Å", low=1)
+    flip: bool = option(True, help="turn it over")
+    device: str | None = option(None, help="where", choices=("cpu", "gpu"))
+    name: str = option("x", help="what to call it")
+
+
+@pytest.fixture
+def form(qtbot):
+    form = OptionsForm(Everything)
+    qtbot.addWidget(form)
+    return form
+
+
+def test_a_fresh_form_holds_the_defaults(form):
+    assert form.options() == Everything()
+
+
+def test_a_form_gives_back_what_it_is_shown(form):
+    odd = Everything(rate=3e-4, size=7, shape="square", cutoff=2.5, flip=False, device="gpu", name="y")
+    form.show_options(odd)
+    assert form.options() == odd
+    form.show_options(Everything())
+    assert form.options() == Everything()
+
+
+def test_a_small_number_is_shown_in_full(form):
+    assert float(form.widgets["rate"].native.text().replace(",", ".")) == pytest.approx(1e-3)
+
+
+def test_a_value_out_of_bounds_is_refused_with_what_would_fit(form):
+    form.widgets["cutoff"].value = "0.5"
+    with pytest.raises(InputError, match="at least 1 Å"):
+        form.options()
+    form.widgets["cutoff"].value = "many"
+    with pytest.raises(InputError, match="'many'; expected a number"):
+        form.options()
+
+
+def test_a_change_is_told_once(form, qtbot):
+    with qtbot.waitSignal(form.changed):
+        form.widgets["size"].value = 40
+
+
+def test_help_and_unit_stand_in_the_tooltip(form):
+    assert form.widgets["size"].tooltip == "How large. Expects a whole number of at least 2 voxels."
+
+
+def test_prediction_s_own_options_make_a_form(qtbot):
+    form = OptionsForm(PredictionOptions)
+    qtbot.addWidget(form)
+    assert form.options() == PredictionOptions()

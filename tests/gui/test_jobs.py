@@ -1,0 +1,132 @@
+import threading
+import time
+
+import pytest
+from qtpy.QtCore import QObject
+
+from napari_orient.engine.tasks import InputError, Step
+from napari_orient.gui.jobs import Job, time_words
+
+
+class Course:
+    """A stream that counts and remembers what became of it."""
+
+    def __init__(self):
+        self.closed_in = None
+        self.thread = None
+
+    def count(self, number, *, pause=0.005, fail=None, fail_at=3):
+        self.thread = threading.current_thread()
+        try:
+            for done in range(number):
+                yield Step(done + 1, number, "counting")
+                time.sleep(pause)
+                if fail is not None and done == fail_at:
+                    raise fail
+            return number
+        finally:
+            self.closed_in = threading.current_thread()
+
+
+class Heard:
+    def __init__(self, job):
+        self.steps, self.answers, self.ends = [], [], []
+        job.stepped.connect(self.steps.append)
+        job.answered.connect(self.answers.append)
+        job.ended.connect(self.ends.append)
+
+
+@pytest.fixture
+def owner(qapp):
+    return QObject()
+
+
+@pytest.fixture
+def shown():
+    from napari.utils.notifications import notification_manager
+
+    lines = []
+
+    def note(notification):
+        lines.append((str(notification.severity).lower(), notification.message))
+
+    notification_manager.notification_ready.connect(note)
+    yield lines
+    notification_manager.notification_ready.disconnect(note)
+
+
+def start(stream, owner):
+    job = Job(stream, title="Counting", parent=owner)
+    return job, Heard(job)
+
+
+def test_a_job_tells_every_step_and_then_its_answer(owner, qtbot):
+    course = Course()
+    _, heard = start(course.count(30), owner)
+    qtbot.waitUntil(lambda: heard.ends == ["done"])
+    assert heard.answers == [30]
+    assert [step.done for step in heard.steps] == list(range(1, 31))
+    assert course.thread is not threading.main_thread()
+
+
+def test_stop_closes_the_stream_in_its_own_thread_and_drops_the_answer(owner, qtbot):
+    course = Course()
+    job, heard = start(course.count(100_000), owner)
+    qtbot.waitUntil(lambda: len(heard.steps) > 3)
+    job.stop()
+    qtbot.waitUntil(lambda: heard.ends == ["stopped"])
+    assert heard.answers == []
+    assert course.closed_in is course.thread
+    assert len(heard.steps) < 100_000
+
+
+def test_a_runtime_error_flies_and_is_not_swallowed(owner, qtbot):
+    with qtbot.captureExceptions() as flown:
+        _, heard = start(Course().count(10, fail=RuntimeError("out of memory")), owner)
+        qtbot.waitUntil(lambda: heard.ends == ["failed"])
+    assert [str(error) for _, error, _ in flown] == ["out of memory"]
+    assert heard.answers == []
+
+
+def test_a_mistake_of_the_user_s_is_shown_in_one_line(owner, qtbot, shown):
+    _, heard = start(Course().count(10, fail=InputError("voxels of 0 Å; give the size.")), owner)
+    qtbot.waitUntil(lambda: heard.ends == ["failed"])
+    assert shown == [("error", "voxels of 0 Å; give the size.")]
+
+
+def test_a_job_stops_when_its_dock_is_gone(owner, qtbot):
+    course = Course()
+    job, _ = start(course.count(100_000), owner)
+    qtbot.waitUntil(lambda: job.last is not None)
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: course.closed_in is not None)
+
+
+def test_a_job_stops_when_its_window_is_closed(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    owner, course = QObject(), Course()
+    job, heard = start(course.count(100_000), owner)
+    qtbot.waitUntil(lambda: job.last is not None)
+    viewer.close()
+    qtbot.waitUntil(lambda: course.closed_in is not None)
+    qtbot.waitUntil(lambda: heard.ends == ["stopped"])
+
+
+def test_the_activity_bar_shows_the_job_while_it_runs(make_napari_viewer, owner, qtbot):
+    make_napari_viewer()
+    from napari.utils import cancelable_progress, progress
+
+    before = set(progress._all_instances)
+    _, heard = start(Course().count(200), owner)
+    (bar,) = set(progress._all_instances) - before
+    assert isinstance(bar, cancelable_progress)
+    qtbot.waitUntil(lambda: bar.n > 0)
+    assert bar.total == 200
+    bar.cancel()
+    qtbot.waitUntil(lambda: heard.ends == ["stopped"])
+    assert set(progress._all_instances) == before
+
+
+def test_time_left_is_said_as_people_say_it():
+    said = [time_words(seconds) for seconds in (None, 0.2, 12.4, 150, 7200)]
+    assert said == ["", "1 s left", "12 s left", "2 min left", "2.0 h left"]

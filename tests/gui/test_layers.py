@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+from napari.layers import Image, Points, Vectors
+
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_parts, directions
+
+GOLDEN = np.array([[-0.380952, -0.523810, 0.761905], [0.190476, 0.761905, 0.619048], [-0.904762, 0.380952, -0.190476]])
+EXTENT = Extent((50, 40, 30), 13.48)
+
+
+def layer_of(parts):
+    array, keywords, kind = parts
+    return {"image": Image, "points": Points, "vectors": Vectors}[kind](array, **keywords)
+
+
+def some_particles(count=9, **columns):
+    rng = np.random.default_rng(1)
+    positions = rng.uniform(50, 350, (count, 3))
+    return Particles(positions=positions, rotations=random_rotations(count, rng), tomogram="TS_01", **columns)
+
+
+def test_the_golden_pose_points_its_z_arrow_where_the_conventions_say():
+    z_arrow = directions(GOLDEN[None], "all")[0, 2]
+    np.testing.assert_allclose(z_arrow, [-0.190476, 0.619048, 0.761905], atol=1e-6)
+    np.testing.assert_allclose(directions(GOLDEN[None], "z")[0, 0], z_arrow)
+
+
+def test_x_and_y_arrows_are_the_other_columns_shortened():
+    x_arrow, y_arrow, _ = directions(GOLDEN[None], "all")[0]
+    np.testing.assert_allclose(x_arrow / np.linalg.norm(x_arrow), [-0.904762, 0.190476, -0.380952], atol=1e-5)
+    np.testing.assert_allclose(y_arrow / np.linalg.norm(y_arrow), [0.380952, 0.761905, -0.523810], atol=1e-5)
+    assert np.linalg.norm(x_arrow) < 0.7
+
+
+def test_points_stand_at_their_angstroms_in_napari_s_world():
+    particles = Particles(positions=[[100.0, 200.0, 300.0]], tomogram="TS_01")
+    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PICKS, name="picks"))
+    np.testing.assert_allclose(layer.data_to_world(layer.data[0]), [300, 200, 100])
+    assert [str(unit) for unit in layer.units] == ["angstrom"] * 3
+    assert layer.axis_labels == ("z", "y", "x")
+
+
+def test_an_arrow_is_as_many_angstroms_long_as_asked():
+    points = layers.particles_parts(some_particles(), EXTENT, role=layers.TRUTH, name="truth")
+    layer = layer_of(axes_parts(some_particles(), points, ViewOptions(axes="z", length=170.0)))
+    drawn = layer.data[:, 1] * layer.length * np.array(layer.scale)
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 170)
+    np.testing.assert_allclose(layer.data[:, 0], points[0])
+
+
+def test_particles_come_back_from_their_layer_as_they_went_in():
+    particles = some_particles(
+        confidence=np.linspace(0, 1, 9),
+        expected_error_deg=np.linspace(2, 30, 9),
+        kind=np.array(["pdb_4v4r"] * 9),
+        extra={
+            "rlnGroupName": np.array([f"{row:04d}" for row in range(9)]),
+            "polymer": np.arange(9),
+            "particle": np.array(list("abcdefghi")),
+        },
+        blocks={"optics": {"rlnVoltage": ("300",)}},
+    )
+    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PREDICTED, name="predicted"))
+    back = layers.particles_of(layer)
+    np.testing.assert_allclose(back.positions, particles.positions, rtol=0, atol=1e-12)
+    for name in ("rotations", "confidence", "expected_error_deg", "kind"):
+        assert (getattr(back, name) == getattr(particles, name)).all(), name
+    assert back.blocks == particles.blocks
+    assert list(back.extra) == list(particles.extra)
+    for name, column in particles.extra.items():
+        assert (back.extra[name] == column).all()
+        assert back.extra[name].dtype.kind == column.dtype.kind
+
+
+def test_unknown_rotations_stay_unknown():
+    layer = layer_of(
+        layers.particles_parts(some_particles().replace(rotations=None), EXTENT, role=layers.PICKS, name="picks")
+    )
+    assert layers.particles_of(layer).rotations is None
+    assert axes_parts(layers.particles_of(layer), layer, ViewOptions()) is None
+
+
+def test_a_point_added_by_hand_does_not_inherit_another_s_pose():
+    layer = layer_of(layers.particles_parts(some_particles(), EXTENT, role=layers.PREDICTED, name="predicted"))
+    layer.selected_data = {4}
+    layer.add([5, 6, 7])
+    assert layers.added_later(layer).tolist() == [False] * 9 + [True]
+    with pytest.raises(InputError, match=r"1 of 10 particles.*no orientation.*Predict again"):
+        layers.particles_of(layer)
+    np.testing.assert_allclose(layers.picks_of(layer).positions[-1], np.array([7, 6, 5]) * 13.48)
+
+
+def test_removing_a_point_removes_its_own_pose():
+    particles = some_particles()
+    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PREDICTED, name="predicted"))
+    layer.selected_data = {8}
+    layer.remove_selected()
+    layer.selected_data = {0}
+    layer.remove_selected()
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, particles.rotations[1:8])
+
+
+def test_any_points_layer_of_a_user_serves_as_picks():
+    layer = Points([[1, 2, 3]], scale=(10, 10, 10), units=("angstrom",) * 3)
+    np.testing.assert_allclose(layers.picks_of(layer).positions, [[30, 20, 10]])
+    assert layers.particles_of(layer).kind is None
+
+
+def test_a_memory_map_stays_one_and_is_sampled_for_its_contrast(tmp_path):
+    density = np.memmap(tmp_path / "density", np.float32, "w+", shape=(20, 30, 40))
+    density[:] = np.random.default_rng(0).normal(5, 2, density.shape)
+    layer = layer_of(layers.tomogram_parts(Tomogram(density, 10.0, "TS_01")))
+    assert isinstance(layer.data, np.memmap)
+    assert layers.tomogram_of(layer).density is layer.data
+    low, high = layer.contrast_limits
+    assert -1.5 < low < 1
+    assert 9 < high < 11.5
+
+
+class Recorded:
+    """An array that counts what is read of it."""
+
+    def __init__(self, density):
+        self.density, self.shape, self.read = density, density.shape, 0
+
+    def __getitem__(self, key):
+        part = self.density[key]
+        self.read += part.size
+        return part
+
+
+def test_contrast_limits_read_a_few_slices_of_a_large_volume():
+    volume = Recorded(np.random.default_rng(0).standard_normal((200, 64, 64)).astype(np.float32))
+    layers.contrast_limits(volume)
+    assert volume.read <= 9 * 64 * 64
+
+
+def test_contrast_limits_of_a_constant_and_of_a_broken_volume_are_still_a_range():
+    assert layers.contrast_limits(np.zeros((4, 4, 4))) == (0, 1)
+    assert layers.contrast_limits(np.full((4, 4, 4), np.nan)) == (0, 1)
+
+
+def test_a_layer_in_nanometres_has_its_voxels_in_angstroms():
+    layer = Image(np.zeros((3, 3, 3)), scale=(1.2,) * 3, units=("nm",) * 3)
+    assert layers.voxel_size(layer) == pytest.approx(12)
+
+
+def test_voxels_that_are_no_cubes_are_refused_with_their_sides():
+    layer = Image(np.zeros((3, 3, 3)), scale=(2, 1, 1), name="odd")
+    with pytest.raises(InputError, match=r"odd.*1 × 1 × 2 Å"):
+        layers.tomogram_of(layer)

@@ -1,0 +1,118 @@
+import mrcfile
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_orient.engine.files import read_particles, write_particles, write_tomogram
+from napari_orient.engine.particles import concatenate
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers, readers
+from napari_orient.gui.sample import simulated
+
+PLUGIN = "napari-orient"
+
+
+def by_role(viewer, role):
+    return [layer for layer in viewer.layers if layers.role(layer) == role]
+
+
+def test_a_tomogram_opens_in_angstroms_and_stays_on_disk(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    (layer,) = viewer.open(str(scene.mrc), plugin=PLUGIN)
+    assert isinstance(layer.data, np.memmap)
+    assert tuple(layer.scale) == (13.5, 13.5, 13.5)
+    with mrcfile.open(scene.mrc) as file:
+        np.testing.assert_array_equal(layer.data[7], file.data[7])
+
+
+@pytest.mark.parametrize("suffix", [".rec", ".map"])
+def test_rec_and_map_are_tomograms_too(scene, suffix):
+    path = scene.mrc.with_suffix(suffix)
+    scene.mrc.rename(path)
+    (layer,) = ViewerModel().open(str(path), plugin=PLUGIN)
+    assert layers.role(layer) == "tomogram"
+
+
+def test_a_star_file_opens_at_its_places_with_arrows_and_falls_on_the_tomogram(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    axes, points = viewer.open(str(scene.true), plugin=PLUGIN)
+    world = np.array([points.data_to_world(row) for row in points.data])
+    np.testing.assert_allclose(world, scene.truth.positions[:, ::-1], atol=1e-5)
+    z_arrows = axes.data[2::3, 1]
+    np.testing.assert_allclose(z_arrows, scene.truth.rotations[:, ::-1, 2], atol=1e-6)
+    assert viewer.layers.extent.world[1][0] <= 32 * 13.5
+
+
+def test_a_polnet_list_opens_as_truth_with_green_arrows(tmp_path):
+    path = tmp_path / "tomo_001_motif_list.csv"
+    head = "type\tlabel\tcode\tpolymer\tx\ty\tz\tq1\tq2\tq3\tq4\n"
+    golden = "cprotein\t1\tpdb_4v4r\t0\t100\t200\t300\t0.545545\t-0.109109\t0.763763\t0.327327\n"
+    path.write_text(head + golden)
+    viewer = ViewerModel()
+    axes, points = viewer.open(str(path), plugin=PLUGIN)
+    assert layers.role(points) == "truth"
+    np.testing.assert_allclose(points.data_to_world(points.data[0]), [300, 200, 100])
+    np.testing.assert_allclose(axes.data[2, 1], [-0.190476, 0.619048, 0.761905], atol=1e-5)
+    red, green, _, _ = axes.edge_color[2]
+    assert green > 2 * red
+
+
+def test_napari_s_own_save_writes_what_can_be_read_back_byte_for_byte(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    _, points = viewer.open(str(scene.true), plugin=PLUGIN)
+    saved = scene.folder / "saved.star"
+    points.save(str(saved), plugin=PLUGIN)
+    assert saved.read_bytes() == scene.true.read_bytes()
+
+
+def test_a_list_of_several_tomograms_shows_the_open_one_s_particles_alone(make_napari_viewer, scene):
+    other = scene.truth.replace(tomogram="TS_02").take([0, 1])
+    both = concatenate([scene.truth, other])
+    path = scene.folder / "both.star"
+    write_particles(path, both, extents={"TS_01": scene.extent, "TS_02": scene.extent})
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    viewer.open(str(path), plugin=PLUGIN)
+    assert [len(layer.data) for layer in by_role(viewer, "picks")] == [len(scene.truth)]
+
+
+def test_a_list_of_other_tomograms_is_refused_by_their_names(make_napari_viewer, scene):
+    path = scene.folder / "other.star"
+    others = concatenate([scene.truth.replace(tomogram="XY_7"), scene.truth.replace(tomogram="XY_8")])
+    write_particles(path, others, extents={"XY_7": scene.extent, "XY_8": scene.extent})
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    with pytest.raises(InputError, match=r"XY_7.*XY_8.*TS_01"):
+        readers.read_particle_layers(str(path))
+
+
+def test_a_list_opened_before_its_tomogram_falls_on_it_all_the_same(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    _, points = viewer.open(str(scene.true), plugin=PLUGIN)
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    world = points.data_to_world(points.data[3])
+    np.testing.assert_allclose(world, scene.truth.positions[3, ::-1], atol=1e-5)
+    saved = scene.folder / "saved.star"
+    points.save(str(saved), plugin=PLUGIN)
+    np.testing.assert_allclose(read_particles(saved).positions, scene.truth.positions, atol=1e-5)
+
+
+def test_a_tomogram_without_a_voxel_size_is_refused_in_one_line(scene):
+    write_tomogram(scene.mrc, np.zeros((4, 5, 6), np.float32), voxel_size=0)
+    with pytest.raises(InputError, match="voxel size"):
+        readers.read_tomogram_layers(str(scene.mrc))
+
+
+def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_napari_viewer):
+    viewer = make_napari_viewer()
+    viewer.open_sample(PLUGIN, "simulated")
+    (image,) = by_role(viewer, "tomogram")
+    (picks,) = by_role(viewer, "picks")
+    assert layers.particles_of(picks).rotations is None
+    rows = np.round(picks.data).astype(int)
+    centres = np.asarray(image.data)[tuple(rows.T)]
+    assert centres.mean() < np.asarray(image.data).mean() - 0.3 * np.asarray(image.data).std()
+    assert len(by_role(viewer, "truth")) == len(by_role(viewer, "axes")) == 1
+    assert simulated() is simulated()
