@@ -6,7 +6,10 @@ Run: python docs/options.py
 from collections.abc import Iterator
 from pathlib import Path
 
+from napari_orient.engine.averaging import AveragingOptions
 from napari_orient.engine.prediction import PredictionOptions
+from napari_orient.engine.refinement import RefinementOptions
+from napari_orient.engine.reproduction import ReproductionOptions
 from napari_orient.engine.simulation import SimulationOptions
 from napari_orient.engine.tasks import Options, Parameter, Value
 from napari_orient.engine.training import PRESETS
@@ -30,6 +33,9 @@ def page() -> str:
         *section("Network", "napari-orient train", network, paper=paper_network),
         *section("Training", "napari-orient train", training, paper=paper_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),
+        *section("Refinement", "napari-orient refine", RefinementOptions()),
+        *section("Averaging", "napari-orient average", AveragingOptions()),
+        *section("Reproduction", "napari-orient reproduce", ReproductionOptions()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,6 +16,8 @@ import pytest
 from napari_orient.cli import main
 from napari_orient.engine.files import write_tomogram
 
+# One thread, here and in subprocesses: quick on a busy machine, and the same to the bit on any.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NAPARI_STRICT_QT"] = "raise"
 os.environ["NAPARI_CONFIG"] = ""
 

@@ -23,6 +23,8 @@ VERBS = {
     "simulate": "make tomograms with known particles",
     "train": "train a network on tomograms with known particles",
     "predict": "tell how every particle of a tomogram is turned",
+    "refine": "polish poses against a reference map, or find them by it",
+    "average": "average particles in their poses, with half maps and resolution",
     "evaluate": "compare predicted with true orientations",
     "convert": "turn one particle list into another kind",
     "reproduce": "run the paper's experiment, from simulation to its table and figures",

@@ -19,7 +19,7 @@ _PIECES = 1000
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the experiment: its name, the seconds it may take on two cores, and the stream that does it."""
+    """One part of the experiment: its name, the seconds it may take, and the stream that does it."""
 
     title: str
     seconds: float

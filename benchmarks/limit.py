@@ -1,0 +1,98 @@
+"""The Cramér-Rao bound of labelled patches, and how near to it the refinement comes, as they are and with more noise.
+
+    python benchmarks/limit.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--symmetry C1] [--noise 3]
+
+For each tomogram the noise's power and the gain with which the template shows are learnt from the particles themselves;
+the bound is that of three turns, three shifts and the amplitude at the true rotations, for normal noise of that power.
+With --noise 3, noise of the same colour is added until its deviation is three times what it was; everything is learnt
+anew from the noisy patches. No unbiased estimate of the pose can have a smaller root-mean-square error than the bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from bank import load, template
+from torch import Tensor
+
+from napari_orient.engine.matching.fitting import compare, polish
+from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
+from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import run
+
+_BATCH = 32
+
+
+def bound_deg(reference: Reference, imaging: Imaging, patches: Tensor, rotations: Tensor) -> np.ndarray:
+    """The bound on the root-mean-square turn, (N,) degrees, at true rotations, each particle where it matches best."""
+    found = []
+    for rows in torch.arange(len(patches)).split(_BATCH):
+        observed = imaging.observe(patches[rows])
+        zero = torch.zeros(len(rows), 3)
+        place = polish(reference, imaging, observed, rotations=rotations[rows], shifts=zero, steps=5).shifts
+        fit = compare(reference, imaging, observed, rotations[rows], place)
+        usual = fit.amplitude.square() / fit.amplitude.mean().square()
+        turn = fit.covariance()[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) * usual
+        found.append(torch.rad2deg(turn.sqrt()))
+    return torch.cat(found).numpy()
+
+
+def noisier(patches: Tensor, imaging: Imaging, factor: float, generator: torch.Generator) -> Tensor:
+    """Patches with noise of the imaging's own colour added, so that its deviation grows by a factor."""
+    side = imaging.side
+    deviation = torch.zeros(side * side * (side // 2 + 1))
+    deviation[imaging.index] = 1 / imaging.scale.abs() * (2 / side**3) ** 0.5
+    white = torch.fft.rfftn(torch.randn(patches.shape, generator=generator), dim=(-3, -2, -1))
+    added = torch.fft.irfftn(white * deviation.reshape(side, side, -1), s=(side,) * 3, dim=(-3, -2, -1))
+    # One of each pair of Friedel mates in the plane k_x = 0 is left out of the imaging: a percent of the power.
+    louder = patches + (factor**2 - 1) ** 0.5 * added
+    return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--polnet", type=Path, required=True)
+    parser.add_argument("--template", type=Path, required=True)
+    parser.add_argument("--class", dest="code", default="4v4r")
+    parser.add_argument("--symmetry", default="C1")
+    parser.add_argument("--noise", type=float, default=1.0)
+    parser.add_argument("--max-shift", type=float, default=30.0, help="Å that picks are allowed to be off")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    group, generator = symmetry(given.symmetry), torch.Generator().manual_seed(0)
+    density, voxel_size = template(given.template)
+    errors, bounds, expected = [], [], []
+    for tomogram, truth in load(given.polnet, given.code):
+        size = tomogram.voxel_size
+        reference = build_reference(density, voxel_size, resolution=2.4 * size)
+        side = patch_side(reference, tomogram, max_shift=30.0)
+        patches = torch.from_numpy(cut_patches(tomogram, truth.positions, side=side))
+        options = RefinementOptions(device="cpu", max_shift=given.max_shift)
+        matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
+        if given.noise > 1:
+            patches = noisier(patches, matcher.full_imaging, given.noise, generator)
+            matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
+        poses = matcher.solve(patches)
+        rotations = truth.known_rotations()
+        errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
+        expected.append(poses.expected_error_deg.numpy())
+        bounds.append(bound_deg(reference, matcher.imaging, patches, torch.as_tensor(rotations, dtype=torch.float32)))
+    error, bound, told = (np.concatenate(column) for column in (errors, bounds, expected))
+    near = error < 20
+    rms = np.sqrt((error[near] ** 2).mean())
+    limit = np.sqrt((bound**2).mean())
+    print(
+        f"{given.code}, noise × {given.noise:g}, N {len(error)}: bound {limit:.2f}° rms; found {rms:.2f}° rms of the "
+    )
+    print(f"  {100 * near.mean():.1f} % within 20°, {rms / limit:.2f} × the bound; median {np.median(error):.2f}°; ")
+    print(f"  expected error {np.sqrt((told**2).mean()):.2f}° rms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Polish the poses of a tomogram's particles against a reference map, or find them from picks alone.
+
+TOMOGRAM is an MRC file, PICKS a list of positions; angles in it serve as further starts. The reference is a map of the
+particle (an MRC file, particle bright, or the name of a bead model). Wedge, noise and contrast are learnt from the
+tomogram itself. OUT gets the particles recentred, with angles, confidence and expected error.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient import __version__
+from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.lists import add_reading, check_list, read_list
+from napari_orient.cli.progress import follow, say
+from napari_orient.engine.files import read_tomogram, write_particles
+from napari_orient.engine.refinement import Refined, RefinementOptions, refine
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.simulation import Template, load_template
+
+EXAMPLE = """\
+  napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
+  napari-orient refine Tomo001_rec.mrc oriented.star --reference ribosome --output refined.star"""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
+    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a bead model")
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "--symmetry", metavar="GROUP", help="of the map, with its axes where they are not z and x: D7@z@x"
+    )
+    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
+    add_reading(parser)
+    add_options(parser, RefinementOptions, title="refinement")
+
+
+def perform(arguments: Namespace) -> None:
+    """Read, refine, write."""
+    check_list(arguments.output)
+    options = options_from(arguments, RefinementOptions())
+    template = load_template(arguments.reference)
+    group = _group(arguments.symmetry, template)
+    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    name = arguments.tomogram_name or tomogram.name
+    picks = read_list(arguments.picks, arguments, extents={name: tomogram.extent}, tomogram=name)
+    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
+    say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
+    work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
+    refined = follow(work)
+    origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {options.precision}"
+    write_particles(arguments.output, refined.particles, extents={name: tomogram.extent}, provenance=origin)
+    for warning in refined.warnings:
+        say(f"Warning: {warning}")
+    print(f"{arguments.output}: {_summary(refined)}")
+
+
+def _group(text: str | None, template: Template) -> Symmetry:
+    """The group that was named, or that the bead model is known to have."""
+    return symmetry(text or template.symmetry or "C1")
+
+
+def _summary(refined: Refined) -> str:
+    moved = np.linalg.norm(refined.moved, axis=1)
+    expected = refined.particles.expected_error_deg
+    told = f"{len(moved)} particles, moved by {np.median(moved):.1f} Å (median; most {moved.max():.1f} Å)"
+    return told if expected is None else f"{told}, expected error {np.median(expected):.1f}° (median)"

@@ -1,0 +1,159 @@
+"""Averaging: the map that particles imply in their poses, each half of them apart, and how far the halves agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
+from napari_orient.engine.averaging.gridding import Coefficients, Gridding
+from napari_orient.engine.matching.centre import symmetry_centre
+from napari_orient.engine.matching.grid import frequencies, half_sphere, offsets, soft_ball
+from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
+from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
+
+_BATCH = 32
+_SAMPLE = 256
+_MEASURED = 0.5
+_C1 = symmetry("C1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingOptions(Options):
+    """How to average."""
+
+    side: int = option(40, help="voxels along the map", low=8, high=512)
+    radius: float | None = option(
+        None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
+    )
+    contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
+    tilt_axis: str = option(
+        "found",
+        help="axis that the tomogram was tilted about; found looks at the data",
+        choices=("found", "x", "y", "none"),
+    )
+    seed: int = option(0, help="of the random halves", low=0, high=2**31)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Average:
+    """The average of N particles: particle positive, the frame's origin at the centre ``(n - 1) / 2`` of the box.
+
+    Parameters
+    ----------
+    density, first_half, second_half : (n, n, n) float32, [z, y, x].
+    voxel_size : Å.
+    fsc : of the halves inside a soft mask.
+    count : particles averaged.
+    """
+
+    density: NDArray[np.float32]
+    first_half: NDArray[np.float32]
+    second_half: NDArray[np.float32]
+    voxel_size: float
+    fsc: FSC
+    count: int
+
+    def as_reference(self) -> NDArray[np.float32]:
+        """The density fit to be matched: weighted by its own signal to noise, shell by shell, and masked."""
+        side = len(self.density)
+        grid = frequencies(side, self.voxel_size).norm(dim=-1).numpy()
+        curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
+        curve = np.where(grid > 1 / self.fsc.resolution(0.143), 0.0, curve)
+        weighted = np.fft.ifftn(np.fft.fftn(self.density) * (2 * curve / (1 + curve))).real
+        return (weighted * _mask(side, self.voxel_size, None)).astype(np.float32)
+
+
+def average(
+    labelled: Sequence[tuple[Tomogram, Particles]],
+    *,
+    group: Symmetry = _C1,
+    options: AveragingOptions = AveragingOptions(),
+) -> Stream[Step, Average]:
+    """The map that particles with known rotations imply, and those of its two random halves.
+
+    Each patch is brought to the reference frame in Fourier space; a coefficient of the map is the mean of what the
+    patches measured of it, weighted by wedge and noise. The voxel size is the first tomogram's.
+
+    Parameters
+    ----------
+    group : imposed about the axes it names through the map's own centre of symmetry, which is found first.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two particles, rotations are unknown, or one lies outside its tomogram.
+    """
+    total = sum(len(particles) for _, particles in labelled)
+    if total < 2:
+        raise InputError(f"{total} particles cannot be averaged in halves; expected at least 2.")
+    for tomogram, particles in labelled:
+        particles.known_rotations()
+        check_inside(particles, tomogram.extent, name=tomogram.name)
+    voxel_size = labelled[0][0].voxel_size
+    halves = [Gridding(options.side, voxel_size) for _ in range(2)]
+    coin = np.random.default_rng(options.seed).permutation(total) % 2
+    done = 0
+    for tomogram, particles in labelled:
+        first = done
+        for rows, part in _prepared(tomogram, particles, voxel_size, options):
+            for half in (0, 1):
+                halves[half].add(part.take(coin[first + rows] == half))
+            done = first + int(rows[-1]) + 1
+            yield Step(done, total, "Averaging")
+    if len(group) > 1:
+        centre = symmetry_centre((halves[0] + halves[1]).density(), voxel_size, group)
+        halves = [half.symmetrised(group, centre) for half in halves]
+    return _average(halves, voxel_size, total, options)
+
+
+def _average(halves: list[Gridding], voxel_size: float, count: int, options: AveragingOptions) -> Average:
+    sign = -1.0 if options.contrast == "dark" else 1.0
+    whole, first, second = (sign * part.density() for part in (halves[0] + halves[1], *halves))
+    mask = _mask(options.side, voxel_size, options.radius)
+    curve = fourier_shell_correlation(first * mask, second * mask, voxel_size)
+    maps = [np.asarray(part, np.float32) for part in (whole, first, second)]
+    return Average(
+        density=maps[0], first_half=maps[1], second_half=maps[2], voxel_size=voxel_size, fsc=curve, count=count
+    )
+
+
+def _prepared(
+    tomogram: Tomogram, particles: Particles, voxel_size: float, options: AveragingOptions
+) -> Iterator[tuple[NDArray[np.int_], Coefficients]]:
+    """Batches of one tomogram's particles, with their rows."""
+    side = options.side
+    index, frequency = half_sphere(side, voxel_size, 2 * voxel_size)
+    view = window(side, voxel_size, (side / 2 - 5) * voxel_size)
+    some = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size)
+    power = mean_power(torch.from_numpy(some), view)
+    found = estimate_wedge(power, voxel_size)
+    wedge = found if options.tilt_axis in ("found", found.axis) else Wedge(options.tilt_axis)
+    noise = smooth_spectrum(power, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index].numpy()
+    measured = wedge.weights(frequency, 1 / (side * voxel_size))
+    # Along and across the tilts the noise differs; how it falls off with frequency does not matter to a mean.
+    radius = frequency.norm(dim=-1).numpy() * side * voxel_size
+    level = radial_level(noise.astype(np.float64), radius, measured.numpy() > _MEASURED)
+    weight = measured * torch.as_tensor(level / noise, dtype=torch.float32)
+    phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
+    rotations = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
+    for start in range(0, len(particles), _BATCH):
+        rows = np.arange(start, min(start + _BATCH, len(particles)))
+        cubes = cut_patches(tomogram, particles.positions[rows], side=side, voxel_size=voxel_size)
+        spectrum = torch.fft.rfftn(torch.from_numpy(cubes) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
+        yield rows, Coefficients(spectrum * phase, weight, frequency, rotations[rows])
+
+
+def _mask(side: int, voxel_size: float, radius: float | None) -> FloatArray:
+    """Soft ball about the frame's origin ``(n - 1) / 2``, (n, n, n)."""
+    distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
+    mask: FloatArray = soft_ball(distance, radius or 0.4 * side * voxel_size, 4 * voxel_size).numpy()
+    return mask

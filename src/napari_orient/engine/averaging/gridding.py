@@ -1,0 +1,95 @@
+"""Turned patches laid into one fine grid of Fourier space, and the map that the grid holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_orient.engine.matching.reference import nodes_of
+from napari_orient.engine.rotations import FloatArray, Symmetry
+
+_OVERSAMPLING = 2
+_LEAST_WEIGHT = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """Coefficients of N patches about the particles' centres, and how much each is worth.
+
+    Parameters
+    ----------
+    values : (N, M) complex.
+    weight : (M,) wedge over noise power.
+    frequency : (M, 3) xyz in cycles/Å; one of each pair of Friedel mates.
+    rotations : (N, 3, 3), map frame -> tomogram frame.
+    """
+
+    values: Tensor
+    weight: Tensor
+    frequency: Tensor
+    rotations: Tensor
+
+    def take(self, rows: NDArray[np.bool_]) -> Coefficients:
+        """Those of the patches in a mask (N,)."""
+        chosen = torch.as_tensor(rows)
+        return Coefficients(self.values[chosen], self.weight, self.frequency, self.rotations[chosen])
+
+
+class Gridding:
+    """Sums of turned coefficients and of their weights, on a fine grid of Fourier space."""
+
+    def __init__(self, side: int, voxel_size: float) -> None:
+        self.side, self.voxel_size = side, voxel_size
+        self.spacing = 1 / (_OVERSAMPLING * side * voxel_size)
+        self.reach = _OVERSAMPLING * side // 2 + 1
+        self.rows = torch.zeros((2 * self.reach + 1) ** 3, 3)
+
+    def __add__(self, other: Gridding) -> Gridding:
+        both = Gridding(self.side, self.voxel_size)
+        both.rows = self.rows + other.rows
+        return both
+
+    def add(self, part: Coefficients) -> None:
+        """Lay a batch in, each coefficient shared among the eight nodes round it."""
+        for values, rotation in zip(part.values, part.rotations, strict=True):
+            where = nodes_of((part.frequency @ rotation) / self.spacing, self.reach)
+            found = torch.stack([values.real * part.weight, values.imag * part.weight, part.weight], dim=1)
+            for node, share in zip(*where, strict=True):
+                self.rows.index_add_(0, node, found * share[:, None])
+
+    def symmetrised(self, group: Symmetry, centre: FloatArray) -> Gridding:
+        """The sum over the group's rotations about a centre (Å, xyz, from the frame's origin)."""
+        answer = Gridding(self.side, self.voxel_size)
+        line = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32) * self.spacing
+        z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+        frequency = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+        inside = frequency.norm(dim=-1) < (self.reach - 2) * self.spacing
+        for matrix in group.matrices:
+            turn = torch.as_tensor(matrix, dtype=torch.float32)
+            nodes, shares = nodes_of(frequency[inside] @ turn / self.spacing, self.reach)
+            found = sum((self.rows[node] * share[:, None] for node, share in zip(nodes, shares, strict=True)))
+            move = torch.as_tensor(centre - matrix @ centre, dtype=torch.float32)
+            values = torch.complex(found[:, 0], found[:, 1]) * torch.exp(-2j * torch.pi * (frequency[inside] @ move))
+            answer.rows[inside] += torch.stack([values.real, values.imag, found[:, 2]], dim=1)
+        return answer
+
+    def density(self) -> NDArray[np.float64]:
+        """The map, (n, n, n): sums over weights, back in space."""
+        size = 2 * self.reach + 1
+        values, weights = torch.complex(self.rows[:, 0], self.rows[:, 1]), self.rows[:, 2]
+        # Only one of each pair of Friedel mates was laid in.
+        values, weights = (values + values.flip(0).conj()), (weights + weights.flip(0))
+        ratio = values / (weights + _LEAST_WEIGHT * weights[weights > 0].mean())
+        place = (torch.arange(self.side, dtype=torch.float64) - (self.side - 1) / 2) * self.voxel_size
+        node = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64) * self.spacing
+        wave = torch.exp(2j * torch.pi * place[:, None] * node).to(torch.complex64)
+        cube = ratio.reshape(size, size, size)
+        for _ in range(3):
+            cube = torch.tensordot(wave, cube, dims=([1], [2]))
+        damping = torch.sinc(place * self.spacing) ** 2
+        real = cube.real / (damping[:, None, None] * damping[None, :, None] * damping)
+        return (real / (_OVERSAMPLING * self.side) ** 3).double().numpy()

@@ -1,0 +1,1 @@
+"""Matching a reference to patches in Fourier space: wedge, noise, turned reference, least squares."""

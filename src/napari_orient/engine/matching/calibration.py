@@ -1,0 +1,183 @@
+"""What the patches themselves say of the imaging: their noise, and how strongly the reference shows in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from napari_orient.engine.matching.fitting import Fit
+from napari_orient.engine.matching.grid import frequencies
+from napari_orient.engine.matching.imaging import Imaging, imaging_of
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.spectrum import mean_power, mirrored, radial_level, smooth_spectrum, window
+from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.rotations import even_rotations
+
+_DECAYS = torch.linspace(0, 6000, 61)
+_USUAL_DECAY, _DECAY_SPREAD = 1500.0, 1500.0
+_BATCH = 32
+_BLUR, _BLUR_PHASES = 1.5, 1.0
+_GAIN_SPREAD = 0.5
+_NEIGHBOURS, _NEIGHBOURS_PHASES = ((2 * np.sqrt(np.pi) * blur) ** 3 for blur in (_BLUR, _BLUR_PHASES))
+"""How many independent coefficients a blur brings together."""
+_LEAST_NOISE = 0.2
+
+
+def first_imaging(
+    patches: Tensor, reference: Reference, wedge: Wedge, *, voxel_size: float, resolution: float
+) -> Imaging:
+    """Imaging estimated before any pose is known.
+
+    The reference's mean over all rotations, a ball, matches a patch alike however the particle is turned: it gives the
+    amplitude, the sign of the contrast, and the decay of the signal with frequency, ``exp(-B k²)``. The power that such
+    a reference brings is then taken off the patches' mean power; the rest is noise.
+
+    Parameters
+    ----------
+    patches : (N, n, n, n), each of mean 0 and sd 1, centred within a few voxels.
+    voxel_size, resolution : Å.
+    """
+    side = patches.shape[-1]
+    view = window(side, voxel_size, reference.radius)
+    total = mean_power(patches, view)
+    grid = frequencies(side, voxel_size)
+    ball, power = _over_rotations(reference, grid)
+    measured = wedge.weights(grid, 1 / (side * voxel_size))
+    colour = smooth_spectrum(total, wedge, voxel_size)
+    seen = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0) * view), dim=(-3, -2, -1)).real
+    gain = _decaying_gain(ball * measured, seen, colour * side**3 / len(patches), grid)
+    signal = (gain * measured).square() * power / view.square().sum()
+    noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
+    sign = float(gain.sum().sign())
+    imaging = imaging_of(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign)
+    half = (gain.abs()[:, :, : side // 2 + 1]).flatten()[imaging.index]
+    return replace(imaging, weight=imaging.weight * half)
+
+
+def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
+    """The imaging with gain and noise measured anew, from what fitted references explain of the patches.
+
+    The gain at a frequency is the regression of the patches on their fitted references; it need not be the same along
+    and across the tilts, nor fall off evenly. The noise is the power of what the references then leave.
+
+    Parameters
+    ----------
+    observed : (N, 2, M) as the imaging observes them.
+    fit : the poses fitted to them.
+    """
+    match, model, left = _regression(reference, imaging, observed, fit)
+    cubes = _Cubes(imaging)
+    level = cubes.radial(model)
+    known = cubes.smooth(model / level, wedge)
+    gain = cubes.smooth(match.real / level, wedge) / known
+    gain = _shrunk(gain, known * level * _NEIGHBOURS)
+    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * imaging.fill)).sqrt()
+    return replace(imaging, weight=imaging.weight * gain.clamp_min(0) / deviation, scale=imaging.scale / deviation)
+
+
+def calibrate_phases(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Imaging:
+    """The imaging of one tomogram with the gain of every coefficient, phase and all, measured from its particles.
+
+    Tilt images that were aligned imperfectly shift the coefficients near their planes alike for all particles of the
+    tomogram; the particles together tell by how much. Where they tell little, the gain stays as it was.
+
+    Parameters
+    ----------
+    observed, fit : as in `calibrate`, of particles of one tomogram.
+    """
+    match, model, _ = _regression(reference, imaging, observed, fit)
+    cubes = _Cubes(imaging)
+    level = cubes.radial(model)
+    known = cubes.smooth(model / level)
+    gain = torch.complex(cubes.smooth(match.real / level), cubes.smooth(match.imag / level, odd=True)) / known
+    gain = _shrunk(gain, known * level * _NEIGHBOURS_PHASES)
+    turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
+    return replace(imaging, weight=imaging.weight * gain.abs(), scale=imaging.scale * turned)
+
+
+def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
+    """Gains drawn towards 1, what was believed before, where they are known to less than their usual spread."""
+    return 1 + (gain - 1) * (_GAIN_SPREAD**2 / (_GAIN_SPREAD**2 + 1 / precision.clamp_min(1e-9)))
+
+
+def _regression(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
+    """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
+    match = torch.zeros(len(imaging.index), dtype=torch.complex64, device=observed.device)
+    power, left = match.real.clone(), match.real.clone()
+    for first in range(0, len(observed), _BATCH):
+        rows = slice(first, first + _BATCH)
+        model = reference.sample(imaging.frequency @ fit.rotations[rows])[..., 0] * imaging.weight[:, None]
+        angle = -2 * torch.pi * (fit.shifts[rows] @ imaging.frequency.T)
+        shown = torch.view_as_complex(model.contiguous()) * torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
+        patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
+        match += (shown.conj() * patch).sum(0)
+        power += shown.abs().square().sum(0)
+        left += (patch - shown).abs().square().sum(0)
+    return match, power, left
+
+
+class _Cubes:
+    """Coefficients laid out in space, to be averaged with their neighbours."""
+
+    def __init__(self, imaging: Imaging) -> None:
+        side = imaging.side
+        self._imaging = imaging
+        steps = torch.round(imaging.frequency.cpu() * side * imaging.voxel_size).long().numpy()
+        self._radius = np.linalg.norm(steps, axis=1)
+        self._own = tuple(steps[:, axis] % side for axis in (2, 1, 0))
+        self._mate = tuple(-steps[:, axis] % side for axis in (2, 1, 0))
+
+    def radial(self, values: Tensor) -> Tensor:
+        """The level of values (M,) by their distance from the origin alone."""
+        column = values.cpu().numpy().astype(np.float64)
+        return self._column(radial_level(column, self._radius, np.ones(len(column), bool)))
+
+    def smooth(self, values: Tensor, wedge: Wedge | None = None, *, odd: bool = False) -> Tensor:
+        """Values (M,) averaged with their neighbours, and over the mirrors that a wedge allows where one is given."""
+        column = values.cpu().numpy().astype(np.float64)
+        blurred = self._blurred(column, -1 if odd else 1, wedge)
+        return self._column(blurred / self._blurred(np.ones_like(column), 1, wedge))
+
+    def _blurred(self, column: NDArray[np.float64], sign: int, wedge: Wedge | None) -> NDArray[np.float64]:
+        cube = np.zeros((self._imaging.side,) * 3)
+        cube[self._own], cube[self._mate] = column, sign * column
+        if wedge is None:
+            return np.asarray(gaussian_filter(cube, _BLUR_PHASES, mode="wrap")[self._own])
+        return np.asarray(gaussian_filter(mirrored(cube, wedge), _BLUR, mode="wrap")[self._own])
+
+    def _column(self, values: NDArray[np.float64]) -> Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self._imaging.frequency.device)
+
+
+def _decaying_gain(model: Tensor, seen: Tensor, noise: Tensor, grid: Tensor) -> Tensor:
+    """The gain ``a exp(-B k²)`` at which a model best shows in a mean spectrum, (n, n, n), with B held to the usual."""
+    square = grid.square().sum(-1)
+    weight = torch.where(square > (1.5 * grid[0, 0, 1, 0]) ** 2, 1 / noise, 0.0)
+    best, answer = -torch.inf, torch.zeros_like(model)
+    for decay in _DECAYS:
+        fall = torch.exp(-decay * square)
+        match, norm = (weight * model * fall * seen).sum(), (weight * (model * fall).square()).sum()
+        worth = float(match**2 / norm / 2) - float((decay - _USUAL_DECAY) / _DECAY_SPREAD) ** 2 / 2
+        if worth > best:
+            best, answer = worth, match / norm * fall
+    return answer
+
+
+def _over_rotations(reference: Reference, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over rotations of the reference's transform (real, by Friedel) and of its power, (n, n, n) each."""
+    radius = grid.norm(dim=-1)
+    steps = torch.arange(0, 1 / reference.resolution, float(grid[0, 0, 1, 0]) / 2)
+    beams = torch.as_tensor(even_rotations(500)[:, :, 2], dtype=torch.float32)
+    values = reference.sample(steps[:, None, None] * beams)[..., 0]
+    ball, power = values[..., 0].mean(1), values.square().sum(-1).mean(1)
+    inside = radius.numpy() <= 1 / reference.resolution
+
+    def spread(profile: Tensor) -> Tensor:
+        return torch.as_tensor(np.where(inside, np.interp(radius, steps, profile), 0.0), dtype=torch.float32)
+
+    return spread(ball), spread(power)

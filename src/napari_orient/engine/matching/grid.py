@@ -1,0 +1,48 @@
+"""The Fourier coefficients of a patch: their frequencies, and the sphere of them that is matched."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def frequencies(side: int, voxel_size: float) -> Tensor:
+    """Frequencies of all coefficients of a patch, (n, n, n, 3) xyz in cycles/Å, indexed [kz, ky, kx]."""
+    line = torch.fft.fftfreq(side, voxel_size, dtype=torch.float32)
+    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+    return torch.stack([x, y, z], dim=-1)
+
+
+def offsets(side: int, voxel_size: float) -> Tensor:
+    """Places of a patch's voxels from its centre voxel ``side // 2``, (n, n, n, 3) xyz in Å."""
+    line = (torch.arange(side, dtype=torch.float32) - side // 2) * voxel_size
+    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+    return torch.stack([x, y, z], dim=-1)
+
+
+def soft_ball(distance: Tensor, radius: float, edge: float) -> Tensor:
+    """1 within the radius, 0 beyond radius + edge, half a cosine between; all in Å."""
+    weight: Tensor = 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))
+    return weight
+
+
+def half_sphere(side: int, voxel_size: float, resolution: float) -> tuple[Tensor, Tensor]:
+    """One of each pair of Friedel mates within a resolution, nearest the origin first, without the origin.
+
+    Returns
+    -------
+    index : (M,) into a flattened half-spectrum (``torch.fft.rfftn``) of the patch.
+    frequency : (M, 3) xyz in cycles/Å.
+    """
+    half = side // 2 + 1
+    grid = frequencies(side, voxel_size)[:, :, :half].clone()
+    radius = grid.norm(dim=-1)
+    x, y, z = grid.unbind(-1)
+    upper = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    # Coefficients at the Nyquist plane are their own mates' doubles: leave them out.
+    nyquist = 1 / (2 * voxel_size) * (1 - 1e-6)
+    inside = upper & (radius <= 1 / resolution) & (grid.abs().amax(dim=-1) < nyquist)
+    index = inside.flatten().nonzero().squeeze(1)
+    order = torch.argsort(radius.flatten()[index], stable=True)
+    index = index[order]
+    return index, grid.reshape(-1, 3)[index]

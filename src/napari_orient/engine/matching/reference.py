@@ -1,0 +1,154 @@
+"""A reference map made ready to be turned: its Fourier transform and gradient, looked up at any frequency."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.matching.grid import soft_ball
+from napari_orient.engine.tasks import InputError
+
+_OVERSAMPLING = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The transform of a map, sampled finely enough for linear interpolation, with its gradient beside it.
+
+    Parameters
+    ----------
+    table : (K³, 8) real and imaginary parts of the transform and of its gradient by x, y and z, indexed [kz, ky, kx].
+    spacing : cycles/Å between nodes of the table.
+    reach : nodes from the table's centre to its edge.
+    radius : Å from the origin within which the map has its density.
+    resolution : Å; the finest detail that the table holds.
+    """
+
+    table: Tensor
+    spacing: float
+    reach: int
+    radius: float
+    resolution: float
+
+    @property
+    def device(self) -> torch.device:
+        """Where the table lies."""
+        return self.table.device
+
+    def to(self, device: torch.device | str) -> Reference:
+        """The same reference on a device."""
+        return Reference(self.table.to(device), self.spacing, self.reach, self.radius, self.resolution)
+
+    def sample(self, frequency: Tensor) -> Tensor:
+        """Transform and gradient at frequencies (..., 3) xyz of the reference frame, (..., 2, 4).
+
+        The last axes are [real, imaginary] and [value, d/dqx, d/dqy, d/dqz]; the gradient is per cycle/Å.
+        """
+        nodes, shares = nodes_of(frequency.reshape(-1, 3) / self.spacing, self.reach)
+        rows, weights = nodes.T.contiguous(), shares.T.contiguous()
+        found = torch.nn.functional.embedding_bag(rows, self.table, per_sample_weights=weights, mode="sum")
+        return found.reshape(*frequency.shape[:-1], 2, 4)
+
+
+def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+    """The eight nodes round each place of a grid (z, y, x), and their shares in linear interpolation, (8, L) each.
+
+    Parameters
+    ----------
+    place : (L, 3) xyz in steps of the grid from its centre.
+    reach : steps from the grid's centre to its edge.
+    """
+    place = place.T + reach
+    corner = place.floor().clamp(0, 2 * reach - 1)
+    x, y, z = place - corner
+    side = 2 * reach + 1
+    first = torch.tensor([1.0, side, side * side], device=place.device, dtype=torch.float64) @ corner.double()
+    shares = place.new_empty(8, place.shape[1])
+    steps = []
+    for row, (right, up, far) in enumerate(itertools.product((0, 1), repeat=3)):
+        along = (x if right else 1 - x) * (y if up else 1 - y)
+        torch.mul(along, z if far else 1 - z, out=shares[row])
+        steps.append(right + side * up + side * side * far)
+    return first.long() + torch.tensor(steps, device=place.device)[:, None], shares
+
+
+def mirrored(reference: Reference) -> Reference:
+    """The reference's mirror image in the plane x = 0 of its frame."""
+    side = 2 * reference.reach + 1
+    table = reference.table.reshape(side, side, side, 2, 4).flip(2)
+    signs = torch.tensor([1.0, -1.0, 1.0, 1.0], device=reference.device)
+    return replace(reference, table=(table * signs).reshape(-1, 8).contiguous())
+
+
+def build_reference(
+    density: np.ndarray, voxel_size: float, *, resolution: float, radius: float | None = None
+) -> Reference:
+    """A map made ready to be turned about its origin, the centre ``(n - 1) / 2`` of its box.
+
+    Parameters
+    ----------
+    density : (n, n, n) [z, y, x], particle positive, solvent near 0.
+    voxel_size : Å of the map, whatever that of the patches.
+    resolution : Å; nothing finer is kept, and not finer than twice the voxel size.
+    radius : Å from the origin to keep; None finds the ball that holds all but 0.2 % of the density's power.
+
+    Raises
+    ------
+    InputError
+        If the map is not a cube, holds NaN, or is flat.
+    """
+    density = _checked(density)
+    resolution = max(resolution, 2.05 * voxel_size)
+    reach_map = (len(density) - 1) / 2 * voxel_size
+    radius = min(radius or _support(density, voxel_size), reach_map)
+    place = (torch.arange(len(density), dtype=torch.float64) - (len(density) - 1) / 2) * voxel_size
+    distance = (place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).sqrt()
+    kept = torch.as_tensor(density, dtype=torch.float64) * soft_ball(distance, radius, 2 * voxel_size)
+    spacing = 1 / (_OVERSAMPLING * 2 * (radius + 2 * voxel_size))
+    # Linear interpolation of the transform damps the map by sinc² along each axis: undo that first.
+    damping = torch.sinc(place * spacing) ** 2
+    kept = kept / (damping[:, None, None] * damping[None, :, None] * damping)
+    reach = math.ceil(1 / resolution / spacing) + 2
+    node = torch.arange(-reach, reach + 1, dtype=torch.float64) * spacing
+    wave = torch.exp(-2j * torch.pi * node[:, None] * place).to(torch.complex64)
+    table = torch.stack([_turned(kept, wave, place, axis) for axis in (None, 2, 1, 0)], dim=-1)
+    rows = torch.view_as_real(table).movedim(-1, -2).reshape(-1, 8).contiguous().float()
+    return Reference(rows, spacing, reach, radius, resolution)
+
+
+def _turned(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tensor:
+    """Transform of the map, or of its gradient along one array axis, at the nodes of the table."""
+    part = kept.to(torch.complex64)
+    if axis is not None:
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        part = part * (-2j * torch.pi * place.reshape(shape)).to(torch.complex64)
+    part = torch.tensordot(wave, part, dims=([1], [0]))
+    part = torch.tensordot(wave, part, dims=([1], [1]))
+    part = torch.tensordot(wave, part, dims=([1], [2]))
+    turned: Tensor = part.permute(2, 1, 0)
+    return turned
+
+
+def _checked(density: np.ndarray) -> np.ndarray:
+    shape = np.shape(density)
+    if len(shape) != 3 or len(set(shape)) != 1:
+        raise InputError(f"the reference map has shape {shape}; expected a cube. Pad it with zeros first.")
+    density = np.array(density, np.float32)
+    if not np.isfinite(density).all() or density.std() == 0:
+        raise InputError("the reference map is flat or holds values that are not numbers; was it written completely?")
+    return density
+
+
+def _support(density: np.ndarray, voxel_size: float) -> float:
+    """Radius in Å of the ball about the origin that holds all but 0.2 % of the power."""
+    place = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
+    distance = np.sqrt(place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).ravel()
+    order = np.argsort(distance)
+    held = np.cumsum(density.ravel()[order] ** 2)
+    return float(distance[order][np.searchsorted(held, 0.998 * held[-1])])

@@ -1,0 +1,83 @@
+"""The power of the noise at every Fourier coefficient, found from patches of background or from the particles' own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
+from napari_orient.engine.matching.wedge import Wedge
+
+_BATCH = 64
+_FLOOR = 0.05
+
+
+def window(side: int, voxel_size: float, radius: float) -> Tensor:
+    """Weights of a patch's voxels, (n, n, n): 1 over the particle, soft to 0 beyond it, so that neighbours fade."""
+    reach = (side / 2 - 1) * voxel_size
+    radius = min(radius + voxel_size, reach - 2 * voxel_size)
+    edge = min(max(4 * voxel_size, 0.25 * radius), reach - radius)
+    return soft_ball(offsets(side, voxel_size).norm(dim=-1), radius, edge)
+
+
+def mean_power(patches: Tensor, weight: Tensor) -> Tensor:
+    """Mean power of windowed patches a voxel, (n, n, n) [kz, ky, kx]: white noise of variance v gives v everywhere."""
+    total = torch.zeros_like(weight)
+    for part in patches.split(_BATCH):
+        total += torch.fft.fftn(part * weight, dim=(-3, -2, -1)).abs().square().sum(0)
+    return total / (max(len(patches), 1) * weight.square().sum())
+
+
+def smooth_spectrum(power: Tensor, wedge: Wedge, voxel_size: float) -> Tensor:
+    """A power spectrum with its scatter smoothed away, never across the edge of the wedge, (n, n, n).
+
+    The spectrum is averaged over its mirrors (all three for a wedge that is the same on both sides of the beam, else
+    Friedel's and the tilt axis'), divided by its radial mean, blurred by one coefficient, and multiplied again.
+    """
+    side = power.shape[-1]
+    grid = frequencies(side, voxel_size)
+    measured = (wedge.weights(grid, 1 / (side * voxel_size)) > 0.5).numpy()
+    values = mirrored(power.numpy().astype(np.float64), wedge)
+    radius = grid.norm(dim=-1).numpy() * side * voxel_size
+    radial = radial_level(values, radius, measured)
+    ratio = np.where(measured, values / radial, 0.0)
+    blurred = _blur(ratio) / np.maximum(_blur(measured.astype(float)), 1e-6)
+    smooth = np.where(measured, np.maximum(blurred, _FLOOR), 1.0) * radial
+    return torch.as_tensor(smooth, dtype=torch.float32)
+
+
+def mirrored(power: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
+    """A spectrum averaged over the mirrors that the wedge allows, and Friedel's."""
+
+    def flip(values: NDArray[np.float64], axes: tuple[int, ...]) -> NDArray[np.float64]:
+        return np.roll(np.flip(values, axes), 1, axes)
+
+    power = (power + flip(power, (0, 1, 2))) / 2
+    mirrors = (0, 1, 2) if wedge.symmetric else ((1,) if wedge.axis == "y" else (2,))
+    for axis in mirrors:
+        power = (power + flip(power, (axis,))) / 2
+    return power
+
+
+def radial_level(
+    values: NDArray[np.float64], radius: NDArray[np.floating], chosen: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Mean of the chosen values in shells one coefficient wide, drawn as a smooth curve (linear in the logarithm).
+
+    ``radius`` counts coefficients from the origin; values must not be negative.
+    """
+    shell = np.rint(radius[chosen]).astype(int)
+    counts = np.bincount(shell)
+    sums = np.bincount(shell, values[chosen])
+    known = np.flatnonzero((counts > 0) & (sums > 0))
+    middle = np.bincount(shell, radius[chosen])[known] / counts[known]
+    level: NDArray[np.float64] = np.exp(np.interp(radius, middle, np.log(sums[known] / counts[known])))
+    return level
+
+
+def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    blurred: NDArray[np.float64] = gaussian_filter(values, 1.0, mode="wrap")
+    return blurred

@@ -1,0 +1,295 @@
+"""A matched-filter network: a reference turned every way, folded into one matrix that scores patches against all."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_orient.engine.matching.fitting import leading, polish
+from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.spectrum import window
+from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
+from napari_orient.engine.tasks import InputError, Options, option
+
+_BUILD_BATCH = 32
+_APART = 2.2
+"""Rotations are well apart when they lie so many times further than neighbours do."""
+_COARSE = 1.5
+_CENTRING_STEPS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankOptions(Options):
+    """What a matched-filter bank is made of."""
+
+    rotations: int = option(4608, help="rotations over the asymmetric unit", low=60, high=200_000)
+    dimensions: int = option(
+        320, help="dimensions that patches and turned references are compressed to", low=8, high=4096
+    )
+    resolution: float = option(40.0, help="finest detail that the bank matches", unit="Å", low=1, high=200)
+    max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
+    coarse_rotations: int = option(576, help="rotations of the search that finds the centre", low=60, high=20_000)
+    coarse_dimensions: int = option(96, help="dimensions of the search that finds the centre", low=8, high=1024)
+
+
+class Filters(nn.Module):
+    """A reference turned to J rotations, compressed: a patch's 2M numbers against all of them by two products.
+
+    Parameters
+    ----------
+    rotations : (J, 3, 3).
+    basis : (2M, D) leading singular vectors of all the turned references: what it drops, none of them contains.
+    turned : (J, D) the turned references, of length 1, in that basis.
+    """
+
+    rotations: Tensor
+
+    def __init__(self, rotations: Tensor, *, basis: Tensor, turned: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("rotations", rotations)
+        self.basis = nn.Parameter(basis)
+        self.turned = nn.Parameter(turned)
+        trace = (rotations[:200].flatten(1) @ rotations.flatten(1).T).topk(2, dim=1).values[:, 1]
+        self._apart = _APART * float(torch.acos(((trace - 1) / 2).clamp(-1, 1)).median())
+
+    def forward(self, observed: Tensor) -> Tensor:
+        """Match with every rotation, (..., J), in standard deviations of the noise, of coefficients (..., 2, M)."""
+        scores: Tensor = observed.flatten(-2) @ self.basis @ self.turned.T
+        return scores
+
+    @property
+    def coefficients(self) -> int:
+        """How many complex coefficients of a patch are matched, M."""
+        return self.basis.shape[0] // 2
+
+    def best_apart(self, scores: Tensor, count: int) -> Tensor:
+        """Which rotations match best and lie well apart, (N, count), best first."""
+        left = scores.clone()
+        chosen = [left.argmax(-1)]
+        while len(chosen) < count:
+            trace = self.rotations[chosen[-1]].flatten(1) @ self.rotations.flatten(1).T
+            left.masked_fill_(trace > 1 + 2 * math.cos(self._apart), -torch.inf)
+            chosen.append(left.argmax(-1))
+        return torch.stack(chosen, dim=1)
+
+
+class Centring(nn.Module):
+    """Finds where in a patch the particle stands, however it is turned: few rotations, in every place it may have.
+
+    Parameters
+    ----------
+    reference, imaging : what is matched, and how it shows; the imaging's window is widened to the places allowed.
+    filters : coarse ones, on the first coefficients of the imaging.
+    max_shift : Å along each axis.
+    spacing : Å between the places tried.
+    """
+
+    def __init__(
+        self, reference: Reference, imaging: Imaging, *, filters: Filters, max_shift: float, spacing: float
+    ) -> None:
+        super().__init__()
+        wide = window(imaging.side, imaging.voxel_size, reference.radius + max_shift)
+        self.sight = Sight(reference, replace(imaging.first(filters.coefficients), window=wide))
+        self.filters = filters
+        self._reach = max_shift + imaging.voxel_size
+        count = math.ceil(max_shift / spacing)
+        line = torch.linspace(-max_shift, max_shift, 2 * count + 1)
+        self.register_buffer("places", torch.cartesian_prod(line, line, line))
+
+    places: Tensor
+
+    @torch.no_grad()
+    def forward(self, patches: Tensor, *, count: int = 1) -> Tensor:
+        """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may stand, best first."""
+        if len(self.places) == 1:
+            return torch.zeros(len(patches), 1, 3, device=patches.device)
+        observed = self.sight.imaging.observe(patches)
+        top, rotation = self._scores(observed).max(-1)
+        fits = [
+            polish(
+                self.sight.reference,
+                self.sight.imaging,
+                observed,
+                rotations=self.filters.rotations[rotation.gather(1, place[:, None])[:, 0]],
+                shifts=self.places[place],
+                steps=_CENTRING_STEPS,
+            )
+            for place in _apart_places(top, self.places, count)
+        ]
+        shifts = torch.stack([fit.shifts for fit in leading(fits, count)], dim=1)
+        return torch.round(shifts.clamp(-self._reach, self._reach) / self.sight.imaging.voxel_size)
+
+    def _scores(self, observed: Tensor) -> Tensor:
+        """Match in every place with every rotation, (N, S, J)."""
+        angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
+        patch = torch.view_as_complex(observed.movedim(1, -1).contiguous())
+        moved = torch.view_as_real(patch[:, None] * torch.polar(torch.ones_like(angle), angle))
+        scores: Tensor = self.filters(moved.movedim(-1, 2))
+        return scores
+
+
+def _apart_places(scores: Tensor, places: Tensor, count: int) -> list[Tensor]:
+    """The best places (N,) by their scores (N, S), each not beside a better one."""
+    spacing = places.diff(dim=0).abs().amax(dim=-1).min()
+    beside = torch.cdist(places, places) < 1.5 * spacing
+    left, chosen = scores.clone(), []
+    for _ in range(count):
+        chosen.append(left.argmax(-1))
+        left = left.masked_fill(beside[chosen[-1]], -torch.inf)
+    return chosen
+
+
+class Sight(nn.Module):
+    """A reference and an imaging as buffers of a module, so that they move to a device with it."""
+
+    table: Tensor
+
+    def __init__(self, reference: Reference, imaging: Imaging) -> None:
+        super().__init__()
+        self._reference, self._imaging = reference, imaging
+        self.register_buffer("table", reference.table, persistent=False)
+        for item in fields(Imaging):
+            if item.name != "voxel_size":
+                self.register_buffer(item.name, getattr(imaging, item.name))
+
+    @property
+    def reference(self) -> Reference:
+        """The reference, on the module's device."""
+        return replace(self._reference, table=self.table)
+
+    @property
+    def imaging(self) -> Imaging:
+        """The imaging, on the module's device."""
+        names = [item.name for item in fields(Imaging) if item.name != "voxel_size"]
+        return replace(self._imaging, **{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The best rotations of a bank for N patches, K each and well apart, best first.
+
+    Parameters
+    ----------
+    observed : (N, 2, M) coefficients of the patches about the particles.
+    rotations : (N, K, 3, 3).
+    log_posterior : (N, J) over the bank's rotations.
+    """
+
+    observed: Tensor
+    rotations: Tensor
+    log_posterior: Tensor
+
+
+class MatchedFilterBank(nn.Module):
+    """Patches in, a posterior over the rotations of the asymmetric unit out; works untrained, can be trained further.
+
+    Parameters
+    ----------
+    reference, imaging : what is matched, and how it shows.
+    centring : finds the particle first.
+    filters : one for each rotation.
+    """
+
+    def __init__(self, reference: Reference, imaging: Imaging, *, centring: Centring, filters: Filters) -> None:
+        super().__init__()
+        self.sight = Sight(reference, imaging)
+        self.centring = centring
+        self.filters = filters
+        self.log_temperature = nn.Parameter(torch.zeros(()))
+
+    def forward(self, observed: Tensor) -> Tensor:
+        """Logarithm of the posterior over the rotations, (N, J), of coefficients (N, 2, M) about the particle."""
+        gain = self.filters(observed).clamp_min(0).square() / 2
+        return torch.log_softmax(gain * torch.exp(-self.log_temperature), dim=-1)
+
+    @torch.no_grad()
+    def search(self, patches: Tensor, centres: Tensor, *, starts: int) -> Candidates:
+        """The best rotations in patches (N, n, n, n) whose particles stand whole voxels xyz (N, 3) off the centres."""
+        observed = self.sight.imaging.observe(patches, centres)
+        log_posterior = self(observed)
+        best = self.filters.best_apart(log_posterior, starts)
+        return Candidates(observed, self.filters.rotations[best], log_posterior)
+
+
+def asymmetric_rotations(count: int, group: Symmetry) -> FloatArray:
+    """About ``count`` rotations, even over one asymmetric unit of the group: of ``R @ S``, the one nearest no turn."""
+    rotations = even_rotations(count * len(group))
+    turn = np.einsum("nij,gji->ng", rotations, group.matrices)
+    own = np.einsum("nii->n", rotations)
+    kept: FloatArray = rotations[own >= turn.max(axis=1) - 1e-9]
+    return kept
+
+
+def build_centring(
+    reference: Reference, imaging: Imaging, group: Symmetry, options: BankOptions = BankOptions()
+) -> Centring:
+    """What finds the centre of a reference that shows under an imaging.
+
+    Raises
+    ------
+    InputError
+        If too few coefficients of the patch lie within the resolution.
+    """
+    rough = _enough(imaging.within(options.resolution * _COARSE), options.coarse_dimensions, options)
+    filters = _filters(reference, rough, group, count=options.coarse_rotations, dimensions=options.coarse_dimensions)
+    spacing = options.resolution * _COARSE / 4
+    max_shift = options.max_shift if options.max_shift >= imaging.voxel_size else 0.0
+    return Centring(reference, imaging, filters=filters, max_shift=max_shift, spacing=spacing)
+
+
+def build_bank(
+    reference: Reference, imaging: Imaging, group: Symmetry, options: BankOptions = BankOptions()
+) -> MatchedFilterBank:
+    """The bank of a reference as it shows under an imaging, modulo the group's rotations.
+
+    Raises
+    ------
+    InputError
+        If too few coefficients of the patch lie within the resolution.
+    """
+    centring = build_centring(reference, imaging, group, options)
+    imaging = _enough(imaging.within(options.resolution), options.dimensions, options)
+    filters = _filters(reference, imaging, group, count=options.rotations, dimensions=options.dimensions)
+    return MatchedFilterBank(reference, imaging, centring=centring, filters=filters)
+
+
+def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
+    if 2 * len(imaging.index) < dimensions:
+        raise InputError(
+            f"only {len(imaging.index)} coefficients of the patch serve a search at {options.resolution:g} Å. "
+            "Use larger patches, a finer resolution or fewer dimensions."
+        )
+    return imaging
+
+
+def _filters(reference: Reference, imaging: Imaging, group: Symmetry, *, count: int, dimensions: int) -> Filters:
+    rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32)
+    some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
+    basis = _leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
+    turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in rotations.split(_BUILD_BATCH)]
+    return Filters(rotations, basis=basis, turned=torch.cat(turned))
+
+
+def shown_reference(reference: Reference, imaging: Imaging, rotations: Tensor) -> Tensor:
+    """Turned references as they show, (J, 2, M), each of length 1."""
+    shown = reference.sample(imaging.frequency @ rotations)[..., 0].movedim(-1, 1) * imaging.weight
+    length = shown.flatten(1).norm(dim=1).clamp_min(1e-12)
+    unit: Tensor = shown / length[:, None, None]
+    return unit
+
+
+def _leading_vectors(full: Tensor, dimensions: int) -> Tensor:
+    """Leading right singular vectors of (J, 2M), (2M, D), by a randomised range finder: Halko et al., 2011."""
+    dimensions = min(dimensions, *full.shape)
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randn(full.shape[0], min(dimensions + 32, *full.shape), generator=generator)
+    span = torch.linalg.qr(full.T @ (full @ (full.T @ draw)))[0]
+    within = full @ span
+    _, vectors = torch.linalg.eigh(within.T @ within)
+    leading_vectors: Tensor = span @ vectors.flip(1)[:, :dimensions]
+    return leading_vectors.contiguous()

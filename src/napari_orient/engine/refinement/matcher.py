@@ -1,0 +1,231 @@
+"""A matcher: a reference and the imaging of one tomogram, learnt from its own particles, ready to say their poses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from napari_orient.engine.matching.calibration import calibrate, calibrate_phases, first_imaging
+from napari_orient.engine.matching.fitting import Fit, best_of, joined, leading, polish, where
+from napari_orient.engine.matching.imaging import Imaging, rolled
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.spectrum import mean_power, window
+from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.rotations import Symmetry
+from napari_orient.engine.tasks import Step, Stream
+
+_BATCH = 32
+_FIRST_ROTATIONS = 1000
+_INFORMATIVE = 0.985
+_STEPS, _FINE_STEPS, _LEARNING_STEPS = 3, 4, 2
+_KEPT, _PLACES, _PLACES_IF_FAINT = 2, 2, 4
+_ROUNDS, _ROUNDS_PHASES = 2, 2
+_ENOUGH, _ENOUGH_FOR_PHASES = 8, 24
+_FAINT = 11.0
+_TRUST = 1.1
+"""What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matcher:
+    """A reference as it shows in one tomogram, and the bank that finds where to start.
+
+    Parameters
+    ----------
+    reference, group : what is matched, and its symmetry.
+    full_imaging, imaging : wedge, gain and noise of the tomogram: of all coefficients, of those that tell of the pose.
+    bank : of the same reference and tomogram.
+    wedge, found_wedge : the missing wedge in force, and the one that the patches show.
+    dark : whether particles are darker than their surroundings.
+    faint : whether noise is so strong that more places are tried for each particle.
+    options : how it was asked for.
+    """
+
+    reference: Reference
+    group: Symmetry
+    full_imaging: Imaging
+    imaging: Imaging
+    bank: MatchedFilterBank
+    wedge: Wedge
+    found_wedge: Wedge
+    dark: bool
+    faint: bool
+    options: RefinementOptions
+
+    @torch.no_grad()
+    def solve(self, patches: Tensor, known: Tensor | None = None) -> Poses:
+        """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given."""
+        rows = torch.arange(len(patches)).split(_BATCH)
+        return Poses.concatenated([self._solve(patches[row], None if known is None else known[row]) for row in rows])
+
+    def _solve(self, patches: Tensor, known: Tensor | None) -> Poses:
+        fast = self.options.precision == "fast"
+        fits, centres = candidates(
+            self.bank,
+            patches,
+            starts=1 if fast else self.options.starts,
+            known=known,
+            places=1 if fast else _places(self.faint),
+        )
+        sight = None
+        if not fast:
+            observed = self.imaging.observe(patches, centres)
+            fits = [
+                polish(
+                    self.reference,
+                    self.imaging,
+                    observed,
+                    rotations=fit.rotations,
+                    shifts=fit.shifts,
+                    steps=_FINE_STEPS,
+                )
+                for fit in leading(fits, _KEPT)
+            ]
+            sight = (self.reference, self.imaging, observed)
+        poses = settled(leading(fits, len(fits)), self.group, trust=_TRUST, sight=sight)
+        return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
+
+
+def candidates(
+    bank: MatchedFilterBank, patches: Tensor, *, starts: int, known: Tensor | None = None, places: int = 1
+) -> tuple[list[Fit], Tensor]:
+    """Fits of the bank's best rotations, and of known ones, to patches; and the whole voxels they are centred by.
+
+    Of several places where a particle may stand, the one with the best fit is taken.
+    """
+    found = []
+    for centres in bank.centring(patches, count=places).unbind(1):
+        fits = _fits_at(bank, patches, centres, starts=starts, known=known)
+        found.append((fits, centres, best_of(fits).evidence))
+    fits, centres, evidence = found[0]
+    for others, centre, gain in found[1:]:
+        better = gain > evidence
+        fits = [where(better, other, fit) for other, fit in zip(others, fits, strict=True)]
+        centres, evidence = torch.where(better[:, None], centre, centres), torch.maximum(gain, evidence)
+    return fits, centres
+
+
+def _fits_at(
+    bank: MatchedFilterBank, patches: Tensor, centres: Tensor, *, starts: int, known: Tensor | None
+) -> list[Fit]:
+    found = bank.search(patches, centres, starts=starts)
+    rotations = found.rotations if known is None else torch.cat([known[:, None], found.rotations], dim=1)
+    sight, zero = bank.sight, torch.zeros(len(patches), 3, device=patches.device)
+    return [
+        polish(sight.reference, sight.imaging, found.observed, rotations=start, shifts=zero, steps=_STEPS)
+        for start in rotations.unbind(1)
+    ]
+
+
+@torch.no_grad()
+def learn(
+    patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
+) -> Stream[Step, Matcher]:
+    """The matcher of a tomogram, learnt from some of its particles' patches (N, n, n, n) without knowing their poses.
+
+    The wedge is found or taken from the options; then, in turn: noise and gain as seen without poses; the particles'
+    centres, and the same again; the bank; poses; noise and gain as the poses show them, phases last; the bank again.
+
+    Parameters
+    ----------
+    patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
+    voxel_size : Å.
+    """
+    steps = 4 + _ROUNDS + _ROUNDS_PHASES
+    yield Step(0, steps, "Looking at wedge and noise")
+    view = window(patches.shape[-1], voxel_size, reference.radius)
+    found = estimate_wedge(mean_power(patches, view), voxel_size)
+    wedge = options.wedge(found)
+    resolution = max(options.resolution or 0.0, reference.resolution)
+    imaging = first_imaging(patches, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    yield Step(1, steps, "Centring")
+    centring = build_centring(reference, imaging, group, options.bank())
+    centred = rolled(patches, torch.cat([centring(part)[:, 0] for part in patches.split(_BATCH)]))
+    imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    dark = bool(imaging.scale.real.sum() < 0)
+    yield Step(2, steps, "Building the bank")
+    first = replace(options.bank(), rotations=max(_FIRST_ROTATIONS, options.rotations // 3))
+    bank = build_bank(reference, imaging, group, first)
+    yield Step(3, steps, "First poses")
+    fit, centres = _found(bank, patches, options.starts, faint=False)
+    faint = False
+    for turn in range(_ROUNDS):
+        yield Step(4 + turn, steps, "Learning noise and gain")
+        observed = imaging.observe(patches, centres)
+        fit = _polished(reference, imaging, observed, fit)
+        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge, phases=False)
+        faint = float(fit.score.mean()) < _FAINT
+        if faint:
+            # In much noise the first poses were found with too rough an imaging: look again with a better one.
+            bank = build_bank(reference, imaging, group, options.bank())
+            fit, centres = _found(bank, patches, options.starts, faint=True)
+    for turn in range(_ROUNDS_PHASES):
+        yield Step(4 + _ROUNDS + turn, steps, "Learning the tilts' alignment")
+        observed = imaging.observe(patches, centres)
+        fit = _polished(reference, imaging, observed, fit)
+        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge, phases=True)
+    bank = build_bank(reference, imaging, group, options.bank())
+    telling = informative(reference, imaging)
+    return Matcher(reference, group, imaging, telling, bank, wedge, found, dark, faint, options)
+
+
+def _relearnt(
+    reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge, phases: bool
+) -> Imaging:
+    """The imaging as the poses show it, as far as so many particles can: few would teach it their own noise."""
+    if phases:
+        return calibrate_phases(reference, imaging, observed, fit) if len(observed) >= _ENOUGH_FOR_PHASES else imaging
+    return calibrate(reference, imaging, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else imaging
+
+
+def _places(faint: bool) -> int:
+    return _PLACES_IF_FAINT if faint else _PLACES
+
+
+def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool) -> tuple[Fit, Tensor]:
+    fits, centres = [], []
+    for part in patches.split(_BATCH):
+        found, centre = candidates(bank, part, starts=starts, places=_places(faint))
+        fits.append(best_of(found))
+        centres.append(centre)
+    return joined(fits), torch.cat(centres)
+
+
+def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Fit:
+    rows = torch.arange(len(observed)).split(_BATCH)
+    return joined(
+        [
+            polish(
+                reference,
+                imaging,
+                observed[row],
+                rotations=fit.rotations[row],
+                shifts=fit.shifts[row],
+                steps=_LEARNING_STEPS,
+            )
+            for row in rows
+        ]
+    )
+
+
+def informative(reference: Reference, imaging: Imaging) -> Imaging:
+    """The coefficients that hold nearly all that the patches tell of a pose.
+
+    What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
+    """
+    from napari_orient.engine.rotations import even_rotations
+
+    turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=imaging.frequency.device)
+    values = reference.sample(imaging.frequency @ turns)[..., 0] * imaging.weight[:, None]
+    told = values.square().sum(-1).mean(0) * imaging.frequency.square().sum(-1)
+    order = torch.argsort(told, descending=True)
+    held = torch.cumsum(told[order], 0) / told.sum()
+    mask = torch.zeros_like(told, dtype=torch.bool)
+    mask[order[: int((held < _INFORMATIVE).sum()) + 1]] = True
+    return imaging.chosen(mask)

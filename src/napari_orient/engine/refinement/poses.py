@@ -1,0 +1,67 @@
+"""What refinement says of a particle: its pose, and how far off it may be, in all and about each axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from napari_orient.engine.rotations import Symmetry
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """Poses of N particles and their errors.
+
+    Parameters
+    ----------
+    rotations : (N, 3, 3), reference frame -> tomogram frame.
+    shifts : (N, 3) xyz in Å from the patch's centre to the reference's origin.
+    turn_covariance : (N, 3, 3) of what the turn may be off, radians about the axes of the reference frame.
+    shift_error : (N,) expected root-mean-square error of the centre, Å.
+    score : (N,) match in standard deviations of the noise.
+    amplitude : (N,) of the reference, 1 for the usual particle.
+    """
+
+    rotations: Tensor
+    shifts: Tensor
+    turn_covariance: Tensor
+    shift_error: Tensor
+    score: Tensor
+    amplitude: Tensor
+
+    @property
+    def expected_error_deg(self) -> Tensor:
+        """Expected root-mean-square error of the rotation, (N,) degrees."""
+        return _rms_deg(self.turn_covariance.diagonal(dim1=-2, dim2=-1).sum(-1))
+
+    def expected_axis_error_deg(self, group: Symmetry) -> Tensor:
+        """Expected root-mean-square error of the group's main axis, (N,) degrees."""
+        return _rms_deg(self.turn_covariance.diagonal(dim1=-2, dim2=-1).sum(-1) - self._along(group))
+
+    def expected_spin_error_deg(self, group: Symmetry) -> Tensor:
+        """Expected root-mean-square error of the turn about the group's main axis, (N,) degrees."""
+        return _rms_deg(self._along(group))
+
+    def _along(self, group: Symmetry) -> Tensor:
+        axis = torch.as_tensor(group.main_axis, dtype=self.turn_covariance.dtype, device=self.turn_covariance.device)
+        return axis @ self.turn_covariance @ axis
+
+    def take(self, rows: Tensor) -> Poses:
+        """The poses of these rows."""
+        return Poses(*(getattr(self, item.name)[rows] for item in fields(Poses)))
+
+    def with_rows(self, rows: Tensor, others: Poses) -> Poses:
+        """The same poses with some rows replaced."""
+        names = [item.name for item in fields(Poses)]
+        return Poses(*(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in names))
+
+    @classmethod
+    def concatenated(cls, parts: list[Poses]) -> Poses:
+        """All the poses of the parts, in order, on the CPU."""
+        return cls(*(torch.cat([getattr(part, item.name).cpu() for part in parts]) for item in fields(cls)))
+
+
+def _rms_deg(variance: Tensor) -> Tensor:
+    return torch.rad2deg(variance.clamp_min(0).sqrt()).clamp_max(127.0)

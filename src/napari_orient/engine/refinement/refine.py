@@ -1,0 +1,135 @@
+"""refine(): the poses of a tomogram's particles, found and polished against a reference, as a stream of batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.networks.contract import choose_device, device_words
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement.matcher import Matcher, learn
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.suspicion import suspicions
+from napari_orient.engine.rotations import Symmetry, symmetry, within_from_rms
+from napari_orient.engine.tasks import InputError, Step, Stream
+
+_BATCH = 64
+_FINEST = 2.4
+"""Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
+_C1, _USUAL = symmetry("C1"), RefinementOptions()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Refined:
+    """Particles in the poses that the reference found, and what is to be known of them.
+
+    Parameters
+    ----------
+    particles : the given ones, in order: recentred, with rotations, confidence and expected error.
+    moved : (N, 3) xyz in Å by which each particle was recentred.
+    centre_error : (N,) expected root-mean-square error of the centre, Å.
+    axis_error_deg, spin_error_deg : (N,) expected errors of the group's main axis, and of the turn about it.
+    score : (N,) match in standard deviations of the noise.
+    matcher : what was learnt of the tomogram, to solve more of its particles with.
+    warnings : what looks wrong with reference, wedge or contrast, a line each.
+    """
+
+    particles: Particles
+    moved: FloatArray
+    centre_error: FloatArray
+    axis_error_deg: FloatArray
+    spin_error_deg: FloatArray
+    score: FloatArray
+    matcher: Matcher
+    warnings: tuple[str, ...]
+
+
+def refine(
+    tomogram: Tomogram,
+    particles: Particles,
+    density: FloatArray,
+    *,
+    voxel_size: float,
+    group: Symmetry = _C1,
+    options: RefinementOptions = _USUAL,
+) -> Stream[Step, Refined]:
+    """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
+
+    Parameters
+    ----------
+    density : (n, n, n) [z, y, x], particle positive whatever the tomogram's contrast; its frame's origin is the centre
+        ``(n - 1) / 2`` of the box.
+    voxel_size : Å of the map; it need not be the tomogram's.
+    group : the map's symmetry, about the axes that the map has.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, some lie outside, the map is no cube or too coarse, or the device is missing.
+    """
+    if len(particles) == 0:
+        raise InputError("there are no particles to refine; expected at least one.")
+    check_inside(particles, tomogram.extent, name=tomogram.name)
+    device = choose_device(options.device)
+    finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
+    reference = build_reference(density, voxel_size, resolution=finest).to(device)
+    side = patch_side(reference, tomogram, max_shift=options.max_shift)
+    some = particles.positions[_spread(len(particles), options.calibration)]
+    patches = _cut(tomogram, some, side=side, device=device)
+    matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
+    warnings = suspicions(matcher, patches)
+    parts = []
+    for start in range(0, len(particles), _BATCH):
+        rows = slice(start, start + _BATCH)
+        patches = _cut(tomogram, particles.positions[rows], side=side, device=device)
+        parts.append(matcher.solve(patches, _known(particles, rows, device)))
+        yield Step(min(start + _BATCH, len(particles)), len(particles), f"Refining on {device_words(device)}")
+    return _refined(particles, Poses.concatenated(parts), matcher, warnings)
+
+
+def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:
+    """Voxels along a patch that holds the particle, its window's soft edge and the shift allowed; even."""
+    voxel_size = tomogram.voxel_size
+    reach = 1.25 * reference.radius + 2 * voxel_size + max_shift / 2
+    whole = 2 * int(np.ceil(reach / voxel_size)) + 2
+    return int(min(whole, min(tomogram.density.shape) // 2 * 2))
+
+
+def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(cut_patches(tomogram, positions, side=side)).to(device)
+
+
+def _known(particles: Particles, rows: slice, device: torch.device) -> torch.Tensor | None:
+    if particles.rotations is None:
+        return None
+    return torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=device)
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many rows, evenly over the list."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...]) -> Refined:
+    expected = poses.expected_error_deg.double().numpy()
+    moved = poses.shifts.double().numpy()
+    return Refined(
+        particles=particles.replace(
+            positions=particles.positions + moved,
+            rotations=poses.rotations.double().numpy(),
+            expected_error_deg=expected,
+            confidence=within_from_rms(expected, 20),
+        ),
+        moved=moved,
+        centre_error=poses.shift_error.double().numpy(),
+        axis_error_deg=poses.expected_axis_error_deg(matcher.group).double().numpy(),
+        spin_error_deg=poses.expected_spin_error_deg(matcher.group).double().numpy(),
+        score=poses.score.double().numpy(),
+        matcher=matcher,
+        warnings=warnings,
+    )

@@ -1,0 +1,120 @@
+"""Averaging: the map that poses imply, its halves, and what only the right poses give."""
+
+import numpy as np
+import pytest
+from phantom import VOXEL_SIZE, molecule, tomogram
+from scipy.ndimage import gaussian_filter
+
+from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average, fourier_shell_correlation
+from napari_orient.engine.matching.centre import symmetry_centre
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.rotations import angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import InputError, run
+
+OPTIONS = AveragingOptions(side=24, radius=75.0)
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Tomogram, Particles, np.ndarray]:
+    return tomogram(molecule(), noise=1.0)
+
+
+@pytest.fixture(scope="module")
+def averaged(seen: tuple[Tomogram, Particles, np.ndarray]) -> Average:
+    return run(average([seen[:2]], options=OPTIONS))
+
+
+def likeness(density: np.ndarray, template: np.ndarray) -> float:
+    template = gaussian_filter(template, 1.0)
+    inside = template > 0.05 * template.max()
+    return float(np.corrcoef(gaussian_filter(density, 1.0)[inside], template[inside])[0, 1])
+
+
+def test_particles_averaged_in_their_true_poses_are_the_molecule(averaged: Average) -> None:
+    assert likeness(averaged.density, molecule().density(24)) > 0.97
+
+
+def test_averaged_in_inverse_poses_they_are_not(seen: tuple, averaged: Average) -> None:
+    volume, picks, _ = seen
+    inverse = picks.replace(rotations=picks.known_rotations().transpose(0, 2, 1))
+    wrong = run(average([(volume, inverse)], options=OPTIONS))
+    assert likeness(wrong.density, molecule().density(24)) < 0.9
+    assert wrong.fsc.resolution(0.5) > 1.2 * averaged.fsc.resolution(0.5)
+
+
+def test_the_map_is_the_mean_of_its_halves_nearly(averaged: Average) -> None:
+    middle = (averaged.first_half + averaged.second_half) / 2
+    assert np.corrcoef(middle.ravel(), averaged.density.ravel())[0, 1] > 0.99
+    assert averaged.count == 32
+
+
+def test_halves_agree_to_the_detail_that_the_noise_leaves(averaged: Average) -> None:
+    assert averaged.fsc.correlation[0] > 0.95
+    assert 20 <= averaged.fsc.resolution(0.143) <= averaged.fsc.resolution(0.5) < 60
+
+
+def test_a_learnt_reference_serves_as_the_template_does(seen: tuple, averaged: Average) -> None:
+    other, picks, _ = tomogram(molecule(), noise=1.0, seed=3)
+    options = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0)
+    blank = picks.replace(rotations=None)
+    medians = []
+    for density in (molecule().density(24), averaged.as_reference()):
+        answer = run(refine(other, blank, density, voxel_size=VOXEL_SIZE, options=options))
+        medians.append(np.median(angle_deg(answer.particles.known_rotations(), picks.known_rotations())))
+    assert medians[1] < medians[0] + 0.8
+
+
+def test_symmetry_is_imposed_about_the_map_s_own_axes() -> None:
+    group = symmetry("D3@1,2,-1@1,0,1")
+    shape = molecule(group=group)
+    volume, picks, _ = tomogram(shape, noise=2.0)
+    plain = run(average([(volume, picks)], options=OPTIONS))
+    folded = run(average([(volume, picks)], options=OPTIONS, group=group))
+    assert likeness(folded.density, shape.density(24)) > 0.97
+    assert folded.fsc.resolution(0.5) <= plain.fsc.resolution(0.5)
+
+
+@pytest.mark.parametrize("name", ["C7", "D7@-0.64,0.76,0.10@-0.13,0.02,-0.99", "O"])
+def test_the_centre_of_symmetry_is_found_where_the_map_has_it(name: str) -> None:
+    group = symmetry(name)
+    shape = molecule(group=group, radius=45.0)
+    centre = np.array([8.0, -5.0, 3.0])
+    moved = type(shape)(shape.places + centre, shape.weights, shape.width)
+    found = symmetry_centre(moved.density(26), VOXEL_SIZE, group)
+    left = centre - found
+    if name == "C7":
+        # Nothing fixes the place along a lone axis.
+        left = left - (left @ group.main_axis) * group.main_axis
+    assert np.linalg.norm(left) < 0.5
+
+
+def test_poses_that_are_copies_of_the_truth_are_right() -> None:
+    group = symmetry("C7")
+    copies = np.broadcast_to(group.matrices[3], (2, 3, 3))
+    assert symmetric_angle_deg(copies, np.broadcast_to(np.eye(3), (2, 3, 3)), group).max() < 1e-4
+
+
+def test_equal_maps_correlate_fully_and_noise_does_not() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 20, 20, 20))
+    assert np.allclose(fourier_shell_correlation(one, one, 5.0).correlation, 1)
+    assert np.abs(fourier_shell_correlation(one, two, 5.0).correlation[3:]).max() < 0.25
+
+
+def test_the_resolution_is_where_the_curve_crosses() -> None:
+    curve = FSC(np.array([0.01, 0.02, 0.03, 0.04]), np.array([1.0, 0.8, 0.4, 0.0]))
+    assert curve.resolution(0.6) == pytest.approx(1 / 0.025)
+    assert FSC(np.array([0.01, 0.02]), np.array([1.0, 0.9])).resolution(0.5) == pytest.approx(50)
+
+
+def test_one_particle_cannot_be_averaged_in_halves(seen: tuple) -> None:
+    volume, picks, _ = seen
+    with pytest.raises(InputError, match="halves"):
+        run(average([(volume, picks.take([0]))], options=OPTIONS))
+
+
+def test_particles_without_rotations_are_refused(seen: tuple) -> None:
+    volume, picks, _ = seen
+    with pytest.raises(InputError, match="no orientations"):
+        run(average([(volume, picks.replace(rotations=None))], options=OPTIONS))

@@ -1,0 +1,211 @@
+"""The matched-filter bank: the turned reference it is made of, and what it finds without any training."""
+
+import numpy as np
+import pytest
+import torch
+from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
+
+from napari_orient.engine.matching.calibration import first_imaging
+from napari_orient.engine.matching.grid import half_sphere
+from napari_orient.engine.matching.imaging import rolled
+from napari_orient.engine.matching.reference import build_reference, mirrored
+from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, window
+from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.networks.bank import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import InputError
+
+OPTIONS = BankOptions(rotations=1500, dimensions=200, resolution=40.0, max_shift=20.0, coarse_rotations=400)
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[MatchedFilterBank, torch.Tensor, np.ndarray, np.ndarray]:
+    """A bank of a molecule, patches whose picks are off by up to two voxels, true rotations, true offsets."""
+    shape = molecule()
+    seen, picks, places = tomogram(shape, noise=0.7, off=20.0)
+    reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
+    patches = torch.from_numpy(cut_patches(seen, picks.positions, side=28))
+    imaging = first_imaging(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
+    bank = build_bank(reference, imaging, symmetry("C1"), OPTIONS)
+    return bank, patches, picks.known_rotations(), places - picks.positions
+
+
+def test_the_reference_is_the_fourier_transform_of_its_map_at_any_frequency() -> None:
+    density = molecule().density(24)
+    reference = build_reference(density, VOXEL_SIZE, resolution=25.0, radius=110.0)
+    frequency = np.random.default_rng(0).uniform(-0.02, 0.02, size=(50, 3))
+    line = (np.arange(24) - 11.5) * VOXEL_SIZE
+    z, y, x = np.meshgrid(line, line, line, indexing="ij")
+    wave = np.exp(-2j * np.pi * np.tensordot(frequency, np.stack([x, y, z]), axes=1))
+    direct = (wave * density).sum(axis=(1, 2, 3))
+    found = reference.sample(torch.as_tensor(frequency, dtype=torch.float32)).numpy()
+    assert np.abs(found[:, 0, 0] + 1j * found[:, 1, 0] - direct).max() < 0.01 * np.abs(direct).max()
+
+
+def test_the_reference_s_gradient_is_the_slope_of_its_transform() -> None:
+    reference = build_reference(molecule().density(24), VOXEL_SIZE, resolution=25.0)
+    frequency = torch.as_tensor(np.random.default_rng(0).uniform(-0.018, 0.018, size=(50, 3)), dtype=torch.float32)
+    gradient = reference.sample(frequency)[..., 1:]
+    # Wider than a node of the table, narrower than the transform's own detail.
+    step = reference.spacing
+    for axis in range(3):
+        move = torch.zeros(3)
+        move[axis] = step
+        slope = (reference.sample(frequency + move) - reference.sample(frequency - move))[..., 0] / (2 * step)
+        assert float((slope - gradient[..., axis]).abs().max()) < 0.12 * float(gradient.abs().max())
+
+
+def test_a_mirrored_reference_is_the_reference_of_the_mirrored_map() -> None:
+    density = molecule().density(24)
+    frequency = torch.as_tensor(np.random.default_rng(0).uniform(-0.02, 0.02, size=(50, 3)), dtype=torch.float32)
+    one = mirrored(build_reference(density, VOXEL_SIZE, resolution=25.0)).sample(frequency)
+    two = build_reference(density[:, :, ::-1].copy(), VOXEL_SIZE, resolution=25.0).sample(frequency)
+    assert float((one - two).abs().max()) < 1e-3 * float(two.abs().max())
+
+
+@pytest.mark.parametrize("name", ["C1", "C4", "D7", "O"])
+def test_every_rotation_has_a_near_one_in_the_asymmetric_unit(name: str) -> None:
+    group = symmetry(name)
+    cells = asymmetric_rotations(1500, group)
+    assert abs(len(cells) - 1500) < 60
+    for rotation in random_rotations(60, np.random.default_rng(1)):
+        nearest = symmetric_angle_deg(cells, np.broadcast_to(rotation, cells.shape), group).min()
+        assert nearest < 24 / len(group) ** (1 / 3) + 1
+
+
+def test_no_two_cells_are_copies_of_each_other() -> None:
+    group = symmetry("D3")
+    cells = asymmetric_rotations(400, group)
+    for row in range(0, len(cells), 40):
+        apart = symmetric_angle_deg(cells, np.broadcast_to(cells[row], cells.shape), group)
+        apart[row] = 180
+        assert apart.min() > 4
+
+
+def test_a_half_sphere_holds_one_of_each_pair_of_friedel_mates() -> None:
+    _, frequency = half_sphere(12, VOXEL_SIZE, 25.0)
+    steps = {tuple(row) for row in np.rint(frequency.numpy() * 120).astype(int)}
+    mates = {tuple(-np.array(row)) for row in steps}
+    assert not steps & mates
+    assert len(steps | mates) == sum(
+        0 < x * x + y * y + z * z <= 4.8**2 for x in range(-5, 6) for y in range(-5, 6) for z in range(-5, 6)
+    )
+
+
+def test_the_bank_centres_picks_that_are_off_by_two_voxels(world: tuple) -> None:
+    bank, patches, _, offsets = world
+    centres = bank.centring(patches, count=2).numpy() * VOXEL_SIZE
+    error = np.linalg.norm(centres - offsets[:, None], axis=2).min(axis=1)
+    assert np.median(error) < 10
+    assert error.max() < 22
+
+
+def test_an_untrained_bank_finds_the_cell_of_every_particle(world: tuple) -> None:
+    bank, patches, rotations, offsets = world
+    voxels = torch.as_tensor(np.rint(offsets / VOXEL_SIZE), dtype=torch.float32)
+    found = bank.search(patches, voxels, starts=3)
+    error = angle_deg(found.rotations.double().numpy(), rotations[:, None])
+    assert error[:, 0].max() < 30
+    assert np.median(error[:, 0]) < 14
+    assert np.allclose(found.log_posterior.exp().sum(-1).detach(), 1, atol=1e-4)
+
+
+def test_starts_of_the_bank_lie_well_apart(world: tuple) -> None:
+    bank, patches, _, _ = world
+    rotations = bank.search(patches, torch.zeros(len(patches), 3), starts=3).rotations.double().numpy()
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert angle_deg(rotations[:, first], rotations[:, second]).min() > 20
+
+
+def test_a_bank_learns_from_labelled_patches(world: tuple) -> None:
+    bank, patches, rotations, offsets = world
+    voxels = torch.as_tensor(np.rint(offsets / VOXEL_SIZE), dtype=torch.float32)
+    observed = bank.sight.imaging.observe(patches, voxels)
+    cells = bank.filters.rotations.double().numpy()
+    label = torch.as_tensor([angle_deg(cells, np.broadcast_to(r, cells.shape)).argmin() for r in rotations])
+    before = {name: value.clone() for name, value in bank.state_dict().items()}
+    optimiser = torch.optim.Adam(bank.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        loss = torch.nn.functional.nll_loss(bank(observed), label)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    bank.load_state_dict(before)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
+    bank, patches, _, _ = world
+    other = build_bank(
+        build_reference(molecule(seed=5).density(24), VOXEL_SIZE, resolution=25.0),
+        bank.sight.imaging,
+        symmetry("C1"),
+        OPTIONS,
+    )
+    observed = bank.sight.imaging.observe(patches[:4])
+    assert not torch.allclose(other(observed), bank(observed), atol=0.1)
+    other.load_state_dict(bank.state_dict())
+    assert torch.allclose(other(observed), bank(observed), atol=1e-5)
+
+
+def test_a_bank_says_when_the_patches_hold_too_little(world: tuple) -> None:
+    bank, _, _, _ = world
+    with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
+        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), BankOptions(resolution=150.0))
+
+
+@pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])
+def test_the_wedge_is_found_in_the_patches(axis: str, swap: bool) -> None:
+    seen, picks, _ = tomogram(molecule(), noise=1.0)
+    patches = torch.from_numpy(cut_patches(seen, picks.positions[:8], side=28))
+    patches = patches.transpose(-1, -2) if swap else patches
+    found = estimate_wedge(mean_power(patches, window(28, VOXEL_SIZE, 70.0)), VOXEL_SIZE)
+    assert found.axis == axis
+    assert abs(found.low_deg + 60) <= 6
+    assert abs(found.high_deg - 60) <= 6
+
+
+def test_without_a_wedge_none_is_found() -> None:
+    noise = torch.randn(6, 28, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert estimate_wedge(mean_power(noise, window(28, VOXEL_SIZE, 70.0)), VOXEL_SIZE).axis == "none"
+
+
+def test_the_noise_spectrum_of_coloured_noise_is_its_colour() -> None:
+    generator = torch.Generator().manual_seed(0)
+    k = torch.fft.fftfreq(28)
+    radius = (k[:, None, None] ** 2 + k[None, :, None] ** 2 + k**2).sqrt()
+    colour = 0.2 + radius
+    white = torch.randn(40, 28, 28, 28, generator=generator)
+    noise = torch.fft.ifftn(torch.fft.fftn(white, dim=(1, 2, 3)) * colour, dim=(1, 2, 3)).real
+    power = mean_power(noise, window(28, VOXEL_SIZE, 90.0))
+    found = smooth_spectrum(power, Wedge("none", -90, 90), VOXEL_SIZE)
+    inside = (radius > 0.1) & (radius < 0.45)
+    assert float((found / colour**2)[inside].sub(1).abs().max()) < 0.2
+
+
+def test_rolling_brings_the_voxel_asked_for_to_the_centre() -> None:
+    patch = torch.zeros(1, 8, 8, 8)
+    patch[0, 3, 5, 6] = 1
+    moved = rolled(patch, torch.tensor([[2.0, 1.0, -1.0]]))
+    assert float(moved[0, 4, 4, 4]) == 1
+
+
+@pytest.mark.parametrize("given", [("z", -60.0, 60.0), ("y", 60.0, -60.0), ("y", -100.0, 60.0)])
+def test_an_impossible_wedge_is_refused(given: tuple[str, float, float]) -> None:
+    with pytest.raises(InputError):
+        Wedge(*given)
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 4)), np.ones((4, 5, 4)), np.full((4, 4, 4), np.nan)])
+def test_a_map_that_is_flat_or_no_cube_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        build_reference(bad, VOXEL_SIZE, resolution=25.0)
+
+
+def test_a_phantom_of_one_blob_is_where_it_was_put() -> None:
+    density = Molecule(np.array([[20.0, -10.0, 30.0]]), np.ones(1)).density(21)
+    z, y, x = np.unravel_index(density.argmax(), density.shape)
+    assert ((np.array([x, y, z]) - 10) * VOXEL_SIZE == [20, -10, 30]).all()

@@ -1,0 +1,173 @@
+"""Refinement: down to what the noise leaves, and honest about it."""
+
+import numpy as np
+import pytest
+from phantom import VOXEL_SIZE, molecule, tomogram
+
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.refinement import Refined, RefinementOptions, refine
+from napari_orient.engine.rotations import (
+    angle_deg,
+    axis_angle_deg,
+    random_rotations,
+    symmetric_angle_deg,
+    symmetry,
+)
+from napari_orient.engine.tasks import InputError, run
+
+OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Tomogram, Particles, np.ndarray]:
+    """A tomogram of a molecule without symmetry, picks off by up to two voxels with true rotations, true places."""
+    return tomogram(molecule(), noise=1.0, off=20.0)
+
+
+def unknown(picks: Particles) -> Particles:
+    return picks.replace(rotations=None)
+
+
+@pytest.fixture(scope="module")
+def refined(seen: tuple[Tomogram, Particles, np.ndarray]) -> Refined:
+    volume, picks, _ = seen
+    return run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+
+
+def test_every_particle_is_found_to_a_few_degrees(refined: Refined, seen: tuple) -> None:
+    error = angle_deg(refined.particles.known_rotations(), seen[1].known_rotations())
+    assert error.max() < 6
+    assert np.median(error) < 2.2
+
+
+def test_picks_that_are_off_are_recentred(refined: Refined, seen: tuple) -> None:
+    _, picks, places = seen
+    before = np.linalg.norm(picks.positions - places, axis=1)
+    after = np.linalg.norm(refined.particles.positions - places, axis=1)
+    assert np.median(before) > 15
+    assert np.median(after) < 2
+    assert after.max() < 4
+    assert np.allclose(refined.particles.positions - picks.positions, refined.moved)
+
+
+def test_the_expected_error_is_the_true_one(refined: Refined, seen: tuple) -> None:
+    error = angle_deg(refined.particles.known_rotations(), seen[1].known_rotations())
+    expected = refined.particles.expected_error_deg
+    assert 0.75 < np.sqrt(np.mean(expected**2) / np.mean(error**2)) < 1.3
+    off = np.linalg.norm(refined.particles.positions - seen[2], axis=1)
+    assert 0.6 < np.sqrt(np.mean(refined.centre_error**2) / np.mean(off**2)) < 1.6
+
+
+def test_confidence_is_a_probability_and_high_here(refined: Refined) -> None:
+    assert (refined.particles.confidence > 0.99).all()
+    assert refined.warnings == ()
+
+
+def test_more_noise_is_admitted() -> None:
+    volume, picks, _ = tomogram(molecule(), noise=3.0)
+    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    assert np.median(error) > 2.5
+    assert 0.65 < np.median(answer.particles.expected_error_deg) / np.median(error) < 1.7
+
+
+def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
+    volume, picks, _ = seen
+    density = molecule().density(40, voxel_size=6.3)
+    answer = run(refine(volume, unknown(picks), density, voxel_size=6.3, options=OPTIONS))
+    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    assert error.max() < 6
+
+
+def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
+    volume, picks, _ = seen
+    fast = RefinementOptions(precision="fast", max_shift=20.0, rotations=900, search_resolution=36.0)
+    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=fast))
+    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    assert np.median(error) < 4
+    assert (error < 20).mean() > 0.9
+
+
+def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
+    group = symmetry("D3@1,2,-1@1,0,1")
+    shape = molecule(group=group)
+    volume, picks, _ = tomogram(shape, noise=1.0)
+    answer = run(refine(volume, unknown(picks), shape.density(24), voxel_size=VOXEL_SIZE, group=group, options=OPTIONS))
+    rotations = answer.particles.known_rotations()
+    assert symmetric_angle_deg(rotations, picks.known_rotations(), group).max() < 8
+    axis = axis_angle_deg(rotations, picks.known_rotations(), group)
+    assert 0.6 < np.sqrt(np.mean(answer.axis_error_deg**2) / np.mean(axis**2)) < 1.6
+    both = np.hypot(answer.axis_error_deg, answer.spin_error_deg)
+    assert np.allclose(both, answer.particles.expected_error_deg, rtol=1e-3)
+
+
+def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Refined) -> None:
+    volume, picks, _ = seen
+    wrong = molecule().density(24)[:, :, ::-1].copy()
+    answer = run(refine(volume, unknown(picks), wrong, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    assert any("mirror image" in line for line in answer.warnings)
+    assert answer.score.mean() < 0.9 * refined.score.mean()
+
+
+def test_a_wrong_tilt_axis_is_suspected(seen: tuple) -> None:
+    volume, picks, _ = seen
+    wrong = RefinementOptions(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
+    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=wrong))
+    assert any("look tilted about y" in line for line in answer.warnings)
+
+
+def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
+    volume, picks, _ = seen
+    inverted = Tomogram(-volume.density, VOXEL_SIZE, "phantom")
+    answer = run(refine(inverted, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    assert any("contrast" in line for line in answer.warnings)
+    assert angle_deg(answer.particles.known_rotations(), picks.known_rotations()).max() < 6
+
+
+def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: Refined) -> None:
+    volume, picks, _ = seen
+    other = molecule(seed=9).density(24)
+    answer = run(refine(volume, unknown(picks), other, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    assert answer.score.mean() < 0.8 * refined.score.mean()
+    assert np.median(answer.particles.expected_error_deg) > 1.3 * np.median(refined.particles.expected_error_deg)
+
+
+def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:
+    volume, picks, _ = seen
+    near = picks.replace(rotations=picks.known_rotations() @ random_rotations(1, np.random.default_rng(0))[0])
+    few = RefinementOptions(max_shift=20.0, rotations=300, starts=1, search_resolution=36.0)
+    answer = run(refine(volume, near, molecule().density(24), voxel_size=VOXEL_SIZE, options=few))
+    assert np.median(angle_deg(answer.particles.known_rotations(), picks.known_rotations())) < 2.5
+
+
+def test_one_particle_alone_can_be_refined(seen: tuple) -> None:
+    volume, picks, _ = seen
+    one = unknown(picks.take([5]))
+    answer = run(refine(volume, one, molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    assert angle_deg(answer.particles.known_rotations(), picks.known_rotations()[[5]]).max() < 10
+
+
+def test_no_particles_are_refused(seen: tuple) -> None:
+    volume, picks, _ = seen
+    with pytest.raises(InputError, match="no particles"):
+        run(refine(volume, picks.take(slice(0)), molecule().density(24), voxel_size=VOXEL_SIZE))
+
+
+def test_a_particle_outside_is_refused(seen: tuple) -> None:
+    volume, picks, _ = seen
+    with pytest.raises(InputError, match="outside"):
+        run(
+            refine(
+                volume, picks.replace(positions=picks.positions + 1e5), molecule().density(24), voxel_size=VOXEL_SIZE
+            )
+        )
+
+
+def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
+    volume, picks, _ = seen
+    stream = refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS)
+    first = next(stream)
+    assert first.done == 0 < first.total
+    stream.close()
+    with pytest.raises(StopIteration):
+        next(stream)
