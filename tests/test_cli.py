@@ -120,6 +120,18 @@ def test_a_list_survives_conversion_there_and_back(world, tmp_path, capsys):
     assert angle_deg(last.rotations, first.rotations).max() < 1e-3
 
 
+def test_points_of_membranes_in_a_polnet_list_are_left_out_and_counted(tmp_path, capsys):
+    mixed, out = tmp_path / "tomo_001_motif_list.csv", tmp_path / "out.csv"
+    head = "Type\tLabel\tCode\tPolymer\tX\tY\tZ\tQ1\tQ2\tQ3\tQ4\n"
+    particle = "SAWLC\t1\tpdb_4v4r\t0\t100\t110\t120\t0.545545\t-0.109109\t0.763763\t0.327327\n"
+    mixed.write_text(head + particle + 2 * "Membrane\t2\tmb\t0\t10\t10\t10\t0\t0\t1\t0\n")
+    assert main(words("convert", mixed, out)) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{out}: 1 particles")
+    assert "2 rows of" in told.err
+    assert "membranes" in told.err
+
+
 def test_a_card_tells_what_a_network_learnt(world, capsys):
     assert main(words("checkpoints", world.checkpoint)) == 0
     text = capsys.readouterr().out

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from napari_orient.engine.files import CENTRES, read_particles, write_import_list
+from napari_orient.cli.progress import say
+from napari_orient.engine.files import CENTRES, membrane_points, read_particles, write_import_list
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.tasks import InputError, check_writable
 
@@ -31,7 +32,7 @@ def read_list(
     path: Path, arguments: Namespace, *, extents: dict[str, Extent] | None = None, tomogram: str | None = None
 ) -> Particles:
     """The particles of a list, read as the flags of `add_reading` say; of one tomogram alone if it is named."""
-    return read_particles(
+    particles = read_particles(
         path,
         extents=extents,
         pixel_size=arguments.pixel_size,
@@ -39,6 +40,15 @@ def read_list(
         tomograms=arguments.tomograms_star,
         centre=arguments.centre,
     )
+    _tell_membranes(path)
+    return particles
+
+
+def _tell_membranes(path: Path) -> None:
+    """Say what of a PolNet list was left out."""
+    points = membrane_points(path) if path.suffix.lower() == ".csv" else 0
+    if points:
+        say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 
 
 def add_import_list(parser: ArgumentParser) -> None:
