@@ -108,7 +108,7 @@ def build_reference(
     radius = min(radius or _support(density, voxel_size), reach_map)
     place = (torch.arange(len(density), dtype=torch.float64) - (len(density) - 1) / 2) * voxel_size
     distance = (place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).sqrt()
-    kept = torch.as_tensor(density, dtype=torch.float64) * soft_ball(distance, radius, 2 * voxel_size)
+    kept = torch.from_numpy(np.array(density, np.float64)) * soft_ball(distance, radius, 2 * voxel_size)
     spacing = 1 / (_OVERSAMPLING * 2 * (radius + 2 * voxel_size))
     # Linear interpolation of the transform damps the map by sinc² along each axis: undo that first.
     damping = torch.sinc(place * spacing) ** 2
