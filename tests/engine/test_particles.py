@@ -23,6 +23,11 @@ def five_particles() -> Particles:
     )
 
 
+def test_no_rows_are_taken_as_well_as_some():
+    assert len(five_particles().take([])) == 0
+    np.testing.assert_array_equal(five_particles().take([3, 1]).extra["score"], [2, 4])
+
+
 # --- tomogram --------------------------------------------------------------------------------------------------------
 
 

@@ -126,7 +126,9 @@ class Particles:
 
     def take(self, rows: NDArray[Any] | Sequence[int] | slice) -> Self:
         """The particles of these rows: a mask, indices or a slice."""
-        rows = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(rows, slice):
+            # An empty list is no floating-point index.
+            rows = np.asarray(rows) if len(rows) else np.zeros(0, int)
 
         def part(column: Any) -> Any:
             return None if column is None else column[rows]
