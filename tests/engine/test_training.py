@@ -168,8 +168,14 @@ def outside(world):
     return [(tomogram, particles.replace(positions=particles.positions * 4))]
 
 
+def mixed(world):
+    (tomogram, particles), *rest = world
+    return [(tomogram, particles.replace(kind=np.full(len(particles), "pdb_other"))), *rest]
+
+
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(few, "at least 20"), (unlabelled, "no orientations"), (outside, "binned by 4")]
+    ("spoil", "words"),
+    [(few, "at least 20"), (mixed, "a network learns one"), (unlabelled, "no orientations"), (outside, "binned by 4")],
 )
 def test_what_cannot_be_learnt_from_is_refused_before_work_starts(world, spoil, words):
     with pytest.raises(InputError, match=words):

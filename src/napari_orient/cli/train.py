@@ -48,7 +48,6 @@ def perform(arguments: Namespace) -> None:
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
-    _check_one_class(labelled)
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
     stream = train(labelled, network, training, name=output.stem, resume=resumed)
     try:
@@ -83,12 +82,6 @@ def _of_kind(particles: Particles, kind: str) -> Particles:
         return particles.of_kind(kind)
     except InputError:
         return particles.take(slice(0))
-
-
-def _check_one_class(labelled: list[tuple[Tomogram, Particles]]) -> None:
-    kinds = sorted({str(kind) for _, part in labelled if part.kind is not None for kind in part.kind})
-    if len(kinds) > 1:
-        raise InputError(f"the data hold the classes {', '.join(kinds)}; a network learns one. Name it with --class.")
 
 
 def _kept(stream: Generator[Step, None, Checkpoint], output: Path, state: Path) -> Generator[Step, None, Checkpoint]:

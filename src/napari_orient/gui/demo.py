@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, help="save a picture of the window there and end")
     parser.add_argument("--flat", action="store_true", help="a thick slice in 2D instead of the view in 3D")
     given = parser.parse_args(arguments)
-    tomogram = found_tomogram(given.folder)
+    try:
+        tomogram = found_tomogram(given.folder)
+    except InputError as error:
+        parser.error(str(error))
     viewer = napari.Viewer(title="napari-orient", show=True)
     viewer.window.resize(*SIZE)
     show_folder(session_of(viewer), given.folder, tomogram)

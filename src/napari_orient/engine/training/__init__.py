@@ -44,8 +44,8 @@ def train(
     Raises
     ------
     InputError
-        If there are too few particles, rotations are unknown, particles lie outside their tomograms, the device is not
-        there, or the resumed state belongs to another network.
+        If there are too few particles, they are of several classes, rotations are unknown, particles lie outside
+        their tomograms, the device is not there, or the resumed state belongs to another network.
     """
     labelled = [(tomogram, particles) for tomogram, particles in labelled if len(particles)]
     _check(labelled)
@@ -65,18 +65,24 @@ def _check(labelled: Labelled) -> None:
         raise InputError(
             f"{count} particles with orientations were given; expected at least 20 to learn from. Give more data."
         )
+    kinds = _kinds(labelled)
+    if len(kinds) > 1:
+        raise InputError(f"the data hold the classes {', '.join(kinds)}; a network learns one. Choose it (--class).")
     for tomogram, particles in labelled:
         particles.known_rotations()
         check_inside(particles, tomogram.extent, name=tomogram.name)
 
 
 def _card(labelled: Labelled, options: TrainingOptions, *, training: int, validation: int) -> dict[str, Any]:
-    kinds = sorted({str(kind) for _, part in labelled if part.kind is not None for kind in part.kind})
     return {
         "version": version("napari-orient"),
         "training": options.to_record(),
         "tomograms": len(labelled),
         "particles": {"training": training, "validation": validation},
-        "classes": kinds,
+        "classes": _kinds(labelled),
         "fingerprint": fingerprint(labelled),
     }
+
+
+def _kinds(labelled: Labelled) -> list[str]:
+    return sorted({str(kind) for _, part in labelled if part.kind is not None for kind in part.kind})
