@@ -1,7 +1,7 @@
 """The matched-filter bank and refinement on labelled tomograms: accuracy, honesty and time, in one table.
 
     python benchmarks/bank.py --polnet DIR --template 3j9i.mrc [--class 3j9i] [--symmetry D7@...] [--off 30]
-        [--precision fast] [--learnt] [--axis y --tilts -60 60]
+        [--precision fast] [--learnt]
 
 Picks are the true positions, or moved by up to --off Å along each axis (seed 0). With --learnt the reference is not the
 template but the average of the other tomograms' labelled particles. Errors are geodesic and symmetry-aware.

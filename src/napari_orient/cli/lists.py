@@ -6,8 +6,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from napari_orient.cli.progress import say
-from napari_orient.engine.files import CENTRES, membrane_points, read_particles, write_import_list
-from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.files import CENTRES, membrane_points, read_particles, read_tomogram, write_import_list
+from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.tasks import InputError, check_writable
 
 WRITTEN = (".star", ".csv", ".tsv")
@@ -49,6 +49,26 @@ def _tell_membranes(path: Path) -> None:
     points = membrane_points(path) if path.suffix.lower() == ".csv" else 0
     if points:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
+
+
+def add_picks(parser: ArgumentParser) -> None:
+    """Give the parser a tomogram and the list of its picks, and the flags that say how to read them."""
+    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
+    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
+    add_reading(parser)
+
+
+def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles, dict[str, Extent]]:
+    """The tomogram of `add_picks`, its picks of the class asked for, and its size by its name in the list."""
+    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    name = arguments.tomogram_name or tomogram.name
+    extents = {name: tomogram.extent}
+    picks = read_list(arguments.picks, arguments, extents=extents, tomogram=name)
+    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
+    return tomogram, picks, extents
 
 
 def add_import_list(parser: ArgumentParser) -> None:

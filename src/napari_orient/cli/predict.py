@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.cli.arguments import add_options, options_from
-from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
+from napari_orient.cli.lists import add_import_list, add_picks, check_import_list, check_list, read_picks, write_beside
 from napari_orient.cli.progress import follow, say
-from napari_orient.engine.files import read_tomogram, write_particles
+from napari_orient.engine.files import write_particles
 from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
 from napari_orient.engine.particles import Particles, Tomogram
@@ -28,8 +28,7 @@ EXAMPLE = """\
 
 def declare(parser: ArgumentParser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
-    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    add_picks(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--checkpoint",
@@ -37,11 +36,7 @@ def declare(parser: ArgumentParser) -> None:
         metavar="NAME|FILE",
         help=f"network: a file, or a shipped one: {', '.join(shipped_checkpoints())} [default {DEFAULT_CHECKPOINT}]",
     )
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
-    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     add_import_list(parser)
-    add_reading(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
 
@@ -50,15 +45,12 @@ def perform(arguments: Namespace) -> None:
     check_list(arguments.output)
     options = options_from(arguments, PredictionOptions())
     checkpoint = load_checkpoint(arguments.checkpoint)
-    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    name = arguments.tomogram_name or tomogram.name
-    picks = read_list(arguments.picks, arguments, extents={name: tomogram.extent}, tomogram=name)
-    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
+    tomogram, picks, extents = read_picks(arguments)
     check_import_list(arguments.output, picks, arguments)
     _announce(tomogram, picks, checkpoint)
     predicted = follow(predict(tomogram, picks, checkpoint, options))
     origin = provenance(checkpoint, options)
-    write_particles(arguments.output, predicted, extents={name: tomogram.extent}, provenance=origin)
+    write_particles(arguments.output, predicted, extents=extents, provenance=origin)
     write_beside(arguments.output, predicted, arguments)
     print(f"{arguments.output}: {_summary(predicted)}")
 

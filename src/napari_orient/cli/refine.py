@@ -14,9 +14,9 @@ import numpy as np
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import add_options, options_from
-from napari_orient.cli.lists import add_reading, check_list, read_list
+from napari_orient.cli.lists import add_picks, check_list, read_picks
 from napari_orient.cli.progress import follow, say
-from napari_orient.engine.files import read_tomogram, write_particles
+from napari_orient.engine.files import write_particles
 from napari_orient.engine.refinement import Refined, RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import Template, load_template
@@ -28,17 +28,12 @@ EXAMPLE = """\
 
 def declare(parser: ArgumentParser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
-    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    add_picks(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a bead model")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--symmetry", metavar="GROUP", help="of the map, with its axes where they are not z and x: D7@z@x"
     )
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
-    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
-    add_reading(parser)
     add_options(parser, RefinementOptions, title="refinement")
 
 
@@ -48,15 +43,12 @@ def perform(arguments: Namespace) -> None:
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)
     group = _group(arguments.symmetry, template)
-    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    name = arguments.tomogram_name or tomogram.name
-    picks = read_list(arguments.picks, arguments, extents={name: tomogram.extent}, tomogram=name)
-    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
+    tomogram, picks, extents = read_picks(arguments)
     say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
     work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
     refined = follow(work)
     origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {options.precision}"
-    write_particles(arguments.output, refined.particles, extents={name: tomogram.extent}, provenance=origin)
+    write_particles(arguments.output, refined.particles, extents=extents, provenance=origin)
     for warning in refined.warnings:
         say(f"Warning: {warning}")
     print(f"{arguments.output}: {_summary(refined)}")

@@ -46,11 +46,6 @@ class Fit:
         """The reference's amplitude, (N,)."""
         return self.gram[:, 0, 7] / self.gram[:, 0, 0].clamp_min(1e-12)
 
-    @property
-    def unexplained(self) -> Tensor:
-        """Power of the whitened patch that the fit leaves, (N,)."""
-        return self.gram[:, 7, 7] - self.score.square()
-
     def information(self) -> Tensor:
         """Fisher information on turn (radians) and shift (Å) with the amplitude free, (N, 6, 6)."""
         return self.amplitude.square()[:, None, None] * _profiled(self.gram)
