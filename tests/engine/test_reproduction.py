@@ -84,7 +84,7 @@ def figures(record):
 def test_every_stage_leaves_its_files(whole):
     folder, record = whole
     assert len(list(folder.glob("tomograms/Tomo*/*_motif_list.csv"))) == 4
-    names = {f"{recipe}-{item}" for recipe in ("printed", "code") for item in REPRESENTATIONS}
+    names = {*(f"printed-{item}" for item in REPRESENTATIONS), "code-6d"}
     names |= {f"symmetric-{recipe}-{loss}" for recipe in ("printed", "masked") for loss in ("aware", "naive")}
     names |= {"wide-6d"}
     assert set(record["networks"]) == names
@@ -136,7 +136,7 @@ def test_tables_say_what_the_record_says_with_chance_and_the_paper_beside_it(who
 
 def test_stopped_anywhere_and_called_again_it_ends_at_the_same_figures(whole, tmp_path):
     _, record = whole
-    for stop in ("simulating: tomogram 2", "printed, quaternion: CPU (1 threads): epoch 1, validation", "code, 9d"):
+    for stop in ("simulating: tomogram 2", "printed, quaternion: CPU (1 threads): epoch 1, validation", "code, 6d"):
         stream = reproduce(tmp_path, TINY, templates=TEMPLATES)
         assert any(stop in step.message for step in stream)
         stream.close()
@@ -217,8 +217,8 @@ def test_two_folders_with_the_same_names_keep_their_tomograms_apart(whole):
 
 def test_the_printed_recipes_are_the_printed_ones():
     recipes = {recipe.name: recipe for recipe in printed()}
-    assert len(recipes) == 8
-    for name, (width, epochs) in {"printed-euler": (32, 50), "code-quaternion": (128, 15)}.items():
+    assert len(recipes) == 5
+    for name, (width, epochs) in {"printed-euler": (32, 50), "code-6d": (128, 15)}.items():
         recipe = recipes[name]
         assert (recipe.network.width, recipe.training.epochs) == (width, epochs)
         assert (recipe.training.rate, recipe.training.batch, recipe.network.front_end) == (1e-4, 32, "raw")
@@ -353,6 +353,20 @@ def test_stages_count_as_one_task_by_the_time_they_take():
     assert log == ["one", "two"]
 
 
+def test_the_seconds_of_each_stage_are_added_up_over_every_time_it_is_gone_on_with(tmp_path):
+    times = tmp_path / "times.json"
+    times.write_text('{"one": 5.0}')
+    stages = [stage(title, 1.0, [Step(0, 1, "a"), Step(1, 1, "b")], []) for title in ("one", "two")]
+    stream = in_turn(stages, times=times)
+    next(stream)
+    stream.close()
+    assert set(json.loads(times.read_text())) == {"one"}
+    run(in_turn(stages, times=times))
+    noted = json.loads(times.read_text())
+    assert 5 <= noted["one"] < 7
+    assert noted["two"] < 2
+
+
 def test_closing_closes_the_stage_that_is_at_work():
     log = []
     stream = in_turn([stage("one", 1.0, [Step(0, 2, "a"), Step(1, 2, "b")], log)])
@@ -383,7 +397,7 @@ def test_recipes_that_see_the_same_cubes_share_them(whole):
     library = Library(split_sample(read_labelled(folder / "tomograms"), subjects, TINY, share=0.1))
     recipes = {recipe.name: recipe for recipe in [*printed(), *steps_up()]}
     first = run(library.cut(recipes["printed-6d"]))
-    assert run(library.cut(recipes["code-euler"])) is first
+    assert run(library.cut(recipes["code-6d"])) is first
     assert run(library.cut(recipes["mask"])) is first
     other = run(library.cut(recipes["front-end"]))
     assert other is not first

@@ -44,7 +44,8 @@ def reproduce(
 
     Parameters
     ----------
-    folder : gets ``tomograms``, ``networks``, ``predicted``, tables, pictures and ``results.json``.
+    folder : gets ``tomograms``, ``networks``, ``predicted``, tables, pictures, ``results.json`` and, in ``times.json``,
+        the seconds that each stage took.
     options : sizes and seed; by default the paper's.
     templates : the asymmetric and, perhaps, the symmetric macromolecule to simulate; none takes the bead models.
     polnet : PolNet result folders to take instead of simulating.
@@ -70,7 +71,8 @@ def reproduce(
     folder.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(folder, options, templates=templates, subjects=subjects, given=given)
     stages = list(experiment.stages(check))
-    yield from in_turn([*stages, Stage("tables and pictures", 5.0, lambda: write_outcome(experiment, check))])
+    stages.append(Stage("tables and pictures", 5.0, lambda: write_outcome(experiment, check)))
+    yield from in_turn(stages, times=folder / "times.json")
     return gathered(experiment)
 
 

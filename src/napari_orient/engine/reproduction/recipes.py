@@ -82,12 +82,12 @@ class Recipe:
 
 
 def printed() -> Iterator[Recipe]:
-    """The paper's network and training in each representation; then the released code's width and epochs."""
-    for title, network, training in (
-        ("printed", PAPER_NETWORK, PAPER_TRAINING),
-        ("code", CODE_NETWORK, CODE_TRAINING),
+    """The paper's network and training in each representation; then, in 6D, the released code's width and epochs."""
+    for title, network, training, names in (
+        ("printed", PAPER_NETWORK, PAPER_TRAINING, tuple(REPRESENTATIONS)),
+        ("code", CODE_NETWORK, CODE_TRAINING, ("6d",)),
     ):
-        for name in REPRESENTATIONS:
+        for name in names:
             yield Recipe(
                 f"{title}-{name}",
                 f"{'as printed' if title == 'printed' else 'as in the code'}, {name}",

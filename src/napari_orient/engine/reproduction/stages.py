@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,18 @@ class Stage:
     work: Callable[[], Stream[Step, object]]
 
 
-def in_turn(stages: Sequence[Stage]) -> Stream[Step, None]:
+def in_turn(stages: Sequence[Stage], *, times: Path | None = None) -> Stream[Step, None]:
     """All the stages, one after the other, as one stream whose steps count thousandths of the whole expected time.
 
-    A stage that goes on where it stopped counts from there.
+    A stage that goes on where it stopped counts from there. The seconds that each took are added up in the file
+    ``times``, over every time that it was gone on with.
     """
     whole = sum(stage.seconds for stage in stages) or 1.0
     before = 0.0
     for number, stage in enumerate(stages, start=1):
         first: float | None = None
         share = 0.0
-        with closing(stage.work()) as stream:
+        with _timed(times, stage.title), closing(stage.work()) as stream:
             for step in stream:
                 first = step.done if first is None else first
                 share = max(share, (step.done - first) / max(step.total - first, 1))
@@ -44,6 +46,18 @@ def in_turn(stages: Sequence[Stage]) -> Stream[Step, None]:
                 yield Step(done, _PIECES, f"{number} of {len(stages)}, {stage.title}: {step.message}")
         before += stage.seconds
     yield Step(_PIECES, _PIECES, "all stages finished")
+
+
+@contextmanager
+def _timed(times: Path | None, title: str) -> Iterator[None]:
+    """Add the seconds that the block takes to those noted under the title, stopped or not."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        if times is not None:
+            noted = read_record(times) if times.exists() else {}
+            write_record(times, {**noted, title: round(noted.get(title, 0.0) + time.monotonic() - began, 1)})
 
 
 # --- records --------------------------------------------------------------------------------------------------------
