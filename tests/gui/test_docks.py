@@ -361,6 +361,18 @@ def test_a_file_that_is_no_network_is_refused_in_the_dock(opened, scene):
     assert not prediction.running.start.isEnabled()
 
 
+def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_the_same_name(opened, scene):
+    _, prediction = opened
+    before = prediction.checkpoint
+    replace(before, card={**before.card, "classes": ["renewed"]}).save(scene.checkpoint)
+    prediction.session.checkpoint = str(scene.checkpoint)
+    assert prediction.checkpoint.card["classes"] == ["renewed"]
+    assert "Learnt renewed" in prediction.card.text()
+    prediction.session.checkpoint = "ribosome-4x32"
+    assert prediction.network.currentData() == "ribosome-4x32"
+    assert prediction.checkpoint.name == "ribosome-4x32"
+
+
 def test_arrows_follow_the_view_options_and_the_points(opened_window, qtbot):
     viewer, prediction = opened_window
     (truth,) = by_role(viewer, "truth")

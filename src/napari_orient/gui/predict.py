@@ -43,6 +43,7 @@ from napari_orient.gui.pieces import (
     LayerChoice,
     Note,
     labelled,
+    listen,
     show_classes,
     shrinkable,
 )
@@ -136,6 +137,7 @@ class PredictDock(Dock):
         self.particles.chosen.connect(self._particles_chosen)
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.network.activated.connect(self._network_chosen)
+        listen(self, self.session.events.checkpoint, self._network_changed)
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
         self.running.ended.connect(self._show_everything)
@@ -166,7 +168,15 @@ class PredictDock(Dock):
         if self.network.currentData() is None and shipped_checkpoints():
             self._ask_for_file()
         name = self.network.currentData() or ""
-        self.session.checkpoint = name
+        if name == self.session.checkpoint:
+            self._open_network(name)
+        else:
+            self.session.checkpoint = name  # This dock hears of it as the others do.
+
+    def _network_changed(self, event: object = None) -> None:
+        self.show_checkpoint(self.session.checkpoint)
+
+    def _open_network(self, name: str) -> None:
         self.checkpoint = None
         if not name:
             self.card.say("No network yet: choose a checkpoint file (.safetensors).", WARNING)

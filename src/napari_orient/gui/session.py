@@ -7,6 +7,7 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Vectors
+from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
@@ -28,13 +29,14 @@ def session_of(viewer: ViewerModel) -> Session:
 class Session:
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
-    ``checkpoint`` is the network that Predict uses: the name of a shipped one, or a file.
+    ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
         self.view = ViewOptions()
-        self.checkpoint = ""
+        self.events = EmitterGroup(source=self, checkpoint=None)
+        self._checkpoint = ""
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -47,6 +49,17 @@ class Session:
         if viewer is None:
             raise ReferenceError("this session's viewer is gone")
         return viewer
+
+    @property
+    def checkpoint(self) -> str:
+        """The network that Predict uses: the name of a shipped one, or a file; empty while none is chosen."""
+        return self._checkpoint
+
+    @checkpoint.setter
+    def checkpoint(self, name: str) -> None:
+        """Nothing; this network is now in use, and who listens hears of it."""
+        self._checkpoint = name
+        self.events.checkpoint()
 
     # --- showing ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,38 @@
+"""The pieces that docks are made of: sections, notes, a choice of layer, a row for a file, one for a running job."""
+
+from napari_orient.gui.pieces.choices import LayerChoice, show_classes
+from napari_orient.gui.pieces.listening import listen
+from napari_orient.gui.pieces.paths import FileRow
+from napari_orient.gui.pieces.plain import (
+    ACCENT,
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    Dock,
+    Note,
+    labelled,
+    primary_button,
+    row,
+    shrinkable,
+)
+from napari_orient.gui.pieces.running import JobRow
+
+__all__ = [
+    "ACCENT",
+    "BAD",
+    "GOOD",
+    "MUTED",
+    "WARNING",
+    "Dock",
+    "FileRow",
+    "JobRow",
+    "LayerChoice",
+    "Note",
+    "labelled",
+    "listen",
+    "primary_button",
+    "row",
+    "show_classes",
+    "shrinkable",
+]

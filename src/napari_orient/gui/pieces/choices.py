@@ -1,0 +1,85 @@
+"""Choices among layers and classes that follow what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Layer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox
+
+from napari_orient.gui.pieces.listening import listen
+from napari_orient.gui.pieces.plain import shrinkable
+
+
+def show_classes(choice: QComboBox, counts: Mapping[str, int], total: int) -> None:
+    """Offer the classes with their numbers, the largest first, after all of them (None); the choice stays if it can.
+
+    Where there is one class only, it is all there is to choose.
+    """
+    kept = choice.currentData()
+    choice.blockSignals(True)
+    choice.clear()
+    alone = next(iter(counts)) if len(counts) == 1 else "all classes"
+    choice.addItem(f"{alone} ({total})", None)
+    if len(counts) > 1:
+        for code, number in sorted(counts.items(), key=lambda entry: -entry[1]):
+            choice.addItem(f"{code} ({number})", code)
+    choice.setCurrentIndex(max(0, choice.findData(kept)))
+    choice.setEnabled(len(counts) > 1)
+    choice.blockSignals(False)
+
+
+class LayerChoice(QComboBox):
+    """A choice among the viewer's layers that pass a test, the newest first; ``chosen`` tells the layer, or None."""
+
+    chosen = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, wanted: Callable[[], Sequence[Layer]], *, empty: str) -> None:
+        super().__init__()
+        self._wanted, self._empty = wanted, empty
+        self._layers: list[Layer] = []
+        shrinkable(self)
+        for event in ("inserted", "removed", "reordered"):
+            listen(self, getattr(viewer.layers.events, event), self.refresh)
+        self.currentIndexChanged.connect(self._tell)
+        self.refresh()
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer chosen, or None where there is none to choose."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def choose(self, layer: Layer) -> None:
+        """Choose this layer, if it is among those on offer."""
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def refresh(self, event: Any = None) -> None:
+        """Offer what is there now; a layer that has come is chosen, else the choice stays while its layer does."""
+        kept, known = self.layer, set(map(id, self._layers))
+        found = list(self._wanted())
+        for layer in found:
+            if id(layer) not in known:
+                listen(self, layer.events.name, self._rename)
+        new = [layer for layer in found if id(layer) not in known]
+        self._layers = found
+        self.blockSignals(True)
+        self.clear()
+        self.addItems([layer.name for layer in found] or [self._empty])
+        best = new[0] if new else kept
+        self.setCurrentIndex(found.index(best) if best in found else 0)
+        self.setEnabled(bool(found))
+        self.blockSignals(False)
+        if self.layer is not kept or not found:
+            self._tell()
+
+    def _rename(self, event: Any = None) -> None:
+        for index, layer in enumerate(self._layers):
+            self.setItemText(index, layer.name)
+
+    def _tell(self, *_: object) -> None:
+        self.chosen.emit(self.layer)

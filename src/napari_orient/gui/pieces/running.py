@@ -1,0 +1,80 @@
+"""The row of a running job: start, Stop, progress, time left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_orient.gui.jobs import Job, time_words
+from napari_orient.gui.pieces.plain import Note, primary_button, row
+
+
+class JobRow(QWidget):
+    """The button that starts a job (``asked``), Stop, and, while one runs, its progress and the time left."""
+
+    asked = Signal()
+    ended = Signal(str)
+
+    def __init__(self, text: str, tip: str) -> None:
+        super().__init__()
+        self.job: Job | None = None
+        self._possible = True
+        self.start = primary_button(text, tip)
+        self.start.clicked.connect(self.asked)
+        self.stop = QPushButton("Stop")
+        self.stop.setToolTip("Stop after the piece that is being worked on")
+        self.stop.clicked.connect(self._stop)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(True)
+        self.words = Note()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(row(self.start, self.stop))
+        column.addWidget(self.bar)
+        column.addWidget(self.words)
+        self._show_idle()
+
+    def follow(self, job: Job) -> None:
+        """Show this job until it ends."""
+        self.job = job
+        job.stepped.connect(self._stepped)
+        job.ended.connect(self._ended)
+        self.start.setEnabled(False)
+        self.stop.setEnabled(True)
+        self.bar.setRange(0, 0)
+        self.bar.setVisible(True)
+        self.words.say("Starting…")
+
+    def allow(self, possible: bool) -> None:
+        """Whether a job can be started, once none is running."""
+        self._possible = possible
+        self.start.setEnabled(possible and self.job is None)
+
+    def _stop(self) -> None:
+        if self.job is not None:
+            self.job.stop()
+            self.stop.setEnabled(False)
+            self.words.say("Stopping…")
+
+    def _stepped(self, step: Any) -> None:
+        if self.job is None or self.job.stopping:
+            return
+        self.bar.setRange(0, step.total)
+        self.bar.setValue(step.done)
+        left = time_words(self.job.seconds_left)
+        self.words.say(f"{step.message} · {left}" if left else step.message)
+
+    def _ended(self, outcome: str) -> None:
+        self.job = None
+        self._show_idle()
+        if outcome == "stopped":
+            self.words.say("Stopped; nothing was changed.")
+        self.ended.emit(outcome)
+
+    def _show_idle(self) -> None:
+        self.start.setEnabled(self._possible)
+        self.stop.setEnabled(False)
+        self.bar.setVisible(False)
+        self.words.say("")
