@@ -14,10 +14,10 @@ from engine.learning import BALLS, WEIGHTS
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.files import read_labelled, read_particles
 from napari_orient.engine.networks import MLPNetwork, NetworkOptions, load_checkpoint
-from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.particles import Particles
 from napari_orient.engine.reproduction import SCALES, ReproductionOptions, paper_templates, reproduce
 from napari_orient.engine.reproduction.recipes import fewer, printed, shipped, steps_up
-from napari_orient.engine.reproduction.sample import Library, Subject, nearest_neighbour, read_folders, split_sample
+from napari_orient.engine.reproduction.sample import Library, Subject, read_folders, split_sample
 from napari_orient.engine.reproduction.scores import (
     axis_and_spin_deg,
     by_neighbour,
@@ -304,11 +304,7 @@ def test_axis_and_spin_are_told_apart():
     np.testing.assert_allclose(spin, 0, atol=1e-5)
 
 
-def test_the_nearest_neighbour_may_be_of_another_kind_but_not_of_another_tomogram():
-    particles = Particles(positions=[[0, 0, 0], [100.0, 0, 0], [0, 0, 0]], tomogram=np.array(["a", "a", "b"]))
-    strangers = Particles(positions=[[0, 30.0, 0], [0, 1, 0]], tomogram=np.array(["a", "b"]))
-    everyone = concatenate([particles, strangers])
-    np.testing.assert_allclose(nearest_neighbour(particles, everyone), [30, 100, 1])
+def test_errors_are_grouped_by_the_distance_to_the_nearest_neighbour_and_the_lone_left_out():
     rows = by_neighbour(np.array([5.0, 30, 5]), np.array([30.0, 100, np.inf]), groups=2)
     assert [(row["from_angst"], row["within_20"], row["count"]) for row in rows] == [(30, 1, 1), (100, 0, 1)]
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from napari_orient.engine.files import read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks import MLPNetwork
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.reproduction.options import ReproductionOptions
 from napari_orient.engine.reproduction.recipes import Recipe
 from napari_orient.engine.reproduction.stages import begun, finish
@@ -258,16 +257,3 @@ class Library:
             labelled = self.sample.part(name, subject)
             parts.append((yield from cut_examples(network, labelled, words=f"cutting {name} patches")))
         return Patches(*parts)
-
-
-def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
-    """Distance in Å from each particle to the nearest other one of its tomogram, whatever its kind, (N,)."""
-    nearest = np.full(len(particles), np.inf)
-    for name in particles.tomogram_names:
-        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
-        others = everyone.of_tomogram(name).positions
-        if len(others) > 1:
-            # The nearest of all is the particle itself.
-            distances, _ = cKDTree(others).query(particles.positions[rows], k=2)
-            nearest[rows] = np.asarray(distances)[:, 1]
-    return nearest

@@ -1,0 +1,100 @@
+"""Inspection: what is known of each particle beside its pose, so that one can see which are wrong, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.evaluation import match
+from napari_orient.engine.neighbours import clusters, nearest_neighbour
+from napari_orient.engine.particles import FloatArray, Particles, concatenate
+from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import InputError, Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectionOptions(Options):
+    """How particles are judged."""
+
+    symmetry: str = option("C1", help="group that the true error is taken modulo, such as C1, D7 or D7@x,y,z@x,y,z")
+    cluster_distance: float = option(
+        300.0, help="particles no further apart are of one cluster", unit="Å", low=0, high=100_000
+    )
+    tolerance: float = option(100.0, help="a true particle no further off is the same one", unit="Å", low=0, high=1000)
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What is known of N particles beside their poses.
+
+    Parameters
+    ----------
+    true_error_deg : (N,) angle to the true rotation modulo the group; NaN where no true particle lies near; None
+        where poses or truth are unknown.
+    partner : (N,) row of the true particle; -1 where there is none.
+    neighbour : (N,) Å to the nearest other particle, whatever its class; infinite for one alone.
+    cluster : (N,) number of its cluster, 1 the largest; 0 for one alone.
+    symmetry : the group, as it was named.
+    """
+
+    true_error_deg: FloatArray | None
+    partner: NDArray[np.int_]
+    neighbour: FloatArray
+    cluster: NDArray[np.int_]
+    symmetry: str
+
+
+def inspect(particles: Particles, options: InspectionOptions, *, truth: Particles | None = None) -> Inspection:
+    """What is known of each particle beside its pose.
+
+    The neighbours of particles that were picked from a list of several classes are found among the true ones too.
+
+    Raises
+    ------
+    InputError
+        If the symmetry is none.
+    """
+    partner = _partners(particles, truth, options.tolerance)
+    return Inspection(
+        true_error_deg=_true_errors(particles, truth, partner, options.symmetry),
+        partner=partner,
+        neighbour=nearest_neighbour(particles, _everyone(particles, truth, partner)),
+        cluster=clusters(particles, options.cluster_distance),
+        symmetry=options.symmetry,
+    )
+
+
+def _partners(particles: Particles, truth: Particles | None, tolerance: float) -> NDArray[np.int_]:
+    partner = np.full(len(particles), -1)
+    if truth is not None and len(particles) and len(truth):
+        try:
+            rows, true_rows = match(particles, truth, tolerance=tolerance)
+        except InputError:
+            return partner  # The truth is of another tomogram.
+        partner[rows] = true_rows
+    return partner
+
+
+def _true_errors(
+    particles: Particles, truth: Particles | None, partner: NDArray[np.int_], group: str
+) -> FloatArray | None:
+    known = partner >= 0
+    symmetry_group = symmetry(group)
+    if truth is None or truth.rotations is None or particles.rotations is None or not known.any():
+        return None
+    errors = np.full(len(particles), np.nan)
+    errors[known] = symmetric_angle_deg(particles.rotations[known], truth.rotations[partner[known]], symmetry_group)
+    return errors
+
+
+def _everyone(particles: Particles, truth: Particles | None, partner: NDArray[np.int_]) -> Particles:
+    """The particles, and the true ones that are none of them."""
+    if truth is None or not (partner >= 0).any():
+        return particles
+    others = np.ones(len(truth), bool)
+    others[partner[partner >= 0]] = False
+    name = particles.tomogram_names[0]
+    plain = Particles(positions=particles.positions, tomogram=particles.tomogram)
+    return concatenate([plain, Particles(positions=truth.positions[others], tomogram=name)])

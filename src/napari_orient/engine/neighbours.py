@@ -1,0 +1,57 @@
+"""Who stands beside whom: the distance to the nearest neighbour, and clusters of particles that stand close."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from napari_orient.engine.particles import FloatArray, Particles
+
+
+def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
+    """Distance in Å from each particle to the nearest other one of its tomogram, whatever its kind, (N,).
+
+    ``everyone`` are all particles known there, these among them; one that stands alone is infinitely far from the next.
+    """
+    nearest = np.full(len(particles), np.inf)
+    for name in particles.tomogram_names:
+        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
+        others = everyone.of_tomogram(name).positions
+        if len(others) > 1:
+            # The nearest of all is the particle itself.
+            distances, _ = cKDTree(others).query(particles.positions[rows], k=2)
+            nearest[rows] = np.asarray(distances)[:, 1]
+    return nearest
+
+
+def clusters(particles: Particles, distance: float) -> NDArray[np.int_]:
+    """The number of the cluster that each particle is in, (N,): 1 is the largest; 0 stands alone.
+
+    A cluster is what one can walk through in steps of at most ``distance`` Å from particle to particle.
+    """
+    labels = _components(_pairs(particles, distance), len(particles))
+    sizes = np.bincount(labels, minlength=1)
+    # Of equal size, the one met first comes first.
+    order = np.argsort(-sizes, kind="stable")
+    numbers = np.zeros(len(sizes), int)
+    numbers[order] = np.arange(1, len(sizes) + 1)
+    numbers[sizes <= 1] = 0
+    return np.asarray(numbers[labels], int)
+
+
+def _pairs(particles: Particles, distance: float) -> NDArray[np.int_]:
+    """Rows of particles of one tomogram within ``distance`` Å of each other, (P, 2)."""
+    found = [np.zeros((0, 2), int)]
+    for name in particles.tomogram_names:
+        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
+        pairs = cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")
+        found.append(rows[pairs])
+    return np.concatenate(found)
+
+
+def _components(pairs: NDArray[np.int_], count: int) -> NDArray[np.int_]:
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], int)
