@@ -9,16 +9,15 @@ stopped.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Generator
 from pathlib import Path
 
 from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.files import read_labelled
-from napari_orient.engine.networks import Checkpoint, NetworkOptions
+from napari_orient.engine.files import labelled_of_kind, read_labelled
+from napari_orient.engine.networks import NetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.tasks import InputError, Step, check_writable, existing_file
-from napari_orient.engine.training import PRESETS, Epoch, TrainingOptions, TrainingState, train
+from napari_orient.engine.tasks import existing_file
+from napari_orient.engine.training import PRESETS, TrainingOptions, TrainingState, checkpoint_places, kept, train
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
@@ -43,7 +42,7 @@ def declare(parser: ArgumentParser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Train, writing the best checkpoint and the state to resume from after every epoch."""
-    output, state = _places(arguments.output)
+    output, state = checkpoint_places(arguments.output)
     network_base, training_base = PRESETS[arguments.network]
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
@@ -51,56 +50,15 @@ def perform(arguments: Namespace) -> None:
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
     stream = train(labelled, network, training, name=output.stem, resume=resumed)
     try:
-        best = follow(_kept(stream, output, state))
+        best = follow(kept(stream, output, state))
     except KeyboardInterrupt:
         raise Stopped(_farewell(output, state)) from None
-    state.unlink(missing_ok=True)
     print(f"{output}: validation median {best.card['figures']['validation_median_deg']:.2f}°")
-
-
-def _places(output: Path) -> tuple[Path, Path]:
-    """The checkpoint's file and that of the state beside it, both writable."""
-    if output.suffix != ".safetensors":
-        raise InputError(f"{output} given as checkpoint; expected a name that ends in .safetensors.")
-    check_writable(output)
-    return output, output.with_suffix(".resume")
 
 
 def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particles]]:
     pairs = read_labelled(path, tomograms=arguments.tomograms, voxel_size=arguments.voxel_size)
-    if arguments.kind is None:
-        return pairs
-    # A tomogram without the class is no mistake, unless all are.
-    chosen = [(tomogram, _of_kind(particles, arguments.kind)) for tomogram, particles in pairs]
-    if not any(len(particles) for _, particles in chosen):
-        pairs[0][1].of_kind(arguments.kind)
-    return [pair for pair in chosen if len(pair[1])]
-
-
-def _of_kind(particles: Particles, kind: str) -> Particles:
-    try:
-        return particles.of_kind(kind)
-    except InputError:
-        return particles.take(slice(0))
-
-
-def _kept(stream: Generator[Step, None, Checkpoint], output: Path, state: Path) -> Generator[Step, None, Checkpoint]:
-    """The same stream; after every epoch the state, and the checkpoint where it became better, are on disk."""
-    best = None
-    try:
-        while True:
-            step = next(stream)
-            if isinstance(step, Epoch):
-                step.state.save(state)
-                if step.checkpoint is not best:
-                    best = step.checkpoint
-                    best.save(output)
-            yield step
-    except StopIteration as end:
-        answer: Checkpoint = end.value
-        return answer
-    finally:
-        stream.close()
+    return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
 
 
 def _farewell(output: Path, state: Path) -> str:

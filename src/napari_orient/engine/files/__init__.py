@@ -5,7 +5,7 @@ TSV): lists of particles, which ``lists`` chooses between; ``labelled`` brings b
 with a reader and a writer, and a line in ``lists``.
 """
 
-from napari_orient.engine.files.labelled import VOLUME_SUFFIXES, read_labelled
+from napari_orient.engine.files.labelled import VOLUME_SUFFIXES, labelled_of_kind, read_labelled
 from napari_orient.engine.files.lists import PARTICLE_SUFFIXES, read_particles, write_particles
 from napari_orient.engine.files.mrc import header_voxel_size
 from napari_orient.engine.files.mrc import read_mrc as read_tomogram
@@ -28,6 +28,7 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "header_voxel_size",
     "is_polnet_folder",
+    "labelled_of_kind",
     "match_tomogram",
     "membrane_points",
     "read_labelled",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from napari_orient.engine.files.lists import read_particles
@@ -58,6 +58,27 @@ def read_labelled(
         centre=centre,
     )
     return [(tomogram, _own(particles, name, tomogram)) for name, tomogram in opened.items()]
+
+
+def labelled_of_kind(pairs: Sequence[tuple[Tomogram, Particles]], kind: str) -> list[tuple[Tomogram, Particles]]:
+    """The tomograms that hold particles of one macromolecule, with these alone; one without it is no mistake.
+
+    Raises
+    ------
+    InputError
+        If none holds any.
+    """
+    chosen = [(tomogram, _of_kind(particles, kind)) for tomogram, particles in pairs]
+    if pairs and not any(len(particles) for _, particles in chosen):
+        pairs[0][1].of_kind(kind)
+    return [pair for pair in chosen if len(pair[1])]
+
+
+def _of_kind(particles: Particles, kind: str) -> Particles:
+    try:
+        return particles.of_kind(kind)
+    except InputError:
+        return particles.take(slice(0))
 
 
 def _found(path: Path, given: Path | None) -> dict[str, Path]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.files import write_polnet_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, shaped
 from napari_orient.engine.simulation.templates import Template, Volume, bead_models, load_template
 from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
 
-__all__ = ["SimulationOptions", "Template", "bead_models", "load_template", "simulate"]
+__all__ = ["SimulationOptions", "Template", "bead_models", "load_template", "simulate", "simulate_series"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,45 @@ def simulate(
     for shape in shapes:
         _check_room(shape, options)
     return _simulate(shapes, counts, options, seed, name)
+
+
+def simulate_series(
+    templates: Sequence[Template], options: SimulationOptions, *, tomograms: int, seed: int, folder: Path
+) -> Stream[Step, list[Path]]:
+    """The folders of so many tomograms in PolNet's layout, each written once it is done; a longer run begins alike.
+
+    Runs of neighbouring seeds share no tomogram. ``folder`` is made, its parents too, when it is certain that the first
+    tomogram can be.
+
+    Raises
+    ------
+    InputError
+        As `simulate`; if there is to be no tomogram; or if the folder cannot be written.
+    """
+    if tomograms < 1 or seed < 0:
+        raise InputError(f"{tomograms} tomograms of seed {seed} were asked for; expected at least 1, and at least 0.")
+    folders = []
+    for index in range(tomograms):
+        own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        stream = simulate(templates, options, seed=own, name=f"tomo_{index + 1:03d}")
+        folder.mkdir(parents=True, exist_ok=True)
+        tomogram, particles = yield from _one_of(stream, index, tomograms)
+        folders.append(write_polnet_tomogram(folder, tomogram, particles, index=index + 1))
+    return folders
+
+
+def _one_of(
+    stream: Stream[Step, tuple[Tomogram, Particles]], index: int, count: int
+) -> Stream[Step, tuple[Tomogram, Particles]]:
+    """One tomogram's steps among those of all, in hundredths of a tomogram."""
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            made: tuple[Tomogram, Particles] = end.value
+            return made
+        done = 100 * index + 100 * step.done // max(step.total, 1)
+        yield Step(done, 100 * count, f"Tomogram {index + 1} of {count}: {step.message}")
 
 
 def _simulate(

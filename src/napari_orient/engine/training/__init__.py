@@ -12,6 +12,7 @@ from napari_orient.engine.particles import check_inside
 from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.engine.training.course import Course, Epoch, TrainingState
 from napari_orient.engine.training.examples import Labelled, cut_examples, fingerprint, split
+from napari_orient.engine.training.keeping import checkpoint_places, kept
 from napari_orient.engine.training.options import PAPER_TRAINING, PRESETS, TrainingOptions
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Labelled",
     "TrainingOptions",
     "TrainingState",
+    "checkpoint_places",
     "fingerprint",
+    "kept",
     "split",
     "train",
 ]
