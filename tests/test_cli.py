@@ -83,7 +83,9 @@ def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_come
     assert list(predicted.extra["polymer"]) == list(picks.extra["polymer"])
     assert predicted.confidence.min() >= 0
     assert predicted.confidence.max() <= 1
-    assert re.match(r"# napari-orient [\d.]+: predicted by small, data [0-9a-f]{16}; picks rounded\n", out.read_text())
+    assert re.match(
+        r"# napari-orient [\d.]+: predicted by small \(mlp\), data [0-9a-f]{16}; picks rounded\n", out.read_text()
+    )
 
 
 def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):

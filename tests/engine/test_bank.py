@@ -16,7 +16,7 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import InputError
 
-OPTIONS = BankOptions(rotations=1500, dimensions=200, resolution=40.0, max_shift=20.0, coarse_rotations=400)
+OPTIONS = BankOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
 def test_a_bank_says_when_the_patches_hold_too_little(world: tuple) -> None:
     bank, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
-        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), BankOptions(resolution=150.0))
+        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), BankOptions(search_resolution=150.0))
 
 
 @pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])

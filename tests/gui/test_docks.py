@@ -422,7 +422,7 @@ def test_export_writes_the_engine_s_own_bytes_in_every_format(dock, opened, scen
     checkpoint, own = load_checkpoint(scene.checkpoint), scene.folder / f"own{export.format.suffix}"
     particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), checkpoint))
     dialect = "relion4" if row == 1 else "relion5"
-    line = provenance(checkpoint, PredictionOptions())
+    line = provenance(checkpoint, PredictionOptions(), count=len(particles))
     write_particles(own, particles, extents={"TS_01": scene.extent}, dialect=dialect, provenance=line)
     assert path.read_bytes() == own.read_bytes()
     assert f"Wrote 12 particles to {path}" in export.done.text()

@@ -88,8 +88,8 @@ def _predict(places: Places, checkpoint: Checkpoint) -> None:
     tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
     options = PredictionOptions()
     predicted = follow(predict(tomogram, picks, checkpoint, options))
-    extents = {tomogram.name: tomogram.extent}
-    write_particles(places.predicted, predicted, extents=extents, provenance=provenance(checkpoint, options))
+    extents, origin = {tomogram.name: tomogram.extent}, provenance(checkpoint, options, count=len(picks))
+    write_particles(places.predicted, predicted, extents=extents, provenance=origin)
     report = evaluate(predicted, read_particles(places.truth))
     with replacing(places.report) as beside:
         beside.write_text(report.text() + "\n", encoding="utf-8")

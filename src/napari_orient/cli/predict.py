@@ -2,7 +2,8 @@
 
 TOMOGRAM is an MRC file. PICKS is a STAR file, a PolNet list or a table of positions; angles in it are not looked at.
 OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is below 20°)
-and an expected error in degrees.
+and an expected error in degrees. A checkpoint of kind bank matches with the reference it holds, learns the tomogram's
+missing wedge and noise, and recentres the particles; one of kind mlp does so when a --reference is given.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.lists import add_import_list, add_picks, check_import_list, check_list, read_picks, write_beside
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.files import write_particles
-from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks import (
+    BankNetworkOptions,
+    Checkpoint,
+    ReferenceMap,
+    load_checkpoint,
+    shipped_checkpoints,
+)
 from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.simulation import Template, load_template
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
@@ -36,6 +44,8 @@ def declare(parser: ArgumentParser) -> None:
         metavar="NAME|FILE",
         help=f"network: a file, or a shipped one: {', '.join(shipped_checkpoints())} [default {DEFAULT_CHECKPOINT}]",
     )
+    parser.add_argument("--reference", metavar="MAP|NAME", help="map, or bead model, to refine an mlp's rotations with")
+    parser.add_argument("--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x")
     add_import_list(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
@@ -45,20 +55,29 @@ def perform(arguments: Namespace) -> None:
     check_list(arguments.output)
     options = options_from(arguments, PredictionOptions())
     checkpoint = load_checkpoint(arguments.checkpoint)
+    template = load_template(arguments.reference) if arguments.reference else None
+    reference = None if template is None else _reference(template, arguments.symmetry)
     tomogram, picks, extents = read_picks(arguments)
     check_import_list(arguments.output, picks, arguments)
     _announce(tomogram, picks, checkpoint)
-    predicted = follow(predict(tomogram, picks, checkpoint, options))
-    origin = provenance(checkpoint, options)
+    predicted = follow(predict(tomogram, picks, checkpoint, options, reference=reference))
+    origin = provenance(checkpoint, options, count=len(picks), reference="" if template is None else template.name)
     write_particles(arguments.output, predicted, extents=extents, provenance=origin)
     write_beside(arguments.output, predicted, arguments)
     print(f"{arguments.output}: {_summary(predicted)}")
 
 
+def _reference(template: Template, group: str | None) -> ReferenceMap:
+    """A template to refine with, and its symmetry: as told, or that of the bead model."""
+    own = BankNetworkOptions(symmetry=group or template.symmetry or "C1", voxel_size=template.voxel_size)
+    return ReferenceMap(template.density, own)
+
+
 def _announce(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
     """Say the voxel size in force, and which picks the network never learnt."""
     size = " × ".join(str(count) for count in tomogram.extent.size)
-    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; network {checkpoint.name}")
+    network = f"network {checkpoint.name} ({checkpoint.kind})"
+    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {network}")
     known = checkpoint.card.get("classes", [])
     strange = sorted(set(picks.kind) - set(known)) if picks.kind is not None and known else []
     if strange:

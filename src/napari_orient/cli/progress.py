@@ -26,7 +26,7 @@ def say(text: str) -> None:
 
 
 def follow(stream: Generator[Step, None, ResultT], *, title: str = "") -> ResultT:
-    """The stream's answer; its steps are shown with the time left, and Ctrl-C closes it.
+    """The stream's answer; its steps are shown with the time left, its notes stay, and Ctrl-C closes it.
 
     A title stands before every step, and alone in the last line; without one, the last step's message stands there.
     """
@@ -64,7 +64,10 @@ class _Line:
         self.last: Step | None = None
 
     def show(self, step: Step) -> None:
-        """Show the step, unless the last one was shown too short a time ago."""
+        """Show the step, unless the last one was shown too short a time ago; its notes always, each on a line."""
+        for note in step.notes:
+            self.erase()
+            say(note)
         first, self.last = self.last is None, step
         now = time.monotonic()
         if first or now - self.shown >= self.pause:

@@ -47,10 +47,8 @@ def perform(arguments: Namespace) -> None:
     say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
     work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
     refined = follow(work)
-    origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {options.precision}"
+    origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {refined.precision}"
     write_particles(arguments.output, refined.particles, extents=extents, provenance=origin)
-    for warning in refined.warnings:
-        say(f"Warning: {warning}")
     print(f"{arguments.output}: {_summary(refined)}")
 
 

@@ -7,25 +7,40 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_orient.engine.networks import Answer, Checkpoint, Network, choose_device, device_words
-from napari_orient.engine.networks.contract import DEVICES
+from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap, choose_device, device_words
+from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
+from napari_orient.engine.refinement import PoseOptions, RefinementOptions, refine
 from napari_orient.engine.rotations import within_from_rms
-from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
+from napari_orient.engine.tasks import InputError, Step, Stream, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionOptions(Options):
-    """How to predict."""
+class PredictionOptions(PoseOptions):
+    """How to predict; precision, shift and tilts concern checkpoints that hold a reference."""
 
-    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
-    batch: int = option(64, help="patches predicted at once", low=1, high=4096)
+    max_shift: float | None = option(
+        None,
+        help="how far along each axis a pick may be off; empty for what the checkpoint says",
+        unit="Å",
+        low=0,
+        high=200,
+    )
+    batch: int = option(64, help="patches predicted at once by an mlp", low=1, high=4096)
     centring: str = option(
         "rounded",
-        help="subvoxel: interpolate so that the pick is centred; rounded: to the nearest voxel",
+        help="an mlp's patches; subvoxel: interpolate so that the pick is centred; rounded: to the nearest voxel",
         choices=CENTRINGS,
     )
+
+    def refinement(self, reference: ReferenceMap) -> RefinementOptions:
+        """The refinement that these options ask for, with the reference's own bank."""
+        shared = {item.name: getattr(self, item.name) for item in PoseOptions.parameters()}
+        bank = {item.name: getattr(reference.options, item.name) for item in BankOptions.parameters()}
+        if self.max_shift is not None:
+            bank["max_shift"] = self.max_shift
+        return RefinementOptions(**shared, **bank)
 
 
 def predict(
@@ -33,22 +48,69 @@ def predict(
     particles: Particles,
     checkpoint: Checkpoint,
     options: PredictionOptions = PredictionOptions(),
+    *,
+    reference: ReferenceMap | None = None,
 ) -> Stream[Step, Particles]:
     """The same particles with rotations, confidence and expected error; a step for each batch.
 
-    Memory stays flat: patches are cut and dropped batch by batch. Where the network was never calibrated,
-    confidence and expected error stay unknown.
+    A checkpoint of kind ``bank`` learns the tomogram's wedge and noise first, and recentres the particles; rotations
+    that they came with are not looked at. One of kind ``mlp`` leaves them in their places, unless a reference is given
+    to refine its rotations with. Memory stays flat: patches are cut and dropped batch by batch. Where the network was
+    never calibrated, confidence and expected error stay unknown.
+
+    Parameters
+    ----------
+    reference : a map to polish an mlp's rotations with, in the frame that it was trained in.
 
     Raises
     ------
     InputError
-        If there are no particles, some lie outside the tomogram, patches are larger than it, or the device is missing.
+        If there are no particles, some lie outside the tomogram, patches are larger than it, the device is missing, or
+        an mlp is to be precise without a reference.
     """
     if len(particles) == 0:
         raise InputError(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
+    if checkpoint.kind == "bank":
+        if reference is not None:
+            raise InputError(f"{checkpoint.name} has a reference of its own; refine against another one afterwards.")
+        return (yield from _matched(tomogram, particles.replace(rotations=None), checkpoint.bank(), options))
+    if reference is None:
+        if options.precision == "precise":
+            raise InputError(
+                f"{checkpoint.name} holds no reference to be precise with; give the map (--reference), or choose a "
+                "checkpoint of kind bank."
+            )
+        return (yield from _told(tomogram, particles, checkpoint, options))
+    told = yield from _told(tomogram, particles, checkpoint, options)
+    return (yield from _matched(tomogram, told, reference, options))
+
+
+def _matched(
+    tomogram: Tomogram, particles: Particles, reference: ReferenceMap, options: PredictionOptions
+) -> Stream[Step, Particles]:
+    """The particles in the poses that the reference finds; rotations that they have serve as further starts."""
+    refined = yield from refine(
+        tomogram,
+        particles,
+        reference.density,
+        voxel_size=reference.voxel_size,
+        group=reference.group,
+        options=options.refinement(reference),
+    )
+    found = refined.particles
+    if found.expected_error_deg is None or not reference.calibrated:
+        return found
+    expected = reference.calibrated_deg(found.expected_error_deg)
+    return found.replace(expected_error_deg=expected, confidence=within_from_rms(expected, 20))
+
+
+def _told(
+    tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint, options: PredictionOptions
+) -> Stream[Step, Particles]:
+    """The particles with the rotations that a network tells, batch by batch."""
     device = choose_device(options.device)
     network = checkpoint.network(device)
     words = f"Predicting on {device_words(device)}"
@@ -61,15 +123,28 @@ def predict(
     return _filled(particles, answers)
 
 
-def provenance(checkpoint: Checkpoint, options: PredictionOptions = PredictionOptions()) -> str:
+def provenance(
+    checkpoint: Checkpoint, options: PredictionOptions = PredictionOptions(), *, count: int, reference: str = ""
+) -> str:
     """Where predicted poses come from, in one line for the head of a file: program, network, what it learnt, options.
 
     Both doors write this line; it holds no date and no device, so that the same poses give the same bytes.
+
+    Parameters
+    ----------
+    count : particles predicted, which decide what the precision ``auto`` means.
+    reference : name of the map that an mlp's rotations were refined with, if any.
     """
     from napari_orient import __version__
 
     learnt = f", data {checkpoint.card['fingerprint']}" if "fingerprint" in checkpoint.card else ""
-    return f"napari-orient {__version__}: predicted by {checkpoint.name}{learnt}; picks {options.centring}"
+    line = f"napari-orient {__version__}: predicted by {checkpoint.name} ({checkpoint.kind}){learnt}"
+    if checkpoint.kind != "bank":
+        line += f"; picks {options.centring}"
+    if checkpoint.kind == "bank" or reference:
+        precision = options.precision_for(count, choose_device(options.device))
+        line += f"; refined against {reference}, {precision}" if reference else f"; {precision}"
+    return line
 
 
 def _answer(

@@ -25,11 +25,15 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of progress: ``done`` of ``total`` pieces, and what is being done in a few words."""
+    """One piece of progress: ``done`` of ``total`` pieces, and what is being done in a few words.
+
+    ``notes`` are lines that a person should still see when the work is over: what was found, what looks wrong.
+    """
 
     done: int
     total: int
     message: str
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 StepT = TypeVar("StepT", bound=Step)

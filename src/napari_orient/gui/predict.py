@@ -307,7 +307,8 @@ class PredictDock(Dock):
             show_warning("The tomogram or the particles were removed meanwhile; their prediction was dropped.")
             return
         _, points = self._asked_of
-        line = provenance(self._question.checkpoint, self._question.options)
+        question = self._question
+        line = provenance(question.checkpoint, question.options, count=len(question.picks))
         self._show_predicted(answer.predicted, points, self._question.tomogram.extent, line)
         self.result.say(result_words(answer), result_colour(answer))
 

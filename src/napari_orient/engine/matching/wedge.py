@@ -54,6 +54,13 @@ class Wedge:
             )
 
     @property
+    def words(self) -> str:
+        """The wedge in words, such as ``tilted about y from -60° to 60°``."""
+        if self.axis == "none":
+            return "none"
+        return f"tilted about {self.axis} from {self.low_deg:.0f}° to {self.high_deg:.0f}°"
+
+    @property
     def symmetric(self) -> bool:
         """Whether the half-turns about x, y and z leave the wedge in its place."""
         return self.axis == "none" or abs(self.low_deg + self.high_deg) < 1e-6

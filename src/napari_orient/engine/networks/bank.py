@@ -31,7 +31,7 @@ class BankOptions(Options):
     dimensions: int = option(
         320, help="dimensions that patches and turned references are compressed to", low=8, high=4096
     )
-    resolution: float = option(40.0, help="finest detail that the bank matches", unit="Å", low=1, high=200)
+    search_resolution: float = option(40.0, help="finest detail that the bank matches", unit="Å", low=1, high=200)
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     coarse_rotations: int = option(576, help="rotations of the search that finds the centre", low=60, high=20_000)
     coarse_dimensions: int = option(96, help="dimensions of the search that finds the centre", low=8, high=1024)
@@ -235,9 +235,9 @@ def build_centring(
     InputError
         If too few coefficients of the patch lie within the resolution.
     """
-    rough = _enough(imaging.within(options.resolution * _COARSE), options.coarse_dimensions, options)
+    rough = _enough(imaging.within(options.search_resolution * _COARSE), options.coarse_dimensions, options)
     filters = _filters(reference, rough, group, count=options.coarse_rotations, dimensions=options.coarse_dimensions)
-    spacing = options.resolution * _COARSE / 4
+    spacing = options.search_resolution * _COARSE / 4
     max_shift = options.max_shift if options.max_shift >= imaging.voxel_size else 0.0
     return Centring(reference, imaging, filters=filters, max_shift=max_shift, spacing=spacing)
 
@@ -253,7 +253,7 @@ def build_bank(
         If too few coefficients of the patch lie within the resolution.
     """
     centring = build_centring(reference, imaging, group, options)
-    imaging = _enough(imaging.within(options.resolution), options.dimensions, options)
+    imaging = _enough(imaging.within(options.search_resolution), options.dimensions, options)
     filters = _filters(reference, imaging, group, count=options.rotations, dimensions=options.dimensions)
     return MatchedFilterBank(reference, imaging, centring=centring, filters=filters)
 
@@ -261,7 +261,7 @@ def build_bank(
 def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
     if 2 * len(imaging.index) < dimensions:
         raise InputError(
-            f"only {len(imaging.index)} coefficients of the patch serve a search at {options.resolution:g} Å. "
+            f"only {len(imaging.index)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
             "Use larger patches, a finer resolution or fewer dimensions."
         )
     return imaging

@@ -10,18 +10,24 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.networks.contract import Network
 from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
+from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.tasks import InputError, Value, existing_file, replacing
 
 FORMAT = 1
 HEADER = "napari-orient"
 SUFFIX = ".safetensors"
+KINDS = ("mlp", "bank")
+_USUAL_BANK = BankOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +37,9 @@ class Checkpoint:
     Parameters
     ----------
     name : how it is called, and found if it is shipped.
-    kind : the network's kind: ``mlp``.
+    kind : the network's kind: ``mlp``, or ``bank`` for a reference map to match with.
     options : the network's options by name.
-    tensors : the network's weights by name.
+    tensors : the network's weights by name; of a bank, the map and its calibration.
     card : what a person should know of it: data, training options, figures, fingerprint; plain values fit for JSON.
     """
 
@@ -44,8 +50,10 @@ class Checkpoint:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, network: MLPNetwork, *, name: str, card: Mapping[str, Any]) -> Self:
-        """The checkpoint of a network as it is now, its tensors copied to the CPU."""
+    def of(cls, network: MLPNetwork | ReferenceMap, *, name: str, card: Mapping[str, Any]) -> Self:
+        """The checkpoint of a network as it is now, its tensors copied to the CPU; or of a reference map."""
+        if isinstance(network, ReferenceMap):
+            return cls(name, "bank", network.options.to_record(), network.tensors(), card)
         tensors = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
         return cls(name, "mlp", network.options.to_record(), tensors, card)
 
@@ -55,7 +63,7 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If the tensors do not fit the options.
+            If the tensors do not fit the options, or it is a bank: that answers only once it knows a tomogram.
         """
         return self.mlp().to(device).eval()
 
@@ -67,10 +75,7 @@ class Checkpoint:
         InputError
             If it is of another kind, or the tensors do not fit the options.
         """
-        if self.kind != "mlp":
-            raise InputError(
-                f"{self.name} holds a network of kind {self.kind!r}; this version knows mlp. Update napari-orient."
-            )
+        self._check_kind("mlp")
         network = MLPNetwork(NetworkOptions.from_record(self.options))
         try:
             network.load_state_dict(dict(self.tensors))
@@ -79,6 +84,29 @@ class Checkpoint:
                 f"{self.name}: its weights do not fit its options; the file is damaged. Take a fresh copy."
             ) from error
         return network
+
+    def bank(self) -> ReferenceMap:
+        """The reference map of a bank, and how to match with it.
+
+        Raises
+        ------
+        InputError
+            If it is of another kind, or the map, its symmetry or its options are amiss.
+        """
+        self._check_kind("bank")
+        try:
+            return ReferenceMap.from_tensors(self.tensors, self.options)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+    def _check_kind(self, kind: str) -> None:
+        if self.kind not in KINDS:
+            known = " and ".join(KINDS)
+            raise InputError(
+                f"{self.name} holds a network of kind {self.kind!r}; this version knows {known}. Update napari-orient."
+            )
+        if self.kind != kind:
+            raise InputError(f"{self.name} is a checkpoint of kind {self.kind}; expected one of kind {kind}.")
 
     def with_card(self, **entries: Any) -> Self:
         """The same network with entries added to its card."""
@@ -102,6 +130,36 @@ class Checkpoint:
                 self.tensors,
                 {"name": self.name, "kind": self.kind, "options": dict(self.options), "card": dict(self.card)},
             )
+
+
+def bank_checkpoint(
+    density: FloatArray,
+    *,
+    voxel_size: float,
+    symmetry: str = "C1",
+    options: BankOptions = _USUAL_BANK,
+    name: str = "reference",
+    card: Mapping[str, Any] | None = None,
+    calibration: tuple[float, float] = (0.0, 1.0),
+) -> Checkpoint:
+    """The checkpoint of kind ``bank`` that matches with a reference map.
+
+    Parameters
+    ----------
+    density : (n, n, n) [z, y, x], particle positive; the frame's origin is the box's centre ``(n - 1) / 2``.
+    voxel_size : Å of the map; the tomogram's may be another.
+    symmetry : of the map, about the axes that it has: ``D7@z@x``.
+    options : size of the bank that starts the search.
+    card : what a person should know of it: ``classes``, ``fingerprint``, ``figures``; plain values fit for JSON.
+    calibration : see `ReferenceMap`.
+
+    Raises
+    ------
+    InputError
+        If the map is no cube, flat or not finite, or the symmetry is unknown.
+    """
+    own = BankNetworkOptions.from_record({**options.to_record(), "symmetry": symmetry, "voxel_size": voxel_size})
+    return Checkpoint.of(ReferenceMap(np.asarray(density, np.float32), own, calibration), name=name, card=card or {})
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
@@ -159,7 +217,10 @@ def load_checkpoint(name_or_path: Path | str) -> Checkpoint:
         raise InputError(
             f"{name_or_path} is not a checkpoint of a network (its header lacks {', '.join(sorted(missing))})."
         )
-    return Checkpoint(record["name"], record["kind"], record["options"], tensors, record["card"])
+    checkpoint = Checkpoint(record["name"], record["kind"], record["options"], tensors, record["card"])
+    if checkpoint.kind == "bank":
+        checkpoint.bank()
+    return checkpoint
 
 
 def _found(name_or_path: Path | str) -> Path:

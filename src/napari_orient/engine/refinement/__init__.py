@@ -1,8 +1,8 @@
 """Refinement: poses polished against a reference until only the noise is left, and what error the noise leaves."""
 
 from napari_orient.engine.refinement.matcher import Matcher, learn
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.refine import Refined, patch_side, refine
 
-__all__ = ["Matcher", "Poses", "Refined", "RefinementOptions", "learn", "patch_side", "refine"]
+__all__ = ["Matcher", "PoseOptions", "Poses", "Refined", "RefinementOptions", "learn", "patch_side", "refine"]

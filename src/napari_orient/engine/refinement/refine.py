@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ class Refined:
     matcher: Matcher
     warnings: tuple[str, ...]
 
+    @property
+    def precision(self) -> str:
+        """Fast or precise, whichever it was."""
+        return self.matcher.options.precision
+
 
 def refine(
     tomogram: Tomogram,
@@ -59,6 +64,8 @@ def refine(
     options: RefinementOptions = _USUAL,
 ) -> Stream[Step, Refined]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
+
+    The first step of the refining itself notes the missing wedge in force and what looks wrong.
 
     Parameters
     ----------
@@ -76,6 +83,7 @@ def refine(
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
     device = choose_device(options.device)
+    options = replace(options, precision=options.precision_for(len(particles), device))
     finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
@@ -83,12 +91,14 @@ def refine(
     patches = _cut(tomogram, some, side=side, device=device)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
     warnings = suspicions(matcher, patches)
+    words = f"Refining on {device_words(device)}"
+    yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
     parts = []
     for start in range(0, len(particles), _BATCH):
         rows = slice(start, start + _BATCH)
         patches = _cut(tomogram, particles.positions[rows], side=side, device=device)
         parts.append(matcher.solve(patches, _known(particles, rows, device)))
-        yield Step(min(start + _BATCH, len(particles)), len(particles), f"Refining on {device_words(device)}")
+        yield Step(min(start + _BATCH, len(particles)), len(particles), words)
     return _refined(particles, Poses.concatenated(parts), matcher, warnings)
 
 
@@ -98,6 +108,14 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
     reach = 1.25 * reference.radius + 2 * voxel_size + max_shift / 2
     whole = 2 * int(np.ceil(reach / voxel_size)) + 2
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
+
+
+def _notes(matcher: Matcher, warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """What a person should know: the wedge in force, the precision, and what looks wrong."""
+    told = matcher.options.tilt_axis != "found"
+    source = "axis as told" if told else "found in the data"
+    wedge = f"Missing wedge: {matcher.wedge.words} ({source}); {matcher.options.precision}."
+    return (wedge, *(f"Warning: {line}" for line in warnings))
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:

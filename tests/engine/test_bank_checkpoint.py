@@ -1,0 +1,148 @@
+"""A bank at rest: a map in one file, and predictions from it in any tomogram."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+import torch
+from phantom import VOXEL_SIZE, molecule, tomogram
+
+from napari_orient.engine.networks import (
+    BankNetworkOptions,
+    Checkpoint,
+    MLPNetwork,
+    NetworkOptions,
+    ReferenceMap,
+    bank_checkpoint,
+    load_checkpoint,
+)
+from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.refinement.options import PRECISE_UP_TO
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.tasks import InputError, run
+
+BANK = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+FAST = PredictionOptions(precision="fast", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    density = molecule().density(24)
+    return bank_checkpoint(density, voxel_size=VOXEL_SIZE, options=BANK, name="blobs", card={"classes": ["blob"]})
+
+
+@pytest.fixture(scope="module")
+def seen():
+    return tomogram(molecule(), off=15.0, count=(2, 3, 3))
+
+
+@pytest.fixture(scope="module")
+def steps_and_answer(seen, checkpoint):
+    stream, steps = predict(seen[0], seen[1], checkpoint, FAST), []
+    while True:
+        try:
+            steps.append(next(stream))
+        except StopIteration as end:
+            return steps, end.value
+
+
+def test_a_bank_comes_back_as_it_went(checkpoint, tmp_path):
+    checkpoint.save(tmp_path / "blobs.safetensors")
+    loaded = load_checkpoint(tmp_path / "blobs.safetensors")
+    assert (loaded.kind, loaded.name, loaded.card) == ("bank", "blobs", {"classes": ["blob"]})
+    assert loaded.options == checkpoint.options
+    np.testing.assert_array_equal(loaded.bank().density, checkpoint.bank().density)
+    loaded.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "blobs.safetensors").read_bytes()
+
+
+def test_a_bank_predicts_poses_and_centres(steps_and_answer, seen):
+    _, answer = steps_and_answer
+    _, picks, places = seen
+    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    assert np.median(np.linalg.norm(answer.positions - places, axis=1)) < 3
+    assert (answer.confidence > 0.9).all()
+
+
+def test_the_wedge_and_precision_are_noted_and_steps_never_pass_their_total(steps_and_answer):
+    steps, _ = steps_and_answer
+    notes = [note for step in steps for note in step.notes]
+    assert re.search(r"tilted about y from -6[0-2]° to 6[0-2]° \(found in the data\); fast", notes[0])
+    assert not any("Warning" in note for note in notes)
+    assert all(0 <= step.done <= step.total for step in steps)
+
+
+def test_rotations_that_the_picks_carry_are_not_looked_at(steps_and_answer, seen, checkpoint):
+    volume, picks, _ = seen
+    answer = run(predict(volume, picks.replace(rotations=None), checkpoint, FAST))
+    np.testing.assert_array_equal(answer.known_rotations(), steps_and_answer[1].known_rotations())
+
+
+def test_calibration_widens_the_expected_error(steps_and_answer, seen, checkpoint):
+    reference = dataclasses.replace(checkpoint.bank(), calibration=(9.0, 4.0))
+    wider = Checkpoint.of(reference, name="blobs", card={})
+    before = steps_and_answer[1].expected_error_deg
+    after = run(predict(seen[0], seen[1], wider, FAST)).expected_error_deg
+    np.testing.assert_allclose(after, np.sqrt(9 + 4 * before**2), rtol=1e-3)
+
+
+def test_an_mlp_is_precise_only_with_a_reference(seen, checkpoint):
+    volume, picks, _ = seen
+    options = NetworkOptions(width=8, depth=1, patch_side=16, mask_radius=60.0)
+    untrained = Checkpoint.of(MLPNetwork(options, generator=torch.Generator().manual_seed(0)), name="mlp", card={})
+    with pytest.raises(InputError, match="no reference to be precise with"):
+        next(predict(volume, picks, untrained, PredictionOptions(precision="precise")))
+    with pytest.raises(InputError, match="reference of its own"):
+        next(predict(volume, picks, checkpoint, FAST, reference=checkpoint.bank()))
+    answer = run(predict(volume, picks, untrained, FAST, reference=checkpoint.bank()))
+    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    line = provenance(untrained, FAST, count=18, reference="blobs.mrc")
+    assert line.endswith("predicted by mlp (mlp); picks rounded; refined against blobs.mrc, fast")
+
+
+def test_provenance_says_kind_and_what_auto_meant(checkpoint):
+    auto = PredictionOptions(device="cpu")
+    assert provenance(checkpoint, auto, count=PRECISE_UP_TO).endswith("predicted by blobs (bank); precise")
+    assert provenance(checkpoint, auto, count=PRECISE_UP_TO + 1).endswith("(bank); fast")
+    assert auto.precision_for(10**6, torch.device("cuda")) == "precise"
+
+
+@pytest.mark.parametrize(
+    ("density", "group", "words"),
+    [
+        (np.zeros((9, 9, 8), np.float32), "C1", "expected a cube"),
+        (np.zeros((9, 9, 9), np.float32), "C1", "flat"),
+        (np.full((9, 9, 9), np.nan, np.float32), "C1", "not numbers"),
+        (molecule().density(9), "Q7", "symmetry 'Q7' is unknown"),
+        (molecule().density(9), "D7@1,0,0@2,0,0", "parallel"),
+    ],
+)
+def test_what_is_no_reference_is_refused(density, group, words):
+    with pytest.raises(InputError, match=words):
+        bank_checkpoint(density, voxel_size=10.0, symmetry=group)
+
+
+def test_a_damaged_bank_is_refused_when_it_is_read(checkpoint, tmp_path):
+    path = tmp_path / "bad.safetensors"
+
+    def refused(words, **changes):
+        dataclasses.replace(checkpoint, **changes).save(path)
+        with pytest.raises(InputError, match=words):
+            load_checkpoint(path)
+
+    density = checkpoint.tensors["density"]
+    refused("missing", tensors={"density": density})
+    refused("expected a cube", tensors={**checkpoint.tensors, "density": density[:, :-1]})
+    refused("not numbers", tensors={**checkpoint.tensors, "density": density * torch.nan})
+    refused("calibration", tensors={**checkpoint.tensors, "calibration": torch.tensor([torch.nan, 1.0])})
+    refused("symmetry", options={**checkpoint.options, "symmetry": "Q7"})
+    refused("no option", options={**checkpoint.options, "colour": 1})
+
+
+def test_a_checkpoint_of_one_kind_is_not_taken_for_another(checkpoint):
+    with pytest.raises(InputError, match="of kind bank; expected one of kind mlp"):
+        checkpoint.network()
+    assert isinstance(checkpoint.bank(), ReferenceMap)
+    assert isinstance(checkpoint.bank().options, BankNetworkOptions)
