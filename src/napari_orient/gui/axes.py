@@ -13,6 +13,7 @@ from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.tasks import InputError, Options, option
 from napari_orient.gui import layers
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
+from napari_orient.gui.rows import rows_of
 
 SHADES = {
     PREDICTED: ((0.78, 0.10, 0.08), (0.78, 0.10, 0.08), (1.0, 0.16, 0.12)),
@@ -114,10 +115,7 @@ def draw_axes(viewer: ViewerModel, points: Points, options: ViewOptions) -> Vect
 
 
 def _posed(points: Points) -> Particles:
-    rows = ~layers.added_later(points)
-    rotations = points.features[list(layers.ROTATION_COLUMNS)].to_numpy(float).reshape(-1, 3, 3)
-    rows &= np.isfinite(rotations).all(axis=(1, 2))
-    return layers.picks_of(points).take(rows).replace(rotations=rotations[rows])
+    return rows_of(points, np.flatnonzero(layers.has_pose(points)))
 
 
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:

@@ -15,6 +15,7 @@ import pandas as pd
 from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
+from napari_orient.engine import corrections
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 
@@ -31,6 +32,15 @@ ROTATION_COLUMNS = tuple(f"rotation_{row}{column}" for row in "xyz" for column i
 
 NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR = "particle", "class", "confidence", "expected_error_deg"
 OWN_COLUMNS = (NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR, *ROTATION_COLUMNS)
+
+STATUS, CORRECTED = "status", "corrected"
+"""A person's verdict (``accepted``, ``rejected`` or empty), and ``1`` where a person turned the particle."""
+
+FIRST = "first poses"
+"""Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
+
+SPOKEN = {corrections.STATUS: STATUS, corrections.CORRECTED: CORRECTED}
+"""Columns of files that have a plainer name as features."""
 
 PICK_DIAMETER = 150.0
 """Å across the ring that marks a pick."""
@@ -192,7 +202,9 @@ def features(particles: Particles) -> pd.DataFrame:
 
 def _feature(column: str) -> str:
     """The feature that holds a foreign column: of the same name, unless that is one of ours."""
-    return f"{column} (file)" if column in OWN_COLUMNS else column
+    if column in SPOKEN:
+        return SPOKEN[column]
+    return f"{column} (file)" if column in (*OWN_COLUMNS, STATUS, CORRECTED) else column
 
 
 def picks_of(layer: Points) -> Particles:
@@ -225,8 +237,7 @@ def particles_of(layer: Points) -> Particles:
     picks, table = picks_of(layer), layer.features
     if not about(layer) or not set(ROTATION_COLUMNS) <= set(table.columns):
         return picks
-    rotations = table[list(ROTATION_COLUMNS)].to_numpy(float).reshape(-1, 3, 3)
-    known = np.isfinite(rotations).all(axis=(1, 2)) & ~added_later(layer)
+    rotations, known = rotations_in(layer), has_pose(layer)
     if not known.any():
         return picks
     if not known.all():
@@ -236,6 +247,21 @@ def particles_of(layer: Points) -> Particles:
         )
     scores = {name: table[name].to_numpy(float) for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns}
     return picks.replace(rotations=rotations, **scores)
+
+
+def rotations_in(layer: Points) -> FloatArray:
+    """The rotations that the features hold, (N, 3, 3), NaN where unknown."""
+    table = layer.features
+    if not set(ROTATION_COLUMNS) <= set(table.columns):
+        return np.full((len(table), 3, 3), np.nan)
+    matrices: FloatArray = table[list(ROTATION_COLUMNS)].to_numpy(float).reshape(-1, 3, 3)
+    return matrices
+
+
+def has_pose(layer: Points) -> NDArray[np.bool_]:
+    """Which particles of a layer have an orientation of their own, (N,)."""
+    known: NDArray[np.bool_] = np.isfinite(rotations_in(layer)).all(axis=(1, 2)) & ~added_later(layer)
+    return known
 
 
 def added_later(layer: Points) -> NDArray[np.bool_]:
@@ -269,3 +295,4 @@ def replace_particles(layer: Points, particles: Particles, *, provenance: str) -
     layer.features = features(particles)
     said["extra"] = {column: values.dtype.kind for column, values in particles.extra.items()}
     said["blocks"], said["provenance"] = dict(particles.blocks), provenance
+    said.pop(FIRST, None)

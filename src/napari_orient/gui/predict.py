@@ -316,8 +316,7 @@ class PredictDock(Dock):
         source = layers.identity(points)
         for layer in self.session.particles(PREDICTED):
             if layers.about(layer).get("source") == source:
-                layers.replace_particles(layer, predicted, provenance=line)
-                self.session.draw(layer)
+                self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
                 return
         name = f"{points.name.removesuffix(' picks')} predicted"
         layer = self.session.show_particles(predicted, extent, role=PREDICTED, name=name, provenance=line)

@@ -13,6 +13,7 @@ from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.history import History, announce
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
@@ -37,6 +38,7 @@ class Session:
         self.view = ViewOptions()
         self.events = EmitterGroup(source=self, checkpoint=None)
         self._checkpoint = ""
+        self._histories: dict[Points, History] = {}
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -81,6 +83,18 @@ class Session:
         self.viewer.layers.append(layer)
         self.draw(layer)
         return layer
+
+    def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
+        """Nothing; the layer holds these particles instead, one step of its history, and their axes are drawn."""
+        with self.history(points).changing(words), points.events.data.blocker(), points.events.features.blocker():
+            layers.replace_particles(points, particles, provenance=provenance)
+        announce(points, ())
+
+    def history(self, points: Points) -> History:
+        """The changes of a layer of particles, which can be undone."""
+        if points not in self._histories:
+            self._histories[points] = History(points)
+        return self._histories[points]
 
     def draw(self, points: Points) -> Vectors | None:
         """The points' arrows, drawn as the session's options say."""
@@ -138,10 +152,12 @@ class Session:
     def _follow(self, layer: Layer) -> None:
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
             layer.events.data.connect(self._changed)
+            # Connected later, called earlier: arrows are drawn from what an edit has become.
+            self.history(layer)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
-        if done and event.source in self.viewer.layers and self._has_axes(event.source):
+        if done and event.source in self.viewer.layers:
             self.draw(event.source)
 
     def _has_axes(self, layer: Layer) -> bool:
@@ -150,6 +166,7 @@ class Session:
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
+            self._histories.pop(event.value, None)
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)

@@ -1,0 +1,130 @@
+"""Corrections of poses by a person: turns about a particle's own axes, moves, and a verdict. Always relative.
+
+A turn ``T`` is given in the particle's own frame and acts from the right, ``R @ T``: so turned by +10° and then by -10°
+about one axis, a particle is where it was, whatever its pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import Symmetry, angle_deg
+from napari_orient.engine.tasks import InputError
+
+Rows = NDArray[Any] | Sequence[int]
+"""Which particles: indices or a mask."""
+
+FRAMES = ("tomogram", "own")
+"""Along whose axes a particle is moved."""
+
+STATUS, CORRECTED = "orientStatus", "orientCorrected"
+"""The columns of a person's verdict, and of whether a person set the pose (``1``)."""
+
+ACCEPTED, REJECTED = "accepted", "rejected"
+VERDICTS = ("", ACCEPTED, REJECTED)
+
+
+def axis_turn(axis: str, angle: float) -> FloatArray:
+    """The turn by an angle in degrees about the own axis ``x``, ``y`` or ``z``, (3, 3); right-handed."""
+    matrix: FloatArray = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
+    return matrix
+
+
+def read_turn(text: str) -> FloatArray:
+    """The turn that a person has typed, (3, 3): RELION's rot, tilt and psi, or the nine entries of a matrix by rows.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the matrix is not a proper rotation.
+    """
+    try:
+        numbers = np.array([float(word) for word in text.replace(",", " ").replace(";", " ").split()])
+    except ValueError:
+        numbers = np.zeros(0)
+    if not np.isfinite(numbers).all() or len(numbers) not in (3, 9):
+        raise InputError(f"{text!r} is no turn; expected rot, tilt and psi in degrees, or a matrix's nine entries.")
+    if len(numbers) == 3:
+        turn: FloatArray = Rotation.from_euler("ZYZ", numbers, degrees=True).inv().as_matrix()
+        return turn
+    return _proper(numbers.reshape(3, 3), text)
+
+
+def _proper(matrix: FloatArray, text: str) -> FloatArray:
+    """The rotation nearest to a matrix typed with few digits."""
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 0.01 or np.linalg.det(matrix) < 0:
+        raise InputError(f"{text!r} is no rotation: its rows are not at right angles, of length 1 and right-handed.")
+    nearest: FloatArray = Rotation.from_matrix(matrix).as_matrix()
+    return nearest
+
+
+def turned(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
+    """The particles, some of them turned about their own axes.
+
+    Parameters
+    ----------
+    turn : (3, 3) in each particle's own frame; it acts from the right.
+
+    Raises
+    ------
+    InputError
+        If the particles have no orientations.
+    """
+    rotations = particles.known_rotations().copy()
+    # Rounding would creep in over thousands of small turns: each result is made a rotation again.
+    rotations[rows] = Rotation.from_matrix(rotations[rows] @ turn).as_matrix()
+    return particles.replace(rotations=rotations)
+
+
+def moved(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str = "tomogram") -> Particles:
+    """The particles, some of them moved by a shift (3,) xyz in Å along the tomogram's axes, or along their own.
+
+    Raises
+    ------
+    InputError
+        If they should move along their own axes and have none.
+    """
+    positions = particles.positions.copy()
+    step = np.asarray(shift, float)
+    positions[rows] += step if frame == "tomogram" else particles.known_rotations()[rows] @ step
+    return particles.replace(positions=positions)
+
+
+def with_status(particles: Particles, rows: Rows, status: str) -> Particles:
+    """The particles, some of them with this verdict: accepted, rejected, or empty for none."""
+    column = _texts(particles, STATUS).astype(object)
+    column[rows] = status
+    return particles.replace(extra={**particles.extra, STATUS: column.astype(str)})
+
+
+def marked_corrected(particles: Particles, rows: Rows, corrected: bool) -> Particles:
+    """The particles, some of them marked as set by a person, or as no longer so."""
+    column = _texts(particles, CORRECTED).astype(object)
+    column[column == ""] = "0"
+    column[rows] = "1" if corrected else "0"
+    return particles.replace(extra={**particles.extra, CORRECTED: column.astype(str)})
+
+
+def trusted(particles: Particles) -> NDArray[np.bool_]:
+    """Which poses a person stands behind, (N,): accepted ones, and corrected ones that were not rejected."""
+    status = _texts(particles, STATUS)
+    trust: NDArray[np.bool_] = (status == ACCEPTED) | ((_texts(particles, CORRECTED) == "1") & (status != REJECTED))
+    return trust
+
+
+def _texts(particles: Particles, column: str) -> NDArray[np.str_]:
+    found = particles.extra.get(column)
+    return np.full(len(particles), "") if found is None else np.asarray(found).astype(str)
+
+
+def leaves_unseen(turn: FloatArray, group: Symmetry, *, within: float = 0.5) -> bool:
+    """Whether a turn (not: none at all) leaves a particle of this symmetry looking as it did, ``within`` degrees."""
+    if angle_deg(turn, np.eye(3)) <= within:
+        return False
+    return bool((angle_deg(group.matrices, turn) <= within).any())

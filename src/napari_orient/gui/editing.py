@@ -1,0 +1,131 @@
+"""The commands of correcting: each acts on some particles of a layer, is one step of its history, and draws once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from napari_orient.engine import corrections
+from napari_orient.engine.corrections import ACCEPTED, REJECTED
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.history import History, announce, count_words
+from napari_orient.gui.rows import Rows, forget, put_rows, recall, remember, rows_of
+
+VERDICT_WORDS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the verdict of"}
+
+
+def turn(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:
+    """Nothing; the particles are turned about their own axes, and count as corrected by hand.
+
+    Raises
+    ------
+    InputError
+        If none is chosen, or one of them has no orientation.
+    """
+    with _step(history, rows, f"turn {count_words(len(rows))} {words}"):
+        particles = rows_of(history.layer, rows)
+        remember(history.layer, rows)
+        every = np.arange(len(particles))
+        put_rows(
+            history.layer,
+            rows,
+            corrections.marked_corrected(corrections.turned(particles, every, matrix), every, True),
+        )
+
+
+def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None:
+    """Nothing; the particles are moved by a shift (3,) xyz in Å along the tomogram's axes or each along its own.
+
+    Raises
+    ------
+    InputError
+        If none is chosen, or they should move along their own axes and one has none.
+    """
+    along = " ".join(f"{name} {step:+g}" for name, step in zip("xyz", shift, strict=True) if step)
+    with _step(history, rows, f"move {count_words(len(rows))} by {along} Å, {frame} axes"):
+        posed = frame == "own" or layers.has_pose(history.layer)[rows].all()
+        particles = rows_of(history.layer, rows) if posed else layers.picks_of(history.layer).take(rows)
+        remember(history.layer, rows)
+        put_rows(history.layer, rows, corrections.moved(particles, np.arange(len(rows)), shift, frame=frame))
+
+
+def delete(history: History, rows: Rows) -> None:
+    """Nothing; these particles are gone, and no others.
+
+    Raises
+    ------
+    InputError
+        If none is chosen.
+    """
+    with _step(history, rows, f"delete {count_words(len(rows))}"):
+        history.layer.selected_data = set(rows.tolist())
+        history.layer.remove_selected()
+
+
+def judge(history: History, rows: Rows, status: str) -> None:
+    """Nothing; the particles are accepted, rejected, or (empty) neither.
+
+    Raises
+    ------
+    InputError
+        If none is chosen.
+    """
+    with _step(history, rows, f"{VERDICT_WORDS[status]} {count_words(len(rows))}"):
+        particles = layers.picks_of(history.layer).take(rows)
+        put_rows(history.layer, rows, corrections.with_status(particles, np.arange(len(rows)), status))
+
+
+def reset(history: History, rows: Rows) -> None:
+    """Nothing; those of the particles that were changed are again as they were predicted.
+
+    Raises
+    ------
+    InputError
+        If none is chosen.
+    """
+    with _step(history, rows, f"reset {count_words(len(rows))}"):
+        recall(history.layer, rows)
+
+
+def give_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
+    """Nothing; the particles hold these poses, told by a network or a reference: corrections begin from here."""
+    with _step(history, rows, f"{words} {count_words(len(rows))}"):
+        put_poses(history, rows, particles)
+
+
+def put_poses(history: History, rows: Rows, particles: Particles) -> None:
+    """Nothing; the same within a step that has begun already."""
+    every = np.arange(len(particles))
+    put_rows(history.layer, rows, corrections.marked_corrected(particles, every, False))
+    forget(history.layer, rows)
+
+
+@contextmanager
+def _step(history: History, rows: Rows, words: str) -> Iterator[None]:
+    if not len(rows):
+        raise InputError("no particle is selected; select some points of the layer first.")
+    layer = history.layer
+    with history.changing(words), layer.events.data.blocker(), layer.events.features.blocker():
+        yield
+    announce(layer, rows)
+
+
+def labels_of(history: History) -> Particles:
+    """The particles of the layer whose poses a person stands behind, to train with: accepted or turned by hand.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    particles = layers.picks_of(history.layer)
+    rows = np.flatnonzero(corrections.trusted(particles) & layers.has_pose(history.layer))
+    if not len(rows):
+        raise InputError(
+            f"no particle of layer {history.layer.name!r} is accepted or corrected; accept or correct some first."
+        )
+    return rows_of(history.layer, rows)

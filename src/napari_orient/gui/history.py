@@ -1,0 +1,222 @@
+"""Every change of a layer of particles is one step that can be undone: commands of ours, and napari's own edits.
+
+A step keeps the layer's values before and after. Values that a step did not change are shared, so that a turn of one
+particle among ten thousand keeps nine columns and not the whole table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Points
+from napari.utils.events import EmitterGroup
+from numpy.typing import NDArray
+
+from napari_orient.gui import layers, rows
+
+LIMIT = 128 * 2**20
+"""Bytes that the steps of one layer may keep; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that a layer of particles holds at one time: values alone, never written to.
+
+    ``own_bytes`` are those that the state before it does not hold already.
+    """
+
+    data: NDArray[Any]
+    columns: Mapping[str, pd.Series]
+    said: Mapping[str, Any]
+    selected: frozenset[int]
+    own_bytes: int
+
+    @classmethod
+    def of(cls, layer: Points, *, like: State | None = None) -> State:
+        """The state of a layer now; what it has in common with another is shared with that."""
+        data, own = np.array(layer.data), 0
+        if like is not None and _same(data, like.data):
+            data = like.data
+        else:
+            own += data.nbytes
+        columns = {}
+        for name, column in layer.features.items():
+            old = None if like is None else like.columns.get(str(name))
+            if old is None or not _same_column(column, old):
+                old = column.reset_index(drop=True).copy()
+                own += old.memory_usage(index=False, deep=True)
+            columns[str(name)] = old
+        return cls(data, columns, dict(layers.about(layer)), frozenset(map(int, layer.selected_data)), own)
+
+    def same_as(self, other: State) -> bool:
+        """Whether the two differ in nothing but what is selected, given that one was taken ``like`` the other."""
+        shared = self.data is other.data and list(self.columns) == list(other.columns)
+        return shared and self.said == other.said and all(self.columns[n] is other.columns[n] for n in self.columns)
+
+    def show(self, layer: Points) -> None:
+        """Nothing; the layer now holds this state, and says so once."""
+        with layer.events.data.blocker(), layer.events.features.blocker():
+            layer.selected_data = set()
+            if not _same(np.asarray(layer.data), self.data):
+                layer.data = self.data.copy()
+            layer.features = pd.DataFrame({name: column.copy() for name, column in self.columns.items()})
+        said = layer.metadata.setdefault(layers.KEY, {})
+        said.clear()
+        said.update(self.said)
+        layer.selected_data = set(self.selected)
+        announce(layer, self.selected)
+
+
+def announce(layer: Points, at: Any) -> None:
+    """Nothing; whoever follows the layer hears once that it has changed, when all of it has."""
+    layer.events.features()
+    layer.events.data(value=layer.data, action="changed", data_indices=tuple(at), vertex_indices=((),))
+
+
+def _same(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+
+
+def _same_column(first: pd.Series, second: pd.Series) -> bool:
+    if first.dtype != second.dtype or len(first) != len(second):
+        return False
+    if isinstance(first.dtype, np.dtype) and first.dtype != object:
+        return _same(first.to_numpy(), second.to_numpy())
+    return first.reset_index(drop=True).equals(second)
+
+
+@dataclass(frozen=True, eq=False)
+class EditStep:
+    """One change: what it did in words, and the layer's states before and after."""
+
+    words: str
+    before: State
+    after: State
+
+
+class History:
+    """The changes of one layer, oldest first, and how many of them are in force.
+
+    ``events.changed`` tells that it has become another. ``events.edited`` tells of an edit by napari's own tools, with
+    the rows that were added or moved; a change made within that event belongs to the same step.
+    """
+
+    def __init__(self, layer: Points, *, limit: int = LIMIT) -> None:
+        self.layer, self.limit = layer, limit
+        self.steps: list[EditStep] = []
+        self.done = 0
+        self.events = EmitterGroup(source=self, changed=None, edited=None)
+        self._before: State | None = None
+        self._depth = 0
+        layer.events.data.connect(self._heard)
+
+    @property
+    def undoable(self) -> str:
+        """What undo would take back, in words; empty where there is nothing."""
+        return self.steps[self.done - 1].words if self.done else ""
+
+    @property
+    def redoable(self) -> str:
+        """What redo would do again, in words; empty where there is nothing."""
+        return self.steps[self.done].words if self.done < len(self.steps) else ""
+
+    @contextmanager
+    def changing(self, words: str) -> Iterator[None]:
+        """All that happens to the layer meanwhile is one step; if it fails, the layer is as it was before."""
+        if self._depth:
+            yield  # Part of a larger step.
+            return
+        before = State.of(self.layer, like=self._last())
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            before.show(self.layer)
+            raise
+        finally:
+            self._depth -= 1
+        self._push(words, before)
+
+    def amend(self) -> None:
+        """Nothing; what has happened to the layer since its last step belongs to that step."""
+        if self.done == len(self.steps) and self.steps:
+            last = self.steps[-1]
+            self.steps[-1] = EditStep(last.words, last.before, State.of(self.layer, like=last.after))
+
+    def undo(self) -> None:
+        """Nothing; the last change in force is taken back, to the byte."""
+        if self.done:
+            self.done -= 1
+            self._show(self.steps[self.done].before)
+
+    def redo(self) -> None:
+        """Nothing; the change taken back last is made again, to the byte."""
+        if self.done < len(self.steps):
+            self.done += 1
+            self._show(self.steps[self.done - 1].after)
+
+    def _show(self, state: State) -> None:
+        self._depth += 1
+        try:
+            state.show(self.layer)
+        finally:
+            self._depth -= 1
+        self.events.changed()
+
+    def _last(self) -> State | None:
+        if self.done:
+            return self.steps[self.done - 1].after
+        return self.steps[0].before if self.steps else None
+
+    def _push(self, words: str, before: State) -> None:
+        after = State.of(self.layer, like=before)
+        if after.same_as(before):
+            return
+        self.steps = [*self.steps[: self.done], EditStep(words, before, after)]
+        while len(self.steps) > 1 and self.bytes_kept > self.limit:
+            self.steps.pop(0)
+        self.done = len(self.steps)
+        self.events.changed()
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes that the steps keep, what they share counted once."""
+        return sum(step.before.own_bytes + step.after.own_bytes for step in self.steps)
+
+    # --- what napari's own tools do ---------------------------------------------------------------------------------
+
+    def _heard(self, event: Any) -> None:
+        if self._depth:
+            return
+        action = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower()
+        if action in ("adding", "removing", "changing"):
+            self._before = State.of(self.layer, like=self._last())
+        elif action in ("added", "removed", "changed") and self._before is not None:
+            self._edited(action, np.array(event.data_indices, int))
+
+    def _edited(self, action: str, at: NDArray[np.int_]) -> None:
+        before, self._before = self._before, None
+        assert before is not None
+        at = at % max(1, len(self.layer.data))
+        self._depth += 1
+        try:
+            if action == "added":
+                rows.clear_added(self.layer, at)
+            elif action == "changed" and len(before.data) == len(self.layer.data):
+                rows.remember(self.layer, at, data=before.data, table=before.columns)
+            if action != "removed":
+                self.events.edited(rows=at)
+        finally:
+            self._depth -= 1
+        verb = {"added": "add", "removed": "delete", "changed": "drag"}[action]
+        self._push(f"{verb} {count_words(len(at))}", before)
+
+
+def count_words(count: int) -> str:
+    """``1 particle``, ``12 particles``."""
+    return f"{count} particle" + ("" if count == 1 else "s")

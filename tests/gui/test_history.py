@@ -1,0 +1,283 @@
+"""Every change of a layer of particles is undone to the byte: commands, and napari's own drags, adds and deletes."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import editing, layers
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.history import History
+from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.rows import remembered
+from napari_orient.gui.session import session_of
+
+EXTENT = Extent((56, 48, 32), 13.5)
+
+
+def some_particles(count=6, *, posed=True, seed=4):
+    rng = np.random.default_rng(seed)
+    return Particles(
+        positions=rng.uniform(100, 300, (count, 3)),
+        rotations=random_rotations(count, rng) if posed else None,
+        expected_error_deg=rng.uniform(2, 30, count) if posed else None,
+        tomogram="TS_01",
+        kind=np.array(["a", "b"])[np.arange(count) % 2],
+        extra={"rlnGroupName": np.array([f"{row:03d}" for row in range(count)])},
+    )
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def layer(viewer):
+    return session_of(viewer).show_particles(some_particles(), EXTENT, role=PREDICTED, name="predicted")
+
+
+@pytest.fixture
+def history(viewer, layer):
+    return session_of(viewer).history(layer)
+
+
+def all_of(layer):
+    """The bytes of everything that a layer holds."""
+    table = layer.features
+    columns = {name: (str(table[name].dtype), table[name].to_numpy().tolist()) for name in table.columns}
+    bits = {name: table[name].to_numpy(float).tobytes() for name in layers.ROTATION_COLUMNS if name in table.columns}
+    return layer.data.tobytes(), repr(columns), bits, repr(layers.about(layer))
+
+
+def rows(*numbers):
+    return np.array(numbers)
+
+
+COMMANDS = {
+    "turn": lambda h: editing.turn(h, rows(1, 4), axis_turn("y", 10), words="by +10° about y"),
+    "move": lambda h: editing.move(h, rows(0, 3), np.array([0, 5.0, -2]), frame="tomogram"),
+    "move along own axes": lambda h: editing.move(h, rows(2), np.array([0, 0, 8.0]), frame="own"),
+    "delete": lambda h: editing.delete(h, rows(0, 5)),
+    "delete the last": lambda h: editing.delete(h, rows(5)),
+    "delete all": lambda h: editing.delete(h, np.arange(6)),
+    "accept": lambda h: editing.judge(h, rows(1, 2), "accepted"),
+    "predict": lambda h: editing.give_poses(h, rows(1, 2), some_particles(2, seed=9), words="predict"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_one_step_undone_and_redone_to_the_byte(viewer, layer, history, name):
+    before, drawn = all_of(layer), axes_layer(viewer, layer).data.copy()
+    COMMANDS[name](history)
+    after = all_of(layer)
+    assert after != before
+    assert len(history.steps) == 1
+    assert history.undoable.startswith(name.split(maxsplit=1)[0])
+    history.undo()
+    assert all_of(layer) == before
+    np.testing.assert_array_equal(axes_layer(viewer, layer).data, drawn)
+    assert history.redoable.startswith(name.split(maxsplit=1)[0])
+    history.redo()
+    assert all_of(layer) == after
+
+
+def test_many_steps_go_back_to_the_first_and_forward_to_the_last(layer, history):
+    seen = [all_of(layer)]
+    for command in (*COMMANDS.values(),):
+        if len(layer.data) == 6:
+            command(history)
+            seen.append(all_of(layer))
+    for state in reversed(seen[:-1]):
+        history.undo()
+        assert all_of(layer) == state
+    history.undo()
+    assert history.undoable == ""
+    for state in seen[1:]:
+        history.redo()
+        assert all_of(layer) == state
+
+
+def test_a_new_change_drops_what_could_have_been_redone(layer, history):
+    COMMANDS["turn"](history)
+    history.undo()
+    COMMANDS["accept"](history)
+    assert history.redoable == ""
+    assert [step.words for step in history.steps] == ["accept 2 particles"]
+
+
+def test_deleting_the_last_point_leaves_all_others_as_they_were(layer, history):
+    before = layers.particles_of(layer)
+    layer.selected_data = {5}
+    layer.remove_selected()
+    left = layers.particles_of(layer)
+    np.testing.assert_array_equal(left.positions, before.positions[:5])
+    np.testing.assert_array_equal(left.rotations, before.rotations[:5])
+    assert history.undoable == "delete 1 particle"
+    history.undo()
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
+
+
+def test_napari_s_delete_of_everything_can_be_undone(layer, history):
+    before = all_of(layer)
+    layer.selected_data = set(range(6))
+    layer.remove_selected()
+    assert len(layer.data) == 0
+    history.undo()
+    assert all_of(layer) == before
+
+
+class Mouse:
+    """An event of the mouse; napari's generators hold the first and are shown the later ones through it."""
+
+    def __init__(self, **told):
+        vars(self).update(told)
+
+    __wrapped__ = property(None, lambda self, later: vars(self).update(vars(later)))
+
+
+def drag(layer, row, by):
+    """Press on a point, move over three stations, release: as napari's canvas does it, in voxels of a 2D slice."""
+    layer.mode = "select"
+    layer.selected_data = {row}
+    start = layer.data_to_world(layer.data[row])
+    event = {"modifiers": [], "view_direction": None, "up_direction": None, "dims_displayed": [1, 2], "handled": False}
+    event |= {"dims_point": start, "pos": np.zeros(2), "is_dragging": False}
+    at = np.array(start)
+    mouse_press_callbacks(layer, Mouse(type="mouse_press", position=tuple(at), **event))
+    event["is_dragging"] = True
+    for part in (0.3, 0.6, 1.0):
+        place = tuple(at + part * np.array(by) * np.array(layer.scale))
+        mouse_move_callbacks(layer, Mouse(type="mouse_move", position=place, **event))
+    mouse_release_callbacks(layer, Mouse(type="mouse_release", position=place, **event))
+
+
+def test_a_drag_is_one_step_however_far_it_went(viewer, layer, history):
+    viewer.dims.set_point(0, layer.data_to_world(layer.data[2])[0])
+    before, place = all_of(layer), layer.data[2].copy()
+    drag(layer, 2, [0, 3, -2])
+    np.testing.assert_allclose(layer.data[2] - place, [0, 3, -2], atol=1e-9)
+    after = all_of(layer)
+    assert [step.words for step in history.steps] == ["drag 1 particle"]
+    assert remembered(layer).tolist() == [False, False, True, False, False, False]
+    history.undo()
+    assert all_of(layer) == before
+    history.redo()
+    assert all_of(layer) == after
+    editing.reset(history, np.arange(6))
+    np.testing.assert_array_equal(layer.data[2], place)
+
+
+def test_a_point_added_by_hand_has_a_number_but_no_pose_and_its_adding_can_be_undone(viewer, layer, history):
+    before = all_of(layer)
+    layer.selected_data = {1}
+    layer.add([5, 6, 7])
+    assert history.undoable == "add 1 particle"
+    assert layers.has_pose(layer).tolist() == [True] * 6 + [False]
+    assert layer.features[layers.NUMBER].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert len(axes_layer(viewer, layer).data) == 18
+    history.undo()
+    assert all_of(layer) == before
+
+
+def test_picks_without_poses_have_a_history_too(viewer):
+    picks = session_of(viewer).show_particles(some_particles(posed=False), EXTENT, role=PICKS, name="picks")
+    history, before = session_of(viewer).history(picks), all_of(picks)
+    picks.add([5, 6, 7])
+    editing.move(history, rows(0), np.array([1.0, 0, 0]), frame="tomogram")
+    with pytest.raises(InputError, match="no orientation yet"):
+        editing.turn(history, rows(0), axis_turn("x", 5), words="by 5°")
+    history.undo()
+    history.undo()
+    assert all_of(picks) == before
+
+
+def test_a_command_that_cannot_be_done_leaves_everything_as_it_was(layer, history):
+    layer.add([5, 6, 7])
+    before = all_of(layer)
+    with pytest.raises(InputError, match="1 of 2 particles have no orientation"):
+        editing.turn(history, rows(0, 6), axis_turn("x", 5), words="by 5°")
+    with pytest.raises(InputError, match="no particle is selected"):
+        editing.delete(history, rows())
+    assert all_of(layer) == before
+    assert len(history.steps) == 1
+
+
+def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_corrections(layer, history):
+    data, table = layer.data.tobytes(), layer.features.copy()
+    for _ in range(3):
+        COMMANDS["turn"](history)
+        COMMANDS["move"](history)
+    assert remembered(layer).tolist() == [True, True, False, True, True, False]
+    assert layer.features["corrected"].tolist() == ["0", "1", "0", "0", "1", "0"]
+    editing.reset(history, np.arange(6))
+    assert layer.data.tobytes() == data
+    assert layer.features[table.columns].equals(table)
+    assert not remembered(layer).any()
+    assert set(layer.features["corrected"]) == {"0"}
+
+
+def test_poses_told_anew_are_where_the_next_corrections_begin(layer, history):
+    COMMANDS["turn"](history)
+    told = some_particles(2, seed=9)
+    editing.give_poses(history, rows(1, 2), told, words="predict")
+    COMMANDS["turn"](history)
+    editing.reset(history, rows(1))
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations[1], told.rotations[0])
+
+
+def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
+    COMMANDS["turn"](history)
+    before = all_of(layer)
+    session_of(viewer).replace_particles(layer, some_particles(9, seed=2), provenance="new", words="predict again")
+    assert len(axes_layer(viewer, layer).data) == 27
+    history.undo()
+    assert all_of(layer) == before
+
+
+def test_verdicts_and_corrections_go_with_the_particles_and_are_what_one_trains_with(layer, history):
+    with pytest.raises(InputError, match="no particle of layer 'predicted' is accepted or corrected"):
+        editing.labels_of(history)
+    editing.judge(history, rows(0, 4), "accepted")
+    COMMANDS["turn"](history)
+    editing.judge(history, rows(4), "rejected")
+    labels = editing.labels_of(history)
+    np.testing.assert_array_equal(labels.extra["rlnGroupName"], ["000", "001"])
+    particles = layers.particles_of(layer)
+    assert particles.extra["orientStatus"].tolist() == ["accepted", "", "", "", "rejected", ""]
+    another = ViewerModel()
+    again = session_of(another).show_particles(particles, EXTENT, role=PREDICTED, name="again")
+    assert again.features["status"].tolist() == layer.features["status"].tolist()
+    assert again.features["corrected"].tolist() == layer.features["corrected"].tolist()
+
+
+def test_memory_is_bounded_and_the_oldest_steps_go_first(layer):
+    history = History(layer, limit=60_000)
+    for turn in range(200):
+        editing.turn(history, rows(turn % 6), axis_turn("z", 1), words=f"number {turn}")
+    assert history.bytes_kept <= 60_000
+    assert 20 < len(history.steps) < 199
+    assert history.undoable == "turn 1 particle number 199"
+    for _ in range(len(history.steps)):
+        history.undo()
+    assert history.undoable == ""
+
+
+def test_a_turn_of_one_among_many_keeps_the_rotations_alone(viewer):
+    many = session_of(viewer).show_particles(some_particles(5000), EXTENT, role=PREDICTED, name="many")
+    history = session_of(viewer).history(many)
+    for _ in range(2):
+        editing.turn(history, rows(7), axis_turn("z", 1), words="by 1°")
+    assert history.steps[-1].before.own_bytes == 0
+    assert 0 < history.steps[-1].after.own_bytes <= 9 * 8 * 5000
+
+
+def test_a_removed_layer_takes_its_history_with_it(viewer, layer, history):
+    COMMANDS["turn"](history)
+    viewer.layers.remove(layer)
+    viewer.layers.append(layer)
+    assert session_of(viewer).history(layer) is not history
