@@ -38,7 +38,10 @@ def test_refine_finds_poses_from_picks_and_a_map_alone(lab, tmp_path, capsys):
     out = tmp_path / "refined.star"
     words = ["refine", lab / "tomo.mrc", lab / "picks.star", "--reference", lab / "map.mrc", "--output", out, *QUICK]
     assert main([str(word) for word in words]) == 0
-    assert "32 particles, moved by" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "32 particles, expected error" in told.out
+    assert "moved by" in told.out
+    assert "Missing wedge: tilted about y" in told.err
     refined, truth = read_particles(out), read_particles(lab / "truth.star")
     errors = angle_deg(refined.rotations, truth.rotations)
     assert np.mean(errors < 20) > 0.9

@@ -8,6 +8,8 @@ import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
+from napari_orient.engine.files import pose_words, read_particles, write_particles
+from napari_orient.engine.files.own import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import (
     BankNetworkOptions,
     Checkpoint,
@@ -20,7 +22,7 @@ from napari_orient.engine.networks import (
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
-from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.tasks import InputError, run
 
 BANK = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
@@ -72,6 +74,46 @@ def test_the_wedge_and_precision_are_noted_and_steps_never_pass_their_total(step
     assert re.search(r"tilted about y from -6[0-2]° to 6[0-2]° \(found in the data\); fast", notes[0])
     assert not any("Warning" in note for note in notes)
     assert all(0 <= step.done <= step.total for step in steps)
+
+
+@pytest.fixture(scope="module")
+def symmetric():
+    """Particles of a D3 molecule about an oblique axis, as a bank poses them."""
+    group = symmetry("D3@1,2,-1@1,0,1")
+    shape = molecule(group=group)
+    volume, picks, _ = tomogram(shape, count=(2, 2, 3))
+    bank = bank_checkpoint(shape.density(24), voxel_size=VOXEL_SIZE, symmetry=group.name, options=BANK)
+    return volume, run(predict(volume, picks, bank, FAST))
+
+
+def test_symmetric_particles_carry_errors_of_axis_and_spin_and_all_carry_score_and_move(symmetric, steps_and_answer):
+    _, answer = symmetric
+    assert set(answer.extra) == set(FIGURES)
+    both = np.hypot(answer.extra[AXIS_ERROR], answer.extra[SPIN_ERROR])
+    np.testing.assert_allclose(both, answer.expected_error_deg, rtol=1e-3)
+    plain = steps_and_answer[1]
+    assert set(plain.extra) == set(FIGURES) - {AXIS_ERROR, SPIN_ERROR}
+    assert "main axis" in " ".join(pose_words(answer))
+    assert "moved by" in " ".join(pose_words(plain))
+    assert "main axis" not in " ".join(pose_words(plain))
+
+
+@pytest.mark.parametrize("suffix", [".star", ".csv"])
+def test_what_matching_told_survives_save_reload_save_to_the_byte(symmetric, tmp_path, suffix):
+    volume, answer = symmetric
+    extents = {volume.name: volume.extent}
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    write_particles(first, answer, extents=extents)
+    reloaded = read_particles(first, extents=extents)
+    write_particles(second, reloaded, extents=extents)
+    assert first.read_bytes() == second.read_bytes()
+    for name in FIGURES:
+        np.testing.assert_allclose(reloaded.extra[name], answer.extra[name], atol=1e-6)
+
+
+def test_a_later_prediction_drops_what_an_earlier_match_told(steps_and_answer):
+    old = steps_and_answer[1].replace(extra={AXIS_ERROR: np.ones(18), "rlnImageName": np.full(18, "a")})
+    assert list(without_figures(old).extra) == ["rlnImageName"]
 
 
 def test_rotations_that_the_picks_carry_are_not_looked_at(steps_and_answer, seen, checkpoint):

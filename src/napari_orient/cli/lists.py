@@ -6,7 +6,14 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from napari_orient.cli.progress import say
-from napari_orient.engine.files import CENTRES, membrane_points, read_particles, read_tomogram, write_import_list
+from napari_orient.engine.files import (
+    CENTRES,
+    membrane_points,
+    pose_words,
+    read_particles,
+    read_tomogram,
+    write_import_list,
+)
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.tasks import InputError, check_writable
 
@@ -104,6 +111,11 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
             f"--import-list was given for {path} with particles of {len(particles.tomogram_names)} tomograms; RELION "
             "wants a STAR file for each tomogram. Write them apart."
         )
+
+
+def summary(particles: Particles) -> str:
+    """How many particles, and what is told of their poses, in a line."""
+    return ", ".join([f"{len(particles)} particles", *pose_words(particles)])
 
 
 def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:

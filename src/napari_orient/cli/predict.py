@@ -11,10 +11,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import numpy as np
-
 from napari_orient.cli.arguments import add_options, options_from
-from napari_orient.cli.lists import add_import_list, add_picks, check_import_list, check_list, read_picks, write_beside
+from napari_orient.cli.lists import (
+    add_import_list,
+    add_picks,
+    check_import_list,
+    check_list,
+    read_picks,
+    summary,
+    write_beside,
+)
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.files import write_particles
 from napari_orient.engine.networks import (
@@ -64,7 +70,7 @@ def perform(arguments: Namespace) -> None:
     origin = provenance(checkpoint, options, count=len(picks), reference="" if template is None else template.name)
     write_particles(arguments.output, predicted, extents=extents, provenance=origin)
     write_beside(arguments.output, predicted, arguments)
-    print(f"{arguments.output}: {_summary(predicted)}")
+    print(f"{arguments.output}: {summary(predicted)}")
 
 
 def _reference(template: Template, group: str | None) -> ReferenceMap:
@@ -82,9 +88,3 @@ def _announce(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> N
     strange = sorted(set(picks.kind) - set(known)) if picks.kind is not None and known else []
     if strange:
         say(f"Note: it learnt {', '.join(known)}; angles of {', '.join(strange)} will have no meaning (see --class).")
-
-
-def _summary(predicted: Particles) -> str:
-    if predicted.expected_error_deg is None:
-        return f"{len(predicted)} particles"
-    return f"{len(predicted)} particles, expected error {np.median(predicted.expected_error_deg):.1f}° (median)"

@@ -10,14 +10,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import numpy as np
-
 from napari_orient import __version__
 from napari_orient.cli.arguments import add_options, options_from
-from napari_orient.cli.lists import add_picks, check_list, read_picks
+from napari_orient.cli.lists import add_picks, check_list, read_picks, summary
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.files import write_particles
-from napari_orient.engine.refinement import Refined, RefinementOptions, refine
+from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import Template, load_template
 
@@ -49,16 +47,9 @@ def perform(arguments: Namespace) -> None:
     refined = follow(work)
     origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {refined.precision}"
     write_particles(arguments.output, refined.particles, extents=extents, provenance=origin)
-    print(f"{arguments.output}: {_summary(refined)}")
+    print(f"{arguments.output}: {summary(refined.particles)}")
 
 
 def _group(text: str | None, template: Template) -> Symmetry:
     """The group that was named, or that the bead model is known to have."""
     return symmetry(text or template.symmetry or "C1")
-
-
-def _summary(refined: Refined) -> str:
-    moved = np.linalg.norm(refined.moved, axis=1)
-    expected = refined.particles.expected_error_deg
-    told = f"{len(moved)} particles, moved by {np.median(moved):.1f} Å (median; most {moved.max():.1f} Å)"
-    return told if expected is None else f"{told}, expected error {np.median(expected):.1f}° (median)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_orient.engine.files.own import AXIS_ERROR, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap, choose_device, device_words
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
@@ -73,6 +74,7 @@ def predict(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
+    particles = without_figures(particles)
     if checkpoint.kind == "bank":
         if reference is not None:
             raise InputError(f"{checkpoint.name} has a reference of its own; refine against another one afterwards.")
@@ -104,7 +106,11 @@ def _matched(
     if found.expected_error_deg is None or not reference.calibrated:
         return found
     expected = reference.calibrated_deg(found.expected_error_deg)
-    return found.replace(expected_error_deg=expected, confidence=within_from_rms(expected, 20))
+    scale = expected / np.maximum(found.expected_error_deg, 1e-6)
+    parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, SPIN_ERROR) if name in found.extra}
+    return found.replace(
+        expected_error_deg=expected, confidence=within_from_rms(expected, 20), extra={**found.extra, **parts}
+    )
 
 
 def _told(

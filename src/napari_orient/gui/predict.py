@@ -17,6 +17,7 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.evaluation import Report, evaluate
+from napari_orient.engine.files import pose_words
 from napari_orient.engine.networks import (
     Checkpoint,
     choose_device,
@@ -337,8 +338,7 @@ def result_words(answer: Answer) -> str:
     """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
     predicted = answer.predicted
     lines = [f"{len(predicted)} orientations in {answer.seconds:.1f} s"]
-    if predicted.expected_error_deg is not None:
-        lines.append(f"Expected error {np.median(predicted.expected_error_deg):.1f}° (median)")
+    lines += [words[0].upper() + words[1:] for words in pose_words(predicted)]
     if answer.report is not None:
         figures = answer.report.all
         share, chance = figures.within["20"], figures.chance_within["20"]

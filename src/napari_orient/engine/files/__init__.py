@@ -11,6 +11,7 @@ from napari_orient.engine.files.mrc import header_voxel_size
 from napari_orient.engine.files.mrc import read_mrc as read_tomogram
 from napari_orient.engine.files.mrc import write_mrc as write_tomogram
 from napari_orient.engine.files.names import match_tomogram, same_tomogram
+from napari_orient.engine.files.own import pose_words
 from napari_orient.engine.files.polnet import (
     is_polnet_folder,
     membrane_points,
@@ -31,6 +32,7 @@ __all__ = [
     "labelled_of_kind",
     "match_tomogram",
     "membrane_points",
+    "pose_words",
     "read_labelled",
     "read_particles",
     "read_polnet_folder",

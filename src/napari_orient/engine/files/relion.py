@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.files.names import plain_name, rows_of_tomogram
+from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.files.poses import zyz_to_matrix
 from napari_orient.engine.files.sizes import (
     GLOBAL,
@@ -198,7 +199,13 @@ class _Source:
             expected_error_deg=self.column(EXPECTED_ERROR),
             tomogram=np.array(self.names, str),
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
-            extra={name: np.array(values, str) for name, values in self.table.items() if name not in dropped},
+            extra={
+                name: single(self.table, name, where=str(self.path), finite=False)
+                if name in FIGURES
+                else np.array(values, str)
+                for name, values in self.table.items()
+                if name not in dropped
+            },
             blocks={**self.blocks, **sizes},
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.files.names import rows_of_tomogram
+from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.files.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.files.sizes import find_extents
 from napari_orient.engine.files.star import Table, numbers, single
@@ -115,7 +116,11 @@ def read_table(
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
         tomogram=np.array(names, str),
         kind=np.array(table["class"], str) if "class" in table else None,
-        extra={name: np.array(values, str) for name, values in table.items() if name not in _KNOWN},
+        extra={
+            name: single(table, name, where=where, finite=False) if name in FIGURES else np.array(values, str)
+            for name, values in table.items()
+            if name not in _KNOWN
+        },
     )
 
 

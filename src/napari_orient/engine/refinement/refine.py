@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.networks.contract import choose_device, device_words
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
@@ -30,7 +31,8 @@ class Refined:
 
     Parameters
     ----------
-    particles : the given ones, in order: recentred, with rotations, confidence and expected error.
+    particles : the given ones, in order: recentred, with rotations, confidence, expected error, and the columns of
+        `files.own` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
     centre_error : (N,) expected root-mean-square error of the centre, Å.
     axis_error_deg, spin_error_deg : (N,) expected errors of the group's main axis, and of the turn about it.
@@ -136,18 +138,26 @@ def _spread(count: int, most: int) -> np.ndarray:
 def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...]) -> Refined:
     expected = poses.expected_error_deg.double().numpy()
     moved = poses.shifts.double().numpy()
+    axis = poses.expected_axis_error_deg(matcher.group).double().numpy()
+    spin = poses.expected_spin_error_deg(matcher.group).double().numpy()
+    centre, score = poses.shift_error.double().numpy(), poses.score.double().numpy()
+    told = {SCORE: score, MOVED: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
+    if len(matcher.group) > 1:
+        told |= {AXIS_ERROR: axis, SPIN_ERROR: spin}
+    kept = without_figures(particles)
     return Refined(
-        particles=particles.replace(
+        particles=kept.replace(
             positions=particles.positions + moved,
             rotations=poses.rotations.double().numpy(),
             expected_error_deg=expected,
             confidence=within_from_rms(expected, 20),
+            extra={**kept.extra, **told},
         ),
         moved=moved,
-        centre_error=poses.shift_error.double().numpy(),
-        axis_error_deg=poses.expected_axis_error_deg(matcher.group).double().numpy(),
-        spin_error_deg=poses.expected_spin_error_deg(matcher.group).double().numpy(),
-        score=poses.score.double().numpy(),
+        centre_error=centre,
+        axis_error_deg=axis,
+        spin_error_deg=spin,
+        score=score,
         matcher=matcher,
         warnings=warnings,
     )

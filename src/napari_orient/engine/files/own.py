@@ -1,0 +1,51 @@
+"""Columns of our own that lists carry beside confidence and expected error: what matching with a reference tells.
+
+They travel in ``Particles.extra`` as numbers, under the names that files give them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.particles import FloatArray, Particles
+
+SCORE = "orientScore"
+"""Match in standard deviations of the noise."""
+MOVED = "orientMovedAngst"
+"""Å by which the particle was recentred."""
+CENTRE_ERROR = "orientExpectedCentreErrorAngst"
+"""Expected root-mean-square error of the centre, Å."""
+AXIS_ERROR, SPIN_ERROR = "orientExpectedAxisErrorDeg", "orientExpectedSpinErrorDeg"
+"""Of a symmetric particle: expected errors of its main axis, and of the turn about it."""
+
+FIGURES = (SCORE, MOVED, CENTRE_ERROR, AXIS_ERROR, SPIN_ERROR)
+
+
+def without_figures(particles: Particles) -> Particles:
+    """The particles without what an earlier match told of them."""
+    return particles.replace(extra={name: column for name, column in particles.extra.items() if name not in FIGURES})
+
+
+def figure(particles: Particles, name: str) -> FloatArray | None:
+    """A column of `FIGURES`, (N,), or None where the particles have none."""
+    column: NDArray[np.float64] | None = particles.extra.get(name)
+    return column
+
+
+def pose_words(particles: Particles) -> Iterator[str]:
+    """What is told of posed particles, in a few short lines: errors expected, and how far they were moved."""
+    expected = particles.expected_error_deg
+    axis, spin = figure(particles, AXIS_ERROR), figure(particles, SPIN_ERROR)
+    if expected is not None:
+        parts = ""
+        if axis is not None and spin is not None:
+            parts = f"; main axis {np.median(axis):.1f}°, spin {np.median(spin):.1f}°"
+        yield f"expected error {np.median(expected):.1f}° (median{parts})"
+    moved, centre = figure(particles, MOVED), figure(particles, CENTRE_ERROR)
+    if moved is not None:
+        yield f"moved by {np.median(moved):.1f} Å (median; most {moved.max():.1f} Å)"
+    if centre is not None:
+        yield f"centres expected right to {np.median(centre):.1f} Å"
