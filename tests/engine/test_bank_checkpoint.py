@@ -20,7 +20,7 @@ from napari_orient.engine.networks import (
     load_checkpoint,
 )
 from napari_orient.engine.networks.bank import BankOptions
-from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.tasks import InputError, run
@@ -188,3 +188,23 @@ def test_a_checkpoint_of_one_kind_is_not_taken_for_another(checkpoint):
         checkpoint.network()
     assert isinstance(checkpoint.bank(), ReferenceMap)
     assert isinstance(checkpoint.bank().options, BankNetworkOptions)
+
+
+def test_a_bank_that_has_learnt_a_tomogram_tells_single_picks_as_it_told_them_all(checkpoint, seen, steps_and_answer):
+    _, together = steps_and_answer
+    tomogram_seen, picks, _ = seen
+    tell = run(prepare(tomogram_seen, picks, checkpoint, FAST))
+    alone = [tell(picks.take([row])) for row in (3, 11)]
+    for row, one in zip((3, 11), alone, strict=True):
+        np.testing.assert_allclose(one.rotations[0], together.rotations[row], atol=2e-3)
+        np.testing.assert_allclose(one.positions[0], together.positions[row], atol=0.2)
+        np.testing.assert_allclose(one.expected_error_deg[0], together.expected_error_deg[row], rtol=0.02)
+    with pytest.raises(InputError, match="1 of 1 particles lie outside"):
+        tell(picks.take([0]).replace(positions=[[-500.0, 0, 0]]))
+
+
+def test_a_network_prepared_tells_to_the_bit_what_it_predicts(seen):
+    network = MLPNetwork(NetworkOptions(width=8, depth=1, patch_side=16, patch_voxel_size=VOXEL_SIZE, mask_radius=60.0))
+    mlp = Checkpoint.of(network, name="small", card={})
+    told = run(prepare(seen[0], seen[1].take([]), mlp, FAST))(seen[1])
+    np.testing.assert_array_equal(told.rotations, run(predict(seen[0], seen[1], mlp, FAST)).rotations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from napari_orient.engine.networks import Answer, Checkpoint, Network, Reference
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
-from napari_orient.engine.refinement import PoseOptions, RefinementOptions, refine
+from napari_orient.engine.refinement import PoseOptions, RefinementOptions, learn_tomogram, refine, refine_few
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.tasks import InputError, Step, Stream, option
 
@@ -102,7 +103,10 @@ def _matched(
         group=reference.group,
         options=options.refinement(reference),
     )
-    found = refined.particles
+    return _calibrated(refined.particles, reference)
+
+
+def _calibrated(found: Particles, reference: ReferenceMap) -> Particles:
     if found.expected_error_deg is None or not reference.calibrated:
         return found
     expected = reference.calibrated_deg(found.expected_error_deg)
@@ -127,6 +131,66 @@ def _told(
         answers.append(_answer(network, tomogram, positions, options=options, device=device))
         yield Step(min(start + options.batch, len(particles)), len(particles), words)
     return _filled(particles, answers)
+
+
+Teller = Callable[[Particles], Particles]
+"""Tells the poses of a few particles of one tomogram at once, in milliseconds; only their patches are read."""
+
+
+def prepare(
+    tomogram: Tomogram,
+    particles: Particles,
+    checkpoint: Checkpoint,
+    options: PredictionOptions = PredictionOptions(),
+    *,
+    known: bool = False,
+) -> Stream[Step, Teller]:
+    """What predicts single picks of a tomogram, as `predict` does many.
+
+    A checkpoint of kind ``bank`` learns the tomogram from its particles first, once.
+
+    Parameters
+    ----------
+    particles : what a bank learns wedge and noise from; their rotations are not looked at.
+    known : whether a bank shall begin from the rotations that it is given later too, to refine them.
+
+    Raises
+    ------
+    InputError
+        If the device is missing, or a bank has no particles to learn from; later, if a pick lies outside the tomogram.
+    """
+    if checkpoint.kind == "bank":
+        return (yield from _prepared_bank(tomogram, particles, checkpoint.bank(), options, known=known))
+    device = choose_device(options.device)
+    yield Step(0, 1, f"Waking {checkpoint.name} on {device_words(device)}")
+    network = checkpoint.network(device)
+
+    def tell(picks: Particles) -> Particles:
+        check_inside(picks, tomogram.extent, name=tomogram.name)
+        rows = range(0, len(picks), options.batch)
+        parts = [picks.positions[row : row + options.batch] for row in rows]
+        return _filled(picks, [_answer(network, tomogram, part, options=options, device=device) for part in parts])
+
+    return tell
+
+
+def _prepared_bank(
+    tomogram: Tomogram, particles: Particles, reference: ReferenceMap, options: PredictionOptions, *, known: bool
+) -> Stream[Step, Teller]:
+    matcher = yield from learn_tomogram(
+        tomogram,
+        particles,
+        reference.density,
+        voxel_size=reference.voxel_size,
+        group=reference.group,
+        options=options.refinement(reference),
+    )
+
+    def tell(picks: Particles) -> Particles:
+        asked = picks if known else picks.replace(rotations=None)
+        return _calibrated(refine_few(matcher, tomogram, asked), reference)
+
+    return tell
 
 
 def provenance(

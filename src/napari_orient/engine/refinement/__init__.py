@@ -3,6 +3,17 @@
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.refine import Refined, patch_side, refine
+from napari_orient.engine.refinement.refine import Refined, learn_tomogram, patch_side, refine, refine_few
 
-__all__ = ["Matcher", "PoseOptions", "Poses", "Refined", "RefinementOptions", "learn", "patch_side", "refine"]
+__all__ = [
+    "Matcher",
+    "PoseOptions",
+    "Poses",
+    "Refined",
+    "RefinementOptions",
+    "learn",
+    "learn_tomogram",
+    "patch_side",
+    "refine",
+    "refine_few",
+]

@@ -81,27 +81,81 @@ def refine(
     InputError
         If there are no particles, some lie outside, the map is no cube or too coarse, or the device is missing.
     """
+    options = replace(options, precision=options.precision_for(len(particles), choose_device(options.device)))
+    matcher, warnings = yield from _learnt(
+        tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
+    )
+    words = f"Refining on {device_words(matcher.reference.device)}"
+    yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
+    parts = []
+    for start in range(0, len(particles), _BATCH):
+        parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + _BATCH))))
+        yield Step(min(start + _BATCH, len(particles)), len(particles), words)
+    return _refined(particles, Poses.concatenated(parts), matcher, warnings)
+
+
+def learn_tomogram(
+    tomogram: Tomogram,
+    particles: Particles,
+    density: FloatArray,
+    *,
+    voxel_size: float,
+    group: Symmetry = _C1,
+    options: RefinementOptions = _USUAL,
+) -> Stream[Step, Matcher]:
+    """What refinement learns of a tomogram before it refines, from its particles' positions; see `refine`.
+
+    `refine_few` uses it, as often as one likes.
+    """
+    options = replace(options, precision=options.precision_for(1, choose_device(options.device)))
+    matcher, warnings = yield from _learnt(
+        tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
+    )
+    yield Step(1, 1, "Learnt the tomogram", notes=_notes(matcher, warnings))
+    return matcher
+
+
+def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Particles:
+    """A few particles of the tomogram that a matcher has learnt, refined at once: recentred, posed, with errors.
+
+    Raises
+    ------
+    InputError
+        If one lies outside the tomogram.
+    """
+    check_inside(particles, tomogram.extent, name=tomogram.name)
+    return _refined(particles, _solved(matcher, tomogram, particles), matcher, ()).particles
+
+
+def _learnt(
+    tomogram: Tomogram,
+    particles: Particles,
+    density: FloatArray,
+    *,
+    voxel_size: float,
+    group: Symmetry,
+    options: RefinementOptions,
+) -> Stream[Step, tuple[Matcher, tuple[str, ...]]]:
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
     device = choose_device(options.device)
-    options = replace(options, precision=options.precision_for(len(particles), device))
     finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
-    side = patch_side(reference, tomogram, max_shift=options.max_shift)
     some = particles.positions[_spread(len(particles), options.calibration)]
+    side = patch_side(reference, tomogram, max_shift=options.max_shift)
     patches = _cut(tomogram, some, side=side, device=device)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
-    warnings = suspicions(matcher, patches)
-    words = f"Refining on {device_words(device)}"
-    yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
-    parts = []
-    for start in range(0, len(particles), _BATCH):
-        rows = slice(start, start + _BATCH)
-        patches = _cut(tomogram, particles.positions[rows], side=side, device=device)
-        parts.append(matcher.solve(patches, _known(particles, rows, device)))
-        yield Step(min(start + _BATCH, len(particles)), len(particles), words)
-    return _refined(particles, Poses.concatenated(parts), matcher, warnings)
+    return matcher, suspicions(matcher, patches)
+
+
+def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
+    side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
+    device = matcher.reference.device
+    patches = _cut(tomogram, particles.positions, side=side, device=device)
+    if particles.rotations is None:
+        return matcher.solve(patches)
+    return matcher.solve(patches, torch.as_tensor(particles.rotations, dtype=torch.float32, device=device))
 
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:
@@ -122,12 +176,6 @@ def _notes(matcher: Matcher, warnings: tuple[str, ...]) -> tuple[str, ...]:
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(cut_patches(tomogram, positions, side=side)).to(device)
-
-
-def _known(particles: Particles, rows: slice, device: torch.device) -> torch.Tensor | None:
-    if particles.rotations is None:
-        return None
-    return torch.as_tensor(particles.rotations[rows], dtype=torch.float32, device=device)
 
 
 def _spread(count: int, most: int) -> np.ndarray:
