@@ -15,6 +15,7 @@ from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.tasks import run
 from napari_orient.gui import layers
+from napari_orient.gui.arrows import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.export import FORMATS, ExportDock
 from napari_orient.gui.load import LoadDock
@@ -24,7 +25,7 @@ from napari_orient.gui.session import session_of
 PLUGIN = "napari-orient"
 
 
-DOCKS = {"Load": LoadDock, "Predict": PredictDock, "Export": ExportDock}
+DOCKS = {"Load": LoadDock, "Predict": PredictDock, "Arrows": ArrowsDock, "Export": ExportDock}
 
 
 @pytest.fixture
@@ -371,24 +372,6 @@ def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_t
     prediction.session.checkpoint = "ribosome-4x32"
     assert prediction.network.currentData() == "ribosome-4x32"
     assert prediction.checkpoint.name == "ribosome-4x32"
-
-
-def test_arrows_follow_the_view_options_and_the_points(opened_window, qtbot):
-    viewer, prediction = opened_window
-    (truth,) = by_role(viewer, "truth")
-    prediction.view.widgets["axes"].value = "z"
-    assert len(axes_layer(viewer, truth).data) == 12
-    prediction.view.widgets["length"].value = 300.0
-    assert axes_layer(viewer, truth).length * 13.5 == pytest.approx(300)
-    prediction.view.widgets["style"].value = "line"
-    assert str(axes_layer(viewer, truth).vector_style) == "line"
-    prediction.view.widgets["slab"].value = 80.0
-    assert viewer.dims.thickness[0] == 80
-    truth.selected_data = {0, 1}
-    truth.remove_selected()
-    assert len(axes_layer(viewer, truth).data) == 10
-    viewer.layers.remove(truth)
-    assert by_role(viewer, "axes") == []
 
 
 def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot):

@@ -4,6 +4,7 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
+from napari_orient.gui.arrows import ArrowsDock
 from napari_orient.gui.export import ExportDock
 from napari_orient.gui.load import LoadDock
 from napari_orient.gui.predict import PredictDock
@@ -28,7 +29,7 @@ def test_the_manifest_is_seen_first_at_the_top_of_the_project():
 
 def test_each_dock_is_offered_and_opens_once_by_its_name(make_napari_viewer):
     viewer = make_napari_viewer()
-    for name, kind in {"Load": LoadDock, "Predict": PredictDock, "Export": ExportDock}.items():
+    for name, kind in {"Load": LoadDock, "Predict": PredictDock, "Arrows": ArrowsDock, "Export": ExportDock}.items():
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
         assert isinstance(dock, kind)
         assert isinstance(dock, QWidget)

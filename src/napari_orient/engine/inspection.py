@@ -18,7 +18,7 @@ from napari_orient.engine.tasks import InputError, Options, option
 class InspectionOptions(Options):
     """How particles are judged."""
 
-    symmetry: str = option("C1", help="group that the true error is taken modulo, such as C1, D7 or D7@x,y,z@x,y,z")
+    symmetry: str | None = option(None, help="group that true errors are taken modulo, such as D7; none for C1")
     cluster_distance: float = option(
         300.0, help="particles no further apart are of one cluster", unit="Å", low=0, high=100_000
     )
@@ -58,11 +58,11 @@ def inspect(particles: Particles, options: InspectionOptions, *, truth: Particle
     """
     partner = _partners(particles, truth, options.tolerance)
     return Inspection(
-        true_error_deg=_true_errors(particles, truth, partner, options.symmetry),
+        true_error_deg=_true_errors(particles, truth, partner, options.symmetry or "C1"),
         partner=partner,
         neighbour=nearest_neighbour(particles, _everyone(particles, truth, partner)),
         cluster=clusters(particles, options.cluster_distance),
-        symmetry=options.symmetry,
+        symmetry=options.symmetry or "C1",
     )
 
 

@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Points, Vectors
+from numpy.typing import NDArray
 
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.tasks import InputError, Options, option
+from napari_orient.engine.tasks import Options, option
 from napari_orient.gui import layers
+from napari_orient.gui.colours import AXIS, AXIS_SHADES, COLORMAPS, COLOURINGS, DIM, ROLE, SHADES
+from napari_orient.gui.known import posed_of
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
-from napari_orient.gui.rows import rows_of
-
-SHADES = {
-    PREDICTED: ((0.78, 0.10, 0.08), (0.78, 0.10, 0.08), (1.0, 0.16, 0.12)),
-    TRUTH: ((0.06, 0.55, 0.16), (0.06, 0.55, 0.16), (0.16, 0.92, 0.30)),
-    PICKS: ((0.10, 0.42, 0.72), (0.10, 0.42, 0.72), (0.25, 0.68, 1.0)),
-}
-"""Colours of the x, y and z axis: predicted red, true green, and blue for poses that came with a list."""
 
 SHORT = 0.55
 """Length of the x and y arrows as a share of z's, so that one sees which is which."""
@@ -28,32 +23,61 @@ SHORT = 0.55
 WIDTHS = {PREDICTED: 0.07, TRUTH: 0.11, PICKS: 0.07}
 """Width of an arrow as a share of its length: where red lies on green, a green rim is left to see."""
 
+MANY = 15_000
+"""So many arrows lose their heads: pointed bars take half the time to draw."""
+
+_COLUMNS = {"all": slice(None), "x": slice(0, 1), "y": slice(1, 2), "z": slice(2, 3)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions(Options):
     """How poses are shown."""
 
-    axes: str = option("all", help="all three axes of each particle, or z alone", choices=("all", "z"))
-    length: float = option(200.0, help="length of the z arrow; x and y are shorter", unit="Å", low=5, high=5000)
+    axes: str = option("all", help="all three axes of each particle, or one", choices=("all", "x", "y", "z"))
+    length: float = option(200.0, help="length of an arrow; beside z, x and y are shorter", unit="Å", low=5, high=5000)
     style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"))
     slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
+    colour: str = option("role", help="what colours tell: predicted and true, or a value", choices=COLOURINGS)
+    colormap: str = option("viridis", help="colours of a value, from low to high", choices=COLORMAPS)
+    low: float | None = option(None, help="value at the colormap's low end; none for automatic")
+    high: float | None = option(None, help="value at the colormap's high end; none for automatic")
+    least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)
+    most_expected: float = option(
+        180.0, help="particles with a larger expected error show no arrows", unit="°", low=0, high=180
+    )
 
 
 def directions(rotations: FloatArray, axes: str) -> FloatArray:
-    """Axis arrows (N, A, 3) zyx: unit z axes for ``z``; for ``all`` the x, y and z axes, x and y shortened."""
+    """Axis arrows (N, A, 3) zyx: unit axes for ``x``, ``y`` or ``z``; for ``all`` all three, x and y shortened."""
     columns = layers.flip(rotations.transpose(0, 2, 1))
-    return columns[:, 2:] if axes == "z" else columns * np.array([SHORT, SHORT, 1.0])[:, None]
+    return columns * np.array([SHORT, SHORT, 1.0])[:, None] if axes == "all" else columns[:, _COLUMNS[axes]]
 
 
-def axes_parts(particles: Particles, of: Points | LayerParts, options: ViewOptions) -> LayerParts | None:
-    """A vectors layer of the particles' axes, tied by metadata to the points layer they are of; None without poses."""
+def shown(particles: Particles, options: ViewOptions) -> NDArray[np.bool_]:
+    """Which particles are sure enough to be shown, (N,); one of which that is unknown is shown."""
+    sure = np.ones(len(particles), bool)
+    if particles.confidence is not None:
+        sure &= ~(particles.confidence < options.least_score)
+    if particles.expected_error_deg is not None:
+        sure &= ~(particles.expected_error_deg > options.most_expected)
+    return sure
+
+
+def axes_parts(
+    particles: Particles, of: Points | LayerParts, options: ViewOptions, *, colours: FloatArray | None = None
+) -> LayerParts | None:
+    """A vectors layer of the particles' axes, tied by metadata to the points layer they are of; None without poses.
+
+    ``colours`` (N, 3) are the particles' own; without them arrows are coloured by role.
+    """
     if particles.rotations is None or not len(particles):
         return None
     said, name, size = _points(of)
-    arrows, colours = _arrows(particles, said["role"], size, options.axes)
+    rows = shown(particles, options)
+    shades = _shades(said["role"], len(particles), options, colours)
     keywords = {
         "name": f"{name} axes",
-        "edge_color": colours,
+        "edge_color": _flat(shades[rows]),
         "length": options.length / size,
         "edge_width": WIDTHS[said["role"]] * options.length / size,
         "vector_style": options.style,
@@ -62,6 +86,12 @@ def axes_parts(particles: Particles, of: Points | LayerParts, options: ViewOptio
         "metadata": {KEY: {"role": AXES, "of": said["id"]}},
         **layers.world(size),
     }
+    arrows = _arrows(particles if rows.all() else particles.take(rows), size, options.axes)
+    if len(arrows) > MANY and options.style == "arrow":
+        keywords["vector_style"] = "triangle"
+    if not len(arrows):
+        # Napari's controls do not recover from an empty layer: a point that nobody sees keeps it alive.
+        arrows, keywords["edge_color"] = np.zeros((1, 2, 3)), np.zeros((1, 4))
     return arrows, keywords, "vectors"
 
 
@@ -71,13 +101,29 @@ def _points(of: Points | LayerParts) -> tuple[dict[str, Any], str, float]:
     return of[1]["metadata"][KEY], of[1]["name"], of[1]["scale"][0]
 
 
-def _arrows(particles: Particles, role: str, size: float, axes: str) -> tuple[FloatArray, FloatArray]:
-    """Arrows (N·A, 2, 3) as starts and directions, and their colours (N·A, 4)."""
+def _shades(role: str, count: int, options: ViewOptions, colours: FloatArray | None) -> FloatArray:
+    """Colours of every particle's arrows, (N, A, 3)."""
+    which = _COLUMNS[options.axes]
+    if options.colour == AXIS:
+        return np.tile(np.array(AXIS_SHADES)[which], (count, 1, 1))
+    if options.colour == ROLE or colours is None:
+        return np.tile(np.array(SHADES[role])[which] if options.axes == "all" else SHADES[role][2], (count, 1, 1))
+    bright = np.array([DIM, DIM, 1.0]) if options.axes == "all" else np.ones(1)
+    shades: FloatArray = colours[:, None, :] * bright[:, None]
+    return shades
+
+
+def _flat(shades: FloatArray) -> FloatArray:
+    """Opaque colours of all arrows in a row, (N·A, 4)."""
+    flat = shades.reshape(-1, 3)
+    return np.hstack([flat, np.ones((len(flat), 1))])
+
+
+def _arrows(particles: Particles, size: float, axes: str) -> FloatArray:
+    """Arrows (N·A, 2, 3) as starts and directions."""
     along = directions(particles.known_rotations(), axes)
-    count = along.shape[1]
-    starts = np.repeat(layers.flip(particles.positions) / size, count, axis=0)
-    shades = np.array([[*shade, 1.0] for shade in SHADES[role]])[-count:]
-    return np.stack([starts, along.reshape(-1, 3)], axis=1), np.tile(shades, (len(particles), 1))
+    starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
+    return np.stack([starts, along.reshape(-1, 3)], axis=1)
 
 
 def axes_layer(viewer: ViewerModel, points: Points) -> Vectors | None:
@@ -89,33 +135,41 @@ def axes_layer(viewer: ViewerModel, points: Points) -> Vectors | None:
     return None
 
 
-def draw_axes(viewer: ViewerModel, points: Points, options: ViewOptions) -> Vectors | None:
+def draw_axes(
+    viewer: ViewerModel, points: Points, options: ViewOptions, *, colours: FloatArray | None = None
+) -> Vectors | None:
     """The arrows of a points layer, drawn anew where they are, or beneath it; None (and none) where it has no poses.
 
-    Points added since are left out: they have no pose yet.
+    Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one.
     """
-    try:
-        particles = layers.particles_of(points)
-    except InputError:
-        particles = _posed(points)
     old = axes_layer(viewer, points)
-    parts = axes_parts(particles, points, options)
+    parts = axes_parts(posed_of(points)[0], points, options, colours=colours)
     if parts is None:
         if old is not None:
             viewer.layers.remove(old)
         return None
     if old is None:
         return _added(viewer, points, parts)
-    arrows, keywords, _ = parts
-    # Colours after the data: napari loses them where the number of rows changes.
-    old.data = arrows
-    old.edge_color = keywords["edge_color"]
-    old.length, old.edge_width, old.vector_style = keywords["length"], keywords["edge_width"], options.style
+    _renew(old, parts)
     return old
 
 
-def _posed(points: Points) -> Particles:
-    return rows_of(points, np.flatnonzero(layers.has_pose(points)))
+def _renew(layer: Vectors, parts: LayerParts) -> None:
+    """Nothing; the layer is drawn so; what is as it was is not touched, for every setting makes the arrows anew."""
+    arrows, keywords, _ = parts
+    if not _same(layer.data, arrows):
+        layer.data = arrows
+    # Colours after the data: napari loses them where the number of rows changes.
+    if not _same(layer.edge_color, keywords["edge_color"]):
+        layer.edge_color = keywords["edge_color"]
+    for name in ("length", "edge_width", "vector_style"):
+        if getattr(layer, name) != keywords[name]:
+            setattr(layer, name, keywords[name])
+
+
+def _same(shown: FloatArray, wanted: FloatArray) -> bool:
+    # Napari keeps them in single precision.
+    return shown.shape == wanted.shape and np.array_equal(shown.astype(np.float32), wanted.astype(np.float32))
 
 
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:

@@ -19,7 +19,7 @@ from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.session import Session, camera, session_of
 
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
-DOCKS = ("Export", "Predict", "Load")
+DOCKS = ("Export", "Arrows", "Predict", "Load")
 SIZE = (1400, 900)
 
 

@@ -30,7 +30,7 @@ from napari_orient.engine.prediction import PredictionOptions, predict, provenan
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions, axes_layer
+from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
@@ -52,7 +52,6 @@ from napari_orient.gui.session import session_of
 
 NETWORKS = "Networks (*.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
-VIEW_LABELS = {"slab": "Slab in 2D (Å)", "length": "Arrow length (Å)"}
 LABELS = 112
 """Pixels of the labels' column, so that the fields of all sections line up."""
 
@@ -121,8 +120,6 @@ class PredictDock(Dock):
         self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
         self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
         self.running = JobRow("Predict orientations", "Tell how every particle is turned")
-        self.view = OptionsForm(ViewOptions, labels=VIEW_LABELS, label_width=LABELS)
-        self.view.show_options(self.session.view)
         self.add_heading("Particles")
         inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}
         self.add(labelled(inputs, width=LABELS), self.input_note)
@@ -130,8 +127,6 @@ class PredictDock(Dock):
         self.add(labelled({"Checkpoint": self.network}, width=LABELS), self.card)
         self.add_heading("Prediction")
         self.add(self.options, self.device_note, self.running, self.result)
-        self.add_heading("View")
-        self.add(self.view)
         self.close_column()
         self._fill_networks()
         self.tomogram.chosen.connect(self._show_everything)
@@ -142,7 +137,6 @@ class PredictDock(Dock):
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
         self.running.ended.connect(self._show_everything)
-        self.view.changed.connect(self._show_arrows)
         self._particles_chosen()
 
     def _picks(self) -> list[Points]:
@@ -326,12 +320,6 @@ class PredictDock(Dock):
         old = axes_layer(self.session.viewer, points) if layers.role(points) == PICKS else None
         if old is not None:
             old.visible = False
-
-    def _show_arrows(self) -> None:
-        try:
-            self.session.show_as(self.view.options())
-        except InputError as error:
-            show_error(str(error))
 
 
 def result_words(answer: Answer) -> str:

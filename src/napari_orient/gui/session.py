@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 from napari.components import ViewerModel
@@ -10,10 +11,15 @@ from napari.layers import Image, Layer, Points, Vectors
 from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.files import match_tomogram
-from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
+from napari_orient.engine.tasks import InputError
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
+from napari_orient.gui.known import Known, fingerprint, known_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
@@ -30,14 +36,18 @@ def session_of(viewer: ViewerModel) -> Session:
 class Session:
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
-    ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew.
+    ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
+    ``events.view`` that poses are drawn otherwise, and ``events.inspection`` that they are judged otherwise.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
         self.view = ViewOptions()
-        self.events = EmitterGroup(source=self, checkpoint=None)
-        self._checkpoint = ""
+        self.inspection = InspectionOptions()
+        self.events = EmitterGroup(source=self, checkpoint=None, view=None, inspection=None)
+        self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
+        self._scale = Scale()
+        self._checkpoint, self.network_symmetry = "", "C1"
         self._histories: dict[Points, History] = {}
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -61,7 +71,9 @@ class Session:
     def checkpoint(self, name: str) -> None:
         """Nothing; this network is now in use, and who listens hears of it."""
         self._checkpoint = name
+        self.network_symmetry = _symmetry_of(name)
         self.events.checkpoint()
+        self.judge_by(self.inspection)
 
     # --- showing ------------------------------------------------------------------------------------------------
 
@@ -98,15 +110,78 @@ class Session:
 
     def draw(self, points: Points) -> Vectors | None:
         """The points' arrows, drawn as the session's options say."""
-        return axes.draw_axes(self.viewer, points, self.view)
+        if self.view.colour in (ROLE, AXIS):
+            return axes.draw_axes(self.viewer, points, self.view)
+        before, self._scale = self._scale, self.scale()
+        if self._scale != before:
+            self._draw_all(other_than=points)
+            self.events.view()
+        return axes.draw_axes(self.viewer, points, self.view, colours=self.colours_of(points))
 
     def show_as(self, options: ViewOptions) -> None:
         """Nothing; all arrows are now drawn so, and the slab in 2D is so thick."""
         self.view = options
         show_slab(self.viewer, options.slab)
+        self._scale = self.scale()
+        self._draw_all()
+        self.events.view()
+
+    def _draw_all(self, other_than: Points | None = None) -> None:
         for layer in list(self.viewer.layers):
-            if self._has_axes(layer):
-                self.draw(layer)
+            if layer is not other_than and self._has_axes(layer):
+                axes.draw_axes(self.viewer, layer, self.view, colours=self.colours_of(layer))
+
+    # --- judging ------------------------------------------------------------------------------------------------
+
+    def judge_by(self, options: InspectionOptions) -> None:
+        """Nothing; true errors and clusters are now told so, and arrows that show them are coloured anew."""
+        self.inspection = options
+        if self.view.colour in ("true error", "cluster"):
+            self.show_as(self.view)
+        self.events.inspection()
+
+    def known_of(self, points: Points) -> Known:
+        """Everything known of the particles in a layer; worked out once, until something of it changes.
+
+        Raises
+        ------
+        InputError
+            If the symmetry is none.
+        """
+        truth = self.truth_of(str(layers.about(points).get("tomogram", "")))
+        options = replace(self.inspection, symmetry=self.inspection.symmetry or self.network_symmetry)
+        key = (options, fingerprint(points), None if truth is None else fingerprint(truth))
+        kept = self._known.get(points)
+        if kept is None or kept[0] != key:
+            kept = key, known_of(points, options, truth=truth)
+            self._known[points] = kept
+        return kept[1]
+
+    def colours_of(self, points: Points) -> FloatArray | None:
+        """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
+        if self.view.colour == AXIS:
+            return None
+        known, view = self.known_of(points), self.view
+        role = layers.role(points) or PICKS
+        return particle_colours(
+            known.columns, view.colour, role=role, colormap=view.colormap, scale=self._scale, count=len(known)
+        )
+
+    def scale(self) -> Scale:
+        """From which value to which colours run, over all layers of particles on view."""
+        columns = [self.known_of(layer).columns for layer in self._drawn()]
+        return scale_of(columns, self.view.colour, low=self.view.low, high=self.view.high)
+
+    def legend(self) -> Legend:
+        """What the arrows' colours mean."""
+        drawn = self._drawn()
+        columns = [] if self.view.colour in (ROLE, AXIS) else [self.known_of(layer).columns for layer in drawn]
+        roles = [layers.role(layer) for layer in drawn]
+        return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
+
+    def _drawn(self) -> list[Points]:
+        posed = set(layers.ROTATION_COLUMNS)
+        return [layer for layer in self.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)]
 
     # --- finding ------------------------------------------------------------------------------------------------
 
@@ -152,6 +227,7 @@ class Session:
     def _follow(self, layer: Layer) -> None:
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
             layer.events.data.connect(self._changed)
+            layer.events.features.connect(self._told)
             # Connected later, called earlier: arrows are drawn from what an edit has become.
             self.history(layer)
 
@@ -160,21 +236,35 @@ class Session:
         if done and event.source in self.viewer.layers:
             self.draw(event.source)
 
+    def _told(self, event: Any) -> None:
+        """Colour the arrows anew where a value that they show may have changed."""
+        if self.view.colour not in (ROLE, AXIS) and event.source in self.viewer.layers and self._has_axes(event.source):
+            self.draw(event.source)
+
     def _has_axes(self, layer: Layer) -> bool:
         return isinstance(layer, Points) and axes.axes_layer(self.viewer, layer) is not None
 
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
+            event.value.events.features.disconnect(self._told)
             self._histories.pop(event.value, None)
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
 
 
+def _symmetry_of(checkpoint: str) -> str:
+    """The symmetry that a network was trained with; C1 where that is not known."""
+    try:
+        return str(load_checkpoint(checkpoint).options.get("symmetry") or "C1") if checkpoint else "C1"
+    except InputError:
+        return "C1"
+
+
 def show_slab(viewer: ViewerModel, thickness: float) -> None:
     """Nothing; in 2D the viewer now shows slices so many Å thick."""
-    if viewer.dims.ndim >= 3:
+    if viewer.dims.ndim >= 3 and viewer.dims.thickness[-3:] != (thickness, 0.0, 0.0):
         viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
 
 

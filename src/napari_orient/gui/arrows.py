@@ -1,0 +1,73 @@
+"""The Arrows dock: how poses are drawn, what their colours tell, and which are hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari.viewer
+from napari.utils.notifications import show_error
+
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.colours import GRADED
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.legend import LegendView
+from napari_orient.gui.pieces import Dock, listen
+from napari_orient.gui.session import session_of
+
+LABELS = {
+    "length": "Arrow length (Å)",
+    "slab": "Slab in 2D (Å)",
+    "colour": "Colour by",
+    "low": "Colours from",
+    "high": "Colours to",
+    "least_score": "Hide scores below",
+    "most_expected": "Hide errors above (°)",
+}
+LABEL_WIDTH = 132
+
+
+class ArrowsDock(Dock):
+    """The options of the view, and the legend of its colours; every arrow in the viewer follows."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.form = OptionsForm(ViewOptions, labels=LABELS, label_width=LABEL_WIDTH)
+        self.legend = LegendView()
+        self.add_heading("Arrows")
+        self.add(self.form)
+        self.add_heading("Legend")
+        self.add(self.legend)
+        self.close_column()
+        self.form.changed.connect(self._changed)
+        listen(self, self.session.events.view, self._show)
+        for name in ("inserted", "removed"):
+            listen(self, getattr(self.session.viewer.layers.events, name), self._show_legend)
+        self._show()
+
+    def _changed(self) -> None:
+        try:
+            self.session.show_as(self.form.options())
+        except InputError as error:
+            show_error(str(error))
+
+    def _show(self, event: Any = None) -> None:
+        """Show the session's options, whoever set them; a colormap's settings only where there is a colormap."""
+        view = self.session.view
+        if self._options() != view:
+            self.form.blockSignals(True)
+            self.form.show_options(view)
+            self.form.blockSignals(False)
+        for name in ("colormap", "low", "high"):
+            self.form.widgets[name].enabled = view.colour in GRADED
+        self._show_legend()
+
+    def _options(self) -> ViewOptions | None:
+        try:
+            return self.form.options()
+        except InputError:
+            return None
+
+    def _show_legend(self, event: Any = None) -> None:
+        self.legend.show_legend(self.session.legend())

@@ -1,0 +1,171 @@
+"""Colours of particles: by role, by axis, or by anything known of them; and the legend that says which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.particles import FloatArray
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+
+Colour = tuple[float, float, float]
+Columns = Mapping[str, NDArray[Any]]
+
+ROLE, AXIS = "role", "axis"
+GRADED = {"true error": "°", "expected error": "°", "score": ""}
+"""What is shown by a colormap, and its unit."""
+
+NAMED = ("class", "cluster", "status")
+COLOURINGS = (ROLE, AXIS, *GRADED, *NAMED)
+
+COLORMAPS = ("viridis", "plasma", "inferno", "magma", "cividis")
+"""Perceptually even: equal steps of a value look equally large."""
+
+DARKEST = 0.12
+"""Where on a colormap the scale begins: what lies below could not be told from a dark tomogram."""
+
+SHADES: Mapping[str, tuple[Colour, Colour, Colour]] = {
+    PREDICTED: ((0.78, 0.10, 0.08), (0.78, 0.10, 0.08), (1.0, 0.16, 0.12)),
+    TRUTH: ((0.06, 0.55, 0.16), (0.06, 0.55, 0.16), (0.16, 0.92, 0.30)),
+    PICKS: ((0.10, 0.42, 0.72), (0.10, 0.42, 0.72), (0.25, 0.68, 1.0)),
+}
+"""Colours of the x, y and z axis: predicted red, true green, and blue for poses that came with a list."""
+
+AXIS_SHADES: tuple[Colour, Colour, Colour] = ((0.93, 0.28, 0.29), (0.25, 0.72, 0.36), (0.30, 0.56, 1.0))
+DIM = 0.72
+"""Brightness of the x and y arrows beside z's, where all three share a colour."""
+
+UNKNOWN: Colour = (0.55, 0.55, 0.58)
+VERDICTS: Mapping[str, Colour] = {"accepted": (0.19, 0.78, 0.36), "rejected": (0.95, 0.42, 0.15), "": UNKNOWN}
+
+SET_APART: tuple[Colour, ...] = (
+    (0.34, 0.71, 0.91),
+    (0.90, 0.62, 0.00),
+    (0.00, 0.72, 0.53),
+    (0.86, 0.53, 0.72),
+    (0.94, 0.89, 0.26),
+    (0.90, 0.38, 0.10),
+    (0.50, 0.55, 1.00),
+    (0.65, 0.85, 0.40),
+)
+"""Colours that the colour-blind can tell apart too, after Okabe and Ito; used over again where there are more names."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From which value to which the colormap runs; of names, which there are, in the order of their colours."""
+
+    low: float = 0.0
+    high: float = 1.0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What colours mean: names with their colours, or a colormap with the values at its ends."""
+
+    title: str
+    entries: tuple[tuple[str, Colour], ...] = ()
+    colormap: str = ""
+    scale: Scale = Scale()
+    unit: str = ""
+
+
+def column_of(colouring: str) -> str:
+    """The name of the column that a colouring shows: ``true error`` shows ``true_error``."""
+    return colouring.replace(" ", "_")
+
+
+def particle_colours(
+    columns: Columns, colouring: str, *, role: str, colormap: str, scale: Scale, count: int
+) -> FloatArray:
+    """A colour for each particle, (N, 3), 0 to 1; its role's where the colouring tells nothing of these particles."""
+    values = columns.get(column_of(colouring))
+    if values is None or colouring in (ROLE, AXIS):
+        return np.tile(SHADES[role][2], (count, 1))
+    if colouring in GRADED:
+        return graded(values, colormap, scale)
+    if colouring == "status":
+        return np.array([VERDICTS.get(str(value), UNKNOWN) for value in values]).reshape(-1, 3)
+    return named(values, scale.names)
+
+
+def graded(values: NDArray[Any], colormap: str, scale: Scale) -> FloatArray:
+    """Colours of numbers, (N, 3); grey where a number is unknown."""
+    numbers = np.asarray(values, float)
+    share = np.clip((numbers - scale.low) / max(scale.high - scale.low, 1e-9), 0, 1)
+    ramp = matplotlib.colormaps[colormap](DARKEST + (1 - DARKEST) * np.linspace(0, 1, 256))[:, :3]
+    colours = ramp[np.rint(np.nan_to_num(share) * 255).astype(int)]
+    colours[np.isnan(numbers)] = UNKNOWN
+    return np.asarray(colours)
+
+
+def named(values: NDArray[Any], names: Sequence[str] = ()) -> FloatArray:
+    """Colours of names by their place among all, and of clusters by their number, (N, 3); grey for none of them."""
+    palette = np.array([UNKNOWN, *SET_APART])
+    place = {name: number for number, name in enumerate(names, start=1)}
+    number = values if values.dtype.kind in "iu" else np.array([place.get(str(value), 0) for value in values], int)
+    return np.asarray(palette[np.where(number > 0, (number - 1) % len(SET_APART) + 1, 0)])
+
+
+def scale_of(columns: Sequence[Columns], colouring: str, *, low: float | None, high: float | None) -> Scale:
+    """The scale that layers with these columns share.
+
+    It is as asked for; else an error's runs from 0 to nearly the largest, a score's from 0 to 1.
+    """
+    found = [part[column_of(colouring)] for part in columns if column_of(colouring) in part]
+    if colouring not in GRADED:
+        texts = [part.astype(str) for part in found if part.dtype.kind not in "iu"]
+        return Scale(names=tuple(name for name in np.unique(np.concatenate(texts)).tolist() if name) if texts else ())
+    numbers = np.concatenate([np.asarray(part, float) for part in found]) if found else np.zeros(0)
+    numbers = numbers[np.isfinite(numbers)]
+    largest = 1.0 if colouring == "score" else _rounded_up(float(np.percentile(numbers, 98)) if numbers.size else 20.0)
+    bottom = 0.0 if low is None else low
+    return Scale(bottom, max(largest if high is None else high, bottom + 1e-6))
+
+
+def _rounded_up(value: float) -> float:
+    """The next whole, half or fifth of a power of ten, or what lies between: 13.2 gives 15."""
+    steps = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10])
+    power = 10.0 ** np.floor(np.log10(max(value, 1e-6)))
+    return float(power * steps[np.searchsorted(steps, value / power - 1e-9)])
+
+
+def legend_of(
+    colouring: str, *, roles: Sequence[str], columns: Sequence[Columns], colormap: str, scale: Scale
+) -> Legend:
+    """What the colours mean, of the layers with these roles and columns."""
+    if colouring == AXIS:
+        return Legend("axis", tuple(zip("xyz", AXIS_SHADES, strict=True)))
+    by_role = tuple((role, SHADES[role][2]) for role in dict.fromkeys(roles))
+    found = [part[column_of(colouring)] for part in columns if column_of(colouring) in part]
+    if colouring == ROLE or not found:
+        unknown = "" if colouring == ROLE or not roles else f"{colouring} is not known: by "
+        return Legend(f"{unknown}role", by_role)
+    if colouring in GRADED:
+        return Legend(colouring, colormap=colormap, scale=scale, unit=GRADED[colouring])
+    if colouring == "status":
+        return Legend(colouring, tuple((name or "not judged", colour) for name, colour in VERDICTS.items()))
+    return Legend(colouring, _names(np.concatenate(found), scale))
+
+
+def _names(values: NDArray[Any], scale: Scale, *, most: int = 8) -> tuple[tuple[str, Colour], ...]:
+    names = np.unique(values)
+    entries = [(_word(name), _colour(row)) for name, row in zip(names.tolist(), named(names, scale.names), strict=True)]
+    if len(entries) > most:
+        entries = [*entries[:most], (f"and {len(entries) - most} more", UNKNOWN)]
+    return tuple(entries)
+
+
+def _word(name: Any) -> str:
+    return "alone" if name == 0 else str(name) or "no name"
+
+
+def _colour(row: FloatArray) -> Colour:
+    red, green, blue = (float(part) for part in row)
+    return red, green, blue

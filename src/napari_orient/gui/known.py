@@ -1,0 +1,117 @@
+"""Everything known of the particles in a layer, row by row, under the names that table, colours and filters share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Points
+from numpy.typing import NDArray
+
+from napari_orient.engine.inspection import Inspection, InspectionOptions, inspect
+from napari_orient.engine.particles import Particles
+from napari_orient.gui import layers
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something known of every particle: its name in expressions, its title, unit, decimals, and what it is."""
+
+    name: str
+    title: str
+    unit: str
+    digits: int
+    tip: str
+
+
+QUANTITIES = (
+    Quantity("number", "#", "", 0, "number of the particle in its list"),
+    Quantity("class", "class", "", 0, "code of the macromolecule"),
+    Quantity("score", "score", "", 2, "probability that the rotation is within 20° of the truth"),
+    Quantity("expected_error", "expected", "°", 1, "error that the network expects of this rotation, degrees"),
+    Quantity("true_error", "true", "°", 1, "angle to the true rotation, modulo the symmetry, degrees"),
+    Quantity("neighbour", "nearest", "Å", 0, "distance to the nearest other particle, Å"),
+    Quantity("cluster", "cluster", "", 0, "number of its cluster, 1 the largest; 0 stands alone"),
+    Quantity("status", "status", "", 0, "accepted, rejected, or not yet judged"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of a layer's particles.
+
+    Parameters
+    ----------
+    rows : (N,) their points in the layer: those with poses; all of them where none has one.
+    particles : the N particles.
+    truth : the true particles beside them, or None.
+    inspection : true errors, neighbours and clusters.
+    columns : (N,) values by name, those of `QUANTITIES` that are known first, then the layer's foreign columns.
+    """
+
+    rows: NDArray[np.int_]
+    particles: Particles
+    truth: Particles | None
+    inspection: Inspection
+    columns: Mapping[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def known_of(layer: Points, options: InspectionOptions, *, truth: Points | None = None) -> Known:
+    """Everything known of the particles in a layer.
+
+    Raises
+    ------
+    InputError
+        If the symmetry is none.
+    """
+    particles, rows = posed_of(layer)
+    true = None if truth is None or truth is layer else posed_of(truth)[0]
+    inspection = inspect(particles, options, truth=true)
+    return Known(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
+
+
+def posed_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
+    """The particles of a layer that have poses, and their rows; where none has one, all of them, without poses."""
+    picks, table = layers.picks_of(layer), layer.features
+    rows = np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
+    if not len(rows):
+        return picks, np.arange(len(picks))
+    names = (layers.CONFIDENCE, layers.EXPECTED_ERROR)
+    scores = {name: table[name].to_numpy(float)[rows] for name in names if name in table.columns}
+    part = picks if len(rows) == len(picks) else picks.take(rows)
+    return part.replace(rotations=layers.rotations_in(layer)[rows], **scores), rows
+
+
+def fingerprint(layer: Points) -> tuple[Any, ...]:
+    """What changes whenever something known of the layer's particles does, and is quick to compare."""
+    table = layer.features
+    numbers = table.select_dtypes("number").to_numpy(float)
+    texts = table.select_dtypes(exclude="number")
+    words = tuple(hash(tuple(texts[name].astype(str))) for name in texts.columns)
+    return np.asarray(layer.data).tobytes(), numbers.tobytes(), tuple(table.columns), words
+
+
+def _columns(
+    layer: Points, particles: Particles, rows: NDArray[np.int_], inspection: Inspection
+) -> Mapping[str, NDArray[Any]]:
+    table = layer.features
+    numbers = table[layers.NUMBER] if layers.NUMBER in table.columns else np.arange(1, len(table) + 1)
+    status = table[layers.STATUS].fillna("").astype(str) if layers.STATUS in table.columns else np.full(len(table), "")
+    known = {
+        "number": np.asarray(numbers)[rows],
+        "class": particles.kind,
+        "score": particles.confidence,
+        "expected_error": particles.expected_error_deg,
+        "true_error": inspection.true_error_deg,
+        "neighbour": inspection.neighbour,
+        "cluster": inspection.cluster,
+        "status": np.asarray(status, str)[rows],
+    }
+    taken = {*known, *layers.SPOKEN}
+    foreign = {name: values for name, values in particles.extra.items() if name not in taken}
+    return {name: np.asarray(values) for name, values in {**known, **foreign}.items() if values is not None}
