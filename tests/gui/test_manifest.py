@@ -5,6 +5,7 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
 from napari_orient.gui.arrows import ArrowsDock
+from napari_orient.gui.correction import CorrectDock
 from napari_orient.gui.export import ExportDock
 from napari_orient.gui.load import LoadDock
 from napari_orient.gui.predict import PredictDock
@@ -29,7 +30,14 @@ def test_the_manifest_is_seen_first_at_the_top_of_the_project():
 
 def test_each_dock_is_offered_and_opens_once_by_its_name(make_napari_viewer):
     viewer = make_napari_viewer()
-    for name, kind in {"Load": LoadDock, "Predict": PredictDock, "Arrows": ArrowsDock, "Export": ExportDock}.items():
+    docks = {
+        "Load": LoadDock,
+        "Predict": PredictDock,
+        "Arrows": ArrowsDock,
+        "Correct": CorrectDock,
+        "Export": ExportDock,
+    }
+    for name, kind in docks.items():
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
         assert isinstance(dock, kind)
         assert isinstance(dock, QWidget)

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_orient.engine import corrections
 from napari_orient.engine.corrections import ACCEPTED, REJECTED
+from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -99,8 +100,11 @@ def give_poses(history: History, rows: Rows, particles: Particles, *, words: str
 
 def put_poses(history: History, rows: Rows, particles: Particles) -> None:
     """Nothing; the same within a step that has begun already."""
-    every = np.arange(len(particles))
-    put_rows(history.layer, rows, corrections.marked_corrected(particles, every, False))
+    every, unknown = np.arange(len(particles)), np.full(len(particles), np.nan)
+    # What an earlier match told of these particles is no longer true.
+    stale = {name: unknown for name in FIGURES if name in history.layer.features.columns}
+    told = particles.replace(extra=stale | dict(particles.extra))
+    put_rows(history.layer, rows, corrections.marked_corrected(told, every, False))
     forget(history.layer, rows)
 
 

@@ -150,17 +150,18 @@ class History:
 
     def undo(self) -> None:
         """Nothing; the last change in force is taken back, to the byte."""
-        if self.done:
-            self.done -= 1
-            self._show(self.steps[self.done].before)
+        self.go_to(self.done - 1)
 
     def redo(self) -> None:
         """Nothing; the change taken back last is made again, to the byte."""
-        if self.done < len(self.steps):
-            self.done += 1
-            self._show(self.steps[self.done - 1].after)
+        self.go_to(self.done + 1)
 
-    def _show(self, state: State) -> None:
+    def go_to(self, count: int) -> None:
+        """Nothing; the first ``count`` changes are in force and the others are not, to the byte."""
+        if count == self.done or not 0 <= count <= len(self.steps):
+            return
+        state = self.steps[count].before if count < self.done else self.steps[count - 1].after
+        self.done = count
         self._depth += 1
         try:
             state.show(self.layer)

@@ -189,6 +189,15 @@ def particles_parts(
     return flip(particles.positions) / grid, keywords, "points"
 
 
+def adopt(points: Points, tomogram: Tomogram) -> None:
+    """Nothing; a points layer that was not ours now holds picks of this tomogram, numbered from 1; its looks stay."""
+    said = points.metadata.setdefault(KEY, {})
+    said |= {"role": PICKS, "tomogram": tomogram.name, "extent": tomogram.extent, "provenance": ""}
+    said |= {"extra": {}, "blocks": {}}
+    identity(points)
+    points.features = points.features.assign(**{NUMBER: np.arange(1, len(points.data) + 1)})
+
+
 def features(particles: Particles) -> pd.DataFrame:
     """The features of a points layer that holds these particles, numbered from 1."""
     columns: dict[str, Any] = {NUMBER: np.arange(1, len(particles) + 1)}

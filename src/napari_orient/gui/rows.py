@@ -10,6 +10,7 @@ import pandas as pd
 from napari.layers import Points
 from numpy.typing import NDArray
 
+from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -18,7 +19,7 @@ from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRS
 Rows = NDArray[np.int_]
 """Indices of particles in their layer."""
 
-_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *ROTATION_COLUMNS)
+_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *FIGURES, *ROTATION_COLUMNS)
 
 
 def rows_of(layer: Points, rows: Rows) -> Particles:
@@ -44,6 +45,8 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
     """
     table, said = layer.features.copy(), layers.about(layer)
     columns: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
+    columns |= {name: particles.extra[name] for name in FIGURES if name in particles.extra}
+    said["extra"] = said.get("extra", {}) | {name: "f" for name in FIGURES if name in particles.extra}
     if particles.rotations is not None:
         columns |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     for name, values in columns.items():

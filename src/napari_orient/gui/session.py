@@ -211,6 +211,21 @@ class Session:
             match = next(iter(extents))
         return None if match is None else extents[match]
 
+    def tomogram_of(self, points: Points) -> Image | None:
+        """The layer of the tomogram that the points lie in: of its name, or the only one there is."""
+        shown = {str(layers.about(layer).get("name", layer.name)): layer for layer in reversed(self.tomograms())}
+        name = str(layers.about(points).get("tomogram", ""))
+        match = match_tomogram(name, shown) if name else None
+        if match is None and len(shown) == 1:
+            match = next(iter(shown))
+        return None if match is None else shown[match]
+
+    def adopt(self, points: Points, tomogram: Image) -> None:
+        """Nothing; points that were drawn by hand are now picks of this tomogram, and followed as such."""
+        if layers.role(points) not in (PICKS, PREDICTED, TRUTH):
+            layers.adopt(points, layers.tomogram_of(tomogram))
+            self._follow(points)
+
     def truth_of(self, tomogram: str) -> Points | None:
         """The layer with the true poses of this tomogram, or None."""
         truths = {str(layers.about(layer).get("tomogram", "")): layer for layer in self.particles(TRUTH)}

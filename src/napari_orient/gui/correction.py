@@ -1,0 +1,318 @@
+"""The Correct dock: turn, move, judge, delete, tell anew or refine the selected particles; all of it can be undone."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Points
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtWidgets import QCheckBox, QPushButton
+
+from napari_orient.engine.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
+from napari_orient.engine.networks import Checkpoint, load_checkpoint
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
+from napari_orient.engine.prediction import PredictionOptions, prepare
+from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.gui import editing, layers
+from napari_orient.gui.history import History, count_words
+from napari_orient.gui.jobs import Job, time_words
+from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
+from napari_orient.gui.live import Live
+from napari_orient.gui.pads import TURN_KEYS, HistoryList, MovePad, TurnPad, evenly
+from napari_orient.gui.pieces import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
+from napari_orient.gui.references import ReferenceChoice, read_reference
+from napari_orient.gui.rows import Rows, rows_of
+from napari_orient.gui.session import session_of
+
+JUDGING = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
+_BATCH = 32
+
+
+def told_anew(
+    tomogram: Tomogram, every: Particles, chosen: Particles, checkpoint: Checkpoint, *, known: bool
+) -> Stream[Step, Particles]:
+    """The chosen particles with poses told by a network, or refined; what must be learnt is learnt from them all."""
+    tell = yield from prepare(tomogram, every, checkpoint, PredictionOptions(), known=known)
+    parts = []
+    for start in range(0, len(chosen), _BATCH):
+        yield Step(start, len(chosen), "Refining" if known else "Predicting")
+        parts.append(tell(chosen.take(slice(start, start + _BATCH))))
+    return concatenate(parts)
+
+
+class CorrectDock(Dock):
+    """Acts on the points selected in the chosen layer."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.job: Job | None = None
+        self._history: History | None = None
+        self._asked: tuple[Points, Rows] | None = None
+        self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
+        self.live = Live(self.session, self)
+        self._build(self.session.viewer)
+        self._bind_keys(self.session.viewer)
+        self._layer_chosen()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _build(self, viewer: ViewerModel) -> None:
+        self.particles = LayerChoice(viewer, self._offered, empty="none open")
+        self.counts, self.note, self.running_note, self.live_note = Note(), Note(), Note(), Note()
+        self.stop_button = _button("Stop", "Stop; nothing is changed")
+        self.stop_button.clicked.connect(self._stop)
+        self.running = row(self.running_note, self.stop_button)
+        self.running.setVisible(False)
+        self.turns, self.moves, self.steps = TurnPad(), MovePad(), HistoryList()
+        self.reference = ReferenceChoice(self.session, kinds=self._classes)
+        self.live_box = QCheckBox("Live: tell a pick's pose when it is added or dragged")
+        self.live_box.setToolTip(
+            "With the network in use. In the points layer's add or select mode; a network that matches with a map "
+            "learns the tomogram first, and sets picks on the particle's centre"
+        )
+        self.add_heading("Particles")
+        self.add(labelled({"Layer": self.particles}), self.counts)
+        self.add(self._judging())
+        self.add_heading("Turn about own axes")
+        self.add(self.turns, self.note)
+        self.add_heading("Move")
+        self.add(self.moves)
+        self.add_heading("Pose")
+        self.add(self._telling(), labelled({"Reference": self.reference}), self.running, self.live_box, self.live_note)
+        self.add_heading("History")
+        self.add(self.steps)
+        self.close_column()
+        self.particles.chosen.connect(self._layer_chosen)
+        self.turns.stepped.connect(self.turn)
+        self.turns.typed.connect(self.turn_by)
+        self.moves.stepped.connect(self.move_by)
+        self.live_box.toggled.connect(self._live_toggled)
+        self.live.said.connect(self.live_note.say)
+        listen(self, self.session.events.checkpoint, self._network_changed)
+
+    def _judging(self) -> Any:
+        self.judge_buttons = {}
+        for status, (words, key) in JUDGING.items():
+            self.judge_buttons[status] = _button(words, f"{words} the selected particles (key {key})")
+            self.judge_buttons[status].clicked.connect(partial(self.judge, status))
+        self.delete_button = _button("Delete", "Delete the selected particles (key Delete in the viewer)")
+        self.delete_button.clicked.connect(self.delete)
+        return evenly(*self.judge_buttons.values(), self.delete_button)
+
+    def _telling(self) -> Any:
+        self.reset_button = _button("Reset", "Put the selected particles back to how they were predicted (key H)")
+        self.predict_button = _button("Predict", "Predict the selected particles anew with the network in use")
+        self.refine_button = _button(
+            "Refine", "Refine the selected particles against the reference; noise is learnt from the whole layer"
+        )
+        self.reset_button.clicked.connect(self.reset)
+        self.predict_button.clicked.connect(self.predict)
+        self.refine_button.clicked.connect(self.refine)
+        return evenly(self.reset_button, self.predict_button, self.refine_button)
+
+    def _offered(self) -> list[Points]:
+        """Particles to correct: predictions first, truth last."""
+        order = [PREDICTED, PICKS, "", layers.TRUTH]
+        return sorted(self.session.particles(), key=lambda layer: order.index(layers.role(layer)))
+
+    def _classes(self) -> list[str]:
+        layer = self.particles.layer
+        kinds = layers.picks_of(layer).kind if isinstance(layer, Points) else None
+        return [] if kinds is None else sorted(set(kinds.tolist()), key=kinds.tolist().count, reverse=True)
+
+    def _bind_keys(self, viewer: ViewerModel) -> None:
+        keys: dict[str, Callable[[], None]] = {
+            key: partial(self.turns.press, axis, sign) for (axis, sign), key in TURN_KEYS.items()
+        }
+        keys |= {key: partial(self.judge, status) for status, (_, key) in JUDGING.items()}
+        keys |= {"H": self.reset, "Control-Z": self.steps.undo.click, "Control-Shift-Z": self.steps.redo.click}
+        for key, act in keys.items():
+            viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
+        self.destroyed.connect(partial(_unbind, viewer, tuple(keys)))
+
+    # --- what is chosen -----------------------------------------------------------------------------------------
+
+    def _layer_chosen(self, *_: object) -> None:
+        layer = self.particles.layer
+        if self.live.layer is not layer:
+            self.live_box.setChecked(False)
+        self._history = self.session.history(layer) if isinstance(layer, Points) else None
+        if isinstance(layer, Points) and self._history is not None and layer not in self._followed:
+            self._followed.add(layer)
+            listen(self, layer.selected_data.events.items_changed, self._show_counts)
+            listen(self, self._history.events.changed, self._show_everything)
+            self.reference.choose_by_class()
+        self._show_everything()
+
+    @property
+    def rows(self) -> Rows:
+        """The selected particles."""
+        layer = self.particles.layer
+        return np.array(sorted(layer.selected_data), int) if isinstance(layer, Points) else np.zeros(0, int)
+
+    def _show_everything(self, event: object = None) -> None:
+        self.steps.show_history(self._history)
+        self._show_counts()
+
+    def _show_counts(self, event: object = None) -> None:
+        layer = self.particles.layer
+        if not isinstance(layer, Points):
+            self.counts.say("No particles open yet: load some, or predict.", WARNING)
+        else:
+            self.counts.say(_count_words(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
+        for widget in (self.turns, self.moves, *self.judge_buttons.values(), self.delete_button, self.reset_button):
+            widget.setEnabled(len(self.rows) > 0)
+        for button in (self.predict_button, self.refine_button):
+            button.setEnabled(len(self.rows) > 0 and self.job is None)
+
+    # --- commands -----------------------------------------------------------------------------------------------
+
+    def _do(self, command: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        """Act on the selected particles; what is amiss is shown in one line."""
+        if self._history is None:
+            return
+        try:
+            command(self._history, self.rows, *arguments, **keywords)
+        except InputError as error:
+            show_error(str(error))
+
+    def turn(self, axis: str, angle: float) -> None:
+        """Turn the selected particles about their own axis by an angle in degrees."""
+        self._turn(axis_turn(axis, angle), f"by {angle:+g}° about {axis}")
+
+    def turn_by(self, text: str) -> None:
+        """Turn the selected particles by what was typed, in their own frames."""
+        try:
+            self._turn(read_turn(text), f"by {text.strip()}")
+        except InputError as error:
+            show_error(str(error))
+
+    def _turn(self, matrix: FloatArray, words: str) -> None:
+        self._do(editing.turn, matrix, words=words)
+        name = self.session.network_symmetry
+        unseen = leaves_unseen(matrix, symmetry(name))
+        self.note.say(f"A turn {words} is a step of {name.split('@')[0]}: it leaves the particle as it was." * unseen)
+
+    def move_by(self, shift: FloatArray, frame: str) -> None:
+        """Move the selected particles by a shift (3,) xyz in Å along the axes of this frame."""
+        self._do(editing.move, shift, frame=frame)
+
+    def judge(self, status: str, *_: object) -> None:
+        """Accept or reject the selected particles, or clear their verdict."""
+        self._do(editing.judge, status)
+
+    def delete(self, *_: object) -> None:
+        """Delete the selected particles."""
+        self._do(editing.delete)
+
+    def reset(self, *_: object) -> None:
+        """Put the selected particles back to how they were predicted."""
+        self._do(editing.reset)
+
+    # --- poses told anew ----------------------------------------------------------------------------------------
+
+    def predict(self, *_: object) -> None:
+        """Predict the selected particles anew, and no others."""
+        self._ask(lambda: load_checkpoint(self.session.checkpoint), "predict")
+
+    def refine(self, *_: object) -> None:
+        """Refine the selected particles against the reference, and no others."""
+        self._ask(lambda: read_reference(self.reference.name), "refine")
+
+    def _ask(self, read: Callable[[], Checkpoint], words: str) -> None:
+        layer, rows = self.particles.layer, self.rows
+        image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
+        try:
+            if not isinstance(layer, Points) or image is None:
+                raise InputError(f"to {words} particles, the tomogram that they lie in must be open. Open it first.")
+            checkpoint, tomogram = read(), layers.tomogram_of(image)
+            every = layers.picks_of(layer)
+            known = words == "refine"
+            posed = layers.has_pose(layer)[rows].all()
+            chosen = rows_of(layer, rows) if known and posed else every.take(rows)
+        except InputError as error:
+            show_error(str(error))
+            return
+        self._asked = (layer, layer.features[NUMBER].to_numpy(int)[rows])
+        stream = told_anew(tomogram, every, chosen, checkpoint, known=known)
+        self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
+        self.job.answered.connect(partial(self._deliver, words))
+        self.job.stepped.connect(self._stepped)
+        self.job.ended.connect(self._ended)
+        self.running_note.say("Starting…")
+        self.running.setVisible(True)
+        self._show_counts()
+
+    def _stepped(self, step: Step) -> None:
+        left = time_words(self.job.seconds_left) if self.job is not None else ""
+        self.running_note.say(f"{step.message} · {left}" if left else step.message)
+
+    def _stop(self, *_: object) -> None:
+        if self.job is not None:
+            self.job.stop()
+
+    def _deliver(self, words: str, told: Particles) -> None:
+        assert self._asked is not None
+        layer, numbers = self._asked
+        if layer not in self.session.viewer.layers:
+            show_warning("The particles' layer was removed meanwhile; their new poses were dropped.")
+            return
+        rows = np.flatnonzero(np.isin(layer.features[NUMBER], numbers))
+        places = {number: place for place, number in enumerate(numbers.tolist())}
+        part = told.take([places[number] for number in layer.features[NUMBER].to_numpy(int)[rows].tolist()])
+        if len(rows):
+            editing.give_poses(self.session.history(layer), rows, part, words=words)
+
+    def _ended(self, outcome: str) -> None:
+        self.job = None
+        self.running.setVisible(False)
+        self._show_counts()
+
+    # --- Live ---------------------------------------------------------------------------------------------------
+
+    def _live_toggled(self, on: bool) -> None:
+        if not on:
+            self.live.stop()
+            return
+        layer = self.particles.layer
+        image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
+        try:
+            if not isinstance(layer, Points) or image is None:
+                raise InputError("Live needs points and the tomogram that they lie in. Open them first.")
+            self.live.start(layer, image, self.session.checkpoint)
+        except InputError as error:
+            show_error(str(error))
+            self.live_box.setChecked(False)
+
+    def _network_changed(self, event: object = None) -> None:
+        if self.live_box.isChecked():
+            self._live_toggled(True)
+
+
+def _button(words: str, tip: str) -> QPushButton:
+    button = QPushButton(words)
+    button.setToolTip(tip)
+    return button
+
+
+def _unbind(viewer: ViewerModel, keys: tuple[str, ...], *_: object) -> None:
+    for key in keys:
+        viewer.bind_key(key, None, overwrite=True)
+
+
+def _count_words(layer: Points, selected: int) -> str:
+    """``3 of 252 selected · 12 accepted · 2 rejected · 5 turned``."""
+    table = layer.features
+    parts = [f"{selected} of {len(layer.data)} selected" if selected else f"{len(layer.data)}, none selected"]
+    if STATUS in table.columns:
+        parts += [f"{number} {word}" for word in (ACCEPTED, REJECTED) if (number := int((table[STATUS] == word).sum()))]
+    turned = int((table[CORRECTED] == "1").sum()) if CORRECTED in table.columns else 0
+    return " · ".join(parts + ([f"{turned} turned by hand"] if turned else []))

@@ -1,0 +1,211 @@
+"""The pads of the Correct dock: turns about own axes, moves, and the list of what was done."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_orient.engine.corrections import FRAMES
+from napari_orient.gui.colours import AXIS_SHADES
+from napari_orient.gui.history import History
+from napari_orient.gui.pieces import MUTED, labelled, row
+
+AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
+TURN_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
+"""Keys that turn: the six under the right hand."""
+
+_SHORT = 16
+"""Letters of a change that a button shows; its tooltip says it whole."""
+
+
+def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBox:
+    """A field for the size of a step."""
+    box = QDoubleSpinBox()
+    box.setRange(0.01, high)
+    box.setDecimals(2)
+    box.setValue(value)
+    box.setSuffix(f" {unit}")
+    box.setToolTip(tip)
+    return box
+
+
+def evenly(*widgets: QWidget) -> QWidget:
+    """Widgets side by side, all of one width."""
+    holder = QWidget()
+    line = QHBoxLayout(holder)
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(4)
+    for widget in widgets:
+        line.addWidget(widget, 1)
+    return holder
+
+
+class StepPad(QWidget):
+    """Three axes, each with a button for either direction; ``pressed`` tells the axis and the sign."""
+
+    pressed = Signal(str, int)
+
+    def __init__(self, tips: dict[tuple[str, int], str]) -> None:
+        super().__init__()
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        self.buttons: dict[tuple[str, int], QPushButton] = {}
+        for column, axis in enumerate("xyz"):
+            for place, sign in enumerate((-1, 1)):
+                button = QPushButton(f"{'−' if sign < 0 else '+'} {axis}")
+                button.setToolTip(tips[axis, sign])
+                button.setStyleSheet(f"QPushButton {{border-bottom: 3px solid {AXIS_COLOURS[axis]}; padding: 5px 0;}}")
+                button.clicked.connect(partial(self._press, axis, sign))
+                grid.addWidget(button, 0, 2 * column + place)
+                self.buttons[axis, sign] = button
+
+    def _press(self, axis: str, sign: int, *_: object) -> None:
+        self.pressed.emit(axis, sign)
+
+
+class TurnPad(QWidget):
+    """Turns about own axes: ``stepped`` tells the axis and the angle in degrees, ``typed`` what was typed."""
+
+    stepped = Signal(str, float)
+    typed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        tip = "Size of a turn, in degrees"
+        self.angle = step_box(10.0, "°", high=180.0, tip=tip)
+        words = {-1: "left-handed", 1: "right-handed"}
+        self.pad = StepPad(
+            {
+                (axis, sign): f"Turn each selected particle about its own {axis} axis, {words[sign]} (key {key})"
+                for (axis, sign), key in TURN_KEYS.items()
+            }
+        )
+        self.pad.pressed.connect(lambda axis, sign: self.stepped.emit(axis, sign * self.angle.value()))
+        self.line = QLineEdit()
+        self.line.setPlaceholderText("rot tilt psi, or nine of a matrix")
+        self.line.setToolTip(
+            "A turn by number, in each particle's own frame: RELION's rot, tilt and psi in degrees, "
+            "or the nine entries of a rotation matrix by rows"
+        )
+        apply = QPushButton("Turn")
+        apply.setToolTip("Turn the selected particles by what was typed; it adds to the pose that they have")
+        for told in (apply.clicked, self.line.returnPressed):
+            told.connect(lambda *_: self.typed.emit(self.line.text()))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(labelled({"Step": self.angle}))
+        column.addWidget(self.pad)
+        column.addWidget(row(self.line, apply))
+
+    def press(self, axis: str, sign: int) -> None:
+        """Turn by one step, as the button does."""
+        self.stepped.emit(axis, sign * self.angle.value())
+
+
+class MovePad(QWidget):
+    """Moves: ``stepped`` tells the shift (3,) xyz in Å, and the frame along whose axes."""
+
+    stepped = Signal(object, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = step_box(5.0, "Å", high=1000.0, tip="Size of a move, in Å")
+        self.frame = QComboBox()
+        for frame in FRAMES:
+            self.frame.addItem(f"{frame} axes", frame)
+        self.frame.setToolTip("Along the axes of the tomogram, or each particle along its own")
+        words = {-1: "backwards", 1: "forwards"}
+        self.pad = StepPad(
+            {
+                (axis, sign): f"Move the selected particles {words[sign]} along {axis}"
+                for axis in "xyz"
+                for sign in (-1, 1)
+            }
+        )
+        self.pad.pressed.connect(self._pressed)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(labelled({"Step": row(self.length, self.frame)}))
+        column.addWidget(self.pad)
+
+    def _pressed(self, axis: str, sign: int) -> None:
+        shift = sign * self.length.value() * np.eye(3)["xyz".index(axis)]
+        self.stepped.emit(shift, str(self.frame.currentData()))
+
+
+class HistoryList(QWidget):
+    """What was done to a layer, newest first; undo, redo, or a click on a line to go back to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._history: History | None = None
+        self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
+        self.undo.clicked.connect(self._undo)
+        self.redo.clicked.connect(self._redo)
+        self.list = QListWidget()
+        self.list.setToolTip("Click a line to go back to it, or forward")
+        self.list.setFixedHeight(96)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
+        self.list.itemClicked.connect(self._clicked)
+        self.empty = QLabel("Nothing changed yet.")
+        self.empty.setStyleSheet(f"color: {MUTED};")
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(evenly(self.undo, self.redo))
+        column.addWidget(self.empty)
+        column.addWidget(self.list)
+
+    def show_history(self, history: History | None) -> None:
+        """Show this history as it is now."""
+        self._history = history
+        steps = [] if history is None else history.steps
+        done = 0 if history is None else history.done
+        for button, verb, key, words in (
+            (self.undo, "Undo", "Ctrl+Z", "" if history is None else history.undoable),
+            (self.redo, "Redo", "Ctrl+Shift+Z", "" if history is None else history.redoable),
+        ):
+            button.setEnabled(bool(words))
+            button.setText(verb + (f": {words[:_SHORT]}" + "…" * (len(words) > _SHORT) if words else ""))
+            button.setToolTip(f"{verb}: {words} ({key})" if words else f"Nothing to {verb.lower()}")
+        self.list.clear()
+        for count in range(len(steps), 0, -1):
+            item = QListWidgetItem(steps[count - 1].words)
+            item.setData(Qt.ItemDataRole.UserRole, count)
+            item.setToolTip(steps[count - 1].words)
+            font = item.font()
+            font.setItalic(count > done)
+            font.setBold(count == done)
+            item.setFont(font)
+            self.list.addItem(item)
+        self.list.setVisible(bool(steps))
+        self.empty.setVisible(not steps)
+
+    def _undo(self) -> None:
+        if self._history is not None:
+            self._history.undo()
+
+    def _redo(self) -> None:
+        if self._history is not None:
+            self._history.redo()
+
+    def _clicked(self, item: QListWidgetItem) -> None:
+        if self._history is not None:
+            self._history.go_to(int(item.data(Qt.ItemDataRole.UserRole)))

@@ -1,0 +1,111 @@
+"""A choice of reference, the map that particles are matched with or shown as: of the network, a bead model, a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog
+
+from napari_orient.engine.networks import Checkpoint, bank_checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui.pieces import listen, shrinkable
+from napari_orient.gui.session import Session
+
+KINDS = "Maps and networks (*.mrc *.map *.rec *.safetensors);;All files (*)"
+FROM_FILE = "from a file…"
+
+
+@lru_cache(maxsize=8)
+def _read(name: str, written: float) -> Checkpoint:
+    if name in shipped_checkpoints() or name.endswith(".safetensors"):
+        checkpoint = load_checkpoint(name)
+        checkpoint.bank()
+        return checkpoint
+    template = load_template(name)
+    return bank_checkpoint(
+        template.density, voxel_size=template.voxel_size, symmetry=template.symmetry or "C1", name=template.name
+    )
+
+
+def read_reference(name: str) -> Checkpoint:
+    """The reference of this name, as a checkpoint of kind ``bank``: a checkpoint's, a bead model, or a map's file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a checkpoint holds no map, or the map is no cube.
+    """
+    path = Path(name)
+    return _read(name, path.stat().st_mtime if path.exists() else 0.0)
+
+
+def is_bank(name: str) -> bool:
+    """Whether a network of this name is there and holds a reference map."""
+    try:
+        return bool(name) and load_checkpoint(name).kind == "bank"
+    except InputError:
+        return False
+
+
+class ReferenceChoice(QComboBox):
+    """A choice of reference; ``chosen`` tells its name. The network in use comes first if it holds a map."""
+
+    chosen = Signal(str)
+
+    def __init__(self, session: Session, *, kinds: Callable[[], list[str]]) -> None:
+        super().__init__()
+        self.session, self._kinds = session, kinds
+        self.setToolTip("The particle's map: of the network in use, a bead model of the program, or a file")
+        shrinkable(self)
+        self._fill()
+        listen(self, session.events.checkpoint, self._fill)
+        self.activated.connect(self._activated)
+
+    @property
+    def name(self) -> str:
+        """The name of the reference chosen, or of its file."""
+        return str(self.currentData() or "")
+
+    def choose(self, name: str) -> None:
+        """Choose this reference: a name on offer, or a file."""
+        if self.findData(name) < 0:
+            self.insertItem(self.count() - 1, Path(name).name, name)
+        self.setCurrentIndex(self.findData(name))
+        self.chosen.emit(name)
+
+    def choose_by_class(self) -> None:
+        """Choose the bead model of the particles' class, where there is one and no network's map."""
+        for kind in self._kinds():
+            code = kind.removeprefix("pdb_")
+            if code in bead_models() and not self.itemText(0).startswith("of "):
+                self.choose(code)
+                return
+
+    def _fill(self, event: object = None) -> None:
+        kept = self.name
+        own = [self.session.checkpoint] if is_bank(self.session.checkpoint) else []
+        self.blockSignals(True)
+        self.clear()
+        for name in own:
+            self.addItem(f"of {Path(name).stem}, the network in use", name)
+        for code in bead_models():
+            self.addItem(f"{load_template(code).name} (bead model)", code)
+        self.addItem(FROM_FILE, None)
+        if kept and self.findData(kept) < 0:
+            self.insertItem(self.count() - 1, Path(kept).name, kept)
+        self.setCurrentIndex(max(0, self.findData(own[0] if own else kept)))
+        self.blockSignals(False)
+
+    def _activated(self, index: int) -> None:
+        if self.itemData(index) is None:
+            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", KINDS)
+            if not name:
+                self.setCurrentIndex(0)
+                return
+            self.choose(name)
+        else:
+            self.chosen.emit(self.name)

@@ -1,0 +1,241 @@
+"""The Correct dock in a viewer: what its buttons and keys do to the selected particles, and to no others."""
+
+import numpy as np
+import pytest
+from gui_scene import VOXEL_SIZE, make_scene
+from napari.components import ViewerModel
+
+from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.prediction import predict
+from napari_orient.engine.tasks import run
+from napari_orient.gui import layers
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.correction import CorrectDock
+from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.references import read_reference
+from napari_orient.gui.session import session_of
+
+
+@pytest.fixture
+def corrected(make_napari_viewer, scene):
+    """A real viewer with tomogram and predicted particles, and the Correct dock, opened by its name."""
+    viewer = make_napari_viewer()
+    layer = shown(viewer, scene)
+    return viewer, layer, viewer.window.add_plugin_dock_widget("napari-orient", "Correct")[1]
+
+
+@pytest.fixture
+def bare(qtbot, scene):
+    """The same beside a viewer without a window."""
+    viewer = ViewerModel()
+    layer, dock = shown(viewer, scene), CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    return viewer, layer, dock
+
+
+def shown(viewer, scene):
+    session = session_of(viewer)
+    session.show_tomogram(read_tomogram(scene.mrc))
+    session.checkpoint = str(scene.checkpoint)
+    particles = read_particles(scene.true)
+    particles = particles.replace(expected_error_deg=np.full(len(particles), 9.0))
+    return session.show_particles(particles, scene.extent, role=PREDICTED, name="predicted")
+
+
+def press(viewer, *keys):
+    """Keys as the viewer takes them when its canvas has them."""
+    for key in keys:
+        bound = {str(name): act for name, act in viewer.keymap.items()}
+        bound[key](viewer)
+
+
+def idle(dock, qtbot):
+    qtbot.waitUntil(lambda: dock.job is None, timeout=60_000)
+
+
+def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):
+    viewer = ViewerModel()
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    dock.turn("x", 10)
+    dock.predict_button.click()
+    assert "No particles open" in dock.counts.text()
+    assert not dock.turns.isEnabled()
+
+
+def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes_it_back(corrected):
+    viewer, layer, dock = corrected
+    before = layers.particles_of(layer).rotations
+    layer.selected_data = {2, 5}
+    dock.turns.angle.setValue(25)
+    dock.turns.pad.buttons["y", 1].click()
+    dock.turns.pad.buttons["z", -1].click()
+    after = layers.particles_of(layer).rotations
+    np.testing.assert_allclose(after[[2, 5]], before[[2, 5]] @ axis_turn("y", 25) @ axis_turn("z", -25), atol=1e-12)
+    np.testing.assert_array_equal(np.delete(after, [2, 5], axis=0), np.delete(before, [2, 5], axis=0))
+    drawn = axes_layer(viewer, layer).data[2 * 3 + 2, 1]
+    np.testing.assert_allclose(drawn, after[2, :, 2][::-1], atol=1e-6)
+    assert "2 of 12 selected" in dock.counts.text()
+    assert "2 turned by hand" in dock.counts.text()
+    dock.steps.undo.click()
+    dock.steps.undo.click()
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    assert not dock.steps.undo.isEnabled()
+    assert dock.steps.redo.text() == "Redo: turn 2 particles…"
+
+
+def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
+    viewer, layer, dock = corrected
+    before = layers.particles_of(layer).rotations
+    layer.selected_data = {1}
+    press(viewer, "L", "L", "J", "I", "K", "O", "U", "O")
+    expected = before[1] @ axis_turn("x", 10) @ axis_turn("z", 10)
+    np.testing.assert_allclose(layers.particles_of(layer).rotations[1], expected, atol=1e-12)
+    press(viewer, "G")
+    assert layer.features["status"].tolist()[:3] == ["", "accepted", ""]
+    press(viewer, "B", "C", "Ctrl+Z")
+    assert layer.features["status"][1] == "rejected"
+    press(viewer, "H")
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    press(viewer, "Ctrl+Z", "Ctrl+Shift+Z")
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    assert "(key L)" in dock.turns.pad.buttons["x", 1].toolTip()
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: not {"L", "G"} & set(map(str, viewer.keymap)), timeout=2000)
+
+
+def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
+    _, layer, dock = bare
+    before = layers.particles_of(layer).rotations
+    layer.selected_data = {4}
+    dock.turns.line.setText("0 0 -30")
+    dock.turns.line.returnPressed.emit()
+    after = layers.particles_of(layer).rotations
+    np.testing.assert_allclose(after[4], before[4] @ axis_turn("z", 30), atol=1e-12)
+    count = len(session_of(dock.session.viewer).history(layer).steps)
+    dock.turn_by("one two")
+    assert len(session_of(dock.session.viewer).history(layer).steps) == count
+
+
+def test_moves_go_along_the_tomogram_s_or_the_particles_own_axes(bare):
+    _, layer, dock = bare
+    before = layers.particles_of(layer)
+    layer.selected_data = {0, 3}
+    dock.moves.length.setValue(4)
+    dock.moves.pad.buttons["x", -1].click()
+    dock.moves.frame.setCurrentIndex(1)
+    dock.moves.pad.buttons["z", 1].click()
+    moved = layers.particles_of(layer).positions - before.positions
+    np.testing.assert_allclose(moved[[0, 3]], [-4, 0, 0] + 4 * before.rotations[[0, 3], :, 2], atol=1e-9)
+    assert not moved[1:3].any()
+    assert [step.words for step in dock._history.steps] == [
+        "move 2 particles by x -4 Å, tomogram axes",
+        "move 2 particles by z +4 Å, own axes",
+    ]
+
+
+def test_a_click_on_a_line_of_the_history_goes_there(bare):
+    _, layer, dock = bare
+    layer.selected_data = {0}
+    states = [layers.particles_of(layer).rotations[0]]
+    for _ in range(3):
+        dock.turn("x", 30)
+        states.append(layers.particles_of(layer).rotations[0])
+    dock.steps.list.itemClicked.emit(dock.steps.list.item(2))
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[1])
+    dock.steps.list.itemClicked.emit(dock.steps.list.item(0))
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[3])
+
+
+def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
+    _, layer, dock = bare
+    bank_checkpoint(np.pad(np.ones((4, 4, 4)), 4), voxel_size=10.0, symmetry="C2").save(scene.folder / "c2.safetensors")
+    dock.session.checkpoint = str(scene.folder / "c2.safetensors")
+    layer.selected_data = {0}
+    dock.turn("z", 180)
+    assert "is a step of C2" in dock.note.text()
+    dock.turn("x", 180)
+    assert dock.note.text() == ""
+
+
+def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene, qtbot):
+    _, layer, dock = bare
+    before = layers.particles_of(layer)
+    layer.selected_data = {1, 7}
+    dock.predict_button.click()
+    assert not dock.refine_button.isEnabled()
+    idle(dock, qtbot)
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_checkpoint(scene.checkpoint)))
+    after = layers.particles_of(layer)
+    np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
+    np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
+    np.testing.assert_array_equal(np.delete(after.rotations, [1, 7], 0), np.delete(before.rotations, [1, 7], 0))
+    assert dock.steps.undo.toolTip() == "Undo: predict 2 particles (Ctrl+Z)"
+    dock.steps.undo.click()
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
+
+
+def test_particles_deleted_while_they_are_predicted_stay_deleted_and_the_others_get_their_own(bare, qtbot, scene):
+    _, layer, dock = bare
+    before = layers.particles_of(layer)
+    layer.selected_data = {1, 7, 9}
+    dock.predict_button.click()
+    layer.selected_data = {0, 7}
+    layer.remove_selected()
+    idle(dock, qtbot)
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_checkpoint(scene.checkpoint)))
+    after = layers.particles_of(layer)
+    assert len(after) == 10
+    np.testing.assert_array_equal(after.rotations[[0, 7]], own.rotations[[0, 2]])
+
+
+def test_a_layer_removed_while_its_particles_are_predicted_drops_the_answer_and_says_so(corrected, qtbot):
+    from napari.utils.notifications import notification_manager
+
+    viewer, layer, dock = corrected
+    layer.selected_data = {1}
+    dock.predict_button.click()
+    viewer.layers.remove(layer)
+    idle(dock, qtbot)
+    assert any("removed meanwhile" in record.message for record in notification_manager.records)
+
+
+def test_closing_the_viewer_during_a_refinement_ends_it(corrected):
+    viewer, layer, dock = corrected
+    layer.selected_data = {1}
+    dock.refine_button.click()
+    assert dock.job is not None
+    viewer.close()
+
+
+def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
+    viewer, layer, _ = corrected
+    (tmp_path / "other").mkdir()
+    other = make_napari_viewer()
+    other_layer = shown(other, make_scene(tmp_path / "other", name="TS_09", seed=8))
+    other_dock = other.window.add_plugin_dock_widget("napari-orient", "Correct")[1]
+    layer.selected_data, other_layer.selected_data = {1}, {2}
+    before = layers.particles_of(layer).rotations.copy()
+    press(other, "L")
+    other_dock.judge("accepted")
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    assert session_of(viewer).history(layer).steps == []
+    press(viewer, "I")
+    assert len(session_of(other).history(other_layer).steps) == 2
+
+
+def test_references_are_bead_models_maps_and_banks(scene, tmp_path):
+    assert read_reference("3j9i").options["symmetry"].startswith("D7")
+    path = tmp_path / "mine.safetensors"
+    bank_checkpoint(np.pad(np.ones((4, 4, 4)), 4), voxel_size=VOXEL_SIZE, name="mine").save(path)
+    assert read_reference(str(path)).name == "mine"
+    with pytest.raises(ValueError, match="of kind mlp; expected one of kind bank"):
+        read_reference(str(scene.checkpoint))
+
+
+def test_the_reference_offered_first_fits_the_particles_class(bare):
+    _, _, dock = bare
+    assert dock.reference.name == "4v4r"
