@@ -12,15 +12,16 @@ from napari_orient.engine.refinement import RefinementOptions
 from napari_orient.engine.reproduction import ReproductionOptions
 from napari_orient.engine.simulation import SimulationOptions
 from napari_orient.engine.tasks import Options, Parameter, Value
-from napari_orient.engine.training import PRESETS
+from napari_orient.engine.training import NETWORKS
 
 PAGE = Path(__file__).with_suffix(".md")
 
 
 def page() -> str:
     """The whole page."""
-    network, training = PRESETS["default"]
-    paper_network, paper_training = PRESETS["paper"]
+    network, training = NETWORKS["default"]
+    paper_network, paper_training = NETWORKS["paper"]
+    bank, bank_training = NETWORKS["bank"]
     lines = [
         "# Options",
         "",
@@ -32,6 +33,8 @@ def page() -> str:
         *section("Simulation", "napari-orient simulate", SimulationOptions()),
         *section("Network", "napari-orient train", network, paper=paper_network),
         *section("Training", "napari-orient train", training, paper=paper_training),
+        *section("Bank", "napari-orient train --network bank", bank),
+        *section("Training a bank", "napari-orient train --network bank", bank_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),
         *section("Refinement", "napari-orient refine", RefinementOptions()),
         *section("Averaging", "napari-orient average", AveragingOptions()),

@@ -11,11 +11,11 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.engine.files import pose_words, read_particles, write_particles
 from napari_orient.engine.files.own import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import (
-    BankNetworkOptions,
     Checkpoint,
     MLPNetwork,
     NetworkOptions,
     ReferenceMap,
+    ReferenceMapOptions,
     bank_checkpoint,
     load_checkpoint,
 )
@@ -187,7 +187,7 @@ def test_a_checkpoint_of_one_kind_is_not_taken_for_another(checkpoint):
     with pytest.raises(InputError, match="of kind bank; expected one of kind mlp"):
         checkpoint.network()
     assert isinstance(checkpoint.bank(), ReferenceMap)
-    assert isinstance(checkpoint.bank().options, BankNetworkOptions)
+    assert isinstance(checkpoint.bank().options, ReferenceMapOptions)
 
 
 def test_a_bank_that_has_learnt_a_tomogram_tells_single_picks_as_it_told_them_all(checkpoint, seen, steps_and_answer):

@@ -24,9 +24,9 @@ from napari_orient.cli.lists import (
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.files import write_particles
 from napari_orient.engine.networks import (
-    BankNetworkOptions,
     Checkpoint,
     ReferenceMap,
+    ReferenceMapOptions,
     load_checkpoint,
     shipped_checkpoints,
 )
@@ -75,7 +75,7 @@ def perform(arguments: Namespace) -> None:
 
 def _reference(template: Template, group: str | None) -> ReferenceMap:
     """A template to refine with, and its symmetry: as told, or that of the bead model."""
-    own = BankNetworkOptions(symmetry=group or template.symmetry or "C1", voxel_size=template.voxel_size)
+    own = ReferenceMapOptions(symmetry=group or template.symmetry or "C1", voxel_size=template.voxel_size)
     return ReferenceMap(template.density, own)
 
 

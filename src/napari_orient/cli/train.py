@@ -4,56 +4,115 @@ DATA is a folder that PolNet wrote, or a list of particles with angles; a list's
 columns, beside it, or in the folder that --tomograms names. Tomograms, never patches, are split into training and
 validation. The best network so far is written after every epoch: Ctrl-C loses nothing, and --resume goes on where it
 stopped.
+
+With --network bank the particles are averaged to a reference, which predict then matches with; --rounds makes it anew
+from refined poses. With --template a map takes its place, and DATA, if given, serves to calibrate it.
 """
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.files import labelled_of_kind, read_labelled
-from napari_orient.engine.networks import NetworkOptions
+from napari_orient.engine.networks import (
+    BankNetworkOptions,
+    Checkpoint,
+    NetworkOptions,
+    ReferenceMap,
+    ReferenceMapOptions,
+)
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.tasks import existing_file
-from napari_orient.engine.training import PRESETS, TrainingOptions, TrainingState, checkpoint_places, kept, train
+from napari_orient.engine.simulation import load_template
+from napari_orient.engine.tasks import InputError, Options, existing_file
+from napari_orient.engine.training import (
+    NETWORKS,
+    BankTrainingOptions,
+    TrainingOptions,
+    TrainingState,
+    checkpoint_places,
+    kept,
+    train,
+)
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
   napari-orient train particles.star --tomograms reconstructions --epochs 60 --output mine.safetensors
-  napari-orient train polnet --class 4v4r --network paper --output printed.safetensors"""
+  napari-orient train polnet --class 4v4r --network paper --output printed.safetensors
+  napari-orient train polnet --class 3j9i --network bank --symmetry D7 --rounds 1 --output proteasome.safetensors
+  napari-orient train --network bank --template map.mrc --output mine.safetensors"""
+
+SHARED = " ".join({item.name for kind in (NetworkOptions, TrainingOptions) for item in kind.parameters()})
+"""Options that an mlp and a bank both have are declared as flags once."""
 
 
 def declare(parser: ArgumentParser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
+    parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
     parser.add_argument("--output", type=Path, required=True, metavar="CHECKPOINT", help="file to write: .safetensors")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="learn this class alone, such as 4v4r")
     parser.add_argument("--tomograms", type=Path, metavar="DIR", help="where a STAR file's tomograms lie")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
     parser.add_argument(
-        "--network", choices=PRESETS, default="default", help="options to begin from; those below override"
+        "--network", choices=NETWORKS, default="default", help="options to begin from; those below override"
     )
+    parser.add_argument("--template", metavar="MAP|NAME", help="bank: match with this map, or bead model")
     add_options(parser, NetworkOptions, title="the network (defaults of --network default)")
     add_options(parser, TrainingOptions, title="its training (defaults of --network default)")
+    add_options(parser, BankNetworkOptions, title="a bank; and --symmetry", leave_out=SHARED)
+    title = "a bank's training; and --validation, --seed and --device"
+    add_options(parser, BankTrainingOptions, title=title, leave_out=SHARED)
 
 
 def perform(arguments: Namespace) -> None:
     """Train, writing the best checkpoint and the state to resume from after every epoch."""
     output, state = checkpoint_places(arguments.output)
-    network_base, training_base = PRESETS[arguments.network]
+    network_base, training_base = NETWORKS[arguments.network]
+    _check_given(arguments, network_base, training_base)
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
+    template = None if arguments.template is None else _template(arguments.template, network)
+    if not arguments.data and template is None:
+        raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template for a bank.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
-    stream = train(labelled, network, training, name=output.stem, resume=resumed)
+    began = time.time()
+    stream = train(labelled, network, training, name=output.stem, resume=resumed, template=template)
     try:
         best = follow(kept(stream, output, state))
     except KeyboardInterrupt:
-        raise Stopped(_farewell(output, state)) from None
-    print(f"{output}: validation median {best.card['figures']['validation_median_deg']:.2f}°")
+        raise Stopped(_farewell(output, state, began)) from None
+    best.save(output)
+    print(f"{output}: {_judged_words(best)}")
+
+
+def _check_given(arguments: Namespace, *bases: Options) -> None:
+    """Nothing, if every option that was given belongs to the network that is to be trained."""
+    every = {item.name for pair in NETWORKS.values() for kind in pair for item in kind.parameters()}
+    own = {item.name for kind in bases for item in kind.parameters()}
+    strange = sorted((every - own) & set(vars(arguments)))
+    if strange:
+        flag = "--" + strange[0].replace("_", "-")
+        raise InputError(f"{flag} was given, which --network {arguments.network} does not have. Leave it out.")
+
+
+def _template(text: str, network: NetworkOptions | BankNetworkOptions) -> ReferenceMap:
+    """The map to match with, and its symmetry: as told, or that of the bead model."""
+    if not isinstance(network, BankNetworkOptions):
+        raise InputError("--template was given, which only a bank can match with. Add --network bank.")
+    template = load_template(text)
+    group = template.symmetry if network.symmetry == "C1" and template.symmetry else network.symmetry
+    record = {**network.to_record(), "symmetry": group, "voxel_size": template.voxel_size}
+    return ReferenceMap(template.density, ReferenceMapOptions.from_record(record))
+
+
+def _judged_words(best: Checkpoint) -> str:
+    figures = best.card.get("figures")
+    return f"validation median {figures['validation_median_deg']:.2f}°" if figures else "the map as it is"
 
 
 def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particles]]:
@@ -61,7 +120,9 @@ def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particle
     return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
 
 
-def _farewell(output: Path, state: Path) -> str:
+def _farewell(output: Path, state: Path, began: float) -> str:
+    if not state.exists() and output.exists() and output.stat().st_mtime >= began:
+        return f"Stopped; the best reference so far is in {output}."
     if not state.exists():
         return "Stopped before the first epoch was done; nothing was written."
     return f"Stopped; the best network so far is in {output}. The same command with --resume goes on."

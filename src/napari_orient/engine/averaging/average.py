@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +64,27 @@ class Average:
 
     def as_reference(self) -> NDArray[np.float32]:
         """The density fit to be matched: weighted by its own signal to noise, shell by shell, and masked."""
-        side = len(self.density)
+        return self._weighted(self.density, lambda curve: 2 * curve / (1 + curve))
+
+    def halves_as_references(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The two halves, each fit to be matched; of the other half each knows the curve alone."""
+        first, second = (self._weighted(half, lambda curve: curve) for half in (self.first_half, self.second_half))
+        return first, second
+
+    def _weighted(
+        self, density: NDArray[np.float32], weight: Callable[[FloatArray], FloatArray]
+    ) -> NDArray[np.float32]:
+        side = len(density)
         grid = frequencies(side, self.voxel_size).norm(dim=-1).numpy()
         curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
         curve = np.where(grid > 1 / self.fsc.resolution(0.143), 0.0, curve)
-        weighted = np.fft.ifftn(np.fft.fftn(self.density) * (2 * curve / (1 + curve))).real
+        weighted = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real
         return (weighted * _mask(side, self.voxel_size, None)).astype(np.float32)
+
+
+def random_halves(count: int, seed: int) -> NDArray[np.int_]:
+    """0 or 1 for each of so many particles, (count,): which half it belongs to."""
+    return np.random.default_rng(seed).permutation(count) % 2
 
 
 def average(
@@ -100,7 +115,7 @@ def average(
         check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
-    coin = np.random.default_rng(options.seed).permutation(total) % 2
+    coin = random_halves(total, options.seed)
     done = 0
     for tomogram, particles in labelled:
         first = done

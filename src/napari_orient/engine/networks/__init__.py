@@ -3,7 +3,7 @@
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.networks.contract import Answer, Network, choose_device, device_words
 from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork, NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
+from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 
 __all__ = [
     "PAPER_NETWORK",
@@ -14,6 +14,7 @@ __all__ = [
     "Network",
     "NetworkOptions",
     "ReferenceMap",
+    "ReferenceMapOptions",
     "bank_checkpoint",
     "choose_device",
     "device_words",

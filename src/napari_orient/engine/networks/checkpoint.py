@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.networks.contract import Network
 from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
+from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.tasks import InputError, Value, existing_file, replacing
 
@@ -158,7 +158,7 @@ def bank_checkpoint(
     InputError
         If the map is no cube, flat or not finite, or the symmetry is unknown.
     """
-    own = BankNetworkOptions.from_record({**options.to_record(), "symmetry": symmetry, "voxel_size": voxel_size})
+    own = ReferenceMapOptions.from_record({**options.to_record(), "symmetry": symmetry, "voxel_size": voxel_size})
     return Checkpoint.of(ReferenceMap(np.asarray(density, np.float32), own, calibration), name=name, card=card or {})
 
 

@@ -20,9 +20,15 @@ _UNCALIBRATED = (0.0, 1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class BankNetworkOptions(BankOptions):
-    """What a bank checkpoint records beside its map."""
+    """What a bank is to look like: the network options of `train` that ask for one."""
 
     symmetry: str = option("C1", help="symmetry of the reference, with its axes where they are not z and x: D7@z@x")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceMapOptions(BankNetworkOptions):
+    """What a bank checkpoint records beside its map."""
+
     voxel_size: float = option(10.0, help="voxel size of the reference", unit="Å", low=0.05, high=200)
 
 
@@ -44,7 +50,7 @@ class ReferenceMap:
     """
 
     density: NDArray[np.float32]
-    options: BankNetworkOptions
+    options: ReferenceMapOptions
     calibration: tuple[float, float] = _UNCALIBRATED
 
     def __post_init__(self) -> None:
@@ -57,7 +63,7 @@ class ReferenceMap:
         if not np.isfinite(density).all() or density.std() == 0:
             raise InputError("the reference map is flat or holds values that are not numbers. Take a whole map.")
         floor, factor = self.calibration
-        if not (0 <= floor < np.inf and 0 < factor < np.inf):
+        if not (0 <= floor < np.inf and 0 <= factor < np.inf and floor + factor > 0):
             raise InputError(f"the reference's calibration is {self.calibration}; expected a variance and a factor.")
         symmetry(self.options.symmetry)
         object.__setattr__(self, "density", density)
@@ -99,4 +105,4 @@ class ReferenceMap:
         if not {"density", "calibration"} <= set(tensors) or tensors["calibration"].shape != (2,):
             raise InputError("its reference map or calibration is missing; the file is damaged. Take a fresh copy.")
         floor, factor = (float(value) for value in tensors["calibration"])
-        return cls(tensors["density"].float().numpy(), BankNetworkOptions.from_record(options), (floor, factor))
+        return cls(tensors["density"].float().numpy(), ReferenceMapOptions.from_record(options), (floor, factor))

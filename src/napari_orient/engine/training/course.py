@@ -71,19 +71,24 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class Epoch(Step):
-    """A finished epoch: losses, the median and mean validation error in degrees, and the best checkpoint so far."""
+class Milestone(Step):
+    """A stretch of training that was judged: median and mean validation error in degrees, the best checkpoint so far.
+
+    Whatever kind of network is trained, its stream yields these, so that Stop loses nothing.
+    """
+
+    validation_median_deg: float
+    validation_mean_deg: float
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class Epoch(Milestone):
+    """A finished epoch of a network's training: its losses too, and the state to go on from."""
 
     training_loss: float
     validation_loss: float
-    validation_median_deg: float
-    validation_mean_deg: float
     state: TrainingState
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """The best so far."""
-        return self.state.best
 
 
 class Course:
@@ -129,7 +134,9 @@ class Course:
             state = self._state(epoch + 1, state, judged)
             message = f"{words}: epoch {epoch + 1}, validation median {judged.median:.2f}°"
             training_loss = float(torch.stack(losses).mean())
-            yield Epoch(epoch + 1, total, message, training_loss, judged.loss, judged.median, judged.mean, state)
+            yield Epoch(
+                epoch + 1, total, message, judged.median, judged.mean, state.best, training_loss, judged.loss, state
+            )
         if state is None:
             raise InputError("training had no epoch to run; expected at least one.")
         return state.best

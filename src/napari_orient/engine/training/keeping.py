@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_orient.engine.networks import Checkpoint
 from napari_orient.engine.tasks import InputError, Step, Stream, check_writable
-from napari_orient.engine.training.course import Epoch
+from napari_orient.engine.training.course import Epoch, Milestone
 
 
 def checkpoint_places(output: Path) -> tuple[Path, Path]:
@@ -25,7 +25,7 @@ def checkpoint_places(output: Path) -> tuple[Path, Path]:
 
 
 def kept(stream: Generator[Step, None, Checkpoint], output: Path, state: Path) -> Stream[Step, Checkpoint]:
-    """The same stream; after every epoch the state, and the checkpoint where it became better, are on disk.
+    """The same stream; after every milestone the checkpoint, where it became better, and after every epoch the state.
 
     The state is taken away when training has come to its end.
     """
@@ -35,9 +35,9 @@ def kept(stream: Generator[Step, None, Checkpoint], output: Path, state: Path) -
             step = next(stream)
             if isinstance(step, Epoch):
                 step.state.save(state)
-                if step.checkpoint is not best:
-                    best = step.checkpoint
-                    best.save(output)
+            if isinstance(step, Milestone) and step.checkpoint is not best:
+                best = step.checkpoint
+                best.save(output)
             yield step
     except StopIteration as end:
         state.unlink(missing_ok=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_orient.engine.networks import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.averaging import AveragingOptions
+from napari_orient.engine.networks import PAPER_NETWORK, BankNetworkOptions, NetworkOptions
 from napari_orient.engine.networks.contract import DEVICES
 from napari_orient.engine.tasks import Options, option
 
@@ -33,8 +34,23 @@ class TrainingOptions(Options):
     device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BankTrainingOptions(AveragingOptions):
+    """How a bank's reference is learnt: the average of labelled particles, made anew from refined poses."""
+
+    rounds: int = option(
+        0, help="times that poses are refined, each half by its own reference, and averaged anew", low=0, high=20
+    )
+    validation: float = option(0.15, help="share of the tomograms kept apart to judge by", low=0.01, high=0.9)
+    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+
+
 PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="constant", half_turns=False, shift=0.0)
 """The printed recipe: Huber loss, Adam at 1e-4, batches of 32, 50 epochs, no augmentation."""
 
 PRESETS = {"default": (NetworkOptions(), TrainingOptions()), "paper": (PAPER_NETWORK, PAPER_TRAINING)}
 """Network and training options by name; the command line and the dock begin from one of them."""
+
+NETWORKS: dict[str, tuple[NetworkOptions | BankNetworkOptions, TrainingOptions | BankTrainingOptions]]
+NETWORKS = {**PRESETS, "bank": (BankNetworkOptions(), BankTrainingOptions())}
+"""The presets, and what learns a matched-filter bank: pairs of a network's and a training's options for `train`."""

@@ -1,0 +1,142 @@
+"""Training a bank: labelled particles averaged to a reference, made anew from refined poses, judged on others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, ReferenceMap, bank_checkpoint
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.refinement import refine
+from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.training.apart import (
+    averaging_options,
+    bank_options,
+    quiet,
+    refined_apart,
+    refinement_options,
+)
+from napari_orient.engine.training.course import Milestone, calibration
+from napari_orient.engine.training.examples import Labelled
+from napari_orient.engine.training.options import BankTrainingOptions
+
+_ENOUGH_TO_CALIBRATE = 20
+"""Fewer validation particles than this calibrate nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Errors of N validation particles, degrees, and what was expected of them."""
+
+    errors: FloatArray
+    axis_errors: FloatArray
+    expected: FloatArray
+
+    @property
+    def mean(self) -> float:
+        return float(self.errors.mean())
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.errors))
+
+    def figures(self) -> dict[str, float]:
+        """What the card says."""
+        told = {
+            "validation_median_deg": self.median,
+            "validation_mean_deg": self.mean,
+            "validation_within_20": float((self.errors <= 20).mean()),
+        }
+        axis = float(np.median(self.axis_errors))
+        return told if np.allclose(self.errors, self.axis_errors) else {**told, "validation_axis_median_deg": axis}
+
+    def calibrated(self, reference: ReferenceMap) -> ReferenceMap:
+        """The reference with what brings its expected errors to the true ones, where particles enough tell."""
+        if len(self.errors) < _ENOUGH_TO_CALIBRATE:
+            return reference
+        return replace(reference, calibration=calibration(self.errors, self.expected))
+
+
+def learn_bank(
+    training: Labelled,
+    validation: Labelled,
+    network_options: BankNetworkOptions,
+    options: BankTrainingOptions,
+    *,
+    name: str,
+    card: dict[str, Any],
+) -> Stream[Step, Checkpoint]:
+    """The bank checkpoint whose reference turns the validation particles best; yields a Milestone for each reference.
+
+    The first reference is the average of the labelled particles in the poses that they came with. In each round after
+    it, the particles of either random half are refined against the average of their own half alone, brought back to
+    the labels' frame, and averaged anew: neither half ever sees the other, but for the one curve of their correlation.
+    """
+    group = symmetry(network_options.symmetry)
+    posed, total, best = training, options.rounds + 1, None
+    for turn in range(total):
+        found = yield from quiet(average(posed, group=group, options=averaging_options(options)))
+        reference = bank_checkpoint(
+            found.as_reference(),
+            voxel_size=found.voxel_size,
+            symmetry=network_options.symmetry,
+            options=bank_options(network_options),
+        ).bank()
+        judged = yield from judge(reference, validation, device=options.device)
+        if best is None or judged.mean < best.card["figures"]["validation_mean_deg"]:
+            figures = {"round": turn, **judged.figures(), **_resolutions(found)}
+            best = Checkpoint.of(judged.calibrated(reference), name=name, card={**card, "figures": figures})
+        words = f"Reference {turn + 1}: {found.fsc.resolution(0.143):.1f} Å, validation median {judged.median:.2f}°"
+        yield Milestone(turn + 1, total, words, judged.median, judged.mean, best)
+        if turn < options.rounds:
+            posed = yield from refined_apart(training, posed, found, network_options=network_options, options=options)
+    assert best is not None
+    return best
+
+
+def judge_template(
+    template: ReferenceMap, validation: Labelled, *, name: str, card: dict[str, Any], device: str
+) -> Stream[Step, Checkpoint]:
+    """The bank checkpoint of a map as it is, calibrated and judged on labelled particles where there are some."""
+    checkpoint = Checkpoint.of(template, name=name, card=card)
+    if not validation:
+        yield Step(1, 1, "Keeping the map")
+        return checkpoint
+    judged = yield from judge(template, validation, device=device)
+    checkpoint = Checkpoint.of(judged.calibrated(template), name=name, card={**card, "figures": judged.figures()})
+    yield Milestone(1, 1, f"Validation median {judged.median:.2f}°", judged.median, judged.mean, checkpoint)
+    return checkpoint
+
+
+def judge(reference: ReferenceMap, validation: Labelled, *, device: str) -> Stream[Step, _Judged]:
+    """How well a reference turns particles of known rotations, found from their positions alone."""
+    errors, axes, expected = [], [], []
+    options = refinement_options(reference.options, device)
+    for tomogram, particles in validation:
+        told = yield from quiet(
+            refine(
+                tomogram,
+                particles.replace(rotations=None),
+                reference.density,
+                voxel_size=reference.voxel_size,
+                group=reference.group,
+                options=options,
+            )
+        )
+        mine, true = told.particles.known_rotations(), particles.known_rotations()
+        errors.append(symmetric_angle_deg(mine, true, reference.group))
+        axes.append(errors[-1] if len(reference.group) == 1 else axis_angle_deg(mine, true, reference.group))
+        expected.append(np.asarray(told.particles.expected_error_deg))
+    return _Judged(*(np.concatenate(column) for column in (errors, axes, expected)))
+
+
+def _resolutions(found: Average) -> dict[str, Any]:
+    return {
+        "averaged": found.count,
+        "fsc_0.5_angstrom": round(found.fsc.resolution(0.5), 2),
+        "fsc_0.143_angstrom": round(found.fsc.resolution(0.143), 2),
+    }

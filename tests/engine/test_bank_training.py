@@ -1,0 +1,122 @@
+"""A bank learnt from labelled particles alone: an average, judged on tomograms kept apart, halves never mixed."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from phantom import VOXEL_SIZE, molecule, tomogram
+from scipy.spatial.transform import Rotation
+
+from napari_orient.engine.averaging import AveragingOptions, average, random_halves
+from napari_orient.engine.networks import BankNetworkOptions, NetworkOptions, ReferenceMap, ReferenceMapOptions
+from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train
+from napari_orient.engine.training.apart import _in_frame, refined_apart
+
+NETWORK = BankNetworkOptions(
+    rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30
+)
+TRAINING = BankTrainingOptions(rounds=1, side=24, validation=0.4, device="cpu")
+
+
+def labelled(count=2, grid=(1, 3, 4), noise=0.7):
+    pairs = []
+    for seed in range(count):
+        volume, picks, places = tomogram(molecule(), noise=noise, seed=seed, count=grid)
+        volume, kind = dataclasses.replace(volume, name=f"phantom{seed}"), np.full(len(picks), "blob")
+        pairs.append((volume, picks.replace(positions=places, tomogram=volume.name, kind=kind)))
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    milestones, stream = [], train(labelled(), NETWORK, TRAINING, name="learnt")
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            return milestones, end.value
+        assert step.notes == ()
+        if isinstance(step, Milestone):
+            milestones.append(step)
+
+
+def test_a_learnt_bank_resembles_the_molecule_and_turns_particles_kept_apart(learnt):
+    _, checkpoint = learnt
+    reference = checkpoint.bank()
+    assert np.corrcoef(reference.density.ravel(), molecule().density(24).ravel())[0, 1] > 0.8
+    figures = checkpoint.card["figures"]
+    assert figures["validation_median_deg"] < 5
+    assert figures["validation_within_20"] > 0.95
+    assert checkpoint.card["classes"] == ["blob"]
+    assert checkpoint.card["particles"] == {"training": 12, "validation": 12}
+    assert 20 < figures["fsc_0.143_angstrom"] <= figures["fsc_0.5_angstrom"] < 80
+
+
+def test_every_reference_is_a_milestone_that_carries_the_best_so_far(learnt):
+    milestones, checkpoint = learnt
+    assert [step.done for step in milestones] == [1, 2]
+    assert milestones[-1].checkpoint is checkpoint
+    least = min(step.validation_mean_deg for step in milestones)
+    assert checkpoint.card["figures"]["validation_mean_deg"] == pytest.approx(least)
+
+
+def test_neither_half_sees_the_other():
+    pairs = labelled(count=1)
+    found = run(average(pairs, options=AveragingOptions(side=24)))
+    ((volume, particles),) = pairs
+    coin = random_halves(len(particles), 0)
+    first, second = (
+        run(average([(volume, particles.take(coin == half))], options=AveragingOptions(side=24))).density
+        for half in (0, 1)
+    )
+    # The half maps are of their own halves alone: averages of these particles and no others.
+    assert np.corrcoef(first.ravel(), found.first_half.ravel())[0, 1] > 0.99
+    assert np.corrcoef(second.ravel(), found.second_half.ravel())[0, 1] > 0.99
+    posed = run(refined_apart(pairs, pairs, found, network_options=NETWORK, options=TRAINING))
+    # With the other half's map made worthless, the poses of this half do not change.
+    spoilt = dataclasses.replace(found, second_half=np.roll(found.second_half, 7, axis=0)[::-1].copy())
+    again = run(refined_apart(pairs, pairs, spoilt, network_options=NETWORK, options=TRAINING))
+    np.testing.assert_array_equal(posed[0][1].positions[coin == 0], again[0][1].positions[coin == 0])
+    assert not np.allclose(posed[0][1].positions[coin == 1], again[0][1].positions[coin == 1])
+
+
+def test_a_half_that_drifted_as_a_whole_is_brought_back_to_its_labels():
+    group, centre = symmetry("C2@1,1,0"), np.array([10.0, -4.0, 6.0])
+    rng = np.random.default_rng(0)
+    _, picks, _ = tomogram(molecule(), count=(1, 3, 3))
+    labels, rows = picks.replace(positions=picks.positions), rng.random(9) < 0.6
+    turn, move = Rotation.from_rotvec([0.05, -0.03, 0.08]).as_matrix(), np.array([8.0, -3.0, 5.0])
+    copy = np.where(rng.random(9)[:, None, None] < 0.5, group.matrices[1], np.eye(3))
+    straight = labels.known_rotations()
+    rotations = straight @ turn @ copy
+    positions = labels.positions + (straight @ turn - rotations) @ centre + straight @ move
+    drifted = labels.replace(rotations=rotations, positions=positions)
+    (back,) = _in_frame([drifted], [labels], rows=[rows], group=group, centre=centre)
+    assert angle_deg(back.known_rotations(), straight)[rows].max() < 1e-3
+    assert np.abs(back.positions - labels.positions)[rows].max() < 1
+    np.testing.assert_array_equal(back.positions[~rows], drifted.positions[~rows])
+
+
+def test_a_template_needs_no_labels_and_is_judged_by_those_given():
+    own = ReferenceMapOptions.from_record({**NETWORK.to_record(), "voxel_size": VOXEL_SIZE})
+    template = ReferenceMap(molecule().density(24), own)
+    plain = run(train([], NETWORK, TRAINING, template=template))
+    assert (plain.kind, "figures" in plain.card) == ("bank", False)
+    judged = run(train(labelled(count=1, grid=(2, 3, 4)), NETWORK, TRAINING, template=template))
+    assert judged.card["figures"]["validation_median_deg"] < 4
+    assert judged.bank().calibrated
+
+
+def test_options_of_two_kinds_and_what_a_bank_cannot_do_are_refused():
+    pairs = labelled(count=2)
+    with pytest.raises(InputError, match="two kinds"):
+        run(train(pairs, NETWORK, TrainingOptions()))
+    with pytest.raises(InputError, match="two kinds"):
+        run(train(pairs, NetworkOptions(), TRAINING))
+    with pytest.raises(InputError, match="at least 20"):
+        run(train([], NETWORK, TRAINING))
+    turned = [(volume, part.replace(rotations=None)) for volume, part in pairs]
+    with pytest.raises(InputError, match="no orientations"):
+        run(train(turned, NETWORK, TRAINING))
