@@ -14,6 +14,7 @@ ZYZ = (157.166346, 100.980575, 140.906141)
 
 
 def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 

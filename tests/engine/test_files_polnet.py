@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.files import (
     is_polnet_folder,
     membrane_points,
+    polnet_results,
     read_labelled,
     read_particles,
     read_polnet_folder,
@@ -196,6 +197,24 @@ def test_truth_without_orientations_or_classes_cannot_be_written(tmp_path):
         with pytest.raises(InputError, match=words):
             write_polnet_tomogram(tmp_path / "new", tomogram(), golden_particles(**changes), index=1)
     assert not (tmp_path / "new").exists()
+
+
+def test_results_are_found_beneath_the_folder_that_an_archive_unpacks_to(tmp_path):
+    pair = motif_list(tmp_path / "deep" / "a" / "Tomo001" / "tomo_001_motif_list.csv", PROTEIN)
+    run_list = motif_list(tmp_path / "deep" / "b" / "tomos_motif_list.csv", PROTEIN)
+    motif_list(tmp_path / "deep" / "b" / "tomos" / "Tomo001" / "tomo_001_motif_list.csv", PROTEIN)
+    results = [tmp_path / "deep" / "a", run_list.parent]
+    assert polnet_results(tmp_path) == results
+    assert [polnet_results(result) for result in results] == [[result] for result in results]
+    assert polnet_results(pair.parent) == [pair.parent]
+
+
+def test_an_archive_that_is_still_packed_is_refused_with_the_remedy(tmp_path):
+    archive = write(tmp_path / "set.zip", "PK")
+    with pytest.raises(InputError, match=r"set\.zip is a file; expected a folder of PolNet results\. Unpack it"):
+        polnet_results(archive)
+    with pytest.raises(InputError, match="holds no PolNet result"):
+        polnet_results(tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

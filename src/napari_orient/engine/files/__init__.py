@@ -15,6 +15,7 @@ from napari_orient.engine.files.own import pose_words
 from napari_orient.engine.files.polnet import (
     is_polnet_folder,
     membrane_points,
+    polnet_results,
     read_polnet_folder,
     write_polnet,
     write_polnet_tomogram,
@@ -32,6 +33,7 @@ __all__ = [
     "labelled_of_kind",
     "match_tomogram",
     "membrane_points",
+    "polnet_results",
     "pose_words",
     "read_labelled",
     "read_particles",

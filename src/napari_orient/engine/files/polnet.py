@@ -80,6 +80,27 @@ def is_polnet_folder(folder: Path | str) -> bool:
     return bool(_lists(Path(folder))) or (Path(folder) / _RUN_LIST).is_file()
 
 
+def polnet_results(place: Path | str) -> list[Path]:
+    """The PolNet result folders at a place: itself, or those beneath it, as an unpacked archive may nest them.
+
+    Raises
+    ------
+    InputError
+        If the place is a file, or holds no result.
+    """
+    place = Path(place)
+    if place.is_file():
+        raise InputError(f"{place} is a file; expected a folder of PolNet results. Unpack it and name its folder.")
+    runs = {path.parent for path in place.rglob(_RUN_LIST)}
+    lists = [path for path in place.rglob(f"*{_LIST}") if path.name != _RUN_LIST]
+    # A run's own list tells of all its tomograms: their folders beneath it are no results of their own.
+    lists = [path for path in lists if not runs & {path.parent, *path.parents}]
+    found = sorted(runs | {place if path.parent == place else path.parent.parent for path in lists})
+    if not found:
+        raise InputError(f"{place} holds no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
+    return found
+
+
 def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -> list[tuple[Tomogram, Particles]]:
     """Every reconstructed tomogram of a PolNet run with its particles, in order; both bear the same name.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_orient.engine.files import read_polnet_folder, write_polnet_tomogram
+from napari_orient.engine.files import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks import MLPNetwork
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.reproduction.options import ReproductionOptions
@@ -120,11 +120,15 @@ def digest(template: Template) -> str:
 
 
 def read_folders(folders: Sequence[Path]) -> Labelled:
-    """The tomograms of PolNet result folders with their particles, every name once."""
-    pairs = [(folder, *pair) for folder in folders for pair in read_polnet_folder(folder)]
+    """The tomograms of PolNet results at or beneath these folders with their particles, every name once."""
+    results = [result for folder in folders for result in polnet_results(folder)]
+    pairs = [(result, *pair) for result in results for pair in read_polnet_folder(result)]
     if len({tomogram.name for _, tomogram, _ in pairs}) == len(pairs):
         return [(tomogram, particles) for _, tomogram, particles in pairs]
-    return [_renamed(f"{folder.name}_{tomogram.name}", tomogram, particles) for folder, tomogram, particles in pairs]
+    return [
+        _renamed(f"{result.parent.name}_{result.name}_{tomogram.name}", tomogram, particles)
+        for result, tomogram, particles in pairs
+    ]
 
 
 def _renamed(name: str, tomogram: Tomogram, particles: Particles) -> tuple[Tomogram, Particles]:
