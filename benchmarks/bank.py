@@ -20,7 +20,8 @@ from napari_orient.engine.averaging import AveragingOptions, average
 from napari_orient.engine.files import read_labelled, read_tomogram
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement import Refined, RefinementOptions, refine
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement import Refined, RefinementOptions, patch_side, refine
 from napari_orient.engine.rotations import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 
@@ -141,9 +142,9 @@ def main() -> None:
 
 
 def _patches(tomogram: Tomogram, particles: Particles, answer: Refined) -> np.ndarray:
-    from napari_orient.engine.patches import cut_patches
-
-    return cut_patches(tomogram, particles.positions, side=answer.matcher.imaging.side)
+    matcher = answer.matcher
+    side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
+    return cut_patches(tomogram, particles.positions, side=side)
 
 
 if __name__ == "__main__":

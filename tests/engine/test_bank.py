@@ -7,7 +7,7 @@ from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.matching.calibration import first_imaging
 from napari_orient.engine.matching.grid import half_sphere
-from napari_orient.engine.matching.imaging import rolled
+from napari_orient.engine.matching.imaging import cropped, imaging_of
 from napari_orient.engine.matching.reference import build_reference, mirrored
 from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
@@ -186,11 +186,22 @@ def test_the_noise_spectrum_of_coloured_noise_is_its_colour() -> None:
     assert float((found / colour**2)[inside].sub(1).abs().max()) < 0.2
 
 
-def test_rolling_brings_the_voxel_asked_for_to_the_centre() -> None:
-    patch = torch.zeros(1, 8, 8, 8)
-    patch[0, 3, 5, 6] = 1
-    moved = rolled(patch, torch.tensor([[2.0, 1.0, -1.0]]))
-    assert float(moved[0, 4, 4, 4]) == 1
+def test_cropping_brings_the_voxel_asked_for_to_the_centre() -> None:
+    patch = torch.arange(512.0).reshape(1, 8, 8, 8)
+    near, far = (cropped(patch, 4, voxels=torch.tensor([move])) for move in ([2.0, 1.0, -1.0], [3.0, 0.0, 0.0]))
+    assert float(near[0, 2, 2, 2]) == float(patch[0, 3, 5, 6])
+    assert torch.equal(near, patch[:, 1:5, 3:7, 4:8])
+    assert torch.equal(far[..., :3], patch[:, 2:6, 2:6, 5:8])
+    assert float(far[..., 3].abs().max()) == 0
+
+
+def test_observed_coefficients_are_those_of_the_whole_transform() -> None:
+    imaging = imaging_of(torch.ones(12, 12, 12), Wedge(), voxel_size=VOXEL_SIZE, resolution=25.0, radius=30.0)
+    patch = torch.randn(2, 12, 12, 12, generator=torch.Generator().manual_seed(0))
+    whole = torch.fft.fftn(torch.fft.ifftshift(patch * imaging.window, dim=(1, 2, 3)), dim=(1, 2, 3))
+    x, y, z = imaging.steps.unbind(1)
+    found = torch.view_as_complex(imaging.observe(patch).movedim(1, -1).contiguous())
+    torch.testing.assert_close(found, whole[:, z, y, x] * imaging.scale, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("given", [("z", -60.0, 60.0), ("y", 60.0, -60.0), ("y", -100.0, 60.0)])

@@ -58,7 +58,7 @@ class Gridding:
         for values, rotation in zip(part.values, part.rotations, strict=True):
             where = nodes_of((part.frequency @ rotation) / self.spacing, self.reach)
             found = torch.stack([values.real * part.weight, values.imag * part.weight, part.weight], dim=1)
-            for node, share in zip(*where, strict=True):
+            for node, share in zip(*(part.T for part in where), strict=True):
                 self.rows.index_add_(0, node, found * share[:, None])
 
     def symmetrised(self, group: Symmetry, centre: FloatArray) -> Gridding:
@@ -71,7 +71,12 @@ class Gridding:
         for matrix in group.matrices:
             turn = torch.as_tensor(matrix, dtype=torch.float32)
             nodes, shares = nodes_of(frequency[inside] @ turn / self.spacing, self.reach)
-            found = sum((self.rows[node] * share[:, None] for node, share in zip(nodes, shares, strict=True)))
+            found = sum(
+                (
+                    self.rows.index_select(0, node) * share[:, None]
+                    for node, share in zip(nodes.T, shares.T, strict=True)
+                )
+            )
             move = torch.as_tensor(centre - matrix @ centre, dtype=torch.float32)
             values = torch.complex(found[:, 0], found[:, 1]) * torch.exp(-2j * torch.pi * (frequency[inside] @ move))
             answer.rows[inside] += torch.stack([values.real, values.imag, found[:, 2]], dim=1)

@@ -55,8 +55,8 @@ def first_imaging(
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
     sign = float(gain.sum().sign())
     imaging = imaging_of(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign)
-    half = (gain.abs()[:, :, : side // 2 + 1]).flatten()[imaging.index]
-    return replace(imaging, weight=imaging.weight * half)
+    x, y, z = imaging.steps.unbind(1)
+    return replace(imaging, weight=imaging.weight * gain.abs()[z, y, x])
 
 
 def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
@@ -107,7 +107,7 @@ def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
 
 def _regression(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
     """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
-    match = torch.zeros(len(imaging.index), dtype=torch.complex64, device=observed.device)
+    match = torch.zeros(len(imaging.steps), dtype=torch.complex64, device=observed.device)
     power, left = match.real.clone(), match.real.clone()
     for first in range(0, len(observed), _BATCH):
         rows = slice(first, first + _BATCH)
@@ -125,9 +125,9 @@ class _Cubes:
     """Coefficients laid out in space, to be averaged with their neighbours."""
 
     def __init__(self, imaging: Imaging) -> None:
-        side = imaging.side
+        side = imaging.box
         self._imaging = imaging
-        steps = torch.round(imaging.frequency.cpu() * side * imaging.voxel_size).long().numpy()
+        steps = imaging.steps.cpu().numpy()
         self._radius = np.linalg.norm(steps, axis=1)
         self._own = tuple(steps[:, axis] % side for axis in (2, 1, 0))
         self._mate = tuple(-steps[:, axis] % side for axis in (2, 1, 0))
@@ -144,7 +144,7 @@ class _Cubes:
         return self._column(blurred / self._blurred(np.ones_like(column), 1, wedge))
 
     def _blurred(self, column: NDArray[np.float64], sign: int, wedge: Wedge | None) -> NDArray[np.float64]:
-        cube = np.zeros((self._imaging.side,) * 3)
+        cube = np.zeros((self._imaging.box,) * 3)
         cube[self._own], cube[self._mate] = column, sign * column
         if wedge is None:
             return np.asarray(gaussian_filter(cube, _BLUR_PHASES, mode="wrap")[self._own])

@@ -85,6 +85,22 @@ def leading(fits: list[Fit], count: int) -> list[Fit]:
     return [Fit(*(column[row, place] for column in stacked)) for place in order.unbind(1)]
 
 
+def ranking(evidence: Tensor, owner: Tensor, count: int) -> Tensor:
+    """Of any number of fits of each patch, the rows of the best, (N, count); where there are fewer, the best again.
+
+    Parameters
+    ----------
+    evidence : (L,) of each fit.
+    owner : (L,) which patch it is a fit of; every patch from 0 to the last has one.
+    """
+    order = evidence.argsort(descending=True)
+    order = order[owner[order].argsort(stable=True)]
+    size = torch.bincount(owner)
+    first = size.cumsum(0) - size
+    place = torch.arange(count, device=evidence.device)
+    return order[first[:, None] + torch.where(place < size[:, None], place, 0)]
+
+
 def joined(fits: list[Fit]) -> Fit:
     """Fits of one batch after another."""
     return Fit(*(torch.cat([getattr(fit, item.name) for fit in fits]) for item in fields(Fit)))

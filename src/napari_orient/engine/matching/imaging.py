@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -20,48 +21,43 @@ class Imaging:
 
     Parameters
     ----------
-    index : (M,) into the flattened half-spectrum of a patch.
-    frequency : (M, 3) xyz in cycles/Å.
+    steps : (M, 3) whole numbers xyz, the coefficients' places in the spectrum of a box of ``box`` voxels.
+    frequency : (M, 3) xyz in cycles/Å, the same.
     weight : (M,) wedge and gain over the noise's standard deviation (of real and of imaginary part alike); a model is
         multiplied by it.
     scale : (M,) complex; one over that standard deviation, with the sign of the particle's contrast and the phase that
         undoes the imaging's; the patch is multiplied by it.
-    window : (n, n, n) weights of the patch's voxels.
+    window : (n, n, n) weights of the voxels observed, round the particle's centre; n may be more than ``box``.
     voxel_size : Å.
+    box : voxels; its spectrum is as fine as the particle's size needs.
     """
 
-    index: Tensor
+    steps: Tensor
     frequency: Tensor
     weight: Tensor
     scale: Tensor
     window: Tensor
     voxel_size: float
-
-    @property
-    def side(self) -> int:
-        """Voxels along a patch."""
-        return self.window.shape[-1]
+    box: int
 
     @property
     def fill(self) -> float:
-        """Share of a patch's noise that the window lets through."""
-        return float(self.window.square().mean())
+        """Share of a box's noise that the window lets through."""
+        return float(self.window.square().sum()) / self.box**3
 
     def observe(self, patches: Tensor, voxels: Tensor | None = None) -> Tensor:
         """Whitened coefficients of patches, (N, 2, M) real and imaginary, about each patch's centre.
 
         Parameters
         ----------
-        patches : (N, n, n, n).
+        patches : (N, n, n, n), as large as the window or larger.
         voxels : (N, 3) whole voxels xyz by which the particle stands off the centre; it is brought there first.
         """
-        if voxels is not None:
-            patches = rolled(patches, voxels)
-        spectrum = torch.fft.rfftn(patches * self.window, dim=(-3, -2, -1)).flatten(1)[:, self.index]
-        # The patch's centre is voxel n // 2, the transform's is voxel 0.
-        centre = self.side // 2 * self.voxel_size
-        angle = 2 * torch.pi * centre * self.frequency.sum(-1)
-        whitened = spectrum * (self.scale * torch.polar(torch.ones_like(angle), angle))
+        cubes = cropped(patches, self.window.shape[-1], voxels=voxels) * self.window
+        spectrum = _spectrum(cubes, int(self.steps.abs().max()), self.box)
+        reach = (spectrum.shape[1] - 1) // 2
+        place = ((self.steps[:, 2] + reach) * (2 * reach + 1) + self.steps[:, 1] + reach) * (reach + 1)
+        whitened = spectrum.flatten(1)[:, place + self.steps[:, 0]] * self.scale
         return torch.view_as_real(whitened).movedim(-1, 1).contiguous()
 
     def within(self, resolution: float) -> Imaging:
@@ -70,17 +66,17 @@ class Imaging:
 
     def first(self, count: int) -> Imaging:
         """The same imaging, of the first coefficients only."""
-        names = ("index", "frequency", "weight", "scale")
+        names = ("steps", "frequency", "weight", "scale")
         return replace(self, **{name: getattr(self, name)[:count] for name in names})
 
     def chosen(self, mask: Tensor) -> Imaging:
         """The same imaging, of the coefficients in a mask (M,) only."""
-        names = ("index", "frequency", "weight", "scale")
+        names = ("steps", "frequency", "weight", "scale")
         return replace(self, **{name: getattr(self, name)[mask] for name in names})
 
     def to(self, device: torch.device | str) -> Imaging:
         """The same imaging on a device."""
-        names = ("index", "frequency", "weight", "scale", "window")
+        names = ("steps", "frequency", "weight", "scale", "window")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
@@ -98,13 +94,44 @@ def imaging_of(
     index, frequency, weight = index[measured], frequency[measured], weight[measured]
     deviation = (noise[:, :, : side // 2 + 1].flatten()[index] * side**3 / 2).sqrt()
     view = window(side, voxel_size, radius)
-    return Imaging(index, frequency, weight / deviation, (sign / deviation).to(torch.complex64), view, voxel_size)
+    steps = torch.round(frequency * (side * voxel_size)).long()
+    scale = (sign / deviation).to(torch.complex64)
+    return Imaging(steps, frequency, weight / deviation, scale, view, voxel_size, side)
 
 
-def rolled(patches: Tensor, voxels: Tensor) -> Tensor:
-    """Patches with the voxel at ``centre + voxels`` (N, 3, whole, xyz) brought to the centre; edges wrap."""
-    side = patches.shape[-1]
-    line = torch.arange(side, device=patches.device)
-    x, y, z = ((line + voxels[:, axis, None].long()) % side for axis in range(3))
-    row = torch.arange(len(patches), device=patches.device)
-    return patches[row[:, None, None, None], z[:, :, None, None], y[:, None, :, None], x[:, None, None, :]]
+def box_side(radius: float, voxel_size: float) -> int:
+    """Voxels of the smallest box, even, that holds a particle of a radius in Å and its window's soft edge."""
+    return 2 * ceil((radius + voxel_size + max(4 * voxel_size, 0.25 * radius)) / voxel_size)
+
+
+def cropped(patches: Tensor, side: int, *, voxels: Tensor | None = None) -> Tensor:
+    """The middle (N, m, m, m) of patches (N, n, n, n), about the voxel at ``centre + voxels`` (N, 3, whole, xyz).
+
+    Beyond a patch's edge there are zeros.
+    """
+    low = patches.shape[-1] // 2 - side // 2
+    if voxels is None and low >= 0:
+        return patches[:, low : low + side, low : low + side, low : low + side]
+    corners = low + (torch.zeros(len(patches), 3) if voxels is None else voxels).long().cpu()
+    over = max(0, int(-corners.min()), int(corners.max()) + side - patches.shape[-1])
+    padded = torch.nn.functional.pad(patches, (over,) * 6) if over else patches
+    answer = patches.new_empty(len(patches), side, side, side)
+    for row, (x, y, z) in enumerate((corners + over).tolist()):
+        answer[row] = padded[row, z : z + side, y : y + side, x : x + side]
+    return answer
+
+
+def _spectrum(cubes: Tensor, reach: int, box: int) -> Tensor:
+    """Fourier coefficients of cubes about their centre voxels, (N, kz, ky, kx), as far as ``reach`` steps of a box.
+
+    Few are wanted, so three small matrix products are quicker than a whole transform. kx runs from 0.
+    """
+    side = cubes.shape[-1]
+    place = torch.arange(side, device=cubes.device) - side // 2
+    step = torch.arange(-reach, reach + 1, device=cubes.device)
+    angle = -2 * torch.pi / box * (step[:, None] * place)
+    wave = torch.polar(torch.ones_like(angle), angle)
+    half = torch.view_as_real(wave[reach:].T.contiguous()).flatten(1)
+    along_x = torch.view_as_complex((cubes @ half).unflatten(-1, (-1, 2)))
+    along_y = (wave @ along_x).flatten(2)
+    return (wave @ along_y).unflatten(-1, (2 * reach + 1, reach + 1))

@@ -50,31 +50,39 @@ class Reference:
         The last axes are [real, imaginary] and [value, d/dqx, d/dqy, d/dqz]; the gradient is per cycle/Å.
         """
         nodes, shares = nodes_of(frequency.reshape(-1, 3) / self.spacing, self.reach)
-        rows, weights = nodes.T.contiguous(), shares.T.contiguous()
-        found = torch.nn.functional.embedding_bag(rows, self.table, per_sample_weights=weights, mode="sum")
+        found = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
         return found.reshape(*frequency.shape[:-1], 2, 4)
+
+    def within(self, resolution: float) -> Reference:
+        """The same reference with nothing finer than a resolution in Å: a smaller table is quicker to read."""
+        reach = min(self.reach, math.ceil(1 / resolution / self.spacing) + 2)
+        side, cut = 2 * self.reach + 1, slice(self.reach - reach, self.reach + reach + 1)
+        table = self.table.reshape(side, side, side, 8)[cut, cut, cut].reshape(-1, 8).contiguous()
+        return Reference(table, self.spacing, reach, self.radius, max(resolution, self.resolution))
 
 
 def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
-    """The eight nodes round each place of a grid (z, y, x), and their shares in linear interpolation, (8, L) each.
+    """The eight nodes round each place of a grid (z, y, x), and their shares in linear interpolation, (L, 8) each.
 
     Parameters
     ----------
     place : (L, 3) xyz in steps of the grid from its centre.
     reach : steps from the grid's centre to its edge.
     """
-    place = place.T + reach
-    corner = place.floor().clamp(0, 2 * reach - 1)
-    x, y, z = place - corner
+    place = place.T.contiguous() + reach
+    corner = place.floor().clamp_(0, 2 * reach - 1)
+    far = place.sub_(corner)
+    near = 1 - far
+    x, y, z = corner.int()
     side = 2 * reach + 1
-    first = torch.tensor([1.0, side, side * side], device=place.device, dtype=torch.float64) @ corner.double()
-    shares = place.new_empty(8, place.shape[1])
-    steps = []
-    for row, (right, up, far) in enumerate(itertools.product((0, 1), repeat=3)):
-        along = (x if right else 1 - x) * (y if up else 1 - y)
-        torch.mul(along, z if far else 1 - z, out=shares[row])
-        steps.append(right + side * up + side * side * far)
-    return first.long() + torch.tensor(steps, device=place.device)[:, None], shares
+    steps = [i + side * j + side * side * k for k, j, i in itertools.product((0, 1), repeat=3)]
+    first = x.add_(y, alpha=side).add_(z, alpha=side * side)
+    shares = place.new_empty(place.shape[1], 8)
+    for row, (j, i) in enumerate(itertools.product((near, far), repeat=2)):
+        along = i[0] * j[1]
+        torch.mul(along, near[2], out=shares[:, row])
+        torch.mul(along, far[2], out=shares[:, 4 + row])
+    return first[:, None] + torch.tensor(steps, device=place.device, dtype=torch.int32), shares
 
 
 def mirrored(reference: Reference) -> Reference:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_orient.engine.matching.fitting import leading, polish
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import window
@@ -20,7 +19,7 @@ _BUILD_BATCH = 32
 _APART = 2.2
 """Rotations are well apart when they lie so many times further than neighbours do."""
 _COARSE = 1.5
-_CENTRING_STEPS = 4
+_NUMBERS = ("voxel_size", "box")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +85,20 @@ class Centring(nn.Module):
     reference, imaging : what is matched, and how it shows; the imaging's window is widened to the places allowed.
     filters : coarse ones, on the first coefficients of the imaging.
     max_shift : Å along each axis.
-    spacing : Å between the places tried.
+    spacing : Å between the places tried, at most.
     """
 
     def __init__(
         self, reference: Reference, imaging: Imaging, *, filters: Filters, max_shift: float, spacing: float
     ) -> None:
         super().__init__()
-        wide = window(imaging.side, imaging.voxel_size, reference.radius + max_shift)
+        side = imaging.box + 2 * math.ceil(max_shift / imaging.voxel_size)
+        wide = window(side, imaging.voxel_size, reference.radius + max_shift)
         self.sight = Sight(reference, replace(imaging.first(filters.coefficients), window=wide))
         self.filters = filters
         self._reach = max_shift + imaging.voxel_size
-        count = math.ceil(max_shift / spacing)
-        line = torch.linspace(-max_shift, max_shift, 2 * count + 1)
+        self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0
+        line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing)
         self.register_buffer("places", torch.cartesian_prod(line, line, line))
 
     places: Tensor
@@ -108,20 +108,9 @@ class Centring(nn.Module):
         """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may stand, best first."""
         if len(self.places) == 1:
             return torch.zeros(len(patches), 1, 3, device=patches.device)
-        observed = self.sight.imaging.observe(patches)
-        top, rotation = self._scores(observed).max(-1)
-        fits = [
-            polish(
-                self.sight.reference,
-                self.sight.imaging,
-                observed,
-                rotations=self.filters.rotations[rotation.gather(1, place[:, None])[:, 0]],
-                shifts=self.places[place],
-                steps=_CENTRING_STEPS,
-            )
-            for place in _apart_places(top, self.places, count)
-        ]
-        shifts = torch.stack([fit.shifts for fit in leading(fits, count)], dim=1)
+        top = self._scores(self.sight.imaging.observe(patches)).amax(-1)
+        chosen = _apart_places(top, self.places, count)
+        shifts = self.places[chosen] + self._spacing * _summits(top, chosen)
         return torch.round(shifts.clamp(-self._reach, self._reach) / self.sight.imaging.voxel_size)
 
     def _scores(self, observed: Tensor) -> Tensor:
@@ -133,15 +122,34 @@ class Centring(nn.Module):
         return scores
 
 
-def _apart_places(scores: Tensor, places: Tensor, count: int) -> list[Tensor]:
-    """The best places (N,) by their scores (N, S), each not beside a better one."""
+def _apart_places(scores: Tensor, places: Tensor, count: int) -> Tensor:
+    """The best places (N, count) by their scores (N, S), each not beside a better one."""
     spacing = places.diff(dim=0).abs().amax(dim=-1).min()
     beside = torch.cdist(places, places) < 1.5 * spacing
     left, chosen = scores.clone(), []
     for _ in range(count):
         chosen.append(left.argmax(-1))
         left = left.masked_fill(beside[chosen[-1]], -torch.inf)
-    return chosen
+    return torch.stack(chosen, dim=1)
+
+
+def _summits(scores: Tensor, chosen: Tensor) -> Tensor:
+    """Steps xyz (N, count, 3) from chosen places to where a parabola through the scores beside them is highest.
+
+    Parameters
+    ----------
+    scores : (N, S) on a cube of places, x slowest.
+    chosen : (N, count) places of it.
+    """
+    line = round(scores.shape[1] ** (1 / 3))
+    steps = []
+    for stride in (line * line, line, 1):
+        place = chosen // stride % line
+        inward = place.clamp(1, line - 2) - place
+        low, middle, high = (scores.gather(1, chosen + (inward + move) * stride) for move in (-1, 0, 1))
+        curve = (low - 2 * middle + high).clamp_max(-1e-6)
+        steps.append((inward + 0.5 * (low - high) / curve).clamp(-1, 1))
+    return torch.stack(steps, dim=-1)
 
 
 class Sight(nn.Module):
@@ -151,10 +159,11 @@ class Sight(nn.Module):
 
     def __init__(self, reference: Reference, imaging: Imaging) -> None:
         super().__init__()
+        reference = reference.within(1 / float(imaging.frequency.norm(dim=-1).max()))
         self._reference, self._imaging = reference, imaging
         self.register_buffer("table", reference.table, persistent=False)
         for item in fields(Imaging):
-            if item.name != "voxel_size":
+            if item.name not in _NUMBERS:
                 self.register_buffer(item.name, getattr(imaging, item.name))
 
     @property
@@ -165,7 +174,7 @@ class Sight(nn.Module):
     @property
     def imaging(self) -> Imaging:
         """The imaging, on the module's device."""
-        names = [item.name for item in fields(Imaging) if item.name != "voxel_size"]
+        names = [item.name for item in fields(Imaging) if item.name not in _NUMBERS]
         return replace(self._imaging, **{name: getattr(self, name) for name in names})
 
 
@@ -177,12 +186,19 @@ class Candidates:
     ----------
     observed : (N, 2, M) coefficients of the patches about the particles.
     rotations : (N, K, 3, 3).
-    log_posterior : (N, J) over the bank's rotations.
+    best : (N, K) gain in log-likelihood over no particle of each.
+    gain : (N, J) the same of all the bank's rotations.
     """
 
     observed: Tensor
     rotations: Tensor
-    log_posterior: Tensor
+    best: Tensor
+    gain: Tensor
+
+    @property
+    def log_posterior(self) -> Tensor:
+        """Logarithm of the posterior over the bank's rotations, (N, J)."""
+        return torch.log_softmax(self.gain, dim=-1)
 
 
 class MatchedFilterBank(nn.Module):
@@ -204,16 +220,19 @@ class MatchedFilterBank(nn.Module):
 
     def forward(self, observed: Tensor) -> Tensor:
         """Logarithm of the posterior over the rotations, (N, J), of coefficients (N, 2, M) about the particle."""
-        gain = self.filters(observed).clamp_min(0).square() / 2
-        return torch.log_softmax(gain * torch.exp(-self.log_temperature), dim=-1)
+        return torch.log_softmax(self.gain(observed), dim=-1)
+
+    def gain(self, observed: Tensor) -> Tensor:
+        """Gain in log-likelihood of each rotation over no particle, (N, J), tempered, of coefficients (N, 2, M)."""
+        return self.filters(observed).clamp_min(0).square() * (torch.exp(-self.log_temperature) / 2)
 
     @torch.no_grad()
     def search(self, patches: Tensor, centres: Tensor, *, starts: int) -> Candidates:
         """The best rotations in patches (N, n, n, n) whose particles stand whole voxels xyz (N, 3) off the centres."""
         observed = self.sight.imaging.observe(patches, centres)
-        log_posterior = self(observed)
-        best = self.filters.best_apart(log_posterior, starts)
-        return Candidates(observed, self.filters.rotations[best], log_posterior)
+        gain = self.gain(observed)
+        best = self.filters.best_apart(gain, starts)
+        return Candidates(observed, self.filters.rotations[best], gain.gather(1, best), gain)
 
 
 def asymmetric_rotations(count: int, group: Symmetry) -> FloatArray:
@@ -259,9 +278,9 @@ def build_bank(
 
 
 def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
-    if 2 * len(imaging.index) < dimensions:
+    if 2 * len(imaging.steps) < dimensions:
         raise InputError(
-            f"only {len(imaging.index)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
+            f"only {len(imaging.steps)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
             "Use larger patches, a finer resolution or fewer dimensions."
         )
     return imaging

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.calibration import calibrate, calibrate_phases, first_imaging
-from napari_orient.engine.matching.fitting import Fit, best_of, joined, leading, polish, where
-from napari_orient.engine.matching.imaging import Imaging, rolled
+from napari_orient.engine.matching.fitting import Fit, compare, joined, polish, ranking
+from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
@@ -17,10 +17,10 @@ from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, bu
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
-from napari_orient.engine.rotations import Symmetry
+from napari_orient.engine.rotations import Symmetry, even_rotations
 from napari_orient.engine.tasks import Step, Stream
 
-_BATCH = 32
+_BATCH = 16
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
 _STEPS, _FINE_STEPS, _LEARNING_STEPS = 3, 4, 2
@@ -28,6 +28,7 @@ _KEPT, _PLACES, _PLACES_IF_FAINT = 2, 2, 4
 _ROUNDS, _ROUNDS_PHASES = 2, 2
 _ENOUGH, _ENOUGH_FOR_PHASES = 8, 24
 _FAINT = 11.0
+_WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
 _TRUST = 1.1
 """What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not."""
 
@@ -76,51 +77,57 @@ class Matcher:
         sight = None
         if not fast:
             observed = self.imaging.observe(patches, centres)
-            fits = [
-                polish(
-                    self.reference,
-                    self.imaging,
-                    observed,
-                    rotations=fit.rotations,
-                    shifts=fit.shifts,
-                    steps=_FINE_STEPS,
-                )
-                for fit in leading(fits, _KEPT)
-            ]
+            fits = _polished_rivals(self.reference, self.imaging, observed, fits[:_KEPT])
             sight = (self.reference, self.imaging, observed)
-        poses = settled(leading(fits, len(fits)), self.group, trust=_TRUST, sight=sight)
+        poses = settled(fits, self.group, trust=_TRUST, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
 
 
 def candidates(
     bank: MatchedFilterBank, patches: Tensor, *, starts: int, known: Tensor | None = None, places: int = 1
 ) -> tuple[list[Fit], Tensor]:
-    """Fits of the bank's best rotations, and of known ones, to patches; and the whole voxels they are centred by.
+    """Fits of the bank's best rotations, and of known ones, to patches, best first; whole voxels they are centred by.
 
-    Of several places where a particle may stand, the one with the best fit is taken.
+    Of several places where a particle may stand, the one with the best fit is taken. Starts that the bank finds far
+    worse than its best are not polished.
     """
-    found = []
-    for centres in bank.centring(patches, count=places).unbind(1):
-        fits = _fits_at(bank, patches, centres, starts=starts, known=known)
-        found.append((fits, centres, best_of(fits).evidence))
-    fits, centres, evidence = found[0]
-    for others, centre, gain in found[1:]:
-        better = gain > evidence
-        fits = [where(better, other, fit) for other, fit in zip(others, fits, strict=True)]
-        centres, evidence = torch.where(better[:, None], centre, centres), torch.maximum(gain, evidence)
-    return fits, centres
+    sight = bank.sight
+    centres = bank.centring(patches, count=places)
+    found = [bank.search(patches, centre, starts=starts) for centre in centres.unbind(1)]
+    observed, rotations, gain = (
+        torch.stack(column, dim=1)
+        for column in zip(*((item.observed, item.rotations, item.best) for item in found), strict=True)
+    )
+    if known is not None:
+        rotations = torch.cat([known[:, None, None].expand(-1, places, 1, 3, 3), rotations], dim=2)
+        gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
+    best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
+    row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
+    fit = polish(
+        sight.reference,
+        sight.imaging,
+        observed[row, place],
+        rotations=rotations[row, place, start],
+        shifts=torch.zeros(len(row), 3, device=patches.device),
+        steps=_STEPS,
+    )
+    chosen = place[ranking(fit.evidence, row, 1)[:, 0]]
+    # Fits about another centre are fits of another patch.
+    same = (place == chosen[row]).nonzero().squeeze(1)
+    rows = same[ranking(fit.evidence[same], row[same], rotations.shape[2])]
+    return [fit.take(column) for column in rows.unbind(1)], centres[torch.arange(len(centres)), chosen]
 
 
-def _fits_at(
-    bank: MatchedFilterBank, patches: Tensor, centres: Tensor, *, starts: int, known: Tensor | None
-) -> list[Fit]:
-    found = bank.search(patches, centres, starts=starts)
-    rotations = found.rotations if known is None else torch.cat([known[:, None], found.rotations], dim=1)
-    sight, zero = bank.sight, torch.zeros(len(patches), 3, device=patches.device)
-    return [
-        polish(sight.reference, sight.imaging, found.observed, rotations=start, shifts=zero, steps=_STEPS)
-        for start in rotations.unbind(1)
-    ]
+def _polished_rivals(reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+    """Fits of the same patches, best first, polished where they are not far worse than the best."""
+    evidence = torch.stack([fit.evidence for fit in fits], dim=1)
+    row, rival = (evidence >= evidence[:, :1] - _RIVAL_NATS).nonzero(as_tuple=True)
+    stacked = joined(fits).take(rival * len(observed) + row)
+    fit = polish(
+        reference, imaging, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_FINE_STEPS
+    )
+    rows = ranking(fit.evidence, row, len(fits))
+    return [fit.take(column) for column in rows.unbind(1)]
 
 
 @torch.no_grad()
@@ -139,14 +146,15 @@ def learn(
     """
     steps = 4 + _ROUNDS + _ROUNDS_PHASES
     yield Step(0, steps, "Looking at wedge and noise")
-    view = window(patches.shape[-1], voxel_size, reference.radius)
-    found = estimate_wedge(mean_power(patches, view), voxel_size)
+    box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
+    middle = cropped(patches, box)
+    found = estimate_wedge(mean_power(middle, window(box, voxel_size, reference.radius)), voxel_size)
     wedge = options.wedge(found)
     resolution = max(options.resolution or 0.0, reference.resolution)
-    imaging = first_imaging(patches, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
     centring = build_centring(reference, imaging, group, options.bank())
-    centred = rolled(patches, torch.cat([centring(part)[:, 0] for part in patches.split(_BATCH)]))
+    centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in patches.split(_BATCH)]))
     imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     dark = bool(imaging.scale.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
@@ -154,6 +162,7 @@ def learn(
     bank = build_bank(reference, imaging, group, first)
     yield Step(3, steps, "First poses")
     fit, centres = _found(bank, patches, options.starts, faint=False)
+    faint = False
     faint = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
@@ -192,35 +201,39 @@ def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool
     fits, centres = [], []
     for part in patches.split(_BATCH):
         found, centre = candidates(bank, part, starts=starts, places=_places(faint))
-        fits.append(best_of(found))
+        fits.append(found[0])
         centres.append(centre)
     return joined(fits), torch.cat(centres)
 
 
 def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Fit:
-    rows = torch.arange(len(observed)).split(_BATCH)
-    return joined(
-        [
-            polish(
-                reference,
-                imaging,
-                observed[row],
-                rotations=fit.rotations[row],
-                shifts=fit.shifts[row],
-                steps=_LEARNING_STEPS,
-            )
-            for row in rows
-        ]
-    )
+    """Fits polished on the coefficients that tell of the pose, then compared on all."""
+    mask = _telling(reference, imaging)
+    told = imaging.chosen(mask)
+    fits = []
+    for row in torch.arange(len(observed)).split(_BATCH):
+        near = polish(
+            reference,
+            told,
+            observed[row][:, :, mask],
+            rotations=fit.rotations[row],
+            shifts=fit.shifts[row],
+            steps=_LEARNING_STEPS,
+        )
+        fits.append(compare(reference, imaging, observed[row], near.rotations, near.shifts))
+    return joined(fits)
 
 
 def informative(reference: Reference, imaging: Imaging) -> Imaging:
-    """The coefficients that hold nearly all that the patches tell of a pose.
+    """The coefficients that hold nearly all that the patches tell of a pose."""
+    return imaging.chosen(_telling(reference, imaging))
+
+
+def _telling(reference: Reference, imaging: Imaging) -> Tensor:
+    """Mask (M,) of the coefficients that hold nearly all that the patches tell of a pose.
 
     What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
     """
-    from napari_orient.engine.rotations import even_rotations
-
     turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=imaging.frequency.device)
     values = reference.sample(imaging.frequency @ turns)[..., 0] * imaging.weight[:, None]
     told = values.square().sum(-1).mean(0) * imaging.frequency.square().sum(-1)
@@ -228,4 +241,4 @@ def informative(reference: Reference, imaging: Imaging) -> Imaging:
     held = torch.cumsum(told[order], 0) / told.sum()
     mask = torch.zeros_like(told, dtype=torch.bool)
     mask[order[: int((held < _INFORMATIVE).sum()) + 1]] = True
-    return imaging.chosen(mask)
+    return mask

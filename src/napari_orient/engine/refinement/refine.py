@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
+from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.networks.contract import choose_device, device_words
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
@@ -160,9 +161,7 @@ def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:
     """Voxels along a patch that holds the particle, its window's soft edge and the shift allowed; even."""
-    voxel_size = tomogram.voxel_size
-    reach = 1.25 * reference.radius + 2 * voxel_size + max_shift / 2
-    whole = 2 * int(np.ceil(reach / voxel_size)) + 2
+    whole = box_side(reference.radius, tomogram.voxel_size) + 2 * int(np.ceil(max_shift / tomogram.voxel_size))
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import best_of
 from napari_orient.engine.matching.reference import mirrored
 from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, shown_reference
 from napari_orient.engine.refinement.matcher import Matcher, candidates
@@ -89,7 +88,7 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
 
 
 def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
-    return best_of(candidates(bank, patches, starts=3)[0]).evidence
+    return candidates(bank, patches, starts=3)[0][0].evidence
 
 
 def _likeness(bank: MatchedFilterBank, other: MatchedFilterBank) -> float:
