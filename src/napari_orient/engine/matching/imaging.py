@@ -134,4 +134,5 @@ def _spectrum(cubes: Tensor, reach: int, box: int) -> Tensor:
     half = torch.view_as_real(wave[reach:].T.contiguous()).flatten(1)
     along_x = torch.view_as_complex((cubes @ half).unflatten(-1, (-1, 2)))
     along_y = (wave @ along_x).flatten(2)
-    return (wave @ along_y).unflatten(-1, (2 * reach + 1, reach + 1))
+    spectrum: Tensor = (wave @ along_y).unflatten(-1, (2 * reach + 1, reach + 1))
+    return spectrum

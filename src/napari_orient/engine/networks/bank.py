@@ -224,7 +224,8 @@ class MatchedFilterBank(nn.Module):
 
     def gain(self, observed: Tensor) -> Tensor:
         """Gain in log-likelihood of each rotation over no particle, (N, J), tempered, of coefficients (N, 2, M)."""
-        return self.filters(observed).clamp_min(0).square() * (torch.exp(-self.log_temperature) / 2)
+        gain: Tensor = self.filters(observed).clamp_min(0).square() * (torch.exp(-self.log_temperature) / 2)
+        return gain
 
     @torch.no_grad()
     def search(self, patches: Tensor, centres: Tensor, *, starts: int) -> Candidates:
