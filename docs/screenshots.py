@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,6 +108,21 @@ def predict(folder: Path, path: Path, checkpoint: str) -> None:
         take_picture(viewer, path)
 
 
+def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
+    """Midway through training on the demo's own truth: too few particles for a good network, enough for a picture."""
+    with window(theme) as viewer, tempfile.TemporaryDirectory() as place:
+        viewer.window.remove_dock_widget(opened(viewer, folder))
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")
+        dock.file.show_path(Path(place) / "mine.safetensors")
+        dock.training.widgets["epochs"].value = 60
+        dock.train()
+        wait(lambda: dock.running.job is None or len(dock.curves.epochs) > 40)
+        dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
+        take_picture(viewer, path)
+        dock.running.stop.click()
+        wait(lambda: dock.running.job is None)
+
+
 def export(folder: Path, path: Path, checkpoint: str) -> None:
     with window() as viewer:
         frame, predicting = prediction(viewer, folder, checkpoint)
@@ -135,6 +151,8 @@ def main() -> None:
     load(given.folder, given.pictures / "load.png")
     predict_running(given.folder, given.pictures / "predict_running.png", given.checkpoint)
     predict(given.folder, given.pictures / "predict.png", given.checkpoint)
+    train(given.folder, given.pictures / "train.png")
+    train(given.folder, given.pictures / "train_light.png", theme="light")
     export(given.folder, given.pictures / "export.png", given.checkpoint)
     for picture in sorted(given.pictures.glob("*.png")):
         print(picture)

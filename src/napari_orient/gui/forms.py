@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.tasks import InputError, Options, Parameter, Value
+from napari_orient.gui.pieces.plain import Fold
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -23,7 +24,8 @@ AUTOMATIC = "automatic"
 class OptionsForm(QWidget, Generic[OptionsT]):
     """The form of an Options class; ``changed`` tells that the user has changed something.
 
-    ``labels`` may give a parameter another label than its name; ``hidden`` parameters keep their defaults.
+    ``labels`` may give a parameter another label than its name; ``hidden`` parameters keep their defaults. Where some
+    stand ``first``, the others are folded away behind a line.
     """
 
     changed = Signal()
@@ -34,21 +36,35 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         *,
         labels: Mapping[str, str] | None = None,
         hidden: tuple[str, ...] = (),
+        first: tuple[str, ...] = (),
         label_width: int = 0,
     ) -> None:
         super().__init__()
         self._kind = kind
         self._parameters = {item.name: item for item in kind.parameters() if item.name not in hidden}
         self.widgets = {name: widget_of(item) for name, item in self._parameters.items()}
-        rows = QFormLayout(self)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        names = first or tuple(self.widgets)
+        column.addWidget(self._rows(names, labels or {}, label_width))
+        others = tuple(name for name in self.widgets if name not in names)
+        if others:
+            column.addWidget(Fold("More", self._rows(others, labels or {}, label_width)))
+
+    def _rows(self, names: tuple[str, ...], labels: Mapping[str, str], label_width: int) -> QWidget:
+        holder = QWidget()
+        rows = QFormLayout(holder)
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for name, widget in self.widgets.items():
-            label = QLabel((labels or {}).get(name, label_of(self._parameters[name])))
+        for name in names:
+            widget = self.widgets[name]
+            label = QLabel(labels.get(name, label_of(self._parameters[name])))
             label.setMinimumWidth(label_width)
             label.setToolTip(widget.tooltip)
+            label.setBuddy(widget.native)
             rows.addRow(label, widget.native)
             widget.changed.connect(self._tell)
+        return holder
 
     def options(self) -> OptionsT:
         """The options as the form shows them.

@@ -76,11 +76,12 @@ class Job(QObject):
     """A running stream.
 
     It belongs to a dock and dies with it: then the stream is stopped and its answer dropped. ``stepped`` carries each
-    Step, none left out; ``answered`` the answer; ``ended`` comes last in every case, with ``done``, ``stopped`` or
-    ``failed``.
+    Step, none left out; ``reached`` the last of them, now and then, to be shown; ``answered`` the answer; ``ended``
+    comes last in every case, with ``done``, ``stopped`` or ``failed``.
     """
 
     stepped = Signal(object)
+    reached = Signal(object)
     answered = Signal(object)
     ended = Signal(str)
 
@@ -91,7 +92,7 @@ class Job(QObject):
         self._work = _Work(stream, title)
         self._answer: object = _NOTHING
         self._over = False
-        self._began = time.monotonic()
+        self._pace = _Pace()
         self._bar = cancelable_progress(total=0, desc=title, gui=True)
         self._work.voice.told.connect(self._drain)
         self._worker: FunctionWorker[Any] = create_worker(self._work, _start_thread=False)
@@ -114,15 +115,20 @@ class Job(QObject):
     @property
     def seconds_left(self) -> float | None:
         """Seconds that it will still take at the pace so far, or None while that is unknown."""
-        return None if self.last is None else seconds_left(self.last, time.monotonic() - self._began)
+        return self._pace.seconds_left(time.monotonic())
 
-    def _drain(self) -> None:
+    def _tell(self) -> None:
         while self._work.steps:
             self.last = self._work.steps.popleft()
+            self._pace.note(self.last, time.monotonic())
             self.stepped.emit(self.last)
+
+    def _drain(self) -> None:
+        self._tell()
         if self._bar.is_canceled and not self.stopping:
             self.stop()
         if self.last is not None:
+            self.reached.emit(self.last)
             self._show(self.last)
 
     def _show(self, step: Step) -> None:
@@ -140,9 +146,7 @@ class Job(QObject):
 
     def _end(self) -> None:
         self._over = True
-        while self._work.steps:
-            self.last = self._work.steps.popleft()
-            self.stepped.emit(self.last)
+        self._tell()
         self._bar.close()
         outcome = self._finish()
         self.ended.emit(outcome)
@@ -158,6 +162,33 @@ class Job(QObject):
             return "failed"
         self.answered.emit(self._answer)
         return "done"
+
+
+class _Pace:
+    """How quick a stage of the work is: a stage counts one total upwards, perhaps not from nothing."""
+
+    def __init__(self) -> None:
+        self._first: tuple[Step, float] | None = None
+        self._last: tuple[Step, float] | None = None
+
+    def note(self, step: Step, now: float) -> None:
+        """Nothing; this step has been reached now."""
+        if self._first is None or self._last is None or _another_stage(self._last[0], step):
+            self._first = self._last = (step, now)
+        elif step.done > self._last[0].done:
+            self._last = (step, now)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds to the end of the stage, or None before it has moved."""
+        if self._first is None or self._last is None:
+            return None
+        (first, began), (last, reached) = self._first, self._last
+        left = seconds_left(Step(last.done - first.done, last.total - first.done, ""), reached - began)
+        return None if left is None else max(0.0, left - (now - reached))
+
+
+def _another_stage(before: Step, step: Step) -> bool:
+    return step.total != before.total or step.done < before.done
 
 
 def _quit_asked(worker: weakref.ref[FunctionWorker[Any]]) -> Callable[[], bool]:

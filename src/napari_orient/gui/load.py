@@ -8,13 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 
 import napari.viewer
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
+from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.files import match_tomogram, read_particles, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, FileRow, Note, labelled, primary_button, show_classes
+from napari_orient.gui.pieces import (
+    BAD,
+    GOOD,
+    WARNING,
+    Dock,
+    FileRow,
+    Note,
+    labelled,
+    primary_button,
+    show_classes,
+    size_box,
+)
 from napari_orient.gui.session import session_of
 
 TOMOGRAMS = "Tomograms (*.mrc *.rec *.map);;All files (*)"
@@ -40,10 +51,10 @@ class LoadDock(Dock):
     def _build(self) -> None:
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
         self.tomogram_note = Note()
-        self.voxel_size = _size_box("Å per voxel of the tomogram. Type here to override the file's header.")
+        self.voxel_size = size_box("Å per voxel of the tomogram. Type here to override the file's header.")
         self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, PolNet list, .csv")
         self.particles_note = Note()
-        self.pixel_size = _size_box("Å per pixel that the list's coordinates count in: unbinned, of the tilt series.")
+        self.pixel_size = size_box("Å per pixel that the list's coordinates count in: unbinned, of the tilt series.")
         self.kind = QComboBox()
         self.kind.setToolTip("Open the particles of this class only")
         self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
@@ -222,18 +233,6 @@ def in_dock(error: InputError) -> str:
     """The error's line as a dock says it: what the command line calls an option has a field here."""
     line = re.sub(r" \(--[\w-]+\)", "", str(error))
     return line[:1].upper() + line[1:]
-
-
-def _size_box(tip: str) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
-    box.setDecimals(4)
-    box.setRange(0, 1000)
-    box.setSingleStep(0.1)
-    box.setSuffix(" Å")
-    box.setSpecialValueText("not set")
-    box.setKeyboardTracking(False)
-    box.setToolTip(tip)
-    return box
 
 
 def _path(row: FileRow) -> Path:

@@ -2,7 +2,7 @@
 
 from napari_orient.gui.pieces.choices import LayerChoice, show_classes
 from napari_orient.gui.pieces.listening import listen
-from napari_orient.gui.pieces.paths import FileRow
+from napari_orient.gui.pieces.paths import FileRow, PathList
 from napari_orient.gui.pieces.plain import (
     ACCENT,
     BAD,
@@ -10,11 +10,13 @@ from napari_orient.gui.pieces.plain import (
     MUTED,
     WARNING,
     Dock,
+    Fold,
     Note,
     labelled,
     primary_button,
     row,
     shrinkable,
+    size_box,
 )
 from napari_orient.gui.pieces.running import JobRow
 
@@ -26,13 +28,16 @@ __all__ = [
     "WARNING",
     "Dock",
     "FileRow",
+    "Fold",
     "JobRow",
     "LayerChoice",
     "Note",
+    "PathList",
     "labelled",
     "listen",
     "primary_button",
     "row",
     "show_classes",
     "shrinkable",
+    "size_box",
 ]

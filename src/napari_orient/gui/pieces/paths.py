@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QListWidget, QPushButton, QVBoxLayout, QWidget
 
 
 class FileRow(QWidget):
@@ -14,7 +15,8 @@ class FileRow(QWidget):
 
     picked = Signal(object)
 
-    def __init__(self, *, caption: str, kinds: str, hint: str, saving: bool = False) -> None:
+    def __init__(self, *, caption: str, hint: str, kinds: str = "", saving: bool = False) -> None:
+        """``kinds`` as Qt's file dialogs want them; without any, a folder is asked for."""
         super().__init__()
         self._caption, self._kinds, self._saving = caption, kinds, saving
         self._told: Path | None = None
@@ -59,8 +61,11 @@ class FileRow(QWidget):
 
     def _browse(self) -> None:
         beside = str(self.path or "")
-        ask = QFileDialog.getSaveFileName if self._saving else QFileDialog.getOpenFileName
-        name, _ = ask(self, self._caption, beside, self._kinds)
+        if not self._kinds:
+            name = QFileDialog.getExistingDirectory(self, self._caption, beside)
+        else:
+            ask = QFileDialog.getSaveFileName if self._saving else QFileDialog.getOpenFileName
+            name, _ = ask(self, self._caption, beside, self._kinds)
         if name:
             self.show_path(Path(name))
 
@@ -69,3 +74,77 @@ class FileRow(QWidget):
             self._told = self.path
             self.line.setToolTip(self.line.text())
             self.picked.emit(self.path)
+
+
+class PathList(QWidget):
+    """Files and folders, chosen one after the other or dropped together; ``changed`` tells that they are others."""
+
+    changed = Signal()
+
+    def __init__(self, *, kinds: str, tip: str) -> None:
+        super().__init__()
+        self._kinds = kinds
+        self.list = QListWidget()
+        self.list.setFixedHeight(76)
+        self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.list.setToolTip(tip)
+        self.list.currentRowChanged.connect(lambda row: self.remove.setEnabled(row >= 0))
+        self.add_file, self.add_folder, self.remove = (
+            _button("Add list…", "Add a list of particles with orientations", self._ask_file),
+            _button("Add folder…", "Add a result folder of PolNet", self._ask_folder),
+            _button("Remove", "Take the chosen line away", self._remove),
+        )
+        self.remove.setEnabled(False)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.list)
+        line = QHBoxLayout()
+        for button in (self.add_file, self.add_folder, self.remove):
+            line.addWidget(button)
+        column.addLayout(line)
+        self.setAcceptDrops(True)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths, in order."""
+        items = (self.list.item(row) for row in range(self.list.count()))
+        return [Path(item.text()) for item in items if item is not None]
+
+    def add_paths(self, *paths: Path) -> None:
+        """Nothing; these stand in the list too."""
+        new = [path for path in paths if path not in self.paths]
+        self.list.addItems([str(path) for path in new])
+        if new:
+            self.changed.emit()
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take files and folders."""
+        drop = event.mimeData() if event is not None else None
+        if event is not None and drop is not None and any(url.isLocalFile() for url in drop.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Add what was dropped."""
+        drop = event.mimeData() if event is not None else None
+        if drop is not None:
+            self.add_paths(*(Path(url.toLocalFile()) for url in drop.urls() if url.isLocalFile()))
+
+    def _ask_file(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self, "Add lists of particles", "", self._kinds)
+        self.add_paths(*map(Path, names))
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Add a folder")
+        if name:
+            self.add_paths(Path(name))
+
+    def _remove(self) -> None:
+        self.list.takeItem(self.list.currentRow())
+        self.changed.emit()
+
+
+def _button(text: str, tip: str, do: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(do)
+    return button

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -61,6 +63,7 @@ class Note(QLabel):
 
     def __init__(self, text: str = "", colour: str = MUTED) -> None:
         super().__init__()
+        self._colour = ""
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -69,7 +72,10 @@ class Note(QLabel):
     def say(self, text: str, colour: str = MUTED) -> None:
         """Show this instead; an empty text takes no room."""
         self.setText(text)
-        self.setStyleSheet(f"color: {colour};")
+        # Qt lays out and paints a widget anew for a style sheet, also for the same one.
+        if colour != self._colour:
+            self._colour = colour
+            self.setStyleSheet(f"color: {colour};")
         self.setVisible(bool(text))
 
 
@@ -112,3 +118,42 @@ def shrinkable(choice: QComboBox) -> None:
     """Let a choice be narrower than its longest entry, so that it never pushes a dock out of its frame."""
     choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     choice.setMinimumContentsLength(12)
+
+
+class Fold(QWidget):
+    """Contents that one seldom needs, behind a line that opens and closes them by mouse or keyboard."""
+
+    def __init__(self, text: str, contents: QWidget) -> None:
+        super().__init__()
+        self.contents = contents
+        self.button = QToolButton()
+        self.button.setText(text)
+        self.button.setCheckable(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.button.setStyleSheet("QToolButton {border: none; padding: 2px 0;}")
+        self.button.setToolTip("Show or hide what seldom needs changing")
+        self.button.toggled.connect(self.open)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.button)
+        column.addWidget(contents)
+        self.open(False)
+
+    def open(self, wanted: bool) -> None:
+        """Nothing; the contents are shown, or hidden."""
+        self.button.setChecked(wanted)
+        self.button.setArrowType(Qt.ArrowType.DownArrow if wanted else Qt.ArrowType.RightArrow)
+        self.contents.setVisible(wanted)
+
+
+def size_box(tip: str) -> QDoubleSpinBox:
+    """A field for Å a voxel or pixel, where 0 stands for not set."""
+    box = QDoubleSpinBox()
+    box.setDecimals(4)
+    box.setRange(0, 1000)
+    box.setSingleStep(0.1)
+    box.setSuffix(" Å")
+    box.setSpecialValueText("not set")
+    box.setKeyboardTracking(False)
+    box.setToolTip(tip)
+    return box

@@ -17,9 +17,11 @@ class JobRow(QWidget):
     asked = Signal()
     ended = Signal(str)
 
-    def __init__(self, text: str, tip: str) -> None:
+    def __init__(self, text: str, tip: str, *, stopped: str = "Stopped; nothing was changed.") -> None:
+        """``stopped`` is what is said when the job was stopped."""
         super().__init__()
         self.job: Job | None = None
+        self._stopped = stopped
         self._possible = True
         self.start = primary_button(text, tip)
         self.start.clicked.connect(self.asked)
@@ -39,7 +41,7 @@ class JobRow(QWidget):
     def follow(self, job: Job) -> None:
         """Show this job until it ends."""
         self.job = job
-        job.stepped.connect(self._stepped)
+        job.reached.connect(self._reached)
         job.ended.connect(self._ended)
         self.start.setEnabled(False)
         self.stop.setEnabled(True)
@@ -58,7 +60,7 @@ class JobRow(QWidget):
             self.stop.setEnabled(False)
             self.words.say("Stopping…")
 
-    def _stepped(self, step: Any) -> None:
+    def _reached(self, step: Any) -> None:
         if self.job is None or self.job.stopping:
             return
         self.bar.setRange(0, step.total)
@@ -70,7 +72,7 @@ class JobRow(QWidget):
         self.job = None
         self._show_idle()
         if outcome == "stopped":
-            self.words.say("Stopped; nothing was changed.")
+            self.words.say(self._stopped)
         self.ended.emit(outcome)
 
     def _show_idle(self) -> None:

@@ -1,0 +1,131 @@
+"""Lessons from layers on view whose poses are known."""
+
+from __future__ import annotations
+
+from napari.layers import Points
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+
+from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.lessons.values import Pairs
+from napari_orient.gui.pieces import listen
+from napari_orient.gui.session import Session
+
+class FromLayers(QWidget):
+    """Layers on view whose poses are known; ``changed`` tells that others are chosen, or that they are others."""
+
+    changed = Signal()
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._offered: list[Points] = []
+        self.list = QListWidget()
+        self.list.setFixedHeight(76)
+        self.list.setToolTip(
+            "Layers of particles whose orientations are known. Of predicted ones, those that you accepted are learnt."
+        )
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.list)
+        for event in ("inserted", "removed"):
+            listen(self, getattr(session.viewer.layers.events, event), self.refresh)
+        self.list.itemChanged.connect(self.changed)
+        self.refresh()
+
+    def refresh(self, event: object = None) -> None:
+        """Offer what is on view; truth is chosen, and what was chosen stays."""
+        chosen = {id(layer) for layer in self.chosen()}
+        known = {id(layer) for layer in self._offered}
+        self._offered = [layer for layer in self.session.particles() if _has_poses(layer)]
+        self.list.blockSignals(True)
+        self.list.clear()
+        for layer in self._offered:
+            if id(layer) not in known:
+                listen(self, layer.events.features, self._changed)
+                listen(self, layer.events.name, self._changed)
+            wanted = id(layer) in chosen or (id(layer) not in known and layers.role(layer) == TRUTH)
+            self.list.addItem(_item(layer, wanted))
+        self.list.blockSignals(False)
+        self.changed.emit()
+
+    def _changed(self, event: object = None) -> None:
+        self.list.blockSignals(True)
+        for number, layer in enumerate(self._offered):
+            item = self.list.item(number)
+            if item is not None:
+                item.setText(_words(layer))
+        self.list.blockSignals(False)
+        self.changed.emit()
+
+    def chosen(self) -> list[Points]:
+        """The layers chosen."""
+        items = (self.list.item(number) for number in range(self.list.count()))
+        marks = [item is not None and item.checkState() == Qt.CheckState.Checked for item in items]
+        return [layer for layer, mark in zip(self._offered, marks, strict=True) if mark]
+
+    def choose(self, *wanted: Points) -> None:
+        """Nothing; these layers are chosen, and no others."""
+        for number, layer in enumerate(self._offered):
+            item = self.list.item(number)
+            if item is not None:
+                item.setCheckState(Qt.CheckState.Checked if layer in wanted else Qt.CheckState.Unchecked)
+
+    def pairs(self) -> Pairs:
+        """Each tomogram with the particles of all layers chosen that lie in it.
+
+        Raises
+        ------
+        InputError
+            If a layer's tomogram is not open, or poses are missing.
+        """
+        found: dict[str, tuple[Tomogram, list[Particles]]] = {}
+        opened = {tomogram.name: tomogram for tomogram in map(layers.tomogram_of, self.session.tomograms())}
+        for layer in self.chosen():
+            particles = learnable(layer)
+            name = str(layers.about(layer).get("tomogram", ""))
+            match = match_tomogram(name, opened) if name else next(iter(opened), None)
+            if match is None:
+                raise InputError(
+                    f"the tomogram {name!r} of layer {layer.name!r} is not open. Open it in the Load dock."
+                )
+            found.setdefault(match, (opened[match], []))[1].append(particles)
+        return [(tomogram, concatenate(parts)) for tomogram, parts in found.values()]
+
+
+def learnable(layer: Points) -> Particles:
+    """The particles of a layer that a network may learn: of predicted ones those accepted, of others all not rejected.
+
+    Raises
+    ------
+    InputError
+        If poses are missing.
+    """
+    particles = layers.particles_of(layer)
+    if layers.STATUS not in layer.features.columns:
+        return particles.take(slice(0)) if layers.role(layer) == PREDICTED else particles
+    status = layer.features[layers.STATUS].to_numpy(str)
+    return particles.take(status == "accepted" if layers.role(layer) == PREDICTED else status != "rejected")
+
+
+def _has_poses(layer: Points) -> bool:
+    return bool(layers.about(layer)) and set(layers.ROTATION_COLUMNS) <= set(layer.features.columns)
+
+
+def _item(layer: Points, chosen: bool) -> QListWidgetItem:
+    item = QListWidgetItem(_words(layer))
+    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+    item.setCheckState(Qt.CheckState.Checked if chosen else Qt.CheckState.Unchecked)
+    return item
+
+
+def _words(layer: Points) -> str:
+    try:
+        count = len(learnable(layer))
+    except InputError:
+        return f"{layer.name} · some have no pose"
+    return f"{layer.name} · {count} {'accepted' if layers.role(layer) == PREDICTED else 'particles'}"

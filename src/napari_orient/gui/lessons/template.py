@@ -1,0 +1,83 @@
+"""Lessons from a template: tomograms to be simulated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidget
+
+from napari_orient.engine.simulation import SimulationOptions, bead_models, load_template
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.lessons.values import Simulated
+from napari_orient.gui.pieces import FileRow, labelled, shrinkable
+
+MAPS = "Maps (*.mrc *.map);;All files (*)"
+LABELS = 112
+
+
+class FromTemplate(QWidget):
+    """A template, and how many tomograms of it are to be simulated; ``changed`` tells that it is another."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.template = QComboBox()
+        shrinkable(self.template)
+        for code in bead_models():
+            self.template.addItem(f"{code} (bead model)", code)
+        self.template.addItem("a map from a file…", None)
+        self.template.setCurrentIndex(max(0, self.template.findData("4v4r")))
+        self.template.setToolTip("What the tomograms hold: a bead model that comes with the program, or your own map")
+        self.tomograms = _count_box(20, "Tomograms to simulate: some seconds each. Some of them are kept to judge by.")
+        self.seed = _count_box(0, "Of all that is random: the same seed gives the same tomograms", low=0)
+        self.options = OptionsForm(SimulationOptions, first=("particles",), label_width=LABELS)
+        self.folder = FileRow(caption="Folder for the tomograms", hint="beside the network")
+        fields: dict[str, QWidget] = {"Template": self.template, "Tomograms": self.tomograms, "Seed": self.seed}
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(labelled(fields, width=LABELS))
+        column.addWidget(self.options)
+        column.addWidget(labelled({"Keep them in": self.folder}, width=LABELS))
+        self.template.activated.connect(self._chosen)
+        self.options.changed.connect(self.changed)
+        self.folder.picked.connect(self.changed)
+
+    def _chosen(self, index: int) -> None:
+        if self.template.currentData() is None:
+            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", MAPS)
+            self.show_template(name or "4v4r")
+        self.changed.emit()
+
+    def show_template(self, name: str) -> None:
+        """Nothing; this bead model or map is chosen."""
+        if self.template.findData(name) < 0:
+            self.template.insertItem(self.template.count() - 1, Path(name).name, name)
+        self.template.setCurrentIndex(self.template.findData(name))
+
+    @property
+    def symmetry(self) -> str:
+        """The template's symmetry with its axes, where it is known; else C1."""
+        code = self.template.currentData()
+        return load_template(code).symmetry or "C1" if code in bead_models() else "C1"
+
+    def lessons(self, *, beside: Path) -> Simulated:
+        """What is to be simulated; kept beside the network where no folder was named.
+
+        Raises
+        ------
+        InputError
+            If an option does not fit.
+        """
+        folder = self.folder.path or beside.with_name(f"{beside.stem}_tomograms")
+        template = str(self.template.currentData())
+        return Simulated(template, self.tomograms.value(), self.seed.value(), self.options.options(), folder)
+
+
+def _count_box(value: int, tip: str, *, low: int = 1) -> QSpinBox:
+    box = QSpinBox()
+    box.setRange(low, 1_000_000)
+    box.setValue(value)
+    box.setToolTip(tip)
+    return box

@@ -1,0 +1,87 @@
+"""What a network is to learn from, as values: known particles, or tomograms to be simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.files import labelled_of_kind, read_labelled
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
+from napari_orient.engine.tasks import InputError, Step, Stream
+
+Pairs = list[tuple[Tomogram, Particles]]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Tomograms and their particles, as they are; of one class alone if it is named."""
+
+    pairs: Sequence[tuple[Tomogram, Particles]]
+    kind: str | None = None
+
+    def labelled(self) -> Stream[Step, Pairs]:
+        """The tomograms with the particles to learn."""
+        yield Step(0, 1, "Looking at the particles")
+        return list(self.pairs) if self.kind is None else labelled_of_kind(self.pairs, self.kind)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Tomograms to be simulated into a folder, as ``napari-orient simulate`` does."""
+
+    template: str
+    tomograms: int
+    seed: int
+    options: SimulationOptions
+    folder: Path
+
+    def labelled(self) -> Stream[Step, Pairs]:
+        """The tomograms, read again from their files, with the particles in them.
+
+        Raises
+        ------
+        InputError
+            If the folder holds something already, or the template cannot be used.
+        """
+        if self.folder.exists() and any(self.folder.iterdir()):
+            raise InputError(f"{self.folder} holds files already; name another folder, or learn from its files.")
+        templates = [load_template(self.template)]
+        yield from simulate_series(
+            templates, self.options, tomograms=self.tomograms, seed=self.seed, folder=self.folder
+        )
+        return read_labelled(self.folder)
+
+
+Lessons = Known | Simulated
+"""What a network is to learn from, as a value that no later change of a layer can touch."""
+
+
+def read_all(paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float | None) -> Stream[Step, Pairs | str]:
+    """The tomograms of all paths with their particles, or, in one line, what is amiss with the first bad one."""
+    pairs: Pairs = []
+    for number, path in enumerate(paths):
+        yield Step(number, len(paths), f"Reading {path.name}")
+        try:
+            pairs += read_labelled(path, tomograms=tomograms, voxel_size=voxel_size)
+            for _, particles in pairs:
+                particles.known_rotations()
+        except InputError as error:
+            return str(error)
+    return pairs
+
+
+def count_words(pairs: Pairs) -> str:
+    """How many particles of which tomograms, in words."""
+    total = sum(len(particles) for _, particles in pairs)
+    return f"{total} particles with orientations in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
+
+
+def kinds_of(pairs: Pairs) -> dict[str, int]:
+    """The classes of the particles, with their numbers."""
+    every = [particles.kind for _, particles in pairs if particles.kind is not None]
+    codes, counts = np.unique(np.concatenate(every), return_counts=True) if every else (np.array([]), np.array([]))
+    return dict(zip(codes.tolist(), counts.tolist(), strict=True))

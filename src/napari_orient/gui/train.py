@@ -1,0 +1,261 @@
+"""The Train dock: known particles in, a network out, its errors drawn as they fall; Predict uses it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import napari.viewer
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QCheckBox, QComboBox
+
+from napari_orient.engine.networks import Checkpoint, NetworkOptions, choose_device, device_words
+from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.training import (
+    PRESETS,
+    Epoch,
+    TrainingOptions,
+    TrainingState,
+    checkpoint_places,
+    kept,
+    train,
+)
+from napari_orient.gui.curves import Curves
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.lessons import FromFiles, FromLayers, FromTemplate, Known, Lessons, Pairs, count_words, kinds_of
+from napari_orient.gui.pieces import (
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    Dock,
+    FileRow,
+    JobRow,
+    Note,
+    labelled,
+    show_classes,
+    shrinkable,
+)
+from napari_orient.gui.session import session_of
+
+ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
+NOTHING = {
+    ON_VIEW: "No particles with known orientations are chosen: open true poses, or accept predicted ones.",
+    IN_FILES: "Add a PolNet folder, or a list of particles with angles, or drop them here.",
+}
+PRESET_WORDS = {"default": "default: as the shipped network", "paper": "paper: as printed"}
+NETWORKS = "Networks (*.safetensors)"
+LABELS = 112
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a training is asked for: values alone, taken from layers and fields before the work starts."""
+
+    lessons: Lessons
+    network: NetworkOptions
+    training: TrainingOptions
+    output: Path
+    resume: bool
+
+
+def training(question: Question) -> Stream[Step, Checkpoint]:
+    """The best network, as ``napari-orient train`` makes it; it and the state to go on from are kept on disk."""
+    output, state = checkpoint_places(question.output)
+    resumed = TrainingState.load(state) if question.resume else None
+    pairs = yield from question.lessons.labelled()
+    stream = train(pairs, question.network, question.training, name=output.stem, resume=resumed)
+    return (yield from kept(stream, output, state))
+
+
+class TrainDock(Dock):
+    """Known particles in; a network, at once the one that Predict uses, out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self._question: Question | None = None
+        self._make()
+        self._lay_out()
+        self._connect()
+        self._show_everything()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        self.source, self.kind, self.preset = QComboBox(), QComboBox(), QComboBox()
+        self.source.addItems(SOURCES)
+        self.source.setToolTip("Where the tomograms with known particles come from")
+        self.kind.setToolTip("A network learns one class of particles")
+        self.preset.setToolTip("Options to begin from; change them below")
+        for name in PRESETS:
+            self.preset.addItem(PRESET_WORDS.get(name, name), name)
+        for choice in (self.source, self.kind, self.preset):
+            shrinkable(choice)
+        self.from_layers, self.from_files, self.from_template = FromLayers(self.session), FromFiles(), FromTemplate()
+        self.sources = (self.from_layers, self.from_files, self.from_template)
+        self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
+        self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
+        self.file = FileRow(caption="Write the network to", kinds=NETWORKS, hint="mine.safetensors", saving=True)
+        self.resume = QCheckBox("Go on where it was stopped")
+        self.resume.setToolTip("With the same data and options as before, it comes to the same end")
+        self.data_note, self.file_note, self.result = Note(), Note(), Note()
+        self.running = JobRow("Train", "Train the network; the best so far is kept on disk", stopped="")
+        self.curves = Curves()
+
+    def _lay_out(self) -> None:
+        self.add_heading("Data")
+        self.kind_line = labelled({"Class": self.kind}, width=LABELS)
+        self.add(labelled({"Learn from": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
+        self.add_heading("Network and training")
+        self.add(labelled({"Begin from": self.preset}, width=LABELS), self.network, self.training)
+        self.add_heading("Checkpoint")
+        self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
+        self.curves.setVisible(False)
+        self.close_column()
+
+    def _connect(self) -> None:
+        self.source.currentIndexChanged.connect(self._data_changed)
+        for part in self.sources:
+            part.changed.connect(self._data_changed)
+        self.kind.currentIndexChanged.connect(self._show_everything)
+        self.preset.activated.connect(self._preset_chosen)
+        self.training.changed.connect(self._show_everything)
+        self.file.picked.connect(self._show_everything)
+        self.running.asked.connect(self.train)
+        self.running.ended.connect(self._ended)
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    def _data_changed(self, *_: object) -> None:
+        counts = {} if self._simulates else kinds_of(self._pairs_or_none())
+        show_classes(self.kind, counts, sum(counts.values()))
+        if len(counts) > 1 and self.kind.currentData() is None:
+            self.kind.setCurrentIndex(1)  # One class must be chosen: the largest stands first.
+        if self._simulates:
+            self.network.widgets["symmetry"].value = self.from_template.symmetry
+        self._show_everything()
+
+    @property
+    def _simulates(self) -> bool:
+        return self.source.currentText() == SIMULATED
+
+    def _pairs_or_none(self) -> Pairs:
+        try:
+            return self._pairs()
+        except InputError:
+            return []
+
+    def _pairs(self) -> Pairs:
+        return self.from_layers.pairs() if self.source.currentText() == ON_VIEW else self.from_files.pairs()
+
+    def _preset_chosen(self, *_: object) -> None:
+        network, training = PRESETS[self.preset.currentData()]
+        self.network.show_options(network)
+        self.training.show_options(training)
+        self._data_changed()
+
+    def _show_everything(self, *_: object) -> None:
+        for number, part in enumerate(self.sources):
+            part.setVisible(number == self.source.currentIndex())
+        self.kind_line.setVisible(self.kind.count() > 2)
+        found = self._say_data()
+        self.running.allow(self._say_file() and found)
+
+    def _say_data(self) -> bool:
+        """Say what there is to learn from, and whether there is anything."""
+        if self._simulates:
+            self.data_note.say("")
+            return True
+        if self.from_files.reading is not None:
+            self.data_note.say("Reading…")
+            return False
+        try:
+            pairs = self._pairs()
+        except InputError as error:
+            self.data_note.say(str(error), BAD)
+            return False
+        if not any(len(particles) for _, particles in pairs):
+            self.data_note.say(NOTHING[self.source.currentText()], WARNING)
+            return False
+        alone = "\nOf a single tomogram, a part is kept to judge by." if len(pairs) == 1 else ""
+        self.data_note.say(count_words(pairs) + alone, GOOD)
+        return True
+
+    def _say_file(self) -> bool:
+        """Say what will become of the file named, and whether it can be written."""
+        self.resume.setVisible(False)
+        if self.file.path is None:
+            self.file_note.say("Say where the network is to be written (.safetensors).", WARNING)
+            return False
+        try:
+            device = device_words(choose_device(self.training.options().device))
+            output, state = checkpoint_places(self.file.path)
+        except InputError as error:
+            self.file_note.say(str(error), BAD)
+            return False
+        self.resume.setVisible(state.exists())
+        replaced = "It is there already and will be replaced.\n" if output.exists() and self.running.job is None else ""
+        self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
+        return True
+
+    # --- the work -----------------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train on what is chosen; what is amiss is shown in one line."""
+        try:
+            self.ask(self.question())
+        except InputError as error:
+            show_error(str(error))
+
+    def question(self) -> Question:
+        """What is chosen, as values that no later change of a layer can touch.
+
+        Raises
+        ------
+        InputError
+            If something is missing or does not fit.
+        """
+        if self.file.path is None:
+            raise InputError("no file was named for the network; say where to write it.")
+        simulated = self.from_template.lessons(beside=self.file.path) if self._simulates else None
+        lessons: Lessons = simulated or Known(self._pairs(), self.kind.currentData())
+        resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
+        return Question(lessons, self.network.options(), self.training.options(), self.file.path, resume)
+
+    def ask(self, question: Question) -> None:
+        """Ask for a network; its best so far stays when it is stopped, and when its layers are gone by then."""
+        if self.running.job is not None:
+            return
+        self._question = question
+        self.result.say("")
+        self.curves.begin()
+        job = Job(training(question), title="Training", parent=self)
+        job.stepped.connect(self._stepped)
+        self.running.follow(job)
+
+    def _stepped(self, step: Step) -> None:
+        if isinstance(step, Epoch):
+            self.curves.setVisible(True)
+            self.curves.add(step)
+
+    def _ended(self, outcome: str) -> None:
+        if self._question is not None and self.curves.epochs:
+            self.curves.show_epochs()
+            self.session.checkpoint = str(self._question.output)
+            self.result.say(self._words(outcome), GOOD if outcome == "done" else WARNING)
+        elif outcome == "stopped":
+            self.result.say("Stopped before the first epoch was done; no network was written.", WARNING)
+        self._show_everything()
+
+    def _words(self, outcome: str) -> str:
+        """What became of the training, and which network is kept where."""
+        assert self._question is not None
+        best, last = self.curves.best, self.curves.epochs[-1]
+        ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Broken off after"}
+        return (
+            f"{ends[outcome]} {last.done} of {last.total} epochs. The best network, of epoch {best['epoch']}, is in "
+            f"{self._question.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
+            f"{best['validation_median_deg']:.1f}°, mean {best['validation_mean_deg']:.1f}°."
+        )
