@@ -4,12 +4,6 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
-from napari_orient.gui.arrows import ArrowsDock
-from napari_orient.gui.correction import CorrectDock
-from napari_orient.gui.export import ExportDock
-from napari_orient.gui.load import LoadDock
-from napari_orient.gui.predict import PredictDock
-
 PLUGIN = "napari-orient"
 
 
@@ -28,18 +22,14 @@ def test_the_manifest_is_seen_first_at_the_top_of_the_project():
     assert top.resolve().name == "napari.yaml"
 
 
-def test_each_dock_is_offered_and_opens_once_by_its_name(make_napari_viewer):
+def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_viewer):
     viewer = make_napari_viewer()
-    docks = {
-        "Load": LoadDock,
-        "Predict": PredictDock,
-        "Arrows": ArrowsDock,
-        "Correct": CorrectDock,
-        "Export": ExportDock,
-    }
-    for name, kind in docks.items():
+    commands = {command.id: command.python_name for command in manifest.contributions.commands}
+    docks = {widget.display_name: commands[widget.command] for widget in manifest.contributions.widgets}
+    assert {"Load", "Predict", "Train", "Export"} <= set(docks)
+    for name, place in docks.items():
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-        assert isinstance(dock, kind)
+        assert f"{type(dock).__module__}:{type(dock).__name__}" == place
         assert isinstance(dock, QWidget)
 
 

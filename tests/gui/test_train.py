@@ -1,19 +1,19 @@
 """The Train dock: what it learns from, what it leaves, and what becomes of it when something is in the way."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
 
 from napari_orient.cli import main
+from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.files import read_labelled, read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.training import Epoch
 from napari_orient.gui import layers
+from napari_orient.gui.editing import judge, turn
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.lessons import Known
 from napari_orient.gui.predict import PredictDock
@@ -227,11 +227,13 @@ def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     training.from_layers.choose(predicted)
     assert "No particles" in training.data_note.text()
     assert not training.running.start.isEnabled()
-    status = np.where(np.arange(len(particles)) % 3 == 0, "accepted", "")
-    predicted.features = predicted.features.assign(status=status)
+    session, thirds = session_of(viewer), np.arange(0, len(particles), 3)
+    judge(session.history(predicted), thirds, "accepted")
     assert "30 particles with orientations in 1 tomogram" in training.data_note.text()
-    assert "predicted · 30 accepted" in training.from_layers.list.item(0).text()
-    truth.features = truth.features.assign(status=np.where(status == "accepted", "rejected", ""))
+    assert "predicted · 30 accepted or corrected" in training.from_layers.list.item(0).text()
+    turn(session.history(predicted), np.array([1, 4]), axis_turn("z", 20), words="by 20°")
+    assert "32 particles" in training.data_note.text()
+    judge(session.history(truth), thirds, "rejected")
     training.from_layers.choose(truth)
     assert "60 particles" in training.data_note.text()
 
@@ -304,18 +306,3 @@ def test_the_curves_show_every_epoch_and_the_best(world, dock, tmp_path, qtbot):
     assert median.y == [epoch.validation_median_deg for epoch in epochs]
     (best,) = training.curves.errors.marks
     assert best.y == min(mean.y)
-
-
-def test_the_window_stays_alive_while_a_network_learns(world, dock, tmp_path, qtbot):
-    training = dock()
-    read(training, qtbot, world.simulated)
-    training.file.show_path(tmp_path / "mine.safetensors")
-    begin(training, qtbot)
-    turns, end = 0, time.monotonic() + 1
-    while time.monotonic() < end:
-        QApplication.processEvents()
-        turns += 1
-        time.sleep(0.002)
-    training.running.stop.click()
-    qtbot.waitUntil(lambda: training.running.job is None, timeout=20_000)
-    assert turns > 20

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
+from napari_orient.engine import corrections
 from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.tasks import InputError
@@ -13,7 +15,9 @@ from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.lessons.values import Pairs
 from napari_orient.gui.pieces import listen
+from napari_orient.gui.rows import rows_of
 from napari_orient.gui.session import Session
+
 
 class FromLayers(QWidget):
     """Layers on view whose poses are known; ``changed`` tells that others are chosen, or that they are others."""
@@ -81,7 +85,7 @@ class FromLayers(QWidget):
         Raises
         ------
         InputError
-            If a layer's tomogram is not open, or poses are missing.
+            If a layer's tomogram is not open.
         """
         found: dict[str, tuple[Tomogram, list[Particles]]] = {}
         opened = {tomogram.name: tomogram for tomogram in map(layers.tomogram_of, self.session.tomograms())}
@@ -98,18 +102,16 @@ class FromLayers(QWidget):
 
 
 def learnable(layer: Points) -> Particles:
-    """The particles of a layer that a network may learn: of predicted ones those accepted, of others all not rejected.
+    """The particles of a layer that a network may learn: poses that a person stands behind.
 
-    Raises
-    ------
-    InputError
-        If poses are missing.
+    Of predicted particles these are those accepted or corrected, of others all that have poses and are not rejected.
     """
-    particles = layers.particles_of(layer)
-    if layers.STATUS not in layer.features.columns:
-        return particles.take(slice(0)) if layers.role(layer) == PREDICTED else particles
-    status = layer.features[layers.STATUS].to_numpy(str)
-    return particles.take(status == "accepted" if layers.role(layer) == PREDICTED else status != "rejected")
+    picks = layers.picks_of(layer)
+    if layers.role(layer) == PREDICTED:
+        wanted = corrections.trusted(picks)
+    else:
+        wanted = np.asarray(picks.extra.get(corrections.STATUS, np.full(len(picks), ""))) != corrections.REJECTED
+    return rows_of(layer, np.flatnonzero(wanted & layers.has_pose(layer)))
 
 
 def _has_poses(layer: Points) -> bool:
@@ -124,8 +126,5 @@ def _item(layer: Points, chosen: bool) -> QListWidgetItem:
 
 
 def _words(layer: Points) -> str:
-    try:
-        count = len(learnable(layer))
-    except InputError:
-        return f"{layer.name} · some have no pose"
-    return f"{layer.name} · {count} {'accepted' if layers.role(layer) == PREDICTED else 'particles'}"
+    kept = "accepted or corrected" if layers.role(layer) == PREDICTED else "particles"
+    return f"{layer.name} · {len(learnable(layer))} {kept}"
