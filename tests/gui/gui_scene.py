@@ -51,3 +51,19 @@ def tiny_checkpoint():
     network = MLPNetwork(options, generator=torch.Generator().manual_seed(0))
     network.calibration.copy_(torch.tensor([25.0, 1.0]))
     return Checkpoint.of(network, name="tiny", card={"classes": ["pdb_4v4r"], "fingerprint": "abc"})
+
+
+EXTENT = Extent((56, 48, 32), VOXEL_SIZE)
+
+
+def some_particles(count=6, *, posed=True, seed=4):
+    """Particles of two classes in the middle of `EXTENT`, without a tomogram."""
+    rng = np.random.default_rng(seed)
+    return Particles(
+        positions=rng.uniform(100, 300, (count, 3)),
+        rotations=random_rotations(count, rng) if posed else None,
+        expected_error_deg=rng.uniform(2, 30, count) if posed else None,
+        tomogram="TS_01",
+        kind=np.array(["a", "b"])[np.arange(count) % 2],
+        extra={"rlnGroupName": np.array([f"{row:03d}" for row in range(count)])},
+    )

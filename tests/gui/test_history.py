@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.particles import Extent, Particles
-from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer
@@ -15,20 +14,6 @@ from napari_orient.gui.history import History
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.rows import remembered
 from napari_orient.gui.session import session_of
-
-EXTENT = Extent((56, 48, 32), 13.5)
-
-
-def some_particles(count=6, *, posed=True, seed=4):
-    rng = np.random.default_rng(seed)
-    return Particles(
-        positions=rng.uniform(100, 300, (count, 3)),
-        rotations=random_rotations(count, rng) if posed else None,
-        expected_error_deg=rng.uniform(2, 30, count) if posed else None,
-        tomogram="TS_01",
-        kind=np.array(["a", "b"])[np.arange(count) % 2],
-        extra={"rlnGroupName": np.array([f"{row:03d}" for row in range(count)])},
-    )
 
 
 @pytest.fixture

@@ -125,8 +125,7 @@ class CorrectDock(Dock):
 
     def _classes(self) -> list[str]:
         layer = self.particles.layer
-        kinds = layers.picks_of(layer).kind if isinstance(layer, Points) else None
-        return [] if kinds is None else sorted(set(kinds.tolist()), key=kinds.tolist().count, reverse=True)
+        return layers.classes(layer) if isinstance(layer, Points) else []
 
     def _bind_keys(self, viewer: ViewerModel) -> None:
         keys: dict[str, Callable[[], None]] = {

@@ -113,7 +113,7 @@ class History:
         self.events = EmitterGroup(source=self, changed=None, edited=None)
         self._before: State | None = None
         self._depth = 0
-        layer.events.data.connect(self._heard)
+        layer.events.data.connect(self._heard, position="first")
 
     @property
     def undoable(self) -> str:

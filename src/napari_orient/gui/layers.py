@@ -6,6 +6,7 @@ scale (Å per voxel), units and axis labels, so that napari's world is in Å and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
@@ -256,6 +257,12 @@ def particles_of(layer: Points) -> Particles:
         )
     scores = {name: table[name].to_numpy(float) for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns}
     return picks.replace(rotations=rotations, **scores)
+
+
+def classes(layer: Points) -> list[str]:
+    """The classes of a layer's particles, the most frequent first; none where they are unknown."""
+    kinds = picks_of(layer).kind
+    return [] if kinds is None else [str(code) for code, _ in Counter(kinds.tolist()).most_common()]
 
 
 def rotations_in(layer: Points) -> FloatArray:

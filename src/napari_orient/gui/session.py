@@ -6,8 +6,9 @@ import weakref
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points, Vectors
+from napari.layers import Image, Layer, Points, Surface, Vectors
 from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.files import match_tomogram
@@ -17,10 +18,11 @@ from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogr
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, particle_colours, scale_of
+from napari_orient.gui.colours import AXIS, ROLE, SHADES, Legend, Scale, legend_of, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
-from napari_orient.gui.known import Known, fingerprint, known_of
+from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
 
@@ -49,6 +51,8 @@ class Session:
         self._scale = Scale()
         self._checkpoint, self.network_symmetry = "", "C1"
         self._histories: dict[Points, History] = {}
+        self._shapes: dict[Points, tuple[Shape, float]] = {}
+        viewer.dims.events.ndisplay.connect(self._turned)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -109,7 +113,12 @@ class Session:
         return self._histories[points]
 
     def draw(self, points: Points) -> Vectors | None:
-        """The points' arrows, drawn as the session's options say."""
+        """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
+        arrows = self._draw_axes(points)
+        self._draw_surface(points)
+        return arrows
+
+    def _draw_axes(self, points: Points) -> Vectors | None:
         if self.view.colour in (ROLE, AXIS):
             return axes.draw_axes(self.viewer, points, self.view)
         before, self._scale = self._scale, self.scale()
@@ -130,6 +139,44 @@ class Session:
         for layer in list(self.viewer.layers):
             if layer is not other_than and self._has_axes(layer):
                 axes.draw_axes(self.viewer, layer, self.view, colours=self.colours_of(layer))
+            if layer is not other_than and layer in self._shapes:
+                self._draw_surface(layer)
+
+    def show_surface(self, points: Points, shape: Shape, *, level: float) -> Surface | None:
+        """The reference's surface at every pose of the layer, from now on as they are, coloured as the arrows.
+
+        ``level`` is a share of the map's maximum. At most `MOST_PARTICLES` are shown; None where there are no poses.
+        """
+        self._shapes[points] = shape, level
+        return self._draw_surface(points)
+
+    def hide_surface(self, points: Points) -> None:
+        """Nothing; the layer's surfaces are gone."""
+        self._shapes.pop(points, None)
+        layer = surface_layer(self.viewer, points)
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+
+    def _draw_surface(self, points: Points) -> Surface | None:
+        if points not in self._shapes:
+            return None
+        shape, level = self._shapes[points]
+        particles = posed_of(points)[0]
+        if particles.rotations is None:
+            self.hide_surface(points)
+            return None
+        colours = self.colours_of(points)
+        if colours is None:
+            colours = np.tile(SHADES[layers.role(points)][2], (len(particles), 1))
+        rows = np.flatnonzero(axes.shown(particles, self.view))[:MOST_PARTICLES]
+        return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
+
+    def _turned(self, event: Any) -> None:
+        """Show surfaces in 3D alone: a slice of a mesh shows nothing."""
+        for points in self._shapes:
+            layer = surface_layer(self.viewer, points)
+            if layer is not None:
+                layer.visible = self.viewer.dims.ndisplay == 3
 
     # --- judging ------------------------------------------------------------------------------------------------
 
@@ -241,10 +288,10 @@ class Session:
 
     def _follow(self, layer: Layer) -> None:
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
-            layer.events.data.connect(self._changed)
-            layer.events.features.connect(self._told)
-            # Connected later, called earlier: arrows are drawn from what an edit has become.
+            # Its history hears first: arrows are drawn from what an edit has become.
             self.history(layer)
+            layer.events.data.connect(self._changed, position="last")
+            layer.events.features.connect(self._told)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
@@ -264,6 +311,7 @@ class Session:
             event.value.events.data.disconnect(self._changed)
             event.value.events.features.disconnect(self._told)
             self._histories.pop(event.value, None)
+            self.hide_surface(event.value)
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
