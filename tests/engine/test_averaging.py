@@ -118,3 +118,19 @@ def test_particles_without_rotations_are_refused(seen: tuple) -> None:
     volume, picks, _ = seen
     with pytest.raises(InputError, match="no orientations"):
         run(average([(volume, picks.replace(rotations=None))], options=OPTIONS))
+
+
+def test_the_symmetry_that_an_average_shows_is_proposed_imposed_and_told_of():
+    shape = molecule(group=symmetry("C4@1,2,2"), radius=70.0)
+    volume, picks, places = tomogram(shape, noise=0.5, count=(1, 3, 4))
+    stream, notes = average([(volume, picks.replace(positions=places))], group=None, options=OPTIONS), []
+    while True:
+        try:
+            notes += next(stream).notes
+        except StopIteration as end:
+            found = end.value
+            break
+    assert found.group.name.startswith("C4@")
+    assert np.degrees(np.arccos(abs(found.group.main_axis @ np.array([1, 2, 2]) / 3))) < 3
+    assert notes[0] == f"Symmetry {found.group.name} proposed."
+    assert "4-fold about" in notes[1]

@@ -15,6 +15,7 @@ from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.progress import follow
 from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average
 from napari_orient.engine.files import read_labelled, read_particles, read_tomogram, write_tomogram
+from napari_orient.engine.matching.selfsymmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.tasks import InputError, check_writable, replacing
@@ -30,7 +31,12 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] POSES", help="tomograms, then their list")
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="map to write: .mrc")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class, such as 4v4r")
-    parser.add_argument("--symmetry", default="C1", metavar="GROUP", help="imposed, with its axes: D7@z@x [default C1]")
+    parser.add_argument(
+        "--symmetry",
+        default="C1",
+        metavar="GROUP",
+        help="imposed, with its axes: D7@z@x; auto proposes what the map shows [default C1]",
+    )
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     add_options(parser, AveragingOptions, title="averaging")
 
@@ -38,14 +44,16 @@ def declare(parser: ArgumentParser) -> None:
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
     places = _places(arguments.output)
-    options, group = options_from(arguments, AveragingOptions()), symmetry(arguments.symmetry)
+    options = options_from(arguments, AveragingOptions())
+    group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     pairs = _pairs(arguments)
     if arguments.kind is not None:
         pairs = [(tomogram, particles.of_kind(arguments.kind)) for tomogram, particles in pairs]
     found = follow(average(pairs, group=group, options=options))
     _write(found, places)
     print(
-        f"{arguments.output}: {found.count} particles, resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
+        f"{arguments.output}: {found.count} particles, {found.group.name}, "
+        f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
         f"{found.fsc.resolution(0.143):.1f} Å at 0.143"
     )
 

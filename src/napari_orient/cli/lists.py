@@ -14,7 +14,10 @@ from napari_orient.engine.files import (
     read_tomogram,
     write_import_list,
 )
+from napari_orient.engine.matching.selfsymmetry import AUTO, propose_symmetry
 from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.simulation import Template
 from napari_orient.engine.tasks import InputError, check_writable
 
 WRITTEN = (".star", ".csv", ".tsv")
@@ -111,6 +114,16 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
             f"--import-list was given for {path} with particles of {len(particles.tomogram_names)} tomograms; RELION "
             "wants a STAR file for each tomogram. Write them apart."
         )
+
+
+def template_group(text: str | None, template: Template) -> Symmetry:
+    """The group that was named, or proposed and told of for ``auto``, or that the bead model is known to have."""
+    if text != AUTO:
+        return symmetry(text or template.symmetry or "C1")
+    proposed = propose_symmetry(template.density, template.voxel_size)
+    for line in proposed.words():
+        say(line)
+    return proposed.group
 
 
 def summary(particles: Particles) -> str:

@@ -19,6 +19,7 @@ from napari_orient.cli.lists import (
     check_list,
     read_picks,
     summary,
+    template_group,
     write_beside,
 )
 from napari_orient.cli.progress import follow, say
@@ -51,7 +52,9 @@ def declare(parser: ArgumentParser) -> None:
         help=f"network: a file, or a shipped one: {', '.join(shipped_checkpoints())} [default {DEFAULT_CHECKPOINT}]",
     )
     parser.add_argument("--reference", metavar="MAP|NAME", help="map, or bead model, to refine an mlp's rotations with")
-    parser.add_argument("--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x")
+    parser.add_argument(
+        "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
+    )
     add_import_list(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
@@ -75,7 +78,7 @@ def perform(arguments: Namespace) -> None:
 
 def _reference(template: Template, group: str | None) -> ReferenceMap:
     """A template to refine with, and its symmetry: as told, or that of the bead model."""
-    own = ReferenceMapOptions(symmetry=group or template.symmetry or "C1", voxel_size=template.voxel_size)
+    own = ReferenceMapOptions(symmetry=template_group(group, template).name, voxel_size=template.voxel_size)
     return ReferenceMap(template.density, own)
 
 

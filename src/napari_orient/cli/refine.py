@@ -12,12 +12,11 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import add_options, options_from
-from napari_orient.cli.lists import add_picks, check_list, read_picks, summary
+from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, template_group
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.files import write_particles
 from napari_orient.engine.refinement import RefinementOptions, refine
-from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.simulation import Template, load_template
+from napari_orient.engine.simulation import load_template
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
@@ -30,7 +29,9 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a bead model")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
-        "--symmetry", metavar="GROUP", help="of the map, with its axes where they are not z and x: D7@z@x"
+        "--symmetry",
+        metavar="GROUP",
+        help="of the map, with its axes where they are not z and x: D7@z@x; auto proposes what the map shows",
     )
     add_options(parser, RefinementOptions, title="refinement")
 
@@ -40,7 +41,7 @@ def perform(arguments: Namespace) -> None:
     check_list(arguments.output)
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)
-    group = _group(arguments.symmetry, template)
+    group = template_group(arguments.symmetry, template)
     tomogram, picks, extents = read_picks(arguments)
     say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
     work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
@@ -48,8 +49,3 @@ def perform(arguments: Namespace) -> None:
     origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {refined.precision}"
     write_particles(arguments.output, refined.particles, extents=extents, provenance=origin)
     print(f"{arguments.output}: {summary(refined.particles)}")
-
-
-def _group(text: str | None, template: Template) -> Symmetry:
-    """The group that was named, or that the bead model is known to have."""
-    return symmetry(text or template.symmetry or "C1")

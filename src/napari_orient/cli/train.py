@@ -16,6 +16,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.files import labelled_of_kind, read_labelled
 from napari_orient.engine.networks import (
@@ -105,8 +106,8 @@ def _template(text: str, network: NetworkOptions | BankNetworkOptions) -> Refere
     if not isinstance(network, BankNetworkOptions):
         raise InputError("--template was given, which only a bank can match with. Add --network bank.")
     template = load_template(text)
-    group = template.symmetry if network.symmetry == "C1" and template.symmetry else network.symmetry
-    record = {**network.to_record(), "symmetry": group, "voxel_size": template.voxel_size}
+    group = template_group(None if network.symmetry == "C1" else network.symmetry, template)
+    record = {**network.to_record(), "symmetry": group.name, "voxel_size": template.voxel_size}
     return ReferenceMap(template.density, ReferenceMapOptions.from_record(record))
 
 

@@ -13,6 +13,7 @@ from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
 from napari_orient.engine.averaging.gridding import Coefficients, Gridding
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.grid import frequencies, half_sphere, offsets, soft_ball
+from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
 from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
@@ -53,6 +54,7 @@ class Average:
     voxel_size : Å.
     fsc : of the halves inside a soft mask.
     count : particles averaged.
+    group : imposed.
     """
 
     density: NDArray[np.float32]
@@ -61,6 +63,7 @@ class Average:
     voxel_size: float
     fsc: FSC
     count: int
+    group: Symmetry
 
     def as_reference(self) -> NDArray[np.float32]:
         """The density fit to be matched: weighted by its own signal to noise, shell by shell, and masked."""
@@ -90,7 +93,7 @@ def random_halves(count: int, seed: int) -> NDArray[np.int_]:
 def average(
     labelled: Sequence[tuple[Tomogram, Particles]],
     *,
-    group: Symmetry = _C1,
+    group: Symmetry | None = _C1,
     options: AveragingOptions = AveragingOptions(),
 ) -> Stream[Step, Average]:
     """The map that particles with known rotations imply, and those of its two random halves.
@@ -100,7 +103,8 @@ def average(
 
     Parameters
     ----------
-    group : imposed about the axes it names through the map's own centre of symmetry, which is found first.
+    group : imposed about the axes it names through the map's own centre of symmetry, which is found first; None
+        proposes the one that the map shows, and notes why.
 
     Raises
     ------
@@ -124,20 +128,44 @@ def average(
                 halves[half].add(part.take(coin[first + rows] == half))
             done = first + int(rows[-1]) + 1
             yield Step(done, total, "Averaging")
+    if group is None:
+        proposed = _proposed(halves, voxel_size, options)
+        yield Step(total, total, "Looking for symmetry", notes=tuple(proposed.words()))
+        group = proposed.group
     if len(group) > 1:
         centre = symmetry_centre((halves[0] + halves[1]).density(), voxel_size, group)
         halves = [half.symmetrised(group, centre) for half in halves]
-    return _average(halves, voxel_size, total, options)
+    return _average(halves, voxel_size, total, group=group, options=options)
 
 
-def _average(halves: list[Gridding], voxel_size: float, count: int, options: AveragingOptions) -> Average:
-    sign = -1.0 if options.contrast == "dark" else 1.0
+def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Proposal:
+    """The group that the maps show inside their mask."""
+    sign, mask = _sign(options), _mask(options.side, voxel_size, options.radius)
+    whole, first, second = (sign * mask * part.density() for part in (halves[0] + halves[1], *halves))
+    return propose_symmetry(whole, voxel_size, halves=(first, second))
+
+
+def _sign(options: AveragingOptions) -> float:
+    """What makes particles bright."""
+    return -1.0 if options.contrast == "dark" else 1.0
+
+
+def _average(
+    halves: list[Gridding], voxel_size: float, count: int, *, group: Symmetry, options: AveragingOptions
+) -> Average:
+    sign = _sign(options)
     whole, first, second = (sign * part.density() for part in (halves[0] + halves[1], *halves))
     mask = _mask(options.side, voxel_size, options.radius)
     curve = fourier_shell_correlation(first * mask, second * mask, voxel_size)
     maps = [np.asarray(part, np.float32) for part in (whole, first, second)]
     return Average(
-        density=maps[0], first_half=maps[1], second_half=maps[2], voxel_size=voxel_size, fsc=curve, count=count
+        density=maps[0],
+        first_half=maps[1],
+        second_half=maps[2],
+        voxel_size=voxel_size,
+        fsc=curve,
+        count=count,
+        group=group,
     )
 
 

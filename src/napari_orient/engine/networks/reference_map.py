@@ -22,7 +22,10 @@ _UNCALIBRATED = (0.0, 1.0)
 class BankNetworkOptions(BankOptions):
     """What a bank is to look like: the network options of `train` that ask for one."""
 
-    symmetry: str = option("C1", help="symmetry of the reference, with its axes where they are not z and x: D7@z@x")
+    symmetry: str = option(
+        "C1",
+        help="symmetry of the reference, with its axes where they are not z and x: D7@z@x; a bank's may be auto",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.matching.selfsymmetry import AUTO
 from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, ReferenceMap, bank_checkpoint
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.refinement import refine
@@ -75,11 +76,13 @@ def learn_bank(
     The first reference is the average of the labelled particles in the poses that they came with. In each round after
     it, the particles of either random half are refined against the average of their own half alone, brought back to
     the labels' frame, and averaged anew: neither half ever sees the other, but for the one curve of their correlation.
+    A symmetry that is to be found is proposed by the first reference.
     """
-    group = symmetry(network_options.symmetry)
     posed, total, best = training, options.rounds + 1, None
     for turn in range(total):
-        found = yield from quiet(average(posed, group=group, options=averaging_options(options)))
+        group = None if network_options.symmetry == AUTO else symmetry(network_options.symmetry)
+        found = yield from average(posed, group=group, options=averaging_options(options))
+        network_options = replace(network_options, symmetry=found.group.name)
         reference = bank_checkpoint(
             found.as_reference(),
             voxel_size=found.voxel_size,

@@ -1,0 +1,281 @@
+"""The rotation group of a map, proposed from how well turned copies lie over it, about the axes that the map has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
+
+AUTO = "auto"
+"""What is given in the place of a group's name to have one proposed."""
+
+ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+"""The folds that are looked for."""
+_ALIKE, _FOLDED, _ROUND = 0.8, 0.7, 0.005
+"""Least likeness of turned copies, least share of folds, and least of what is not round, that an axis needs."""
+_DIRECTIONS, _POINTS, _SHELLS, _TURNS = 500, 1000, 12, 72
+_FINEST, _UPRIGHT_DEG = 3.2, 0.5
+_LOWEST = 0.15
+"""Frequencies below this share of the highest say nothing of turns."""
+_FAINTEST = 1e-3
+"""Shells of detail count alike, unless their power is below this share of the strongest's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A direction of a map and how well ``order`` folds about it fit.
+
+    Parameters
+    ----------
+    direction : (3,) of length 1, xyz in the map's frame.
+    alike : likeness of the map to itself turned by one fold; 1 where they are the same.
+    folded : share of what is not round about the axis that repeats ``order`` times a turn; 1 for a true axis.
+    uneven : how much of the map is not round about the axis, 0 to 1.
+    """
+
+    order: int
+    direction: FloatArray
+    alike: float
+    folded: float
+    uneven: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the map has this axis."""
+        return self.alike >= _ALIKE and self.folded >= _FOLDED and self.uneven >= _ROUND
+
+    @property
+    def words(self) -> str:
+        """The axis and its figures in a line."""
+        x, y, z = self.direction
+        return (
+            f"{self.order}-fold about ({x:.3f}, {y:.3f}, {z:.3f}): copies alike to {self.alike:.3f}, "
+            f"{self.folded:.0%} of what is not round repeats {self.order} times"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """The group proposed for a map, and why.
+
+    Parameters
+    ----------
+    group : C1 where no axis holds; its name carries its axes, unless they are z and x.
+    axes : the best axis of every order looked at, the main one of the group first.
+    across : the best two-fold across the main axis; None without one.
+    """
+
+    group: Symmetry
+    axes: tuple[Axis, ...]
+    across: Axis | None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What speaks for each group looked at, 0 to 1: the lesser of likeness and folds of its worst axis."""
+        told = {f"C{axis.order}": min(axis.alike, axis.folded) for axis in self.axes}
+        if self.across is not None:
+            main = f"C{self.axes[0].order}"
+            told["D" + main[1:]] = min(told[main], self.across.alike, self.across.folded)
+        return told
+
+    def words(self) -> Iterator[str]:
+        """Why, in a few lines."""
+        yield f"Symmetry {self.group.name} proposed."
+        if not self.axes:
+            yield "The map is round: every axis fits alike."
+            return
+        if len(self.group) == 1:
+            best = max(self.axes, key=lambda axis: min(axis.alike, axis.folded))
+            yield f"No axis holds; the best is {best.words}."
+            return
+        yield f"Main axis: {self.axes[0].words}."
+        if self.across is not None:
+            yield f"Across it: {self.across.words}{'' if self.across.holds else ', which is not enough'}."
+
+
+def propose_symmetry(
+    density: FloatArray, voxel_size: float, *, halves: tuple[FloatArray, FloatArray] | None = None
+) -> Proposal:
+    """The group Cn or Dn that a map shows, about its own axes through its own centre of mass; C1 where it shows none.
+
+    The map is turned about many directions; of the one that each order fits best, its round part is set aside and what
+    is left is taken apart by how often it repeats in a turn. An axis of n folds leaves only multiples of n. Cubic
+    groups are not looked for: they are proposed as the largest Cn or Dn within them.
+
+    Parameters
+    ----------
+    density : (n, n, n) [z, y, x], particle positive.
+    voxel_size : Å.
+    halves : maps of two halves of the particles, in the same frame: with them noise costs no likeness.
+
+    Raises
+    ------
+    InputError
+        If the map is no cube, flat or not finite.
+    """
+    resolution = _FINEST * voxel_size
+    maps = [build_reference(part, voxel_size, resolution=resolution) for part in halves or (density,)]
+    likeness = Likeness(maps, _centre_of_mass(np.asarray(density), voxel_size), resolution=resolution)
+    if likeness.round:
+        return Proposal(symmetry("C1"), (), None)
+    axes = [_best_axis(likeness, order) for order in ORDERS]
+    true = [axis for axis in axes if axis.holds]
+    if not true:
+        return Proposal(symmetry("C1"), tuple(axes), None)
+    main = max(true, key=lambda axis: axis.order)
+    across = _across(likeness, main)
+    return Proposal(_group(main, across), (main, *(axis for axis in axes if axis is not main)), across)
+
+
+class Likeness:
+    """How well turned copies of a map lie over it, without what every turn leaves alike.
+
+    Parameters
+    ----------
+    maps : one reference, or those of two halves, to be laid over each other.
+    centre : (3,) xyz in Å from the frame's origin to the point turned about.
+    resolution : Å of the finest detail looked at.
+
+    ``round`` is True of a map that every turn leaves alike.
+    """
+
+    def __init__(self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float) -> None:
+        self._second, self._centre = maps[-1], torch.as_tensor(centre, dtype=torch.float32)
+        self._frequency = _half_ball(_POINTS, 1 / resolution)
+        share = self._frequency.norm(dim=-1) * resolution
+        self._shell = (share**3 * _SHELLS).long().clamp_max(_SHELLS - 1)
+        self._count = torch.bincount(self._shell, minlength=_SHELLS).clamp_min(1)
+        first = self._values(maps[0], self._frequency[None])[0]
+        second = self._values(self._second, self._frequency[None])[0]
+        power = self._mean((first.conj() * second).real[None])[0].clamp_min(0)
+        self._first = first / power.clamp_min(max(_FAINTEST * float(power.max()), 1e-20))[self._shell]
+        self._whole = max(float((self._first.conj() * second).real.sum()), 1e-12)
+        every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
+        self.round = float(first.abs().square().sum() / every) < _ROUND
+
+    def of(self, rotations: FloatArray) -> FloatArray:
+        """Likeness of the map to itself turned by each rotation, (R,); 1 where it is the same."""
+        told = []
+        for part in torch.as_tensor(rotations, dtype=torch.float32).split(64):
+            turned = self._values(self._second, self._frequency @ part)
+            told.append((self._first.conj() * turned).real.sum(-1) / self._whole)
+        likeness: FloatArray = torch.cat(told).double().numpy()
+        return likeness
+
+    def _values(self, reference: Reference, frequency: Tensor) -> Tensor:
+        """The map's transform about the centre, less its mean over each shell, (R, M) complex."""
+        values = torch.view_as_complex(reference.sample(frequency)[..., 0].contiguous())
+        angle = 2 * torch.pi * (frequency @ self._centre)
+        values = values * torch.polar(torch.ones_like(angle), angle)
+        return values - self._mean(values.real)[:, self._shell]
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Mean of values (R, M) over each shell, (R, S)."""
+        return torch.zeros(len(values), _SHELLS).index_add(1, self._shell, values) / self._count
+
+
+def _half_ball(count: int, radius: float) -> Tensor:
+    """About ``count`` frequencies evenly in half a ball, (M, 3): of the rest Friedel's law tells."""
+    step = (2 * np.pi / 3 / count) ** (1 / 3) * radius
+    line = torch.arange(-radius, radius + step, step) + step / 3
+    points = torch.cartesian_prod(line, line, line)
+    length = points.norm(dim=-1)
+    return points[(length <= radius) & (points[:, 2] > 0) & (length > _LOWEST * radius)]
+
+
+def _centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
+    """Where the bright density's mass lies, (3,) xyz in Å from the box's centre: every axis of the map runs through."""
+    line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
+    mass = np.clip(density - 0.25 * density.max(), 0, None)
+    along = [mass.sum(axis=other) for other in ((0, 1), (0, 2), (1, 2))]
+    centre: FloatArray = np.array([(part * line).sum() for part in along]) / max(float(mass.sum()), 1e-12)
+    return centre
+
+
+def _best_axis(likeness: Likeness, order: int) -> Axis:
+    """The direction that so many folds fit best: the best of an even grid, polished."""
+    grid = _directions(_DIRECTIONS)
+    start = grid[likeness.of(_turned(grid, 360 / order)).argmax()]
+    aside = np.cross(start, np.eye(3)[np.abs(start).argmin()])
+    aside /= np.linalg.norm(aside)
+    plane = np.stack([aside, np.cross(start, aside)])
+
+    def unlike(place: Any) -> float:
+        return -float(likeness.of(_turned(start + place @ plane, 360 / order))[0])
+
+    simplex = np.array([[0, 0], [0.05, 0], [0, 0.05]])
+    way = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-5, "maxiter": 60}
+    best: Any = minimize(unlike, np.zeros(2), method="Nelder-Mead", options=way)  # type: ignore[call-overload]
+    found = start + best.x @ plane
+    return _judged(likeness, order, found / np.linalg.norm(found))
+
+
+def _judged(likeness: Likeness, order: int, direction: FloatArray) -> Axis:
+    """An axis with its figures, from a whole turn about it taken apart by how often it repeats."""
+    turn = likeness.of(_turned(direction, 360 / _TURNS * np.arange(_TURNS)))
+    power = np.fft.rfft(turn).real[1:] * 2 / _TURNS
+    repeats = np.arange(1, len(power) + 1)
+    uneven = max(float(power.sum()), 1e-12)
+    alike = float(likeness.of(_turned(direction, 360 / order))[0])
+    return Axis(order, direction, alike, float(power[repeats % order == 0].sum()) / uneven, uneven)
+
+
+def _across(likeness: Likeness, main: Axis) -> Axis:
+    """The best two-fold across an axis."""
+    first = np.cross(main.direction, np.eye(3)[np.abs(main.direction).argmin()])
+    first /= np.linalg.norm(first)
+    second = np.cross(main.direction, first)
+
+    def at(degrees: FloatArray) -> FloatArray:
+        turn = np.radians(degrees)[:, None]
+        lines: FloatArray = np.cos(turn) * first + np.sin(turn) * second
+        return lines
+
+    angles = np.arange(0.0, 180.0, 1.5)
+    for step in (0.25, 0.05):
+        best = angles[likeness.of(_turned(at(angles), 180)).argmax()]
+        angles = best + step * np.arange(-8, 9)
+    best = angles[likeness.of(_turned(at(angles), 180)).argmax()]
+    return _judged(likeness, 2, at(np.array([best]))[0])
+
+
+def _group(main: Axis, across: Axis) -> Symmetry:
+    """The group of an axis, and of the two-fold across it where that holds."""
+    kind = "D" if across.holds else "C"
+    upright = _near(main.direction, 2)
+    if upright and (kind == "C" or _near(across.direction, 0)):
+        return symmetry(f"{kind}{main.order}")
+    name = f"{kind}{main.order}@{_text(main.direction)}"
+    return symmetry(f"{name}@{_text(across.direction)}" if kind == "D" else name)
+
+
+def _near(direction: FloatArray, axis: int) -> bool:
+    return bool(np.abs(direction[axis]) > np.cos(np.radians(_UPRIGHT_DEG)))
+
+
+def _text(direction: FloatArray) -> str:
+    return ",".join(f"{value:.4f}" for value in direction + 0.0)
+
+
+def _directions(count: int) -> FloatArray:
+    """Even directions over half a sphere, (count, 3): a Fibonacci spiral."""
+    index = np.arange(count) + 0.5
+    z, angle = index / count, np.pi * (1 + np.sqrt(5)) * index
+    across = np.sqrt(1 - z * z)
+    return np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1)
+
+
+def _turned(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
+    """Rotations by an angle about each axis, or by each angle about one, (R, 3, 3)."""
+    unit = np.atleast_2d(axes) / np.linalg.norm(np.atleast_2d(axes), axis=1, keepdims=True)
+    matrices: FloatArray = Rotation.from_rotvec(unit * np.atleast_1d(np.radians(degrees))[:, None]).as_matrix()
+    return matrices

@@ -1,0 +1,67 @@
+"""The symmetry that a map proposes for itself: the right group, about the axes that the map has, wherever they meet."""
+
+import numpy as np
+import pytest
+from phantom import VOXEL_SIZE, Molecule, molecule
+
+from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
+from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.tasks import InputError
+
+OFF = np.array([7.0, -11.0, 5.0])
+GROUPS = ["C2@1,2,2", "C5@-1,2,0.5", "D2@1,1,1@1,-1,0", "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"]
+
+
+def map_of(group: str, *, seed: int = 3, off: np.ndarray = OFF) -> np.ndarray:
+    shape = molecule(seed=seed, group=symmetry(group), radius=75.0)
+    return Molecule(shape.places + off, shape.weights, 12.0).density(28)
+
+
+def same_group(proposed: Proposal, name: str) -> float:
+    """Degrees by which the two groups' elements differ at most; they must be as many."""
+    own, true = proposed.group.matrices, symmetry(name).matrices
+    assert len(own) == len(true), proposed.group.name
+    c1 = symmetry("C1")
+    apart = symmetric_angle_deg(own[:, None], np.broadcast_to(true, (len(own), *true.shape)), c1)
+    return float(apart.min(axis=1).max())
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_group_and_its_axes_are_found_off_centre(name):
+    proposed = propose_symmetry(map_of(name), VOXEL_SIZE)
+    assert same_group(proposed, name) < 2.0
+    kind = name.split("@", maxsplit=1)[0]
+    assert proposed.scores[kind] > 0.85
+    assert f"Symmetry {kind}@" in next(proposed.words())
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_map_without_symmetry_is_c1_and_says_what_came_nearest(seed):
+    density = Molecule(molecule(seed=seed).places + OFF, molecule(seed=seed).weights, 12.0).density(28)
+    proposed = propose_symmetry(density, VOXEL_SIZE)
+    assert proposed.group.name == "C1"
+    assert max(proposed.scores.values()) < 0.8
+    assert "No axis holds" in " ".join(proposed.words())
+
+
+def test_axes_along_z_and_x_need_no_directions():
+    assert propose_symmetry(map_of("C5", off=np.zeros(3)), VOXEL_SIZE).group.name == "C5"
+
+
+def test_a_round_map_proposes_nothing():
+    ball = Molecule(np.zeros((1, 3)), np.ones(1), 40.0).density(28)
+    assert propose_symmetry(ball, VOXEL_SIZE).group.name == "C1"
+
+
+def test_noise_that_halves_do_not_share_hides_no_symmetry():
+    density, rng = map_of("C5@-1,2,0.5"), np.random.default_rng(0)
+    halves = tuple(density + rng.normal(size=density.shape) * 0.06 * density.max() for _ in range(2))
+    proposed = propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves)
+    assert same_group(proposed, "C5@-1,2,0.5") < 4
+
+
+def test_what_is_no_map_is_refused():
+    with pytest.raises(InputError, match="expected a cube"):
+        propose_symmetry(np.ones((8, 8, 9)), VOXEL_SIZE)
+    with pytest.raises(InputError, match="flat"):
+        propose_symmetry(np.ones((8, 8, 8)), VOXEL_SIZE)
