@@ -28,11 +28,11 @@ from napari_orient.gui.pieces import (
     LayerChoice,
     Note,
     labelled,
-    listen,
     primary_button,
     shrinkable,
 )
 from napari_orient.gui.session import session_of
+from napari_orient.gui.subsets import Subset
 
 PREVIEWED = 6
 
@@ -65,7 +65,6 @@ class ExportDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self._watched: Points | None = None
         self._build(self.session.viewer)
         self._layer_chosen()
 
@@ -76,17 +75,19 @@ class ExportDock(Dock):
         self.form.setToolTip("RELION 5: Å from the tomogram's centre. RELION 4: unbinned pixels. CSV: Å from voxel 0.")
         shrinkable(self.form)
         self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="where to write", saving=True)
-        self.note, self.preview_note, self.done = Note(), Note(), Note()
+        self.subset = Subset()
+        self.note, self.preview_note, self.source_note, self.done = Note(), Note(), Note(), Note()
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file")
         self.add_heading("Particles")
-        self.add(labelled({"Layer": self.particles, "Format": self.form}), self.note)
+        self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.note)
         self.add_heading("Preview")
-        self.add(self.table, self.preview_note)
+        self.add(self.table, self.preview_note, self.source_note)
         self.add_heading("File")
         self.add(self.file, self.button, self.done)
         self.close_column()
         self.particles.chosen.connect(self._layer_chosen)
+        self.subset.changed.connect(self.show_preview)
         self.form.currentIndexChanged.connect(self._format_chosen)
         self.file.picked.connect(self._file_picked)
         self.button.clicked.connect(self.export)
@@ -104,10 +105,7 @@ class ExportDock(Dock):
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
-        if isinstance(layer, Points) and layer is not self._watched:
-            for emitter in (layer.events.data, layer.events.features):
-                listen(self, emitter, self.show_preview)
-            self._watched = layer
+        self.subset.follow(layer if isinstance(layer, Points) else None)
         if self.file.path is None and layer is not None:
             self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffix}")
         self.show_preview()
@@ -124,23 +122,28 @@ class ExportDock(Dock):
             self.form.setCurrentIndex(fitting[0] if fitting else self.form.currentIndex())
         self._show_button()
 
-    def show_preview(self, event: object = None) -> None:
-        """Show the first rows as they would stand in the file."""
+    def show_preview(self, *_: object) -> None:
+        """Show the first rows as they would stand in the file, and what its first line will say."""
         self.done.say("")
         self.table.setVisible(False)
         self.preview_note.say("")
+        self.source_note.say("")
         if self.particles.layer is None:
             self.note.say("No particles open yet: load some, or predict.", WARNING)
         else:
             try:
-                self._preview(self._particles())
+                self._preview(self.subset.particles())
             except InputError as error:
                 self.note.say(str(error), BAD)
         self._show_button()
 
     def _preview(self, particles: Particles) -> None:
+        total = 0 if self.particles.layer is None else len(self.particles.layer.data)
+        part = "" if len(particles) == total else f" of {total}"
         posed = "with orientations" if particles.rotations is not None else "positions alone: no orientations yet"
-        self.note.say(f"{len(particles)} particles, {posed}", GOOD if particles.rotations is not None else WARNING)
+        self.note.say(
+            f"{len(particles)}{part} particles, {posed}", GOOD if particles.rotations is not None else WARNING
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"preview{self.format.suffix}"
             self._write(path, particles.take(slice(0, PREVIEWED)))
@@ -154,22 +157,17 @@ class ExportDock(Dock):
         self.table.resizeColumnsToContents()
         self.table.setVisible(True)
         self.preview_note.say(f"First {len(rows)} of {len(particles)} rows · {len(columns)} columns", MUTED)
-
-    def _particles(self) -> Particles:
-        layer = self.particles.layer
-        if not isinstance(layer, Points):
-            raise InputError("there are no particles to write; choose a layer that holds some.")
-        particles = layers.particles_of(layer)
-        if not len(particles):
-            raise InputError(f"layer {layer.name!r} holds no particles; expected at least one.")
-        return particles
+        self.source_note.say(f"First line of the file: {self._provenance() or 'none, as nothing was predicted'}", MUTED)
 
     def _write(self, path: Path, particles: Particles) -> None:
         layer = self.particles.layer
         extent = self.session.extent_of(layer)
         extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        line = str(layers.about(layer).get("provenance", ""))
-        write(path, particles, extents=extents, form=self.format, provenance=line)
+        write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
+
+    def _provenance(self) -> str:
+        layer = self.particles.layer
+        return "" if layer is None else str(layers.about(layer).get("provenance", ""))
 
     def _show_button(self, *_: object) -> None:
         self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
@@ -187,7 +185,7 @@ class ExportDock(Dock):
             path = path.with_suffix(self.format.suffix)
             self.file.show_path(path)
         try:
-            particles = self._particles()
+            particles = self.subset.particles()
             self._write(path, particles)
         except InputError as error:
             show_error(str(error))

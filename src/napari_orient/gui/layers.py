@@ -27,6 +27,8 @@ KEY = "napari-orient"
 """Where a layer's metadata says what it is."""
 
 TOMOGRAM, PICKS, PREDICTED, TRUTH, AXES = "tomogram", "picks", "predicted", "truth", "axes"
+MAP = "map"
+"""An average: a volume that is no tomogram."""
 
 ROTATION_COLUMNS = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
 """The nine entries of the matrix, row by row: ``rotation_xz`` is the x component of the particle's z axis."""
@@ -84,7 +86,7 @@ def role(layer: Layer) -> str:
 
 def holds_tomogram(layer: Layer) -> bool:
     """Whether the layer can serve as a tomogram: a grey volume."""
-    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
+    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and role(layer) != MAP
 
 
 def holds_particles(layer: Layer) -> bool:

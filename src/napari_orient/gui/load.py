@@ -10,7 +10,7 @@ from pathlib import Path
 import napari.viewer
 from qtpy.QtWidgets import QComboBox
 
-from napari_orient.engine.files import match_tomogram, read_particles, read_tomogram
+from napari_orient.engine.files import match_tomogram, read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui.layers import PICKS, TRUTH
@@ -203,7 +203,8 @@ class LoadDock(Dock):
             same = self.truth is not None and self.truth_row.path == self.particles_row.path
             picks = self.particles.replace(rotations=None) if same else self.particles
             name = f"{stem or _path(self.particles_row).stem} picks"
-            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name)
+            line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
+            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, provenance=line)
         self.session.viewer.reset_view()
         self.open_note.say("Opened. Next: the Predict dock.", GOOD)
 

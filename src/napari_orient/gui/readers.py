@@ -9,7 +9,7 @@ from typing import Any
 import napari
 from napari.layers import Layer
 
-from napari_orient.engine.files import match_tomogram, read_particles, read_tomogram, write_particles
+from napari_orient.engine.files import match_tomogram, read_particles, read_provenance, read_tomogram, write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -67,7 +67,7 @@ def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[
     role = _role(particles, path)
     several = len(particles.tomogram_names) > 0 and particles.tomogram_names[0] not in ("", path.stem)
     name = f"{path.stem} {particles.tomogram_names[0]}" if several else path.stem
-    points = layers.particles_parts(particles, extent, role=role, name=name)
+    points = layers.particles_parts(particles, extent, role=role, name=name, provenance=read_provenance(path))
     axes = axes_parts(particles, points, ViewOptions())
     return [points] if axes is None else [axes, points]
 

@@ -2,5 +2,15 @@
 
 from napari_orient.engine.averaging.average import Average, AveragingOptions, average, random_halves
 from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
+from napari_orient.engine.averaging.keeping import average_places, write_average
 
-__all__ = ["FSC", "Average", "AveragingOptions", "average", "fourier_shell_correlation", "random_halves"]
+__all__ = [
+    "FSC",
+    "Average",
+    "AveragingOptions",
+    "average",
+    "average_places",
+    "fourier_shell_correlation",
+    "random_halves",
+    "write_average",
+]

@@ -6,7 +6,7 @@ with a reader and a writer, and a line in ``lists``.
 """
 
 from napari_orient.engine.files.labelled import VOLUME_SUFFIXES, labelled_of_kind, read_labelled
-from napari_orient.engine.files.lists import PARTICLE_SUFFIXES, read_particles, write_particles
+from napari_orient.engine.files.lists import PARTICLE_SUFFIXES, read_particles, read_provenance, write_particles
 from napari_orient.engine.files.mrc import header_voxel_size
 from napari_orient.engine.files.mrc import read_mrc as read_tomogram
 from napari_orient.engine.files.mrc import write_mrc as write_tomogram
@@ -38,6 +38,7 @@ __all__ = [
     "read_labelled",
     "read_particles",
     "read_polnet_folder",
+    "read_provenance",
     "read_tomogram",
     "same_tomogram",
     "write_import_list",

@@ -54,6 +54,13 @@ def read_particles(
     return read_table(path, extents=extents, voxel_size=pixel_size, tomogram=tomogram)
 
 
+def read_provenance(path: Path | str) -> str:
+    """What the first line of a list that this program wrote says of where its poses come from; else empty."""
+    with Path(path).open(encoding="utf-8", errors="replace") as stream:
+        line = stream.readline().strip()
+    return line.removeprefix("# ") if line.startswith("# napari-orient ") else ""
+
+
 def write_particles(
     path: Path | str,
     particles: Particles,

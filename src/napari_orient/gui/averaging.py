@@ -1,0 +1,238 @@
+"""The Average dock: the map that particles imply in their poses, and how far its halves agree; no truth is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import napari.viewer
+import numpy as np
+from napari.layers import Image, Points
+from napari.utils.notifications import show_error
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
+
+from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average, average_places, write_average
+from napari_orient.engine.matching.selfsymmetry import AUTO
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.layers import KEY, MAP, PREDICTED
+from napari_orient.gui.pieces import (
+    ACCENT,
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    Dock,
+    FileRow,
+    JobRow,
+    LayerChoice,
+    Note,
+    labelled,
+)
+from napari_orient.gui.pieces.plot import Line, Mark, Plot
+from napari_orient.gui.session import session_of
+from napari_orient.gui.subsets import Subset
+
+THRESHOLDS = {0.5: WARNING, 0.143: GOOD}
+LABELS = 112
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is to be averaged: values alone, taken from the layers before the work starts."""
+
+    tomogram: Tomogram
+    particles: Particles
+    symmetry: str
+    options: AveragingOptions
+
+
+class AverageDock(Dock):
+    """Particles in; a map beside their tomogram, and its Fourier shell correlation, out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.found: Average | None = None
+        self._asked_of: tuple[str, Tomogram] | None = None
+        self._make()
+        self._lay_out()
+        self._layer_chosen()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        viewer = self.session.viewer
+        self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
+        self.particles = LayerChoice(viewer, self._offered, empty="none open")
+        self.subset = Subset()
+        self.symmetry = QLineEdit("C1")
+        self.symmetry.setToolTip(
+            "Symmetry to impose, with its axes where they are not z and x: D7@z@x. auto looks for it in the average."
+        )
+        self.options = OptionsForm(AveragingOptions, first=("side",), label_width=LABELS)
+        self.note, self.result, self.saved = Note(), Note(), Note()
+        self.running = JobRow("Average", "Average the particles in their poses")
+        self.plot = Plot(x_label="resolution (Å)", y_label="FSC", words=_resolution_words, height=170)
+        self.plot.setToolTip("Fourier shell correlation of two random halves; resolution in Å where it falls below")
+        self.plot.setVisible(False)
+        self.halves = QCheckBox("Show the halves too")
+        self.halves.setToolTip("Also add the maps of the two random halves as layers")
+        self.file = FileRow(caption="Save the map as", kinds="Maps (*.mrc)", hint="average.mrc", saving=True)
+        self.save = QPushButton("Save map, halves and curve")
+        self.save.setToolTip("Write the map (.mrc), its halves beside it, and the curve as CSV")
+
+    def _lay_out(self) -> None:
+        self.add_heading("Particles")
+        fields = {"Tomogram": self.tomogram, "Layer": self.particles, "Which": self.subset}
+        self.add(labelled(fields, width=LABELS), self.note)
+        self.add_heading("Average")
+        self.add(labelled({"Symmetry": self.symmetry}, width=LABELS), self.options, self.halves)
+        self.add(self.running, self.plot, self.result)
+        self.add_heading("File")
+        self.add(self.file, self.save, self.saved)
+        self.close_column()
+        self.tomogram.chosen.connect(self._show_everything)
+        self.particles.chosen.connect(self._layer_chosen)
+        self.subset.changed.connect(self._show_everything)
+        self.file.picked.connect(self._show_everything)
+        self.running.asked.connect(self.average)
+        self.running.ended.connect(self._show_everything)
+        self.save.clicked.connect(self.save_map)
+
+    def _offered(self) -> list[Points]:
+        """Particles that have poses, predictions first."""
+        found = [layer for layer in self.session.particles() if layers.has_pose(layer).any()]
+        return sorted(found, key=lambda layer: layers.role(layer) != PREDICTED)
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    def _layer_chosen(self, *_: object) -> None:
+        layer = self.particles.layer
+        self.subset.follow(layer if isinstance(layer, Points) else None)
+        self._show_everything()
+
+    def _show_everything(self, *_: object) -> None:
+        self.save.setEnabled(self.found is not None and self.file.path is not None)
+        self.running.allow(self._say_particles())
+
+    def _say_particles(self) -> bool:
+        if self.tomogram.layer is None or self.particles.layer is None:
+            self.note.say("A tomogram and particles with orientations are needed: load them, then predict.", WARNING)
+            return False
+        try:
+            count = len(self.subset.particles())
+        except InputError as error:
+            self.note.say(str(error), BAD)
+            return False
+        self.note.say(f"{count} of {len(self.particles.layer.data)} particles", GOOD if count > 1 else WARNING)
+        return count > 1
+
+    # --- the work -----------------------------------------------------------------------------------------------
+
+    def average(self) -> None:
+        """Average what is chosen; what is amiss is shown in one line."""
+        try:
+            self.ask(self.question())
+        except InputError as error:
+            show_error(str(error))
+
+    def question(self) -> Question:
+        """What is chosen, as values that no later change of a layer can touch.
+
+        Raises
+        ------
+        InputError
+            If something is missing or does not fit.
+        """
+        image = self.tomogram.layer
+        if not isinstance(image, Image):
+            raise InputError("to average, a tomogram and its particles are needed. Open what is missing.")
+        _group(self.symmetry.text())
+        return Question(
+            layers.tomogram_of(image), self.subset.particles(), self.symmetry.text(), self.options.options()
+        )
+
+    def ask(self, question: Question) -> None:
+        """Ask for the average; it comes as a layer of its own, also where the particles have gone by then."""
+        if self.running.job is not None or self.particles.layer is None:
+            return
+        self._asked_of = (self.particles.layer.name, question.tomogram)
+        self.result.say("")
+        self.saved.say("")
+        pairs = [(question.tomogram, question.particles)]
+        stream = average(pairs, group=_group(question.symmetry), options=question.options)
+        job = Job(stream, title="Averaging particles", parent=self)
+        job.answered.connect(self._deliver)
+        self.running.follow(job)
+
+    def _deliver(self, found: Average) -> None:
+        assert self._asked_of is not None
+        self.found = found
+        name, tomogram = self._asked_of
+        maps = {f"{name} average": found.density}
+        if self.halves.isChecked():
+            maps |= {f"{name} half 1": found.first_half, f"{name} half 2": found.second_half}
+        for place, (title, density) in enumerate(maps.items()):
+            self.session.viewer.layers.append(map_layer(density, found.voxel_size, tomogram, name=title, place=place))
+        self.show_curve(found.fsc)
+        self.result.say(
+            f"{found.count} particles, {found.group.name}: {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
+            f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map lies left of the tomogram.",
+            MUTED,
+        )
+
+    def show_curve(self, curve: FSC) -> None:
+        """Nothing; the curve is shown, and where it falls below both thresholds."""
+        marks = []
+        for threshold, colour in THRESHOLDS.items():
+            at = curve.resolution(threshold)
+            marks.append(Mark(f"{at:.1f} Å", colour, 1 / at, threshold))
+        line = Line("halves", ACCENT, curve.frequency.tolist(), curve.correlation.tolist())
+        self.plot.show_curves([line], marks=marks, levels=tuple(THRESHOLDS), y=(0.0, 1.0))
+        self.plot.setVisible(True)
+
+    def save_map(self) -> None:
+        """Write map, halves and curve, as the command line does."""
+        path = self.file.path
+        if path is None or self.found is None:
+            show_error("there is no map yet, or no file was named. Average first, then say where to save.")
+            return
+        path = path if path.suffix else path.with_suffix(".mrc")
+        try:
+            write_average(self.found, average_places(path))
+        except InputError as error:
+            show_error(str(error))
+            return
+        self.saved.say(f"Wrote {path}, its halves and its curve.", GOOD)
+
+
+def _group(text: str) -> Symmetry | None:
+    return None if text.strip() == AUTO else symmetry(text.strip())
+
+
+def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, name: str, place: int) -> Image:
+    """A layer of a map, left of the tomogram and halfway up; maps of further places stand below one another."""
+    side = len(density)
+    middle = tomogram.extent.centre[::-1][0] - (side - 1) / 2 * voxel_size
+    corner = (middle, place * 1.1 * side * voxel_size, -1.1 * side * voxel_size)
+    top = float(density.max())
+    return Image(
+        density,
+        name=name,
+        colormap="gray",
+        contrast_limits=(float(density.min()), top),
+        rendering="iso",
+        iso_threshold=0.4 * top,
+        translate=corner,
+        metadata={KEY: {"role": MAP, "name": name}},
+        **layers.world(voxel_size),
+    )
+
+
+def _resolution_words(frequency: float) -> str:
+    return "∞" if frequency <= 0 else f"{1 / frequency:.0f}"

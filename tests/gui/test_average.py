@@ -1,0 +1,97 @@
+"""The Average dock: the command line's own map, its curve, and a layer that is no tomogram."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_orient.cli import main
+from napari_orient.engine.files import read_particles, read_tomogram, write_particles
+from napari_orient.gui import layers
+from napari_orient.gui.averaging import AverageDock
+from napari_orient.gui.editing import judge
+from napari_orient.gui.layers import MAP, TRUTH
+from napari_orient.gui.session import session_of
+from napari_orient.gui.subsets import ACCEPTED, SELECTED, SURE
+
+
+@pytest.fixture
+def opened(world, qtbot):
+    """A viewer with the world's first tomogram and its truth, and the Average dock."""
+    viewer = ViewerModel()
+    session, tomogram = session_of(viewer), read_tomogram(world.tomogram)
+    session.show_tomogram(tomogram)
+    truth = read_particles(world.truth).replace(tomogram=tomogram.name)
+    session.show_particles(truth, tomogram.extent, role=TRUTH, name="truth")
+    dock = AverageDock(viewer)
+    qtbot.addWidget(dock)
+    dock.options.widgets["side"].value = 24
+    yield viewer, dock
+
+
+def finish(dock, qtbot):
+    dock.running.start.click()
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
+
+
+def maps_of(viewer):
+    return [layer for layer in viewer.layers if layers.role(layer) == MAP]
+
+
+def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path, qtbot):
+    _, dock = opened
+    finish(dock, qtbot)
+    dock.file.show_path(tmp_path / "dock.mrc")
+    dock.save.click()
+    assert "Wrote" in dock.saved.text()
+    poses = tmp_path / "tomo_001_rec.star"
+    tomogram = read_tomogram(world.tomogram)
+    write_particles(poses, dock.question().particles, extents={tomogram.name: tomogram.extent})
+    words = ["average", world.tomogram, poses, "--side", 24, "--output", tmp_path / "cli.mrc"]
+    assert main([str(word) for word in words]) == 0
+    for name in ("", "_half1", "_half2"):
+        own, theirs = (read_tomogram(tmp_path / f"{door}{name}.mrc").density for door in ("dock", "cli"))
+        np.testing.assert_allclose(own, theirs, atol=1e-3 * np.abs(theirs).max())
+    assert (tmp_path / "dock_fsc.csv").read_text().splitlines()[0].startswith("resolution_angstrom")
+    assert f"{dock.found.fsc.resolution(0.143):.1f} Å at 0.143" in dock.result.text()
+
+
+def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened, qtbot):
+    viewer, dock = opened
+    dock.halves.setChecked(True)
+    finish(dock, qtbot)
+    assert [layer.name for layer in maps_of(viewer)] == ["truth average", "truth half 1", "truth half 2"]
+    whole = maps_of(viewer)[0]
+    np.testing.assert_array_equal(whole.data, dock.found.density)
+    assert tuple(whole.scale) == (10.0,) * 3
+    assert whole.extent.world[1][2] < 0
+    assert dock.tomogram.count() == 1
+    assert session_of(viewer).tomograms() != maps_of(viewer)
+    assert [mark.words for mark in dock.plot.marks] == [
+        f"{dock.found.fsc.resolution(threshold):.1f} Å" for threshold in (0.5, 0.143)
+    ]
+
+
+def test_a_subset_is_counted_as_it_changes_and_alone_is_averaged(opened, qtbot):
+    viewer, dock = opened
+    (truth,) = session_of(viewer).particles(TRUTH)
+    dock.subset.choice.setCurrentText(SELECTED)
+    assert "No points of the layer are selected" in dock.note.text()
+    assert not dock.running.start.isEnabled()
+    truth.selected_data = {3, 5, 8}
+    assert dock.note.text() == "3 of 90 particles"
+    finish(dock, qtbot)
+    assert dock.found.count == 3
+    dock.subset.choice.setCurrentText(ACCEPTED)
+    assert "accepted or corrected yet" in dock.note.text()
+    judge(session_of(viewer).history(truth), np.arange(40), "accepted")
+    assert dock.note.text() == "40 of 90 particles"
+    dock.subset.choice.setCurrentText(SURE)
+    assert "no expected errors" in dock.note.text()
+
+
+def test_a_symmetry_that_is_none_is_refused_before_any_work(opened):
+    _, dock = opened
+    dock.symmetry.setText("Q9")
+    dock.running.start.click()
+    assert dock.running.job is None
+    assert dock.found is None
