@@ -6,6 +6,7 @@ from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
+from napari_orient.engine import corrections
 from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import editing, layers
@@ -224,15 +225,12 @@ def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
     assert all_of(layer) == before
 
 
-def test_verdicts_and_corrections_go_with_the_particles_and_are_what_one_trains_with(layer, history):
-    with pytest.raises(InputError, match="no particle of layer 'predicted' is accepted or corrected"):
-        editing.labels_of(history)
+def test_verdicts_and_corrections_go_with_the_particles(layer, history):
     editing.judge(history, rows(0, 4), "accepted")
     COMMANDS["turn"](history)
     editing.judge(history, rows(4), "rejected")
-    labels = editing.labels_of(history)
-    np.testing.assert_array_equal(labels.extra["rlnGroupName"], ["000", "001"])
     particles = layers.particles_of(layer)
+    assert corrections.trusted(particles).tolist() == [True, True, False, False, False, False]
     assert particles.extra["orientStatus"].tolist() == ["accepted", "", "", "", "rejected", ""]
     another = ViewerModel()
     again = session_of(another).show_particles(particles, EXTENT, role=PREDICTED, name="again")

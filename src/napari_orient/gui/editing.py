@@ -116,20 +116,3 @@ def _step(history: History, rows: Rows, words: str) -> Iterator[None]:
     with history.changing(words), layer.events.data.blocker(), layer.events.features.blocker():
         yield
     announce(layer, rows)
-
-
-def labels_of(history: History) -> Particles:
-    """The particles of the layer whose poses a person stands behind, to train with: accepted or turned by hand.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
-    particles = layers.picks_of(history.layer)
-    rows = np.flatnonzero(corrections.trusted(particles) & layers.has_pose(history.layer))
-    if not len(rows):
-        raise InputError(
-            f"no particle of layer {history.layer.name!r} is accepted or corrected; accept or correct some first."
-        )
-    return rows_of(history.layer, rows)

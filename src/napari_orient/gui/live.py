@@ -29,6 +29,8 @@ from napari_orient.gui.session import Session
 AT_ONCE = 0.05
 """Seconds that an answer may take on the spot."""
 
+_TRIALS = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Ready:
@@ -43,9 +45,12 @@ def make_ready(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> 
     tell = yield from prepare(tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint)))
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
     tell(middle)  # The first answer makes rooms and tables.
-    began = time.monotonic()
-    tell(middle)
-    return Ready(tell, time.monotonic() - began)
+    taken = []
+    for _ in range(_TRIALS):
+        began = time.monotonic()
+        tell(middle)
+        taken.append(time.monotonic() - began)
+    return Ready(tell, min(taken))
 
 
 def _precision(checkpoint: Checkpoint) -> str:

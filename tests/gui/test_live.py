@@ -1,0 +1,209 @@
+"""Live: a pick that is added or dragged is told within the same step, from its own patch alone."""
+
+import numpy as np
+import pytest
+from gui_scene import VOXEL_SIZE, tiny_checkpoint
+from napari.components import ViewerModel
+from napari.layers import Points
+from test_history import drag
+
+from engine.phantom import molecule
+from engine.phantom import tomogram as phantom
+from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction import predict
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.tasks import run
+from napari_orient.gui import layers, live
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.correction import CorrectDock
+from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.session import session_of
+
+
+class Counted:
+    """A density that counts the voxels read from it."""
+
+    def __init__(self, density):
+        self.density, self.shape, self.ndim, self.dtype = density, density.shape, 3, density.dtype
+        self.size, self.voxels, self.reads = density.size, 0, 0
+
+    def __getitem__(self, key):
+        part = self.density[key]
+        self.voxels += part.size
+        self.reads += 1
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("the whole tomogram was read")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """However busy the machine is, single picks are told on the spot; one test says otherwise."""
+    monkeypatch.setattr(live, "AT_ONCE", 30.0)
+
+
+@pytest.fixture
+def viewer():
+    return ViewerModel()
+
+
+@pytest.fixture
+def on(viewer, scene, qtbot):
+    """A viewer with tomogram and predicted particles, the Correct dock, Live on and ready."""
+    session = session_of(viewer)
+    session.show_tomogram(read_tomogram(scene.mrc))
+    session.checkpoint = str(scene.checkpoint)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    switch_on(dock, qtbot)
+    return viewer, layer, dock
+
+
+def switch_on(dock, qtbot):
+    dock.live_box.setChecked(True)
+    qtbot.waitUntil(lambda: dock.live.ready is not None, timeout=60_000)
+
+
+def told_of(layer, row):
+    return layers.particles_of(layer).take([row])
+
+
+def own_answer(scene, voxels):
+    picks = Particles(positions=np.array([voxels[::-1]]) * VOXEL_SIZE, tomogram="TS_01")
+    return run(predict(read_tomogram(scene.mrc), picks, load_checkpoint(scene.checkpoint)))
+
+
+def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_undo_takes_it_back(on, scene):
+    viewer, layer, dock = on
+    layer.add([15.0, 20.0, 30.0])
+    own, told = own_answer(scene, [15.0, 20.0, 30.0]), told_of(layer, 12)
+    np.testing.assert_array_equal(told.rotations, own.rotations)
+    np.testing.assert_array_equal(told.expected_error_deg, own.expected_error_deg)
+    np.testing.assert_allclose(axes_layer(viewer, layer).data[-1, 1], own.rotations[0, :, 2][::-1], atol=1e-6)
+    assert "expected error" in dock.live_note.text()
+    history = session_of(viewer).history(layer)
+    assert [step.words for step in history.steps] == ["add 1 particle"]
+    history.undo()
+    assert len(layer.data) == 12
+    assert len(axes_layer(viewer, layer).data) == 36
+
+
+def test_a_dragged_pick_is_told_where_it_was_left_and_only_there(on, scene):
+    viewer, layer, _ = on
+    before, places = layers.particles_of(layer).rotations, layer.data.copy()
+    viewer.dims.set_point(0, layer.data_to_world(layer.data[4])[0])
+    drag(layer, 4, [0, 2.0, -3.0])
+    (row,) = np.flatnonzero((layer.data != places).any(axis=1))
+    np.testing.assert_array_equal(told_of(layer, row).rotations, own_answer(scene, layer.data[row]).rotations)
+    after = layers.particles_of(layer).rotations
+    np.testing.assert_array_equal(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
+    assert len(session_of(viewer).history(layer).steps) == 1
+
+
+def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, scene, qtbot):
+    session = session_of(viewer)
+    session.show_tomogram(read_tomogram(scene.mrc))
+    session.checkpoint = str(scene.checkpoint)
+    mine = Points(np.zeros((0, 3)), ndim=3, scale=(VOXEL_SIZE,) * 3, units=("angstrom",) * 3, name="mine")
+    viewer.layers.append(mine)
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    switch_on(dock, qtbot)
+    for place in ([15.0, 20.0, 30.0], [14.0, 25.0, 20.0]):
+        mine.add(place)
+    assert layers.particles_of(mine).tomogram_names == ["TS_01"]
+    np.testing.assert_array_equal(told_of(mine, 1).rotations, own_answer(scene, [14.0, 25.0, 20.0]).rotations)
+    assert len(axes_layer(viewer, mine).data) == 6
+    session.history(mine).undo()
+    session.history(mine).undo()
+    assert axes_layer(viewer, mine) is None
+
+
+@pytest.mark.parametrize("side", [48, 160])
+def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, qtbot, tmp_path):
+    counted = Counted(np.random.default_rng(0).standard_normal((48, side, side)).astype(np.float32))
+    tiny_checkpoint().save(tmp_path / "tiny.safetensors")
+    session = session_of(viewer)
+    session.checkpoint = str(tmp_path / "tiny.safetensors")
+    image = session.show_tomogram(Tomogram(np.zeros((48, side, side), np.float32), VOXEL_SIZE, "TS"))
+    picks = Particles(positions=np.array([[20.0, 20, 20]]) * VOXEL_SIZE, tomogram="TS")
+    layer = session.show_particles(picks, None, role=PICKS, name="picks")
+    parent = CorrectDock(viewer)
+    qtbot.addWidget(parent)
+    told = parent.live
+    told._tomogram, told._history = "TS", session.history(layer)
+    told._history.events.edited.connect(told._edited)
+    volume = Tomogram(counted, VOXEL_SIZE, "TS")
+    told.ready = run(live.make_ready(volume, picks, tiny_checkpoint()))
+    counted.voxels = counted.reads = 0
+    layer.add([21.0, 22.0, 23.0])
+    assert layers.has_pose(layer).tolist() == [False, True]
+    assert (counted.reads, counted.voxels) == (1, 16**3)
+    assert image in viewer.layers
+
+
+def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(viewer, qtbot, tmp_path):
+    volume, picks, places = phantom(molecule(), off=10.0, count=(2, 3, 3))
+    bank = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+    path = tmp_path / "blobs.safetensors"
+    bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
+    session = session_of(viewer)
+    session.show_tomogram(volume)
+    session.checkpoint = str(path)
+    known = picks.take(slice(0, 17)).replace(rotations=None)
+    layer = session.show_particles(known, volume.extent, role=PICKS, name="picks")
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    switch_on(dock, qtbot)
+    layer.add((picks.positions[17] / 10.0)[::-1])
+    qtbot.waitUntil(lambda: layers.has_pose(layer)[17], timeout=20_000)
+    assert angle_deg(layers.rotations_in(layer)[17], picks.rotations[17]) < 8
+    assert np.linalg.norm(layer.data[17][::-1] * 10 - places[17]) < 5
+    np.testing.assert_allclose(layer.data[:17][:, ::-1] * 10, known.positions)
+
+
+def test_what_takes_longer_than_a_moment_goes_to_a_worker_and_stale_answers_are_dropped(on, scene, qtbot, monkeypatch):
+    viewer, layer, dock = on
+    monkeypatch.setattr(live, "AT_ONCE", 0.0)
+    place = layer.data[2].copy()
+    layer.add([15.0, 20.0, 30.0])
+    assert not layers.has_pose(layer)[12]
+    viewer.dims.set_point(0, layer.data_to_world(layer.data[12])[0])
+    drag(layer, 12, [0, 3.0, 3.0])
+    qtbot.waitUntil(lambda: dock.live._job is None and layers.has_pose(layer)[12], timeout=20_000)
+    np.testing.assert_array_equal(told_of(layer, 12).rotations, own_answer(scene, [15.0, 23.0, 33.0]).rotations)
+    np.testing.assert_array_equal(layer.data[2], place)
+
+
+def test_a_pick_outside_the_tomogram_is_said_to_be_so_and_has_no_pose(on):
+    _, layer, dock = on
+    layer.add([15.0, 20.0, 900.0])
+    assert "lie outside" in dock.live_note.text()
+    assert not layers.has_pose(layer)[12]
+
+
+def test_live_off_leaves_added_picks_alone_and_a_removed_layer_ends_it(on):
+    viewer, layer, dock = on
+    dock.live_box.setChecked(False)
+    layer.add([15.0, 20.0, 30.0])
+    assert not layers.has_pose(layer)[12]
+    dock.live_box.setChecked(True)
+    viewer.layers.remove(layer)
+    assert not dock.live_box.isChecked()
+    assert dock.live.layer is None
+
+
+def test_live_without_a_network_says_so(viewer, scene, qtbot):
+    session = session_of(viewer)
+    session.show_tomogram(read_tomogram(scene.mrc))
+    session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    session.checkpoint = "no such network"
+    dock.live_box.setChecked(True)
+    assert not dock.live_box.isChecked()
