@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine import neighbours
 from napari_orient.engine.inspection import InspectionOptions, inspect
 from napari_orient.engine.neighbours import clusters, nearest_neighbour
 from napari_orient.engine.particles import Particles, concatenate
@@ -29,6 +30,19 @@ def test_a_cluster_is_what_one_walks_through_in_short_steps_and_the_largest_is_n
     assert clusters(particles, 100).tolist() == [1, 2, 1, 0, 1, 2]
     assert clusters(particles, 80).tolist() == [0, 1, 0, 0, 0, 1]
     assert clusters(particles, 1e5).tolist() == [1] * 6
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("distance", [45, 60, 80, 5000])
+def test_clusters_of_a_crowd_are_those_that_all_pairs_give(monkeypatch, flat, distance):
+    rng = np.random.default_rng(3)
+    positions = rng.uniform(0, 500, (200, 3)) * ([1, 1, 0] if flat else [1, 1, 0.5])
+    positions[150:] = positions[:50]
+    crowd = Particles(positions=positions, tomogram="TS_01")
+    monkeypatch.setattr(neighbours, "_MANY", 10_000)
+    by_pairs = clusters(crowd, distance)
+    monkeypatch.setattr(neighbours, "_MANY", 0)
+    np.testing.assert_array_equal(clusters(crowd, distance), by_pairs)
 
 
 def test_clusters_do_not_reach_from_one_tomogram_to_another():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -173,8 +174,21 @@ def chance(angle: float, group: Symmetry) -> float:
     return float(np.mean(_chance_angles(group) <= angle))
 
 
+def chance_shares(edges: FloatArray, group: Symmetry) -> FloatArray:
+    """Shares of random guesses whose error lies between one edge (E,) in degrees and the next, (E - 1,)."""
+    if len(group) == 1:
+        return np.diff([chance_within(float(edge)) for edge in edges])
+    angles = _chance_angles(group)
+    return np.asarray(np.histogram(angles, edges)[0] / len(angles))
+
+
 def _chance_angles(group: Symmetry) -> FloatArray:
-    grid = even_rotations(20_000)
+    return _chance_angles_of(group.name)
+
+
+@lru_cache(maxsize=8)
+def _chance_angles_of(name: str) -> FloatArray:
+    grid, group = even_rotations(20_000), symmetry(name)
     return symmetric_angle_deg(grid, np.broadcast_to(np.eye(3), grid.shape), group)
 
 

@@ -19,8 +19,9 @@ class InspectionOptions(Options):
     """How particles are judged."""
 
     symmetry: str | None = option(None, help="group that true errors are taken modulo, such as D7; none for C1")
+    threshold: float = option(20.0, help="errors up to this count as right", unit="°", low=0, high=180)
     cluster_distance: float = option(
-        300.0, help="particles no further apart are of one cluster", unit="Å", low=0, high=100_000
+        200.0, help="particles no further apart are of one cluster", unit="Å", low=0, high=100_000
     )
     tolerance: float = option(100.0, help="a true particle no further off is the same one", unit="Å", low=0, high=1000)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import Delaunay, cKDTree
 
 from napari_orient.engine.particles import FloatArray, Particles
+
+_MANY = 40
+"""Neighbours a particle, on average, beyond which not all pairs are listed."""
 
 
 def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
@@ -43,13 +48,24 @@ def clusters(particles: Particles, distance: float) -> NDArray[np.int_]:
 
 
 def _pairs(particles: Particles, distance: float) -> NDArray[np.int_]:
-    """Rows of particles of one tomogram within ``distance`` Å of each other, (P, 2)."""
+    """Rows of particles of one tomogram within ``distance`` Å, (P, 2): enough pairs to walk all clusters by."""
     found = [np.zeros((0, 2), int)]
     for name in particles.tomogram_names:
         rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
-        pairs = cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")
-        found.append(rows[pairs])
+        found.append(rows[_links(particles.positions[rows], distance)])
     return np.concatenate(found)
+
+
+def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
+    tree = cKDTree(positions)
+    if tree.count_neighbors(tree, distance) <= _MANY * len(positions):
+        return np.asarray(tree.query_pairs(distance, output_type="ndarray"), int)
+    # Whatever is linked in short steps is linked by edges of the triangulation no longer than these: a shortest
+    # spanning tree is part of it. Joggled, for particles in a plane or at one place.
+    corners = Delaunay(positions, qhull_options="QJ").simplices
+    edges = np.unique(np.sort(corners[:, list(combinations(range(4), 2))].reshape(-1, 2), axis=1), axis=0)
+    lengths = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
+    return np.asarray(edges[lengths <= distance], int)
 
 
 def _components(pairs: NDArray[np.int_], count: int) -> NDArray[np.int_]:

@@ -34,6 +34,8 @@ class ArrowsDock(Dock):
         super().__init__()
         self.session = session_of(napari_viewer)
         self.form = OptionsForm(ViewOptions, labels=LABELS, label_width=LABEL_WIDTH)
+        for name in ("low", "high"):
+            self.form.widgets[name].native.setPlaceholderText("automatic")
         self.legend = LegendView()
         self.add_heading("Arrows")
         self.add(self.form)

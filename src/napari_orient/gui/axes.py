@@ -38,7 +38,7 @@ class ViewOptions(Options):
     style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"))
     slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
     colour: str = option("role", help="what colours tell: predicted and true, or a value", choices=COLOURINGS)
-    colormap: str = option("viridis", help="colours of a value, from low to high", choices=COLORMAPS)
+    colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
     low: float | None = option(None, help="value at the colormap's low end; none for automatic")
     high: float | None = option(None, help="value at the colormap's high end; none for automatic")
     least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)

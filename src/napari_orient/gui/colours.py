@@ -23,7 +23,7 @@ GRADED = {"true error": "°", "expected error": "°", "score": ""}
 NAMED = ("class", "cluster", "status")
 COLOURINGS = (ROLE, AXIS, *GRADED, *NAMED)
 
-COLORMAPS = ("viridis", "plasma", "inferno", "magma", "cividis")
+COLORMAPS = ("plasma", "viridis", "inferno", "magma", "cividis")
 """Perceptually even: equal steps of a value look equally large."""
 
 DARKEST = 0.12
@@ -124,9 +124,13 @@ def scale_of(columns: Sequence[Columns], colouring: str, *, low: float | None, h
         return Scale(names=tuple(name for name in np.unique(np.concatenate(texts)).tolist() if name) if texts else ())
     numbers = np.concatenate([np.asarray(part, float) for part in found]) if found else np.zeros(0)
     numbers = numbers[np.isfinite(numbers)]
-    largest = 1.0 if colouring == "score" else _rounded_up(float(np.percentile(numbers, 98)) if numbers.size else 20.0)
+    largest = 1.0 if colouring == "score" else _largest_error(numbers)
     bottom = 0.0 if low is None else low
     return Scale(bottom, max(largest if high is None else high, bottom + 1e-6))
+
+
+def _largest_error(numbers: NDArray[Any]) -> float:
+    return min(_rounded_up(float(np.percentile(numbers, 98))), 180.0) if numbers.size else 20.0
 
 
 def _rounded_up(value: float) -> float:

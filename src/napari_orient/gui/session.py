@@ -197,7 +197,8 @@ class Session:
         """
         truth = self.truth_of(str(layers.about(points).get("tomogram", "")))
         options = replace(self.inspection, symmetry=self.inspection.symmetry or self.network_symmetry)
-        key = (options, fingerprint(points), None if truth is None else fingerprint(truth))
+        how = (options.symmetry, options.cluster_distance, options.tolerance)
+        key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
         kept = self._known.get(points)
         if kept is None or kept[0] != key:
             kept = key, known_of(points, options, truth=truth)

@@ -1,0 +1,117 @@
+"""Which particles are shown: ranges of errors and distances by sliders, and anything else by an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
+from superqt import QLabeledDoubleRangeSlider
+
+from napari_orient.engine.expressions import rows_where
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui.known import QUANTITIES
+from napari_orient.gui.pieces import BAD, Note, row
+
+RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
+_UNITS = {item.name: item.unit for item in QUANTITIES}
+
+
+class Filters(QWidget):
+    """A line for an expression, and sliders that unfold; ``changed`` tells that other particles are to be shown."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expression = QLineEdit()
+        self.expression.setPlaceholderText("filter, such as expected_error > 15 and neighbour < 300")
+        self.expression.setClearButtonEnabled(True)
+        self.unfold = QToolButton()
+        self.unfold.setText("Ranges")
+        self.unfold.setToolTip("Show only particles within ranges of errors and distances")
+        self.unfold.setCheckable(True)
+        self.unfold.setArrowType(Qt.ArrowType.RightArrow)
+        self.unfold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.note = Note()
+        self.sliders = {name: _slider(name) for name in RANGES}
+        self._labels = {name: QLabel(f"{title} ({_UNITS[name]})") for name, title in RANGES.items()}
+        self.ranges = QWidget()
+        rows = QFormLayout(self.ranges)
+        rows.setContentsMargins(0, 0, 0, 0)
+        for name, slider in self.sliders.items():
+            rows.addRow(self._labels[name], slider)
+            slider.valueChanged.connect(self._tell)
+        self.ranges.setVisible(False)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(row(self.expression, self.unfold))
+        column.addWidget(self.note)
+        column.addWidget(self.ranges)
+        self.expression.textChanged.connect(self._tell)
+        self.unfold.toggled.connect(self._unfolded)
+
+    def show_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Nothing; sliders run over these columns' values; one that was set stays where it was."""
+        names = ", ".join(columns)
+        self.expression.setToolTip(f"Columns: {names}. Comparisons, and, or, not, in (…), + - * /")
+        for name, slider in self.sliders.items():
+            values = columns.get(name)
+            known = np.zeros(0) if values is None else values[np.isfinite(values)]
+            for widget in (slider, self._labels[name]):
+                widget.setVisible(len(known) > 0)
+            _stretch(slider, int(np.ceil(known.max(initial=0))) or 1)
+
+    def rows_shown(self, columns: Mapping[str, NDArray[Any]], *, count: int) -> NDArray[np.bool_]:
+        """The particles to show, (N,). What is wrong with the expression is said, and then it hides none."""
+        shown = np.ones(count, bool)
+        for name, slider in self.sliders.items():
+            if name in columns:
+                shown &= _within(columns[name], slider)
+        try:
+            shown &= rows_where(self.expression.text(), columns, count=count)
+            self.note.say("")
+        except InputError as error:
+            self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+        return shown
+
+    def _unfolded(self, open_: bool) -> None:
+        self.unfold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+        self.ranges.setVisible(open_)
+
+    def _tell(self, *_: object) -> None:
+        self.changed.emit()
+
+
+def _slider(name: str) -> QLabeledDoubleRangeSlider:
+    slider = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
+    slider.setDecimals(0)
+    slider.setRange(0, 1)
+    slider.setValue((0, 1))
+    slider.setToolTip(f"Only particles within this range of {name} are shown; the whole range shows unknown ones too")
+    return slider
+
+
+def _stretch(slider: QLabeledDoubleRangeSlider, top: int) -> None:
+    """Nothing; the slider runs from 0 to ``top``; an end that was at the slider's end still is."""
+    low, high = slider.value()
+    at_top = high >= slider.maximum()
+    slider.blockSignals(True)
+    slider.setRange(0, top)
+    slider.setValue((min(low, top), top if at_top else min(high, top)))
+    slider.blockSignals(False)
+
+
+def _within(values: NDArray[Any], slider: QLabeledDoubleRangeSlider) -> NDArray[np.bool_]:
+    """What lies between the handles; a handle at its end lets all beyond through, and what is unknown."""
+    low, high = slider.value()
+    shown = np.ones(len(values), bool)
+    if low > slider.minimum():
+        shown &= values >= low
+    if high < slider.maximum():
+        shown &= values <= high
+    return shown

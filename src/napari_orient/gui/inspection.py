@@ -1,0 +1,325 @@
+"""The Inspect dock: which particles are wrong, and why. Table, plots, points and camera tell of the same choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Points
+from napari.utils.notifications import show_error
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QTabWidget, QVBoxLayout, QWidget
+
+from napari_orient.engine.evaluation import chance, chance_shares
+from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
+from napari_orient.gui.filters import Filters
+from napari_orient.gui.flight import fly_to
+from napari_orient.gui.forms import value_of, widget_of
+from napari_orient.gui.known import Known
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
+from napari_orient.gui.pieces import BAD, MUTED, Dock, LayerChoice, Note, labelled, listen, primary_button, row
+from napari_orient.gui.session import session_of
+
+NEXT, PREVIOUS = "N", "Shift+N"
+"""Keys that fly to the next worst particle, and back."""
+
+_NOBODY: Rows = np.zeros(0, int)
+
+
+class InspectDock(Dock):
+    """A layer of particles in; its table, its errors as plots, and the next worst under the camera."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.known: Known | None = None
+        self.shown: NDArray[np.bool_] = np.zeros(0, bool)
+        self.chosen: Rows = _NOBODY
+        self._watched: Points | None = None
+        self._linking = False
+        self._build(self.session.viewer)
+        self._connect(self.session.viewer)
+        self._layer_chosen()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _build(self, viewer: ViewerModel) -> None:
+        parameters = {item.name: item for item in InspectionOptions.parameters()}
+        self.parameters = {name: parameters[name] for name in ("symmetry", "threshold", "cluster_distance")}
+        self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
+        self.settings["symmetry"].native.setPlaceholderText("the network's")
+        self.particles = LayerChoice(viewer, self._offered, empty="none open")
+        self.note, self.clusters_note = Note(), Note()
+        self.histogram, self.scatter = ErrorHistogram(), NeighbourScatter()
+        self.filters, self.table = Filters(), ParticleTable()
+        self.tabs = QTabWidget()
+        self.tabs.addTab(self._page("threshold", "symmetry", below=self.histogram), "Errors")
+        self.tabs.addTab(self._page("cluster_distance", below=self.scatter), "Neighbours")
+        self.tabs.setMinimumHeight(270)
+        self.previous = QPushButton("Previous")
+        self.previous.setToolTip(f"Fly to the one before ({PREVIOUS})")
+        self.next = primary_button(f"Next worst ({NEXT})", f"Fly to the particle of the next largest error ({NEXT})")
+        self.add(labelled({"Particles": self.particles}), self.note, self.tabs, self.filters)
+        self.column.addWidget(self.table, 1)
+        self.add(row(self.next, self.previous))
+
+    def _page(self, *names: str, below: QWidget) -> QWidget:
+        """A page of the tabs: settings in a line, and what they are about below."""
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(6, 6, 6, 4)
+        fields: list[QWidget] = []
+        for name in names:
+            label = QLabel(_SETTINGS[name])
+            label.setToolTip(self.settings[name].tooltip)
+            fields += [label, self.settings[name].native]
+        if len(names) == 1:
+            fields.append(self.clusters_note)
+        column.addWidget(row(*fields, stretch=len(fields) - 1))
+        column.addWidget(below, 1)
+        return page
+
+    def _connect(self, viewer: ViewerModel) -> None:
+        self.particles.chosen.connect(self._layer_chosen)
+        self.table.chosen.connect(self._rows_chosen)
+        self.filters.changed.connect(self._filter)
+        self.next.clicked.connect(lambda: self.fly(1))
+        self.previous.clicked.connect(lambda: self.fly(-1))
+        for key, step in ((NEXT, 1), (PREVIOUS, -1)):
+            shortcut = QShortcut(QKeySequence(key), self)
+            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+            shortcut.activated.connect(self.next.click if step > 0 else self.previous.click)
+        for plot in (self.histogram, self.scatter):
+            plot.chosen.connect(self._plot_clicked)
+            plot.threshold_moved.connect(self._set_threshold)
+        self.settings["threshold"].changed.connect(self._threshold_changed)
+        for name in ("symmetry", "cluster_distance"):
+            self.settings[name].changed.connect(self._judge)
+        listen(self, self.session.events.inspection, self.refresh)
+        for name in ("inserted", "removed"):
+            listen(self, getattr(viewer.layers.events, name), self._truth_changed)
+
+    def _offered(self) -> list[Points]:
+        """Particles to inspect: predicted ones before picks; the truth itself only where there is nothing else."""
+        order = (PREDICTED, PICKS, "")
+        found = [layer for layer in self.session.particles() if layers.role(layer) != TRUTH]
+        found.sort(key=lambda layer: order.index(layers.role(layer)))
+        return found or self.session.particles(TRUTH)
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> Points | None:
+        """The layer inspected, or None."""
+        layer = self.particles.layer
+        return layer if isinstance(layer, Points) else None
+
+    def _layer_chosen(self, *_: object) -> None:
+        layer = self.layer
+        if layer is not None and layer is not self._watched:
+            listen(self, layer.events.data, self._layer_changed)
+            listen(self, layer.events.features, self._layer_changed)
+            listen(self, layer.selected_data.events.items_changed, self._points_chosen)
+        self._watched = layer
+        self.refresh()
+
+    def _layer_changed(self, event: Any = None) -> None:
+        action = str(getattr(event, "action", "changed")).rsplit(".", maxsplit=1)[-1].lower()
+        if event.source is self.layer and action in ("changed", "added", "removed"):
+            self.refresh()
+
+    def _truth_changed(self, event: Any = None) -> None:
+        if layers.role(event.value) == TRUTH:
+            self.refresh()
+
+    def _judge(self, *_: object) -> None:
+        try:
+            values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
+            symmetry(str(values["symmetry"] or "C1"))
+            self.session.judge_by(InspectionOptions.from_record({**self.session.inspection.to_record(), **values}))
+        except InputError as error:
+            self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+
+    def _set_threshold(self, threshold: float) -> None:
+        self.settings["threshold"].value = threshold
+
+    def _threshold_changed(self, *_: object) -> None:
+        threshold = float(self.settings["threshold"].value)
+        # Nothing is judged anew: what counts as right is only how it is painted.
+        self.session.inspection = replace(self.session.inspection, threshold=threshold)
+        self._show_threshold()
+        self._say()
+
+    # --- showing --------------------------------------------------------------------------------------------------
+
+    def refresh(self, event: Any = None) -> None:
+        """Show the layer as it is now, and the choice that it holds."""
+        try:
+            self.known = None if self.layer is None else self.session.known_of(self.layer)
+        except InputError as error:
+            self.known = None
+            show_error(str(error))
+        for button in (self.next, self.previous):
+            button.setEnabled(self.known is not None and len(self.known) > 0)
+        self.filters.show_columns(self._columns)
+        self.shown = self.filters.rows_shown(self._columns, count=self._count)
+        self.table.show_columns(self._columns, self.shown)
+        self._show_threshold()
+        self._show_plots()
+        self._points_chosen()
+
+    @property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        return {} if self.known is None else dict(self.known.columns)
+
+    @property
+    def _count(self) -> int:
+        return 0 if self.known is None else len(self.known)
+
+    @property
+    def errors(self) -> tuple[FloatArray, str]:
+        """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
+        for name in ("true_error", "expected_error"):
+            if name in self._columns:
+                return self._columns[name], name.replace("_", " ")
+        return np.full(self._count, np.nan), "error"
+
+    def _filter(self) -> None:
+        self.shown = self.filters.rows_shown(self._columns, count=self._count)
+        self.table.show_rows(self.shown, chosen=self.chosen)
+        self._show_plots()
+        self._show_chosen(table=False)
+        self._say()
+
+    def _show_plots(self) -> None:
+        errors, words = self.errors
+        true = words == "true error"
+        high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
+        edges = np.linspace(0, high, len(self.histogram.edges))
+        expected = chance_shares(edges, self._group) if true else None
+        self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
+        columns, nobody = self._columns, np.zeros(self._count)
+        self.scatter.show_points(
+            errors,
+            columns.get("neighbour", nobody),
+            columns.get("cluster", nobody.astype(int)),
+            self.shown,
+            label=f"{words} (°)",
+        )
+        self.clusters_note.say(self._cluster_words())
+
+    def _cluster_words(self) -> str:
+        if self.known is None:
+            return ""
+        numbers = self.known.inspection.cluster
+        count = int(numbers.max(initial=0))
+        return f"{count} cluster{'' if count == 1 else 's'}, {int((numbers == 0).sum())} alone"
+
+    @property
+    def threshold(self) -> float:
+        """Degrees up to which an error counts as right."""
+        return self.session.inspection.threshold
+
+    @property
+    def _group(self) -> Any:
+        return symmetry("C1" if self.known is None else self.known.inspection.symmetry)
+
+    def _show_threshold(self) -> None:
+        for piece in (self.histogram, self.scatter, self.table.particles):
+            piece.threshold = self.threshold
+            if isinstance(piece, QWidget):
+                piece.update()
+        self.table.repaint_cells()
+
+    def _say(self) -> None:
+        if self.known is None:
+            self.note.say("No particles open yet: the Load dock opens files.", MUTED)
+            return
+        errors, words = self.errors
+        shown = (
+            f"{int(self.shown.sum())} of {self._count} shown" if not self.shown.all() else f"{self._count} particles"
+        )
+        chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
+        told = errors[self.shown & np.isfinite(errors)]
+        lines = [f"{shown}{chosen}", *self._error_words(told, words)]
+        left_out = len(self.layer.data) - self._count if self.layer is not None else 0
+        if left_out:
+            lines.append(f"{left_out} added later have no pose and are left out: predict them first.")
+        self.note.say("\n".join(lines), MUTED)
+
+    def _error_words(self, told: FloatArray, words: str) -> list[str]:
+        if not len(told):
+            return []
+        share, threshold = float((told <= self.threshold).mean()), self.threshold
+        line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
+        return [f"{line} (chance {chance(threshold, self._group):.1%})" if words == "true error" else line]
+
+    # --- one choice, seen everywhere ------------------------------------------------------------------------------
+
+    def _points_chosen(self, event: Any = None) -> None:
+        """The points chosen in the layer are the choice, whoever chose them."""
+        if self._linking or self.layer is None or self.known is None:
+            self._say()
+            return
+        selected = np.array(sorted(self.layer.selected_data), int)
+        self.chosen = np.flatnonzero(np.isin(self.known.rows, selected))
+        self._show_chosen(table=True)
+        self._say()
+
+    def _rows_chosen(self, rows: Rows) -> None:
+        self.choose(rows, table=False)
+
+    def _plot_clicked(self, rows: Rows, joins: bool) -> None:
+        self.choose(np.union1d(self.chosen, rows) if joins else rows)
+
+    def choose(self, rows: Rows, *, table: bool = True) -> None:
+        """Nothing; these particles are chosen: in the table, in the plots, and as points in the layer."""
+        if self.layer is None or self.known is None:
+            return
+        self.chosen = rows
+        self._linking = True
+        self.layer.selected_data = set(self.known.rows[rows].tolist())
+        self._linking = False
+        self._show_chosen(table=table)
+        self._say()
+
+    def _show_chosen(self, *, table: bool) -> None:
+        if table:
+            self.table.choose(self.chosen)
+        for plot in (self.histogram, self.scatter):
+            plot.show_chosen(self.chosen)
+
+    # --- the next worst -------------------------------------------------------------------------------------------
+
+    def fly(self, step: int) -> None:
+        """Nothing; the next worst particle shown (or with -1 the one before) is chosen, and the camera looks at it."""
+        errors, _ = self.errors
+        candidates = np.flatnonzero(self.shown & np.isfinite(errors))
+        if not len(candidates) or self.known is None:
+            show_error("no particle shown has an error to go by. Predict them first, or change the filter.")
+            return
+        worst = candidates[ranking(errors[candidates], down=True)]
+        place = np.flatnonzero(worst == self.chosen[0]) if len(self.chosen) == 1 else _NOBODY
+        start = int(place[0]) + step if len(place) else (0 if step > 0 else len(worst) - 1)
+        particle = int(worst[start % len(worst)])
+        self.choose(np.array([particle]))
+        fly_to(self.session, self.known.particles.positions[particle])
+
+
+_SETTINGS = {"threshold": "Right within", "symmetry": "Symmetry", "cluster_distance": "Linked within"}
+
+
+def _round_up(value: float) -> float:
+    """The next multiple of 5°."""
+    return float(np.ceil(value / 5) * 5)
