@@ -1,38 +1,60 @@
-"""How well every shipped checkpoint turns the ribosomes of tomograms that it was never trained on.
+"""How well every shipped checkpoint turns the particles of tomograms that it was never trained on.
 
-    python benchmarks/accuracy.py POLNET_RESULTS
+    python benchmarks/accuracy.py POLNET_RESULTS [CHECKPOINT ...] [--off 30] [--precision fast]
 
-Prints a line for each checkpoint, chance beside them, and the seconds of predicting one tomogram.
+Each is asked for the class that it learnt, modulo its symmetry; picks are the true positions, or moved by up to --off Å
+along each axis (seed 0). Prints a line for each checkpoint, chance beneath, and the seconds of predicting one tomogram.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
+import numpy as np
+
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.files import read_labelled
-from napari_orient.engine.networks import load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import predict
+from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.tasks import run
+from napari_orient.engine.training import Labelled
 
 
-def main(folder: Path) -> None:
-    labelled = [(tomogram, particles.of_kind("4v4r")) for tomogram, particles in read_labelled(folder)]
-    truth = concatenate([particles for _, particles in labelled])
-    print(f"{len(truth)} ribosomes of {len(labelled)} tomograms")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("polnet", type=Path)
+    parser.add_argument("checkpoints", nargs="*", default=shipped_checkpoints())
+    parser.add_argument("--off", type=float, default=0.0)
+    parser.add_argument("--precision", default="auto")
+    given = parser.parse_args()
+    everything = read_labelled(given.polnet)
     heads = f"{'≤ 5°':>8}{'≤ 10°':>8}{'≤ 20°':>8}{'≤ 24.56°':>10}{'median':>9}{'R²':>8}{'expected/true':>15}"
     print(f"{'checkpoint':<16}{heads}")
-    for name in shipped_checkpoints():
-        checkpoint = load_checkpoint(name)
-        started = time.perf_counter()
-        predicted = [run(predict(tomogram, particles, checkpoint)) for tomogram, particles in labelled]
-        seconds = (time.perf_counter() - started) / len(labelled)
-        report = evaluate(concatenate(predicted), truth)
-        print(f"{name:<16}{_shares(report.all.within)}{_rest(report)}   {seconds:.2f} s a tomogram")
-    print(f"{'chance':<16}{_shares(report.all.chance_within, 2)}{report.all.chance_median_deg:>8.1f}°")
+    for name in given.checkpoints:
+        judge(load_checkpoint(name), everything, given)
+
+
+def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespace) -> None:
+    code, rng = checkpoint.card["classes"][0], np.random.default_rng(0)
+    group = symmetry(str(checkpoint.options.get("symmetry", "C1")))
+    options = PredictionOptions(precision=given.precision if checkpoint.kind == "bank" else "auto")
+    labelled = [(tomogram, particles.of_kind(code)) for tomogram, particles in everything]
+    started, predicted = time.perf_counter(), []
+    for tomogram, particles in labelled:
+        moved = particles.positions + rng.uniform(-given.off, given.off, particles.positions.shape)
+        top = (np.array(tomogram.extent.size) - 1) * tomogram.voxel_size
+        picks = particles.replace(positions=np.clip(moved, 0, top), rotations=None)
+        predicted.append(run(predict(tomogram, picks, checkpoint, options)))
+    seconds = (time.perf_counter() - started) / len(labelled)
+    report = evaluate(concatenate(predicted), concatenate([particles for _, particles in labelled]), group=group)
+    axis = "" if report.all.axis_median_deg is None else f"   main axis {report.all.axis_median_deg:.2f}°"
+    told = f"{report.all.count} of {code}, {seconds:.1f} s a tomogram{axis}"
+    print(f"{checkpoint.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
+    print(f"{'  chance':<16}{_shares(report.all.chance_within, 2)}{report.all.chance_median_deg:>8.1f}°")
 
 
 def _shares(shares: dict[str, float], digits: int = 1) -> str:
@@ -45,4 +67,4 @@ def _rest(report: Report) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
