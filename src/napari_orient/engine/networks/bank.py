@@ -19,6 +19,7 @@ _BUILD_BATCH = 32
 _APART = 2.2
 """Rotations are well apart when they lie so many times further than neighbours do."""
 _COARSE = 1.5
+_TOLD = 0.93
 _NUMBERS = ("voxel_size", "box")
 
 
@@ -117,8 +118,10 @@ class Centring(nn.Module):
         """Match in every place with every rotation, (N, S, J)."""
         angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
         patch = torch.view_as_complex(observed.movedim(1, -1).contiguous())
-        moved = torch.view_as_real(patch[:, None] * torch.polar(torch.ones_like(angle), angle))
-        scores: Tensor = self.filters(moved.movedim(-1, 2))
+        moved = torch.view_as_real(patch[:, None] * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+        # Real and imaginary parts side by side, as they lie, rather than apart as the filters have them.
+        basis = self.filters.basis.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
+        scores: Tensor = moved @ basis @ self.filters.turned.T
         return scores
 
 
@@ -209,6 +212,8 @@ class MatchedFilterBank(nn.Module):
     reference, imaging : what is matched, and how it shows.
     centring : finds the particle first.
     filters : one for each rotation.
+
+    Its ``telling`` (M,) masks the coefficients that its matches are polished on.
     """
 
     def __init__(self, reference: Reference, imaging: Imaging, *, centring: Centring, filters: Filters) -> None:
@@ -217,6 +222,9 @@ class MatchedFilterBank(nn.Module):
         self.centring = centring
         self.filters = filters
         self.log_temperature = nn.Parameter(torch.zeros(()))
+        self.register_buffer("telling", telling(reference, imaging, _TOLD), persistent=False)
+
+    telling: Tensor
 
     def forward(self, observed: Tensor) -> Tensor:
         """Logarithm of the posterior over the rotations, (N, J), of coefficients (N, 2, M) about the particle."""
@@ -313,3 +321,18 @@ def _leading_vectors(full: Tensor, dimensions: int) -> Tensor:
     _, vectors = torch.linalg.eigh(within.T @ within)
     leading_vectors: Tensor = span @ vectors.flip(1)[:, :dimensions]
     return leading_vectors.contiguous()
+
+
+def telling(reference: Reference, imaging: Imaging, share: float) -> Tensor:
+    """Mask (M,) of the fewest coefficients that hold a share of all that a patch tells of a pose.
+
+    What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
+    """
+    turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=imaging.frequency.device)
+    values = reference.sample(imaging.frequency @ turns)[..., 0] * imaging.weight[:, None]
+    told = values.square().sum(-1).mean(0) * imaging.frequency.square().sum(-1)
+    order = torch.argsort(told, descending=True)
+    held = torch.cumsum(told[order], 0) / told.sum()
+    mask = torch.zeros_like(told, dtype=torch.bool)
+    mask[order[: int((held < share).sum()) + 1]] = True
+    return mask

@@ -13,11 +13,11 @@ from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
-from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring
+from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring, telling
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
-from napari_orient.engine.rotations import Symmetry, even_rotations
+from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
 _BATCH = 16
@@ -102,11 +102,12 @@ def candidates(
         rotations = torch.cat([known[:, None, None].expand(-1, places, 1, 3, 3), rotations], dim=2)
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
     best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
+    mask = bank.telling
     row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
     fit = polish(
         sight.reference,
-        sight.imaging,
-        observed[row, place],
+        sight.imaging.chosen(mask),
+        observed[..., mask][row, place],
         rotations=rotations[row, place, start],
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_STEPS,
@@ -180,8 +181,8 @@ def learn(
         fit = _polished(reference, imaging, observed, fit)
         imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge, phases=True)
     bank = build_bank(reference, imaging, group, options.bank())
-    telling = informative(reference, imaging)
-    return Matcher(reference, group, imaging, telling, bank, wedge, found, dark, faint, options)
+    told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
+    return Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
 
 
 def _relearnt(
@@ -208,7 +209,7 @@ def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool
 
 def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Fit:
     """Fits polished on the coefficients that tell of the pose, then compared on all."""
-    mask = _telling(reference, imaging)
+    mask = telling(reference, imaging, _INFORMATIVE)
     told = imaging.chosen(mask)
     fits = []
     for row in torch.arange(len(observed)).split(_BATCH):
@@ -222,23 +223,3 @@ def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
         )
         fits.append(compare(reference, imaging, observed[row], near.rotations, near.shifts))
     return joined(fits)
-
-
-def informative(reference: Reference, imaging: Imaging) -> Imaging:
-    """The coefficients that hold nearly all that the patches tell of a pose."""
-    return imaging.chosen(_telling(reference, imaging))
-
-
-def _telling(reference: Reference, imaging: Imaging) -> Tensor:
-    """Mask (M,) of the coefficients that hold nearly all that the patches tell of a pose.
-
-    What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
-    """
-    turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=imaging.frequency.device)
-    values = reference.sample(imaging.frequency @ turns)[..., 0] * imaging.weight[:, None]
-    told = values.square().sum(-1).mean(0) * imaging.frequency.square().sum(-1)
-    order = torch.argsort(told, descending=True)
-    held = torch.cumsum(told[order], 0) / told.sum()
-    mask = torch.zeros_like(told, dtype=torch.bool)
-    mask[order[: int((held < _INFORMATIVE).sum()) + 1]] = True
-    return mask
