@@ -1,7 +1,8 @@
 """The pictures of the documentation: the demo in 3D and as a slab in 2D, and every dock at work.
 
-``python docs/screenshots.py [FOLDER] [--pictures DIR] [--checkpoint NAME|FILE]``: FOLDER is what ``napari-orient demo
---output FOLDER`` leaves; it is made if it is not there. Needs a screen: ``xvfb-run -s "-screen 0 1600x1000x24"``.
+``python docs/screenshots.py [FOLDER] [--pictures DIR] [--checkpoint NAME|FILE] [--only NAME ...]``:
+FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there. Needs a screen:
+``xvfb-run -s "-screen 0 1600x1000x24"``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from napari_orient.engine.tasks import Step
 from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
 from napari_orient.gui.predict import PredictDock
 from napari_orient.gui.session import camera, session_of
+from napari_orient.gui.subsets import SURE
 
 PLUGIN = "napari-orient"
 
@@ -123,16 +125,50 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
         wait(lambda: dock.running.job is None)
 
 
-def export(folder: Path, path: Path, checkpoint: str) -> None:
-    with window() as viewer:
+def average(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+    with window(theme) as viewer:
+        frame, predicting = prediction(viewer, folder, checkpoint)
+        predicting.predict()
+        wait(lambda: predicting.running.job is None)
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Average")
+        viewer.window.remove_dock_widget(frame)
+        dock.average()
+        wait(lambda: dock.running.job is None)
+        viewer.reset_view()
+        take_picture(viewer, path)
+
+
+def export(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+    with window(theme) as viewer:
         frame, predicting = prediction(viewer, folder, checkpoint)
         predicting.predict()
         wait(lambda: predicting.running.job is None)
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
         viewer.window.remove_dock_widget(frame)
+        dock.subset.choice.setCurrentText(SURE)
         dock.file.show_path(folder / "oriented.star")
         dock.export()
         take_picture(viewer, path)
+
+
+def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]:
+    """What takes each picture, by its name."""
+    return {
+        "demo_3d": lambda path: demo(folder, path, flat=False),
+        "demo_2d": lambda path: demo(folder, path, flat=True),
+        "demo_light": lambda path: demo(folder, path, flat=True, theme="light"),
+        "load_empty": lambda path: empty_dock("Load", path),
+        "load": lambda path: load(folder, path),
+        "predict_running": lambda path: predict_running(folder, path, checkpoint),
+        "predict": lambda path: predict(folder, path, checkpoint),
+        "train_empty": lambda path: empty_dock("Train", path),
+        "train": lambda path: train(folder, path),
+        "train_light": lambda path: train(folder, path, theme="light"),
+        "average": lambda path: average(folder, path, checkpoint),
+        "average_light": lambda path: average(folder, path, checkpoint, theme="light"),
+        "export": lambda path: export(folder, path, checkpoint),
+        "export_light": lambda path: export(folder, path, checkpoint, theme="light"),
+    }
 
 
 def main() -> None:
@@ -140,22 +176,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("napari-orient-demo"))
     parser.add_argument("--pictures", type=Path, default=Path(__file__).parent / "pictures")
     parser.add_argument("--checkpoint", default=next(iter(shipped_checkpoints()), ""))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="take these pictures alone")
     given = parser.parse_args()
     if not (given.folder / "truth.star").exists():
         command_line(["demo", "--output", str(given.folder), "--no-viewer"])
     given.pictures.mkdir(parents=True, exist_ok=True)
-    demo(given.folder, given.pictures / "demo_3d.png", flat=False)
-    demo(given.folder, given.pictures / "demo_2d.png", flat=True)
-    demo(given.folder, given.pictures / "demo_light.png", flat=True, theme="light")
-    empty_dock("Load", given.pictures / "load_empty.png")
-    load(given.folder, given.pictures / "load.png")
-    predict_running(given.folder, given.pictures / "predict_running.png", given.checkpoint)
-    predict(given.folder, given.pictures / "predict.png", given.checkpoint)
-    train(given.folder, given.pictures / "train.png")
-    train(given.folder, given.pictures / "train_light.png", theme="light")
-    export(given.folder, given.pictures / "export.png", given.checkpoint)
-    for picture in sorted(given.pictures.glob("*.png")):
-        print(picture)
+    for name, take in pictures(given.folder, given.checkpoint).items():
+        if given.only is None or name in given.only:
+            take(given.pictures / f"{name}.png")
+            print(given.pictures / f"{name}.png", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ from napari_orient.gui.pieces import (
     show_classes,
     shrinkable,
 )
+from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
 NETWORKS = "Networks (*.safetensors);;All files (*)"
@@ -119,6 +120,8 @@ class PredictDock(Dock):
         self.network.setToolTip("A network that comes with the program, or one of your own from a file")
         self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
         self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
+        wanted = Preferences.now()
+        self.options.show_options(PredictionOptions(device=wanted.device, precision=wanted.precision))
         self.running = JobRow("Predict orientations", "Tell how every particle is turned")
         self.add_heading("Particles")
         inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}

@@ -22,6 +22,7 @@ from napari_orient.gui.colours import AXIS, ROLE, SHADES, Legend, Scale, legend_
 from napari_orient.gui.history import History, announce
 from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
@@ -44,12 +45,13 @@ class Session:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
-        self.view = ViewOptions()
+        wanted = Preferences.now()
+        self.view = ViewOptions(length=wanted.length, slab=wanted.slab, colour=wanted.colour, colormap=wanted.colormap)
         self.inspection = InspectionOptions()
         self.events = EmitterGroup(source=self, checkpoint=None, view=None, inspection=None)
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
         self._scale = Scale()
-        self._checkpoint, self.network_symmetry = "", "C1"
+        self._checkpoint, self.network_symmetry = wanted.checkpoint, "C1"
         self._histories: dict[Points, History] = {}
         self._shapes: dict[Points, tuple[Shape, float]] = {}
         viewer.dims.events.ndisplay.connect(self._turned)

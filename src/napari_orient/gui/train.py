@@ -37,6 +37,7 @@ from napari_orient.gui.pieces import (
     show_classes,
     shrinkable,
 )
+from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
@@ -97,6 +98,7 @@ class TrainDock(Dock):
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
+        self.training.show_options(TrainingOptions(device=Preferences.now().device))
         self.file = FileRow(caption="Write the network to", kinds=NETWORKS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Go on where it was stopped")
         self.resume.setToolTip("With the same data and options as before, it comes to the same end")

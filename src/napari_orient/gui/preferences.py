@@ -1,0 +1,40 @@
+"""What a person prefers, set once for all viewers in napari's Preferences, where napari has a page for plugins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import napari.settings
+
+from napari_orient.engine.networks.contract import DEVICES
+from napari_orient.engine.refinement.options import PRECISIONS
+from napari_orient.engine.tasks import InputError, Options, option
+from napari_orient.gui.colours import COLORMAPS, COLOURINGS
+
+PLUGIN, SECTION = "napari-orient", "docks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preferences(Options):
+    """Where docks and views begin; each viewer can be told otherwise. The manifest declares the same."""
+
+    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+    checkpoint: str = option("", help="network that Predict begins with: a name or a file; empty for the shipped one")
+    precision: str = option("auto", help="of matching with a reference map", choices=PRECISIONS)
+    length: float = option(200.0, help="length of an arrow", unit="Å", low=5, high=5000)
+    slab: float = option(150.0, help="thickness of the slice shown in 2D", unit="Å", low=0, high=10000)
+    colour: str = option("role", help="what the colours of arrows tell", choices=COLOURINGS)
+    colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
+
+    @classmethod
+    def now(cls) -> Self:
+        """What napari's Preferences say now; the defaults where this napari has no page for plugins."""
+        settings = getattr(napari.settings, "get_plugin_settings", None)
+        if settings is None:
+            return cls()
+        try:
+            section = getattr(settings(PLUGIN), SECTION)
+            return cls.from_record({item.name: getattr(section, item.name) for item in cls.parameters()})
+        except (KeyError, InputError):
+            return cls()  # The plugin is not installed in this napari, or its settings were edited by hand.
