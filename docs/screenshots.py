@@ -118,7 +118,7 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
         dock.file.show_path(Path(place) / "mine.safetensors")
         dock.training.widgets["epochs"].value = 60
         dock.train()
-        wait(lambda: dock.running.job is None or len(dock.curves.epochs) > 40)
+        wait(lambda: dock.running.job is None or len(dock.curves.epochs) > 24)
         dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
         take_picture(viewer, path)
         dock.running.stop.click()

@@ -14,7 +14,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.pieces import listen, shrinkable
 from napari_orient.gui.rows import Rows, rows_of
 
-ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "expected error up to")
+ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "expected error ≤")
 
 NONE_WORDS = {
     ALL: "The layer holds no particles.",
@@ -37,11 +37,13 @@ class Subset(QWidget):
         self.choice.addItems(SUBSETS)
         self.choice.setToolTip("Which particles of the layer to take")
         shrinkable(self.choice)
+        self.choice.setMinimumContentsLength(6)
         self.limit = QDoubleSpinBox()
         self.limit.setRange(0.1, 180)
         self.limit.setDecimals(1)
         self.limit.setValue(10)
         self.limit.setSuffix("°")
+        self.limit.setFixedWidth(84)
         self.limit.setToolTip("Largest expected error of the orientation, in degrees")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)

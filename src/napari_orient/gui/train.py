@@ -45,7 +45,7 @@ NOTHING = {
     ON_VIEW: "No particles with known orientations are chosen: open true poses, or accept predicted ones.",
     IN_FILES: "Add a PolNet folder, or a list of particles with angles, or drop them here.",
 }
-PRESET_WORDS = {"default": "default: as the shipped network", "paper": "paper: as printed"}
+PRESET_WORDS = {"default": "as shipped", "paper": "as printed"}
 NETWORKS = "Networks (*.safetensors)"
 LABELS = 112
 
