@@ -63,6 +63,7 @@ def tomogram(
     seed: int = 0,
     off: float = 0.0,
     axis: str = "y",
+    tilts: tuple[float, float] = (-60.0, 60.0),
     count: tuple[int, ...] = (2, 4, 4),
 ) -> tuple[Tomogram, Particles, np.ndarray]:
     """A tomogram of molecules on a grid, picks that are off by up to ``off`` Å along each axis, and the true places.
@@ -84,7 +85,7 @@ def tomogram(
         lines = [(np.arange(a, b) - m) * VOXEL_SIZE for a, b, m in zip(low, high, middle[::-1], strict=True)]
         density[tuple(map(slice, low, high))] -= shape.turned(rotation).laid(*lines)
     level = noise * density[density < 0.2 * density.min()].std()
-    return _seen(density, level, axis, rng), _picks(middles, rotations, off, rng), middles * VOXEL_SIZE
+    return _seen(density, level, axis, tilts, rng), _picks(middles, rotations, off, rng), middles * VOXEL_SIZE
 
 
 def _picks(middles: np.ndarray, rotations: np.ndarray, off: float, rng: np.random.Generator) -> Particles:
@@ -92,10 +93,14 @@ def _picks(middles: np.ndarray, rotations: np.ndarray, off: float, rng: np.rando
     return Particles(positions=middles * VOXEL_SIZE + moves, rotations=rotations, tomogram="phantom")
 
 
-def _seen(density: np.ndarray, level: float, axis: str, rng: np.random.Generator) -> Tomogram:
+def _seen(
+    density: np.ndarray, level: float, axis: str, tilts: tuple[float, float], rng: np.random.Generator
+) -> Tomogram:
     kz, ky, kx = np.meshgrid(*(np.fft.fftfreq(n) for n in density.shape), indexing="ij")
     across = kx if axis == "y" else ky
-    measured = np.abs(kz) <= np.tan(np.radians(60)) * np.abs(across)
+    steep = kz * np.where(across < 0, -1, 1)
+    low, high = (np.tan(np.radians(tilt)) * np.abs(across) for tilt in tilts)
+    measured = (steep >= low) & (steep <= high)
     measured[0, 0, 0] = True
     colour = 0.3 + np.hypot(across, kz)
     noise = np.fft.ifftn(np.fft.fftn(rng.normal(size=density.shape)) * colour * measured).real

@@ -209,3 +209,19 @@ def test_a_network_prepared_tells_to_the_bit_what_it_predicts(seen):
     mlp = Checkpoint.of(network, name="small", card={})
     told = run(prepare(seen[0], seen[1].take([]), mlp, FAST))(seen[1])
     np.testing.assert_array_equal(told.rotations, run(predict(seen[0], seen[1], mlp, FAST)).rotations)
+
+
+def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accuracy(checkpoint):
+    volume, picks, places = tomogram(molecule(), axis="x", tilts=(-48.0, 60.0), count=(2, 3, 3))
+    stream, notes = predict(volume, picks, checkpoint, FAST), []
+    while True:
+        try:
+            notes += next(stream).notes
+        except StopIteration as end:
+            answer = end.value
+            break
+    low, high = map(float, re.search(r"tilted about x from (-\d+)° to (\d+)°", notes[0]).groups())
+    assert abs(low + 48) <= 4
+    assert abs(high - 60) <= 4
+    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    assert np.median(np.linalg.norm(answer.positions - places, axis=1)) < 3
