@@ -9,8 +9,10 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtWidgets import QApplication
 
+from engine.phantom import molecule
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.tasks import run
@@ -459,3 +461,17 @@ def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, open
     assert "no orientation" in export.note.text()
     export.file.show_path(scene.folder / "out.star")
     assert not export.button.isEnabled()
+
+
+def test_what_a_bank_found_of_the_tomogram_stands_in_the_predict_dock(opened, scene, qtbot, tmp_path):
+    _, prediction = opened
+    size = {"rotations": 100, "dimensions": 40, "coarse_rotations": 60, "coarse_dimensions": 16, "max_shift": 0.0}
+    bank = bank_checkpoint(molecule().density(18), voxel_size=10.0, options=BankOptions(**size), name="blobs")
+    bank.save(tmp_path / "blobs.safetensors")
+    prediction.show_checkpoint(str(tmp_path / "blobs.safetensors"))
+    finish(prediction, qtbot)
+    told = prediction.result.text()
+    assert "Missing wedge:" in told
+    assert "Moved by" in told
+    (layer,) = by_role(prediction.session.viewer, "predicted")
+    assert "orientMovedAngst" in layer.features

@@ -70,19 +70,36 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Predicted particles, the seconds they took, and the report against the truth where that is known."""
+    """Predicted particles, seconds taken, the report against the truth where that is known, and what was noted."""
 
     predicted: Particles
     seconds: float
     report: Report | None
+    notes: tuple[str, ...] = ()
 
 
 def answer(question: Question) -> Stream[Step, Answer]:
     """The prediction as a stream, evaluated at its end where the truth is known."""
     began = time.monotonic()
-    predicted = yield from predict(question.tomogram, question.picks, question.checkpoint, question.options)
+    notes: list[str] = []
+    asked = predict(question.tomogram, question.picks, question.checkpoint, question.options)
+    predicted = yield from _heard(asked, notes)
     seconds = time.monotonic() - began
-    return Answer(predicted, seconds, _report(predicted, question))
+    return Answer(predicted, seconds, _report(predicted, question), tuple(notes))
+
+
+def _heard(stream: Stream[Step, Particles], notes: list[str]) -> Stream[Step, Particles]:
+    """The same stream; what its steps note is kept."""
+    try:
+        while True:
+            step = next(stream)
+            notes.extend(step.notes)
+            yield step
+    except StopIteration as end:
+        predicted: Particles = end.value
+        return predicted
+    finally:
+        stream.close()
 
 
 def _report(predicted: Particles, question: Question) -> Report | None:
@@ -337,7 +354,7 @@ def result_words(answer: Answer) -> str:
             f"True error {figures.median_deg:.1f}° (median of {figures.count}; chance {figures.chance_median_deg:.0f}°)"
         )
         lines.append(f"{share:.1%} within 20° of the truth (chance {chance:.1%})")
-    return "\n".join(lines)
+    return "\n".join([*lines, *answer.notes])
 
 
 def result_colour(answer: Answer) -> str:
