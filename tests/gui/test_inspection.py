@@ -398,3 +398,45 @@ def test_ten_thousand_particles_are_tabled_filtered_and_chosen_at_once(qtbot):
     assert 0 < cells_count(dock) < 10_000
     # Goal: 0.3 s on a quiet machine; a busy one is given twice that.
     assert max(spent.values()) < 0.6, spent
+
+
+# --- the particle itself --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen(opened):
+    """The dock on the screen, its Particle page in front."""
+    dock, layer = opened
+    dock.resize(440, 860)
+    dock.tabs.setCurrentWidget(dock.patch)
+    dock.show()
+    QApplication.processEvents()
+    return dock, layer
+
+
+def test_the_chosen_particle_is_shown_beside_its_reference_in_both_poses_and_their_difference(seen):
+    dock, layer = seen
+    assert "Choose a particle" in dock.patch.note.text()
+    layer.selected_data = {0}
+    assert [name for name, _ in dock.patch.pictures.columns] == ["patch", "predicted", "true", "predicted − true"]
+    assert dock.patch.reference.name == "4v4r"
+    layer.selected_data = {1}
+    assert dock.patch.reference.name == "3j9i"
+    assert dock.patch.note.text() == ""
+
+
+def test_without_truth_the_patch_less_the_prediction_is_shown(seen):
+    dock, layer = seen
+    viewer = dock.session.viewer
+    viewer.layers.remove(next(found for found in viewer.layers if layers.role(found) == TRUTH))
+    layer.selected_data = {0}
+    assert [name for name, _ in dock.patch.pictures.columns] == ["patch", "predicted", "patch − predicted"]
+
+
+def test_without_the_tomogram_the_particle_page_says_what_is_missing(seen):
+    dock, layer = seen
+    viewer = dock.session.viewer
+    viewer.layers.remove(next(found for found in viewer.layers if isinstance(found, Image)))
+    layer.selected_data = {0}
+    assert "tomogram is not open" in dock.patch.note.text()
+    assert dock.patch.pictures.columns == []

@@ -28,6 +28,7 @@ from napari_orient.gui.forms import value_of, widget_of
 from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
+from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.pieces import BAD, MUTED, Dock, LayerChoice, Note, labelled, listen, primary_button, row
 from napari_orient.gui.session import session_of
 
@@ -66,7 +67,9 @@ class InspectDock(Dock):
         self.tabs = QTabWidget()
         self.tabs.addTab(self._page("threshold", "symmetry", below=self.histogram), "Errors")
         self.tabs.addTab(self._page("cluster_distance", below=self.scatter), "Neighbours")
-        self.tabs.setMinimumHeight(270)
+        self.patch = PatchView(self.session)
+        self.tabs.addTab(self.patch, "Particle")
+        self.tabs.setMinimumHeight(290)
         self.previous = QPushButton("Previous")
         self.previous.setToolTip(f"Fly to the one before ({PREVIOUS})")
         self.next = primary_button(f"Next worst ({NEXT})", f"Fly to the particle of the next largest error ({NEXT})")
@@ -269,7 +272,11 @@ class InspectDock(Dock):
 
     def _points_chosen(self, event: Any = None) -> None:
         """The points chosen in the layer are the choice, whoever chose them."""
-        if self._linking or self.layer is None or self.known is None:
+        if self._linking:
+            return
+        if self.layer is None or self.known is None:
+            self.chosen = _NOBODY
+            self._show_chosen(table=False)
             self._say()
             return
         selected = np.array(sorted(self.layer.selected_data), int)
@@ -299,6 +306,7 @@ class InspectDock(Dock):
             self.table.choose(self.chosen)
         for plot in (self.histogram, self.scatter):
             plot.show_chosen(self.chosen)
+        self.patch.show_particle(self.layer, self.known, self.chosen)
 
     # --- the next worst -------------------------------------------------------------------------------------------
 
@@ -315,6 +323,7 @@ class InspectDock(Dock):
         particle = int(worst[start % len(worst)])
         self.choose(np.array([particle]))
         fly_to(self.session, self.known.particles.positions[particle])
+        self.tabs.setCurrentWidget(self.patch)
 
 
 _SETTINGS = {"threshold": "Right within", "symmetry": "Symmetry", "cluster_distance": "Linked within"}

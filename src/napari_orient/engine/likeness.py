@@ -1,0 +1,75 @@
+"""A particle's patch beside its reference in a pose: what one looks at to see whether the pose is right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_orient.engine.matching.grid import frequencies
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.particles import FloatArray, Tomogram
+from napari_orient.engine.patches import PatchArray, cut_patches, normalised
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Cubes (n, n, n) [z, y, x] about one particle, all in the tomogram's contrast; None where something is unknown.
+
+    ``difference`` is what the predicted pose shows and the true one does not; without a true pose, what the patch shows
+    and the predicted pose does not.
+    """
+
+    patch: PatchArray
+    predicted: PatchArray | None
+    true: PatchArray | None
+    difference: PatchArray | None
+
+
+def likeness(
+    tomogram: Tomogram,
+    position: FloatArray,
+    *,
+    side: int,
+    rotation: FloatArray | None = None,
+    true_rotation: FloatArray | None = None,
+    reference: Reference | None = None,
+) -> Likeness:
+    """The patch at a position (3,) xyz in Å, and the reference turned to the predicted and to the true pose.
+
+    Raises
+    ------
+    InputError
+        If the patch is larger than the tomogram.
+    """
+    patch = cut_patches(tomogram, np.asarray(position)[None], side=side)[0]
+    if reference is None or rotation is None:
+        return Likeness(patch, None, None, None)
+    voxel_size = tomogram.voxel_size
+    predicted = turned_reference(reference, rotation, side=side, voxel_size=voxel_size)
+    # The reference is brighter than its surroundings; in most tomograms the particle is darker.
+    sign = np.float32(-1 if float((patch * predicted).sum()) < 0 else 1)
+    predicted = sign * predicted
+    if true_rotation is None:
+        share = np.float32((patch * predicted).sum() / max(float((predicted**2).sum()), 1e-9))
+        return Likeness(patch, predicted, None, patch - share * predicted)
+    true = sign * turned_reference(reference, true_rotation, side=side, voxel_size=voxel_size)
+    return Likeness(patch, predicted, true, predicted - true)
+
+
+def turned_reference(reference: Reference, rotation: FloatArray, *, side: int, voxel_size: float) -> PatchArray:
+    """The reference turned by a rotation (3, 3) about the centre voxel ``side // 2``, (side, side, side) [z, y, x].
+
+    Mean 0 and deviation 1, as patches have them.
+    """
+    grid = frequencies(side, voxel_size)[:, :, : side // 2 + 1]
+    nyquist = 1 / (2 * voxel_size) * (1 - 1e-6)
+    inside = (grid.norm(dim=-1) <= 1 / reference.resolution) & (grid.abs().amax(dim=-1) < nyquist)
+    found = grid[inside]
+    # The transform of the turned map at k is that of the map at k turned back.
+    values = reference.sample(found @ torch.as_tensor(np.asarray(rotation, np.float32)))[..., 0]
+    spectrum = torch.zeros(inside.shape, dtype=torch.complex64)
+    angle = -2 * torch.pi * (side // 2) * voxel_size * found.sum(-1)
+    spectrum[inside] = torch.view_as_complex(values.contiguous()) * torch.polar(torch.ones_like(angle), angle)
+    return normalised(torch.fft.irfftn(spectrum, s=(side,) * 3).numpy())

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from conftest import five_blobs
+from napari_orient.engine.likeness import likeness, turned_reference
+from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.particles import Tomogram
+
+VOXEL = 10.0
+MAP = five_blobs(24).astype(np.float32)
+REFERENCE = build_reference(MAP, VOXEL, resolution=20.5)
+TURN = Rotation.from_euler("ZYZ", [40, 70, -25], degrees=True).as_matrix()
+
+
+def turned_map(rotation, side=24):
+    """The map turned about its box centre and put on voxel ``side // 2``, by splines."""
+    matrix = rotation[::-1, ::-1].T
+    centre = np.full(3, (24 - 1) / 2)
+    offset = centre - matrix @ np.full(3, side // 2)
+    return ndimage.affine_transform(MAP, matrix, offset=offset, output_shape=(side,) * 3, order=3)
+
+
+def correlation(first, second):
+    return np.corrcoef(np.ravel(first), np.ravel(second))[0, 1]
+
+
+@pytest.mark.parametrize("rotation", [np.eye(3), TURN])
+def test_the_turned_reference_is_the_turned_map_and_not_the_one_turned_back(rotation):
+    shown = turned_reference(REFERENCE, rotation, side=24, voxel_size=VOXEL)
+    assert correlation(shown, turned_map(rotation)) > 0.995
+    if rotation is TURN:
+        assert correlation(shown, turned_map(rotation.T)) < 0.95
+
+
+def tomogram(sign=1):
+    density = np.zeros((40, 44, 48), np.float32)
+    density[8:32, 10:34, 12:36] = sign * turned_map(TURN)
+    noise = np.random.default_rng(0).normal(0, 0.05, density.shape)
+    return Tomogram(density + noise, VOXEL, "t"), np.array([12 + 12, 10 + 12, 8 + 12]) * VOXEL
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_right_pose_looks_like_the_patch_in_either_contrast(sign):
+    volume, position = tomogram(sign)
+    seen = likeness(volume, position, side=24, rotation=TURN, reference=REFERENCE)
+    assert correlation(seen.predicted, seen.patch) > 0.9
+    assert seen.true is None
+    assert seen.difference.std() < 0.45 * seen.patch.std()
+
+
+def test_the_difference_of_two_poses_is_nothing_where_they_agree():
+    volume, position = tomogram()
+    same = likeness(volume, position, side=24, rotation=TURN, true_rotation=TURN, reference=REFERENCE)
+    np.testing.assert_allclose(same.difference, 0, atol=1e-5)
+    wrong = likeness(volume, position, side=24, rotation=np.eye(3), true_rotation=TURN, reference=REFERENCE)
+    assert wrong.difference.std() > 0.3
+    assert correlation(wrong.true, wrong.patch) > correlation(wrong.predicted, wrong.patch) + 0.05
+
+
+def test_without_a_reference_there_is_the_patch_alone():
+    volume, position = tomogram()
+    seen = likeness(volume, position, side=24, rotation=TURN)
+    assert seen.predicted is None and seen.difference is None
+    assert seen.patch.shape == (24, 24, 24)
