@@ -20,6 +20,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from napari_orient.cli import main as command_line
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.tasks import Step
+from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
 from napari_orient.gui.predict import PredictDock
 from napari_orient.gui.session import camera, session_of
@@ -151,6 +152,51 @@ def export(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") ->
         take_picture(viewer, path)
 
 
+def correct(folder: Path, path: Path, theme: str = "dark") -> None:
+    """Three particles turned, accepted; two rejected; a turn taken back."""
+    with window(theme) as viewer:
+        _, dock = posed(viewer, folder, "Correct")
+        dock.particles.layer.selected_data = {3, 4, 9}
+        dock.turn("y", 10.0)
+        dock.turn("z", -10.0)
+        dock.judge("accepted")
+        dock.particles.layer.selected_data = {12, 14}
+        dock.judge("rejected")
+        dock.turn_by("10 20 30")
+        dock.steps.undo.click()
+        take_picture(viewer, path)
+
+
+def live(folder: Path, path: Path, checkpoint: str) -> None:
+    """A pick added with Live on, in 2D."""
+    with window() as viewer:
+        _, dock = posed(viewer, folder, "Correct", flat=True)
+        session_of(viewer).checkpoint = checkpoint
+        dock.live_box.setChecked(True)
+        wait(lambda: dock.live.ready is not None)
+        layer = dock.particles.layer
+        layer.add(layer.data[7] + [0, 3, 2])
+        layer.mode = "add"
+        take_picture(viewer, path)
+        dock.live_box.setChecked(False)
+
+
+def surface(folder: Path, path: Path, theme: str = "dark") -> None:
+    with window(theme) as viewer:
+        _, dock = posed(viewer, folder, "Surface")
+        session_of(viewer).show_as(ViewOptions(colour="expected error"))
+        dock.shown.setChecked(True)
+        take_picture(viewer, path)
+
+
+def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False) -> tuple[QWidget, QWidget]:
+    """The frame of a dock and the dock, beside the demo's particles."""
+    tomogram = found_tomogram(folder)
+    show_folder(session_of(viewer), folder, tomogram)
+    look(viewer, tomogram, flat=flat)
+    return viewer.window.add_plugin_dock_widget(PLUGIN, name)
+
+
 def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]:
     """What takes each picture, by its name."""
     return {
@@ -166,6 +212,10 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "train_light": lambda path: train(folder, path, theme="light"),
         "average": lambda path: average(folder, path, checkpoint),
         "average_light": lambda path: average(folder, path, checkpoint, theme="light"),
+        "correct": lambda path: correct(folder, path),
+        "correct_light": lambda path: correct(folder, path, theme="light"),
+        "live": lambda path: live(folder, path, checkpoint),
+        "surface": lambda path: surface(folder, path),
         "export": lambda path: export(folder, path, checkpoint),
         "export_light": lambda path: export(folder, path, checkpoint, theme="light"),
     }

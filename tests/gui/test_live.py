@@ -136,8 +136,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     parent = CorrectDock(viewer)
     qtbot.addWidget(parent)
     told = parent.live
-    told._tomogram, told._history = "TS", session.history(layer)
-    told._history.events.edited.connect(told._edited)
+    told.attend(layer, "TS")
     volume = Tomogram(counted, VOXEL_SIZE, "TS")
     told.ready = run(live.make_ready(volume, picks, tiny_checkpoint()))
     counted.voxels = counted.reads = 0

@@ -7,6 +7,7 @@ told on the spot; more than that goes to a worker, and an answer to a question t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,7 @@ class Live(QObject):
         self._history: History | None = None
         self._tomogram = ""
         self._job: Job | None = None
+        self._deliver_to: Callable[[Any], None] = self._begin
         self._waiting: set[int] = set()
         self._asked: dict[int, FloatArray] = {}
 
@@ -88,16 +90,22 @@ class Live(QObject):
         self.stop()
         checkpoint, tomogram = load_checkpoint(name), layers.tomogram_of(image)
         self.session.adopt(points, image)
-        self._history, self._tomogram = self.session.history(points), tomogram.name
-        self._history.events.edited.connect(self._edited)
+        self.attend(points, tomogram.name)
         self.said.emit(f"Making {checkpoint.name} ready…", MUTED)
         self._run(make_ready(tomogram, layers.picks_of(points), checkpoint), "Making Live ready", self._begin)
+
+    def attend(self, points: Points, tomogram: str) -> None:
+        """Nothing; edits of this layer of particles of a tomogram are heard, and told once something is ready."""
+        self._history, self._tomogram = self.session.history(points), tomogram
+        self._history.events.edited.connect(self._edited)
 
     def stop(self) -> None:
         """Nothing; picks are no longer told, and what was being told is dropped."""
         if self._history is not None:
             self._history.events.edited.disconnect(self._edited)
         if self._job is not None:
+            self._job.answered.disconnect(self._answered)
+            self._job.ended.disconnect(self._ended)
             self._job.stop()
         self._history = self.ready = self._job = None
         self._waiting.clear()
@@ -148,15 +156,15 @@ class Live(QObject):
             editing.give_poses(history, rows, part, words="tell")
             self._say(part, 0.0)
 
-    def _run(self, stream: Stream[Step, Any], title: str, deliver: Any) -> None:
-        job = Job(stream, title=title, parent=self)
-        self._job = job
-        job.answered.connect(lambda answer: deliver(answer) if self._job is job else None)
-        job.ended.connect(lambda outcome: self._ended(job, outcome))
+    def _run(self, stream: Stream[Step, Any], title: str, deliver: Callable[[Any], None]) -> None:
+        self._job, self._deliver_to = Job(stream, title=title, parent=self), deliver
+        self._job.answered.connect(self._answered)
+        self._job.ended.connect(self._ended)
 
-    def _ended(self, job: Job, outcome: str) -> None:
-        if self._job is not job:
-            return
+    def _answered(self, answer: Any) -> None:
+        self._deliver_to(answer)
+
+    def _ended(self, outcome: str) -> None:
         self._job = None
         if outcome != "done" and self.ready is None:
             self.stop()
