@@ -14,7 +14,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.pieces import listen, shrinkable
 from napari_orient.gui.rows import Rows, rows_of
 
-ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "expected error ≤")
+ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
 
 NONE_WORDS = {
     ALL: "The layer holds no particles.",
@@ -44,7 +44,9 @@ class Subset(QWidget):
         self.limit.setValue(10)
         self.limit.setSuffix("°")
         self.limit.setFixedWidth(84)
-        self.limit.setToolTip("Largest expected error of the orientation, in degrees")
+        self.limit.setToolTip(
+            "Largest expected error of the orientation, in degrees (only predicted particles have one)"
+        )
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.choice, 1)
