@@ -216,9 +216,40 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "correct_light": lambda path: correct(folder, path, theme="light"),
         "live": lambda path: live(folder, path, checkpoint),
         "surface": lambda path: surface(folder, path),
+        "inspect_particle": lambda path: inspect(folder, path, page="Particle"),
+        "inspect_neighbours": lambda path: inspect(folder, path, page="Neighbours"),
+        "inspect_light": lambda path: inspect(folder, path, page="Errors", theme="light"),
+        "arrows": lambda path: arrows(folder, path),
         "export": lambda path: export(folder, path, checkpoint),
         "export_light": lambda path: export(folder, path, checkpoint, theme="light"),
     }
+
+
+def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None:
+    """The demo's particles under inspection, at the worst of them, arrows by their true error."""
+    tomogram = found_tomogram(folder)
+    with window(theme) as viewer:
+        session = session_of(viewer)
+        show_folder(session, folder, tomogram)
+        look(viewer, tomogram, flat=True)
+        session.show_as(ViewOptions(axes="z", colour="true error"))
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Inspect")
+        dock.fly(1)
+        pages = [dock.tabs.tabText(number) for number in range(dock.tabs.count())]
+        dock.tabs.setCurrentIndex(pages.index(page))
+        take_picture(viewer, path)
+
+
+def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
+    """Arrows by their expected error, and the legend."""
+    tomogram = found_tomogram(folder)
+    with window(theme) as viewer:
+        session = session_of(viewer)
+        show_folder(session, folder, tomogram)
+        viewer.window.add_plugin_dock_widget(PLUGIN, "Arrows")
+        look(viewer, tomogram, flat=True)
+        session.show_as(ViewOptions(axes="z", colour="expected error"))
+        take_picture(viewer, path)
 
 
 def main() -> None:
