@@ -14,6 +14,7 @@ from napari_orient.engine.rotations import FloatArray, Symmetry
 
 _OVERSAMPLING = 2
 _LEAST_WEIGHT = 0.02
+_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +27,20 @@ class Coefficients:
     weight : (M,) wedge over noise power.
     frequency : (M, 3) xyz in cycles/Å; one of each pair of Friedel mates.
     rotations : (N, 3, 3), map frame -> tomogram frame.
+    share : (N,) how much each patch counts; None for all alike.
     """
 
     values: Tensor
     weight: Tensor
     frequency: Tensor
     rotations: Tensor
+    share: Tensor | None = None
 
-    def take(self, rows: NDArray[np.bool_]) -> Coefficients:
-        """Those of the patches in a mask (N,)."""
+    def take(self, rows: NDArray[np.bool_] | Tensor) -> Coefficients:
+        """Those of the patches in a mask (N,), or of these rows."""
         chosen = torch.as_tensor(rows)
-        return Coefficients(self.values[chosen], self.weight, self.frequency, self.rotations[chosen])
+        share = None if self.share is None else self.share[chosen]
+        return Coefficients(self.values[chosen], self.weight, self.frequency, self.rotations[chosen], share)
 
 
 class Gridding:
@@ -55,11 +59,18 @@ class Gridding:
 
     def add(self, part: Coefficients) -> None:
         """Lay a batch in, each coefficient shared among the eight nodes round it."""
-        for values, rotation in zip(part.values, part.rotations, strict=True):
-            where = nodes_of((part.frequency @ rotation) / self.spacing, self.reach)
-            found = torch.stack([values.real * part.weight, values.imag * part.weight, part.weight], dim=1)
-            for node, share in zip(*(part.T for part in where), strict=True):
-                self.rows.index_add_(0, node, found * share[:, None])
+        for rows in torch.arange(len(part.values)).split(_BATCH):
+            self._add(part.take(rows))
+
+    def _add(self, part: Coefficients) -> None:
+        place = (part.frequency @ part.rotations).reshape(-1, 3) / self.spacing
+        node, share = nodes_of(place, self.reach)
+        weight = part.weight.expand(part.values.shape)
+        if part.share is not None:
+            weight = weight * part.share[:, None]
+        for column, found in enumerate((part.values.real * weight, part.values.imag * weight, weight)):
+            laid = (share * found.reshape(-1, 1)).flatten()
+            self.rows[:, column] += torch.bincount(node.flatten(), laid, minlength=len(self.rows)).float()
 
     def symmetrised(self, group: Symmetry, centre: FloatArray) -> Gridding:
         """The sum over the group's rotations about a centre (Å, xyz, from the frame's origin)."""
@@ -82,13 +93,16 @@ class Gridding:
             answer.rows[inside] += torch.stack([values.real, values.imag, found[:, 2]], dim=1)
         return answer
 
-    def density(self) -> NDArray[np.float64]:
-        """The map, (n, n, n): sums over weights, back in space."""
+    def density(self, *, least: float = _LEAST_WEIGHT) -> NDArray[np.float64]:
+        """The map, (n, n, n): sums over weights, back in space.
+
+        ``least`` of the mean weight is added to every weight, so that what was hardly measured stays faint.
+        """
         size = 2 * self.reach + 1
         values, weights = torch.complex(self.rows[:, 0], self.rows[:, 1]), self.rows[:, 2]
         # Only one of each pair of Friedel mates was laid in.
         values, weights = (values + values.flip(0).conj()), (weights + weights.flip(0))
-        ratio = values / (weights + _LEAST_WEIGHT * weights[weights > 0].mean())
+        ratio = values / (weights + least * weights[weights > 0].mean())
         place = (torch.arange(self.side, dtype=torch.float64) - (self.side - 1) / 2) * self.voxel_size
         node = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64) * self.spacing
         wave = torch.exp(2j * torch.pi * place[:, None] * node).to(torch.complex64)

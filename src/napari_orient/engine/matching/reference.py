@@ -60,6 +60,14 @@ class Reference:
         table = self.table.reshape(side, side, side, 8)[cut, cut, cut].reshape(-1, 8).contiguous()
         return Reference(table, self.spacing, reach, self.radius, max(resolution, self.resolution))
 
+    def transform(self, frequency: Tensor) -> Tensor:
+        """The transform alone at frequencies (..., 3), complex (...): many times quicker than `sample`."""
+        side = 2 * self.reach + 1
+        volume = self.table[:, [0, 4]].T.reshape(1, 2, side, side, side)
+        place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
+        found = torch.nn.functional.grid_sample(volume, place, align_corners=True)
+        return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
+
 
 def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """The eight nodes round each place of a grid (z, y, x), and their shares in linear interpolation, (L, 8) each.
