@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_orient.engine.averaging import AveragingOptions
+from napari_orient.engine.discovery import DiscoveryOptions
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.engine.refinement import RefinementOptions
 from napari_orient.engine.reproduction import ReproductionOptions
@@ -37,6 +38,7 @@ def page() -> str:
         *section("Training a bank", "napari-orient train --network bank", bank_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),
         *section("Refinement", "napari-orient refine", RefinementOptions()),
+        *section("Discovery", "napari-orient discover", DiscoveryOptions()),
         *section("Averaging", "napari-orient average", AveragingOptions()),
         *section("Reproduction", "napari-orient reproduce", ReproductionOptions()),
     ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PROGRAM = "napari-orient"
 
 VERBS = {
+    "discover": "find structure and poses from picks alone, without labels or a template",
     "demo": "simulate a tomogram, predict its orientations, show them",
     "simulate": "make tomograms with known particles",
     "train": "train a network on tomograms with known particles",

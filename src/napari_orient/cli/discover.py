@@ -1,0 +1,161 @@
+"""Find the structure that picks have in common, and how each particle is turned, from picks alone.
+
+No labels, no template. TOMOGRAM... are MRC files, PICKS a list of positions in them; angles in it are not looked at. A
+PolNet result folder alone serves too. OUT gets the particles recentred, with angles, confidence, expected error, and a
+column orientOutlier that is 1 for picks that look like no particle.
+
+Several random starts are judged by each other: where they do not agree, that is said, nothing is written, and the exit
+status is 1. Ctrl-C writes the poses and the map as they are by then.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient import __version__
+from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.lists import add_reading, check_list, read_list
+from napari_orient.cli.progress import Stopped, follow, say
+from napari_orient.engine.averaging import average_places, write_average
+from napari_orient.engine.discovery import (
+    NOTHING,
+    Discovery,
+    DiscoveryOptions,
+    Round,
+    Structure,
+    class_name,
+    discover,
+)
+from napari_orient.engine.files import read_labelled, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.tasks import Stream, check_writable
+
+EXAMPLE = """\
+  napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc
+  napari-orient discover polnet_results --class 4v4r --diameter 300 --output oriented.star --map structure.mrc \\
+      --checkpoint-output structure.safetensors"""
+
+Pairs = list[tuple[Tomogram, Particles]]
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] PICKS", help="tomograms, then their list")
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="MAP",
+        help="map to write, with half maps and FSC; MAP_class2.mrc for a second class",
+    )
+    parser.add_argument(
+        "--checkpoint-output", type=Path, metavar="FILE", help="checkpoint to write, for predict on other tomograms"
+    )
+    parser.add_argument("--align-to", type=Path, metavar="MAP", help="map whose frame the poses are turned into")
+    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
+    add_reading(parser)
+    add_options(parser, DiscoveryOptions, title="discovery", leave_out="precision")
+
+
+def perform(arguments: Namespace) -> int | None:
+    """Read, discover, write if there is something."""
+    check_list(arguments.output)
+    for place in (arguments.map, arguments.checkpoint_output):
+        if place is not None:
+            check_writable(place)
+    if arguments.map is not None:
+        average_places(arguments.map)
+    options = options_from(arguments, DiscoveryOptions())
+    align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
+    target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
+    pairs = _pairs(arguments)
+    say(f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomograms; diameter {options.diameter:g} Å")
+    rounds: list[Round] = []
+    try:
+        found = follow(_remembered(discover(pairs, options, align_to=target), rounds))
+    except KeyboardInterrupt:
+        raise Stopped(_kept(rounds, pairs, arguments)) from None
+    return _told(found, pairs, arguments)
+
+
+def _pairs(arguments: Namespace) -> Pairs:
+    *tomograms, picks = arguments.paths
+    if not tomograms:
+        pairs = read_labelled(picks, voxel_size=arguments.voxel_size)
+    else:
+        opened = [read_tomogram(path, voxel_size=arguments.voxel_size) for path in tomograms]
+        extents = {item.name: item.extent for item in opened}
+        pairs = [(item, read_list(picks, arguments, extents=extents, tomogram=item.name)) for item in opened]
+    if arguments.kind is not None:
+        pairs = [(tomogram, picks.of_kind(arguments.kind)) for tomogram, picks in pairs]
+    return pairs
+
+
+def _remembered(stream: Stream[Round, Discovery], rounds: list[Round]) -> Stream[Round, Discovery]:
+    """The same stream; the last round that had poses stays in the list."""
+    while True:
+        try:
+            step = next(stream)
+        except StopIteration as end:
+            found: Discovery = end.value
+            return found
+        if step.particles is not None:
+            rounds[:] = [step]
+        yield step
+
+
+def _kept(rounds: list[Round], pairs: Pairs, arguments: Namespace) -> str:
+    """Write what a stopped discovery had; what to say of it."""
+    last = rounds[0] if rounds else None
+    if last is None or last.particles is None:
+        return "Stopped before the first round was done; nothing was written."
+    origin = f"napari-orient {__version__}: discovery stopped at: {last.message}"
+    write_particles(arguments.output, last.particles, extents=_extents(pairs), provenance=origin)
+    if arguments.map is not None:
+        write_tomogram(arguments.map, last.maps[0], voxel_size=last.voxel_size)
+    return f"Stopped; the poses of the last round, which nothing has judged yet, are in {arguments.output}."
+
+
+def _told(found: Discovery, pairs: Pairs, arguments: Namespace) -> int | None:
+    """Write what was found and say what to think of it; 1 where nothing was."""
+    for number, item in enumerate(found.structures):
+        say(_words(item, number, len(found.structures)))
+    if not found.structures or found.verdict == NOTHING:
+        print("No common structure was found; nothing was written.")
+        return 1
+    origin = f"napari-orient {__version__}: discovered from picks alone, {found.starts} starts"
+    write_particles(arguments.output, found.particles, extents=_extents(pairs), provenance=origin)
+    for number, item in enumerate(found.structures):
+        if arguments.map is not None:
+            write_average(item.average, average_places(_numbered(arguments.map, number)))
+        if arguments.checkpoint_output is not None:
+            place = _numbered(arguments.checkpoint_output, number)
+            found.checkpoint(name=place.stem, label=number).save(place)
+    print(f"{arguments.output}: {_summary(found)}")
+    return None
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 0 else path.with_name(f"{path.stem}_{class_name(number)}{path.suffix}")
+
+
+def _words(item: Structure, number: int, many: int) -> str:
+    title = f"{class_name(number)}: " if many > 1 else ""
+    return f"{title}{item.belief.words} {' '.join(item.symmetry_words)} {item.outliers} picks look like no particle."
+
+
+def _summary(found: Discovery) -> str:
+    first = found.structures[0]
+    expected = np.median(np.asarray(found.particles.expected_error_deg))
+    return (
+        f"{len(found.particles)} particles, expected error {expected:.1f}° (median), {first.group.name}, "
+        f"resolution {first.average.fsc.resolution(0.5):.1f} Å at FSC 0.5; verdict: {found.verdict}"
+    )
+
+
+def _extents(pairs: Pairs) -> dict[str, Extent]:
+    return {tomogram.name: tomogram.extent for tomogram, _ in pairs}

@@ -1,0 +1,23 @@
+"""Discovery: structure and poses from picks alone, with no labels and no template, and whether to believe them."""
+
+from napari_orient.engine.discovery.alignment import align_map, common_turn
+from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, Belief
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.structure import OUTLIER, Discovery, Round, Structure, class_name
+
+__all__ = [
+    "DOUBTFUL",
+    "NOTHING",
+    "OUTLIER",
+    "STRUCTURE",
+    "Belief",
+    "Discovery",
+    "DiscoveryOptions",
+    "Round",
+    "Structure",
+    "align_map",
+    "class_name",
+    "common_turn",
+    "discover",
+]

@@ -1,0 +1,97 @@
+"""Whether to believe a discovery: what independent starts, half maps and posteriors say, and a plain verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from napari_orient.engine.discovery.alignment import common_turn
+from napari_orient.engine.discovery.annealing import Guess
+from napari_orient.engine.rotations import FloatArray, Symmetry, random_rotations, symmetric_angle_deg, symmetry
+
+STRUCTURE, DOUBTFUL, NOTHING = "structure", "doubtful", "nothing"
+_WITHIN_DEG = 20.0
+_STRUCTURE, _NOTHING = 0.6, 0.25
+_ABOVE_CHANCE = 3.0
+_C1 = symmetry("C1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What speaks for a structure.
+
+    Parameters
+    ----------
+    agreement : share of the particles that two independent starts turn alike, within 20°, up to one common rotation.
+    chance_agreement : what two sets of random rotations reach by the same count.
+    resolution, resolution_strict : Å at which the half maps' correlation falls below 0.143 and 0.5.
+    peak : mean height of the best match over the mean of all, in their spreads; about 3.5 for noise.
+    determined : share of the particles whose expected error is below 20°.
+    """
+
+    agreement: float
+    chance_agreement: float
+    resolution: float
+    resolution_strict: float
+    peak: float
+    determined: float
+
+    @property
+    def verdict(self) -> str:
+        """``structure``, ``doubtful`` or ``nothing``: what independent starts agree on."""
+        if self.agreement < max(_NOTHING, _ABOVE_CHANCE * self.chance_agreement):
+            return NOTHING
+        return STRUCTURE if self.agreement >= _STRUCTURE and self.determined >= 0.5 else DOUBTFUL
+
+    @property
+    def words(self) -> str:
+        """The verdict and its reasons, in a line or two."""
+        told = (
+            f"two independent starts turn {self.agreement:.0%} of the particles alike (chance "
+            f"{self.chance_agreement:.0%}); half maps agree to {self.resolution_strict:.0f} Å (FSC 0.5); "
+            f"{self.determined:.0%} of the poses are determined."
+        )
+        if self.verdict == STRUCTURE:
+            return f"A structure was found: {told}"
+        if self.verdict == DOUBTFUL:
+            return f"Perhaps a structure; do not trust it yet: {told}"
+        return f"These particles show no common structure at this noise: {told}"
+
+
+UNJUDGED = Belief(
+    agreement=0.0, chance_agreement=0.0, resolution=np.inf, resolution_strict=np.inf, peak=0.0, determined=0.0
+)
+"""Before anything is known."""
+
+
+def agreement(first: Guess, second: Guess, groups: Sequence[Symmetry]) -> FloatArray:
+    """Share of each class's particles, by the first guess, that the second turns alike and puts together, (K,)."""
+    classes = len(groups)
+    own, other = first.label.cpu().numpy(), second.label.cpu().numpy()
+    table = np.array([[((own == a) & (other == b)).sum() for b in range(classes)] for a in range(classes)])
+    _, partner = linear_sum_assignment(-table)
+    shares = np.zeros(classes)
+    turns, others = (guess.rotations.double().cpu().numpy() for guess in (first, second))
+    for label, group in enumerate(groups):
+        rows = (own == label) & (other == partner[label])
+        counted = (own == label) & (first.share.cpu().numpy() > 0.5)
+        if (rows & counted).sum() >= 3:
+            shares[label] = _alike(turns[rows & counted], others[rows & counted], group).sum() / counted.sum()
+    return shares
+
+
+def _alike(first: FloatArray, second: FloatArray, group: Symmetry) -> NDArray[np.bool_]:
+    turn = common_turn(first, second, group)
+    return np.asarray(symmetric_angle_deg(second @ turn, first, group) < _WITHIN_DEG)
+
+
+def chance_agreement(count: int, group: Symmetry = _C1) -> float:
+    """What two sets of random rotations reach by the same count, the mean of three draws."""
+    rng = np.random.default_rng(0)
+    count = min(max(count, 3), 400)
+    draws = [_alike(random_rotations(count, rng), random_rotations(count, rng), group).mean() for _ in range(3)]
+    return float(np.mean(draws))

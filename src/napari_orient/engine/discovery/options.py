@@ -1,0 +1,43 @@
+"""What a discovery can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_orient.engine.refinement.options import PoseOptions
+from napari_orient.engine.tasks import option
+
+_VIEW_SIDE = 20
+"""Voxels along the binned patches that the search looks at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscoveryOptions(PoseOptions):
+    """How structure and poses are found from picks alone."""
+
+    diameter: float = option(300.0, help="of the particle, or a little more", unit="Å", low=20, high=5000)
+    classes: int = option(1, help="kinds of particle that the picks hold", low=1, high=8)
+    symmetry: str = option("auto", help="auto looks for axes in the map; C1 takes none", choices=("auto", "C1"))
+    max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
+    contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
+    starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20)
+    rounds: int = option(25, help="rounds of each start", low=6, high=200)
+    search: int = option(2304, help="rotations searched in each round", low=200, high=50_000)
+    sample: int = option(1500, help="most particles that the map is found from; all get poses", low=20, high=100_000)
+    passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10)
+    seed: int = option(0, help="of the random starts", low=0, high=2**31 - 1)
+
+    @property
+    def view_voxel_size(self) -> float:
+        """Å of the voxels that the search looks at: the patch is 4/3 of the diameter."""
+        return self.diameter * 4 / 3 / _VIEW_SIDE
+
+    @property
+    def view_side(self) -> int:
+        """Voxels along the patches that the search looks at."""
+        return _VIEW_SIDE
+
+    @property
+    def radius(self) -> float:
+        """Å of the ball that holds the particle."""
+        return self.diameter / 2

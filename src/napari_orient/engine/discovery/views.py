@@ -1,0 +1,134 @@
+"""What the search sees of the particles: whitened Fourier coefficients of small, binned patches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.matching.grid import half_sphere, offsets
+from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, window
+from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.particles import FloatArray, Tomogram
+from napari_orient.engine.patches import cut_patches
+
+_BATCH, _SAMPLE = 64, 256
+_CLEARLY = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Coefficients of N particles of G tomograms, nearest the origin first; particles are positive.
+
+    Parameters
+    ----------
+    frequency : (M, 3) xyz in cycles/Å; one of each pair of Friedel mates.
+    values : (N, M) complex, about the picks; weighted by wedge over the noise's standard deviation, and whitened by it.
+    power : (G, M) the weight squared: what a model's power is multiplied by.
+    group : (N,) which tomogram.
+    wedges : the missing wedge of each tomogram.
+    dark : whether particles are darker than their surroundings.
+    """
+
+    frequency: Tensor
+    values: Tensor
+    power: Tensor
+    group: Tensor
+    wedges: tuple[Wedge, ...]
+    dark: bool
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def within(self, resolution: float) -> Views:
+        """The same particles with nothing finer than a resolution in Å."""
+        count = int((self.frequency.norm(dim=-1) <= 1 / resolution).sum())
+        return replace(
+            self,
+            frequency=self.frequency[:count],
+            values=self.values[:, :count],
+            power=self.power[:, :count],
+        )
+
+    def take(self, rows: Tensor) -> Views:
+        """The particles of these rows."""
+        return replace(self, values=self.values[rows], group=self.group[rows])
+
+    def moved(self, shifts: Tensor) -> Tensor:
+        """The coefficients (N, M) about points that lie shifts (N, 3) in Å off the picks."""
+        angle = 2 * torch.pi * (shifts @ self.frequency.T)
+        return self.values * torch.polar(torch.ones_like(angle), angle)
+
+
+def see(
+    places: Sequence[tuple[Tomogram, FloatArray]],
+    options: DiscoveryOptions,
+    *,
+    device: torch.device,
+    dark: bool | None = None,
+) -> Views:
+    """The views of particles at positions (N, 3) of each tomogram, in order.
+
+    Noise and wedge are those of each tomogram's own patches. Only coefficients are kept: patches come and go by
+    batches.
+
+    Parameters
+    ----------
+    dark : the contrast where it is known; None looks, unless the options tell.
+    """
+    side, voxel_size = options.view_side, options.view_voxel_size
+    index, frequency = half_sphere(side, voxel_size, 2.1 * voxel_size)
+    view = window(side, voxel_size, options.radius)
+    if dark is None:
+        dark = _dark(places, options)
+    phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
+    values, power, group, wedges = [], [], [], []
+    for number, (tomogram, positions) in enumerate(places):
+        some = _cut(tomogram, positions[_evenly(len(positions), _SAMPLE)], options)
+        total = mean_power(some, view)
+        wedge = options.wedge(estimate_wedge(total, voxel_size))
+        noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
+        # A coefficient's real part has half its power.
+        variance = noise * view.square().sum() / 2
+        measured = wedge.weights(frequency, 1 / (side * voxel_size))
+        scale = phase * (measured / variance) * (-1.0 if dark else 1.0)
+        for start in range(0, len(positions), _BATCH):
+            cubes = _cut(tomogram, positions[start : start + _BATCH], options) * view
+            values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
+        power.append(measured.square() / variance)
+        group += [number] * len(positions)
+        wedges.append(wedge)
+    return Views(
+        frequency.to(device),
+        torch.cat(values).to(device),
+        torch.stack(power).to(device),
+        torch.tensor(group, device=device),
+        tuple(wedges),
+        dark,
+    )
+
+
+def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:
+    return torch.from_numpy(
+        cut_patches(tomogram, positions, side=options.view_side, voxel_size=options.view_voxel_size)
+    )
+
+
+def _evenly(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def _dark(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions) -> bool:
+    """Whether particles are dark: told, or seen in their middles; dark, as is usual, where it cannot be seen."""
+    if options.contrast != "found":
+        return options.contrast == "dark"
+    ball = offsets(options.view_side, options.view_voxel_size).norm(dim=-1) < 0.6 * options.radius
+    levels = torch.cat(
+        [_cut(tomogram, at[_evenly(len(at), _SAMPLE)], options)[:, ball].mean(1) for tomogram, at in places]
+    )
+    error = float(levels.std()) / len(levels) ** 0.5 if len(levels) > 1 else torch.inf
+    return float(levels.mean()) < _CLEARLY * error

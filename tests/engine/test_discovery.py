@@ -1,0 +1,125 @@
+"""Discovery: structure and poses from picks alone, and an honest verdict."""
+
+import numpy as np
+import pytest
+import torch
+from phantom import VOXEL_SIZE, molecule, tomogram
+
+from napari_orient.engine.discovery import (
+    NOTHING,
+    OUTLIER,
+    STRUCTURE,
+    Discovery,
+    DiscoveryOptions,
+    Round,
+    align_map,
+    common_turn,
+    discover,
+)
+from napari_orient.engine.discovery.outliers import inlier_odds
+from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.rotations import angle_deg, random_rotations
+from napari_orient.engine.tasks import InputError, run
+
+QUICK = DiscoveryOptions(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Tomogram, Particles]:
+    """A tomogram of 50 molecules, picks off by up to 8 Å with their true rotations."""
+    volume, picks, _ = tomogram(molecule(), noise=0.5, off=8.0, count=(2, 5, 5))
+    return volume, picks
+
+
+@pytest.fixture(scope="module")
+def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[Round], Discovery]:
+    stream, rounds = discover([seen], QUICK), []
+    while True:
+        try:
+            rounds.append(next(stream))
+        except StopIteration as end:
+            return rounds, end.value
+
+
+def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
+    found, truth = rounds_and_answer[1].particles.known_rotations(), seen[1].known_rotations()
+    error = angle_deg(found @ common_turn(truth, found), truth)
+    assert (error < 20).mean() > 0.9
+    assert np.median(error) < 5
+
+
+def test_the_verdict_is_structure_and_independent_starts_agree(rounds_and_answer: tuple) -> None:
+    belief = rounds_and_answer[1].structures[0].belief
+    assert belief.verdict == STRUCTURE
+    assert belief.agreement > 0.7 > belief.chance_agreement
+    assert "A structure was found" in belief.words
+
+
+def test_the_map_lies_over_the_molecule_once_aligned(rounds_and_answer: tuple) -> None:
+    found = rounds_and_answer[1].structures[0].average
+    target = molecule().density(24)
+    turn, origin = align_map(found.density, target, voxel_size=VOXEL_SIZE, target_voxel_size=VOXEL_SIZE, radius=75.0)
+    assert np.isclose(np.linalg.det(turn), 1, atol=1e-4)
+    assert likeness(found.density, target, turn, origin) > 0.8
+
+
+def likeness(density: np.ndarray, target: np.ndarray, turn: np.ndarray, origin: np.ndarray) -> float:
+    """Correlation of a map and a target that was turned over it."""
+    found = density
+    one, two = (build_reference(part, VOXEL_SIZE, resolution=40.0, radius=75.0) for part in (found, target))
+    points = torch.as_tensor(np.random.default_rng(0).normal(size=(500, 3)) * 0.012, dtype=torch.float32)
+    still = one.transform(points)
+    turned = two.transform(points @ torch.as_tensor(turn, dtype=torch.float32))
+    wave = -2 * torch.pi * (points @ torch.as_tensor(origin, dtype=torch.float32))
+    turned = turned * torch.polar(torch.ones(500), wave)
+    return float((still.conj() * turned).real.sum() / (still.norm() * turned.norm()))
+
+
+def test_every_round_carries_maps_and_poses_and_the_peak_rises(rounds_and_answer: tuple) -> None:
+    rounds = [item for item in rounds_and_answer[0] if item.start == 1]
+    assert all(len(item.particles) == 50 and np.isfinite(item.maps[0]).all() for item in rounds)
+    assert rounds[-1].peak > rounds[0].peak + 0.5
+    assert [item.done for item in rounds_and_answer[0]] == sorted(item.done for item in rounds_and_answer[0])
+
+
+def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
+    volume, picks = seen
+    noise = np.random.default_rng(5).normal(size=volume.density.shape).astype(np.float32)
+    few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 400})
+    answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
+    assert answer.verdict == NOTHING
+    assert "no common structure" in answer.structures[0].belief.words
+
+
+def test_scores_that_fall_apart_tell_outliers_and_those_of_one_kind_tell_none() -> None:
+    rng = np.random.default_rng(0)
+    good, bad = rng.normal(20, 3, 100), rng.normal(6, 1.2, 40)
+    odds = inlier_odds(torch.as_tensor(np.concatenate([good, bad])))
+    assert (odds[:100] > 0.5).float().mean() > 0.95
+    assert (odds[100:] < 0.5).float().mean() > 0.95
+    assert bool((inlier_odds(torch.as_tensor(good)) == 1).all())
+
+
+def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    first, turn = random_rotations(40, rng), random_rotations(1, rng)[0]
+    second = first @ turn.T
+    second[:10] = random_rotations(10, rng)
+    assert angle_deg(common_turn(first, second), turn) < 1e-6
+
+
+def test_outliers_have_a_column_and_a_checkpoint_can_be_made(rounds_and_answer: tuple) -> None:
+    answer = rounds_and_answer[1]
+    assert set(np.unique(answer.particles.extra[OUTLIER])) <= {0, 1}
+    checkpoint = answer.checkpoint(name="mine")
+    assert checkpoint.kind == "bank"
+    assert checkpoint.bank().voxel_size == VOXEL_SIZE
+
+
+def test_too_few_picks_and_too_small_particles_are_refused(seen: tuple) -> None:
+    volume, picks = seen
+    with pytest.raises(InputError, match="expected at least 20"):
+        run(discover([(volume, picks.take(slice(0, 5)))], QUICK))
+    with pytest.raises(InputError, match="larger diameter"):
+        run(discover([(volume, picks)], DiscoveryOptions(diameter=60.0)))
