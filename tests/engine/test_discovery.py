@@ -13,8 +13,8 @@ from napari_orient.engine.discovery import (
     DiscoveryOptions,
     Round,
     align_map,
-    common_turn,
     discover,
+    shared_turn,
 )
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.matching.reference import build_reference
@@ -44,7 +44,7 @@ def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[Round], Di
 
 def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
     found, truth = rounds_and_answer[1].particles.known_rotations(), seen[1].known_rotations()
-    error = angle_deg(found @ common_turn(truth, found), truth)
+    error = angle_deg(found @ shared_turn(truth, found), truth)
     assert (error < 20).mean() > 0.9
     assert np.median(error) < 5
 
@@ -106,7 +106,7 @@ def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
     first, turn = random_rotations(40, rng), random_rotations(1, rng)[0]
     second = first @ turn.T
     second[:10] = random_rotations(10, rng)
-    assert angle_deg(common_turn(first, second), turn) < 1e-6
+    assert angle_deg(shared_turn(first, second), turn) < 1e-6
 
 
 def test_outliers_have_a_column_and_a_checkpoint_can_be_made(rounds_and_answer: tuple) -> None:

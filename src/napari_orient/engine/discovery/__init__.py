@@ -1,6 +1,6 @@
 """Discovery: structure and poses from picks alone, with no labels and no template, and whether to believe them."""
 
-from napari_orient.engine.discovery.alignment import align_map, common_turn
+from napari_orient.engine.discovery.alignment import align_map, shared_turn
 from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, Belief
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
@@ -18,6 +18,6 @@ __all__ = [
     "Structure",
     "align_map",
     "class_name",
-    "common_turn",
     "discover",
+    "shared_turn",
 ]

@@ -24,7 +24,7 @@ _ROTATIONS, _STARTS, _STEPS = 1500, 8, 12
 _C1 = symmetry("C1")
 
 
-def common_turn(first: FloatArray, second: FloatArray, group: Symmetry = _C1) -> FloatArray:
+def shared_turn(first: FloatArray, second: FloatArray, group: Symmetry = _C1) -> FloatArray:
     """The rotation Q, (3, 3), that brings most of ``second @ Q`` near ``first``, both (N, 3, 3).
 
     Two answers that differ by a turn of the reference frame alone are the same answer; the group is that of ``first``.

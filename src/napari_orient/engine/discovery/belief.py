@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from napari_orient.engine.discovery.alignment import common_turn
+from napari_orient.engine.discovery.alignment import shared_turn
 from napari_orient.engine.discovery.annealing import Guess
 from napari_orient.engine.rotations import FloatArray, Symmetry, random_rotations, symmetric_angle_deg, symmetry
 
@@ -85,7 +85,7 @@ def agreement(first: Guess, second: Guess, groups: Sequence[Symmetry]) -> FloatA
 
 
 def _alike(first: FloatArray, second: FloatArray, group: Symmetry) -> NDArray[np.bool_]:
-    turn = common_turn(first, second, group)
+    turn = shared_turn(first, second, group)
     return np.asarray(symmetric_angle_deg(second @ turn, first, group) < _WITHIN_DEG)
 
 
