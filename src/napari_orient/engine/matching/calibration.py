@@ -22,7 +22,7 @@ _DECAYS = torch.linspace(0, 6000, 61)
 _USUAL_DECAY, _DECAY_SPREAD = 1500.0, 1500.0
 _BATCH = 32
 _BLUR, _BLUR_PHASES = 1.5, 1.0
-_GAIN_SPREAD = 0.5
+_GAIN_SPREAD, _MOST_GAIN = 0.5, 1.5
 _NEIGHBOURS, _NEIGHBOURS_PHASES = ((2 * np.sqrt(np.pi) * blur) ** 3 for blur in (_BLUR, _BLUR_PHASES))
 """How many independent coefficients a blur brings together."""
 _LEAST_NOISE = 0.2
@@ -96,6 +96,7 @@ def calibrate_phases(reference: Reference, imaging: Imaging, observed: Tensor, f
     known = cubes.smooth(model / level)
     gain = torch.complex(cubes.smooth(match.real / level), cubes.smooth(match.imag / level, odd=True)) / known
     gain = _shrunk(gain, known * level * _NEIGHBOURS_PHASES)
+    gain = gain / (gain.abs() / _MOST_GAIN).clamp_min(1)
     turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
     return replace(imaging, weight=imaging.weight * gain.abs(), scale=imaging.scale * turned)
 

@@ -164,33 +164,32 @@ def learn(
     yield Step(3, steps, "First poses")
     fit, centres = _found(bank, patches, options.starts, faint=False)
     faint = False
-    faint = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
         observed = imaging.observe(patches, centres)
         fit = _polished(reference, imaging, observed, fit)
-        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge, phases=False)
+        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge)
         faint = float(fit.score.mean()) < _FAINT
         if faint:
             # In much noise the first poses were found with too rough an imaging: look again with a better one.
             bank = build_bank(reference, imaging, group, options.bank())
             fit, centres = _found(bank, patches, options.starts, faint=True)
-    for turn in range(_ROUNDS_PHASES):
+    for turn in range(_ROUNDS_PHASES if len(patches) >= _ENOUGH_FOR_PHASES else 0):
         yield Step(4 + _ROUNDS + turn, steps, "Learning the tilts' alignment")
-        observed = imaging.observe(patches, centres)
-        fit = _polished(reference, imaging, observed, fit)
-        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge, phases=True)
+        fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
+        trial = calibrate_phases(reference, imaging, imaging.observe(patches, centres), fit)
+        again = _polished(reference, trial, trial.observe(patches, centres), fit)
+        if again.evidence.mean() < fit.evidence.mean():
+            # A reference that shows little of some coefficients teaches phases that are noise.
+            break
+        imaging, fit = trial, again
     bank = build_bank(reference, imaging, group, options.bank())
     told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
     return Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
 
 
-def _relearnt(
-    reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge, phases: bool
-) -> Imaging:
+def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
     """The imaging as the poses show it, as far as so many particles can: few would teach it their own noise."""
-    if phases:
-        return calibrate_phases(reference, imaging, observed, fit) if len(observed) >= _ENOUGH_FOR_PHASES else imaging
     return calibrate(reference, imaging, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else imaging
 
 
