@@ -2,10 +2,11 @@
 
     python benchmarks/rivals.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--checkpoint ribosome] [--particles 50]
 
-Every rival gets the same 40³ patches about the true positions, rounded to a voxel. The network and a matched filter
-made of this program's pieces always run; acryo and pyTME run where they are installed (they are no dependencies). All
-searches go over the same even grids of rotations; the degrees between neighbours are stated. Memory is what each adds
-to the peak, each in a process of its own.
+Every rival gets the same 40³ patches about the true positions, rounded to a voxel. This program's network, its
+matched-filter bank with refinement (fast and precise; what it learns of wedge and noise beforehand counts as
+preparing) and a plain matched filter always run; acryo and pyTME run where they are installed (they are no
+dependencies). All plain searches go over the same even grids of rotations; the degrees between neighbours are stated.
+Memory is what each adds to the peak, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,15 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.files import read_polnet_folder
+from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement import RefinementOptions, learn
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.tasks import run
 
 SIDE, VOXEL_SIZE = 40, 10.0
 TILT_DEG = 60.0
@@ -45,6 +50,7 @@ class Contest:
 
     patches: np.ndarray
     template: str
+    symmetry: str
     checkpoint: str
     rotations: int
     others: int
@@ -69,7 +75,7 @@ def main() -> None:
     parser.add_argument("--template", default="ribosome")
     parser.add_argument("--class", dest="kind", default="4v4r")
     parser.add_argument("--symmetry", default="C1")
-    parser.add_argument("--checkpoint", default="ribosome")
+    parser.add_argument("--checkpoint", default="ribosome-mlp", help="of kind mlp")
     parser.add_argument("--particles", type=int, default=50)
     parser.add_argument("--rotations", type=int, default=4608, help="of our matched filter")
     parser.add_argument("--others", type=int, default=1000, help="rotations of the other programs' searches")
@@ -77,7 +83,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RIVALS, default=list(RIVALS))
     given = parser.parse_args()
     patches, truth = patches_of(given.polnet, given.kind, given.particles)
-    contest = Contest(patches, given.template, given.checkpoint, given.rotations, given.others, given.threads)
+    contest = Contest(
+        patches,
+        template=given.template,
+        symmetry=given.symmetry,
+        checkpoint=given.checkpoint,
+        rotations=given.rotations,
+        others=given.others,
+        threads=given.threads,
+    )
     group = symmetry(given.symmetry)
     print(f"{len(patches)} particles of {given.kind} from {given.polnet.name}, {given.threads} threads")
     heads = ("median", "≤ 20°", "≤ 24.56°", "CPU s/particle", "s/particle", "prepared", "memory")
@@ -154,6 +168,20 @@ def network(contest: Contest) -> Solver:
         return torch.cat(parts).double().numpy()
 
     return solve, contest.checkpoint
+
+
+def bank(contest: Contest, precision: str) -> Solver:
+    """The bank and refinement, with wedge and noise learnt from all the patches and no pose of them."""
+    template, group = load_template(contest.template), symmetry(contest.symmetry)
+    reference = build_reference(template.density, template.voxel_size, resolution=2.4 * VOXEL_SIZE)
+    options = RefinementOptions(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
+    patches = torch.from_numpy(contest.patches)
+    matcher = run(learn(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
+
+    def solve(given: np.ndarray) -> np.ndarray:
+        return matcher.solve(torch.from_numpy(given)).rotations.double().numpy()
+
+    return solve, f"{options.rotations} rotations, refined"
 
 
 def matched_filter(contest: Contest) -> Solver:
@@ -297,6 +325,8 @@ def turn(matrices: np.ndarray, *, inverse: bool) -> np.ndarray:
 
 RIVALS: dict[str, Callable[[Contest], Solver]] = {
     "network": network,
+    "bank, fast": partial(bank, precision="fast"),
+    "bank, precise": partial(bank, precision="precise"),
     "matched filter": matched_filter,
     "acryo": acryo,
     "pyTME": pytme,
