@@ -85,7 +85,7 @@ def test_every_stage_leaves_its_files(whole):
     folder, record = whole
     assert len(list(folder.glob("tomograms/Tomo*/*_motif_list.csv"))) == 4
     names = {*(f"printed-{item}" for item in REPRESENTATIONS), "code-6d"}
-    names |= {"symmetric-printed-aware", "symmetric-printed-naive", "symmetric-masked-aware"}
+    names |= {"symmetric-printed-aware", "symmetric-printed-naive"}
     names |= {"wide-6d"}
     assert set(record["networks"]) == names
     for folder_name, suffix in (("networks", ".safetensors"), ("networks", ".json"), ("predicted", ".star")):
