@@ -99,7 +99,7 @@ def candidates(
         for column in zip(*((item.observed, item.rotations, item.best) for item in found), strict=True)
     )
     if known is not None:
-        rotations = torch.cat([known[:, None, None].expand(-1, places, 1, 3, 3), rotations], dim=2)
+        rotations = torch.cat([known[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
     best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
     mask = bank.telling
