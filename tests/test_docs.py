@@ -53,6 +53,11 @@ def test_the_options_page_is_what_the_code_declares():
     assert written == declared, "run: python docs/options.py"
 
 
+def test_the_tables_of_the_reproduced_paper_are_those_of_the_run_that_is_kept_beside_it():
+    written = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(ROOT / "docs" / "paper.py"))["filled_page"](), "run: python docs/paper.py DIR"
+
+
 def test_scripts_that_the_readme_names_are_there_and_can_be_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"^\./(\S+)", readme, re.MULTILINE)

@@ -19,7 +19,7 @@ SIZES = (100, 1000, 10_000)
 NOISE_LEVELS = (2.0, 1.0, 0.5, 0.25, 0.1)
 """Signal-to-noise ratios of micrographs that networks trained at 1 to 2 are tried at."""
 
-_LEAST_STEPS = 3000
+_LEAST_STEPS, _MOST_EPOCHS = 3000, 400
 
 CODE_NETWORK = replace(PAPER_NETWORK, width=128)
 CODE_TRAINING = replace(PAPER_TRAINING, epochs=15)
@@ -139,9 +139,10 @@ def other_representations() -> Iterator[Recipe]:
 
 
 def fewer(particles: int) -> Iterator[Recipe]:
-    """The shipped recipe on fewer training particles, each with enough epochs for about as many steps."""
+    """The shipped recipe on fewer training particles, with more epochs where they would be few steps."""
     for size in (size for size in SIZES if size < particles):
-        epochs = max(TrainingOptions().epochs, math.ceil(_LEAST_STEPS * TrainingOptions().batch / size))
+        many = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * TrainingOptions().batch / size))
+        epochs = max(TrainingOptions().epochs, many)
         training = _validated(TrainingOptions(epochs=epochs))
         title = f"shipped, {size} particles"
         yield Recipe(f"wide-{size}", title, NetworkOptions(), training, particles=size, against=SHIPPED)
