@@ -1,5 +1,7 @@
 """Training as a stream: it learns, it can be stopped and gone on with to the bit, and it keeps tomograms apart."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,16 @@ def test_stopped_and_resumed_training_ends_at_the_same_bits(world, tmp_path):
     resumed = run(train(world, SMALL_NETWORK, options, resume=TrainingState.load(tmp_path / "ball.resume")))
     assert same_tensors(whole.tensors, resumed.tensors)
     assert whole.card["figures"] == resumed.card["figures"]
+
+
+def test_a_best_network_found_before_the_stop_is_told_of_as_the_whole_training_is(world):
+    hopeless = changed(QUICK_TRAINING, epochs=100, schedule="constant")
+    stopped = next(step.state for step in train(world, SMALL_NETWORK, hopeless) if isinstance(step, Epoch))
+    unbeaten = replace(stopped, best_error=0.0)
+    resumed = run(train(world, SMALL_NETWORK, changed(hopeless, epochs=2), resume=unbeaten))
+    assert resumed.card["training"]["epochs"] == 2
+    assert resumed.card["figures"]["epoch"] == 1
+    assert same_tensors(resumed.tensors, stopped.best.tensors)
 
 
 def test_a_state_to_resume_from_must_be_one_and_of_this_network(world, trained, tmp_path):

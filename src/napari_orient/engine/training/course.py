@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ class Course:
     def epochs(self, state: TrainingState | None, *, words: str) -> Stream[Step, Checkpoint]:
         """The best checkpoint after all epochs, from the first or from a state on; yields Steps and Epochs."""
         if state is not None:
-            self._restore(state)
+            state = self._restored(state)
         total = self.options.epochs
         for epoch in range(0 if state is None else state.epoch, total):
             yield Step(epoch, total, f"{words}: epoch {epoch + 1}")
@@ -223,7 +223,8 @@ class Course:
             for name, value in entries.items()
         }
 
-    def _restore(self, state: TrainingState) -> None:
+    def _restored(self, state: TrainingState) -> TrainingState:
+        """Go on from a state: its weights and moments taken up; its best so far told of as made by this course."""
         try:
             self.network.load_state_dict(state.last)
         except RuntimeError as error:
@@ -236,6 +237,8 @@ class Course:
             entries.setdefault(int(index), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+        card = {**self.card, "figures": state.best.card["figures"]}
+        return replace(state, best=replace(state.best, card=card))
 
 
 def _keep_freed_memory() -> None:
