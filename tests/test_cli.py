@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import mrcfile
 import numpy as np
 import pytest
 import torch
 
-from napari_orient.cli import VERBS, main
+from napari_orient.cli import VERBS, main, progress
 from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.places import has_display
 from napari_orient.cli.progress import follow, time_words
@@ -197,10 +198,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def counting(total: int, pause: float = 0.0):
+def counting(total: int, tick=lambda: None):
     for done in range(total):
         yield Step(done, total, "counting sheep")
-        time.sleep(pause)
+        tick()
     return "asleep"
 
 
@@ -214,13 +215,14 @@ def test_where_no_terminal_is_progress_is_a_line_at_the_start_and_one_at_the_end
 
 
 def test_on_a_terminal_progress_is_one_line_that_changes_with_the_time_left(monkeypatch):
-    terminal = Terminal()
+    terminal, now = Terminal(), [100.0]
     monkeypatch.setattr(sys, "stderr", terminal)
-    follow(counting(6, pause=0.11), title="Night")
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    follow(counting(6, lambda: now.append(now.pop() + 2.0)), title="Night")
     text = terminal.getvalue()
     assert text.count("\n") == 1
-    assert text.endswith("\r\x1b[KNight: done in 1 s\n")
-    assert re.search(r"\rNight: counting sheep  3/6  0 s left", text)
+    assert text.endswith("\r\x1b[KNight: done in 12 s\n")
+    assert re.search(r"\rNight: counting sheep  3/6  6 s left", text)
 
 
 def test_time_is_said_in_words():
