@@ -15,23 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_orient import __version__
 from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.lists import add_reading, check_list, read_list
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.averaging import average_places, write_average
 from napari_orient.engine.discovery import (
     NOTHING,
     Discovery,
     DiscoveryOptions,
+    Places,
     Round,
     Structure,
     class_name,
     discover,
+    write_discovery,
+    write_round,
 )
-from napari_orient.engine.files import read_labelled, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.files import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.engine.tasks import Stream, check_writable
+from napari_orient.engine.tasks import Stream
 
 EXAMPLE = """\
   napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc
@@ -64,11 +65,8 @@ def declare(parser: ArgumentParser) -> None:
 def perform(arguments: Namespace) -> int | None:
     """Read, discover, write if there is something."""
     check_list(arguments.output)
-    for place in (arguments.map, arguments.checkpoint_output):
-        if place is not None:
-            check_writable(place)
-    if arguments.map is not None:
-        average_places(arguments.map)
+    places = Places(arguments.output, arguments.map, arguments.checkpoint_output)
+    places.check()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
@@ -78,8 +76,8 @@ def perform(arguments: Namespace) -> int | None:
     try:
         found = follow(_remembered(discover(pairs, options, align_to=target), rounds))
     except KeyboardInterrupt:
-        raise Stopped(_kept(rounds, pairs, arguments)) from None
-    return _told(found, pairs, arguments)
+        raise Stopped(_kept(rounds, pairs, places)) from None
+    return _told(found, pairs, places)
 
 
 def _pairs(arguments: Namespace) -> Pairs:
@@ -108,39 +106,24 @@ def _remembered(stream: Stream[Round, Discovery], rounds: list[Round]) -> Stream
         yield step
 
 
-def _kept(rounds: list[Round], pairs: Pairs, arguments: Namespace) -> str:
+def _kept(rounds: list[Round], pairs: Pairs, places: Places) -> str:
     """Write what a stopped discovery had; what to say of it."""
-    last = rounds[0] if rounds else None
-    if last is None or last.particles is None:
+    if not rounds:
         return "Stopped before the first round was done; nothing was written."
-    origin = f"napari-orient {__version__}: discovery stopped at: {last.message}"
-    write_particles(arguments.output, last.particles, extents=_extents(pairs), provenance=origin)
-    if arguments.map is not None:
-        write_tomogram(arguments.map, last.maps[0], voxel_size=last.voxel_size)
-    return f"Stopped; the poses of the last round, which nothing has judged yet, are in {arguments.output}."
+    write_round(rounds[0], places, extents=_extents(pairs))
+    return f"Stopped; the poses of the last round, which nothing has judged yet, are in {places.particles}."
 
 
-def _told(found: Discovery, pairs: Pairs, arguments: Namespace) -> int | None:
+def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
     """Write what was found and say what to think of it; 1 where nothing was."""
     for number, item in enumerate(found.structures):
         say(_words(item, number, len(found.structures)))
     if not found.structures or found.verdict == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1
-    origin = f"napari-orient {__version__}: discovered from picks alone, {found.starts} starts"
-    write_particles(arguments.output, found.particles, extents=_extents(pairs), provenance=origin)
-    for number, item in enumerate(found.structures):
-        if arguments.map is not None:
-            write_average(item.average, average_places(_numbered(arguments.map, number)))
-        if arguments.checkpoint_output is not None:
-            place = _numbered(arguments.checkpoint_output, number)
-            found.checkpoint(name=place.stem, label=number).save(place)
-    print(f"{arguments.output}: {_summary(found)}")
+    write_discovery(found, places, extents=_extents(pairs))
+    print(f"{places.particles}: {_summary(found)}")
     return None
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path if number == 0 else path.with_name(f"{path.stem}_{class_name(number)}{path.suffix}")
 
 
 def _words(item: Structure, number: int, many: int) -> str:

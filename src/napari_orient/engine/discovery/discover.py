@@ -66,7 +66,7 @@ def discover(
         for tomogram, particles in picks
         if len(particles)
     ]
-    _check(picks, options)
+    check_picks(picks, options)
     course = _Course(picks, options, choose_device(options.device))
     best, ends = yield from course.starts()
     yield course.round(course.annealed + 1, "Looking at every place and rotation")
@@ -78,7 +78,15 @@ def discover(
     return Discovery(particles=particles, structures=structures, starts=len(ends))
 
 
-def _check(picks: Labelled, options: DiscoveryOptions) -> None:
+def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
+    """Nothing, if a discovery can begin from these picks.
+
+    Raises
+    ------
+    InputError
+        If there are too few, one lies outside, the voxels are too coarse for the diameter, or two tomograms share
+        a name.
+    """
     count = sum(len(particles) for _, particles in picks)
     if count < max(_FEWEST, 10 * options.classes):
         raise InputError(
