@@ -21,9 +21,10 @@ from napari_orient.cli import main as command_line
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.tasks import Step
 from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.canvas import camera
 from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
 from napari_orient.gui.predict import PredictDock
-from napari_orient.gui.session import camera, session_of
+from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import SURE
 
 PLUGIN = "napari-orient"

@@ -9,10 +9,11 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import layers
+from napari_orient.gui.canvas import camera
 from napari_orient.gui.flight import looks_at
 from napari_orient.gui.inspection import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.session import camera, session_of
+from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 90, 50), 10.0)
 TURNS = np.array([5.0, 50, 10, 90.001, 15, 30])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import napari.viewer
-from napari.utils.notifications import show_error
 
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui.axes import ViewOptions
@@ -49,10 +48,7 @@ class ArrowsDock(Dock):
         self._show()
 
     def _changed(self) -> None:
-        try:
-            self.session.show_as(self.form.options())
-        except InputError as error:
-            show_error(str(error))
+        self.attempt(lambda: self.session.show_as(self.form.options()))
 
     def _show(self, event: Any = None) -> None:
         """Show the session's options, whoever set them; a colormap's settings only where there is a colormap."""

@@ -136,10 +136,7 @@ class AverageDock(Dock):
 
     def average(self) -> None:
         """Average what is chosen; what is amiss is shown in one line."""
-        try:
-            self.ask(self.question())
-        except InputError as error:
-            show_error(str(error))
+        self.attempt(lambda: self.ask(self.question()))
 
     def question(self) -> Question:
         """What is chosen, as values that no later change of a layer can touch.
@@ -203,12 +200,9 @@ class AverageDock(Dock):
             show_error("there is no map yet, or no file was named. Average first, then say where to save.")
             return
         path = path if path.suffix else path.with_suffix(".mrc")
-        try:
-            write_average(self.found, average_places(path))
-        except InputError as error:
-            show_error(str(error))
-            return
-        self.saved.say(f"Wrote {path}, its halves and its curve.", GOOD)
+        found = self.found
+        if self.attempt(lambda: write_average(found, average_places(path))):
+            self.saved.say(f"Wrote {path}, its halves and its curve.", GOOD)
 
 
 def _group(text: str) -> Symmetry | None:

@@ -11,7 +11,7 @@ import napari.viewer
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Points
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_orient.engine.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
@@ -176,12 +176,8 @@ class CorrectDock(Dock):
 
     def _do(self, command: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
         """Act on the selected particles; what is amiss is shown in one line."""
-        if self._history is None:
-            return
-        try:
-            command(self._history, self.rows, *arguments, **keywords)
-        except InputError as error:
-            show_error(str(error))
+        if self._history is not None:
+            self.attempt(partial(command, self._history, self.rows, *arguments, **keywords))
 
     def turn(self, axis: str, angle: float) -> None:
         """Turn the selected particles about their own axis by an angle in degrees."""
@@ -189,10 +185,7 @@ class CorrectDock(Dock):
 
     def turn_by(self, text: str) -> None:
         """Turn the selected particles by what was typed, in their own frames."""
-        try:
-            self._turn(read_turn(text), f"by {text.strip()}")
-        except InputError as error:
-            show_error(str(error))
+        self.attempt(lambda: self._turn(read_turn(text), f"by {text.strip()}"))
 
     def _turn(self, matrix: FloatArray, words: str) -> None:
         self._do(editing.turn, matrix, words=words)
@@ -220,28 +213,27 @@ class CorrectDock(Dock):
 
     def predict(self, *_: object) -> None:
         """Predict the selected particles anew, and no others."""
-        self._ask(lambda: load_checkpoint(self.session.checkpoint), "predict")
+        self._ask_for("predict", lambda: load_checkpoint(self.session.checkpoint))
 
     def refine(self, *_: object) -> None:
         """Refine the selected particles against the reference, and no others."""
-        self._ask(lambda: read_reference(self.reference.name), "refine")
+        self._ask_for("refine", lambda: read_reference(self.reference.name))
 
-    def _ask(self, read: Callable[[], Checkpoint], words: str) -> None:
+    def _ask_for(self, words: str, read: Callable[[], Checkpoint]) -> None:
+        if self.job is None:
+            self.attempt(lambda: self._ask(words, read()))
+
+    def _ask(self, words: str, checkpoint: Checkpoint) -> None:
         layer, rows = self.particles.layer, self.rows
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
-        try:
-            if not isinstance(layer, Points) or image is None:
-                raise InputError(f"to {words} particles, the tomogram that they lie in must be open. Open it first.")
-            checkpoint, tomogram = read(), layers.tomogram_of(image)
-            every = layers.picks_of(layer)
-            known = words == "refine"
-            posed = layers.has_pose(layer)[rows].all()
-            chosen = rows_of(layer, rows) if known and posed else every.take(rows)
-        except InputError as error:
-            show_error(str(error))
-            return
+        if not isinstance(layer, Points) or image is None:
+            raise InputError(f"to {words} particles, the tomogram that they lie in must be open. Open it first.")
+        if not len(rows):
+            raise InputError("no particle is selected; select some points of the layer first.")
+        every, known = layers.picks_of(layer), words == "refine"
+        chosen = rows_of(layer, rows) if known and layers.has_pose(layer)[rows].all() else every.take(rows)
+        stream = told_anew(layers.tomogram_of(image), every, chosen, checkpoint, known=known)
         self._asked = (layer, layer.features[NUMBER].to_numpy(int)[rows])
-        stream = told_anew(tomogram, every, chosen, checkpoint, known=known)
         self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
         self.job.answered.connect(partial(self._deliver, words))
         self.job.stepped.connect(self._stepped)
@@ -281,15 +273,15 @@ class CorrectDock(Dock):
         if not on:
             self.live.stop()
             return
+        if not self.attempt(self._start_live):
+            self.live_box.setChecked(False)
+
+    def _start_live(self) -> None:
         layer = self.particles.layer
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
-        try:
-            if not isinstance(layer, Points) or image is None:
-                raise InputError("Live needs points and the tomogram that they lie in. Open them first.")
-            self.live.start(layer, image, self.session.checkpoint)
-        except InputError as error:
-            show_error(str(error))
-            self.live_box.setChecked(False)
+        if not isinstance(layer, Points) or image is None:
+            raise InputError("Live needs points and the tomogram that they lie in. Open them first.")
+        self.live.start(layer, image, self.session.checkpoint)
 
     def _network_changed(self, event: object = None) -> None:
         if self.live_box.isChecked():

@@ -15,8 +15,9 @@ from napari_orient.engine.files import read_particles, read_tomogram
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
+from napari_orient.gui.canvas import camera
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.session import Session, camera, session_of
+from napari_orient.gui.session import Session, session_of
 
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
 DOCKS = ("Export", "Arrows", "Predict", "Load")

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui.colours import named
 from napari_orient.gui.pieces import ACCENT, BAD
+from napari_orient.gui.pieces.ticks import round_values, square_values
 
 Rows = NDArray[np.int_]
 
@@ -75,13 +76,13 @@ class Chart(QWidget):
 
     def _paint_axes(self, painter: QPainter) -> None:
         area = self.area
-        for value in _square_ticks(self.y_high):
+        for value in square_values(self.y_high):
             at = float(self.y_at(value))
             painter.setPen(QPen(self._ink(40), 1))
             painter.drawLine(QPointF(area.left(), at), QPointF(area.right(), at))
             painter.setPen(self._ink(170))
             painter.drawText(QRectF(0, at - 8, LEFT - 6, 16), Qt.AlignmentFlag.AlignRight | _MIDDLE, f"{value:g}")
-        for value in _even_ticks(self.x_high):
+        for value in round_values(0, self.x_high, about=6):
             at = float(self.x_at(value))
             painter.drawText(QRectF(at - 30, area.bottom() + 2, 60, 14), _CENTRE, f"{value:g}")
         painter.drawText(QRectF(area.left(), area.bottom() + 17, area.width(), 15), _CENTRE, self.x_label)
@@ -312,21 +313,3 @@ def _paint_line(painter: QPainter, chart: Chart, at: QPointF) -> None:
 
 def _polygon(x: NDArray[np.float64], y: NDArray[np.float64]) -> QPolygonF:
     return QPolygonF([QPointF(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
-
-
-def _even_ticks(high: float) -> NDArray[np.float64]:
-    """Round values from 0, about six."""
-    if abs(high - 180) < 1e-6:
-        return np.arange(0, 181, 30.0)
-    rough = high / 6
-    size = 10.0 ** np.floor(np.log10(rough))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
-    return np.arange(0, high * 1.0001, step)
-
-
-def _square_ticks(high: float) -> NDArray[np.float64]:
-    """Round values, about five, evenly apart as square roots."""
-    wanted = high * np.array([0.02, 0.1, 0.3, 0.6, 0.95])
-    sizes = 10.0 ** np.floor(np.log10(wanted))
-    ticks = np.unique(np.maximum(np.round(wanted / sizes), 1) * sizes)
-    return np.asarray(ticks[ticks <= high])

@@ -184,12 +184,10 @@ class ExportDock(Dock):
         if not path.suffix:
             path = path.with_suffix(self.format.suffix)
             self.file.show_path(path)
-        try:
-            particles = self.subset.particles()
-            self._write(path, particles)
-        except InputError as error:
-            show_error(str(error))
-            return
+        self.attempt(lambda: self._export(path, self.subset.particles()))
+
+    def _export(self, path: Path, particles: Particles) -> None:
+        self._write(path, particles)
         self.done.say(f"Wrote {len(particles)} particles to {path}", GOOD)
 
 

@@ -7,7 +7,8 @@ from napari.components import ViewerModel
 
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui import layers
-from napari_orient.gui.session import Session, camera
+from napari_orient.gui.canvas import camera
+from napari_orient.gui.session import Session
 
 CLOSE = 0.45
 """Pixels an Å, at least, when one looks at a single particle: a ribosome is then over a hundred pixels wide."""

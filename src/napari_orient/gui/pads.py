@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -24,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
-from napari_orient.gui.pieces import MUTED, labelled, row
+from napari_orient.gui.pieces import Note, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 TURN_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
@@ -165,8 +164,7 @@ class HistoryList(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.list.itemClicked.connect(self._clicked)
-        self.empty = QLabel("Nothing changed yet.")
-        self.empty.setStyleSheet(f"color: {MUTED};")
+        self.empty = Note("Nothing changed yet.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(evenly(self.undo, self.redo))

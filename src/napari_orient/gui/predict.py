@@ -13,7 +13,7 @@ import napari.viewer
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Points
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.evaluation import Report, evaluate
@@ -278,10 +278,7 @@ class PredictDock(Dock):
 
     def predict(self) -> None:
         """Ask for the poses of what is chosen; what is amiss is shown in one line."""
-        try:
-            self.ask(self.question())
-        except InputError as error:
-            show_error(str(error))
+        self.attempt(lambda: self.ask(self.question()))
 
     def question(self) -> Question:
         """What is chosen, as values that no later change of a layer can touch.

@@ -11,18 +11,19 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Surface, Vectors
 from napari.utils.events import EmitterGroup
 
-from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.canvas import show_scale_bar, show_slab
 from napari_orient.gui.colours import AXIS, ROLE, SHADES, Legend, Scale, legend_of, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
 from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.preferences import Preferences
+from napari_orient.gui.shown import Shown
 from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
@@ -36,7 +37,7 @@ def session_of(viewer: ViewerModel) -> Session:
     return _SESSIONS[viewer]
 
 
-class Session:
+class Session(Shown):
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
     ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
@@ -44,7 +45,7 @@ class Session:
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
-        self._viewer = weakref.ref(viewer)
+        super().__init__(viewer)
         wanted = Preferences.now()
         self.view = ViewOptions(length=wanted.length, slab=wanted.slab, colour=wanted.colour, colormap=wanted.colormap)
         self.inspection = InspectionOptions()
@@ -59,14 +60,6 @@ class Session:
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
             self._follow(layer)
-
-    @property
-    def viewer(self) -> ViewerModel:
-        """The viewer that this is the session of."""
-        viewer = self._viewer()
-        if viewer is None:
-            raise ReferenceError("this session's viewer is gone")
-        return viewer
 
     @property
     def checkpoint(self) -> str:
@@ -233,61 +226,16 @@ class Session:
         posed = set(layers.ROTATION_COLUMNS)
         return [layer for layer in self.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)]
 
-    # --- finding ------------------------------------------------------------------------------------------------
+    # --- keeping arrows as their points are -----------------------------------------------------------------------
 
-    def tomograms(self) -> list[Image]:
-        """The layers that can serve as tomograms, the newest first."""
-        return [layer for layer in reversed(self.viewer.layers) if layers.holds_tomogram(layer)]
-
-    def particles(self, *roles: str) -> list[Points]:
-        """The layers that can serve as particles, the newest first; of these roles only, if any are given."""
-        found = [layer for layer in reversed(self.viewer.layers) if layers.holds_particles(layer)]
-        return [layer for layer in found if not roles or layers.role(layer) in roles]
-
-    def extents(self) -> dict[str, Extent]:
-        """The extents of the tomograms on view, by name."""
-        found = [layers.tomogram_of(layer) for layer in self.tomograms() if layers.role(layer)]
-        return {tomogram.name: tomogram.extent for tomogram in found}
-
-    def extent_of(self, points: Points) -> Extent | None:
-        """The extent of the tomogram that the points lie in: as their layer says, or of the tomogram on view."""
-        own = layers.extent_of(points)
-        if own is not None:
-            return own
-        extents = self.extents()
-        name = str(layers.about(points).get("tomogram", ""))
-        match = match_tomogram(name, extents) if name else None
-        if match is None and len(extents) == 1:
-            match = next(iter(extents))
-        return None if match is None else extents[match]
-
-    def tomogram_of(self, points: Points) -> Image | None:
-        """The layer of the tomogram that the points lie in: of its name, or the only one there is."""
-        shown = {str(layers.about(layer).get("name", layer.name)): layer for layer in reversed(self.tomograms())}
-        name = str(layers.about(points).get("tomogram", ""))
-        match = match_tomogram(name, shown) if name else None
-        if match is None and len(shown) == 1:
-            match = next(iter(shown))
-        return None if match is None else shown[match]
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:
         """Nothing; points that were drawn by hand are now picks of this tomogram, and followed as such."""
         if layers.role(points) not in (PICKS, PREDICTED, TRUTH):
             layers.adopt(points, layers.tomogram_of(tomogram))
             self._follow(points)
-
-    def truth_of(self, tomogram: str) -> Points | None:
-        """The layer with the true poses of this tomogram, or None."""
-        truths = {str(layers.about(layer).get("tomogram", "")): layer for layer in self.particles(TRUTH)}
-        match = match_tomogram(tomogram, truths)
-        if match is None and len(truths) == 1 and len(self.extents()) <= 1:
-            match = next(iter(truths))
-        return None if match is None else truths[match]
-
-    # --- keeping arrows as their points are -----------------------------------------------------------------------
-
-    def _inserted(self, event: Any) -> None:
-        self._follow(event.value)
 
     def _follow(self, layer: Layer) -> None:
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
@@ -326,25 +274,3 @@ def _symmetry_of(checkpoint: str) -> str:
         return str(load_checkpoint(checkpoint).options.get("symmetry") or "C1") if checkpoint else "C1"
     except InputError:
         return "C1"
-
-
-def show_slab(viewer: ViewerModel, thickness: float) -> None:
-    """Nothing; in 2D the viewer now shows slices so many Å thick."""
-    if viewer.dims.ndim >= 3 and viewer.dims.thickness[-3:] != (thickness, 0.0, 0.0):
-        viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
-
-
-# --- what napari 0.9 and the releases before it call differently --------------------------------------------------
-
-
-def show_scale_bar(viewer: ViewerModel) -> None:
-    """Nothing; the viewer's scale bar is on, in Å."""
-    canvas = getattr(viewer, "canvas", None)
-    bar = viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
-    bar.visible = True
-
-
-def camera(viewer: ViewerModel) -> Any:
-    """The viewer's camera."""
-    scene = getattr(viewer, "scene", None)
-    return viewer.camera if scene is None else scene.camera

@@ -6,11 +6,9 @@ import napari.viewer
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Points
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.pieces import GOOD, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 from napari_orient.gui.references import ReferenceChoice, read_reference
@@ -101,16 +99,16 @@ class SurfaceDock(Dock):
         layer = self.particles.layer
         if not self.shown.isChecked() or not isinstance(layer, Points):
             return
-        try:
-            if self._shape is None or self._shape.name != self.reference.name:
-                self._shape = Shape(read_reference(self.reference.name).bank(), name=self.reference.name)
-            self.session.show_surface(layer, self._shape, level=self.level.value() / 100)
-        except InputError as error:
-            show_error(str(error))
+        if not self.attempt(lambda: self._draw(layer)):
             self.shown.setChecked(False)
             return
         self._opacity_changed()
         self._show()
+
+    def _draw(self, layer: Points) -> None:
+        if self._shape is None or self._shape.name != self.reference.name:
+            self._shape = Shape(read_reference(self.reference.name).bank(), name=self.reference.name)
+        self.session.show_surface(layer, self._shape, level=self.level.value() / 100)
 
     def _show(self, event: object = None) -> None:
         layer = self.particles.layer

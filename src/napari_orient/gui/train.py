@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import napari.viewer
-from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_orient.engine.networks import Checkpoint, NetworkOptions, choose_device, device_words
@@ -206,10 +205,7 @@ class TrainDock(Dock):
 
     def train(self) -> None:
         """Train on what is chosen; what is amiss is shown in one line."""
-        try:
-            self.ask(self.question())
-        except InputError as error:
-            show_error(str(error))
+        self.attempt(lambda: self.ask(self.question()))
 
     def question(self) -> Question:
         """What is chosen, as values that no later change of a layer can touch.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from qtpy.QtCore import Qt
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -20,8 +21,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-MUTED, GOOD, WARNING, BAD = "#8d97a5", "#2fa84f", "#d98e04", "#e5484d"
+from napari_orient.engine.tasks import InputError
+
+MUTED, GOOD, WARNING, BAD = "#9aa5b4", "#2fa84f", "#d98e04", "#e5484d"
 ACCENT = "#2f7de1"
+
+_ON_LIGHT = {MUTED: "#545d69", GOOD: "#17702f", WARNING: "#8a5700", BAD: "#b3232a"}
+"""The same tones as words on a light ground: each is at least 4.5 times as dark as that."""
 
 
 class Dock(QScrollArea):
@@ -57,13 +63,29 @@ class Dock(QScrollArea):
         """Push everything to the top."""
         self.column.addStretch(1)
 
+    def attempt(self, act: Callable[[], object]) -> bool:
+        """Do what was asked for, and tell whether it could be done; what is amiss is shown in one line."""
+        try:
+            act()
+        except InputError as error:
+            show_error(str(error))
+            return False
+        return True
+
+
+def tone(colour: str, widget: QWidget) -> str:
+    """A tone as words need it on the ground that lies behind a widget: darker where the theme is light."""
+    behind = widget.parentWidget() or widget
+    light = behind.palette().color(behind.foregroundRole()).lightness() < 128
+    return _ON_LIGHT.get(colour, colour) if light else colour
+
 
 class Note(QLabel):
     """A line or two that say what was found, in a colour that says how good that is."""
 
     def __init__(self, text: str = "", colour: str = MUTED) -> None:
         super().__init__()
-        self._colour = ""
+        self._colour = self._painted = ""
         self.setWordWrap(True)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
@@ -72,11 +94,22 @@ class Note(QLabel):
     def say(self, text: str, colour: str = MUTED) -> None:
         """Show this instead; an empty text takes no room."""
         self.setText(text)
-        # Qt lays out and paints a widget anew for a style sheet, also for the same one.
-        if colour != self._colour:
-            self._colour = colour
-            self.setStyleSheet(f"color: {colour};")
+        self._colour = colour
+        self._paint()
         self.setVisible(bool(text))
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take the tone that another theme needs."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.ParentChange):
+            self._paint()
+
+    def _paint(self) -> None:
+        wanted = tone(self._colour, self)
+        # Qt lays out and paints a widget anew for a style sheet, also for the same one.
+        if wanted != self._painted:
+            self._painted = wanted
+            self.setStyleSheet(f"color: {wanted};")
 
 
 def primary_button(text: str, tip: str = "") -> QPushButton:

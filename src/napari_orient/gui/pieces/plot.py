@@ -10,6 +10,8 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_orient.gui.pieces.ticks import decade_values, round_values
+
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 18, 34
 
 
@@ -50,12 +52,7 @@ class Scale:
 
     def ticks(self) -> list[float]:
         """Round values, about five."""
-        if not self.log:
-            return _round_values(self.low, self.high)
-        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        steps = (1, 2, 5) if last - first <= 2 else (1,)
-        every = [step * 10.0**power for power in range(first, last + 1) for step in steps]
-        return [value for value in every if self.low * 0.999 <= value <= self.high * 1.001]
+        return (decade_values if self.log else round_values)(self.low, self.high)
 
 
 class Plot(QWidget):
@@ -182,11 +179,3 @@ def _decades(values: Sequence[float]) -> tuple[float, float]:
     """Limits of a logarithmic side that move in steps: the curves do not jump with every point."""
     low, high = min(values, default=0.1), max(values, default=1.0)
     return 10 ** (math.floor(3 * math.log10(low)) / 3), 10 ** (math.ceil(3 * math.log10(high) + 1e-6) / 3)
-
-
-def _round_values(low: float, high: float) -> list[float]:
-    rough = (high - low) / 5
-    size = 10 ** math.floor(math.log10(rough))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]

@@ -1,0 +1,26 @@
+"""The viewer's canvas: slab, scale bar and camera, which napari 0.9 and the releases before it call differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+
+
+def show_slab(viewer: ViewerModel, thickness: float) -> None:
+    """Nothing; in 2D the viewer now shows slices so many Å thick."""
+    if viewer.dims.ndim >= 3 and viewer.dims.thickness[-3:] != (thickness, 0.0, 0.0):
+        viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
+
+
+def show_scale_bar(viewer: ViewerModel) -> None:
+    """Nothing; the viewer's scale bar is on, in Å."""
+    canvas = getattr(viewer, "canvas", None)
+    bar = viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
+    bar.visible = True
+
+
+def camera(viewer: ViewerModel) -> Any:
+    """The viewer's camera."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
