@@ -32,6 +32,9 @@ from napari_orient.gui.rows import Rows, rows_of
 from napari_orient.gui.session import session_of
 
 JUDGING = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
+PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
+"""Keys of what a network or a reference tells; napari has none of these for itself."""
+
 _BATCH = 32
 
 
@@ -75,8 +78,8 @@ class CorrectDock(Dock):
         self.reference = ReferenceChoice(self.session, kinds=self._classes)
         self.live_box = QCheckBox("Live: tell a pick's pose when it is added or dragged")
         self.live_box.setToolTip(
-            "With the network in use. In the points layer's add or select mode; a network that matches with a map "
-            "learns the tomogram first, and sets picks on the particle's centre"
+            f"The network in use tells it, in the points layer's add or select mode ({_key(LIVE)}). A network that "
+            "matches with a map learns the tomogram first, and sets picks on the particle's centre"
         )
         self.add_heading("Particles")
         self.add(labelled({"Layer": self.particles}), self.counts)
@@ -109,9 +112,13 @@ class CorrectDock(Dock):
 
     def _telling(self) -> Any:
         self.reset_button = _button("Reset", "Put the selected particles back to how they were predicted (key H)")
-        self.predict_button = _button("Predict", "Predict the selected particles anew with the network in use")
+        self.predict_button = _button(
+            "Predict", f"Predict the selected particles anew with the network in use ({_key(PREDICT)})"
+        )
         self.refine_button = _button(
-            "Refine", "Refine the selected particles against the reference; noise is learnt from the whole layer"
+            "Refine",
+            "Refine the selected particles against the reference; noise is learnt from the whole layer "
+            f"({_key(REFINE)})",
         )
         self.reset_button.clicked.connect(self.reset)
         self.predict_button.clicked.connect(self.predict)
@@ -132,6 +139,7 @@ class CorrectDock(Dock):
             key: partial(self.turns.press, axis, sign) for (axis, sign), key in TURN_KEYS.items()
         }
         keys |= {key: partial(self.judge, status) for status, (_, key) in JUDGING.items()}
+        keys |= {PREDICT: self.predict, REFINE: self.refine, LIVE: self.live_box.click}
         keys |= {"H": self.reset, "Control-Z": self.steps.undo.click, "Control-Shift-Z": self.steps.redo.click}
         for key, act in keys.items():
             viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
@@ -292,6 +300,11 @@ def _button(words: str, tip: str) -> QPushButton:
     button = QPushButton(words)
     button.setToolTip(tip)
     return button
+
+
+def _key(name: str) -> str:
+    """A key as it is said: ``Shift-P`` is ``key Shift+P``."""
+    return f"key {name.replace('-', '+')}"
 
 
 def _unbind(viewer: ViewerModel, keys: tuple[str, ...], *_: object) -> None:

@@ -213,5 +213,7 @@ def _preview_table() -> QTableWidget:
     table = QTableWidget()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setMinimumHeight(210)
+    table.setAccessibleName("Preview")
+    table.setToolTip("The first rows, as they will stand in the file")
     table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
     return table

@@ -30,6 +30,7 @@ class Filters(QWidget):
         self.expression = QLineEdit()
         self.expression.setPlaceholderText("filter, such as expected_error > 15 and neighbour < 300")
         self.expression.setClearButtonEnabled(True)
+        self.expression.setAccessibleName("Filter")
         self.unfold = QToolButton()
         self.unfold.setText("Ranges")
         self.unfold.setToolTip("Show only particles within ranges of errors and distances")
@@ -43,6 +44,7 @@ class Filters(QWidget):
         rows = QFormLayout(self.ranges)
         rows.setContentsMargins(0, 0, 0, 0)
         for name, slider in self.sliders.items():
+            slider.setAccessibleName(self._labels[name].text())
             rows.addRow(self._labels[name], slider)
             slider.valueChanged.connect(self._tell)
         self.ranges.setVisible(False)
@@ -92,7 +94,8 @@ def _slider(name: str) -> QLabeledDoubleRangeSlider:
     slider.setDecimals(0)
     slider.setRange(0, 1)
     slider.setValue((0, 1))
-    slider.setToolTip(f"Only particles within this range of {name} are shown; the whole range shows unknown ones too")
+    words = f"{name} ({_UNITS[name]})"
+    slider.setToolTip(f"Only particles within this range of {words} are shown; the whole range shows unknown ones too")
     return slider
 
 

@@ -62,6 +62,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
             label.setMinimumWidth(label_width)
             label.setToolTip(widget.tooltip)
             label.setBuddy(widget.native)
+            widget.native.setAccessibleName(label.text())
             rows.addRow(label, widget.native)
             widget.changed.connect(self._tell)
         return holder

@@ -86,6 +86,7 @@ class InspectDock(Dock):
         for name in names:
             label = QLabel(_SETTINGS[name])
             label.setToolTip(self.settings[name].tooltip)
+            self.settings[name].native.setAccessibleName(_SETTINGS[name])
             fields += [label, self.settings[name].native]
         if len(names) == 1:
             fields.append(self.clusters_note)

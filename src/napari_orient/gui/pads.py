@@ -99,6 +99,7 @@ class TurnPad(QWidget):
         self.pad.pressed.connect(lambda axis, sign: self.stepped.emit(axis, sign * self.angle.value()))
         self.line = QLineEdit()
         self.line.setPlaceholderText("rot tilt psi, or nine of a matrix")
+        self.line.setAccessibleName("Turn by number")
         self.line.setToolTip(
             "A turn by number, in each particle's own frame: RELION's rot, tilt and psi in degrees, "
             "or the nine entries of a rotation matrix by rows"
@@ -160,6 +161,7 @@ class HistoryList(QWidget):
         self.redo.clicked.connect(self._redo)
         self.list = QListWidget()
         self.list.setToolTip("Click a line to go back to it, or forward")
+        self.list.setAccessibleName("History")
         self.list.setFixedHeight(96)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)

@@ -155,6 +155,8 @@ class ParticleTable(QTableView):
         self.setShowGrid(False)
         self.setWordWrap(False)
         self.setMinimumHeight(150)
+        self.setAccessibleName("Particles")
+        self.setToolTip("Choose rows: their points are selected in the viewer. Click a title to sort")
         self._set_heads()
         picked = self.selectionModel()
         assert picked is not None

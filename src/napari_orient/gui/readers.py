@@ -14,19 +14,24 @@ from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
+from napari_orient.gui.commands import open_dock
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.session import session_of
 
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
 
-def tomogram_reader(path: str | Sequence[str]) -> Reader:
-    """The reader of .mrc, .rec and .map files."""
+def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader:
+    """The reader of .mrc, .rec and .map files; called by the palette, with no file, it opens the Load dock."""
+    if path is None:
+        open_dock("Load")
     return read_tomogram_layers
 
 
-def particles_reader(path: str | Sequence[str]) -> Reader:
-    """The reader of STAR files and PolNet lists."""
+def particles_reader(path: str | Sequence[str] | None = None) -> Reader:
+    """The reader of STAR files and PolNet lists; called by the palette, with no file, it opens the Load dock."""
+    if path is None:
+        open_dock("Load")
     return read_particle_layers
 
 
@@ -93,8 +98,14 @@ def _paths(path: str | Sequence[str]) -> list[Path]:
 # --- saving ---------------------------------------------------------------------------------------------------------
 
 
-def write_points(path: str, array: Any, keywords: dict[str, Any]) -> list[str]:
-    """Write a points layer as RELION 5 STAR (or CSV, by the suffix); napari's own Save calls this."""
+def write_points(path: str | None = None, array: Any = None, keywords: dict[str, Any] | None = None) -> list[str]:
+    """Write a points layer as RELION 5 STAR (or CSV, by the suffix); napari's own Save calls this.
+
+    Called by the palette, with nothing to write, it opens the Export dock.
+    """
+    if path is None or keywords is None:
+        open_dock("Export")
+        return []
     layer = Layer.create(array, {key: value for key, value in keywords.items() if key in _KEPT}, "points")
     viewer = napari.current_viewer()
     extent = layers.extent_of(layer) if viewer is None else session_of(viewer).extent_of(layer)

@@ -26,6 +26,9 @@ from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.shown import Shown
 from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
+ARROWS_KEY = "Shift-O"
+"""Shows and hides all arrows."""
+
 _SESSIONS: weakref.WeakKeyDictionary[ViewerModel, Session] = weakref.WeakKeyDictionary()
 
 
@@ -55,6 +58,7 @@ class Session(Shown):
         self._checkpoint, self.network_symmetry = wanted.checkpoint, "C1"
         self._histories: dict[Points, History] = {}
         self._shapes: dict[Points, tuple[Shape, float]] = {}
+        viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         viewer.dims.events.ndisplay.connect(self._turned)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -136,6 +140,13 @@ class Session(Shown):
                 axes.draw_axes(self.viewer, layer, self.view, colours=self.colours_of(layer))
             if layer is not other_than and layer in self._shapes:
                 self._draw_surface(layer)
+
+    def toggle_arrows(self) -> None:
+        """Nothing; no arrows are shown, or, where none were, all."""
+        drawn = [layer for layer in self.viewer.layers if layers.role(layer) == layers.AXES]
+        wanted = not any(layer.visible for layer in drawn)
+        for layer in drawn:
+            layer.visible = wanted
 
     def show_surface(self, points: Points, shape: Shape, *, level: float) -> Surface | None:
         """The reference's surface at every pose of the layer, from now on as they are, coloured as the arrows.
@@ -266,6 +277,10 @@ class Session(Shown):
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
+
+
+def _toggle_arrows(viewer: ViewerModel) -> None:
+    session_of(viewer).toggle_arrows()
 
 
 def _symmetry_of(checkpoint: str) -> str:

@@ -30,6 +30,7 @@ class FromLayers(QWidget):
         self._offered: list[Points] = []
         self.list = QListWidget()
         self.list.setFixedHeight(76)
+        self.list.setAccessibleName("Layers to learn from")
         self.list.setToolTip(
             "Layers of particles whose orientations are known. Of predicted ones, those that you accepted are learnt."
         )

@@ -39,6 +39,7 @@ class LayerChoice(QComboBox):
 
     def __init__(self, viewer: ViewerModel, wanted: Callable[[], Sequence[Layer]], *, empty: str) -> None:
         super().__init__()
+        self.setToolTip("Which of the viewer's layers to take; one that is opened is chosen by itself")
         self._wanted, self._empty = wanted, empty
         self._layers: list[Layer] = []
         shrinkable(self)

@@ -23,6 +23,8 @@ class FileRow(QWidget):
         self.line = QLineEdit()
         self.line.setPlaceholderText(hint)
         self.line.setClearButtonEnabled(True)
+        self.line.setToolTip(caption)
+        self.line.setAccessibleName(caption)
         self.line.editingFinished.connect(self._typed)
         self.line.textChanged.connect(lambda text: None if text else self._typed())
         self.browse = QPushButton("Browse…")
@@ -44,7 +46,7 @@ class FileRow(QWidget):
     def show_path(self, path: Path | None) -> None:
         """Show this path and tell it."""
         self.line.setText("" if path is None else str(path))
-        self.line.setToolTip(self.line.text())
+        self.line.setToolTip(self.line.text() or self._caption)
         self._typed()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -72,7 +74,7 @@ class FileRow(QWidget):
     def _typed(self) -> None:
         if self.path != self._told:
             self._told = self.path
-            self.line.setToolTip(self.line.text())
+            self.line.setToolTip(self.line.text() or self._caption)
             self.picked.emit(self.path)
 
 
@@ -86,6 +88,7 @@ class PathList(QWidget):
         self._kinds = kinds
         self.list = QListWidget()
         self.list.setFixedHeight(76)
+        self.list.setAccessibleName("Files and folders")
         self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.list.setToolTip(tip)
         self.list.currentRowChanged.connect(lambda row: self.remove.setEnabled(row >= 0))

@@ -143,6 +143,9 @@ def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:
     for text, field in fields.items():
         label = QLabel(text)
         label.setMinimumWidth(width)
+        label.setToolTip(field.toolTip())
+        label.setBuddy(field)
+        field.setAccessibleName(text)
         rows.addRow(label, field)
     return holder
 
