@@ -18,6 +18,9 @@ CENTRINGS = ("subvoxel", "rounded")
 _REACH = 6
 """Zero crossings of the windowed sinc on each side: passes 90 % of the band unharmed."""
 
+_ON_VOXEL = 1e-6
+"""Voxels off a voxel's middle below which nothing need be interpolated."""
+
 _SAME_SIZE = 0.005
 """Voxel sizes within half a percent are the same: 40 voxels then disagree by a fifth of a voxel at the rim."""
 
@@ -51,15 +54,21 @@ def cut_patches(
     ratio = _ratio(tomogram, side, voxel_size)
     voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / tomogram.voxel_size
     nearest = np.floor(voxels + 0.5).astype(int)
-    if ratio == 1 and centring == "rounded":
+    residual = voxels - nearest if centring == "subvoxel" else np.zeros_like(voxels)
+    if ratio == 1 and np.abs(residual).max(initial=0) < _ON_VOXEL:
         cubes: Iterator[PatchArray] = (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
     else:
-        residual = voxels - nearest if centring == "subvoxel" else np.zeros_like(voxels)
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
     patches = np.empty((len(voxels), side, side, side), np.float32)
     for patch, cube in zip(patches, cubes, strict=True):
         patch[:] = normalised(cube)
     return patches
+
+
+def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
+    """The middles of the voxels that positions (N, 3) in Å lie in: patches about them need no interpolation."""
+    middles: FloatArray = np.floor(np.asarray(positions) / voxel_size + 0.5) * voxel_size
+    return middles
 
 
 def normalised(cube: NDArray[Any]) -> PatchArray:

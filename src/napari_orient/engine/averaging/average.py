@@ -17,7 +17,7 @@ from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetr
 from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
-from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
 
@@ -176,7 +176,7 @@ def _prepared(
     side = options.side
     index, frequency = half_sphere(side, voxel_size, 2 * voxel_size)
     view = window(side, voxel_size, (side / 2 - 5) * voxel_size)
-    some = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size)
+    some = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
     power = mean_power(torch.from_numpy(some), view)
     found = estimate_wedge(power, voxel_size)
     wedge = found if options.tilt_axis in ("found", found.axis) else Wedge(options.tilt_axis)
@@ -186,13 +186,19 @@ def _prepared(
     radius = frequency.norm(dim=-1).numpy() * side * voxel_size
     level = radial_level(noise.astype(np.float64), radius, measured.numpy() > _MEASURED)
     weight = measured * torch.as_tensor(level / noise, dtype=torch.float32)
-    phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
+    # Patches about whole voxels need no interpolation: what is left of the way is a phase.
+    middles = nearest_voxel(particles.positions, tomogram.voxel_size)
+    ways = torch.as_tensor(particles.positions - middles + side // 2 * voxel_size, dtype=torch.float32)
     rotations = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
     for start in range(0, len(particles), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(particles)))
-        cubes = cut_patches(tomogram, particles.positions[rows], side=side, voxel_size=voxel_size)
+        cubes = cut_patches(tomogram, middles[rows], side=side, voxel_size=voxel_size)
         spectrum = torch.fft.rfftn(torch.from_numpy(cubes) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
-        yield rows, Coefficients(spectrum * phase, weight, frequency, rotations[rows])
+        angle = 2 * torch.pi * ways[rows] @ frequency.T
+        yield (
+            rows,
+            Coefficients(spectrum * torch.polar(torch.ones_like(angle), angle), weight, frequency, rotations[rows]),
+        )
 
 
 def _mask(side: int, voxel_size: float, radius: float | None) -> FloatArray:

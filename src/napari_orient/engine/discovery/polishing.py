@@ -17,7 +17,7 @@ from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
 from napari_orient.engine.rotations import Symmetry
@@ -67,9 +67,9 @@ def polished(
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         own = half[done : done + len(particles)]
         done += len(particles)
-        poses = _polished(tomogram, particles, own, maps, group, wedge=wedge, voxel_size=voxel_size)
+        middles, poses = _polished(tomogram, particles, own, maps, group, wedge=wedge, voxel_size=voxel_size)
         moved = particles.replace(
-            positions=particles.positions + poses.shifts.double().numpy(),
+            positions=middles + poses.shifts.double().numpy(),
             rotations=poses.rotations.double().numpy(),
             expected_error_deg=poses.expected_error_deg.double().numpy(),
         )
@@ -100,23 +100,29 @@ def _polished(
     *,
     wedge: Wedge,
     voxel_size: float,
-) -> Poses:
+) -> tuple[FloatArray, Poses]:
+    """The middles of the patches, (N, 3) xyz in Å, and the poses about them."""
     side = min(box_side(maps[0].radius, voxel_size), min(tomogram.density.shape) // 2 * 2)
-    cubes = torch.from_numpy(cut_patches(tomogram, particles.positions, side=side, voxel_size=voxel_size))
+    # Patches about whole voxels need no interpolation: what is left is where the fit's shifts begin.
+    middles = nearest_voxel(particles.positions, tomogram.voxel_size)
+    cubes = torch.from_numpy(cut_patches(tomogram, middles, side=side, voxel_size=voxel_size))
+    shifts = torch.as_tensor(particles.positions - middles, dtype=torch.float32)
     rotations = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
     answers, order = [], []
     for number, reference in enumerate(maps):
         rows = torch.as_tensor(np.flatnonzero(half == number))
         if len(rows):
-            answers.append(_against(reference, cubes[rows], rotations[rows], group, wedge=wedge, voxel_size=voxel_size))
+            part = (cubes[rows], rotations[rows], shifts[rows])
+            answers.append(_against(reference, *part, group, wedge=wedge, voxel_size=voxel_size))
             order.append(rows)
-    return Poses.concatenated(answers).take(torch.argsort(torch.cat(order)))
+    return middles, Poses.concatenated(answers).take(torch.argsort(torch.cat(order)))
 
 
 def _against(
     reference: Reference,
     patches: torch.Tensor,
     rotations: torch.Tensor,
+    shifts: torch.Tensor,
     group: Symmetry,
     *,
     wedge: Wedge,
@@ -125,7 +131,6 @@ def _against(
     """Poses of patches against one reference: as the imaging is first seen, then as those poses show it."""
     middle = cropped(patches, min(box_side(reference.radius, voxel_size), patches.shape[-1]))
     imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
-    shifts = torch.zeros(len(patches), 3)
     fit = _fitted(reference, imaging, patches, rotations, shifts, steps=_FIRST_STEPS)
     if len(patches) >= _ENOUGH:
         imaging = calibrate(reference, imaging, imaging.observe(patches), fit, wedge=wedge)
