@@ -162,7 +162,8 @@ def references(maps: Sequence[NDArray[np.float32]], options: DiscoveryOptions, d
 def bank_of(views: Views, reference: Reference, rotations: Tensor) -> tuple[Tensor, Tensor]:
     """A turned reference's coefficients (J, M), and its length (G, J) as it shows in each tomogram."""
     turned = reference.transform(views.frequency @ rotations)
-    length: Tensor = (views.power @ turned.abs().square().T).sqrt().clamp_min(1e-12)
+    power = torch.view_as_real(turned).square().sum(-1)
+    length: Tensor = (views.power @ power.T).sqrt().clamp_min(1e-12)
     return turned, length
 
 

@@ -33,6 +33,8 @@ _FEWEST = 20
 _LEAST_VOXELS = 15
 _AGREED = 0.7
 _LOOKS = 2
+_ALIKE = 2.0
+"""Halves of the particles must agree to a diameter over this, for poses to be refined."""
 _UNKNOWN_DEG = 127.0
 _C1, _USUAL = symmetry("C1"), DiscoveryOptions()
 
@@ -68,9 +70,10 @@ def discover(
     ]
     check_picks(picks, options)
     course = _Course(picks, options, choose_device(options.device))
-    best, ends = yield from course.starts()
+    views, ends = yield from course.starts()
     yield course.round(course.annealed + 1, "Looking at every place and rotation")
-    found, views = course.look_again(best)
+    best = max(ends, key=lambda end: end.worth)
+    found, views = course.look_again(views, best)
     structures, particles = yield from course.structures(found, views, [end for end in ends if end is not best])
     if align_to is not None and structures:
         yield course.round(course.total, "Turning into the frame of the map given")
@@ -151,8 +154,8 @@ class _Course:
 
     # --- starts -----------------------------------------------------------------------------------------------------
 
-    def starts(self) -> Stream[Round, tuple[Guess, list[Guess]]]:
-        """The best of several starts, and all of them."""
+    def starts(self) -> Stream[Round, tuple[Views, list[Guess]]]:
+        """What the picks look like, and the ends of several starts."""
         words = device_words(self.device)
         yield self.round(0, f"Looking at the picks on {words}")
         views = see(self.places(self.every.positions, self.rows), self.options, device=self.device)
@@ -164,7 +167,7 @@ class _Course:
                 message = f"Start {number}, round {look.number} on {words}"
                 yield self.round(done + look.number, message, **self._shown(guess, look.maps, number))
             ends.append(guess)
-        return max(ends, key=lambda end: end.worth), ends
+        return views, ends
 
     def _agreed(self, ends: list[Guess]) -> bool:
         """Whether the last start agrees with an earlier one."""
@@ -187,14 +190,16 @@ class _Course:
 
     # --- the best start, looked at again ----------------------------------------------------------------------------
 
-    def look_again(self, best: Guess) -> tuple[Guess, Views]:
-        """Every pick against the best start's maps, cut anew where it was found to stand; shifts are from the picks."""
+    def look_again(self, seen: Views, best: Guess) -> tuple[Guess, Views]:
+        """Every pick against the best start's maps, cut anew where it was found to stand; shifts are from the picks.
+
+        ``seen`` are the picks that the start looked at.
+        """
         every, shifts = self.every, torch.zeros(len(self.every), 3)
         shifts[self.rows] = best.shifts.cpu()
-        at_start = see(self.places(every.positions, self.rows), self.options, device=self.device)
-        maps = average_maps(at_start, best, self.options)
+        maps = average_maps(seen, best, self.options)
         places = self.places(every.positions + shifts.double().numpy())
-        views = see(places, self.options, device=self.device, dark=at_start.dark)
+        views = see(places, self.options, device=self.device, dark=seen.dark)
         guess = search(views, references(maps, self.options, self.device), self.options)
         for _ in range(_LOOKS):
             maps = average_maps(views, replace(guess, share=self._shares(guess)), self.options)
@@ -252,7 +257,11 @@ class _Course:
             )
             if number == 1 and self.options.symmetry == "auto":
                 labelled, group, words = self._framed(labelled, average)
-                average = averaged(labelled, group, self.options, dark=views.dark)
+                if len(group) > 1:
+                    average = averaged(labelled, group, self.options, dark=views.dark)
+            if average.fsc.resolution(0.143) > self.options.diameter / _ALIKE:
+                # Halves that share next to nothing have nothing that poses could be refined against.
+                break
             if number < self.options.passes:
                 labelled = polished(labelled, average, group, self.options, wedges)
                 average = averaged(labelled, group, self.options, dark=views.dark)

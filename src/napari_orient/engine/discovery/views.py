@@ -17,6 +17,7 @@ from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import cut_patches
 
 _BATCH, _SAMPLE = 64, 256
+_WEDGE_SIDE, _WEDGE_SAMPLE = 40, 128
 _CLEARLY = 3.0
 
 
@@ -90,7 +91,7 @@ def see(
     for number, (tomogram, positions) in enumerate(places):
         some = _cut(tomogram, positions[_evenly(len(positions), _SAMPLE)], options)
         total = mean_power(some, view)
-        wedge = options.wedge(estimate_wedge(total, voxel_size))
+        wedge = options.wedge(_wedge(tomogram, positions, options))
         noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
         # A coefficient's real part has half its power.
         variance = noise * view.square().sum() / 2
@@ -110,6 +111,15 @@ def see(
         tuple(wedges),
         dark,
     )
+
+
+def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
+    """The wedge that patches of the tomogram's own voxels show: its edges lie where binned ones see little."""
+    voxel_size = tomogram.voxel_size
+    side = min(options.view_side * options.view_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE)
+    chosen = positions[_evenly(len(positions), _WEDGE_SAMPLE)]
+    patches = torch.from_numpy(cut_patches(tomogram, chosen, side=int(side), centring="rounded"))
+    return estimate_wedge(mean_power(patches, window(int(side), voxel_size, side * voxel_size / 2)), voxel_size)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:
