@@ -1,12 +1,20 @@
 """Preferences: napari's page for them, and what begins as they say."""
 
 import napari.settings
+import numpy as np
 import pytest
+from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 
+from napari_orient.gui.arrows import ArrowsDock
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.colours import INKS
+from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.predict import PredictDock
 from napari_orient.gui.preferences import PLUGIN, SECTION, Preferences
 from napari_orient.gui.session import session_of
+from napari_orient.gui.train import TrainDock
 
 HAS_A_PAGE = hasattr(napari.settings, "get_plugin_settings")
 
@@ -36,6 +44,33 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
         assert prediction.options.options().precision == "fast"
     finally:
         section.length, section.checkpoint, section.precision = 200.0, "", "auto"
+
+
+@pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
+def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(some_particles(), EXTENT, role=PREDICTED, name="predicted")
+    prediction, training, arrows = PredictDock(viewer), TrainDock(viewer), ArrowsDock(viewer)
+    for dock in (prediction, training, arrows):
+        qtbot.addWidget(dock)
+    arrows.form.widgets["axes"].value = "z"
+    before = axes_layer(viewer, layer).edge_color[0]
+    section = getattr(napari.settings.get_plugin_settings(PLUGIN), SECTION)
+    section.length, section.predicted, section.device, section.precision = 320.0, "cyan", "cpu", "precise"
+    try:
+        drawn = axes_layer(viewer, layer)
+        assert (arrows.form.options().length, arrows.form.options().axes) == (320, "z")
+        assert drawn.length == 320 / EXTENT.voxel_size
+        np.testing.assert_allclose(drawn.edge_color[0][:3], INKS["cyan"])
+        np.testing.assert_allclose(before[:3], INKS["red"])
+        np.testing.assert_allclose(layer.face_color[0][:3], INKS["cyan"])
+        assert arrows.legend.legend.entries == (("predicted", INKS["cyan"]),)
+        assert prediction.options.options().precision == "precise"
+        assert prediction.options.options().device == training.training.options().device == "cpu"
+    finally:
+        section.length, section.predicted, section.device, section.precision = 200.0, "red", "auto", "auto"
+    np.testing.assert_allclose(axes_layer(viewer, layer).edge_color[0], before)
 
 
 def test_where_napari_has_no_such_page_the_defaults_hold(monkeypatch):

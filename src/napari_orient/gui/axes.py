@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.tasks import Options, option
 from napari_orient.gui import layers
-from napari_orient.gui.colours import AXIS, AXIS_SHADES, COLORMAPS, COLOURINGS, DIM, ROLE, SHADES
+from napari_orient.gui.colours import (
+    AXIS,
+    AXIS_SHADES,
+    COLORMAPS,
+    COLOURINGS,
+    DIM,
+    INKS,
+    PICKS_INK,
+    PREDICTED_INK,
+    ROLE,
+    TRUE_INK,
+    Colour,
+)
 from napari_orient.gui.known import posed_of
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
 
@@ -38,6 +50,8 @@ class ViewOptions(Options):
     style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"))
     slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
     colour: str = option("role", help="what colours tell: predicted and true, or a value", choices=COLOURINGS)
+    predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
+    truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
     colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
     low: float | None = option(None, help="value at the colormap's low end; none for automatic")
     high: float | None = option(None, help="value at the colormap's high end; none for automatic")
@@ -45,6 +59,10 @@ class ViewOptions(Options):
     most_expected: float = option(
         180.0, help="particles with a larger expected error show no arrows", unit="°", low=0, high=180
     )
+
+    def ink(self, role: str) -> Colour:
+        """The colour of poses of this role."""
+        return INKS[{PREDICTED: self.predicted, TRUTH: self.truth}.get(role, PICKS_INK)]
 
 
 def directions(rotations: FloatArray, axes: str) -> FloatArray:
@@ -74,7 +92,7 @@ def axes_parts(
         return None
     said, name, size = _points(of)
     rows = shown(particles, options)
-    shades = _shades(said["role"], len(particles), options, colours)
+    shades = _shades(options.ink(said["role"]), len(particles), options, colours)
     keywords = {
         "name": f"{name} axes",
         "edge_color": _flat(shades[rows]),
@@ -101,13 +119,13 @@ def _points(of: Points | LayerParts) -> tuple[dict[str, Any], str, float]:
     return of[1]["metadata"][KEY], of[1]["name"], of[1]["scale"][0]
 
 
-def _shades(role: str, count: int, options: ViewOptions, colours: FloatArray | None) -> FloatArray:
+def _shades(ink: Colour, count: int, options: ViewOptions, colours: FloatArray | None) -> FloatArray:
     """Colours of every particle's arrows, (N, A, 3)."""
     which = _COLUMNS[options.axes]
     if options.colour == AXIS:
         return np.tile(np.array(AXIS_SHADES)[which], (count, 1, 1))
     if options.colour == ROLE or colours is None:
-        return np.tile(np.array(SHADES[role])[which] if options.axes == "all" else SHADES[role][2], (count, 1, 1))
+        colours = np.tile(ink, (count, 1))
     bright = np.array([DIM, DIM, 1.0]) if options.axes == "all" else np.ones(1)
     shades: FloatArray = colours[:, None, :] * bright[:, None]
     return shades

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.particles import FloatArray
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 
 Colour = tuple[float, float, float]
 Columns = Mapping[str, NDArray[Any]]
@@ -29,12 +28,20 @@ COLORMAPS = ("plasma", "viridis", "inferno", "magma", "cividis")
 DARKEST = 0.12
 """Where on a colormap the scale begins: what lies below could not be told from a dark tomogram."""
 
-SHADES: Mapping[str, tuple[Colour, Colour, Colour]] = {
-    PREDICTED: ((0.78, 0.10, 0.08), (0.78, 0.10, 0.08), (1.0, 0.16, 0.12)),
-    TRUTH: ((0.06, 0.55, 0.16), (0.06, 0.55, 0.16), (0.16, 0.92, 0.30)),
-    PICKS: ((0.10, 0.42, 0.72), (0.10, 0.42, 0.72), (0.25, 0.68, 1.0)),
+INKS: Mapping[str, Colour] = {
+    "red": (1.0, 0.16, 0.12),
+    "green": (0.16, 0.92, 0.30),
+    "blue": (0.25, 0.68, 1.0),
+    "orange": (1.0, 0.58, 0.10),
+    "magenta": (0.95, 0.32, 0.85),
+    "cyan": (0.15, 0.88, 0.90),
+    "yellow": (0.98, 0.87, 0.20),
+    "white": (0.95, 0.95, 0.95),
 }
-"""Colours of the x, y and z axis: predicted red, true green, and blue for poses that came with a list."""
+"""Colours of a role by their names: each is seen on a dark tomogram."""
+
+PREDICTED_INK, TRUE_INK, PICKS_INK = "red", "green", "blue"
+"""Of poses that were predicted, that are true, and that came with a list of picks."""
 
 AXIS_SHADES: tuple[Colour, Colour, Colour] = ((0.93, 0.28, 0.29), (0.25, 0.72, 0.36), (0.30, 0.56, 1.0))
 DIM = 0.72
@@ -82,12 +89,12 @@ def column_of(colouring: str) -> str:
 
 
 def particle_colours(
-    columns: Columns, colouring: str, *, role: str, colormap: str, scale: Scale, count: int
+    columns: Columns, colouring: str, *, ink: Colour, colormap: str, scale: Scale, count: int
 ) -> FloatArray:
-    """A colour for each particle, (N, 3), 0 to 1; its role's where the colouring tells nothing of these particles."""
+    """A colour for each particle, (N, 3), 0 to 1; ``ink`` where the colouring tells nothing of these particles."""
     values = columns.get(column_of(colouring))
     if values is None or colouring in (ROLE, AXIS):
-        return np.tile(SHADES[role][2], (count, 1))
+        return np.tile(ink, (count, 1))
     if colouring in GRADED:
         return graded(values, colormap, scale)
     if colouring == "status":
@@ -141,12 +148,12 @@ def _rounded_up(value: float) -> float:
 
 
 def legend_of(
-    colouring: str, *, roles: Sequence[str], columns: Sequence[Columns], colormap: str, scale: Scale
+    colouring: str, *, roles: Mapping[str, Colour], columns: Sequence[Columns], colormap: str, scale: Scale
 ) -> Legend:
-    """What the colours mean, of the layers with these roles and columns."""
+    """What the colours mean, of the layers with these roles, each with its colour, and columns."""
     if colouring == AXIS:
         return Legend("axis", tuple(zip("xyz", AXIS_SHADES, strict=True)))
-    by_role = tuple((role, SHADES[role][2]) for role in dict.fromkeys(roles))
+    by_role = tuple(roles.items())
     found = [part[column_of(colouring)] for part in columns if column_of(colouring) in part]
     if colouring == ROLE or not found:
         unknown = "" if colouring == ROLE or not roles else f"{colouring} is not known: by "

@@ -39,10 +39,16 @@ _BATCH = 32
 
 
 def told_anew(
-    tomogram: Tomogram, every: Particles, chosen: Particles, checkpoint: Checkpoint, *, known: bool
+    tomogram: Tomogram,
+    every: Particles,
+    chosen: Particles,
+    checkpoint: Checkpoint,
+    *,
+    options: PredictionOptions,
+    known: bool,
 ) -> Stream[Step, Particles]:
     """The chosen particles with poses told by a network, or refined; what must be learnt is learnt from them all."""
-    tell = yield from prepare(tomogram, every, checkpoint, PredictionOptions(), known=known)
+    tell = yield from prepare(tomogram, every, checkpoint, options, known=known)
     parts = []
     for start in range(0, len(chosen), _BATCH):
         yield Step(start, len(chosen), "Refining" if known else "Predicting")
@@ -240,7 +246,7 @@ class CorrectDock(Dock):
             raise InputError("no particle is selected; select some points of the layer first.")
         every, known = layers.picks_of(layer), words == "refine"
         chosen = rows_of(layer, rows) if known and layers.has_pose(layer)[rows].all() else every.take(rows)
-        stream = told_anew(layers.tomogram_of(image), every, chosen, checkpoint, known=known)
+        stream = told_anew(layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, known=known)
         self._asked = (layer, layer.features[NUMBER].to_numpy(int)[rows])
         self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
         self.job.answered.connect(partial(self._deliver, words))
@@ -249,6 +255,12 @@ class CorrectDock(Dock):
         self.running_note.say("Starting…")
         self.running.setVisible(True)
         self._show_counts()
+
+    @property
+    def _options(self) -> PredictionOptions:
+        """Where to compute, and how precisely, as is preferred."""
+        wanted = self.session.preferences
+        return PredictionOptions(device=wanted.device, precision=wanted.precision)
 
     def _stepped(self, step: Step) -> None:
         left = time_words(self.job.seconds_left) if self.job is not None else ""

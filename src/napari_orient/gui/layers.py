@@ -157,6 +157,15 @@ def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) 
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
+def paint(points: Points, ink: tuple[float, float, float]) -> None:
+    """Nothing; the points have this colour, with a dark rim of the same."""
+    face = np.array([*ink, 1.0])
+    if len(points.data) and not np.allclose(points.face_color, face):
+        points.face_color = face
+        points.border_color = face * [0.35, 0.35, 0.35, 1.0]
+    points.current_face_color = face
+
+
 # --- particles ------------------------------------------------------------------------------------------------------
 
 

@@ -41,9 +41,13 @@ class Ready:
     seconds: float
 
 
-def make_ready(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> Stream[Step, Ready]:
+def make_ready(
+    tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint, *, device: str = "auto"
+) -> Stream[Step, Ready]:
     """A checkpoint ready for single picks of this tomogram, and timed on one in its middle."""
-    tell = yield from prepare(tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint)))
+    tell = yield from prepare(
+        tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint), device=device)
+    )
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
     tell(middle)  # The first answer makes rooms and tables.
     taken = []
@@ -92,7 +96,10 @@ class Live(QObject):
         self.session.adopt(points, image)
         self.attend(points, tomogram.name)
         self.said.emit(f"Making {checkpoint.name} ready…", MUTED)
-        self._run(make_ready(tomogram, layers.picks_of(points), checkpoint), "Making Live ready", self._begin)
+        device = self.session.preferences.device
+        self._run(
+            make_ready(tomogram, layers.picks_of(points), checkpoint, device=device), "Making Live ready", self._begin
+        )
 
     def attend(self, points: Points, tomogram: str) -> None:
         """Nothing; edits of this layer of particles of a tomogram are heard, and told once something is ready."""

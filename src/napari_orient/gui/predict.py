@@ -48,7 +48,6 @@ from napari_orient.gui.pieces import (
     show_classes,
     shrinkable,
 )
-from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
 NETWORKS = "Networks (*.safetensors);;All files (*)"
@@ -137,8 +136,7 @@ class PredictDock(Dock):
         self.network.setToolTip("A network that comes with the program, or one of your own from a file")
         self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
         self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
-        wanted = Preferences.now()
-        self.options.show_options(PredictionOptions(device=wanted.device, precision=wanted.precision))
+        self._show_preferred()
         self.running = JobRow("Predict orientations", "Tell how every particle is turned")
         self.add_heading("Particles")
         inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}
@@ -154,10 +152,16 @@ class PredictDock(Dock):
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.network.activated.connect(self._network_chosen)
         listen(self, self.session.events.checkpoint, self._network_changed)
+        listen(self, self.session.events.preferences, self._show_preferred)
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
         self.running.ended.connect(self._show_everything)
         self._particles_chosen()
+
+    def _show_preferred(self, event: object = None) -> None:
+        """Show the device and the precision that are preferred now."""
+        for name in ("device", "precision"):
+            self.options.widgets[name].value = getattr(self.session.preferences, name)
 
     def _picks(self) -> list[Points]:
         """Layers to predict: picks before truth; predictions are no picks."""

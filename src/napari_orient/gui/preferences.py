@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import napari.settings
 
 from napari_orient.engine.networks.contract import DEVICES
 from napari_orient.engine.refinement.options import PRECISIONS
 from napari_orient.engine.tasks import InputError, Options, option
-from napari_orient.gui.colours import COLORMAPS, COLOURINGS
+from napari_orient.gui.colours import COLORMAPS, COLOURINGS, INKS, PREDICTED_INK, TRUE_INK
 
 PLUGIN, SECTION = "napari-orient", "docks"
 
@@ -25,16 +26,33 @@ class Preferences(Options):
     length: float = option(200.0, help="length of an arrow", unit="Å", low=5, high=5000)
     slab: float = option(150.0, help="thickness of the slice shown in 2D", unit="Å", low=0, high=10000)
     colour: str = option("role", help="what the colours of arrows tell", choices=COLOURINGS)
+    predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
+    truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
     colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
 
     @classmethod
     def now(cls) -> Self:
         """What napari's Preferences say now; the defaults where this napari has no page for plugins."""
-        settings = getattr(napari.settings, "get_plugin_settings", None)
-        if settings is None:
-            return cls()
         try:
-            section = getattr(settings(PLUGIN), SECTION)
+            section = _section()
+            if section is None:
+                return cls()
             return cls.from_record({item.name: getattr(section, item.name) for item in cls.parameters()})
         except (KeyError, InputError):
             return cls()  # The plugin is not installed in this napari, or its settings were edited by hand.
+
+    @staticmethod
+    def listen(callback: Callable[..., None]) -> None:
+        """Nothing; a method is called, as long as it lives, whenever something else is preferred."""
+        try:
+            section = _section()
+        except KeyError:
+            return
+        if section is not None:
+            section.events.connect(callback)
+
+
+def _section() -> Any:
+    """The page of napari's Preferences, or None where this napari has none for plugins."""
+    settings = getattr(napari.settings, "get_plugin_settings", None)
+    return None if settings is None else getattr(settings(PLUGIN), SECTION)

@@ -73,7 +73,7 @@ def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[
     several = len(particles.tomogram_names) > 0 and particles.tomogram_names[0] not in ("", path.stem)
     name = f"{path.stem} {particles.tomogram_names[0]}" if several else path.stem
     points = layers.particles_parts(particles, extent, role=role, name=name, provenance=read_provenance(path))
-    axes = axes_parts(particles, points, ViewOptions())
+    axes = axes_parts(particles, points, _view())
     return [points] if axes is None else [axes, points]
 
 
@@ -89,6 +89,12 @@ def _role(particles: Particles, path: Path) -> str:
 def _extents_on_view() -> dict[str, Extent]:
     viewer = napari.current_viewer()
     return {} if viewer is None else session_of(viewer).extents()
+
+
+def _view() -> ViewOptions:
+    """How poses are drawn in the viewer in front."""
+    viewer = napari.current_viewer()
+    return ViewOptions() if viewer is None else session_of(viewer).view
 
 
 def _paths(path: str | Sequence[str]) -> list[Path]:

@@ -18,7 +18,7 @@ from napari_orient.engine.tasks import InputError
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab
-from napari_orient.gui.colours import AXIS, ROLE, SHADES, Legend, Scale, legend_of, particle_colours, scale_of
+from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
 from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
@@ -44,22 +44,24 @@ class Session(Shown):
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
     ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
-    ``events.view`` that poses are drawn otherwise, and ``events.inspection`` that they are judged otherwise.
+    ``events.view`` that poses are drawn otherwise, and ``events.inspection`` that they are judged otherwise;
+    ``events.preferences`` that the person prefers something else now.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__(viewer)
-        wanted = Preferences.now()
-        self.view = ViewOptions(length=wanted.length, slab=wanted.slab, colour=wanted.colour, colormap=wanted.colormap)
+        self.preferences = Preferences.now()
+        self.view = _preferred_view(self.preferences)
         self.inspection = InspectionOptions()
-        self.events = EmitterGroup(source=self, checkpoint=None, view=None, inspection=None)
+        self.events = EmitterGroup(source=self, checkpoint=None, view=None, inspection=None, preferences=None)
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
         self._scale = Scale()
-        self._checkpoint, self.network_symmetry = wanted.checkpoint, "C1"
+        self._checkpoint, self.network_symmetry = self.preferences.checkpoint, "C1"
         self._histories: dict[Points, History] = {}
         self._shapes: dict[Points, tuple[Shape, float]] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         viewer.dims.events.ndisplay.connect(self._turned)
+        Preferences.listen(self._preferred)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -130,9 +132,17 @@ class Session(Shown):
         """Nothing; all arrows are now drawn so, and the slab in 2D is so thick."""
         self.view = options
         show_slab(self.viewer, options.slab)
+        for layer in self.particles(PREDICTED, TRUTH):
+            self._paint(layer)
         self._scale = self.scale()
         self._draw_all()
         self.events.view()
+
+    def _paint(self, points: Points) -> None:
+        """Give the points the colour of their role, where they had the colour of that role before."""
+        role = layers.role(points)
+        if role in (PREDICTED, TRUTH):
+            layers.paint(points, self.view.ink(role))
 
     def _draw_all(self, other_than: Points | None = None) -> None:
         for layer in list(self.viewer.layers):
@@ -173,7 +183,7 @@ class Session(Shown):
             return None
         colours = self.colours_of(points)
         if colours is None:
-            colours = np.tile(SHADES[layers.role(points)][2], (len(particles), 1))
+            colours = np.tile(self.view.ink(layers.role(points)), (len(particles), 1))
         rows = np.flatnonzero(axes.shown(particles, self.view))[:MOST_PARTICLES]
         return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
 
@@ -183,6 +193,20 @@ class Session(Shown):
             layer = surface_layer(self.viewer, points)
             if layer is not None:
                 layer.visible = self.viewer.dims.ndisplay == 3
+
+    def _preferred(self, event: Any = None) -> None:
+        """Follow what napari's Preferences say now: only what has changed there changes here."""
+        before, self.preferences = self.preferences, Preferences.now()
+        changed = {
+            name: value
+            for name, value in self.preferences.to_record().items()
+            if value != getattr(before, name) and hasattr(self.view, name)
+        }
+        if changed:
+            self.show_as(ViewOptions.from_record({**self.view.to_record(), **changed}))
+        if self.preferences.checkpoint != before.checkpoint:
+            self.checkpoint = self.preferences.checkpoint
+        self.events.preferences()
 
     # --- judging ------------------------------------------------------------------------------------------------
 
@@ -216,9 +240,9 @@ class Session(Shown):
         if self.view.colour == AXIS:
             return None
         known, view = self.known_of(points), self.view
-        role = layers.role(points) or PICKS
+        ink = view.ink(layers.role(points))
         return particle_colours(
-            known.columns, view.colour, role=role, colormap=view.colormap, scale=self._scale, count=len(known)
+            known.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(known)
         )
 
     def scale(self) -> Scale:
@@ -230,7 +254,7 @@ class Session(Shown):
         """What the arrows' colours mean."""
         drawn = self._drawn()
         columns = [] if self.view.colour in (ROLE, AXIS) else [self.known_of(layer).columns for layer in drawn]
-        roles = [layers.role(layer) for layer in drawn]
+        roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
         return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
 
     def _drawn(self) -> list[Points]:
@@ -252,6 +276,7 @@ class Session(Shown):
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
             # Its history hears first: arrows are drawn from what an edit has become.
             self.history(layer)
+            self._paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._told)
 
@@ -277,6 +302,11 @@ class Session(Shown):
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
+
+
+def _preferred_view(wanted: Preferences) -> ViewOptions:
+    names = {item.name for item in ViewOptions.parameters()}
+    return ViewOptions.from_record({name: value for name, value in wanted.to_record().items() if name in names})
 
 
 def _toggle_arrows(viewer: ViewerModel) -> None:

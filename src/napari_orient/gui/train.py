@@ -33,10 +33,10 @@ from napari_orient.gui.pieces import (
     JobRow,
     Note,
     labelled,
+    listen,
     show_classes,
     shrinkable,
 )
-from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
@@ -97,7 +97,7 @@ class TrainDock(Dock):
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
-        self.training.show_options(TrainingOptions(device=Preferences.now().device))
+        self._show_preferred()
         self.file = FileRow(caption="Write the network to", kinds=NETWORKS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Go on where it was stopped")
         self.resume.setToolTip("With the same data and options as before, it comes to the same end")
@@ -123,9 +123,14 @@ class TrainDock(Dock):
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.preset.activated.connect(self._preset_chosen)
         self.training.changed.connect(self._show_everything)
+        listen(self, self.session.events.preferences, self._show_preferred)
         self.file.picked.connect(self._show_everything)
         self.running.asked.connect(self.train)
         self.running.ended.connect(self._ended)
+
+    def _show_preferred(self, event: object = None) -> None:
+        """Show the device that is preferred now."""
+        self.training.widgets["device"].value = self.session.preferences.device
 
     # --- what was chosen ----------------------------------------------------------------------------------------
 
