@@ -27,6 +27,15 @@ FLAGS = [
     for name, value in {**SMALL, **FEW_EPOCHS}.items()
     for word in (f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value))
 ]
+SMALL_BANK = {
+    "rotations": 250,
+    "dimensions": 120,
+    "search_resolution": 40.0,
+    "max_shift": 0.0,
+    "coarse_rotations": 60,
+    "coarse_dimensions": 30,
+}
+BANK_TRAINING = {"rounds": 0, "side": 24, "validation": 0.3, "device": "cpu"}
 ENDLESS = {**FEW_EPOCHS, "epochs": 10_000}
 
 
@@ -51,6 +60,11 @@ def set_options(dock, training):
     for form, values in ((dock.network, SMALL), (dock.training, training)):
         for name, value in values.items():
             form.widgets[name].value = value
+
+
+def choose_network(dock, name):
+    dock.preset.setCurrentIndex(dock.preset.findData(name))
+    dock.preset.activated.emit(dock.preset.currentIndex())
 
 
 def read(dock, qtbot, *paths):
@@ -92,6 +106,30 @@ def test_the_dock_and_the_command_line_write_the_same_network_to_the_byte(world,
     figures = load_checkpoint(here).card["figures"]
     assert training.curves.best == figures
     assert f"median {figures['validation_median_deg']:.1f}°" in training.result.text()
+
+
+def test_the_dock_and_the_command_line_learn_the_same_bank_to_the_byte(world, dock, tmp_path, qtbot):
+    training, here, there = dock(), tmp_path / "dock" / "bank.safetensors", tmp_path / "cli" / "bank.safetensors"
+    here.parent.mkdir()
+    there.parent.mkdir()
+    read(training, qtbot, world.simulated / "Tomo001")
+    choose_network(training, "bank")
+    for form, values in ((training.bank, SMALL_BANK), (training.bank_training, BANK_TRAINING)):
+        for name, value in values.items():
+            form.widgets[name].value = value
+    training.file.show_path(here)
+    finish(training, qtbot)
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in {**SMALL_BANK, **BANK_TRAINING}.items()]
+    given = ["train", world.simulated / "Tomo001", "--output", there, "--network", "bank", *words]
+    assert main([str(word) for word in given]) == 0
+    assert here.read_bytes() == there.read_bytes()
+    assert load_checkpoint(here).kind == "bank"
+    assert training.session.checkpoint == str(here)
+    assert not training.curves.losses.isVisibleTo(training)
+    assert training.curves.errors.x_label == "reference"
+    (mark,) = training.curves.errors.marks
+    assert (mark.x, mark.y) == (1, training.curves.errors.lines[0].y[0])
+    assert "Trained 1 of 1 references" in training.result.text()
 
 
 def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tmp_path, qtbot):
@@ -270,8 +308,7 @@ def test_what_cannot_be_learnt_from_is_said_at_once(world, dock, tmp_path, qtbot
 
 def test_a_preset_fills_in_all_options(dock):
     training = dock()
-    training.preset.setCurrentIndex(training.preset.findData("paper"))
-    training.preset.activated.emit(1)
+    choose_network(training, "paper")
     assert training.network.options().front_end == "raw"
     assert training.training.options().schedule == "constant"
     assert training.training.options().epochs == 50

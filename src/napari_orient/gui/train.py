@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import napari.viewer
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
-from napari_orient.engine.networks import Checkpoint, NetworkOptions, choose_device, device_words
+from napari_orient.engine.networks import (
+    BankNetworkOptions,
+    Checkpoint,
+    NetworkOptions,
+    choose_device,
+    device_words,
+)
 from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.engine.training import (
-    PRESETS,
-    Epoch,
+    NETWORKS,
+    BankTrainingOptions,
+    Milestone,
     TrainingOptions,
     TrainingState,
     checkpoint_places,
@@ -44,8 +52,8 @@ NOTHING = {
     ON_VIEW: "No particles with known orientations are chosen: open true poses, or accept predicted ones.",
     IN_FILES: "Add a PolNet folder, or a list of particles with angles, or drop them here.",
 }
-PRESET_WORDS = {"default": "as shipped", "paper": "as printed"}
-NETWORKS = "Networks (*.safetensors)"
+NETWORK_WORDS = {"default": "network, as shipped", "paper": "network, as printed", "bank": "bank: a reference to match"}
+KINDS = "Networks (*.safetensors)"
 LABELS = 112
 
 
@@ -54,8 +62,8 @@ class Question:
     """What a training is asked for: values alone, taken from layers and fields before the work starts."""
 
     lessons: Lessons
-    network: NetworkOptions
-    training: TrainingOptions
+    network: NetworkOptions | BankNetworkOptions
+    training: TrainingOptions | BankTrainingOptions
     output: Path
     resume: bool
 
@@ -88,17 +96,22 @@ class TrainDock(Dock):
         self.source.addItems(SOURCES)
         self.source.setToolTip("Where the tomograms with known particles come from")
         self.kind.setToolTip("A network learns one class of particles")
-        self.preset.setToolTip("Options to begin from; change them below")
-        for name in PRESETS:
-            self.preset.addItem(PRESET_WORDS.get(name, name), name)
+        self.preset.setToolTip(
+            "What to train, and the options to begin from; change them below. A network learns to answer; a bank "
+            "averages the particles to a reference, and matches with it"
+        )
+        for name in NETWORKS:
+            self.preset.addItem(NETWORK_WORDS.get(name, name), name)
         for choice in (self.source, self.kind, self.preset):
             shrinkable(choice)
         self.from_layers, self.from_files, self.from_template = FromLayers(self.session), FromFiles(), FromTemplate()
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
+        self.bank = OptionsForm(BankNetworkOptions, first=("symmetry",), label_width=LABELS)
+        self.bank_training = OptionsForm(BankTrainingOptions, first=("rounds",), label_width=LABELS)
         self._show_preferred()
-        self.file = FileRow(caption="Write the network to", kinds=NETWORKS, hint="mine.safetensors", saving=True)
+        self.file = FileRow(caption="Write the network to", kinds=KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Go on where it was stopped")
         self.resume.setToolTip("With the same data and options as before, it comes to the same end")
         self.data_note, self.file_note, self.result = Note(), Note(), Note()
@@ -110,7 +123,8 @@ class TrainDock(Dock):
         self.kind_line = labelled({"Class": self.kind}, width=LABELS)
         self.add(labelled({"Learn from": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
         self.add_heading("Network and training")
-        self.add(labelled({"Begin from": self.preset}, width=LABELS), self.network, self.training)
+        self.add(labelled({"Train": self.preset}, width=LABELS))
+        self.add(self.network, self.training, self.bank, self.bank_training)
         self.add_heading("Checkpoint")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
         self.curves.setVisible(False)
@@ -122,7 +136,8 @@ class TrainDock(Dock):
             part.changed.connect(self._data_changed)
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.preset.activated.connect(self._preset_chosen)
-        self.training.changed.connect(self._show_everything)
+        for form in (self.training, self.bank_training):
+            form.changed.connect(self._show_everything)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.file.picked.connect(self._show_everything)
         self.running.asked.connect(self.train)
@@ -130,7 +145,8 @@ class TrainDock(Dock):
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device that is preferred now."""
-        self.training.widgets["device"].value = self.session.preferences.device
+        for form in (self.training, self.bank_training):
+            form.widgets["device"].value = self.session.preferences.device
 
     # --- what was chosen ----------------------------------------------------------------------------------------
 
@@ -140,7 +156,8 @@ class TrainDock(Dock):
         if len(counts) > 1 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(1)  # One class must be chosen: the largest stands first.
         if self._simulates:
-            self.network.widgets["symmetry"].value = self.from_template.symmetry
+            for form in (self.network, self.bank):
+                form.widgets["symmetry"].value = self.from_template.symmetry
         self._show_everything()
 
     @property
@@ -157,14 +174,23 @@ class TrainDock(Dock):
         return self.from_layers.pairs() if self.source.currentText() == ON_VIEW else self.from_files.pairs()
 
     def _preset_chosen(self, *_: object) -> None:
-        network, training = PRESETS[self.preset.currentData()]
-        self.network.show_options(network)
-        self.training.show_options(training)
+        network, training = NETWORKS[self.preset.currentData()]
+        for form, options in zip(self.forms, (network, training), strict=True):
+            form.show_options(options)
+        self._show_preferred()
         self._data_changed()
+
+    @property
+    def forms(self) -> tuple[OptionsForm[Any], OptionsForm[Any]]:
+        """The forms of what is to be trained: of the network, and of its training."""
+        banks = isinstance(NETWORKS[self.preset.currentData()][0], BankNetworkOptions)
+        return (self.bank, self.bank_training) if banks else (self.network, self.training)
 
     def _show_everything(self, *_: object) -> None:
         for number, part in enumerate(self.sources):
             part.setVisible(number == self.source.currentIndex())
+        for form in (self.network, self.training, self.bank, self.bank_training):
+            form.setVisible(form in self.forms)
         self.kind_line.setVisible(self.kind.count() > 2)
         found = self._say_data()
         self.running.allow(self._say_file() and found)
@@ -196,12 +222,12 @@ class TrainDock(Dock):
             self.file_note.say("Say where the network is to be written (.safetensors).", WARNING)
             return False
         try:
-            device = device_words(choose_device(self.training.options().device))
+            device = device_words(choose_device(self.forms[1].options().device))
             output, state = checkpoint_places(self.file.path)
         except InputError as error:
             self.file_note.say(str(error), BAD)
             return False
-        self.resume.setVisible(state.exists())
+        self.resume.setVisible(state.exists() and self.forms[0] is self.network)
         replaced = "It is there already and will be replaced.\n" if output.exists() and self.running.job is None else ""
         self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
         return True
@@ -225,7 +251,8 @@ class TrainDock(Dock):
         simulated = self.from_template.lessons(beside=self.file.path) if self._simulates else None
         lessons: Lessons = simulated or Known(self._pairs(), self.kind.currentData())
         resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
-        return Question(lessons, self.network.options(), self.training.options(), self.file.path, resume)
+        network, training = (form.options() for form in self.forms)
+        return Question(lessons, network, training, self.file.path, resume)
 
     def ask(self, question: Question) -> None:
         """Ask for a network; its best so far stays when it is stopped, and when its layers are gone by then."""
@@ -239,26 +266,26 @@ class TrainDock(Dock):
         self.running.follow(job)
 
     def _stepped(self, step: Step) -> None:
-        if isinstance(step, Epoch):
+        if isinstance(step, Milestone):
             self.curves.setVisible(True)
             self.curves.add(step)
 
     def _ended(self, outcome: str) -> None:
-        if self._question is not None and self.curves.epochs:
-            self.curves.show_epochs()
+        if self._question is not None and self.curves.milestones:
+            self.curves.show_milestones()
             self.session.checkpoint = str(self._question.output)
             self.result.say(self._words(outcome), GOOD if outcome == "done" else WARNING)
         elif outcome == "stopped":
-            self.result.say("Stopped before the first epoch was done; no network was written.", WARNING)
+            self.result.say("Stopped before anything was judged; no network was written.", WARNING)
         self._show_everything()
 
     def _words(self, outcome: str) -> str:
         """What became of the training, and which network is kept where."""
         assert self._question is not None
-        best, last = self.curves.best, self.curves.epochs[-1]
+        best, last, unit = self.curves.best, self.curves.milestones[-1], self.curves.unit
         ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Broken off after"}
         return (
-            f"{ends[outcome]} {last.done} of {last.total} epochs. The best network, of epoch {best['epoch']}, is in "
-            f"{self._question.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
+            f"{ends[outcome]} {last.done} of {last.total} {unit}s. The best network, of {unit} {self.curves.best_at}, "
+            f"is in {self._question.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
             f"{best['validation_median_deg']:.1f}°, mean {best['validation_mean_deg']:.1f}°."
         )
