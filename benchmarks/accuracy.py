@@ -1,9 +1,10 @@
 """How well every shipped checkpoint turns the particles of tomograms that it was never trained on.
 
-    python benchmarks/accuracy.py POLNET_RESULTS [CHECKPOINT ...] [--off 30] [--precision fast]
+    python benchmarks/accuracy.py POLNET_RESULTS [CHECKPOINT ...] [--off 30] [--precision fast] [--few 3 [--draws 2]]
 
 Each is asked for the class that it learnt, modulo its symmetry; picks are the true positions, or moved by up to --off Å
-along each axis (seed 0). Prints a line for each checkpoint, chance beneath, and the seconds of predicting one tomogram.
+along each axis (seed 0). With --few only so many random picks of a tomogram are given at once, --draws times. Prints a
+line for each checkpoint, chance beneath, and the processor seconds of predicting one tomogram.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import numpy as np
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.files import read_labelled
 from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
-from napari_orient.engine.particles import concatenate
+from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import run
 from napari_orient.engine.training import Labelled
 
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="*", default=shipped_checkpoints())
     parser.add_argument("--off", type=float, default=0.0)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--few", type=int, default=10**6)
+    parser.add_argument("--draws", type=int, default=1)
     given = parser.parse_args()
     everything = read_labelled(given.polnet)
     heads = f"{'≤ 5°':>8}{'≤ 10°':>8}{'≤ 20°':>8}{'≤ 24.56°':>10}{'median':>9}{'R²':>8}{'expected/true':>15}"
@@ -42,19 +45,32 @@ def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespac
     code, rng = checkpoint.card["classes"][0], np.random.default_rng(0)
     group = symmetry(str(checkpoint.options.get("symmetry", "C1")))
     options = PredictionOptions(precision=given.precision if checkpoint.kind == "bank" else "auto")
-    labelled = [(tomogram, particles.of_kind(code)) for tomogram, particles in everything]
-    started, predicted = time.perf_counter(), []
+    whole = [(tomogram, particles.of_kind(code)) for tomogram, particles in everything]
+    labelled = [
+        (tomogram, some(particles, given.few, rng)) for _ in range(given.draws) for tomogram, particles in whole
+    ]
+    started, predicted = time.process_time(), []
     for tomogram, particles in labelled:
         moved = particles.positions + rng.uniform(-given.off, given.off, particles.positions.shape)
         top = (np.array(tomogram.extent.size) - 1) * tomogram.voxel_size
         picks = particles.replace(positions=np.clip(moved, 0, top), rotations=None)
         predicted.append(run(predict(tomogram, picks, checkpoint, options)))
-    seconds = (time.perf_counter() - started) / len(labelled)
-    report = evaluate(concatenate(predicted), concatenate([particles for _, particles in labelled]), group=group)
+    seconds = (time.process_time() - started) / len(labelled)
+    report = report_of(predicted, [particles for _, particles in labelled], group)
     axis = "" if report.all.axis_median_deg is None else f"   main axis {report.all.axis_median_deg:.2f}°"
     told = f"{report.all.count} of {code}, {seconds:.1f} s a tomogram{axis}"
     print(f"{checkpoint.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
     print(f"{'  chance':<16}{_shares(report.all.chance_within, 2)}{report.all.chance_median_deg:>8.1f}°")
+
+
+def some(particles: Particles, count: int, rng: np.random.Generator) -> Particles:
+    return particles.take(np.sort(rng.permutation(len(particles))[:count]))
+
+
+def report_of(predicted: list[Particles], true: list[Particles], group: Symmetry) -> Report:
+    """Of every draw as if it were a tomogram of its own."""
+    pairs = [[part.replace(tomogram=f"{row}") for row, part in enumerate(parts)] for parts in (predicted, true)]
+    return evaluate(*map(concatenate, pairs), group=group)
 
 
 def _shares(shares: dict[str, float], digits: int = 1) -> str:

@@ -1,6 +1,7 @@
 """Rivals on the same patches: accuracy, seconds a particle and memory of each, in one run.
 
-    python benchmarks/rivals.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--checkpoint ribosome] [--particles 50]
+    python benchmarks/rivals.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--checkpoint ribosome-mlp]
+        [--particles 50]
 
 Every rival gets the same 40³ patches about the true positions, rounded to a voxel. This program's network, its
 matched-filter bank with refinement (fast and precise; what it learns of wedge and noise beforehand counts as

@@ -26,7 +26,7 @@ COUNTS = {"pdb_4v4r": 150, "pdb_3j9i": 90}
 FIRST_SEED = 1000
 
 RECIPES = {
-    "ribosome": (NetworkOptions(), TrainingOptions(), "512 nodes, masked front end; the default"),
+    "ribosome-mlp": (NetworkOptions(), TrainingOptions(), "512 nodes, masked front end"),
     "ribosome-4x32": (
         NetworkOptions(width=32, dropout=0.0),
         TrainingOptions(epochs=50, shift=0.0),
@@ -35,7 +35,7 @@ RECIPES = {
 }
 
 BANKS = {
-    "ribosome-bank": ("4v4r", "C1", "matches with the average of simulated ribosomes"),
+    "ribosome": ("4v4r", "C1", "matches with the average of simulated ribosomes; the default"),
     "proteasome": (
         "3j9i",
         "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917",

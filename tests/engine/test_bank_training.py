@@ -13,6 +13,7 @@ from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.tasks import InputError, run
 from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train
 from napari_orient.engine.training.apart import _in_frame, refined_apart
+from napari_orient.engine.training.bank import excess
 
 NETWORK = BankNetworkOptions(
     rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30
@@ -120,3 +121,13 @@ def test_options_of_two_kinds_and_what_a_bank_cannot_do_are_refused():
     turned = [(volume, part.replace(rotations=None)) for volume, part in pairs]
     with pytest.raises(InputError, match="no orientations"):
         run(train(turned, NETWORK, TRAINING))
+
+
+def test_calibration_adds_what_the_reference_costs_and_keeps_what_the_noise_does():
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(1, 3, 4000)
+    direction = rng.normal(size=(4000, 3)) / np.sqrt(3)
+    for floor, factor in ((2.25, 1.0), (0.0, 0.7)):
+        errors = np.linalg.norm(direction, axis=1) * np.sqrt(floor + factor * expected**2)
+        errors[:40] = 90.0
+        np.testing.assert_allclose(excess(errors, expected), (floor, factor), atol=0.12)

@@ -229,7 +229,7 @@ def test_every_shipped_checkpoint_loads_and_its_card_says_data_options_and_figur
         assert {"training", "tomograms", "particles", "figures", "fingerprint", "version"} <= set(checkpoint.card)
         if checkpoint.kind == "bank":
             assert checkpoint.card["figures"]["fsc_0.143_angstrom"] < 32
-            assert len(checkpoint.bank().group) == {"proteasome": 14, "ribosome-bank": 1}[name]
+            assert len(checkpoint.bank().group) == {"proteasome": 14, "ribosome": 1}[name]
             continue
         side = checkpoint.network().patch_side
         rotations = checkpoint.network().answer(random_cubes(2, side)).rotations

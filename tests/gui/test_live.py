@@ -166,6 +166,26 @@ def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(vie
     np.testing.assert_allclose(layer.data[:17][:, ::-1] * 10, known.positions)
 
 
+def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_tells_it(viewer, qtbot, tmp_path):
+    volume, picks, places = phantom(molecule(), off=10.0, count=(1, 2, 2))
+    bank = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+    path = tmp_path / "blobs.safetensors"
+    bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
+    session = session_of(viewer)
+    session.show_tomogram(volume)
+    session.checkpoint = str(path)
+    mine = Points(np.zeros((0, 3)), ndim=3, scale=(10.0,) * 3, units=("angstrom",) * 3, name="mine")
+    viewer.layers.append(mine)
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    dock.live_box.setChecked(True)
+    assert "place a first pick" in dock.live_note.text()
+    mine.add((picks.positions[1] / 10.0)[::-1])
+    qtbot.waitUntil(lambda: bool(layers.has_pose(mine).all()), timeout=60_000)
+    assert angle_deg(layers.rotations_in(mine)[0], picks.rotations[1]) < 15
+    assert np.linalg.norm(mine.data[0][::-1] * 10 - places[1]) < 6
+
+
 def test_what_takes_longer_than_a_moment_goes_to_a_worker_and_stale_answers_are_dropped(on, scene, qtbot, monkeypatch):
     viewer, layer, dock = on
     monkeypatch.setattr(live, "AT_ONCE", 0.0)

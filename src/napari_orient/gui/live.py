@@ -77,6 +77,7 @@ class Live(QObject):
         self._deliver_to: Callable[[Any], None] = self._begin
         self._waiting: set[int] = set()
         self._asked: dict[int, FloatArray] = {}
+        self._to_learn: tuple[Tomogram, Checkpoint] | None = None
 
     @property
     def layer(self) -> Points | None:
@@ -95,11 +96,17 @@ class Live(QObject):
         checkpoint, tomogram = load_checkpoint(name), layers.tomogram_of(image)
         self.session.adopt(points, image)
         self.attend(points, tomogram.name)
+        if checkpoint.kind == "bank" and len(points.data) == 0:
+            self._to_learn = tomogram, checkpoint
+            self.said.emit("Live: place a first pick; the tomogram is learnt from it.", MUTED)
+        else:
+            self._make_ready(tomogram, layers.picks_of(points), checkpoint)
+
+    def _make_ready(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
+        self._to_learn = None
         self.said.emit(f"Making {checkpoint.name} ready…", MUTED)
-        device = self.session.preferences.device
-        self._run(
-            make_ready(tomogram, layers.picks_of(points), checkpoint, device=device), "Making Live ready", self._begin
-        )
+        stream = make_ready(tomogram, picks, checkpoint, device=self.session.preferences.device)
+        self._run(stream, "Making Live ready", self._begin)
 
     def attend(self, points: Points, tomogram: str) -> None:
         """Nothing; edits of this layer of particles of a tomogram are heard, and told once something is ready."""
@@ -114,7 +121,7 @@ class Live(QObject):
             self._job.answered.disconnect(self._answered)
             self._job.ended.disconnect(self._ended)
             self._job.stop()
-        self._history = self.ready = self._job = None
+        self._history = self.ready = self._job = self._to_learn = None
         self._waiting.clear()
         self.said.emit("", MUTED)
 
@@ -129,6 +136,9 @@ class Live(QObject):
         rows: Rows = event.rows
         if self.ready is None or self._job is not None or self.ready.seconds * len(rows) > AT_ONCE:
             self._waiting |= set(self._numbers()[rows].tolist())
+            if self._to_learn is not None:
+                tomogram, checkpoint = self._to_learn
+                self._make_ready(tomogram, self._picks(rows), checkpoint)
             self._ask_waiting()
             return
         history, began = self._history, time.monotonic()

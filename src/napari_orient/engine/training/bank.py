@@ -21,12 +21,14 @@ from napari_orient.engine.training.apart import (
     refined_apart,
     refinement_options,
 )
-from napari_orient.engine.training.course import Milestone, calibration
+from napari_orient.engine.training.course import Milestone
 from napari_orient.engine.training.examples import Labelled
 from napari_orient.engine.training.options import BankTrainingOptions
 
 _ENOUGH_TO_CALIBRATE = 20
 """Fewer validation particles than this calibrate nothing."""
+_LOST_DEG = 20.0
+_SWEEPS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ class _Judged:
         """The reference with what brings its expected errors to the true ones, where particles enough tell."""
         if len(self.errors) < _ENOUGH_TO_CALIBRATE:
             return reference
-        return replace(reference, calibration=calibration(self.errors, self.expected))
+        return replace(reference, calibration=excess(self.errors, self.expected))
 
 
 def learn_bank(
@@ -135,6 +137,24 @@ def judge(reference: ReferenceMap, validation: Labelled, *, device: str) -> Stre
         axes.append(errors[-1] if len(reference.group) == 1 else axis_angle_deg(mine, true, reference.group))
         expected.append(np.asarray(told.particles.expected_error_deg))
     return _Judged(*(np.concatenate(column) for column in (errors, axes, expected)))
+
+
+def excess(errors_deg: FloatArray, expected_deg: FloatArray) -> tuple[float, float]:
+    """(floor in deg², factor) with ``error² = floor + factor · expected²`` in the mean; one of the two is what it was.
+
+    What the noise leaves is known, so that it keeps its factor of 1 in whatever noise comes, and what the reference
+    adds is the floor. Only where errors are smaller than expected a factor below 1 takes the floor's place. The line
+    goes through the squares with the weights of normal errors; particles that are lost do not set it for all.
+    """
+    near = errors_deg <= _LOST_DEG
+    square, noise = errors_deg[near] ** 2, expected_deg[near] ** 2
+    if len(square) == 0:
+        return 0.0, 1.0
+    floor = 0.0
+    for _ in range(_SWEEPS):
+        weight = 1 / np.maximum(floor + noise, 1e-6) ** 2
+        floor = max(0.0, float((weight * (square - noise)).sum() / weight.sum()))
+    return (floor, 1.0) if floor > 0 else (0.0, float((square / noise).mean()))
 
 
 def _resolutions(found: Average) -> dict[str, Any]:
