@@ -146,6 +146,14 @@ def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: R
     answer = run(refine(volume, unknown(picks), other, voxel_size=VOXEL_SIZE, options=OPTIONS))
     assert answer.score.mean() < 0.8 * refined.score.mean()
     assert np.median(answer.particles.expected_error_deg) > 1.3 * np.median(refined.particles.expected_error_deg)
+    assert any("right molecule" in line for line in answer.warnings)
+
+
+def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple) -> None:
+    volume, picks, _ = seen
+    noise = Tomogram(np.random.default_rng(5).normal(size=volume.density.shape), VOXEL_SIZE, "phantom")
+    answer = run(refine(noise, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    assert any("noise alone reaches" in line for line in answer.warnings)
 
 
 def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:

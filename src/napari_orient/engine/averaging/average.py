@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
-from napari_orient.engine.averaging.gridding import Coefficients, Gridding
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.grid import frequencies, half_sphere, offsets, soft_ball
+from napari_orient.engine.matching.gridding import Coefficients, Gridding
 from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
 from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge

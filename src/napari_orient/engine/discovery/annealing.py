@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.averaging.gridding import Coefficients, Gridding
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.discovery.views import Views
+from napari_orient.engine.matching.gridding import Coefficients, Gridding
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.rotations import even_rotations, random_rotations
 

@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.reference import mirrored
-from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, shown_reference
+from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank
+from napari_orient.engine.refinement.leftover import unexplained
 from napari_orient.engine.refinement.matcher import Matcher, candidates
-from napari_orient.engine.rotations import Symmetry, even_rotations
+from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.rotations import Symmetry
 
 _SAMPLE, _FEWEST = 32, 4
-_POSES = 37
 _CLEARLY = 3.0
-_LEAST_SHARE = 0.3
 _UNCERTAIN_DEG = 20.0
+_ENOUGH = 8
+_COARSE, _MOST_UNEXPLAINED = 0.4, 0.1
+"""Of detail no finer than so many radii, which any good reference knows well."""
+_ABOVE_NOISE = 1.45
+_NOISES = 16
 
 
 @torch.no_grad()
@@ -29,7 +34,9 @@ def suspicions(matcher: Matcher, patches: Tensor) -> tuple[str, ...]:
     patches : (N, n, n, n) of the tomogram that the matcher has learnt; a few dozen of them are looked at.
     """
     some = patches[:_SAMPLE]
-    lines = [_wedge(matcher), _contrast(matcher), _sureness(matcher, some), _hand(matcher, some)]
+    poses = matcher.solve(some)
+    strange = _faintness(matcher, poses) or _hand(matcher, some) or _molecule(matcher, some, poses)
+    lines = [_wedge(matcher), _contrast(matcher), _sureness(poses), strange]
     return tuple(line for line in lines if line)
 
 
@@ -52,33 +59,59 @@ def _contrast(matcher: Matcher) -> str:
     )
 
 
-def _sureness(matcher: Matcher, patches: Tensor) -> str:
-    expected = float(matcher.solve(patches).expected_error_deg.median())
+def _sureness(poses: Poses) -> str:
+    expected = float(poses.expected_error_deg.median())
     if expected < _UNCERTAIN_DEG:
         return ""
     return f"the usual expected error is {expected:.0f}°: this reference hardly tells these particles' poses apart."
 
 
+def _faintness(matcher: Matcher, poses: Poses) -> str:
+    usual, chance = float(poses.score.median()), chance_score(matcher)
+    if usual > _ABOVE_NOISE * chance:
+        return ""
+    return (
+        f"the usual score is {usual:.1f} where noise alone reaches {chance:.1f}: either these particles are another "
+        "molecule, or the noise hides them. Check the reference and the picks."
+    )
+
+
+@torch.no_grad()
+def chance_score(matcher: Matcher) -> float:
+    """The best score, on average, of all the bank's rotations and places in patches of noise alone."""
+    options, filters = matcher.options, matcher.bank.filters
+    across = max(1, round(4 * options.max_shift / options.search_resolution))
+    noise = torch.randn(_NOISES * across**3, filters.turned.shape[1], generator=torch.Generator().manual_seed(0))
+    scores = [part.to(filters.turned) @ filters.turned.T for part in noise.split(across**3)]
+    return float(torch.stack([score.max() for score in scores]).mean())
+
+
+def _molecule(matcher: Matcher, patches: Tensor, poses: Poses) -> str:
+    if len(patches) < _ENOUGH:
+        return ""
+    imaging = matcher.full_imaging.within(_COARSE * matcher.reference.radius)
+    share, scatter = unexplained(matcher.reference, imaging, patches, poses)
+    if share < _MOST_UNEXPLAINED or share < _CLEARLY * scatter:
+        return ""
+    return (
+        f"the particles have density in common that this reference lacks, {share:.0%} of what it explains: "
+        "is it the right molecule? Average them to see what they are."
+    )
+
+
 def _hand(matcher: Matcher, patches: Tensor) -> str:
-    """Compare the match with that of the reference's mirror image, which only the true molecule is sure to beat."""
+    """Compare the match with that of the reference's mirror image."""
     if len(patches) < _FEWEST:
         return ""
     bank = matcher.bank
     other = build_bank(
         mirrored(matcher.reference), bank.sight.imaging, _mirrored_group(matcher.group), matcher.options.bank()
     )
-    own = _evidence(bank, patches)
-    gain = own - _evidence(other, patches)
+    gain = _evidence(bank, patches) - _evidence(other, patches)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
-    if mean < -_CLEARLY * error:
-        return "the mirror image of the reference matches better than the reference itself: is its hand right?"
-    usual = float(own.mean()) * (1 - _likeness(bank, other))
-    if usual > _CLEARLY * error and mean < _LEAST_SHARE * usual:
-        return (
-            "the reference matches hardly better than its mirror image "
-            f"({mean:.1f} where {usual:.1f} is usual): is it the right molecule, and its hand right?"
-        )
-    return ""
+    if mean >= -_CLEARLY * error:
+        return ""
+    return "the mirror image of the reference matches better than the reference itself: is its hand right?"
 
 
 def _mirrored_group(group: Symmetry) -> Symmetry:
@@ -89,11 +122,3 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
 
 def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
     return candidates(bank, patches, starts=3)[0][0].evidence
-
-
-def _likeness(bank: MatchedFilterBank, other: MatchedFilterBank) -> float:
-    """Share of the reference's evidence that its mirror image would have, were there no noise."""
-    turns = torch.as_tensor(even_rotations(_POSES), dtype=torch.float32, device=bank.filters.rotations.device)
-    shown = shown_reference(bank.sight.reference, bank.sight.imaging, turns)
-    own, mirror = (item.filters(shown).amax(-1) for item in (bank, other))
-    return float((mirror / own).square().mean())

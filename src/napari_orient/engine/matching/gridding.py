@@ -57,6 +57,13 @@ class Gridding:
         both.rows = self.rows + other.rows
         return both
 
+    @property
+    def frequency(self) -> Tensor:
+        """Of every node, (K, 3) xyz in cycles/Å."""
+        line = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32) * self.spacing
+        z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+        return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+
     def add(self, part: Coefficients) -> None:
         """Lay a batch in, each coefficient shared among the eight nodes round it."""
         for rows in torch.arange(len(part.values)).split(_BATCH):
@@ -75,9 +82,7 @@ class Gridding:
     def symmetrised(self, group: Symmetry, centre: FloatArray) -> Gridding:
         """The sum over the group's rotations about a centre (Å, xyz, from the frame's origin)."""
         answer = Gridding(self.side, self.voxel_size)
-        line = torch.arange(-self.reach, self.reach + 1, dtype=torch.float32) * self.spacing
-        z, y, x = torch.meshgrid(line, line, line, indexing="ij")
-        frequency = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+        frequency = self.frequency
         inside = frequency.norm(dim=-1) < (self.reach - 2) * self.spacing
         for matrix in group.matrices:
             turn = torch.as_tensor(matrix, dtype=torch.float32)
@@ -93,15 +98,18 @@ class Gridding:
             answer.rows[inside] += torch.stack([values.real, values.imag, found[:, 2]], dim=1)
         return answer
 
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Sums of coefficients, complex, and of their weights at every node; of Friedel mates one alone was laid in."""
+        values, weights = torch.complex(self.rows[:, 0], self.rows[:, 1]), self.rows[:, 2]
+        return values + values.flip(0).conj(), weights + weights.flip(0)
+
     def density(self, *, least: float = _LEAST_WEIGHT) -> NDArray[np.float64]:
         """The map, (n, n, n): sums over weights, back in space.
 
         ``least`` of the mean weight is added to every weight, so that what was hardly measured stays faint.
         """
         size = 2 * self.reach + 1
-        values, weights = torch.complex(self.rows[:, 0], self.rows[:, 1]), self.rows[:, 2]
-        # Only one of each pair of Friedel mates was laid in.
-        values, weights = (values + values.flip(0).conj()), (weights + weights.flip(0))
+        values, weights = self.sums()
         ratio = values / (weights + least * weights[weights > 0].mean())
         place = (torch.arange(self.side, dtype=torch.float64) - (self.side - 1) / 2) * self.voxel_size
         node = torch.arange(-self.reach, self.reach + 1, dtype=torch.float64) * self.spacing

@@ -1,0 +1,75 @@
+"""Whether another molecule's map is given away: what is warned of, for every map with every class of particles.
+
+    python benchmarks/strangers.py --polnet TOMOGRAM_DIR --references 4v4r.mrc 5mrc.mrc 3j9i.mrc:D7@... 6utj.mrc:C7
+        [--classes 4v4r 3j9i] [--particles 32]
+
+Each map is matched with the first so many particles of each class, picks at their true positions. A map's symmetry may
+follow its name; a reference may also be a bank's checkpoint. Score: median, in standard deviations of the noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_orient.engine.files import read_labelled
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.simulation import load_template
+from napari_orient.engine.tasks import run
+
+
+def reference(text: str) -> tuple[FloatArray, float, Symmetry]:
+    """A map, or the reference of a bank: density, voxel size, symmetry."""
+    name, _, group = text.partition(":")
+    if name.endswith(".mrc"):
+        template = load_template(name)
+        return template.density, template.voxel_size, symmetry(group or template.symmetry)
+    bank = load_checkpoint(name).bank()
+    return bank.density, bank.voxel_size, bank.group
+
+
+def tell(tomogram: Tomogram, particles: Particles, text: str) -> None:
+    density, voxel_size, group = reference(text)
+    answer = run(
+        refine(
+            tomogram,
+            particles.replace(rotations=None),
+            density,
+            voxel_size=voxel_size,
+            group=group,
+            options=RefinementOptions(device="cpu", precision="precise"),
+        )
+    )
+    expected = np.median(np.asarray(answer.particles.expected_error_deg))
+    print(
+        f"{Path(text.partition(':')[0]).stem:>12} on {len(particles)} of {np.asarray(particles.kind)[0]}: score "
+        f"{np.median(answer.score):5.1f}, expected error {expected:4.1f}°",
+        flush=True,
+    )
+    for line in answer.warnings:
+        print(f"{'':>14}{line}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--polnet", type=Path, required=True)
+    parser.add_argument("--references", nargs="+", required=True)
+    parser.add_argument("--classes", nargs="+", default=["4v4r", "3j9i"])
+    parser.add_argument("--particles", type=int, default=32)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for tomogram, particles in read_labelled(given.polnet):
+        for code in given.classes:
+            some = particles.of_kind(code)
+            for text in given.references:
+                tell(tomogram, some.take(slice(0, given.particles)), text)
+
+
+if __name__ == "__main__":
+    main()
