@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import napari.viewer
-import numpy as np
 from napari.layers import Image, Points
 from napari.utils.notifications import show_error
-from numpy.typing import NDArray
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
 
-from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average, average_places, write_average
+from napari_orient.engine.averaging import Average, AveragingOptions, average, average_places, write_average
 from napari_orient.engine.matching.selfsymmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetry
@@ -19,9 +17,9 @@ from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.layers import KEY, MAP, PREDICTED
+from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.maps import FSCPlot, map_layer
 from napari_orient.gui.pieces import (
-    ACCENT,
     BAD,
     GOOD,
     MUTED,
@@ -33,11 +31,9 @@ from napari_orient.gui.pieces import (
     Note,
     labelled,
 )
-from napari_orient.gui.pieces.plot import Line, Mark, Plot
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import Subset
 
-THRESHOLDS = {0.5: WARNING, 0.143: GOOD}
 LABELS = 112
 
 
@@ -77,8 +73,7 @@ class AverageDock(Dock):
         self.options = OptionsForm(AveragingOptions, first=("side",), label_width=LABELS)
         self.note, self.result, self.saved = Note(), Note(), Note()
         self.running = JobRow("Average", "Average the particles in their poses")
-        self.plot = Plot(x_label="resolution (Å)", y_label="FSC", words=_resolution_words, height=170)
-        self.plot.setToolTip("Fourier shell correlation of two random halves; resolution in Å where it falls below")
+        self.plot = FSCPlot(height=170)
         self.plot.setVisible(False)
         self.halves = QCheckBox("Show the halves too")
         self.halves.setToolTip("Also add the maps of the two random halves as layers")
@@ -176,22 +171,13 @@ class AverageDock(Dock):
             maps |= {f"{name} half 1": found.first_half, f"{name} half 2": found.second_half}
         for place, (title, density) in enumerate(maps.items()):
             self.session.viewer.layers.append(map_layer(density, found.voxel_size, tomogram, name=title, place=place))
-        self.show_curve(found.fsc)
+        self.plot.show_fsc(found.fsc)
+        self.plot.setVisible(True)
         self.result.say(
             f"{found.count} particles, {found.group.name}: {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
             f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map lies left of the tomogram.",
             MUTED,
         )
-
-    def show_curve(self, curve: FSC) -> None:
-        """Nothing; the curve is shown, and where it falls below both thresholds."""
-        marks = []
-        for threshold, colour in THRESHOLDS.items():
-            at = curve.resolution(threshold)
-            marks.append(Mark(f"{at:.1f} Å", colour, 1 / at, threshold))
-        line = Line("halves", ACCENT, curve.frequency.tolist(), curve.correlation.tolist())
-        self.plot.show_curves([line], marks=marks, levels=tuple(THRESHOLDS), y=(0.0, 1.0))
-        self.plot.setVisible(True)
 
     def save_map(self) -> None:
         """Write map, halves and curve, as the command line does."""
@@ -207,26 +193,3 @@ class AverageDock(Dock):
 
 def _group(text: str) -> Symmetry | None:
     return None if text.strip() == AUTO else symmetry(text.strip())
-
-
-def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, name: str, place: int) -> Image:
-    """A layer of a map, left of the tomogram and halfway up; maps of further places stand below one another."""
-    side = len(density)
-    middle = tomogram.extent.centre[::-1][0] - (side - 1) / 2 * voxel_size
-    corner = (middle, place * 1.1 * side * voxel_size, -1.1 * side * voxel_size)
-    top = float(density.max())
-    return Image(
-        density,
-        name=name,
-        colormap="gray",
-        contrast_limits=(float(density.min()), top),
-        rendering="iso",
-        iso_threshold=0.4 * top,
-        translate=corner,
-        metadata={KEY: {"role": MAP, "name": name}},
-        **layers.world(voxel_size),
-    )
-
-
-def _resolution_words(frequency: float) -> str:
-    return "∞" if frequency <= 0 else f"{1 / frequency:.0f}"
