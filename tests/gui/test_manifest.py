@@ -27,6 +27,7 @@ def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_v
     commands = {command.id: command.python_name for command in manifest.contributions.commands}
     docks = {widget.display_name: commands[widget.command] for widget in manifest.contributions.widgets}
     assert {"Load", "Predict", "Train", "Export"} <= set(docks)
+    assert next(iter(docks)) == "Discover", "the dock that asks for least comes first"
     for name, place in docks.items():
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
         assert f"{type(dock).__module__}:{type(dock).__name__}" == place

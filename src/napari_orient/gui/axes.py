@@ -72,8 +72,8 @@ def directions(rotations: FloatArray, axes: str) -> FloatArray:
 
 
 def shown(particles: Particles, options: ViewOptions) -> NDArray[np.bool_]:
-    """Which particles are sure enough to be shown, (N,); one of which that is unknown is shown."""
-    sure = np.ones(len(particles), bool)
+    """Which particles are sure enough to be shown, (N,): no false pick; one of which nothing is known is shown."""
+    sure = ~layers.false_picks(particles)
     if particles.confidence is not None:
         sure &= ~(particles.confidence < options.least_score)
     if particles.expected_error_deg is not None:

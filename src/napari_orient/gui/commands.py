@@ -59,6 +59,11 @@ def _click(button: Any, why_not: str) -> None:
 # --- long work --------------------------------------------------------------------------------------------------------
 
 
+def discover() -> None:
+    """Discover as the Discover dock says."""
+    _click(open_dock("Discover").running.start, "nothing to discover yet: the Discover dock says what is missing.")
+
+
 def predict() -> None:
     """Predict as the Predict dock says."""
     dock = open_dock("Predict")

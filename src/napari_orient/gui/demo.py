@@ -20,7 +20,7 @@ from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.session import Session, session_of
 
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
-DOCKS = ("Export", "Arrows", "Predict", "Load")
+DOCKS = ("Export", "Arrows", "Predict", "Load", "Discover")
 SIZE = (1400, 900)
 
 

@@ -113,6 +113,11 @@ class Job(QObject):
         return bool(self._work.stopping or self._worker.abort_requested)
 
     @property
+    def abandoned(self) -> bool:
+        """Whether it stops because napari closes its window: then there is nothing left to show anything in."""
+        return bool(self._worker.abort_requested and not self._work.stopping)
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds that it will still take at the pace so far, or None while that is unknown."""
         return self._pace.seconds_left(time.monotonic())

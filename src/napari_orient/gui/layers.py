@@ -17,6 +17,7 @@ from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
 from napari_orient.engine import corrections
+from napari_orient.engine.discovery import OUTLIER
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 
@@ -56,6 +57,10 @@ _POINTS_LOOKS: Mapping[str, Mapping[str, Any]] = {
     PREDICTED: {"face_color": "#ff3b30", "border_color": "#5c0a05", "border_width": 0.12, "diameter": 40.0},
     TRUTH: {"face_color": "#30d158", "border_color": "#0a4a1c", "border_width": 0.12, "diameter": 40.0},
 }
+
+
+SET_ASIDE, SET_ASIDE_RIM = (0.62, 0.62, 0.66, 0.25), (0.62, 0.62, 0.66, 1.0)
+"""Face and rim of a pick that looks like no particle."""
 
 
 def flip(xyz: FloatArray) -> FloatArray:
@@ -123,7 +128,12 @@ def tomogram_of(layer: Image) -> Tomogram:
         If its voxels are not cubes.
     """
     density = layer.data[0] if layer.multiscale else layer.data
-    return Tomogram(density, voxel_size(layer), str(about(layer).get("name", layer.name)))
+    return Tomogram(density, voxel_size(layer), tomogram_name(layer))
+
+
+def tomogram_name(layer: Image) -> str:
+    """The name of the tomogram that an image layer shows: as its file was called, whatever the layer is called now."""
+    return str(about(layer).get("name", layer.name))
 
 
 def voxel_size(layer: Layer) -> float:
@@ -158,11 +168,14 @@ def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) 
 
 
 def paint(points: Points, ink: tuple[float, float, float]) -> None:
-    """Nothing; the points have this colour, with a dark rim of the same."""
+    """Nothing; the points have this colour, with a dark rim of the same; those that look like no particle are pale."""
     face = np.array([*ink, 1.0])
-    if len(points.data) and not np.allclose(points.face_color, face):
-        points.face_color = face
-        points.border_color = face * [0.35, 0.35, 0.35, 1.0]
+    faces = np.tile(face, (len(points.data), 1))
+    rims = faces * [0.35, 0.35, 0.35, 1.0]
+    aside = false_picks(picks_of(points))
+    faces[aside], rims[aside] = SET_ASIDE, SET_ASIDE_RIM
+    if len(faces) and not (np.allclose(points.face_color, faces) and np.allclose(points.border_color, rims, atol=1e-2)):
+        points.face_color, points.border_color = faces, rims
     points.current_face_color = face
 
 
@@ -274,6 +287,14 @@ def classes(layer: Points) -> list[str]:
     """The classes of a layer's particles, the most frequent first; none where they are unknown."""
     kinds = picks_of(layer).kind
     return [] if kinds is None else [str(code) for code, _ in Counter(kinds.tolist()).most_common()]
+
+
+def false_picks(particles: Particles) -> NDArray[np.bool_]:
+    """Which picks a discovery has found to look like no particle, (N,)."""
+    flags = particles.extra.get(OUTLIER)
+    if flags is None:
+        return np.zeros(len(particles), bool)
+    return np.asarray(pd.to_numeric(pd.Series(flags), errors="coerce") == 1)
 
 
 def rotations_in(layer: Points) -> FloatArray:

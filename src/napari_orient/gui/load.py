@@ -206,7 +206,7 @@ class LoadDock(Dock):
             line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
             self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, provenance=line)
         self.session.viewer.reset_view()
-        self.open_note.say("Opened. Next: the Predict dock.", GOOD)
+        self.open_note.say("Opened. Next: Discover, or Predict where a network knows the particles.", GOOD)
 
     def _extent(self) -> Extent | None:
         if self.tomogram is not None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +48,8 @@ class Session(Shown):
 
     ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
     ``events.view`` that poses are drawn otherwise, and ``events.inspection`` that they are judged otherwise;
-    ``events.preferences`` that the person prefers something else now.
+    ``events.preferences`` that the person prefers something else now, and ``events.lessons`` that the layers it names
+    (``layers``) are what a network is to learn from.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -53,10 +57,13 @@ class Session(Shown):
         self.preferences = Preferences.now()
         self.view = _preferred_view(self.preferences)
         self.inspection = InspectionOptions()
-        self.events = EmitterGroup(source=self, checkpoint=None, view=None, inspection=None, preferences=None)
+        self.events = EmitterGroup(
+            source=self, checkpoint=None, view=None, inspection=None, preferences=None, lessons=None
+        )
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
         self._scale = Scale()
         self._checkpoint, self.network_symmetry = self.preferences.checkpoint, "C1"
+        self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
         self._shapes: dict[Points, tuple[Shape, float]] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
@@ -79,6 +86,13 @@ class Session(Shown):
         self.network_symmetry = _symmetry_of(name)
         self.events.checkpoint()
         self.judge_by(self.inspection)
+
+    def scratch(self) -> Path:
+        """A folder for files that nobody has named yet; it is gone when the viewer or the program is."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="napari-orient-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
 
     # --- showing ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import Qt, Signal
@@ -39,6 +41,7 @@ class FromLayers(QWidget):
         column.addWidget(self.list)
         for event in ("inserted", "removed"):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
+        listen(self, session.events.lessons, self._named)
         self.list.itemChanged.connect(self.changed)
         self.refresh()
 
@@ -66,6 +69,9 @@ class FromLayers(QWidget):
                 item.setText(_words(layer))
         self.list.blockSignals(False)
         self.changed.emit()
+
+    def _named(self, event: Any) -> None:
+        self.choose(*event.layers)
 
     def chosen(self) -> list[Points]:
         """The layers chosen."""

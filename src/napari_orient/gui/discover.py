@@ -1,0 +1,398 @@
+"""The Discover dock: picks in; how each particle is turned, the map they share, and whether to believe it, out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import napari.viewer
+import numpy as np
+from napari.layers import Points
+from napari.utils.notifications import show_warning
+from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
+
+from napari_orient.engine.corrections import ACCEPTED
+from napari_orient.engine.discovery import (
+    NOTHING,
+    Discovery,
+    DiscoveryOptions,
+    Places,
+    Round,
+    check_picks,
+    discover,
+    numbered,
+    origin,
+    write_checkpoint,
+    write_discovery,
+    write_round,
+)
+from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.networks import choose_device, device_words
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.colours import ROLE
+from napari_orient.gui.commands import dock_of
+from napari_orient.gui.editing import judge
+from napari_orient.gui.finding import Outcome, PicksChoice, Preview
+from napari_orient.gui.finding.delivery import believed, determined, hide_own_poses, show_poses, true_errors
+from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
+from napari_orient.gui.finding.picks import LABELS, Pairs
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.layers import PICKS
+from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled, shrinkable
+from napari_orient.gui.preferences import Preferences
+from napari_orient.gui.session import session_of
+
+ANY_FRAME, FROM_FILE = "no map: any frame", "a map from a file…"
+MAPS = "Maps (*.mrc *.map *.rec);;All files (*)"
+STOPPED = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
+STOPPED_AT_ONCE = "Stopped before the first round was done\nNothing was changed."
+BROKEN = "Broken off by an error\nNothing was changed."
+RIM = 9.0
+"""Å of the line of a ring."""
+
+PERIOD = 0.5
+"""Seconds between two drawings, at least."""
+
+Map = tuple[FloatArray, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a discovery is asked of: values alone, taken from layers and fields before the work starts."""
+
+    pairs: Pairs
+    options: DiscoveryOptions
+    align_to: Map | None = None
+
+
+class DiscoverDock(Dock):
+    """Picks on view in; layers of posed particles, their maps and a verdict out."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self._question: Question | None = None
+        self._asked_of: list[Points] = []
+        self._job: Job | None = None
+        self._preview: Preview | None = None
+        self._last: Round | None = None
+        self._drawn = 0.0
+        self._shown: list[Points] = []
+        self._make()
+        self._lay_out()
+        self._connect()
+        self._show_everything()
+
+    # --- what is on it ------------------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        self.picks = PicksChoice(self.session)
+        self.options = OptionsForm(
+            DiscoveryOptions,
+            labels={"classes": "Kinds of particle", "max_shift": "Picks off by (Å)"},
+            hidden=("precision",),
+            first=("diameter", "classes", "symmetry", "max_shift"),
+            label_width=LABELS,
+        )
+        self.options.show_options(DiscoveryOptions(device=Preferences.now().device))
+        self.align = QComboBox()
+        self.align.setToolTip("Turn what is found into the frame of a map, so that poses join those of others")
+        shrinkable(self.align)
+        self.align.addItem(ANY_FRAME, "")
+        for code in bead_models():
+            self.align.addItem(f"{load_template(code).name} (bead model)", code)
+        self.align.addItem(FROM_FILE, None)
+        self.note, self.device_note = Note(), Note()
+        self.running = JobRow("Discover", "Find what the picks have in common, and how each is turned", stopped="")
+        self.outcome = Outcome()
+        self.outcome.setVisible(False)
+
+    def _lay_out(self) -> None:
+        asked = QWidget()
+        column = QVBoxLayout(asked)
+        column.setContentsMargins(0, 0, 0, 0)
+        align = labelled({"Align to": self.align}, width=LABELS)
+        for widget in (self.picks, self.options, align, self.note, self.device_note):
+            column.addWidget(widget)
+        self.fold = Fold("What to look for", asked)
+        self.fold.open(True)
+        self.add(self.fold, self.running, self.outcome)
+        self.close_column()
+
+    def _connect(self) -> None:
+        self.picks.changed.connect(self._show_everything)
+        self.options.changed.connect(self._show_everything)
+        self.align.activated.connect(self._align_chosen)
+        self.running.asked.connect(self.discover)
+        self.running.ended.connect(self._ended)
+        self.outcome.onward.connect(self.go_onward)
+        self.outcome.saving.connect(self.save)
+
+    # --- what was chosen ----------------------------------------------------------------------------------------
+
+    def _align_chosen(self, index: int) -> None:
+        if self.align.itemData(index) is None:
+            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", MAPS)
+            self.show_align(name)
+
+    def show_align(self, name: str) -> None:
+        """Nothing; this map is chosen: a bead model, a file, or (empty) none."""
+        if self.align.findData(name) < 0:
+            self.align.insertItem(self.align.count() - 1, Path(name).name, name)
+        self.align.setCurrentIndex(self.align.findData(name))
+
+    def _show_everything(self, *_: object) -> None:
+        self.running.allow(self._say_picks())
+        try:
+            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
+        except InputError as error:
+            self.device_note.say(str(error), BAD)
+
+    def _say_picks(self) -> bool:
+        """Say what there is to look at, and whether a discovery can begin."""
+        if not self.picks.chosen():
+            self.note.say("No picks chosen: open a tomogram and its picks here, or in the Load dock.", WARNING)
+            return False
+        try:
+            pairs, options = self.picks.pairs(), self.options.options()
+            check_picks(pairs, options)
+        except InputError as error:
+            line = str(error)
+            self.note.say(f"{line[:1].upper()}{line[1:]}", BAD)
+            return False
+        self._draw_rings(options.diameter)
+        sizes = {tomogram.voxel_size for tomogram, _ in pairs}
+        words = f"{pick_words(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
+        self.note.say(words, WARNING if 1.0 in sizes else GOOD)
+        return True
+
+    def _draw_rings(self, diameter: float) -> None:
+        """Draw the picks as rings of the diameter that is looked for: one sees whether it fits."""
+        for layer in self.picks.chosen():
+            size = diameter / layers.voxel_size(layer)
+            if layers.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
+                layer.size = size
+                layer.border_width = RIM / diameter
+
+    # --- the work -----------------------------------------------------------------------------------------------
+
+    def discover(self) -> None:
+        """Look for what the chosen picks have in common; what is amiss is shown in one line."""
+        self.attempt(lambda: self.ask(self.question()))
+
+    def question(self) -> Question:
+        """What is chosen, as values that no later change of a layer can touch.
+
+        Raises
+        ------
+        InputError
+            If something is missing or does not fit.
+        """
+        pairs, options = self.picks.pairs(), self.options.options()
+        check_picks(pairs, options)
+        return Question(pairs, options, self._align_to())
+
+    def _align_to(self) -> Map | None:
+        name = self.align.currentData()
+        if not name:
+            return None
+        if name in bead_models():
+            template = load_template(name)
+            return template.density, template.voxel_size
+        target = read_tomogram(name)
+        return np.asarray(target.density, np.float32), target.voxel_size
+
+    def ask(self, question: Question) -> None:
+        """Ask for a discovery; what it has is drawn as it goes, and stays when it is stopped."""
+        if self.running.job is not None:
+            return
+        self._question, self._asked_of = question, self.picks.chosen()
+        self._last, self._drawn = None, 0.0
+        self._preview = Preview(
+            self.session, [tomogram for tomogram, _ in question.pairs], classes=question.options.classes
+        )
+        self.outcome.begin(question.options)
+        self.outcome.setVisible(True)
+        self._fold_away(question)
+        stream = discover(question.pairs, question.options, align_to=question.align_to)
+        job = self._job = Job(stream, title="Discovering structure", parent=self)
+        job.stepped.connect(self._stepped)
+        job.reached.connect(self._reached)
+        job.answered.connect(self._deliver)
+        self.running.follow(job)
+
+    def _fold_away(self, question: Question) -> None:
+        """Make room for what is to be seen."""
+        self.fold.button.setText(f"{pick_words(question.pairs)} · {question.options.diameter:g} Å")
+        self.fold.open(False)
+
+    def _stepped(self, step: Round) -> None:
+        if step.particles is not None:
+            self._last = step
+        self.outcome.note(step)
+
+    def _reached(self, step: Round) -> None:
+        stopping = self._job is None or self._job.stopping
+        if stopping or step.particles is None or self._preview is None or time.monotonic() - self._drawn < PERIOD:
+            return
+        self._preview.show(step)
+        self.outcome.show_round(step)
+        self._drawn = time.monotonic()
+
+    # --- what it came to ----------------------------------------------------------------------------------------
+
+    def _deliver(self, found: Discovery) -> None:
+        assert self._preview is not None
+        assert self._question is not None
+        good = [label for label, item in enumerate(found.structures) if item.belief.verdict != NOTHING]
+        for label in good:
+            item = found.structures[label]
+            self._preview.show_map(label, item.average.density, item.average.voxel_size)
+        self._preview.clear_maps(keep=good)
+        if good:
+            words = "discover again"
+            self._shown = self._show_poses(believed(found), origin(found), words)
+            self._show_classes(len(found.structures))
+        self._preview.clear_arrows()
+        self.outcome.show_found(found)
+        self._say_truth(found)
+
+    def _show_poses(self, particles: Particles, line: str, words: str) -> list[Points]:
+        assert self._question is not None
+        tomograms = [tomogram for tomogram, _ in self._question.pairs]
+        shown, missing = show_poses(self.session, particles, tomograms, provenance=line, words=words)
+        hide_own_poses(self.session, self._asked_of)
+        if missing:
+            show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
+        return shown
+
+    def _show_classes(self, count: int) -> None:
+        if count > 1 and self.session.view.colour == ROLE:
+            self.session.show_as(replace(self.session.view, colour="class"))
+
+    def _say_truth(self, found: Discovery) -> None:
+        """Say how right the poses are where the truth is on view: no discovery knows the truth's own frame."""
+        if len(found.structures) != 1 or not self._shown:
+            return
+        errors = true_errors(self.session, self._shown, found.structures[0].group)
+        if errors is not None:
+            self.outcome.say_truth(float(np.median(errors)), float((errors < 20).mean()))
+
+    def _ended(self, outcome: str) -> None:
+        job, self._job = self._job, None
+        if job is not None and job.abandoned:
+            return
+        if outcome == "stopped":
+            self._keep()
+        elif outcome == "failed":
+            self._clear()
+            self.outcome.show_end(BROKEN, BAD)
+        if self.outcome.found is None:
+            self.fold.open(True)
+        self._preview = None
+        self._show_everything()
+
+    def _keep(self) -> None:
+        """Keep what a stopped discovery has: the poses of its last round as a layer, and its maps."""
+        last = self._last
+        if last is None or last.particles is None:
+            self._clear()
+            self.outcome.show_end(STOPPED_AT_ONCE, WARNING)
+            return
+        self._shown = self._show_poses(last.particles, origin(last), "discover again")
+        assert self._preview is not None
+        self._preview.show(last)
+        self._preview.clear_arrows()
+        self.outcome.show_round(last)
+        self.outcome.show_end(STOPPED, WARNING, savable=True)
+
+    def _clear(self) -> None:
+        if self._preview is not None:
+            self._preview.clear_arrows()
+            self._preview.clear_maps()
+
+    # --- the way onward -----------------------------------------------------------------------------------------
+
+    def go_onward(self, way: str) -> None:
+        """Go on with what was found: `PREDICT`, `OTHERS`, `TRAIN` or `INSPECT`."""
+        self.attempt(
+            {PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train, INSPECT: self._inspect}[way]
+        )
+
+    def _predict_others(self) -> None:
+        """Make the map the network in use, and open what the next tomogram needs."""
+        self._use()
+        self._open("Predict", "Load")
+
+    def _use(self) -> None:
+        """Make the chosen structure's map the network in use; it is written to a file for that."""
+        found = self.outcome.found
+        if found is None:
+            return
+        path = numbered(self.session.scratch() / "discovered.safetensors", self.outcome.label)
+        write_checkpoint(found, path, label=self.outcome.label)
+        self.session.checkpoint = str(path)
+        self.outcome.done.say("Predict uses this map now. Save it below to keep it when napari is closed.", GOOD)
+
+    def _train(self) -> None:
+        """Accept what is determined, so that it can be learnt, and choose it in the Train dock."""
+        accepted = 0
+        for layer in self._on_view():
+            rows = determined(layer)
+            if len(rows):
+                judge(self.session.history(layer), rows, ACCEPTED)
+                accepted += len(rows)
+        self._open("Train")
+        self.session.events.lessons(layers=tuple(self._on_view()))
+        self.outcome.done.say(f"{accepted} poses accepted; the Train dock learns from them. Undo takes it back.", GOOD)
+
+    def _inspect(self) -> None:
+        """Open the Inspect dock, the first layer of discovered particles in hand."""
+        shown = self._on_view()
+        if shown:
+            self.session.viewer.layers.selection = {shown[0]}
+        self._open("Inspect")
+
+    def _open(self, *names: str) -> None:
+        """Open docks, the last in front; a viewer without a window has none."""
+        if hasattr(self.session.viewer, "window"):
+            for name in names:
+                dock_of(self.session.viewer, name)
+
+    def _on_view(self) -> list[Points]:
+        return [layer for layer in self._shown if layer in self.session.viewer.layers]
+
+    def save(self) -> None:
+        """Write poses, maps and checkpoint, as the command line does; of a stopped discovery, poses and map."""
+        path = self.outcome.file.path
+        if path is not None:
+            self.attempt(lambda: self._write(Places.beside(path if path.suffix else path.with_suffix(".star"))))
+
+    def _write(self, places: Places) -> None:
+        assert self._question is not None
+        extents = {tomogram.name: tomogram.extent for tomogram, _ in self._question.pairs}
+        places.check()
+        if self.outcome.found is not None:
+            write_discovery(self.outcome.found, places, extents=extents)
+        elif self._last is not None:
+            write_round(self._last, places, extents=extents)
+        self.outcome.saved.say(saved_words(places, whole=self.outcome.found is not None), GOOD)
+
+
+def pick_words(pairs: Pairs) -> str:
+    """How many picks in how many tomograms, in words."""
+    total = sum(len(picks) for _, picks in pairs)
+    return f"{total} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
+
+
+def saved_words(places: Places, *, whole: bool) -> str:
+    """What was written."""
+    assert places.map is not None
+    assert places.checkpoint is not None
+    more = f", {places.map.name} with its halves and curve, {places.checkpoint.name}" if whole else ", and its map"
+    return f"Wrote {places.particles}{more}."

@@ -1,0 +1,103 @@
+"""Discovered poses as layers of predicted particles, one of each tomogram on view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from napari.layers import Points
+
+from napari_orient.engine.discovery import NOTHING, Discovery, class_name, shared_turn
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
+from napari_orient.gui import layers
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.session import Session
+
+DISCOVERED = "discovered"
+"""Where a layer's metadata say that its poses come from a discovery."""
+
+
+def believed(found: Discovery) -> Particles:
+    """The particles of the structures that may be believed; those of a class without any are left out."""
+    every = found.particles
+    bad = [class_name(label) for label, item in enumerate(found.structures) if item.belief.verdict == NOTHING]
+    if len(found.structures) < 2 or every.kind is None or not bad:
+        return every
+    return every.take(~np.isin(every.kind, bad))
+
+
+def show_poses(
+    session: Session, particles: Particles, tomograms: Sequence[Tomogram], *, provenance: str, words: str
+) -> tuple[list[Points], list[str]]:
+    """The layers of each tomogram's particles, and the names of tomograms that are no longer on view.
+
+    Poses discovered before are replaced by these, one step of their layer's history.
+    """
+    images = {layers.tomogram_name(image): image for image in session.tomograms()}
+    shown, missing = [], []
+    for tomogram in tomograms:
+        own, image = particles.of_tomogram(tomogram.name), images.get(tomogram.name)
+        if image is None:
+            missing.append(tomogram.name)
+        elif len(own):
+            layer = _shown(session, own, tomogram, provenance=provenance, words=words)
+            _look(session, layer, visible=image.visible)
+            shown.append(layer)
+    return shown, missing
+
+
+def _shown(session: Session, own: Particles, tomogram: Tomogram, *, provenance: str, words: str) -> Points:
+    for layer in session.particles(PREDICTED):
+        said = layers.about(layer)
+        if said.get(DISCOVERED) and said.get("tomogram") == tomogram.name:
+            session.replace_particles(layer, own, provenance=provenance, words=words)
+            return layer
+    name = f"{tomogram.name} discovered"
+    layer = session.show_particles(own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance)
+    layers.about(layer)[DISCOVERED] = True
+    return layer
+
+
+def _look(session: Session, layer: Points, *, visible: bool) -> None:
+    """Nothing; picks that look like no particle are pale, and the layer is seen if its tomogram is."""
+    layers.paint(layer, session.view.ink(PREDICTED))
+    layer.visible = visible
+    arrows = axes_layer(session.viewer, layer)
+    if arrows is not None:
+        arrows.visible = visible
+
+
+def hide_own_poses(session: Session, picks: Sequence[Points]) -> None:
+    """Nothing; poses that came with the picks no longer hide the new ones."""
+    for layer in picks:
+        arrows = axes_layer(session.viewer, layer) if layers.role(layer) == PICKS else None
+        if arrows is not None:
+            arrows.visible = False
+
+
+def true_errors(session: Session, shown: Sequence[Points], group: Symmetry) -> FloatArray | None:
+    """Angles in degrees to the true rotations, up to one common turn, (N,); None where the truth is not on view."""
+    found, true = [], []
+    for layer in shown:
+        known = session.known_of(layer)
+        if known.truth is None or known.truth.rotations is None or known.particles.rotations is None:
+            continue
+        partner = known.inspection.partner
+        own = (partner >= 0) & ~layers.false_picks(known.particles)
+        found.append(known.particles.rotations[own])
+        true.append(known.truth.rotations[partner[own]])
+    if not sum(map(len, found)):
+        return None
+    rotations, truth = np.concatenate(found), np.concatenate(true)
+    return np.asarray(symmetric_angle_deg(rotations @ shared_turn(truth, rotations, group), truth, group))
+
+
+def determined(layer: Points) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Rows of the particles whose poses are determined: an expected error below 20°, and no false pick."""
+    expected = layer.features.get(layers.EXPECTED_ERROR)
+    sure = layers.has_pose(layer) & ~layers.false_picks(layers.picks_of(layer))
+    if expected is not None:
+        sure &= expected.to_numpy(float) < 20
+    return np.flatnonzero(sure)

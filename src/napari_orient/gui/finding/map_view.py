@@ -1,0 +1,163 @@
+"""A map in a dock: its surface from three sides, and the slices through its middle beneath."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from qtpy.QtCore import QRectF, Qt
+from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_orient.engine.matching.grid import offsets, soft_ball
+
+Colour = tuple[float, float, float]
+
+SIDES = ("xy", "xz", "yz")
+_FINE = 64
+"""Voxels along the cube that surfaces are drawn from, at least: what is coarser is interpolated."""
+_LEVEL = 0.4
+_LIGHT = np.array([-0.45, -0.55, 0.7]) / np.linalg.norm([-0.45, -0.55, 0.7])
+"""Towards the light, (x, y, towards the eye): from above left."""
+_AMBIENT = 0.24
+_HEAD, _GAP = 17, 6
+_BAR = 100.0
+"""Å along the bar that gives the scale."""
+_CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
+
+
+@dataclass(frozen=True, eq=False)
+class MapPicture:
+    """Surfaces and slices of a map, one of each for `SIDES`, and the Å along them."""
+
+    surfaces: tuple[QImage, ...]
+    slices: tuple[QImage, ...]
+    length: float
+
+
+class MapView(QWidget):
+    """Surfaces of a map above, slices beneath; ``show_map`` shows another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture: MapPicture | None = None
+        self.setToolTip(
+            "The map from three sides, and the slices through its middle. Above the surface lies what is left of a "
+            "ball of the diameter given."
+        )
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_map(self, density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> None:
+        """Nothing; this map (n, n, n) is shown, what lies beyond the radius in Å left out of its surface."""
+        self.picture = picture_of(density, voxel_size, radius=radius, colour=colour)
+        self.update()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Be as high as two rows of squares and their titles."""
+        self.setFixedHeight(int(2 * self._side(self.width()) + _GAP + _HEAD))
+
+    def _side(self, width: float) -> float:
+        return max(24.0, min((width - 2 * _GAP) / 3, 120.0))
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Paint the pictures, and a bar for the scale."""
+        if self.picture is None:
+            return
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        ink = QColor(self.palette().color(self.foregroundRole()))
+        ink.setAlpha(190)
+        side = self._side(self.width())
+        left = (self.width() - 3 * side - 2 * _GAP) / 2
+        for column, name in enumerate(SIDES):
+            at = left + column * (side + _GAP)
+            painter.setPen(ink)
+            painter.drawText(QRectF(at, 0, side, _HEAD), _CENTRE, name)
+            painter.drawImage(QRectF(at, _HEAD, side, side), self.picture.surfaces[column])
+            painter.drawImage(QRectF(at, _HEAD + side + _GAP, side, side), self.picture.slices[column])
+        self._paint_bar(painter, left, side)
+        painter.end()
+
+    def _paint_bar(self, painter: QPainter, left: float, side: float) -> None:
+        assert self.picture is not None
+        wide = side * _BAR / self.picture.length
+        bottom = _HEAD + 2 * side + _GAP - 7
+        painter.setPen(QPen(QColor("white"), 2))
+        painter.drawLine(int(left + 7), int(bottom), int(left + 7 + wide), int(bottom))
+        painter.drawText(QRectF(left + 7, bottom - 17, max(wide, 44), 15), Qt.AlignmentFlag.AlignLeft, "10 nm")
+
+
+def picture_of(density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> MapPicture:
+    """Surfaces and slices of a map (n, n, n), [z, y, x]."""
+    ball = soft_ball((offsets(len(density), voxel_size) + voxel_size / 2).norm(dim=-1), radius, 2 * voxel_size).numpy()
+    fine = finer(density * ball)
+    return MapPicture(
+        surfaces=tuple(_coloured(shaded(_seen_along(fine, axis)), colour) for axis in range(3)),
+        slices=tuple(_grey(_seen_along(density, axis)) for axis in range(3)),
+        length=len(density) * voxel_size,
+    )
+
+
+def _seen_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The cube with its first axis away from the eye: along z, y or x, the rows downwards."""
+    return np.moveaxis(cube, axis, 0)
+
+
+def finer(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map on a grid of at least `_FINE` voxels a side, interpolated by its own waves; a finer map as it is."""
+    side = len(density)
+    if side >= _FINE:
+        return np.asarray(density, np.float32)
+    wide = side * -(-_FINE // side)
+    waves = scipy.fft.fftshift(scipy.fft.fftn(np.asarray(density, np.float32)))
+    first = wide // 2 - side // 2
+    padded = np.zeros((wide,) * 3, np.complex64)
+    padded[(slice(first, first + side),) * 3] = waves
+    return np.asarray(scipy.fft.ifftn(scipy.fft.ifftshift(padded)).real * (wide / side) ** 3, np.float32)
+
+
+def shaded(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Brightness of a map's surface as seen along its first axis, (n, n), 0 to 1; NaN beside it."""
+    level = _LEVEL * float(cube.max())
+    inside = cube > level
+    hit, first = inside.any(axis=0), inside.argmax(axis=0)
+    depth = np.where(hit, _crossing(cube, first, level), np.nan)
+    slopes = [np.where(np.isfinite(slope), slope, 0.0) for slope in np.gradient(_filled(depth))]
+    normal = np.stack([slopes[1], slopes[0], np.ones_like(depth)]) / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
+    facing = np.clip(np.einsum("i,ihw->hw", _LIGHT, normal), 0, 1)
+    near = 1 - 0.35 * (depth - np.nanmin(depth, initial=np.inf)) / len(cube) if hit.any() else depth
+    return np.asarray(np.where(hit, (_AMBIENT + (1 - _AMBIENT) * facing) * near, np.nan), np.float32)
+
+
+def _crossing(cube: NDArray[np.float32], first: NDArray[np.intp], level: float) -> NDArray[np.float32]:
+    """Where each ray crosses the level, between two voxels."""
+    before = np.maximum(first - 1, 0)
+    inner, outer = (np.take_along_axis(cube, at[None], axis=0)[0] for at in (first, before))
+    share = np.clip((inner - level) / np.maximum(inner - outer, 1e-9), 0, 1)
+    return np.asarray(first - share * (first > 0), np.float32)
+
+
+def _filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Depths with a far wall beside the surface, so that its rim turns away from the light."""
+    far = np.nanmax(depth, initial=0.0) + 2
+    return np.where(np.isfinite(depth), depth, far)
+
+
+def _coloured(bright: NDArray[np.float32], colour: Colour) -> QImage:
+    """The surface in a colour, transparent beside it."""
+    solid = np.isfinite(bright)
+    pixels = np.zeros((*bright.shape, 4), np.uint8)
+    pixels[..., :3] = np.nan_to_num(bright)[..., None] * 255 * np.asarray(colour)
+    pixels[..., 3] = solid * 255
+    high, wide = bright.shape
+    return QImage(pixels.tobytes(), wide, high, 4 * wide, QImage.Format.Format_RGBA8888).copy()
+
+
+def _grey(cube: NDArray[np.float32]) -> QImage:
+    middle = cube[len(cube) // 2 - 1 : len(cube) // 2 + 1].mean(axis=0)
+    low, high = (float(value) for value in np.percentile(middle, [1, 99.8]))
+    grey = np.clip((middle - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
+    tall, wide = grey.shape
+    return QImage(grey.tobytes(), wide, tall, wide, QImage.Format.Format_Grayscale8).copy()

@@ -1,0 +1,260 @@
+"""Which picks a discovery looks at: layers on view, several at once; files are opened as layers first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari.layers import Points
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_orient.engine.files import match_tomogram, read_labelled, read_particles, read_tomogram
+from napari_orient.engine.files.labelled import VOLUME_SUFFIXES
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
+from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.gui import layers
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.pieces import labelled, listen, show_classes, shrinkable
+from napari_orient.gui.session import Session
+
+Pairs = list[tuple[Tomogram, Particles]]
+
+FILES = "Tomograms and particle lists (*.mrc *.rec *.map *.star *.csv *.tsv *.txt);;All files (*)"
+LABELS = 120
+_HIDDEN_AFTER = 1
+"""Tomograms opened from files at once lie over one another: the first is shown, the others wait hidden."""
+
+
+def read_picks(paths: Sequence[Path]) -> Stream[Step, Pairs]:
+    """Tomograms with their picks, from folders and lists of PolNet, lists that find their tomograms, or files of both.
+
+    Raises
+    ------
+    InputError
+        If there is no list, or what is there cannot be read.
+    """
+    volumes = [path for path in paths if path.suffix.lower() in VOLUME_SUFFIXES]
+    lists = [path for path in paths if path not in volumes]
+    if not lists:
+        raise InputError("a list of picks is needed beside the tomograms. Choose both together, or a PolNet folder.")
+    pairs: Pairs = []
+    for number, path in enumerate(lists):
+        yield Step(number, len(lists), f"Reading {path.name}")
+        pairs += _read_with(path, volumes) if volumes else read_labelled(path)
+    return pairs
+
+
+def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
+    """The tomograms of these files, each with its own picks of a list."""
+    opened = [read_tomogram(volume) for volume in volumes]
+    found = read_particles(path, extents={item.name: item.extent for item in opened})
+    names = found.tomogram_names
+    if len(opened) == 1 and len(names) <= 1:
+        return [(opened[0], found.replace(tomogram=opened[0].name))]
+    pairs = [(item, match_tomogram(item.name, names)) for item in opened]
+    missing = [item.name for item, name in pairs if name is None]
+    if missing:
+        raise InputError(f"{path.name} has no picks of {missing[0]}; it is of {', '.join(names[:3])}.")
+    return [(item, found.of_tomogram(name).replace(tomogram=item.name)) for item, name in pairs if name is not None]
+
+
+class PicksChoice(QWidget):
+    """Layers of picks to look at, and their class; ``changed`` tells that they are others."""
+
+    changed = Signal()
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.reading: Job | None = None
+        self._offered: list[Points] = []
+        self.list = QListWidget()
+        self.list.setFixedHeight(76)
+        self.list.setToolTip("Layers of picks to look at together. Orientations that they have are not looked at.")
+        self.files = _button("Open files…", "Open tomograms and the list of their picks together", self._ask_files)
+        self.folder = _button("Open folder…", "Open a result folder of PolNet", self._ask_folder)
+        self.kind = QComboBox()
+        self.kind.setToolTip("Look at the picks of this class only")
+        shrinkable(self.kind)
+        self.kind_line = labelled({"Class": self.kind}, width=LABELS)
+        self._lay_out()
+        for event in ("inserted", "removed"):
+            listen(self, getattr(session.viewer.layers.events, event), self.refresh)
+        self.list.itemChanged.connect(self._tell)
+        self.kind.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.setAcceptDrops(True)
+        self.refresh()
+
+    def _lay_out(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        line = QHBoxLayout()
+        for button in (self.files, self.folder):
+            line.addWidget(button)
+        column.addWidget(self.list)
+        column.addLayout(line)
+        column.addWidget(self.kind_line)
+
+    # --- layers -------------------------------------------------------------------------------------------------
+
+    def refresh(self, event: object = None) -> None:
+        """Offer what is on view; what has come is chosen, unless it is the truth of what is offered anyway."""
+        chosen, known = {id(layer) for layer in self.chosen()}, {id(layer) for layer in self._offered}
+        found = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
+        picked = {self._tomogram_name(layer) for layer in found if layers.role(layer) != TRUTH}
+        self._offered = sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
+        self.list.blockSignals(True)
+        self.list.clear()
+        for layer in self._offered:
+            if id(layer) not in known:
+                listen(self, layer.events.name, self._renamed)
+                listen(self, layer.events.data, self._renamed)
+            double = layers.role(layer) == TRUTH and self._tomogram_name(layer) in picked
+            wanted = id(layer) in chosen or (id(layer) not in known and not double)
+            self.list.addItem(_item(layer, wanted))
+        self.list.blockSignals(False)
+        self._tell()
+
+    def _tomogram_name(self, layer: Points) -> str:
+        image = self.session.tomogram_of(layer)
+        return "" if image is None else layers.tomogram_name(image)
+
+    def _renamed(self, event: object = None) -> None:
+        self.list.blockSignals(True)
+        for layer, item in self._items():
+            item.setText(_words(layer))
+        self.list.blockSignals(False)
+        self._tell()
+
+    def _items(self) -> list[tuple[Points, QListWidgetItem]]:
+        items = (self.list.item(number) for number in range(self.list.count()))
+        return [(layer, item) for layer, item in zip(self._offered, items, strict=True) if item is not None]
+
+    def chosen(self) -> list[Points]:
+        """The layers chosen."""
+        return [layer for layer, item in self._items() if item.checkState() == Qt.CheckState.Checked]
+
+    def choose(self, *wanted: Points) -> None:
+        """Nothing; these layers are chosen, and no others."""
+        for layer, item in self._items():
+            item.setCheckState(Qt.CheckState.Checked if layer in wanted else Qt.CheckState.Unchecked)
+
+    def _tell(self, *_: object) -> None:
+        counts: Counter[str] = Counter()
+        for layer in self.chosen():
+            kinds = layers.picks_of(layer).kind
+            counts.update({} if kinds is None else Counter(kinds.tolist()))
+        fresh = self.kind.count() <= 1
+        show_classes(self.kind, counts, sum(len(layer.data) for layer in self.chosen()))
+        if fresh and len(counts) > 1:
+            # A list of several macromolecules: the most frequent one is the usual question.
+            self.kind.blockSignals(True)
+            self.kind.setCurrentIndex(1)
+            self.kind.blockSignals(False)
+        self.kind_line.setVisible(len(counts) > 1)
+        self.changed.emit()
+
+    def pairs(self) -> Pairs:
+        """Each tomogram on view with the picks of the chosen layers that lie in it, of the class chosen.
+
+        Raises
+        ------
+        InputError
+            If nothing is chosen, or a layer's tomogram is not open.
+        """
+        found: dict[str, tuple[Tomogram, list[Particles]]] = {}
+        for layer in self.chosen():
+            image = self.session.tomogram_of(layer)
+            if image is None:
+                raise InputError(f"the tomogram of layer {layer.name!r} is not open. Open it in the Load dock.")
+            tomogram = layers.tomogram_of(image)
+            picks = self._of_class(layers.picks_of(layer)).replace(tomogram=tomogram.name)
+            found.setdefault(tomogram.name, (tomogram, []))[1].append(picks)
+        return [(tomogram, concatenate(parts)) for tomogram, parts in found.values()]
+
+    def _of_class(self, picks: Particles) -> Particles:
+        code = self.kind.currentData()
+        if code is None or picks.kind is None:
+            return picks
+        return picks.take((picks.kind == code).nonzero()[0])
+
+    # --- files --------------------------------------------------------------------------------------------------
+
+    def open_paths(self, *paths: Path) -> None:
+        """Nothing; the tomograms of these files, and their picks, are opened as layers once they are read."""
+        if self.reading is not None or not paths:
+            return
+        job = self.reading = Job(read_picks(paths), title="Reading picks", parent=self)
+        job.answered.connect(self._show)
+        job.ended.connect(self._ended)
+        self._allow()
+
+    def _show(self, pairs: Pairs) -> None:
+        hidden = len(self.session.tomograms()) > 0
+        for number, (tomogram, picks) in enumerate(pairs):
+            image = self.session.show_tomogram(tomogram)
+            name = f"{tomogram.name} picks"
+            points = self.session.show_particles(picks.replace(rotations=None), tomogram.extent, role=PICKS, name=name)
+            image.visible = points.visible = not hidden and number < _HIDDEN_AFTER
+        if not hidden:
+            self.session.viewer.reset_view()
+
+    def _ended(self, outcome: str) -> None:
+        self.reading = None
+        self._allow()
+
+    def _allow(self) -> None:
+        for button in (self.files, self.folder):
+            button.setEnabled(self.reading is None)
+
+    def _ask_files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self, "Open tomograms and the list of their picks", "", FILES)
+        self.open_paths(*map(Path, names))
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a result folder of PolNet")
+        if name:
+            self.open_paths(Path(name))
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take files and folders."""
+        drop = event.mimeData() if event is not None else None
+        if event is not None and drop is not None and any(url.isLocalFile() for url in drop.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Open what was dropped."""
+        drop = event.mimeData() if event is not None else None
+        if drop is not None:
+            self.open_paths(*(Path(url.toLocalFile()) for url in drop.urls() if url.isLocalFile()))
+
+
+def _item(layer: Points, chosen: bool) -> QListWidgetItem:
+    item = QListWidgetItem(_words(layer))
+    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+    item.setCheckState(Qt.CheckState.Checked if chosen else Qt.CheckState.Unchecked)
+    return item
+
+
+def _words(layer: Points) -> str:
+    return f"{layer.name} · {len(layer.data)}"
+
+
+def _button(text: str, tip: str, do: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(do)
+    return button

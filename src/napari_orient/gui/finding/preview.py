@@ -1,0 +1,155 @@
+"""A discovery as it stands by now, in the viewer: arrows and maps, drawn once and then changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Vectors
+from numpy.typing import NDArray
+
+from napari_orient.engine.discovery import Round, class_name
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.gui import layers
+from napari_orient.gui.axes import directions
+from napari_orient.gui.colours import SET_APART
+from napari_orient.gui.layers import KEY
+from napari_orient.gui.maps import map_layer, maps_of, renew_map
+from napari_orient.gui.session import Session
+
+UNJUDGED = "unjudged axes"
+"""The role of a layer of arrows that nothing has judged yet."""
+
+AMBER = (1.0, 0.66, 0.12)
+MOST_TRIADS = 400
+"""Of so many particles all axes are drawn; of more the z axis alone, which is quick to draw anew."""
+
+_WIDTH = 0.07
+
+
+class Preview:
+    """The arrows of each tomogram on view and the map of each class.
+
+    A layer that is removed meanwhile is not made again.
+    """
+
+    def __init__(self, session: Session, tomograms: Sequence[Tomogram], *, classes: int) -> None:
+        self.session, self._classes = session, classes
+        self._tomograms = {item.name: item for item in tomograms}
+        self._arrows: dict[str, Vectors] = {}
+        self._place = len(maps_of(session.viewer))
+        self.maps: list[Image] = []
+
+    def show(self, step: Round) -> None:
+        """Nothing; the layers show this round."""
+        if step.particles is not None:
+            self._show_arrows(step.particles)
+        for label, density in zip(_labels(step, self._classes), step.maps, strict=True):
+            self.show_map(label, density, step.voxel_size)
+
+    # --- arrows -------------------------------------------------------------------------------------------------
+
+    def _show_arrows(self, particles: Particles) -> None:
+        axes = self.session.view.axes if len(particles) <= MOST_TRIADS else "z"
+        shown = {layers.tomogram_name(image): image.visible for image in self.session.tomograms()}
+        for name, tomogram in self._tomograms.items():
+            own = np.asarray(particles.tomogram) == name
+            # Of a tomogram that nobody sees, arrows would lie over another's.
+            if own.any() and shown.get(name, False):
+                self._show_own(tomogram, particles.take(own), axes)
+
+    def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str) -> None:
+        size = tomogram.voxel_size
+        along = directions(particles.known_rotations(), axes)
+        starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
+        arrows = np.stack([starts, along.reshape(-1, 3)], axis=1).astype(np.float32)
+        colours = np.repeat(self._colours(particles), along.shape[1], axis=0)
+        layer = self._arrows.get(tomogram.name)
+        if layer is None:
+            self._arrows[tomogram.name] = self._added(tomogram, arrows, colours)
+        elif layer in self.session.viewer.layers:
+            _renew(layer, arrows, colours)
+
+    def _colours(self, particles: Particles) -> FloatArray:
+        """A colour for each particle, (N, 4): amber, or its class's."""
+        if self._classes == 1 or particles.kind is None:
+            return np.tile([*AMBER, 1.0], (len(particles), 1))
+        names = [class_name(label) for label in range(self._classes)]
+        palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(self._classes)])
+        return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
+
+    def _added(self, tomogram: Tomogram, arrows: FloatArray, colours: FloatArray) -> Vectors:
+        view, size = self.session.view, tomogram.voxel_size
+        layer = Vectors(
+            arrows,
+            name=f"{tomogram.name} poses so far",
+            edge_color=colours,
+            length=view.length / size,
+            edge_width=_WIDTH * view.length / size,
+            vector_style=view.style,
+            projection_mode="all",
+            opacity=1.0,
+            metadata={KEY: {"role": UNJUDGED}},
+            **layers.world(size),
+        )
+        _append(self.session, layer)
+        return layer
+
+    def clear_arrows(self) -> None:
+        """Nothing; the arrows are gone."""
+        for layer in self._arrows.values():
+            _remove(self.session, layer)
+        self._arrows.clear()
+
+    # --- maps ---------------------------------------------------------------------------------------------------
+
+    def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float) -> None:
+        """Nothing; the map of a class is shown so."""
+        tomogram = next(iter(self._tomograms.values()))
+        if label < len(self.maps):
+            if self.maps[label] in self.session.viewer.layers:
+                renew_map(self.maps[label], density, voxel_size, tomogram, place=self._place + label)
+            return
+        name = "discovered map" if self._classes == 1 else f"discovered map {class_name(label)}"
+        layer = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
+        self.maps.append(layer)
+        _append(self.session, layer)
+        if label == 0:
+            self.session.viewer.reset_view()  # It lies beside the tomogram, where nobody would see it.
+
+    def clear_maps(self, keep: Sequence[int] = ()) -> None:
+        """Nothing; the maps are gone, but for those of the classes named."""
+        for label, layer in enumerate(self.maps):
+            if label not in keep:
+                _remove(self.session, layer)
+        self.maps = [layer for label, layer in enumerate(self.maps) if label in keep]
+
+
+def _labels(step: Round, classes: int) -> Sequence[int]:
+    """Which classes a round's maps are of: all, or the one whose particles it holds."""
+    if len(step.maps) in (0, classes):
+        return range(len(step.maps))
+    kinds = [] if step.particles is None or step.particles.kind is None else [str(step.particles.kind[0])]
+    names = [class_name(label) for label in range(classes)]
+    return [names.index(kind) for kind in kinds][: len(step.maps)]
+
+
+def _append(session: Session, layer: Any) -> None:
+    """Nothing; the layer is there, and what was chosen before still is."""
+    chosen = set(session.viewer.layers.selection)
+    session.viewer.layers.append(layer)
+    session.viewer.layers.selection = chosen or {layer}
+
+
+def _remove(session: Session, layer: Any) -> None:
+    if layer in session.viewer.layers:
+        session.viewer.layers.remove(layer)
+
+
+def _renew(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
+    other = len(arrows) != len(layer.data)
+    layer.data = arrows
+    # Napari loses colours where the number of rows changes.
+    if other or not np.allclose(layer.edge_color, colours):
+        layer.edge_color = colours

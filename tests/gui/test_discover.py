@@ -1,0 +1,368 @@
+"""The Discover dock: what the command line finds, to the byte; layers that sharpen; the way onward; and the unhappy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from engine.phantom import VOXEL_SIZE, molecule
+from engine.phantom import tomogram as phantom
+from napari_orient.cli import main
+from napari_orient.engine.corrections import ACCEPTED
+from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions
+from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.gui import layers
+from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.discover import DiscoverDock
+from napari_orient.gui.finding import delivery, map_view
+from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
+from napari_orient.gui.finding.preview import UNJUDGED
+from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
+from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.session import session_of
+from napari_orient.gui.train import TrainDock
+
+QUICK = DiscoveryOptions(
+    diameter=150.0, rounds=10, search=500, starts=2, passes=1, max_shift=0.0, symmetry="C1", device="cpu"
+)
+FLAGS = "--diameter 150 --rounds 10 --search 500 --starts 2 --passes 1 --max-shift 0 --symmetry C1 --device cpu"
+
+COUNT = 32
+
+
+@dataclass
+class Small:
+    """A tomogram of 32 molecules and its picks, and what the command line finds in them."""
+
+    folder: Path
+    tomogram: Tomogram
+    picks: Particles
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        return self.folder / "phantom.mrc", self.folder / "picks.star"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Small:
+    made, picks, _ = phantom(molecule(), noise=0.5, count=(2, 4, 4))
+    small = Small(tmp_path_factory.mktemp("small"), made, picks)
+    write_tomogram(small.files[0], made.density, voxel_size=VOXEL_SIZE)
+    write_particles(small.files[1], picks.replace(rotations=None), extents={"phantom": made.extent})
+    return small
+
+
+@pytest.fixture
+def shown():
+    """What napari tells the user."""
+    from napari.utils.notifications import notification_manager
+
+    lines = []
+
+    def note(notification):
+        lines.append(notification.message)
+
+    notification_manager.notification_ready.connect(note)
+    yield lines
+    notification_manager.notification_ready.disconnect(note)
+
+
+def docked(viewer, qtbot, *, tomogram=None, picks=None, options=QUICK):
+    """The dock of a viewer, beside a tomogram and its picks if there are any."""
+    session = session_of(viewer)
+    if tomogram is not None:
+        session.show_tomogram(tomogram)
+        session.show_particles(picks.replace(rotations=None), tomogram.extent, role=PICKS, name="picks")
+    dock = DiscoverDock(viewer)
+    qtbot.addWidget(dock)
+    dock.options.show_options(options)
+    dock._show_everything()
+    return dock
+
+
+def begin(dock, qtbot, *, rounds=2):
+    """Start, and wait until so many rounds have been drawn."""
+    dock.running.start.click()
+    qtbot.waitUntil(lambda: dock._last is not None and dock._last.done >= rounds, timeout=60_000)
+
+
+def finish(dock, qtbot):
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=120_000)
+
+
+def of_role(viewer, role):
+    return [layer for layer in viewer.layers if layers.role(layer) == role]
+
+
+def test_the_dock_finds_what_the_command_line_finds_and_leads_onward(small, qtbot, tmp_path):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot)
+    assert not dock.running.start.isEnabled()
+    dock.picks.open_paths(*small.files)
+    qtbot.waitUntil(lambda: dock.picks.reading is None)
+    assert dock.note.text() == "32 picks in 1 tomogram; voxels of 10 Å"
+    dock.running.start.click()
+    seen = watched(dock, viewer)
+    finish(dock, qtbot)
+    as_the_command_line(dock, small, tmp_path)
+    as_layers(dock, viewer, seen)
+    onward_to_predict(dock, viewer, small, qtbot)
+    onward_to_train(dock, viewer, qtbot)
+
+
+def watched(dock, viewer):
+    """The layers of arrows and maps that were on view while it ran: one of each, and the same ones throughout."""
+    seen = {"arrows": [], "maps": [], "peaks": []}
+
+    def look(step):
+        seen["arrows"] += [layer for layer in of_role(viewer, UNJUDGED) if layer not in seen["arrows"]]
+        seen["maps"] += [layer for layer in of_role(viewer, MAP) if layer not in seen["maps"]]
+
+    dock.running.job.reached.connect(look)
+    return seen
+
+
+def as_the_command_line(dock, small, folder):
+    (folder / "cli").mkdir()
+    (folder / "dock").mkdir()
+    places = {name: folder / "cli" / f"found{end}" for name, end in (("output", ".star"), ("map", ".mrc"))}
+    words = ["discover", *small.files, "--output", places["output"], "--map", places["map"]]
+    words += ["--checkpoint-output", folder / "cli" / "found.safetensors", *FLAGS.split()]
+    assert main([str(word) for word in words]) == 0
+    dock.outcome.file.show_path(folder / "dock" / "found.star")
+    dock.outcome.save.click()
+    assert "Wrote" in dock.outcome.saved.text()
+    written = sorted(path.name for path in (folder / "cli").iterdir())
+    assert written == sorted(path.name for path in (folder / "dock").iterdir())
+    for name in written:
+        own, theirs = (folder / door / name for door in ("dock", "cli"))
+        if own.suffix == ".mrc":
+            np.testing.assert_array_equal(read_tomogram(own).density, read_tomogram(theirs).density)
+        else:
+            assert own.read_bytes() == theirs.read_bytes(), name
+
+
+def as_layers(dock, viewer, seen):
+    assert "A structure was found" in dock.outcome.banner.headline.text()
+    found = dock.outcome.found
+    (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+    held = layers.particles_of(points)
+    for name in ("positions", "rotations", "confidence", "expected_error_deg"):
+        np.testing.assert_allclose(getattr(held, name), getattr(found.particles, name), atol=1e-9)
+    assert OUTLIER in held.extra
+    assert len(axes_layer(viewer, points).data) == 3 * COUNT
+    assert seen["maps"] == [map_layer]
+    assert len(seen["arrows"]) == 1
+    assert not of_role(viewer, UNJUDGED)
+    np.testing.assert_array_equal(map_layer.data, found.structures[0].average.density)
+    assert tuple(map_layer.scale) == (VOXEL_SIZE,) * 3
+    assert dock.outcome.fsc.marks
+    assert "Symmetry C1" in dock.outcome.details.text()
+    assert not session_of(viewer).history(points).undoable
+
+
+def onward_to_predict(dock, viewer, small, qtbot):
+    session = session_of(viewer)
+    predicting = PredictDock(viewer)
+    qtbot.addWidget(predicting)
+    dock.go_onward(PREDICT)
+    assert predicting.checkpoint.kind == "bank"
+    assert Path(session.checkpoint).parent == session.scratch()
+    predicting.predict()
+    qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
+    (layer,) = (layer for layer in session.particles(PREDICTED) if layer not in dock._on_view())
+    found = dock.outcome.found.particles
+    assert np.median(angle_deg(layers.rotations_in(layer), found.rotations)) < 5
+
+
+def onward_to_train(dock, viewer, qtbot):
+    training = TrainDock(viewer)
+    qtbot.addWidget(training)
+    dock.go_onward(TRAIN)
+    (points,) = dock._on_view()
+    assert training.from_layers.chosen() == [points]
+    sure = len(delivery.determined(points))
+    assert sure > 25
+    assert [len(particles) for _, particles in training.from_layers.pairs()] == [sure]
+    assert (points.features["status"] == ACCEPTED).sum() == sure
+    session_of(viewer).history(points).undo()
+    assert "status" not in points.features or not (points.features["status"] == ACCEPTED).any()
+
+
+def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_has_judged_them(small, qtbot, tmp_path):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
+    begin(dock, qtbot, rounds=3)
+    dock.running.stop.click()
+    finish(dock, qtbot)
+    (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+    np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
+    np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
+    assert map_layer.scale[0] == pytest.approx(QUICK.view_voxel_size)
+    assert "Nothing has judged them" in dock.outcome.banner.reasons.text()
+    assert not dock.outcome.buttons[PREDICT].isVisibleTo(dock)
+    dock.outcome.file.show_path(tmp_path / "stopped.star")
+    dock.outcome.save.click()
+    kept = read_particles(tmp_path / "stopped.star", extents={"phantom": small.tomogram.extent})
+    assert angle_deg(kept.rotations, dock._last.particles.rotations).max() < 1e-3
+    assert "discovery stopped at: Start" in (tmp_path / "stopped.star").read_text().splitlines()[0]
+
+
+def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbot, shown):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
+    begin(dock, qtbot)
+    qtbot.waitUntil(lambda: bool(of_role(viewer, UNJUDGED) and of_role(viewer, MAP)), timeout=20_000)
+    for layer in [*of_role(viewer, UNJUDGED), *of_role(viewer, MAP), *of_role(viewer, PICKS)]:
+        viewer.layers.remove(layer)
+    reached = dock._last.done
+    qtbot.waitUntil(lambda: dock._last.done > reached + 1, timeout=20_000)
+    assert not of_role(viewer, UNJUDGED)
+    assert not of_role(viewer, MAP)
+    for image in session_of(viewer).tomograms():
+        viewer.layers.remove(image)
+    dock.running.stop.click()
+    finish(dock, qtbot)
+    assert any("phantom was removed meanwhile" in line for line in shown)
+    assert not session_of(viewer).particles(PREDICTED)
+
+
+def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, shown):
+    viewer = ViewerModel()
+    noise = np.random.default_rng(5).normal(size=small.tomogram.density.shape).astype(np.float32)
+    few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 200})
+    dock = docked(viewer, qtbot, tomogram=Tomogram(noise, VOXEL_SIZE, "water"), picks=small.picks, options=few)
+    begin(dock, qtbot)
+    finish(dock, qtbot)
+    assert shown == []
+    assert dock.outcome.found.verdict == "nothing"
+    assert "no common structure" in dock.outcome.banner.headline.text()
+    assert "What may help" in dock.outcome.tips.text()
+    assert not of_role(viewer, UNJUDGED)
+    assert not of_role(viewer, MAP)
+    assert not session_of(viewer).particles(PREDICTED)
+    assert not any(button.isVisibleTo(dock) for button in (*dock.outcome.buttons.values(), dock.outcome.save))
+
+
+class Unreadable:
+    """A density whose voxels cannot be read once a discovery looks at them."""
+
+    def __init__(self, density):
+        self.density, self.shape, self.ndim, self.dtype, self.size = density, density.shape, 3, density.dtype, 1
+        self.broken = False
+
+    def __getitem__(self, key):
+        if self.broken:
+            raise RuntimeError("the disk is gone")
+        return self.density[key]
+
+
+def test_an_error_inside_is_told_and_leaves_nothing_behind(small, qtbot):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
+    density = Unreadable(small.tomogram.density)
+    question = dock.question()
+    (_, picks) = question.pairs[0]
+    density.broken = True
+    broken = type(question)([(Tomogram(density, VOXEL_SIZE, "phantom"), picks)], question.options)
+    with qtbot.captureExceptions() as flown:
+        dock.ask(broken)
+        finish(dock, qtbot)
+    assert [str(error) for _, error, _ in flown] == ["the disk is gone"]
+    assert "Broken off" in dock.outcome.banner.headline.text()
+    assert len(viewer.layers) == 2
+    assert dock.running.start.isEnabled()
+
+
+def test_what_cannot_be_found_is_said_before_it_starts(small, qtbot):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
+    dock.options.widgets["diameter"].value = 60.0
+    assert "Give a larger diameter" in dock.note.text()
+    assert not dock.running.start.isEnabled()
+    dock.options.widgets["diameter"].value = 220.0
+    assert dock.running.start.isEnabled()
+    (points,) = of_role(viewer, PICKS)
+    assert np.allclose(points.size, 22.0), "the rings show the diameter"
+    points.selected_data = set(range(13))
+    points.remove_selected()
+    assert "expected at least 20" in dock.note.text()
+
+
+def test_the_truth_s_positions_are_offered_and_chosen_only_where_there_are_no_picks(small, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    session.show_tomogram(small.tomogram)
+    truth = session.show_particles(small.picks, small.tomogram.extent, role=TRUTH, name="truth")
+    dock = docked(viewer, qtbot)
+    assert dock.picks.chosen() == [truth]
+    dock.picks.choose()
+    picks = session.show_particles(small.picks, small.tomogram.extent, role=PICKS, name="picks")
+    assert dock.picks.chosen() == [picks]
+
+
+def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make_napari_viewer, qtbot):
+    shown, other = make_napari_viewer(show=True), ViewerModel()
+    second = docked(other, qtbot, tomogram=small.tomogram, picks=small.picks)
+    session = session_of(shown)
+    session.show_tomogram(small.tomogram)
+    session.show_particles(small.picks.replace(rotations=None), small.tomogram.extent, role=PICKS, name="picks")
+    _, first = shown.window.add_plugin_dock_widget("napari-orient", "Discover")
+    first.options.show_options(QUICK)
+    first.discover()
+    begin(second, qtbot)
+    qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, UNJUDGED)), timeout=60_000)
+    shown.close()
+    second.running.stop.click()
+    finish(second, qtbot)
+    assert len(session_of(other).particles(PREDICTED)) == 1
+
+
+def test_docks_are_opened_by_the_way_onward(small, make_napari_viewer):
+    viewer = make_napari_viewer()
+    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Discover")
+    dock.go_onward(INSPECT)
+    dock.go_onward(OTHERS)
+    assert {"Inspect (napari-orient)", "Predict (napari-orient)", "Load (napari-orient)"} <= set(
+        viewer.window.dock_widgets
+    )
+
+
+def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    session.show_tomogram(small.tomogram)
+    flags = np.arange(COUNT) % 6 == 0
+    poses = small.picks.replace(extra={OUTLIER: flags.astype(int)}, expected_error_deg=np.full(COUNT, 5.0))
+    (layer,), missing = delivery.show_poses(session, poses, [small.tomogram], provenance="", words="again")
+    assert missing == []
+    assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
+    assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
+    np.testing.assert_array_equal(delivery.determined(layer), np.flatnonzero(~flags))
+    changed = poses.replace(extra={OUTLIER: np.zeros(COUNT, int)})
+    assert delivery.show_poses(session, changed, [small.tomogram], provenance="", words="again")[0] == [layer]
+    assert len(axes_layer(viewer, layer).data) == 3 * COUNT
+    assert np.ptp(layer.face_color, axis=0).max() == 0
+    assert session.history(layer).undoable == "again"
+
+
+def test_a_finer_map_goes_through_the_coarse_one_s_voxels():
+    density = molecule().density(20)
+    fine = map_view.finer(density)
+    assert len(fine) == 80
+    np.testing.assert_allclose(fine[::4, ::4, ::4], density, atol=1e-4)
+
+
+def test_a_ball_is_brightest_where_it_faces_the_light_and_its_middle_is_nearest():
+    line = np.arange(64) - 31.5
+    distance = np.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + line**2)
+    bright = map_view.shaded((30 - distance).clip(0).astype(np.float32))
+    row, column = np.unravel_index(np.nanargmax(bright), bright.shape)
+    assert row < 31
+    assert column < 31
+    assert np.isfinite(bright[32, 32])
+    assert np.isnan(bright[0, 0])
