@@ -263,7 +263,7 @@ class _Course:
                 # Halves that share next to nothing have nothing that poses could be refined against.
                 break
             if number < self.options.passes:
-                labelled = polished(labelled, average, group, self.options, wedges)
+                labelled = polished(labelled, average, group, self.options, wedges, device=self.device)
                 average = averaged(labelled, group, self.options, dark=views.dark)
         answer = concatenate([part for _, part in labelled])
         return Structure(

@@ -21,7 +21,7 @@ class DiscoveryOptions(PoseOptions):
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
     starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20)
-    rounds: int = option(25, help="rounds of each start", low=6, high=200)
+    rounds: int = option(18, help="rounds of each start", low=6, high=200)
     search: int = option(2304, help="rotations searched in each round", low=200, high=50_000)
     sample: int = option(1500, help="most particles that the map is found from; all get poses", low=20, high=100_000)
     passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,20 +14,22 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.calibration import calibrate, first_imaging
 from napari_orient.engine.matching.fitting import Fit, joined, polish
 from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
-from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
+from napari_orient.engine.matching.imaging import Imaging, box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
-from napari_orient.engine.rotations import Symmetry
+from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.engine.tasks import run
 
 _FINEST = 2.4
 """Finest detail used, in voxels."""
-_FIRST_STEPS, _STEPS, _BATCH = 4, 3, 16
-_ENOUGH = 8
+_FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
+_ENOUGH, _SAMPLE = 8, 128
+_GUESTS, _NEAR_DEG = 12, 20.0
+"""Particles of each half of each tomogram that the other half's map is tried on, and how far a turn is no error."""
 _TRUST = 1.1
 """What log-likelihoods are multiplied by, as in refinement: the noise measured holds neighbours."""
 
@@ -57,24 +60,40 @@ def halves_of(count: int, options: DiscoveryOptions) -> NDArray[np.int_]:
 
 
 def polished(
-    labelled: Labelled, found: Average, group: Symmetry, options: DiscoveryOptions, wedges: Sequence[Wedge]
+    labelled: Labelled,
+    found: Average,
+    group: Symmetry,
+    options: DiscoveryOptions,
+    wedges: Sequence[Wedge],
+    *,
+    device: torch.device,
 ) -> list[tuple[Tomogram, Particles]]:
-    """Every particle's pose against the map of its own half, with its expected error."""
-    voxel_size = found.voxel_size
+    """Every particle's pose against the map of its own half, with its expected error.
+
+    The map of a half is itself uncertain. Some particles are posed against the other half's map too: half the squared
+    turn between the two poses is what a map's own noise costs, and is added to what the patch's noise leaves.
+    """
     maps = [_reference(part, found, options) for part in (found.first_half, found.second_half)]
     half = halves_of(sum(len(particles) for _, particles in labelled), options)
-    answer, done = [], 0
+    answer, turns, done = [], [], 0
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         own = half[done : done + len(particles)]
         done += len(particles)
-        middles, poses = _polished(tomogram, particles, own, maps, group, wedge=wedge, voxel_size=voxel_size)
-        moved = particles.replace(
-            positions=middles + poses.shifts.double().numpy(),
-            rotations=poses.rotations.double().numpy(),
-            expected_error_deg=poses.expected_error_deg.double().numpy(),
-        )
-        answer.append((tomogram, moved))
-    return answer
+        patches = _Patches(tomogram, particles, _side(tomogram, maps[0]))
+        poses, apart = _polished(patches, own, maps, group, wedge=wedge, device=device)
+        turns.append(apart)
+        answer.append((tomogram, patches.posed(poses)))
+    ours = _map_error_deg(torch.cat(turns))
+    return [
+        (tomogram, part.replace(expected_error_deg=np.hypot(np.asarray(part.expected_error_deg), ours)))
+        for tomogram, part in answer
+    ]
+
+
+def _map_error_deg(turns: torch.Tensor) -> float:
+    """What a half map's noise costs, degrees root mean square, from turns between poses against the two maps."""
+    near = turns[turns < _NEAR_DEG]
+    return float((near.square().mean() / 2).sqrt()) if len(near) else 0.0
 
 
 def _reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
@@ -91,57 +110,107 @@ def _reference(density: NDArray[np.float32], found: Average, options: DiscoveryO
     )
 
 
+def _side(tomogram: Tomogram, reference: Reference) -> int:
+    return min(box_side(reference.radius, tomogram.voxel_size), int(min(tomogram.density.shape)) // 2 * 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Patches:
+    """Patches of one tomogram's particles, cut when they are wanted, about whole voxels.
+
+    Nothing need be interpolated so: what is left of the way to a position is where a fit's shift begins.
+    """
+
+    tomogram: Tomogram
+    particles: Particles
+    side: int
+
+    @property
+    def middles(self) -> FloatArray:
+        """Middles of the voxels cut about, (N, 3) xyz in Å."""
+        return nearest_voxel(self.particles.positions, self.tomogram.voxel_size)
+
+    def cut(self, rows: NDArray[np.int_]) -> torch.Tensor:
+        """The patches of some rows, (R, n, n, n)."""
+        return torch.from_numpy(cut_patches(self.tomogram, self.middles[rows], side=self.side))
+
+    def start(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotations (N, 3, 3) and shifts (N, 3) in Å that fits begin from."""
+        shifts = torch.as_tensor(self.particles.positions - self.middles, dtype=torch.float32)
+        return torch.as_tensor(self.particles.known_rotations(), dtype=torch.float32), shifts
+
+    def posed(self, poses: Poses) -> Particles:
+        """The particles in new poses."""
+        return self.particles.replace(
+            positions=self.middles + poses.shifts.double().numpy(),
+            rotations=poses.rotations.double().numpy(),
+            expected_error_deg=poses.expected_error_deg.double().numpy(),
+        )
+
+
 def _polished(
-    tomogram: Tomogram,
-    particles: Particles,
+    patches: _Patches,
     half: NDArray[np.int_],
     maps: Sequence[Reference],
     group: Symmetry,
     *,
     wedge: Wedge,
-    voxel_size: float,
-) -> tuple[FloatArray, Poses]:
-    """The middles of the patches, (N, 3) xyz in Å, and the poses about them."""
-    side = min(box_side(maps[0].radius, voxel_size), min(tomogram.density.shape) // 2 * 2)
-    # Patches about whole voxels need no interpolation: what is left is where the fit's shifts begin.
-    middles = nearest_voxel(particles.positions, tomogram.voxel_size)
-    cubes = torch.from_numpy(cut_patches(tomogram, middles, side=side, voxel_size=voxel_size))
-    shifts = torch.as_tensor(particles.positions - middles, dtype=torch.float32)
-    rotations = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
-    answers, order = [], []
+    device: torch.device,
+) -> tuple[Poses, torch.Tensor]:
+    """Poses against the maps of the particles' own halves, and turns (R,) in degrees to some against the other's."""
+    answers, order, guests = [], [], []
     for number, reference in enumerate(maps):
-        rows = torch.as_tensor(np.flatnonzero(half == number))
-        if len(rows):
-            part = (cubes[rows], rotations[rows], shifts[rows])
-            answers.append(_against(reference, *part, group, wedge=wedge, voxel_size=voxel_size))
-            order.append(rows)
-    return middles, Poses.concatenated(answers).take(torch.argsort(torch.cat(order)))
+        own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
+        if len(own):
+            imaging = _imaging(reference, patches, own, wedge)
+            asked = np.concatenate([own, others[:: max(1, len(others) // _GUESTS)]])
+            poses = _against(reference.to(device), imaging.to(device), patches, asked, group, device=device)
+            answers.append(poses.take(torch.arange(len(own))))
+            guests.append((asked[len(own) :], poses.rotations[len(own) :]))
+            order.append(torch.as_tensor(own))
+    own_poses = Poses.concatenated(answers).take(torch.argsort(torch.cat(order)))
+    turns = [
+        symmetric_angle_deg(own_poses.rotations[rows].double().numpy(), others.double().numpy(), group)
+        for rows, others in guests
+    ]
+    return own_poses, torch.as_tensor(np.concatenate(turns))
+
+
+def _imaging(reference: Reference, patches: _Patches, own: NDArray[np.int_], wedge: Wedge) -> Imaging:
+    """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it."""
+    rows = own[:: -(-len(own) // _SAMPLE)]
+    cubes, (rotations, shifts) = patches.cut(rows), patches.start()
+    voxel_size = patches.tomogram.voxel_size
+    imaging = first_imaging(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
+    if len(rows) < _ENOUGH:
+        return imaging
+    observed = imaging.observe(cubes)
+    fit = _fitted(reference, imaging, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
+    return calibrate(reference, imaging, observed, fit, wedge=wedge)
 
 
 def _against(
     reference: Reference,
-    patches: torch.Tensor,
-    rotations: torch.Tensor,
-    shifts: torch.Tensor,
+    imaging: Imaging,
+    patches: _Patches,
+    rows: NDArray[np.int_],
     group: Symmetry,
     *,
-    wedge: Wedge,
-    voxel_size: float,
+    device: torch.device,
 ) -> Poses:
-    """Poses of patches against one reference: as the imaging is first seen, then as those poses show it."""
-    middle = cropped(patches, min(box_side(reference.radius, voxel_size), patches.shape[-1]))
-    imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
-    fit = _fitted(reference, imaging, patches, rotations, shifts, steps=_FIRST_STEPS)
-    if len(patches) >= _ENOUGH:
-        imaging = calibrate(reference, imaging, imaging.observe(patches), fit, wedge=wedge)
-        fit = _fitted(reference, imaging, patches, fit.rotations, fit.shifts, steps=_STEPS)
-    return settled([fit], group, trust=_TRUST)
+    """Poses of some rows' patches, few of which are held at a time."""
+    rotations, shifts = (part.to(device) for part in patches.start())
+    fits = []
+    for some in np.array_split(rows, -(-len(rows) // _CUT)):
+        observed = imaging.observe(patches.cut(some).to(device))
+        fits.append(_fitted(reference, imaging, observed, rotations[some], shifts[some], steps=_STEPS))
+    return settled([joined(fits)], group, trust=_TRUST)
 
 
 def _fitted(
     reference: Reference,
     imaging: Imaging,
-    patches: torch.Tensor,
+    observed: torch.Tensor,
     rotations: torch.Tensor,
     shifts: torch.Tensor,
     *,
@@ -149,15 +218,8 @@ def _fitted(
 ) -> Fit:
     return joined(
         [
-            polish(
-                reference,
-                imaging,
-                imaging.observe(patches[row]),
-                rotations=rotations[row],
-                shifts=shifts[row],
-                steps=steps,
-            )
-            for row in torch.arange(len(patches)).split(_BATCH)
+            polish(reference, imaging, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
+            for rows in torch.arange(len(observed)).split(_BATCH)
         ]
     )
 
