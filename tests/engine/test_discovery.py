@@ -19,7 +19,7 @@ from napari_orient.engine.discovery import (
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.rotations import angle_deg, random_rotations
+from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import InputError, run
 
 QUICK = DiscoveryOptions(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
@@ -90,6 +90,20 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
     answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
     assert answer.verdict == NOTHING
     assert "no common structure" in answer.structures[0].belief.words
+
+
+def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_that_is_given() -> None:
+    rng = np.random.default_rng(2)
+    group, turn = symmetry("C2"), random_rotations(1, rng)[0]
+    shape = molecule(group=group)
+    volume, picks, _ = tomogram(shape, noise=0.4, off=8.0, count=(2, 4, 5))
+    stream = discover([(volume, picks)], QUICK, align_to=(shape.turned(turn).density(24), VOXEL_SIZE))
+    found = run(stream)
+    assert found.structures[0].group.name.startswith("C2@")
+    assert abs(found.structures[0].group.main_axis @ turn[:, 2]) > 0.99
+    # The map given is the molecule turned: poses are in its frame, with no turn left to remove.
+    error = symmetric_angle_deg(found.particles.known_rotations() @ turn, picks.known_rotations(), group)
+    assert (error < 20).mean() > 0.85
 
 
 def test_scores_that_fall_apart_tell_outliers_and_those_of_one_kind_tell_none() -> None:

@@ -28,6 +28,7 @@ from napari_orient.engine.rotations import (
     random_rotations,
     symmetric_angle_deg,
     symmetry,
+    turned_symmetry,
     within_from_rms,
 )
 from napari_orient.engine.tasks import InputError
@@ -307,3 +308,13 @@ def test_half_turns_leave_a_wedge_about_y_in_its_place():
     for turn in HALF_TURNS:
         there = waves @ turn.T
         np.testing.assert_array_equal(np.abs(there[:, 2]) <= np.tan(np.radians(60)) * np.abs(there[:, 0]), measured)
+
+
+@pytest.mark.parametrize("name", ["C1", "C7", OBLIQUE, "O"])
+def test_a_group_turned_has_the_turned_rotations_and_a_name_that_reads_back(name):
+    group, turn = symmetry(name), random_rotations(1, np.random.default_rng(3))[0]
+    turned = turned_symmetry(group, turn)
+    for element in turn @ group.matrices @ turn.T:
+        assert angle_deg(turned.matrices, element).min() < 0.02
+    assert symmetry(turned.name).name == turned.name
+    np.testing.assert_allclose(turned.main_axis, turn @ group.main_axis if len(group) > 1 else [0, 0, 1], atol=2e-4)

@@ -171,6 +171,15 @@ def symmetry(text: str) -> Symmetry:
     return Symmetry(text.strip(), frame @ own @ frame.T, frame)
 
 
+def turned_symmetry(group: Symmetry, turn: FloatArray) -> Symmetry:
+    """The same group in another reference frame, in which a direction d reads ``turn @ d``; its name tells the axes."""
+    own = group.name.partition("@")[0]
+    if len(group) == 1:
+        return group
+    x, _, z = (turn @ group.frame).T + 0.0
+    return symmetry("@".join([own, *(",".join(f"{value:.4f}" for value in axis) for axis in (z, x))]))
+
+
 def _own_matrices(name: str) -> FloatArray:
     known = name in ("T", "O", "I") or (name[:1] in ("C", "D") and name[1:].isdigit() and int(name[1:]) > 0)
     if not known:

@@ -24,18 +24,21 @@ _ROTATIONS, _STARTS, _STEPS = 1500, 8, 12
 _C1 = symmetry("C1")
 
 
-def shared_turn(first: FloatArray, second: FloatArray, group: Symmetry = _C1) -> FloatArray:
+def shared_turn(
+    first: FloatArray, second: FloatArray, group: Symmetry = _C1, *, near_deg: float = _NEAR_DEG
+) -> FloatArray:
     """The rotation Q, (3, 3), that brings most of ``second @ Q`` near ``first``, both (N, 3, 3).
 
-    Two answers that differ by a turn of the reference frame alone are the same answer; the group is that of ``first``.
+    Two answers that differ by a turn of the reference frame alone are the same answer; the group is that of ``first``,
+    whose copies of a pose should lie farther apart than twice what counts as near.
     """
     between = np.swapaxes(second, -1, -2) @ first
     tried = between[np.unique(np.linspace(0, len(between) - 1, min(_TRIED, len(between))).round().astype(int))]
-    shares = [(symmetric_angle_deg(second @ turn, first, group) < _NEAR_DEG).mean() for turn in tried]
+    shares = [(symmetric_angle_deg(second @ turn, first, group) < near_deg).mean() for turn in tried]
     best: FloatArray = tried[int(np.argmax(shares))]
     for _ in range(_ROUNDS):
         copies = nearest_copy(first, second @ best, group)
-        near = symmetric_angle_deg(second @ best, first, group) < _NEAR_DEG
+        near = symmetric_angle_deg(second @ best, first, group) < near_deg
         if near.any():
             best = mean_rotation(np.swapaxes(second, -1, -2)[near] @ copies[near])
     return best

@@ -26,7 +26,7 @@ from napari_orient.engine.matching.selfsymmetry import propose_symmetry
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.networks import choose_device, device_words
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, concatenate
-from napari_orient.engine.rotations import Symmetry, symmetry, within_from_rms
+from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
 from napari_orient.engine.tasks import InputError, Stream
 
 _FEWEST = 20
@@ -295,7 +295,7 @@ class _Course:
     def aligned(
         self, structures: tuple[Structure, ...], particles: Particles, views: Views, align_to: Map
     ) -> tuple[tuple[Structure, ...], Particles]:
-        """The first structure and its particles in another map's frame, where its symmetry's axes may lie anyhow."""
+        """The first structure and its particles in another map's frame, its symmetry's axes turned along."""
         first = structures[0]
         turn, origin = align_map(
             first.average.as_reference(),
@@ -309,9 +309,12 @@ class _Course:
         )
         moved = reframed(particles.take(own), turn, origin)
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
-        average = averaged(self._by_tomogram(kept), _C1, self.options, dark=views.dark)
-        words = (*first.symmetry_words, "Turned into the frame of the map given; no symmetry is imposed in it.")
-        changed = replace(first, average=average, group=_C1, symmetry_words=words)
+        group = turned_symmetry(first.group, turn.T)
+        average = averaged(self._by_tomogram(kept), group, self.options, dark=views.dark)
+        told = "Turned into the frame of the map given" + (
+            f", its symmetry as {group.name}." if len(group) > 1 else "."
+        )
+        changed = replace(first, average=average, group=group, symmetry_words=(*first.symmetry_words, told))
         return (changed, *structures[1:]), _with_rows(particles, np.flatnonzero(own), moved)
 
     def _belief(
