@@ -24,14 +24,23 @@ from typing import Any
 import numpy as np
 import torch
 from bank import Labelled, load, template
+from emerging import draw, way_of
 from maps import match
 from scipy.optimize import linear_sum_assignment
 
 from napari_orient.engine.averaging import AveragingOptions, average
-from napari_orient.engine.discovery import OUTLIER, Discovery, DiscoveryOptions, Structure, discover, shared_turn
+from napari_orient.engine.discovery import (
+    OUTLIER,
+    Discovery,
+    DiscoveryOptions,
+    Round,
+    Structure,
+    discover,
+    shared_turn,
+)
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.tasks import Stream, run
 
 TRUE_GROUPS = {"4v4r": "C1", "3j9i": "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"}
 AWAY, MARGIN, WATER = 300.0, 210.0, 60
@@ -119,8 +128,8 @@ def noisier(tomogram: Tomogram, factor: float, rng: np.random.Generator) -> Tomo
 def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One seed's figures."""
     seen, options = scene(given, seed), options_of(given, seed)
-    start = time.process_time()
-    found = run(discover(seen.picks, options))
+    start, rounds = time.process_time(), []
+    found = _followed(discover(seen.picks, options), rounds)
     row: dict[str, Any] = {
         "seed": seed,
         "picks": len(seen.kinds),
@@ -133,7 +142,31 @@ def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         row |= scored(seen, found)
     if given.templates and not given.water:
         row["maps"] = {code: likeness(given, seen, found, code) for code in np.unique(seen.kinds) if code != FALSE}
+        if given.picture and seed == given.first:
+            picture(given, seen, found, rounds)
     return row
+
+
+def _followed(stream: Stream[Round, Discovery], rounds: list[Round]) -> Discovery:
+    """The stream's answer; its rounds are added to the list."""
+    while True:
+        try:
+            rounds.append(next(stream))
+        except StopIteration as end:
+            return end.value
+
+
+def picture(given: argparse.Namespace, seen: Scene, found: Discovery, rounds: list[Round]) -> None:
+    """Draw how the map of one kind of particle emerged."""
+    item, (density, voxel_size) = found.structures[0], template(given.templates / f"{given.code}.mrc")
+    draw(
+        given.picture,
+        way_of(rounds, found.particles.known_rotations()),
+        seen.rotations,
+        refined=item.average.density,
+        halves=item.average.fsc,
+        beside=match(item.average, density, voxel_size, radius=options_of(given, 0).radius),
+    )
 
 
 def options_of(given: argparse.Namespace, seed: int) -> DiscoveryOptions:
@@ -184,7 +217,7 @@ def poses(seen: Scene, found: Discovery, code: str, rows: np.ndarray) -> dict[st
     group, every = symmetry(TRUE_GROUPS[code]), seen.kinds == code
     own = every & rows
     turns, true = found.particles.known_rotations()[own], seen.rotations[own]
-    turns = turns @ shared_turn(true, turns, group)
+    turns = turns @ shared_turn(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
     error, axis = np.full(every.sum(), 180.0), np.full(every.sum(), 90.0)
     error[own[every]] = symmetric_angle_deg(turns, true, group)
     axis[own[every]] = axis_angle_deg(turns, true, group)
@@ -301,6 +334,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the discovery")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path, help="how the first seed's map emerges (one kind, with --templates)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rows = []

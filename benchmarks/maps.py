@@ -20,10 +20,12 @@ class Match:
     ----------
     correlation : of the two within the mask, nothing finer than 30 Å.
     curve : their Fourier shell correlation within the mask.
+    template : (n, n, n) turned over the map, nothing finer than 30 Å.
     """
 
     correlation: float
     curve: FSC
+    template: np.ndarray
 
     @property
     def resolution(self) -> float:
@@ -42,7 +44,7 @@ def match(found: Average, template: np.ndarray, voxel_size: float, *, radius: fl
     coarse = [low_pass(part, size, 30.0) for part in (found.density, over)]
     inside = mask > 0.5
     correlation = float(np.corrcoef(coarse[0][inside], coarse[1][inside])[0, 1])
-    return Match(correlation, fourier_shell_correlation(found.density * mask, over * mask, size))
+    return Match(correlation, fourier_shell_correlation(found.density * mask, over * mask, size), coarse[1])
 
 
 def laid_over(
