@@ -1,13 +1,15 @@
 """The pictures of the documentation: the demo in 3D and as a slab in 2D, and every dock at work.
 
-``python docs/screenshots.py [FOLDER] [--pictures DIR] [--checkpoint NAME|FILE] [--only NAME ...]``:
-FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there. Needs a screen:
-``xvfb-run -s "-screen 0 1600x1000x24"``.
+``python docs/screenshots.py [FOLDER] [--polnet DIR] [--pictures DIR] [--checkpoint NAME|FILE] [--only NAME ...]``:
+FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there, with ``--polnet`` from one
+of PolNet's result folders (its ribosomes, whose listed poses are the truth). Needs a screen:
+``xvfb-run -s "-screen 0 1600x1000x24"``. Pictures have 256 colours, so that they stay small.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import napari
+from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_orient.cli import main as command_line
+from napari_orient.engine.files import read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.tasks import Step
 from napari_orient.gui.axes import ViewOptions
@@ -28,6 +32,7 @@ from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import SURE
 
 PLUGIN = "napari-orient"
+KIND = "pdb_4v4r"
 
 
 @contextmanager
@@ -120,7 +125,7 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
         dock.file.show_path(Path(place) / "mine.safetensors")
         dock.training.widgets["epochs"].value = 60
         dock.train()
-        wait(lambda: dock.running.job is None or len(dock.curves.epochs) > 24)
+        wait(lambda: dock.running.job is None or len(dock.curves.milestones) > 24)
         dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
         take_picture(viewer, path)
         dock.running.stop.click()
@@ -217,10 +222,13 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "correct_light": lambda path: correct(folder, path, theme="light"),
         "live": lambda path: live(folder, path, checkpoint),
         "surface": lambda path: surface(folder, path),
+        "surface_light": lambda path: surface(folder, path, theme="light"),
         "inspect_particle": lambda path: inspect(folder, path, page="Particle"),
         "inspect_neighbours": lambda path: inspect(folder, path, page="Neighbours"),
+        "inspect": lambda path: inspect(folder, path, page="Errors"),
         "inspect_light": lambda path: inspect(folder, path, page="Errors", theme="light"),
         "arrows": lambda path: arrows(folder, path),
+        "arrows_light": lambda path: arrows(folder, path, theme="light"),
         "export": lambda path: export(folder, path, checkpoint),
         "export_light": lambda path: export(folder, path, checkpoint, theme="light"),
     }
@@ -235,6 +243,7 @@ def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None
         look(viewer, tomogram, flat=True)
         session.show_as(ViewOptions(axes="z", colour="true error"))
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Inspect")
+        QApplication.processEvents()
         dock.fly(1)
         pages = [dock.tabs.tabText(number) for number in range(dock.tabs.count())]
         dock.tabs.setCurrentIndex(pages.index(page))
@@ -253,19 +262,43 @@ def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
+def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
+    """Lay PolNet's tomogram, picks, truth and predicted poses out as the demo does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source, listed = next(results.glob("*rec*.mrc")), next(results.glob("*motif_list.csv"))
+    tomogram = read_tomogram(shutil.copy(source, folder / f"{results.name}.mrc"))
+    truth = read_particles(listed).of_kind(KIND).replace(tomogram=tomogram.name)
+    for name, particles in {"picks": truth.replace(rotations=None), "truth": truth}.items():
+        write_particles(folder / f"{name}.star", particles, extents={tomogram.name: tomogram.extent})
+    places = [str(folder / name) for name in (f"{results.name}.mrc", "picks.star", "predicted.star")]
+    command_line(["predict", *places[:2], "--output", places[2], "--checkpoint", checkpoint])
+
+
+def shrink(path: Path) -> None:
+    """Write the picture with 256 colours: a third of the bytes, and no difference that one sees."""
+    with Picture.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, method=Picture.Quantize.MAXCOVERAGE, dither=Picture.Dither.NONE)
+    small.save(path, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="the pictures of the documentation")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("napari-orient-demo"))
+    parser.add_argument("--polnet", type=Path, help="a result folder of PolNet, with one tomogram and its list")
     parser.add_argument("--pictures", type=Path, default=Path(__file__).parent / "pictures")
     parser.add_argument("--checkpoint", default=next(iter(shipped_checkpoints()), ""))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="take these pictures alone")
     given = parser.parse_args()
-    if not (given.folder / "truth.star").exists():
-        command_line(["demo", "--output", str(given.folder), "--no-viewer"])
+    if not (given.folder / "predicted.star").exists():
+        if given.polnet is None:
+            command_line(["demo", "--output", str(given.folder), "--no-viewer"])
+        else:
+            from_polnet(given.polnet, given.folder, given.checkpoint)
     given.pictures.mkdir(parents=True, exist_ok=True)
     for name, take in pictures(given.folder, given.checkpoint).items():
         if given.only is None or name in given.only:
             take(given.pictures / f"{name}.png")
+            shrink(given.pictures / f"{name}.png")
             print(given.pictures / f"{name}.png", flush=True)
 
 

@@ -69,6 +69,25 @@ def test_the_true_error_is_the_angle_to_the_partner_whatever_the_order_and_unkno
     assert told.partner.tolist() == [3, 0, 5, -1]
 
 
+def test_each_class_is_judged_by_its_own_symmetry():
+    truth = Particles(
+        positions=np.array([[0.0, 0, 0], [500, 0, 0]]),
+        rotations=np.tile(np.eye(3), (2, 1, 1)),
+        kind=np.array(["pdb_a", "pdb_b"]),
+        tomogram="t",
+    )
+    turn = Rotation.from_euler("z", 90, degrees=True).as_matrix()
+    turned = truth.replace(rotations=np.tile(turn, (2, 1, 1)))
+    for options, groups, errors in (
+        (InspectionOptions(), {"": "C1", "pdb_b": "C4"}, [90, 0]),
+        (InspectionOptions(symmetry="b=C4"), None, [90, 0]),
+        (InspectionOptions(symmetry="C1 b=C4"), {"": "C4"}, [90, 0]),
+        (InspectionOptions(symmetry="C1"), {"": "C4", "pdb_b": "C4"}, [90, 90]),
+    ):
+        told = inspect(turned, options, truth=truth, groups=groups)
+        np.testing.assert_allclose(told.true_error_deg, errors, atol=1e-5)
+
+
 def test_the_true_error_is_taken_modulo_the_symmetry():
     truth = posed(5)
     turned = truth.rotations @ Rotation.from_rotvec([0, 0, 360 / 7], degrees=True).as_matrix()

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from conftest import five_blobs
-from napari_orient.engine.likeness import likeness, turned_reference
+from napari_orient.engine.likeness import likeness, turned_reference, wedge_of
+from napari_orient.engine.matching.grid import frequencies
 from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
 
 VOXEL = 10.0
@@ -64,3 +67,30 @@ def test_without_a_reference_there_is_the_patch_alone():
     seen = likeness(volume, position, side=24, rotation=TURN)
     assert seen.predicted is None and seen.difference is None
     assert seen.patch.shape == (24, 24, 24)
+
+
+def wedged(volume, wedge):
+    """The volume without what the wedge misses."""
+    side = len(volume)
+    kept = wedge.weights(frequencies(side, VOXEL), 1 / (side * VOXEL))
+    return torch.fft.ifftn(torch.fft.fftn(torch.from_numpy(volume)) * kept).real.numpy()
+
+
+def test_the_reference_misses_what_the_tomogram_misses_so_that_what_differs_is_the_pose():
+    wedge = Wedge("y", -60, 60)
+    volume = wedged(np.random.default_rng(1).standard_normal((96, 96, 96)).astype(np.float32), wedge)
+    places = np.random.default_rng(2).uniform(160, 780, (20, 3))
+    found = wedge_of(Tomogram(volume, VOXEL, "t"), places, side=24)
+    assert (found.axis, abs(found.low_deg + 60) <= 4, abs(found.high_deg - 60) <= 4) == ("y", True, True)
+    particle = Tomogram(wedged(turned_map(TURN).astype(np.float32), wedge), VOXEL, "t")
+    with_wedge, without = (
+        likeness(particle, np.full(3, 120.0), side=24, rotation=TURN, reference=REFERENCE, wedge=known)
+        for known in (wedge, None)
+    )
+    assert correlation(with_wedge.predicted, with_wedge.patch) > 0.995
+    assert with_wedge.difference.std() < 0.25 * without.difference.std()
+
+
+def test_a_few_particles_do_not_tell_the_wedge():
+    volume, position = tomogram()
+    assert wedge_of(volume, np.tile(position, (3, 1)), side=24) is None

@@ -10,11 +10,12 @@ from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers
 from napari_orient.gui.arrows import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
+from napari_orient.gui.canvas import corner
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 100, 50), 10.0)
-KINDS = np.array(["pdb_3j9i", "pdb_4v4r"])
+KINDS = np.array(["pdb_1abc", "pdb_4v4r"])
 TURNS = np.array([0, 5, 10, 90.0, 20, 40])
 
 
@@ -260,3 +261,23 @@ def test_the_legend_is_painted_whole(shown, dock, colour):
     shades = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
     assert len(shades) > (60 if colour == "score" else 6)
     assert legend.height() == legend.heightForWidth(legend.width())
+
+
+def test_the_canvas_says_what_the_colours_tell_and_leaves_another_s_words_alone():
+    viewer = ViewerModel()
+    session, overlay = session_of(viewer), corner(viewer)
+    for role in (TRUTH, PREDICTED):
+        session.show_particles(predicted_of(true_particles()), EXTENT, role=role, name=role)
+    assert (overlay.text, overlay.visible) == ("predicted red, truth green", True)
+    session.show_as(ViewOptions(colour="expected error", high=20.0))
+    assert overlay.text == "expected error: 0° dark to 20° bright (plasma)"
+    session.show_as(ViewOptions(colour="axis"))
+    assert overlay.text == "axis: x red, y green, z blue"
+    session.show_as(ViewOptions(legend=False))
+    assert not overlay.visible
+    session.show_as(ViewOptions(truth="cyan"))
+    viewer.layers.clear()
+    assert overlay.text == ""
+    overlay.text = "mine"
+    session.show_particles(predicted_of(true_particles()), EXTENT, role=PREDICTED, name="predicted")
+    assert overlay.text == "mine"

@@ -13,7 +13,7 @@ from napari_orient.gui.canvas import camera
 from napari_orient.gui.flight import looks_at
 from napari_orient.gui.inspection import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import bead_symmetry, session_of
 
 EXTENT = Extent((100, 90, 50), 10.0)
 TURNS = np.array([5.0, 50, 10, 90.001, 15, 30])
@@ -92,7 +92,7 @@ def test_the_table_tells_what_is_known_of_every_particle(opened):
     away = np.linalg.norm(positions - positions[0], axis=1)[1:].min()
     assert cells(dock, "nearest")[0] == f"{away:.0f}"
     assert "6 particles" in dock.note.text()
-    assert "median 22.5°, 50.0% within 20° (chance 0.2%)" in dock.note.text()
+    assert "median 22.5°, 50.0% within 20° (chance 1.7%)" in dock.note.text()
 
 
 def test_a_click_on_a_heading_sorts_numbers_as_numbers_and_the_unknown_come_last(opened):
@@ -202,16 +202,18 @@ def test_a_click_on_a_bar_chooses_its_particles_and_shift_adds_more(opened, qtbo
     dock, layer = opened
     dock.resize(440, 860)
     dock.show()
+    QApplication.processEvents()
     plot = dock.histogram
 
     def click(error, keys=Qt.KeyboardModifier.NoModifier):
         place = QPoint(int(plot.x_at(error)), int(plot.area.bottom()) - 2)
         qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, keys, place)
 
-    click(91)
+    bars = (np.floor(dock.errors[0] / 2.5) + 0.5) * 2.5
+    click(bars[3])
     assert set(layer.selected_data) == {3}
     assert dock.table.chosen_rows.tolist() == [3]
-    click(51, Qt.KeyboardModifier.ShiftModifier)
+    click(bars[1], Qt.KeyboardModifier.ShiftModifier)
     assert set(layer.selected_data) == {1, 3}
     click(120)
     assert set(layer.selected_data) == set()
@@ -411,7 +413,35 @@ def test_the_chosen_particle_is_shown_beside_its_reference_in_both_poses_and_the
     assert dock.patch.reference.name == "4v4r"
     layer.selected_data = {1}
     assert dock.patch.reference.name == "3j9i"
-    assert dock.patch.note.text() == ""
+    assert "Å wide" in dock.patch.note.text()
+
+
+def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qtbot):
+    dock, layer = seen
+    layer.selected_data = {0}
+    pictures = dock.patch.pictures
+    small = pictures.places()
+    assert [(column, plane) for column, plane, _ in small] == [
+        (column, plane) for plane in range(3) for column in range(4)
+    ]
+    _, _, square = small[5]
+    qtbot.mouseClick(pictures, Qt.MouseButton.LeftButton, pos=square.center().toPoint())
+    large = pictures.places()
+    assert [place[:2] for place in large] == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    assert all(place.width() > 1.25 * square.width() for _, _, place in large)
+    whole = pictures.rect().adjusted(-1, -1, 1, 1)
+    assert all(whole.contains(place.toAlignedRect()) for _, _, place in small + large)
+    qtbot.mouseClick(pictures, Qt.MouseButton.LeftButton, pos=large[0][2].center().toPoint())
+    assert pictures.places() == small
+
+
+def test_each_class_has_the_symmetry_of_its_own_and_chance_is_their_mean(opened):
+    dock, _ = opened
+    assert set(dock.known.inspection.symmetry) == {"C1", bead_symmetry("3j9i")}
+    assert "(chance 1.7%)" in dock.note.text()
+    dock.settings["symmetry"].value = "3j9i=C1"
+    assert set(dock.known.inspection.symmetry) == {"C1"}
+    assert "(chance 0.2%)" in dock.note.text()
 
 
 def test_without_truth_the_patch_less_the_prediction_is_shown(seen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,9 @@ from napari_orient.engine.tasks import InputError, Options, option
 class InspectionOptions(Options):
     """How particles are judged."""
 
-    symmetry: str | None = option(None, help="group that true errors are taken modulo, such as D7; none for C1")
+    symmetry: str | None = option(
+        None, help="group that true errors are taken modulo, such as D7; of some classes alone: 3j9i=D7 4v4r=C1"
+    )
     threshold: float = option(20.0, help="errors up to this count as right", unit="°", low=0, high=180)
     cluster_distance: float = option(
         200.0, help="particles no further apart are of one cluster", unit="Å", low=0, high=100_000
@@ -37,20 +40,27 @@ class Inspection:
     partner : (N,) row of the true particle; -1 where there is none.
     neighbour : (N,) Å to the nearest other particle, whatever its class; infinite for one alone.
     cluster : (N,) number of its cluster, 1 the largest; 0 for one alone.
-    symmetry : the group, as it was named.
+    symmetry : (N,) the name of each particle's group.
     """
 
     true_error_deg: FloatArray | None
     partner: NDArray[np.int_]
     neighbour: FloatArray
     cluster: NDArray[np.int_]
-    symmetry: str
+    symmetry: NDArray[np.str_]
 
 
-def inspect(particles: Particles, options: InspectionOptions, *, truth: Particles | None = None) -> Inspection:
+def inspect(
+    particles: Particles,
+    options: InspectionOptions,
+    *,
+    truth: Particles | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Inspection:
     """What is known of each particle beside its pose.
 
-    The neighbours of particles that were picked from a list of several classes are found among the true ones too.
+    ``groups`` names the symmetry of classes that the options do not name, and under ``""`` that of all others. The
+    neighbours of particles that were picked from a list of several classes are found among the true ones too.
 
     Raises
     ------
@@ -58,13 +68,42 @@ def inspect(particles: Particles, options: InspectionOptions, *, truth: Particle
         If the symmetry is none.
     """
     partner = _partners(particles, truth, options.tolerance)
+    named = groups_named(options.symmetry or "")
+    known = {} if "" in named else {_code(kind): name for kind, name in (groups or {}).items()}
+    names = _symmetries(particles, {"": "C1", **known, **named})
     return Inspection(
-        true_error_deg=_true_errors(particles, truth, partner, options.symmetry or "C1"),
+        true_error_deg=_true_errors(particles, truth, partner, names),
         partner=partner,
         neighbour=nearest_neighbour(particles, _everyone(particles, truth, partner)),
         cluster=clusters(particles, options.cluster_distance),
-        symmetry=options.symmetry or "C1",
+        symmetry=names,
     )
+
+
+def groups_named(text: str) -> dict[str, str]:
+    """Symmetries by class, as ``3j9i=D7 4v4r=C1`` names them; one without a class, under ``""``, is of all classes.
+
+    Raises
+    ------
+    InputError
+        If one is no symmetry.
+    """
+    parts = [part.rpartition("=") for part in text.split()]
+    return {_code(kind): symmetry(name).name for kind, _, name in parts}
+
+
+def _code(kind: str) -> str:
+    """A class as one types it: without PolNet's ``pdb_``."""
+    return kind.removeprefix("pdb_")
+
+
+def _symmetries(particles: Particles, groups: Mapping[str, str]) -> NDArray[np.str_]:
+    """The name of each particle's group, (N,): that of its class."""
+    if particles.kind is None:
+        return np.full(len(particles), groups[""])
+    kinds, place = np.unique(particles.kind.astype(str), return_inverse=True)
+    own = [groups.get(_code(kind), groups[""]) for kind in kinds.tolist()]
+    return np.array(own, str)[place]
 
 
 def _partners(particles: Particles, truth: Particles | None, tolerance: float) -> NDArray[np.int_]:
@@ -79,14 +118,15 @@ def _partners(particles: Particles, truth: Particles | None, tolerance: float) -
 
 
 def _true_errors(
-    particles: Particles, truth: Particles | None, partner: NDArray[np.int_], group: str
+    particles: Particles, truth: Particles | None, partner: NDArray[np.int_], names: NDArray[np.str_]
 ) -> FloatArray | None:
     known = partner >= 0
-    symmetry_group = symmetry(group)
     if truth is None or truth.rotations is None or particles.rotations is None or not known.any():
         return None
     errors = np.full(len(particles), np.nan)
-    errors[known] = symmetric_angle_deg(particles.rotations[known], truth.rotations[partner[known]], symmetry_group)
+    for name in np.unique(names[known]).tolist():
+        own = known & (names == name)
+        errors[own] = symmetric_angle_deg(particles.rotations[own], truth.rotations[partner[own]], symmetry(name))
     return errors
 
 

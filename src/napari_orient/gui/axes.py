@@ -53,6 +53,7 @@ class ViewOptions(Options):
     predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
     truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
     colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
+    legend: bool = option(True, help="say in a corner of the canvas what the colours tell")
     low: float | None = option(None, help="value at the colormap's low end; none for automatic")
     high: float | None = option(None, help="value at the colormap's high end; none for automatic")
     least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)

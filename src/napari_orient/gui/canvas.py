@@ -20,6 +20,19 @@ def show_scale_bar(viewer: ViewerModel) -> None:
     bar.visible = True
 
 
+def corner(viewer: ViewerModel) -> Any:
+    """The viewer's words on the canvas."""
+    canvas = getattr(viewer, "canvas", None)
+    return viewer.text_overlay if canvas is None else canvas.overlays.text
+
+
+def show_words(viewer: ViewerModel, words: str, *, instead_of: str) -> None:
+    """Nothing; these words stand in the canvas' upper left corner, unless others than ``instead_of`` stand there."""
+    text = corner(viewer)
+    if text.text in ("", instead_of):
+        text.text, text.position, text.visible = words, "top_left", bool(words)
+
+
 def camera(viewer: ViewerModel) -> Any:
     """The viewer's camera."""
     scene = getattr(viewer, "scene", None)

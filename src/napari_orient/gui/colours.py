@@ -165,6 +165,19 @@ def legend_of(
     return Legend(colouring, _names(np.concatenate(found), scale))
 
 
+def legend_words(legend: Legend) -> str:
+    """The legend in words alone, for where nothing can be painted: ``predicted red, truth green``."""
+    if legend.colormap:
+        scale, unit = legend.scale, legend.unit
+        return f"{legend.title}: {scale.low:.3g}{unit} dark to {scale.high:.3g}{unit} bright ({legend.colormap})"
+    inks = {colour: name for name, colour in INKS.items()} | dict(
+        zip(AXIS_SHADES, ("red", "green", "blue"), strict=True)
+    )
+    named_ones = [f"{name} {inks[colour]}" if colour in inks else name for name, colour in legend.entries]
+    lead = "" if legend.title == ROLE else f"{legend.title}: "
+    return lead + ", ".join(named_ones)
+
+
 def _names(values: NDArray[Any], scale: Scale, *, most: int = 8) -> tuple[tuple[str, Colour], ...]:
     names = np.unique(values)
     entries = [(_word(name), _colour(row)) for name, row in zip(names.tolist(), named(names, scale.names), strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,12 @@ from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
 from napari_orient.engine.evaluation import chance, chance_shares
-from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.inspection import InspectionOptions, groups_named
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
@@ -59,7 +60,7 @@ class InspectDock(Dock):
         parameters = {item.name: item for item in InspectionOptions.parameters()}
         self.parameters = {name: parameters[name] for name in ("symmetry", "threshold", "cluster_distance")}
         self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
-        self.settings["symmetry"].native.setPlaceholderText("the network's")
+        self.settings["symmetry"].native.setPlaceholderText("by class")
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.note, self.clusters_note = Note(), Note()
         self.histogram, self.scatter = ErrorHistogram(), NeighbourScatter()
@@ -70,11 +71,21 @@ class InspectDock(Dock):
         self.patch = PatchView(self.session)
         self.tabs.addTab(self.patch, "Particle")
         self.tabs.setMinimumHeight(290)
+        self.parts = QSplitter(Qt.Orientation.Vertical)
+        self.parts.setChildrenCollapsible(False)
         self.previous = QPushButton("Previous")
         self.previous.setToolTip(f"Fly to the one before ({PREVIOUS})")
         self.next = primary_button(f"Next worst ({NEXT})", f"Fly to the particle of the next largest error ({NEXT})")
-        self.add(labelled({"Particles": self.particles}), self.note, self.tabs, self.filters)
-        self.column.addWidget(self.table, 1)
+        self.add(labelled({"Particles": self.particles}), self.note)
+        below = QWidget()
+        column = QVBoxLayout(below)
+        column.setContentsMargins(0, 4, 0, 0)
+        column.addWidget(self.filters)
+        column.addWidget(self.table, 1)
+        self.parts.addWidget(self.tabs)
+        self.parts.addWidget(below)
+        self.parts.setSizes([430, 260])
+        self.column.addWidget(self.parts, 1)
         self.add(row(self.next, self.previous))
 
     def _page(self, *names: str, below: QWidget) -> QWidget:
@@ -150,7 +161,7 @@ class InspectDock(Dock):
     def _judge(self, *_: object) -> None:
         try:
             values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
-            symmetry(str(values["symmetry"] or "C1"))
+            groups_named(str(values["symmetry"] or ""))
             self.session.judge_by(InspectionOptions.from_record({**self.session.inspection.to_record(), **values}))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
@@ -211,7 +222,7 @@ class InspectDock(Dock):
         true = words == "true error"
         high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
         edges = np.linspace(0, high, len(self.histogram.edges))
-        expected = chance_shares(edges, self._group) if true else None
+        expected = self._by_chance(lambda group: chance_shares(edges, group)) if true else None
         self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
         columns, nobody = self._columns, np.zeros(self._count)
         self.scatter.show_points(
@@ -235,9 +246,11 @@ class InspectDock(Dock):
         """Degrees up to which an error counts as right."""
         return self.session.inspection.threshold
 
-    @property
-    def _group(self) -> Any:
-        return symmetry("C1" if self.known is None else self.known.inspection.symmetry)
+    def _by_chance(self, of: Callable[[Symmetry], Any]) -> Any:
+        """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
+        names = np.array(["C1"]) if self.known is None or not len(self.known) else self.known.inspection.symmetry
+        groups, counts = np.unique(names, return_counts=True)
+        return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
 
     def _show_threshold(self) -> None:
         for piece in (self.histogram, self.scatter, self.table.particles):
@@ -267,7 +280,9 @@ class InspectDock(Dock):
             return []
         share, threshold = float((told <= self.threshold).mean()), self.threshold
         line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
-        return [f"{line} (chance {chance(threshold, self._group):.1%})" if words == "true error" else line]
+        if words != "true error":
+            return [line]
+        return [f"{line} (chance {self._by_chance(lambda group: chance(threshold, group)):.1%})"]
 
     # --- one choice, seen everywhere ------------------------------------------------------------------------------
 

@@ -61,8 +61,10 @@ class Known:
         return len(self.rows)
 
 
-def known_of(layer: Points, options: InspectionOptions, *, truth: Points | None = None) -> Known:
-    """Everything known of the particles in a layer.
+def known_of(
+    layer: Points, options: InspectionOptions, *, truth: Points | None = None, groups: Mapping[str, str] | None = None
+) -> Known:
+    """Everything known of the particles in a layer; ``groups`` are symmetries of classes that the options do not name.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def known_of(layer: Points, options: InspectionOptions, *, truth: Points | None 
     """
     particles, rows = posed_of(layer)
     true = None if truth is None or truth is layer else posed_of(truth)[0]
-    inspection = inspect(particles, options, truth=true)
+    inspection = inspect(particles, options, truth=true, groups=groups)
     return Known(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
 
 

@@ -123,6 +123,8 @@ def cell(value: Any, quantity: Quantity) -> str:
     if isinstance(value, str):
         return str(value)
     number = float(value)
+    if quantity.name == "cluster" and not number:
+        return "–"
     return f"{number:.{quantity.digits}f}" if np.isfinite(number) else "–"
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import lru_cache
 
 import numpy as np
 from napari.layers import Points
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent
+from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.files import match_tomogram
-from napari_orient.engine.likeness import Likeness, likeness
+from napari_orient.engine.likeness import Likeness, likeness, wedge_of
 from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -38,13 +40,14 @@ class PatchView(QWidget):
         super().__init__()
         self.session = session
         self._asked: tuple[Points, Known, int] | None = None
+        self._wedges: weakref.WeakKeyDictionary[Points, Wedge | None] = weakref.WeakKeyDictionary()
         self.reference = ReferenceChoice(session, kinds=self._classes)
         self.pictures, self.note = SliceGrid(), Note()
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 4)
         column.addWidget(labelled({"Reference": self.reference}))
-        column.addWidget(self.note)
         column.addWidget(self.pictures, 1)
+        column.addWidget(self.note)
         self.reference.chosen.connect(self._show)
 
     def show_particle(self, layer: Points | None, known: Known | None, rows: NDArray[np.int_]) -> None:
@@ -73,9 +76,25 @@ class PatchView(QWidget):
             return
         try:
             self.pictures.show_likeness(self._likeness(*self._asked))
-            self.note.say("")
+            self.note.say(self._words(*self._asked))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+
+    def _words(self, layer: Points, known: Known, row: int) -> str:
+        """What the slices are of."""
+        size = self._tomogram(layer).voxel_size
+        wide, wedge = self.pictures.voxels * size, self._wedge(layer, known)
+        words = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
+        if wedge is None or wedge.axis == "none" or not self.reference.name:
+            return words
+        return f"{words}; reference: {wedge.words}"
+
+    def _wedge(self, layer: Points, known: Known) -> Wedge | None:
+        """The wedge that the layer's patches show, found once."""
+        if layer not in self._wedges:
+            tomogram = self._tomogram(layer)
+            self._wedges[layer] = wedge_of(tomogram, known.particles.positions, side=_side(tomogram))
+        return self._wedges[layer]
 
     def _likeness(self, layer: Points, known: Known, row: int) -> Likeness:
         tomogram = self._tomogram(layer)
@@ -88,6 +107,7 @@ class PatchView(QWidget):
             rotation=None if particles.rotations is None else particles.rotations[row],
             true_rotation=None if truth is None else truth[partner],
             reference=_reference(self.reference.name, tomogram.voxel_size) if self.reference.name else None,
+            wedge=self._wedge(layer, known),
         )
 
     def _tomogram(self, layer: Points) -> Tomogram:
@@ -112,13 +132,23 @@ def _reference(name: str, voxel_size: float) -> Reference:
 
 
 class SliceGrid(QWidget):
-    """Slices of cubes in rows (xy, xz, yz) and columns, all of a column in one grey scale."""
+    """Slices of cubes, a cube a column and a plane (xy, xz, yz) a row, all of a column in one grey scale.
+
+    A click on a slice shows its plane alone, as large as it fits; another click shows all three again.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.columns: list[tuple[str, list[QImage]]] = []
+        self.plane: int | None = None
         self.setMinimumHeight(190)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setToolTip("Slices through the particle's centre. Click one to see its plane large, again to see all")
+
+    @property
+    def voxels(self) -> int:
+        """Voxels along a slice."""
+        return self.columns[0][1][0].width() if self.columns else 0
 
     def show_likeness(self, seen: Likeness | None) -> None:
         """Nothing; this is shown, or nothing."""
@@ -133,6 +163,38 @@ class SliceGrid(QWidget):
                     self.columns.append((name, pictures_of(cube, span=span if _of_reference(name) else None)))
         self.update()
 
+    def places(self) -> list[tuple[int, int, QRectF]]:
+        """Where slices stand: their column, their plane, and the square that they fill."""
+        columns = range(len(self.columns))
+        if self.plane is None:
+            return self._grid([[(column, plane) for column in columns] for plane in range(len(SLICES))])
+        large = [(column, self.plane) for column in columns]
+        half = len(large) if len(large) < 3 else 2
+        return self._grid([large[:half], large[half:]] if large[half:] else [large])
+
+    def _grid(self, lines: list[list[tuple[int, int]]]) -> list[tuple[int, int, QRectF]]:
+        """Lines of slices, each as large as fits, with room for words above and before them."""
+        head = _HEAD if self.plane is None else 0
+        across, down = max(map(len, lines)), len(lines)
+        room = (self.width() - _LABEL) / across
+        tall = (self.height() - head) / down - (0 if self.plane is None else _HEAD)
+        side = max(1.0, min(room, tall) - _GAP)
+        found = []
+        for number, line in enumerate(lines):
+            top = head + number * (side + _GAP) + (0 if self.plane is None else (number + 1) * _HEAD)
+            for place, (column, plane) in enumerate(line):
+                left = _LABEL + place * room + (room - side) / 2
+                found.append((column, plane, QRectF(left, top, side, side)))
+        return found
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Show the plane of the slice under the mouse alone, or all of them again."""
+        if event is None:
+            return
+        hit = [plane for _, plane, square in self.places() if square.contains(event.position())]
+        self.plane = hit[0] if hit and self.plane is None else None
+        self.update()
+
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Paint the slices as large as they fit."""
         if not self.columns:
@@ -140,17 +202,17 @@ class SliceGrid(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         ink = QColor(self.palette().color(self.foregroundRole()))
-        ink.setAlpha(190)
+        ink.setAlpha(210)
         painter.setPen(ink)
-        wide = (self.width() - _LABEL) / len(self.columns) - _GAP
-        side = max(1.0, min(wide, (self.height() - _HEAD) / 3 - _GAP))
-        for row, name in enumerate(SLICES):
-            painter.drawText(QRectF(0, _HEAD + row * (side + _GAP), _LABEL, side), _CENTRE, name)
-        for number, (title, pictures) in enumerate(self.columns):
-            left = _LABEL + number * (wide + _GAP) + (wide - side) / 2
-            painter.drawText(QRectF(left - 20, 0, side + 40, _HEAD), _CENTRE, title)
-            for row, picture in enumerate(pictures):
-                painter.drawImage(QRectF(left, _HEAD + row * (side + _GAP), side, side), picture)
+        for column, plane, square in self.places():
+            title, pictures = self.columns[column]
+            painter.drawImage(square, pictures[plane])
+            if self.plane is not None or plane == 0:
+                words = title if self.plane is None else f"{title}, {SLICES[plane]}"
+                above = QRectF(square.left() - 30, square.top() - _HEAD, square.width() + 60, _HEAD)
+                painter.drawText(above, _CENTRE, words)
+            if self.plane is None and column == 0:
+                painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])
         painter.end()
 
 

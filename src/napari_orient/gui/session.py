@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from napari.utils.events import EmitterGroup
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
+from napari_orient.engine.simulation import bead_models, load_template
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.canvas import show_scale_bar, show_slab
-from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, particle_colours, scale_of
+from napari_orient.gui.canvas import show_scale_bar, show_slab, show_words
+from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
 from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
@@ -62,8 +63,10 @@ class Session(Shown):
         )
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
         self._scale = Scale()
+        self._words = ""
         self._checkpoint, self.network_symmetry = self.preferences.checkpoint, "C1"
         self._scratch: Path | None = None
+        self.network_classes: frozenset[str] = frozenset()
         self._histories: dict[Points, History] = {}
         self._shapes: dict[Points, tuple[Shape, float]] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
@@ -83,7 +86,7 @@ class Session(Shown):
     def checkpoint(self, name: str) -> None:
         """Nothing; this network is now in use, and who listens hears of it."""
         self._checkpoint = name
-        self.network_symmetry = _symmetry_of(name)
+        self.network_symmetry, self.network_classes = _taught(name)
         self.events.checkpoint()
         self.judge_by(self.inspection)
 
@@ -131,6 +134,7 @@ class Session(Shown):
         """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
         arrows = self._draw_axes(points)
         self._draw_surface(points)
+        self._say_legend()
         return arrows
 
     def _draw_axes(self, points: Points) -> Vectors | None:
@@ -150,6 +154,7 @@ class Session(Shown):
             self._paint(layer)
         self._scale = self.scale()
         self._draw_all()
+        self._say_legend()
         self.events.view()
 
     def _paint(self, points: Points) -> None:
@@ -240,14 +245,20 @@ class Session(Shown):
             If the symmetry is none.
         """
         truth = self.truth_of(str(layers.about(points).get("tomogram", "")))
-        options = replace(self.inspection, symmetry=self.inspection.symmetry or self.network_symmetry)
-        how = (options.symmetry, options.cluster_distance, options.tolerance)
+        options, groups = self.inspection, self._groups(points)
+        how = (options.symmetry, tuple(groups.items()), options.cluster_distance, options.tolerance)
         key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
         kept = self._known.get(points)
         if kept is None or kept[0] != key:
-            kept = key, known_of(points, options, truth=truth)
+            kept = key, known_of(points, options, truth=truth, groups=groups)
             self._known[points] = kept
         return kept[1]
+
+    def _groups(self, points: Points) -> dict[str, str]:
+        """Symmetries by class: the network's, but of bead models that it never learnt their own."""
+        others = [kind for kind in layers.classes(points) if kind not in self.network_classes]
+        known = {kind: bead_symmetry(kind.removeprefix("pdb_")) for kind in others}
+        return {"": self.network_symmetry} | {kind: name for kind, name in known.items() if name}
 
     def colours_of(self, points: Points) -> FloatArray | None:
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
@@ -270,6 +281,13 @@ class Session(Shown):
         columns = [] if self.view.colour in (ROLE, AXIS) else [self.known_of(layer).columns for layer in drawn]
         roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
         return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
+
+    def _say_legend(self) -> None:
+        """Say on the canvas what the arrows' colours mean, if that is wanted and there are any."""
+        wanted = self.view.legend and any(map(self._has_axes, self.viewer.layers))
+        words = legend_words(self.legend()) if wanted else ""
+        show_words(self.viewer, words, instead_of=self._words)
+        self._words = words
 
     def _drawn(self) -> list[Points]:
         posed = set(layers.ROTATION_COLUMNS)
@@ -316,6 +334,7 @@ class Session(Shown):
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
+            self._say_legend()
 
 
 def _preferred_view(wanted: Preferences) -> ViewOptions:
@@ -327,9 +346,18 @@ def _toggle_arrows(viewer: ViewerModel) -> None:
     session_of(viewer).toggle_arrows()
 
 
-def _symmetry_of(checkpoint: str) -> str:
-    """The symmetry that a network was trained with; C1 where that is not known."""
+def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
+    """The symmetry that a network was trained with, C1 where that is not known, and the classes that it learnt."""
     try:
-        return str(load_checkpoint(checkpoint).options.get("symmetry") or "C1") if checkpoint else "C1"
+        found = load_checkpoint(checkpoint) if checkpoint else None
     except InputError:
-        return "C1"
+        found = None
+    if found is None:
+        return "C1", frozenset()
+    return str(found.options.get("symmetry") or "C1"), frozenset(map(str, found.card.get("classes", ())))
+
+
+@cache
+def bead_symmetry(code: str) -> str:
+    """The symmetry of the bead model of this code, with its axes; empty where there is none."""
+    return (load_template(code).symmetry or "C1") if code in bead_models() else ""
