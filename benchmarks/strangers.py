@@ -29,7 +29,7 @@ def reference(text: str) -> tuple[FloatArray, float, Symmetry]:
     name, _, group = text.partition(":")
     if name.endswith(".mrc"):
         template = load_template(name)
-        return template.density, template.voxel_size, symmetry(group or template.symmetry)
+        return template.density, template.voxel_size, symmetry(group or template.symmetry or "C1")
     bank = load_checkpoint(name).bank()
     return bank.density, bank.voxel_size, bank.group
 

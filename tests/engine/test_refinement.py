@@ -187,6 +187,13 @@ def test_a_particle_outside_is_refused(seen: tuple) -> None:
         )
 
 
+def test_a_tomogram_that_is_flat_round_the_particles_is_refused(seen: tuple) -> None:
+    volume, picks, _ = seen
+    flat = Tomogram(np.full_like(volume.density, 3.0), VOXEL_SIZE, "masked")
+    with pytest.raises(InputError, match="masked is flat"):
+        run(refine(flat, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+
+
 def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
     volume, picks, _ = seen
     stream = refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS)

@@ -18,6 +18,9 @@ CENTRINGS = ("subvoxel", "rounded")
 _REACH = 6
 """Zero crossings of the windowed sinc on each side: passes 90 % of the band unharmed."""
 
+_ROUNDING = 1e-6
+"""Of a cube's mean: what varies less is constant but for rounding."""
+
 _ON_VOXEL = 1e-6
 """Voxels off a voxel's middle below which nothing need be interpolated."""
 
@@ -73,9 +76,11 @@ def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
 
 def normalised(cube: NDArray[Any]) -> PatchArray:
     """The cube at mean 0 and standard deviation 1; a constant cube becomes 0."""
-    centred = np.asarray(cube, np.float32) - np.float32(np.mean(cube, dtype=np.float64))
+    mean = np.float32(np.mean(cube, dtype=np.float64))
+    centred = np.asarray(cube, np.float32) - mean
     deviation = np.float32(centred.std())
-    return centred / deviation if deviation > 0 else centred
+    # What interpolation leaves of a constant by rounding is no signal.
+    return centred / deviation if deviation > _ROUNDING * abs(mean) else np.zeros_like(centred)
 
 
 def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:

@@ -80,7 +80,8 @@ def refine(
     Raises
     ------
     InputError
-        If there are no particles, some lie outside, the map is no cube or too coarse, or the device is missing.
+        If there are no particles, some lie outside, the tomogram is flat round all of them, the map is no cube or too
+        coarse, or the device is missing.
     """
     options = replace(options, precision=options.precision_for(len(particles), choose_device(options.device)))
     matcher, warnings = yield from _learnt(
@@ -145,9 +146,20 @@ def _learnt(
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
     some = particles.positions[_spread(len(particles), options.calibration)]
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
-    patches = _cut(tomogram, some, side=side, device=device)
+    patches = _that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
     return matcher, suspicions(matcher, patches)
+
+
+def _that_show(patches: torch.Tensor, name: str) -> torch.Tensor:
+    """The patches that are not flat: where a tomogram was padded or masked there is nothing to learn from."""
+    shown = patches[patches.flatten(1).amax(1) > 0]
+    if len(shown) == 0:
+        raise InputError(
+            f"{name} is flat round every particle; expected a tomogram with noise. Was it masked there, or not "
+            "written to its end?"
+        )
+    return shown
 
 
 def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
