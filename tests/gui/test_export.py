@@ -3,12 +3,17 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
+from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.files import read_particles, write_particles
-from napari_orient.gui import layers
-from napari_orient.gui.editing import judge
+from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.gui import layers, rows
+from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.editing import judge, reset, turn
 from napari_orient.gui.export import ExportDock
+from napari_orient.gui.inspection import InspectDock
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.readers import read_particle_layers, write_points
 from napari_orient.gui.session import session_of
@@ -81,6 +86,63 @@ def test_verdicts_and_provenance_survive_napari_s_own_save_and_opening_again(ope
     assert again[1]["features"][layers.STATUS].tolist() == verdicts
     write_points(str(second), *again[:2])
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("way", ["export", "save"])
+def test_network_thresholds_and_corrections_survive_saving_and_opening_again(opened, scene, tmp_path, qtbot, way):
+    viewer, layer, dock = opened
+    session, path = session_of(viewer), tmp_path / "my work" / "kept.star"
+    path.parent.mkdir()
+    session.checkpoint = str(scene.checkpoint)
+    session.judge_by(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
+    session.show_as(ViewOptions(most_expected=25.0))
+    first = layers.particles_of(layer)
+    turn(session.history(layer), np.array([1, 6]), axis_turn("y", 33), words="by 33° about y")
+    judge(session.history(layer), np.array([6]), "accepted")
+    if way == "export":
+        exported(dock, path)
+    else:
+        write_points(str(path), *layer.as_layer_data_tuple()[:2])
+    other = ViewerModel()
+    mine = session_of(other)
+    inspect = InspectDock(other)
+    qtbot.addWidget(inspect)
+    for data, keywords, kind in read_particle_layers(str(path)):
+        other.add_layer(Layer.create(data, keywords, kind))
+    again = mine.particles(PREDICTED)[0]
+    if way == "export":
+        assert mine.checkpoint == str(scene.checkpoint.resolve())
+        assert mine.inspection == session.inspection
+        assert mine.view.most_expected == 25.0
+        assert inspect.settings["threshold"].value == 7.5
+    turned = layers.particles_of(again).rotations
+    np.testing.assert_allclose(turned, layers.particles_of(layer).rotations, atol=1e-6)
+    reset(mine.history(again), np.arange(12))
+    back = layers.particles_of(again)
+    np.testing.assert_array_equal(back.rotations[[1, 6]], first.rotations[[1, 6]])
+    np.testing.assert_allclose(back.positions, first.positions, atol=1e-3)
+    assert back.extra["orientStatus"][6] == "accepted"
+
+
+def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opened, scene):
+    _, _, dock = opened
+    assert "orient_" not in exported(dock, scene.folder / "plain.star").blocks
+    assert "data_orient" not in (scene.folder / "plain.star").read_text()
+
+
+def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, scene):
+    viewer, layer, dock = opened
+    session_of(viewer).judge_by(InspectionOptions(threshold=7.5))
+    turn(session_of(viewer).history(layer), np.array([1]), axis_turn("y", 33), words="by 33° about y")
+    exported(dock, scene.folder / "kept.star")
+    text = (scene.folder / "kept.star").read_text()
+    (scene.folder / "spoilt.star").write_text(text.replace("7.5", "seven").replace("orientX", "orientQ"))
+    other = ViewerModel()
+    session = session_of(other)
+    for data, keywords, kind in read_particle_layers(str(scene.folder / "spoilt.star")):
+        other.add_layer(Layer.create(data, keywords, kind))
+    assert session.inspection == InspectionOptions()
+    assert not rows.remembered(session.particles(PREDICTED)[0]).any()
 
 
 def test_a_list_of_another_program_has_no_provenance_of_ours(scene):

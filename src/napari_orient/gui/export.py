@@ -18,6 +18,7 @@ from napari_orient.engine.files import write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
+from napari_orient.gui.keeping import with_state
 from napari_orient.gui.pieces import (
     BAD,
     GOOD,
@@ -163,6 +164,8 @@ class ExportDock(Dock):
         layer = self.particles.layer
         extent = self.session.extent_of(layer)
         extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
+        if layer is not None and self.format.suffix == ".star":
+            particles = with_state(particles, layer, self.subset.rows(), self.session)
         write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
 
     def _provenance(self) -> str:

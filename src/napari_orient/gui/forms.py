@@ -81,7 +81,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         """Nothing; the form now shows these options."""
         record = options.to_record()
         for name, widget in self.widgets.items():
-            _show(self._parameters[name], widget, record[name])
+            show_value(self._parameters[name], widget, record[name])
 
     def _tell(self, *_: object) -> None:
         self.changed.emit()
@@ -97,7 +97,7 @@ def label_of(parameter: Parameter) -> str:
 def widget_of(parameter: Parameter) -> BaseValueWidget[Any]:
     """The magicgui widget that fits one parameter, at its default, its help and bounds in the tooltip."""
     widget = _bare_widget(parameter)
-    _show(parameter, widget, parameter.default)
+    show_value(parameter, widget, parameter.default)
     help_line = parameter.help[:1].upper() + parameter.help[1:]
     widget.tooltip = f"{help_line}. Expects {parameter.expected}."
     return widget
@@ -148,7 +148,8 @@ def _number(parameter: Parameter, text: str) -> Value:
         raise InputError(f"{parameter.name} is {text!r}; expected {parameter.expected}, or nothing.") from None
 
 
-def _show(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
+def show_value(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
+    """Nothing; the widget now shows this value."""
     if value is None:
         widget.value = AUTOMATIC if parameter.choices else ""
     else:

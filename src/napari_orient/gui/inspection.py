@@ -20,12 +20,12 @@ from napari_orient.engine.evaluation import chance, chance_shares
 from napari_orient.engine.inspection import InspectionOptions, groups_named
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.tasks import InputError, Parameter
 from napari_orient.gui import layers
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
 from napari_orient.gui.filters import Filters
 from napari_orient.gui.flight import fly_to
-from napari_orient.gui.forms import value_of, widget_of
+from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
@@ -121,7 +121,8 @@ class InspectDock(Dock):
         self.settings["threshold"].changed.connect(self._threshold_changed)
         for name in ("symmetry", "cluster_distance"):
             self.settings[name].changed.connect(self._judge)
-        listen(self, self.session.events.inspection, self.refresh)
+        listen(self, self.session.events.inspection, self._judged)
+        self._show_settings()
         for name in ("inserted", "removed"):
             listen(self, getattr(viewer.layers.events, name), self._truth_changed)
 
@@ -165,6 +166,18 @@ class InspectDock(Dock):
             self.session.judge_by(InspectionOptions.from_record({**self.session.inspection.to_record(), **values}))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+
+    def _judged(self, event: Any = None) -> None:
+        """Show what particles are judged by now, whoever said so."""
+        self._show_settings()
+        self.refresh()
+
+    def _show_settings(self) -> None:
+        record = self.session.inspection.to_record()
+        for name, item in self.parameters.items():
+            with self.settings[name].changed.blocked():
+                if _typed(item, self.settings[name]) != record[name]:
+                    show_value(item, self.settings[name], record[name])
 
     def _set_threshold(self, threshold: float) -> None:
         self.settings["threshold"].value = threshold
@@ -342,7 +355,15 @@ class InspectDock(Dock):
         self.tabs.setCurrentWidget(self.patch)
 
 
-_SETTINGS = {"threshold": "Right within", "symmetry": "Symmetry", "cluster_distance": "Linked within"}
+_SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "cluster_distance": "Linked within (Å)"}
+
+
+def _typed(item: Parameter, widget: Any) -> Any:
+    """What a widget holds, or None where that is no value."""
+    try:
+        return value_of(item, widget)
+    except InputError:
+        return None
 
 
 def _round_up(value: float) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
 from napari.layers import Layer
 
 from napari_orient.engine.files import match_tomogram, read_particles, read_provenance, read_tomogram, write_particles
@@ -15,6 +16,7 @@ from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.commands import open_dock
+from napari_orient.gui.keeping import with_state
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.session import session_of
 
@@ -116,6 +118,9 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
     viewer = napari.current_viewer()
     extent = layers.extent_of(layer) if viewer is None else session_of(viewer).extent_of(layer)
     particles = layers.particles_of(layer)
+    if Path(path).suffix.lower() == ".star":
+        rows = np.arange(len(particles))
+        particles = with_state(particles, layer, rows, None if viewer is None else session_of(viewer))
     extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
     line = str(layers.about(layer).get("provenance", ""))
     write_particles(path, particles, extents=extents, provenance=line)

@@ -121,8 +121,8 @@ def recall(layer: Points, rows: Rows) -> Rows:
     table, data = layer.features.copy(), np.array(layer.data)
     for row in back:
         data[row], pose = known[int(table[NUMBER].iloc[row])]
-        for name, value in pose.items():
-            table.iloc[row, table.columns.get_loc(name)] = value
+        for name in set(pose) & set(table.columns):
+            table.iloc[row, table.columns.get_loc(name)] = pose[name]
         if CORRECTED in table.columns:
             table.iloc[row, table.columns.get_loc(CORRECTED)] = "0"
     layer.data = data

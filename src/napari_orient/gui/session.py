@@ -24,6 +24,7 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab, show_words
 from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
 from napari_orient.gui.history import History, announce
+from napari_orient.gui.keeping import take_state
 from napari_orient.gui.known import Known, fingerprint, known_of, posed_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.preferences import Preferences
@@ -308,6 +309,7 @@ class Session(Shown):
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
             # Its history hears first: arrows are drawn from what an edit has become.
             self.history(layer)
+            take_state(layer, self)
             self._paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._told)
