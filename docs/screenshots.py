@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import napari
+import numpy as np
 from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication, QWidget
 
@@ -181,7 +182,10 @@ def live(folder: Path, path: Path, checkpoint: str) -> None:
         dock.live_box.setChecked(True)
         wait(lambda: dock.live.ready is not None)
         layer = dock.particles.layer
-        layer.add(layer.data[7] + [0, 3, 2])
+        middle = layer.data[abs(layer.data[:, 0] - layer.data[:, 0].mean()).argmin()]
+        layer.add(np.add(middle, [0, 3, 2]))
+        viewer.dims.set_point(0, middle[0] * layer.scale[0])
+        wait(lambda: "Told" in dock.live_note.text())
         layer.mode = "add"
         take_picture(viewer, path)
         dock.live_box.setChecked(False)

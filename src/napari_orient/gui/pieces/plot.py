@@ -10,6 +10,7 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_orient.gui.pieces.plain import tone
 from napari_orient.gui.pieces.ticks import decade_values, round_values
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 18, 34
@@ -133,13 +134,14 @@ class Plot(QWidget):
         painter.drawText(QRectF(4, 0, area.width() / 2, TOP - 2), _LEFT, self.y_label)
         left = 4 + painter.fontMetrics().horizontalAdvance(self.y_label)
         for mark in self.marks:
-            painter.setPen(QColor(mark.colour))
+            painter.setPen(QColor(tone(mark.colour, self)))
             painter.drawText(QRectF(left + 8, 0, area.width(), TOP - 2), _LEFT, mark.words)
             left += 8 + painter.fontMetrics().horizontalAdvance(mark.words)
         painter.setPen(QPen(faint, 1, Qt.PenStyle.DashLine))
         for value in self.levels:
             at = self._at(area, self._x.low, value).y()
             painter.drawLine(QPointF(area.left(), at), QPointF(area.right(), at))
+            painter.drawText(QRectF(area.left(), at - 15, area.width() - 2, 14), _RIGHT, f"{value:g}")
 
     def _paint_line(self, painter: QPainter, area: QRectF, line: Line) -> None:
         style = Qt.PenStyle.DotLine if line.pale else Qt.PenStyle.SolidLine
