@@ -160,7 +160,7 @@ def test_the_symmetry_asked_for_changes_the_true_error_and_a_wrong_one_is_refuse
 def test_clusters_follow_the_distance_asked_for(opened):
     dock, _ = opened
     dock.settings["cluster_distance"].value = 0.0
-    assert set(cells(dock, "cluster")) == {"0"}
+    assert set(cells(dock, "cluster")) == {"–"}
     assert "0 clusters, 6 alone" in dock.clusters_note.text()
     dock.settings["cluster_distance"].value = 5000.0
     assert set(cells(dock, "cluster")) == {"1"}

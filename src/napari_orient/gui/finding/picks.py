@@ -83,6 +83,7 @@ class PicksChoice(QWidget):
         self._offered: list[Points] = []
         self.list = QListWidget()
         self.list.setFixedHeight(76)
+        self.list.setAccessibleName("Layers of picks")
         self.list.setToolTip("Layers of picks to look at together. Orientations that they have are not looked at.")
         self.files = _button("Open files…", "Open tomograms and the list of their picks together", self._ask_files)
         self.folder = _button("Open folder…", "Open a result folder of PolNet", self._ask_folder)
