@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 from gui_scene import VOXEL_SIZE, make_scene
 from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QWidget
 
+from engine.phantom import molecule, tomogram
 from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.files import read_particles, read_tomogram
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import predict
+from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.tasks import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
@@ -107,6 +112,35 @@ def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
     qtbot.waitUntil(lambda: not {"L", "G"} & set(map(str, viewer.keymap)), timeout=2000)
 
 
+def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_viewer, scene, qtbot):
+    viewer = make_napari_viewer(show=True)
+    layer = shown(viewer, scene)
+    frame, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Correct")
+    _, inspection = viewer.window.add_plugin_dock_widget("napari-orient", "Inspect")
+    canvas = next(
+        part for part in frame.window().findChildren(QWidget) if type(part).__name__.startswith("CanvasBackend")
+    )
+    frame.window().activateWindow()
+    canvas.setFocus()
+    before = layers.particles_of(layer).rotations
+    layer.selected_data = {1}
+    qtbot.keyClick(canvas, Qt.Key.Key_L)
+    turned = layers.particles_of(layer).rotations
+    np.testing.assert_allclose(turned[1], before[1] @ axis_turn("x", 10), atol=1e-12)
+    qtbot.keyClick(canvas, Qt.Key.Key_G)
+    assert layer.features["status"][1] == "accepted"
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    arrows = axes_layer(viewer, layer)
+    qtbot.keyClick(canvas, Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
+    assert not arrows.visible
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is frame.window(), timeout=5000)
+    qtbot.keyClick(canvas, Qt.Key.Key_N)
+    assert inspection.chosen.tolist() == [2]  # All are expected to be as wrong: after the one selected comes the next.
+    assert dock.particles.layer is layer
+
+
 def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
     _, layer, dock = bare
     before = layers.particles_of(layer).rotations
@@ -176,6 +210,35 @@ def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene
     assert dock.steps.undo.toolTip() == "Undo: predict 2 particles (Ctrl+Z)"
     dock.steps.undo.click()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
+
+
+def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_others(qtbot, tmp_path):
+    viewer = ViewerModel()
+    volume, picks, places = tomogram(molecule(), noise=0.5, count=(1, 3, 4))
+    size = {"rotations": 250, "dimensions": 120, "search_resolution": 40.0, "coarse_rotations": 60}
+    bank = bank_checkpoint(
+        molecule().density(24), voxel_size=10.0, options=BankOptions(**size, coarse_dimensions=30), name="blobs"
+    )
+    bank.save(tmp_path / "blobs.safetensors")
+    session, truth = session_of(viewer), picks.replace(positions=places)
+    session.show_tomogram(volume)
+    layer = session.show_particles(truth, volume.extent, role=PREDICTED, name="predicted")
+    dock = CorrectDock(viewer)
+    qtbot.addWidget(dock)
+    dock.reference.choose(str(tmp_path / "blobs.safetensors"))
+    layer.selected_data = {2, 5}
+    dock.turn("y", 14.0)
+    off = layers.particles_of(layer)
+    assert (angle_deg(off.rotations, truth.rotations)[[2, 5]] > 13).all()
+    dock.refine_button.click()
+    idle(dock, qtbot)
+    refined = layers.particles_of(layer)
+    assert (angle_deg(refined.rotations, truth.rotations)[[2, 5]] < 5).all()
+    others = np.delete(np.arange(len(truth)), [2, 5])
+    np.testing.assert_array_equal(refined.rotations[others], off.rotations[others])
+    assert np.isfinite(layer.features["expected_error_deg"].to_numpy(float)[[2, 5]]).all()
+    dock.steps.undo.click()
+    np.testing.assert_array_equal(layers.particles_of(layer).rotations, off.rotations)
 
 
 def test_particles_deleted_while_they_are_predicted_stay_deleted_and_the_others_get_their_own(bare, qtbot, scene):
