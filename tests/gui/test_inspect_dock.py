@@ -12,8 +12,9 @@ from napari_orient.gui import layers
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.flight import looks_at
 from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.judging import bead_symmetry
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.session import bead_symmetry, session_of
+from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 90, 50), 10.0)
 TURNS = np.array([5.0, 50, 10, 90.001, 15, 30])

@@ -1,0 +1,158 @@
+"""How one viewer draws its particles: arrows, surfaces, their colours, and what these mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer, Points, Surface, Vectors
+
+from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.particles import FloatArray
+from napari_orient.gui import axes, layers
+from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.canvas import show_slab, show_words
+from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
+from napari_orient.gui.judging import Judged
+from napari_orient.gui.known import posed_of
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
+
+
+class Drawn(Judged):
+    """The particles that one viewer shows, and how they are drawn; ``events.view`` tells that it is otherwise."""
+
+    def __init__(self, viewer: ViewerModel, view: ViewOptions) -> None:
+        super().__init__(viewer)
+        self.view = view
+        self._scale = Scale()
+        self._words = ""
+        self._shapes: dict[Points, tuple[Shape, float]] = {}
+        viewer.dims.events.ndisplay.connect(self._turned)
+
+    def judge_by(self, options: InspectionOptions) -> None:
+        """Nothing; true errors and clusters are now told so, and arrows that show them are coloured anew."""
+        self.inspection = options
+        if self.view.colour in ("true error", "cluster"):
+            self.show_as(self.view)
+        super().judge_by(options)
+
+    def draw(self, points: Points) -> Vectors | None:
+        """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
+        arrows = self._draw_axes(points)
+        self._draw_surface(points)
+        self._say_legend()
+        return arrows
+
+    def _draw_axes(self, points: Points) -> Vectors | None:
+        if self.view.colour in (ROLE, AXIS):
+            return axes.draw_axes(self.viewer, points, self.view)
+        before, self._scale = self._scale, self.scale()
+        if self._scale != before:
+            self._draw_all(other_than=points)
+            self.events.view()
+        return axes.draw_axes(self.viewer, points, self.view, colours=self.colours_of(points))
+
+    def show_as(self, options: ViewOptions) -> None:
+        """Nothing; all arrows are now drawn so, and the slab in 2D is so thick."""
+        self.view = options
+        show_slab(self.viewer, options.slab)
+        for layer in self.particles(PREDICTED, TRUTH):
+            self._paint(layer)
+        self._scale = self.scale()
+        self._draw_all()
+        self._say_legend()
+        self.events.view()
+
+    def _paint(self, points: Points) -> None:
+        """Give the points the colour of their role, where they had the colour of that role before."""
+        role = layers.role(points)
+        if role in (PREDICTED, TRUTH):
+            layers.paint(points, self.view.ink(role))
+
+    def _draw_all(self, other_than: Points | None = None) -> None:
+        for layer in list(self.viewer.layers):
+            if layer is not other_than and self._has_axes(layer):
+                axes.draw_axes(self.viewer, layer, self.view, colours=self.colours_of(layer))
+            if layer is not other_than and layer in self._shapes:
+                self._draw_surface(layer)
+
+    def toggle_arrows(self) -> None:
+        """Nothing; no arrows are shown, or, where none were, all."""
+        drawn = [layer for layer in self.viewer.layers if layers.role(layer) == layers.AXES]
+        wanted = not any(layer.visible for layer in drawn)
+        for layer in drawn:
+            layer.visible = wanted
+
+    def show_surface(self, points: Points, shape: Shape, *, level: float) -> Surface | None:
+        """The reference's surface at every pose of the layer, from now on as they are, coloured as the arrows.
+
+        ``level`` is a share of the map's maximum. At most `MOST_PARTICLES` are shown; None where there are no poses.
+        """
+        self._shapes[points] = shape, level
+        return self._draw_surface(points)
+
+    def hide_surface(self, points: Points) -> None:
+        """Nothing; the layer's surfaces are gone."""
+        self._shapes.pop(points, None)
+        layer = surface_layer(self.viewer, points)
+        if layer is not None:
+            self.viewer.layers.remove(layer)
+
+    def _draw_surface(self, points: Points) -> Surface | None:
+        if points not in self._shapes:
+            return None
+        shape, level = self._shapes[points]
+        particles = posed_of(points)[0]
+        if particles.rotations is None:
+            self.hide_surface(points)
+            return None
+        colours = self.colours_of(points)
+        if colours is None:
+            colours = np.tile(self.view.ink(layers.role(points)), (len(particles), 1))
+        rows = np.flatnonzero(axes.shown(particles, self.view))[:MOST_PARTICLES]
+        return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
+
+    def _turned(self, event: Any) -> None:
+        """Show surfaces in 3D alone: a slice of a mesh shows nothing."""
+        for points in self._shapes:
+            layer = surface_layer(self.viewer, points)
+            if layer is not None:
+                layer.visible = self.viewer.dims.ndisplay == 3
+
+    def colours_of(self, points: Points) -> FloatArray | None:
+        """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
+        if self.view.colour == AXIS:
+            return None
+        known, view = self.known_of(points), self.view
+        ink = view.ink(layers.role(points))
+        return particle_colours(
+            known.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(known)
+        )
+
+    def scale(self) -> Scale:
+        """From which value to which colours run, over all layers of particles on view."""
+        columns = [self.known_of(layer).columns for layer in self._drawn()]
+        return scale_of(columns, self.view.colour, low=self.view.low, high=self.view.high)
+
+    def legend(self) -> Legend:
+        """What the arrows' colours mean."""
+        drawn = self._drawn()
+        columns = [] if self.view.colour in (ROLE, AXIS) else [self.known_of(layer).columns for layer in drawn]
+        roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
+        return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
+
+    def _say_legend(self) -> None:
+        """Say on the canvas what the arrows' colours mean, if that is wanted and there are any."""
+        wanted = self.view.legend and any(map(self._has_axes, self.viewer.layers))
+        words = legend_words(self.legend()) if wanted else ""
+        show_words(self.viewer, words, instead_of=self._words)
+        self._words = words
+
+    def _drawn(self) -> list[Points]:
+        posed = set(layers.ROTATION_COLUMNS)
+        return [layer for layer in self.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)]
+
+    def _has_axes(self, layer: Layer) -> bool:
+        return isinstance(layer, Points) and axes.axes_layer(self.viewer, layer) is not None

@@ -1,0 +1,85 @@
+"""What is known of the particles on view: their errors, neighbours and clusters, each class by its own symmetry."""
+
+from __future__ import annotations
+
+import weakref
+from functools import cache
+
+from napari.components import ViewerModel
+from napari.layers import Points
+from napari.utils.events import EmitterGroup
+
+from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.tasks import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.known import Known, fingerprint, known_of
+from napari_orient.gui.shown import Shown
+
+
+class Judged(Shown):
+    """The particles that one viewer shows, and how they are judged: ``events.inspection`` tells that it is otherwise.
+
+    The events are the session's, which adds to this class.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__(viewer)
+        self.inspection = InspectionOptions()
+        self.events = EmitterGroup(
+            source=self, checkpoint=None, view=None, inspection=None, preferences=None, lessons=None
+        )
+        self.network_symmetry = "C1"
+        self.network_classes: frozenset[str] = frozenset()
+        self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
+
+    def learn_of(self, checkpoint: str) -> None:
+        """Nothing; particles are judged by the symmetry of this network, where it learnt their class."""
+        self.network_symmetry, self.network_classes = _taught(checkpoint)
+
+    def judge_by(self, options: InspectionOptions) -> None:
+        """Nothing; true errors and clusters are now told so."""
+        self.inspection = options
+        self.events.inspection()
+
+    def known_of(self, points: Points) -> Known:
+        """Everything known of the particles in a layer; worked out once, until something of it changes.
+
+        Raises
+        ------
+        InputError
+            If the symmetry is none.
+        """
+        truth = self.truth_of(str(layers.about(points).get("tomogram", "")))
+        options, groups = self.inspection, self._groups(points)
+        how = (options.symmetry, tuple(groups.items()), options.cluster_distance, options.tolerance)
+        key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
+        kept = self._known.get(points)
+        if kept is None or kept[0] != key:
+            kept = key, known_of(points, options, truth=truth, groups=groups)
+            self._known[points] = kept
+        return kept[1]
+
+    def _groups(self, points: Points) -> dict[str, str]:
+        """Symmetries by class: the network's, but of bead models that it never learnt their own."""
+        others = [kind for kind in layers.classes(points) if kind not in self.network_classes]
+        known = {kind: bead_symmetry(kind.removeprefix("pdb_")) for kind in others}
+        return {"": self.network_symmetry} | {kind: name for kind, name in known.items() if name}
+
+
+def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
+    """The symmetry that a network was trained with, C1 where that is not known, and the classes that it learnt."""
+    try:
+        found = load_checkpoint(checkpoint) if checkpoint else None
+    except InputError:
+        found = None
+    if found is None:
+        return "C1", frozenset()
+    return str(found.options.get("symmetry") or "C1"), frozenset(map(str, found.card.get("classes", ())))
+
+
+@cache
+def bead_symmetry(code: str) -> str:
+    """The symmetry of the bead model of this code, with its axes; empty where there is none."""
+    return (load_template(code).symmetry or "C1") if code in bead_models() else ""
