@@ -23,6 +23,8 @@ from napari_orient.engine.tasks import InputError, Step, Stream
 _BATCH = 64
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
+_ROOM, _FEWEST = 40_000_000, 24
+"""Voxels of the patches that a tomogram is learnt from, to stay below 1.5 GB with all else; and how few will do."""
 _C1, _USUAL = symmetry("C1"), RefinementOptions()
 
 
@@ -144,8 +146,9 @@ def _learnt(
     device = choose_device(options.device)
     finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
-    some = particles.positions[_spread(len(particles), options.calibration)]
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
+    most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
+    some = particles.positions[_spread(len(particles), most)]
     patches = _that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
     return matcher, suspicions(matcher, patches)
