@@ -20,14 +20,17 @@ import napari
 import numpy as np
 from PIL import Image as Picture
 from qtpy.QtWidgets import QApplication, QWidget
+from scipy.ndimage import gaussian_filter
 
 from napari_orient.cli import main as command_line
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import shipped_checkpoints
+from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.tasks import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
+from napari_orient.gui.layers import PICKS
 from napari_orient.gui.predict import PredictDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import SURE
@@ -199,6 +202,50 @@ def surface(folder: Path, path: Path, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
+def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
+    """Discover on the demo's picks: before, midway through the first start, and, as the picture's own name says, done."""
+    with window(theme) as viewer:
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "picks.star")
+        wait(lambda: dock.picks.reading is None)
+        stage(viewer, path, "start")
+        dock.discover()
+        wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 17, 1800)
+        stage(viewer, path, "running")
+        wait(lambda: dock.running.job is None, 1800)
+        take_picture(viewer, path)
+
+
+def stage(viewer: napari.Viewer, path: Path, name: str) -> None:
+    place = path.with_stem(path.stem.replace("done", name))
+    take_picture(viewer, place)
+    shrink(place)
+
+
+def nothing(folder: Path, path: Path, theme: str = "dark") -> None:
+    """Discover on places in the water of the demo's tomogram."""
+    tomogram = found_tomogram(folder)
+    with window(theme) as viewer:
+        session = session_of(viewer)
+        session.show_tomogram(tomogram)
+        water = Particles(positions=empty_places(tomogram, 70), tomogram=tomogram.name)
+        session.show_particles(water, tomogram.extent, role=PICKS, name=f"{tomogram.name} picks")
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        viewer.reset_view()
+        dock.discover()
+        wait(lambda: dock.running.job is None, 1800)
+        take_picture(viewer, path)
+
+
+def empty_places(tomogram: Tomogram, count: int) -> np.ndarray:
+    """Random positions (count, 3) in Å where there is less than the usual density about, 200 Å from the faces."""
+    soft = gaussian_filter(np.asarray(tomogram.density, np.float32), 90 / tomogram.voxel_size)
+    rng, size = np.random.default_rng(0), np.array(tomogram.extent.size) * tomogram.voxel_size
+    places = rng.uniform(200, size - 200, (50 * count, 3))
+    at = np.rint(places / tomogram.voxel_size).astype(int)
+    return places[soft[at[:, 2], at[:, 1], at[:, 0]] > np.percentile(soft, 65)][:count]
+
+
 def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False) -> tuple[QWidget, QWidget]:
     """The frame of a dock and the dock, beside the demo's particles."""
     tomogram = found_tomogram(folder)
@@ -208,8 +255,11 @@ def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False)
 
 
 def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]:
-    """What takes each picture, by its name."""
+    """What takes each picture, by its name; ``discover_done`` takes those of its start and middle too."""
     return {
+        "discover_done": lambda path: discovering(folder, path),
+        "discover_done_light": lambda path: discovering(folder, path, theme="light"),
+        "discover_nothing": lambda path: nothing(folder, path),
         "demo_3d": lambda path: demo(folder, path, flat=False),
         "demo_2d": lambda path: demo(folder, path, flat=True),
         "demo_light": lambda path: demo(folder, path, flat=True, theme="light"),

@@ -11,14 +11,14 @@ from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
 from napari_orient.engine.corrections import ACCEPTED
-from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions
+from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, Round
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.discover import DiscoverDock
-from napari_orient.gui.finding import delivery, map_view
+from napari_orient.gui.finding import Preview, delivery, map_view
 from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.finding.preview import UNJUDGED
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
@@ -161,7 +161,7 @@ def as_layers(dock, viewer, seen):
     np.testing.assert_array_equal(map_layer.data, found.structures[0].average.density)
     assert tuple(map_layer.scale) == (VOXEL_SIZE,) * 3
     assert dock.outcome.fsc.marks
-    assert "Symmetry C1" in dock.outcome.details.text()
+    assert dock.outcome.details.text().startswith(f"{COUNT} particles · expected error")
     assert not session_of(viewer).history(points).undoable
 
 
@@ -348,6 +348,46 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     assert len(axes_layer(viewer, layer).data) == 3 * COUNT
     assert np.ptp(layer.face_color, axis=0).max() == 0
     assert session.history(layer).undoable == "again"
+
+
+def test_each_class_has_its_map_and_colour_and_a_hidden_tomogram_no_arrows(small):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    other = Tomogram(small.tomogram.density, VOXEL_SIZE, "other")
+    for tomogram in (small.tomogram, other):
+        session.show_tomogram(tomogram).visible = tomogram is not other
+    kinds = np.array(["class1", "class2"])[np.arange(COUNT) % 2]
+    both = concatenate([small.picks.replace(kind=kinds), small.picks.replace(kind=kinds, tomogram="other")])
+    maps = (molecule(seed=1).density(20), molecule(seed=2).density(20))
+    preview = Preview(session, [small.tomogram, other], classes=2)
+    preview.show(Round(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1))
+    (arrows,), shown = of_role(viewer, UNJUDGED), of_role(viewer, MAP)
+    assert arrows.name.startswith("phantom")
+    first, second = arrows.edge_color[0], arrows.edge_color[3]
+    assert not np.allclose(first, second)
+    assert [layer.name for layer in shown] == ["discovered map class1", "discovered map class2"]
+    only = both.take(np.asarray(both.kind) == "class2")
+    preview.show(Round(2, 9, "", maps=(molecule(seed=3).density(32),), particles=only, voxel_size=10.0))
+    assert of_role(viewer, MAP) == shown
+    assert [layer.data.shape[0] for layer in shown] == [20, 32]
+    assert [layer.scale[0] for layer in shown] == [15.0, 10.0]
+    assert shown[1].extent.world[1][2] < 0, "left of the tomogram"
+    np.testing.assert_allclose(arrows.edge_color[:, :3], np.tile(second[:3], (len(arrows.data), 1)), atol=1e-6)
+
+
+def test_files_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_shown(small, tmp_path, qtbot):
+    names, picks = ("TS_1", "TS_2"), small.picks.replace(rotations=None)
+    for name in names:
+        write_tomogram(tmp_path / f"{name}.mrc", small.tomogram.density, voxel_size=VOXEL_SIZE)
+    both = concatenate([picks.take(slice(0, 12)).replace(tomogram="TS_1"), picks.replace(tomogram="TS_2")])
+    write_particles(tmp_path / "picks.star", both, extents=dict.fromkeys(names, small.tomogram.extent))
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot)
+    dock.picks.open_paths(*(tmp_path / f"{name}.mrc" for name in names), tmp_path / "picks.star")
+    qtbot.waitUntil(lambda: dock.picks.reading is None)
+    assert dock.note.text().startswith("44 picks in 2 tomograms")
+    assert {tomogram.name: len(part) for tomogram, part in dock.picks.pairs()} == {"TS_1": 12, "TS_2": 32}
+    assert [layer.visible for layer in of_role(viewer, PICKS)] == [True, False]
 
 
 def test_a_finer_map_goes_through_the_coarse_one_s_voxels():

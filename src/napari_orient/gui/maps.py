@@ -28,6 +28,7 @@ def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogra
         name=name,
         colormap="gray",
         rendering="iso",
+        interpolation2d="linear",
         metadata={KEY: {"role": MAP, "name": name}},
         **_looks(density),
         **_standing(density, voxel_size, tomogram, place),

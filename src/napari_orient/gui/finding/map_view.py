@@ -18,7 +18,10 @@ Colour = tuple[float, float, float]
 SIDES = ("xy", "xz", "yz")
 _FINE = 64
 """Voxels along the cube that surfaces are drawn from, at least: what is coarser is interpolated."""
-_LEVEL = 0.4
+_LEVEL = 0.3
+_ROOM = 1.15
+"""What is shown about the middle, in radii."""
+
 _LIGHT = np.array([-0.45, -0.55, 0.7]) / np.linalg.norm([-0.45, -0.55, 0.7])
 """Towards the light, (x, y, towards the eye): from above left."""
 _AMBIENT = 0.24
@@ -44,8 +47,7 @@ class MapView(QWidget):
         super().__init__()
         self.picture: MapPicture | None = None
         self.setToolTip(
-            "The map from three sides, and the slices through its middle. Above the surface lies what is left of a "
-            "ball of the diameter given."
+            "The map from three sides, within a ball of the diameter given, and the slices through its middle"
         )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -90,14 +92,22 @@ class MapView(QWidget):
 
 
 def picture_of(density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> MapPicture:
-    """Surfaces and slices of a map (n, n, n), [z, y, x]."""
+    """Surfaces and slices of a map (n, n, n), [z, y, x], cut to the ball that holds the particle and a little more."""
     ball = soft_ball((offsets(len(density), voxel_size) + voxel_size / 2).norm(dim=-1), radius, 2 * voxel_size).numpy()
-    fine = finer(density * ball)
+    length = min(2 * _ROOM * radius, len(density) * voxel_size)
+    share = length / (len(density) * voxel_size)
+    fine, cut = _middle(finer(density * ball), share), _middle(density, share)
     return MapPicture(
         surfaces=tuple(_coloured(shaded(_seen_along(fine, axis)), colour) for axis in range(3)),
-        slices=tuple(_grey(_seen_along(density, axis)) for axis in range(3)),
-        length=len(density) * voxel_size,
+        slices=tuple(_grey(_seen_along(cut, axis)) for axis in range(3)),
+        length=length,
     )
+
+
+def _middle(cube: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """So much of a cube's sides about its middle."""
+    cut = round((1 - share) * len(cube) / 2)
+    return cube[(slice(cut, len(cube) - cut),) * 3]
 
 
 def _seen_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -94,9 +94,10 @@ class Outcome(QWidget):
         self.structure.setToolTip("Which of the structures found is shown here, and used further on")
         shrinkable(self.structure)
         self.structure_line = labelled({"Structure": self.structure}, width=78)
-        self.match = Plot(x_label="round", y_label="match", height=118)
+        self.match = Plot(x_label="round", y_label="best match (spreads)", height=118)
         self.match.setToolTip(
-            "How far the best match of a particle stands above all others, in their spreads. Of noise it stays low."
+            "How far a particle's best match stands above the mean of all, in their spreads. Dashed: the first round, "
+            "of random rotations; of noise it stays there."
         )
         self.fsc = FSCPlot(height=132)
         self.details, self.tips, self.done, self.saved = Note(), Note(), Note(), Note()
@@ -198,6 +199,7 @@ class Outcome(QWidget):
             self.view.show_map(average.density, average.voxel_size, radius=self._radius, colour=BONE)
             self.fsc.show_fsc(average.fsc)
             self.details.say(details_words(item, self.found), MUTED)
+            self.details.setToolTip("\n".join(item.symmetry_words))
         self.tips.say("" if item is not None and item.belief.verdict == STRUCTURE else TIPS)
         self._show_parts()
 
@@ -234,13 +236,14 @@ class Outcome(QWidget):
 
 
 def details_words(item: Structure, found: Discovery) -> str:
-    """What is to be known beside the verdict: numbers, error, symmetry."""
-    counted = f"{item.count} particles averaged"
-    if item.outliers:
-        counted += f"; {item.outliers} picks look like no particle and were set aside"
+    """What is to be known beside the verdict: numbers, error, symmetry, and how that was found if there is any."""
     expected = np.median(np.asarray(found.particles.expected_error_deg))
-    lines = [f"{counted}.", f"Expected error {expected:.1f}° (median). Symmetry {item.group.name}."]
-    return "\n".join([*lines, *item.symmetry_words])
+    lines = [f"{item.count} particles · expected error {expected:.1f}° (median) · {item.group.name}"]
+    if item.outliers:
+        lines.append(f"{item.outliers} picks look like no particle and were set aside: pale, without arrows.")
+    if len(item.group) > 1:
+        lines += item.symmetry_words
+    return "\n".join(lines)
 
 
 def _from_one(values: Sequence[float]) -> list[float]:
