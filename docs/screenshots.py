@@ -203,7 +203,7 @@ def surface(folder: Path, path: Path, theme: str = "dark") -> None:
 
 
 def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
-    """Discover on the demo's picks: before, midway through the first start, and, as the picture's own name says, done."""
+    """Discover on the demo's picks: before, midway through the first start, and, as the picture is called, done."""
     with window(theme) as viewer:
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
         dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "picks.star")

@@ -212,6 +212,25 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     assert "discovery stopped at: Start" in (tmp_path / "stopped.star").read_text().splitlines()[0]
 
 
+def test_another_run_takes_the_place_of_the_one_before_and_one_undo_brings_its_poses_back(small, qtbot):
+    viewer = ViewerModel()
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
+    held, maps = [], []
+    for seed in (0, 1):
+        dock.options.widgets["seed"].value = seed
+        begin(dock, qtbot)
+        dock.running.stop.click()
+        finish(dock, qtbot)
+        (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+        held.append((points, layers.rotations_in(points)))
+        maps.append(tuple(map_layer.translate))
+    assert held[0][0] is held[1][0]
+    assert maps[0] == maps[1]
+    assert angle_deg(held[0][1], held[1][1]).max() > 20
+    session_of(viewer).history(points).undo()
+    np.testing.assert_array_equal(layers.rotations_in(points), held[0][1])
+
+
 def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbot, shown):
     viewer = ViewerModel()
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import napari.viewer
 import numpy as np
-from napari.layers import Points
+from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
 
@@ -83,6 +83,7 @@ class DiscoverDock(Dock):
         self._last: Round | None = None
         self._drawn = 0.0
         self._shown: list[Points] = []
+        self._maps: list[Image] = []
         self._make()
         self._lay_out()
         self._connect()
@@ -213,9 +214,8 @@ class DiscoverDock(Dock):
             return
         self._question, self._asked_of = question, self.picks.chosen()
         self._last, self._drawn = None, 0.0
-        self._preview = Preview(
-            self.session, [tomogram for tomogram, _ in question.pairs], classes=question.options.classes
-        )
+        tomograms = [tomogram for tomogram, _ in question.pairs]
+        self._preview = Preview(self.session, tomograms, classes=question.options.classes, before=self._maps)
         self.outcome.begin(question.options)
         self.outcome.setVisible(True)
         self._fold_away(question)
@@ -255,17 +255,17 @@ class DiscoverDock(Dock):
             self._preview.show_map(label, item.average.density, item.average.voxel_size)
         self._preview.clear_maps(keep=good)
         if good:
-            words = "discover again"
-            self._shown = self._show_poses(believed(found), origin(found), words)
+            self._maps = self._preview.keep_maps()
+            self._shown = self._show_poses(believed(found), origin(found))
             self._show_classes(len(found.structures))
         self._preview.clear_arrows()
         self.outcome.show_found(found)
         self._say_truth(found)
 
-    def _show_poses(self, particles: Particles, line: str, words: str) -> list[Points]:
+    def _show_poses(self, particles: Particles, line: str) -> list[Points]:
         assert self._question is not None
         tomograms = [tomogram for tomogram, _ in self._question.pairs]
-        shown, missing = show_poses(self.session, particles, tomograms, provenance=line, words=words)
+        shown, missing = show_poses(self.session, particles, tomograms, provenance=line, words="discover again")
         hide_own_poses(self.session, self._asked_of)
         if missing:
             show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
@@ -304,9 +304,10 @@ class DiscoverDock(Dock):
             self._clear()
             self.outcome.show_end(STOPPED_AT_ONCE, WARNING)
             return
-        self._shown = self._show_poses(last.particles, origin(last), "discover again")
         assert self._preview is not None
+        self._shown = self._show_poses(last.particles, origin(last))
         self._preview.show(last)
+        self._maps = self._preview.keep_maps()
         self._preview.clear_arrows()
         self.outcome.show_round(last)
         self.outcome.show_end(STOPPED, WARNING, savable=True)

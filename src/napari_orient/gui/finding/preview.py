@@ -31,14 +31,17 @@ _WIDTH = 0.07
 class Preview:
     """The arrows of each tomogram on view and the map of each class.
 
-    A layer that is removed meanwhile is not made again.
+    A layer that is removed meanwhile is not made again. The maps lie over those of the discovery ``before``, which go
+    once these are kept.
     """
 
-    def __init__(self, session: Session, tomograms: Sequence[Tomogram], *, classes: int) -> None:
-        self.session, self._classes = session, classes
+    def __init__(
+        self, session: Session, tomograms: Sequence[Tomogram], *, classes: int, before: Sequence[Image] = ()
+    ) -> None:
+        self.session, self._classes, self._before = session, classes, before
         self._tomograms = {item.name: item for item in tomograms}
         self._arrows: dict[str, Vectors] = {}
-        self._place = len(maps_of(session.viewer))
+        self._place = len([layer for layer in maps_of(session.viewer) if layer not in before])
         self.maps: list[Image] = []
 
     def show(self, step: Round) -> None:
@@ -117,6 +120,12 @@ class Preview:
         _append(self.session, layer)
         if label == 0:
             self.session.viewer.reset_view()  # It lies beside the tomogram, where nobody would see it.
+
+    def keep_maps(self) -> list[Image]:
+        """The maps, which stay; those of the discovery before are gone."""
+        for layer in self._before:
+            _remove(self.session, layer)
+        return self.maps
 
     def clear_maps(self, keep: Sequence[int] = ()) -> None:
         """Nothing; the maps are gone, but for those of the classes named."""
