@@ -105,9 +105,11 @@ def test_the_dock_finds_what_the_command_line_finds_and_leads_onward(small, qtbo
     dock.picks.open_paths(*small.files)
     qtbot.waitUntil(lambda: dock.picks.reading is None)
     assert dock.note.text() == "32 picks in 1 tomogram; voxels of 10 Å"
+    viewer.dims.set_point(0, 230.0)
     dock.running.start.click()
     seen = watched(dock, viewer)
     finish(dock, qtbot)
+    assert viewer.dims.point[0] == pytest.approx(230.0, abs=0.1), "the slice does not jump"
     as_the_command_line(dock, small, tmp_path)
     as_layers(dock, viewer, seen)
     onward_to_predict(dock, viewer, small, qtbot)
@@ -161,7 +163,7 @@ def as_layers(dock, viewer, seen):
     np.testing.assert_array_equal(map_layer.data, found.structures[0].average.density)
     assert tuple(map_layer.scale) == (VOXEL_SIZE,) * 3
     assert dock.outcome.fsc.marks
-    assert dock.outcome.details.text().startswith(f"{COUNT} particles · expected error")
+    assert dock.outcome.details.text().startswith(f"{COUNT} particles, symmetry C1; expected error")
     assert not session_of(viewer).history(points).undoable
 
 
@@ -325,7 +327,7 @@ def test_the_truth_s_positions_are_offered_and_chosen_only_where_there_are_no_pi
 
 
 def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make_napari_viewer, qtbot):
-    shown, other = make_napari_viewer(show=True), ViewerModel()
+    shown, other = make_napari_viewer(), ViewerModel()
     second = docked(other, qtbot, tomogram=small.tomogram, picks=small.picks)
     session = session_of(shown)
     session.show_tomogram(small.tomogram)

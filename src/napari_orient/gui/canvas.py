@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from napari.components import ViewerModel
+
+
+@contextmanager
+def holding_still(viewer: ViewerModel) -> Iterator[None]:
+    """The slice shown stays where it is in Å, whatever layers come, go and grow meanwhile: napari keeps its number."""
+    point = viewer.dims.point
+    yield
+    if len(viewer.dims.point) == len(point):
+        viewer.dims.point = point
 
 
 def show_slab(viewer: ViewerModel, thickness: float) -> None:

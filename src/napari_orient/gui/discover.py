@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import napari.viewer
 import numpy as np
 from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QComboBox, QFileDialog, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.corrections import ACCEPTED
 from napari_orient.engine.discovery import (
@@ -27,28 +26,26 @@ from napari_orient.engine.discovery import (
     write_discovery,
     write_round,
 )
-from napari_orient.engine.files import read_tomogram
 from napari_orient.engine.networks import choose_device, device_words
-from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.particles import Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
+from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
 from napari_orient.gui.commands import dock_of
 from napari_orient.gui.editing import judge
-from napari_orient.gui.finding import Outcome, PicksChoice, Preview
+from napari_orient.gui.finding import AlignChoice, Outcome, PicksChoice, Preview
+from napari_orient.gui.finding.align import Map
 from napari_orient.gui.finding.delivery import believed, determined, hide_own_poses, show_poses, true_errors
 from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.finding.picks import LABELS, Pairs
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
-from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled, shrinkable
+from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
-ANY_FRAME, FROM_FILE = "no map: any frame", "a map from a file…"
-MAPS = "Maps (*.mrc *.map *.rec);;All files (*)"
 STOPPED = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
 STOPPED_AT_ONCE = "Stopped before the first round was done\nNothing was changed."
 BROKEN = "Broken off by an error\nNothing was changed."
@@ -57,8 +54,6 @@ RIM = 9.0
 
 PERIOD = 0.5
 """Seconds between two drawings, at least."""
-
-Map = tuple[FloatArray, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +96,7 @@ class DiscoverDock(Dock):
             label_width=LABELS,
         )
         self.options.show_options(DiscoveryOptions(device=Preferences.now().device))
-        self.align = QComboBox()
-        self.align.setToolTip("Turn what is found into the frame of a map, so that poses join those of others")
-        shrinkable(self.align)
-        self.align.addItem(ANY_FRAME, "")
-        for code in bead_models():
-            self.align.addItem(f"{load_template(code).name} (bead model)", code)
-        self.align.addItem(FROM_FILE, None)
+        self.align = AlignChoice()
         self.note, self.device_note = Note(), Note()
         self.running = JobRow("Discover", "Find what the picks have in common, and how each is turned", stopped="")
         self.outcome = Outcome()
@@ -128,24 +117,12 @@ class DiscoverDock(Dock):
     def _connect(self) -> None:
         self.picks.changed.connect(self._show_everything)
         self.options.changed.connect(self._show_everything)
-        self.align.activated.connect(self._align_chosen)
         self.running.asked.connect(self.discover)
         self.running.ended.connect(self._ended)
         self.outcome.onward.connect(self.go_onward)
         self.outcome.saving.connect(self.save)
 
     # --- what was chosen ----------------------------------------------------------------------------------------
-
-    def _align_chosen(self, index: int) -> None:
-        if self.align.itemData(index) is None:
-            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", MAPS)
-            self.show_align(name)
-
-    def show_align(self, name: str) -> None:
-        """Nothing; this map is chosen: a bead model, a file, or (empty) none."""
-        if self.align.findData(name) < 0:
-            self.align.insertItem(self.align.count() - 1, Path(name).name, name)
-        self.align.setCurrentIndex(self.align.findData(name))
 
     def _show_everything(self, *_: object) -> None:
         self.running.allow(self._say_picks())
@@ -196,17 +173,7 @@ class DiscoverDock(Dock):
         """
         pairs, options = self.picks.pairs(), self.options.options()
         check_picks(pairs, options)
-        return Question(pairs, options, self._align_to())
-
-    def _align_to(self) -> Map | None:
-        name = self.align.currentData()
-        if not name:
-            return None
-        if name in bead_models():
-            template = load_template(name)
-            return template.density, template.voxel_size
-        target = read_tomogram(name)
-        return np.asarray(target.density, np.float32), target.voxel_size
+        return Question(pairs, options, self.align.target())
 
     def ask(self, question: Question) -> None:
         """Ask for a discovery; what it has is drawn as it goes, and stays when it is stopped."""
@@ -240,15 +207,22 @@ class DiscoverDock(Dock):
         stopping = self._job is None or self._job.stopping
         if stopping or step.particles is None or self._preview is None or time.monotonic() - self._drawn < PERIOD:
             return
-        self._preview.show(step)
+        with holding_still(self.session.viewer):
+            self._preview.show(step)
         self.outcome.show_round(step)
         self._drawn = time.monotonic()
 
     # --- what it came to ----------------------------------------------------------------------------------------
 
     def _deliver(self, found: Discovery) -> None:
+        with holding_still(self.session.viewer):
+            self._show_layers(found)
+        self.outcome.show_found(found)
+        self._say_truth(found)
+
+    def _show_layers(self, found: Discovery) -> None:
+        """Show the maps and poses that may be believed, and nothing else."""
         assert self._preview is not None
-        assert self._question is not None
         good = [label for label, item in enumerate(found.structures) if item.belief.verdict != NOTHING]
         for label in good:
             item = found.structures[label]
@@ -259,8 +233,6 @@ class DiscoverDock(Dock):
             self._shown = self._show_poses(believed(found), origin(found))
             self._show_classes(len(found.structures))
         self._preview.clear_arrows()
-        self.outcome.show_found(found)
-        self._say_truth(found)
 
     def _show_poses(self, particles: Particles, line: str) -> list[Points]:
         assert self._question is not None
@@ -305,10 +277,11 @@ class DiscoverDock(Dock):
             self.outcome.show_end(STOPPED_AT_ONCE, WARNING)
             return
         assert self._preview is not None
-        self._shown = self._show_poses(last.particles, origin(last))
-        self._preview.show(last)
-        self._maps = self._preview.keep_maps()
-        self._preview.clear_arrows()
+        with holding_still(self.session.viewer):
+            self._shown = self._show_poses(last.particles, origin(last))
+            self._preview.show(last)
+            self._maps = self._preview.keep_maps()
+            self._preview.clear_arrows()
         self.outcome.show_round(last)
         self.outcome.show_end(STOPPED, WARNING, savable=True)
 

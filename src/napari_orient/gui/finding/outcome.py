@@ -30,11 +30,14 @@ COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
 BONE = (0.83, 0.88, 0.96)
 """Colour of a map's surface once it is judged."""
 
-PREDICT, OTHERS, TRAIN, INSPECT = ONWARD = ("predict", "others", "train", "inspect")
+PREDICT, INSPECT, OTHERS, TRAIN = ONWARD = ("predict", "inspect", "others", "train")
 _BUTTONS = {
     PREDICT: ("Use for Predict", "Make this map the network in use: Predict matches other picks with it at once"),
     OTHERS: ("Predict other tomograms", "Use the map, and open the Load and Predict docks for the next tomogram"),
-    TRAIN: ("Train a fast network", "Accept the poses that are determined, and open the Train dock with them chosen"),
+    TRAIN: (
+        "Train a fast network on these poses",
+        "Accept the poses that are determined, and open the Train dock with them chosen",
+    ),
     INSPECT: ("Inspect", "Look at the particles one by one: scores, expected errors, patches beside the map"),
 }
 TIPS = (
@@ -117,9 +120,9 @@ class Outcome(QWidget):
         self._onward = QWidget()
         grid = QGridLayout(self._onward)
         grid.setContentsMargins(0, 4, 0, 0)
-        for number, (name, button) in enumerate(self.buttons.items()):
-            grid.addWidget(button, number // 2, number % 2)
-            button.clicked.connect(lambda _=False, name=name: self.onward.emit(name))
+        for name, place in {PREDICT: (0, 0), INSPECT: (0, 1), OTHERS: (1, 0, 1, 2), TRAIN: (2, 0, 1, 2)}.items():
+            grid.addWidget(self.buttons[name], *place)
+            self.buttons[name].clicked.connect(lambda _=False, name=name: self.onward.emit(name))
         self._saving = QWidget()
         keep = QVBoxLayout(self._saving)
         keep.setContentsMargins(0, 2, 0, 0)
@@ -238,7 +241,7 @@ class Outcome(QWidget):
 def details_words(item: Structure, found: Discovery) -> str:
     """What is to be known beside the verdict: numbers, error, symmetry, and how that was found if there is any."""
     expected = np.median(np.asarray(found.particles.expected_error_deg))
-    lines = [f"{item.count} particles · expected error {expected:.1f}° (median) · {item.group.name}"]
+    lines = [f"{item.count} particles, symmetry {item.group.name}; expected error {expected:.1f}° (median)"]
     if item.outliers:
         lines.append(f"{item.outliers} picks look like no particle and were set aside: pale, without arrows.")
     if len(item.group) > 1:

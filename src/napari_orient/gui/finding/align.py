@@ -1,0 +1,61 @@
+"""Into the frame of which map a discovery is turned: of none, of a bead model, or of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from qtpy.QtWidgets import QComboBox, QFileDialog
+
+from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.gui.pieces import shrinkable
+
+Map = tuple[FloatArray, float]
+"""A density (n, n, n) and its voxel size in Å."""
+
+ANY_FRAME, FROM_FILE = "no map: any frame", "a map from a file…"
+KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
+
+
+class AlignChoice(QComboBox):
+    """A choice of map, or of none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setToolTip("Turn what is found into the frame of a map, so that its poses join those of others")
+        shrinkable(self)
+        self.addItem(ANY_FRAME, "")
+        for code in bead_models():
+            self.addItem(f"{load_template(code).name} (bead model)", code)
+        self.addItem(FROM_FILE, None)
+        self.activated.connect(self._activated)
+
+    def _activated(self, index: int) -> None:
+        if self.itemData(index) is None:
+            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", KINDS)
+            self.choose(name)
+
+    def choose(self, name: str) -> None:
+        """Nothing; this map is chosen: a bead model, a file, or (empty) none."""
+        if self.findData(name) < 0:
+            self.insertItem(self.count() - 1, Path(name).name, name)
+        self.setCurrentIndex(self.findData(name))
+
+    def target(self) -> Map | None:
+        """The map chosen, or None.
+
+        Raises
+        ------
+        InputError
+            If its file cannot be read.
+        """
+        name = self.currentData()
+        if not name:
+            return None
+        if name in bead_models():
+            template = load_template(name)
+            return template.density, template.voxel_size
+        found = read_tomogram(name)
+        return np.asarray(found.density, np.float32), found.voxel_size
