@@ -196,6 +196,10 @@ class Outcome(QWidget):
             self.banner.say("These picks show no common structure", BAD)
         else:
             headline, _colon, reasons = item.belief.words.partition(": ")
+            self.banner.setToolTip(reasons)
+            if item.belief.verdict == NOTHING:
+                # What else is told of noise sounds good: halves of one coarse map agree, whatever it shows.
+                reasons = f"{reasons.partition(';')[0].rstrip('.')}."
             self.banner.say(f"{headline}\n{reasons[:1].upper()}{reasons[1:]}", COLOURS[item.belief.verdict])
         if item is not None and item.belief.verdict != NOTHING:
             average = item.average
