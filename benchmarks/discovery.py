@@ -337,12 +337,12 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="how the first seed's map emerges (one kind, with --templates)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    rows = []
+    rows, options = [], options_of(given, given.first).to_record()
     for seed in range(given.first, given.first + given.seeds):
         rows.append(measured(given, seed))
         print(words(rows[-1]), flush=True)
         if given.json:
-            given.json.write_text(json.dumps({"command": sys.argv[1:], "rows": rows}, indent=1))
+            given.json.write_text(json.dumps({"command": sys.argv[1:], "options": options, "rows": rows}, indent=1))
     print("\n".join(summary(rows)))
 
 
