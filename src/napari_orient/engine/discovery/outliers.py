@@ -9,7 +9,7 @@ from torch import Tensor
 
 _ENOUGH, _ROUNDS = 20, 60
 _APART = 2.5
-_FEWEST = 0.02
+_FEWEST, _FEWEST_GOOD = 0.02, 0.2
 _POORER, _BETTER = 0.7, 10.0
 
 
@@ -17,8 +17,9 @@ def inlier_odds(score: Tensor) -> Tensor:
     """Odds, 0 to 1, that each of N scores belongs to the upper of two distributions, (N,).
 
     All are of one kind, and all odds are 1, unless the scores fall apart into two kinds: Ashman's D at least 2.5, the
-    lower kind's mean below 0.7 of the upper's, and two kinds so much more likely than one that the Bayesian information
-    criterion, which charges for the three more figures that two need, falls by 10.
+    lower kind's mean below 0.7 of the upper's, the upper at least a fifth of all, and two kinds so much more likely
+    than one that the Bayesian information criterion, which charges for the three more figures that two need, falls
+    by 10.
     """
     every = torch.ones_like(score)
     if len(score) < _ENOUGH or float(score.std()) == 0:
@@ -35,7 +36,8 @@ def inlier_odds(score: Tensor) -> Tensor:
         spread = squares.sqrt().clamp_min(0.05 * values.std())
     apart = (mean[1] - mean[0]) / (spread.square().mean()).sqrt() if mean[1] > mean[0] else 0.0
     poorer = float(mean[0]) < _POORER * float(mean[1])
-    if float(apart) < _APART or float(weight.min()) < _FEWEST or not poorer:
+    few = float(weight[0]) < _FEWEST or float(weight[1]) < _FEWEST_GOOD
+    if float(apart) < _APART or few or not poorer:
         return every
     one = _likelihood(values, values.mean()[None], values.std()[None], torch.ones_like(weight[:1]))
     gain = float((_likelihood(values, mean, spread, weight) - one).sum())
