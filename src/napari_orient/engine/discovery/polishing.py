@@ -30,6 +30,8 @@ _FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
 _ENOUGH, _SAMPLE = 8, 128
 _GUESTS, _NEAR_DEG = 12, 20.0
 """Particles of each half of each tomogram that the other half's map is tried on, and how far a turn is no error."""
+_WALK, UNKNOWN_DEG = 1.5, 127.0
+"""Voxels of the search that a fit may walk from where it began; the error of one that walked farther."""
 _TRUST = 1.1
 """What log-likelihoods are multiplied by, as in refinement: the noise measured holds neighbours."""
 
@@ -82,10 +84,15 @@ def polished(
         patches = _Patches(tomogram, particles, _side(tomogram, maps[0]))
         poses, apart = _polished(patches, own, maps, group, wedge=wedge, device=device)
         turns.append(apart)
-        answer.append((tomogram, patches.posed(poses)))
+        answer.append((tomogram, patches.posed(poses, limit=_WALK * options.view_voxel_size)))
     ours = _map_error_deg(torch.cat(turns))
     return [
-        (tomogram, part.replace(expected_error_deg=np.hypot(np.asarray(part.expected_error_deg), ours)))
+        (
+            tomogram,
+            part.replace(
+                expected_error_deg=np.minimum(np.hypot(np.asarray(part.expected_error_deg), ours), UNKNOWN_DEG)
+            ),
+        )
         for tomogram, part in answer
     ]
 
@@ -139,12 +146,20 @@ class _Patches:
         shifts = torch.as_tensor(self.particles.positions - self.middles, dtype=torch.float32)
         return torch.as_tensor(self.particles.known_rotations(), dtype=torch.float32), shifts
 
-    def posed(self, poses: Poses) -> Particles:
-        """The particles in new poses."""
+    def posed(self, poses: Poses, *, limit: float) -> Particles:
+        """The particles in new poses, but for those that walked more than a limit in Å: they keep the poses they had.
+
+        Such a fit has left its particle, perhaps for a neighbour that is picked too; its error is unknown.
+        """
+        positions = self.middles + poses.shifts.double().numpy()
+        stays = np.linalg.norm(positions - self.particles.positions, axis=1) > limit
+        error = np.where(stays, UNKNOWN_DEG, poses.expected_error_deg.double().numpy())
         return self.particles.replace(
-            positions=self.middles + poses.shifts.double().numpy(),
-            rotations=poses.rotations.double().numpy(),
-            expected_error_deg=poses.expected_error_deg.double().numpy(),
+            positions=np.where(stays[:, None], self.particles.positions, positions),
+            rotations=np.where(
+                stays[:, None, None], self.particles.known_rotations(), poses.rotations.double().numpy()
+            ),
+            expected_error_deg=error,
         )
 
 
