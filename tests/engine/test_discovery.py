@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
+from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.discovery import (
     NOTHING,
@@ -16,6 +17,7 @@ from napari_orient.engine.discovery import (
     discover,
     shared_turn,
 )
+from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram
@@ -113,6 +115,36 @@ def test_scores_that_fall_apart_tell_outliers_and_those_of_one_kind_tell_none() 
     assert (odds[:100] > 0.5).float().mean() > 0.95
     assert (odds[100:] < 0.5).float().mean() > 0.95
     assert bool((inlier_odds(torch.as_tensor(good)) == 1).all())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_forty_scores_of_one_kind_stay_one_and_a_few_high_ones_are_no_kind(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    assert bool((inlier_odds(torch.as_tensor(rng.normal(20, 3, 40))) == 1).all())
+    few_high = np.concatenate([rng.normal(7, 1, 55), rng.normal(14, 1, 5)])
+    assert bool((inlier_odds(torch.as_tensor(few_high)) == 1).all())
+
+
+def looks_of(density: np.ndarray) -> Looks:
+    return Looks(build_reference(density.astype(np.float32), VOXEL_SIZE, resolution=25.0, radius=75.0))
+
+
+def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> None:
+    rng, group = np.random.default_rng(0), symmetry("D3")
+    looks, poses = looks_of(molecule(group=group).density(24)), random_rotations(60, np.random.default_rng(0))
+    turn, copies = random_rotations(1, rng)[0], group.matrices[rng.integers(len(group), size=60)]
+    assert looks.agreement(poses, poses @ copies @ turn).all()
+    assert looks.agreement(poses, random_rotations(60, rng)).mean() < 0.4
+    assert looks.chance(60) < 0.4
+
+
+def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
+    rod = np.zeros((24, 24, 24))
+    rod[7:17, 11:13, 11:13] = 1
+    rng, poses = np.random.default_rng(0), random_rotations(60, np.random.default_rng(0))
+    spun = poses @ Rotation.from_rotvec(np.outer(rng.uniform(0, 6, 60), [0, 0, 1])).as_matrix()
+    assert looks_of(rod).agreement(poses, spun).all()
+    assert looks_of(molecule().density(24)).agreement(poses, spun).mean() < 0.5
 
 
 def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:

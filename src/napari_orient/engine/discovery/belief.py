@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from napari_orient.engine.discovery.alignment import shared_turn
 from napari_orient.engine.discovery.annealing import Guess
-from napari_orient.engine.rotations import FloatArray, Symmetry, random_rotations, symmetric_angle_deg, symmetry
+from napari_orient.engine.discovery.looks import Looks
+from napari_orient.engine.rotations import FloatArray
 
 STRUCTURE, DOUBTFUL, NOTHING = "structure", "doubtful", "nothing"
-_WITHIN_DEG = 20.0
 _STRUCTURE, _NOTHING = 0.6, 0.25
 _ABOVE_CHANCE = 3.0
-_C1 = symmetry("C1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,9 @@ class Belief:
 
     Parameters
     ----------
-    agreement : share of the particles that two independent starts turn alike, within 20°, up to one common rotation.
+    agreement : share of the particles that two independent starts turn alike, up to one common rotation: the map,
+        turned both ways, is as alike as it is to itself turned by 20°. What the map does not show, such as which of
+        its symmetry's copies, is no disagreement.
     chance_agreement : what two sets of random rotations reach by the same count.
     resolution, resolution_strict : Å at which the half maps' correlation falls below 0.143 and 0.5.
     peak : mean height of the best match over the mean of all, in their spreads; about 3.5 for noise.
@@ -68,30 +67,20 @@ UNJUDGED = Belief(
 """Before anything is known."""
 
 
-def agreement(first: Guess, second: Guess, groups: Sequence[Symmetry]) -> FloatArray:
-    """Share of each class's particles, by the first guess, that the second turns alike and puts together, (K,)."""
-    classes = len(groups)
+def agreement(first: Guess, second: Guess, looks: Sequence[Looks]) -> FloatArray:
+    """Share of each class's particles, by the first guess, that the second turns alike and puts together, (K,).
+
+    ``looks`` are those of the first guess's maps.
+    """
+    classes = len(looks)
     own, other = first.label.cpu().numpy(), second.label.cpu().numpy()
     table = np.array([[((own == a) & (other == b)).sum() for b in range(classes)] for a in range(classes)])
     _, partner = linear_sum_assignment(-table)
     shares = np.zeros(classes)
     turns, others = (guess.rotations.double().cpu().numpy() for guess in (first, second))
-    for label, group in enumerate(groups):
-        rows = (own == label) & (other == partner[label])
+    for label, seen in enumerate(looks):
         counted = (own == label) & (first.share.cpu().numpy() > 0.5)
-        if (rows & counted).sum() >= 3:
-            shares[label] = _alike(turns[rows & counted], others[rows & counted], group).sum() / counted.sum()
+        rows = counted & (other == partner[label])
+        if rows.sum() >= 3:
+            shares[label] = seen.agreement(turns[rows], others[rows]).sum() / counted.sum()
     return shares
-
-
-def _alike(first: FloatArray, second: FloatArray, group: Symmetry) -> NDArray[np.bool_]:
-    turn = shared_turn(first, second, group)
-    return np.asarray(symmetric_angle_deg(second @ turn, first, group) < _WITHIN_DEG)
-
-
-def chance_agreement(count: int, group: Symmetry = _C1) -> float:
-    """What two sets of random rotations reach by the same count, the mean of three draws."""
-    rng = np.random.default_rng(0)
-    count = min(max(count, 3), 400)
-    draws = [_alike(random_rotations(count, rng), random_rotations(count, rng), group).mean() for _ in range(3)]
-    return float(np.mean(draws))

@@ -14,14 +14,16 @@ from torch import Tensor
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.alignment import align_map
 from napari_orient.engine.discovery.annealing import Guess, anneal, average_maps, references
-from napari_orient.engine.discovery.belief import UNJUDGED, Belief, agreement, chance_agreement
+from napari_orient.engine.discovery.belief import UNJUDGED, Belief, agreement
+from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.outliers import inlier_odds
-from napari_orient.engine.discovery.polishing import averaged, polished, reframed
+from napari_orient.engine.discovery.polishing import UNKNOWN_DEG, averaged, polished, reframed
 from napari_orient.engine.discovery.searching import search
 from napari_orient.engine.discovery.structure import OUTLIER, Discovery, Round, Structure, class_name
 from napari_orient.engine.discovery.views import Views, see
 from napari_orient.engine.matching.centre import symmetry_centre
+from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.matching.selfsymmetry import propose_symmetry
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.networks import choose_device, device_words
@@ -35,7 +37,6 @@ _AGREED = 0.7
 _LOOKS = 2
 _ALIKE = 2.0
 """Halves of the particles must agree to a diameter over this, for poses to be refined."""
-_UNKNOWN_DEG = 127.0
 _C1, _USUAL = symmetry("C1"), DiscoveryOptions()
 
 Labelled = Sequence[tuple[Tomogram, Particles]]
@@ -160,19 +161,20 @@ class _Course:
         yield self.round(0, f"Looking at the picks on {words}")
         views = see(self.places(self.every.positions, self.rows), self.options, device=self.device)
         ends: list[Guess] = []
-        while len(ends) < self.options.starts and not self._agreed(ends):
+        looks: list[Looks] = []
+        while len(ends) < self.options.starts and not self._agreed(ends, looks):
             number, done = len(ends) + 1, min(len(ends), 1) * self.annealed // 2
             for look in anneal(views, self.options, self.options.seed * 1000 + number):
                 guess = look.guess
                 message = f"Start {number}, round {look.number} on {words}"
                 yield self.round(done + look.number, message, **self._shown(guess, look.maps, number))
             ends.append(guess)
+            looks = [Looks(part) for part in references(look.maps, self.options, self.device)]
         return views, ends
 
-    def _agreed(self, ends: list[Guess]) -> bool:
-        """Whether the last start agrees with an earlier one."""
-        groups = [_C1] * self.options.classes
-        return any(agreement(ends[-1], end, groups).mean() >= _AGREED for end in ends[:-1])
+    def _agreed(self, ends: list[Guess], looks: list[Looks]) -> bool:
+        """Whether the last start, whose maps look so, agrees with an earlier one."""
+        return any(agreement(ends[-1], end, looks).mean() >= _AGREED for end in ends[:-1])
 
     def _shown(self, guess: Guess, maps: tuple[NDArray[np.float32], ...], start: int) -> dict[str, Any]:
         particles = self._posed(guess, self.every.take(self.rows))
@@ -224,7 +226,7 @@ class _Course:
         order = np.argsort([-((label == number) & (share >= 0.5)).sum() for number in range(self.options.classes)])
         given = self.every
         particles = self._posed(best, given).replace(
-            expected_error_deg=np.full(len(given), _UNKNOWN_DEG),
+            expected_error_deg=np.full(len(given), UNKNOWN_DEG),
             kind=np.array([class_name(int(at)) for at in np.argsort(order)[label]]) if len(order) > 1 else given.kind,
         )
         found: list[Structure] = []
@@ -328,14 +330,18 @@ class _Course:
         rows: NDArray[np.int_],
     ) -> Belief:
         """The refined poses, which come of the best start, against those of the other starts."""
-        groups = [structure.group if at == number else _C1 for at in range(self.options.classes)]
+        resolution, radius = self.options.diameter / 5, self.options.radius
+        reference = build_reference(
+            structure.average.as_reference(), structure.average.voxel_size, resolution=resolution, radius=radius
+        )
+        looks = [Looks(reference.to(self.device))] * self.options.classes
         refined = replace(
             best, rotations=torch.as_tensor(particles.known_rotations(), dtype=torch.float32, device=self.device)
         ).take(torch.as_tensor(self.rows, device=self.device))
         curve = structure.average.fsc
         return Belief(
-            agreement=max(float(agreement(refined, end, groups)[number]) for end in others),
-            chance_agreement=chance_agreement(len(rows), structure.group),
+            agreement=max(float(agreement(refined, end, looks)[number]) for end in others),
+            chance_agreement=looks[number].chance(len(rows)),
             resolution=curve.resolution(0.143),
             resolution_strict=curve.resolution(0.5),
             peak=float(best.peak[best.label == number].mean()),
