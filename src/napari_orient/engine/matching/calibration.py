@@ -15,16 +15,17 @@ from napari_orient.engine.matching.grid import frequencies
 from napari_orient.engine.matching.imaging import Imaging, imaging_of
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, mirrored, radial_level, smooth_spectrum, window
+from napari_orient.engine.matching.tilts import shifted_gain
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.rotations import even_rotations
 
 _DECAYS = torch.linspace(0, 6000, 61)
 _USUAL_DECAY, _DECAY_SPREAD = 1500.0, 1500.0
 _BATCH = 32
-_BLUR, _BLUR_PHASES = 1.5, 1.0
-_GAIN_SPREAD, _MOST_GAIN = 0.5, 1.5
-_NEIGHBOURS, _NEIGHBOURS_PHASES = ((2 * np.sqrt(np.pi) * blur) ** 3 for blur in (_BLUR, _BLUR_PHASES))
-"""How many independent coefficients a blur brings together."""
+_BLUR = 1.5
+_GAIN_SPREAD = 0.5
+_NEIGHBOURS = (2 * np.sqrt(np.pi) * _BLUR) ** 3
+"""How many independent coefficients the blur brings together."""
 _LEAST_NOISE = 0.2
 
 
@@ -80,23 +81,21 @@ def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     return replace(imaging, weight=imaging.weight * gain.clamp_min(0) / deviation, scale=imaging.scale / deviation)
 
 
-def calibrate_phases(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Imaging:
-    """The imaging of one tomogram with the gain of every coefficient, phase and all, measured from its particles.
+def align_tilts(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
+    """The imaging of one tomogram with what its tilt images' own shifts do to its coefficients, phase and all.
 
-    Tilt images that were aligned imperfectly shift the coefficients near their planes alike for all particles of the
-    tomogram; the particles together tell by how much. Where they tell little, the gain stays as it was.
+    Images that were aligned imperfectly shift their planes of coefficients alike for all particles of the tomogram; the
+    particles together tell by how much.
 
     Parameters
     ----------
     observed, fit : as in `calibrate`, of particles of one tomogram.
+    wedge : with an axis; without one the tilts are unknown, and the imaging stays as it is.
     """
+    if wedge.axis == "none":
+        return imaging
     match, model, _ = _regression(reference, imaging, observed, fit)
-    cubes = _Cubes(imaging)
-    level = cubes.radial(model)
-    known = cubes.smooth(model / level)
-    gain = torch.complex(cubes.smooth(match.real / level), cubes.smooth(match.imag / level, odd=True)) / known
-    gain = _shrunk(gain, known * level * _NEIGHBOURS_PHASES)
-    gain = gain / (gain.abs() / _MOST_GAIN).clamp_min(1)
+    gain = shifted_gain(imaging, wedge, match, model)
     turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
     return replace(imaging, weight=imaging.weight * gain.abs(), scale=imaging.scale * turned)
 
@@ -138,17 +137,15 @@ class _Cubes:
         column = values.cpu().numpy().astype(np.float64)
         return self._column(radial_level(column, self._radius, np.ones(len(column), bool)))
 
-    def smooth(self, values: Tensor, wedge: Wedge | None = None, *, odd: bool = False) -> Tensor:
-        """Values (M,) averaged with their neighbours, and over the mirrors that a wedge allows where one is given."""
+    def smooth(self, values: Tensor, wedge: Wedge) -> Tensor:
+        """Values (M,) averaged with their neighbours, and over the mirrors that the wedge allows."""
         column = values.cpu().numpy().astype(np.float64)
-        blurred = self._blurred(column, -1 if odd else 1, wedge)
-        return self._column(blurred / self._blurred(np.ones_like(column), 1, wedge))
+        blurred = self._blurred(column, wedge)
+        return self._column(blurred / self._blurred(np.ones_like(column), wedge))
 
-    def _blurred(self, column: NDArray[np.float64], sign: int, wedge: Wedge | None) -> NDArray[np.float64]:
+    def _blurred(self, column: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
         cube = np.zeros((self._imaging.box,) * 3)
-        cube[self._own], cube[self._mate] = column, sign * column
-        if wedge is None:
-            return np.asarray(gaussian_filter(cube, _BLUR_PHASES, mode="wrap")[self._own])
+        cube[self._own] = cube[self._mate] = column
         return np.asarray(gaussian_filter(mirrored(cube, wedge), _BLUR, mode="wrap")[self._own])
 
     def _column(self, values: NDArray[np.float64]) -> Tensor:

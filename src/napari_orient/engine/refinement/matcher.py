@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.calibration import calibrate, calibrate_phases, first_imaging
+from napari_orient.engine.matching.calibration import align_tilts, calibrate, first_imaging
 from napari_orient.engine.matching.fitting import Fit, compare, joined, polish, ranking
 from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
 from napari_orient.engine.matching.reference import Reference
@@ -24,9 +24,10 @@ _BATCH = 16
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
 _STEPS, _FINE_STEPS, _LEARNING_STEPS = 3, 4, 2
-_KEPT, _PLACES, _PLACES_IF_FAINT = 2, 2, 4
-_ROUNDS, _ROUNDS_PHASES = 2, 2
-_ENOUGH, _ENOUGH_FOR_PHASES = 8, 24
+_KEPT, _PLACES = 2, 2
+_KEPT_IF_FAINT, _PLACES_IF_FAINT, _STARTS_IF_FAINT = 4, 10, 8
+_ROUNDS = 2
+_ENOUGH = 8
 _FAINT = 11.0
 _WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
 _TRUST = 1.1
@@ -70,14 +71,15 @@ class Matcher:
         fits, centres = candidates(
             self.bank,
             patches,
-            starts=1 if fast else self.options.starts,
+            starts=1 if fast else _starts(self.options, faint=self.faint),
             known=known,
-            places=1 if fast else _places(self.faint),
+            places=1 if fast else _places(faint=self.faint),
         )
         sight = None
         if not fast:
             observed = self.imaging.observe(patches, centres)
-            fits = _polished_rivals(self.reference, self.imaging, observed, fits[:_KEPT])
+            kept = fits[: _KEPT_IF_FAINT if self.faint else _KEPT]
+            fits = _polished_rivals(self.reference, self.imaging, observed, kept)
             sight = (self.reference, self.imaging, observed)
         poses = settled(fits, self.group, trust=_TRUST, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
@@ -145,7 +147,7 @@ def learn(
     patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
     voxel_size : Å.
     """
-    steps = 4 + _ROUNDS + _ROUNDS_PHASES
+    steps = 5 + _ROUNDS
     yield Step(0, steps, "Looking at wedge and noise")
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
@@ -174,15 +176,11 @@ def learn(
             # In much noise the first poses were found with too rough an imaging: look again with a better one.
             bank = build_bank(reference, imaging, group, options.bank())
             fit, centres = _found(bank, patches, options.starts, faint=True)
-    for turn in range(_ROUNDS_PHASES if len(patches) >= _ENOUGH_FOR_PHASES else 0):
-        yield Step(4 + _ROUNDS + turn, steps, "Learning the tilts' alignment")
+    if len(patches) >= _ENOUGH:
+        yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
         fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
-        trial = calibrate_phases(reference, imaging, imaging.observe(patches, centres), fit)
-        again = _polished(reference, trial, trial.observe(patches, centres), fit)
-        if again.evidence.mean() < fit.evidence.mean():
-            # A reference that shows little of some coefficients teaches phases that are noise.
-            break
-        imaging, fit = trial, again
+        # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
+        imaging = align_tilts(reference, imaging, imaging.observe(patches, centres), fit, wedge=wedge)
     bank = build_bank(reference, imaging, group, options.bank())
     told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
     return Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
@@ -193,14 +191,18 @@ def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     return calibrate(reference, imaging, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else imaging
 
 
-def _places(faint: bool) -> int:
+def _places(*, faint: bool) -> int:
     return _PLACES_IF_FAINT if faint else _PLACES
+
+
+def _starts(options: RefinementOptions, *, faint: bool) -> int:
+    return max(options.starts, _STARTS_IF_FAINT) if faint else options.starts
 
 
 def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool) -> tuple[Fit, Tensor]:
     fits, centres = [], []
     for part in patches.split(_BATCH):
-        found, centre = candidates(bank, part, starts=starts, places=_places(faint))
+        found, centre = candidates(bank, part, starts=starts, places=_places(faint=faint))
         fits.append(found[0])
         centres.append(centre)
     return joined(fits), torch.cat(centres)

@@ -111,7 +111,10 @@ def _hand(matcher: Matcher, patches: Tensor) -> str:
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_CLEARLY * error:
         return ""
-    return "the mirror image of the reference matches better than the reference itself: is its hand right?"
+    return (
+        "the mirror image of the reference matches better than the reference itself: is its hand right, "
+        "and is it the right molecule?"
+    )
 
 
 def _mirrored_group(group: Symmetry) -> Symmetry:
