@@ -1,9 +1,11 @@
 """Every control of every dock says what it is and in which unit; the tab key reaches them in the order one reads."""
 
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
 from gui_scene import make_scene
+from napari.components import ViewerModel
 from npe2 import PluginManifest
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -26,17 +28,28 @@ CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QAbstractSl
 UNITS = {"°": "degrees", "Å": "Å", "%": "share"}
 
 
-@pytest.fixture
-def docks(make_napari_viewer, tmp_path):
-    """Every dock of the manifest, by its name, in a viewer with particles."""
-    scene, viewer = make_scene(tmp_path), make_napari_viewer()
+@pytest.fixture(scope="module")
+def docks(qapp, tmp_path_factory):
+    """Every dock of the manifest, by its name, beside a viewer with particles."""
+    scene, viewer = make_scene(tmp_path_factory.mktemp("scene")), ViewerModel()
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
     particles = read_particles(scene.true)
     for role in (TRUTH, PREDICTED):
         session.show_particles(particles, scene.extent, role=role, name=role)
-    names = [item.display_name for item in PluginManifest.from_distribution(PLUGIN).contributions.widgets]
-    return {name: viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in names}
+    offered = PluginManifest.from_distribution(PLUGIN).contributions
+    places = {command.id: command.python_name for command in offered.commands}
+    made = {item.display_name: found(places[item.command])(viewer) for item in offered.widgets}
+    yield made
+    for dock in made.values():
+        dock.deleteLater()
+    qapp.processEvents()
+
+
+def found(place):
+    """What a manifest's ``module:name`` names."""
+    module, name = place.split(":")
+    return getattr(import_module(module), name)
 
 
 def controls_of(dock):
