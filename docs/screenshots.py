@@ -49,7 +49,7 @@ def window(theme: str = "dark") -> Iterator[napari.Viewer]:
     QApplication.processEvents()
 
 
-def wait(until: Callable[[], bool], seconds: float = 120) -> None:
+def wait(until: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not until() and time.monotonic() < end:
         QApplication.processEvents()
@@ -136,26 +136,18 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
         wait(lambda: dock.running.job is None)
 
 
-def average(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+def average(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        frame, predicting = prediction(viewer, folder, checkpoint)
-        predicting.predict()
-        wait(lambda: predicting.running.job is None)
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Average")
-        viewer.window.remove_dock_widget(frame)
+        _, dock = posed(viewer, folder, "Average", flat=True)
         dock.average()
         wait(lambda: dock.running.job is None)
         viewer.reset_view()
         take_picture(viewer, path)
 
 
-def export(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+def export(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        frame, predicting = prediction(viewer, folder, checkpoint)
-        predicting.predict()
-        wait(lambda: predicting.running.job is None)
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Export")
-        viewer.window.remove_dock_widget(frame)
+        _, dock = posed(viewer, folder, "Export", flat=True)
         dock.subset.choice.setCurrentText(SURE)
         dock.file.show_path(folder / "oriented.star")
         dock.export()
@@ -270,8 +262,8 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "train_empty": lambda path: empty_dock("Train", path),
         "train": lambda path: train(folder, path),
         "train_light": lambda path: train(folder, path, theme="light"),
-        "average": lambda path: average(folder, path, checkpoint),
-        "average_light": lambda path: average(folder, path, checkpoint, theme="light"),
+        "average": lambda path: average(folder, path),
+        "average_light": lambda path: average(folder, path, theme="light"),
         "correct": lambda path: correct(folder, path),
         "correct_light": lambda path: correct(folder, path, theme="light"),
         "live": lambda path: live(folder, path, checkpoint),
@@ -283,8 +275,8 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "inspect_light": lambda path: inspect(folder, path, page="Errors", theme="light"),
         "arrows": lambda path: arrows(folder, path),
         "arrows_light": lambda path: arrows(folder, path, theme="light"),
-        "export": lambda path: export(folder, path, checkpoint),
-        "export_light": lambda path: export(folder, path, checkpoint, theme="light"),
+        "export": lambda path: export(folder, path),
+        "export_light": lambda path: export(folder, path, theme="light"),
     }
 
 
@@ -331,7 +323,7 @@ def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
 def shrink(path: Path) -> None:
     """Write the picture with 256 colours: a third of the bytes, and no difference that one sees."""
     with Picture.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, method=Picture.Quantize.MAXCOVERAGE, dither=Picture.Dither.NONE)
+        small = picture.convert("RGB").quantize(256, method=Picture.Quantize.MAXCOVERAGE, kmeans=3)
     small.save(path, optimize=True)
 
 
