@@ -11,7 +11,7 @@ from pathlib import Path
 import napari
 from napari.layers import Layer, Points
 
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.files import read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -71,7 +71,8 @@ def show_folder(session: Session, folder: Path, tomogram: Tomogram) -> None:
         path = folder / file
         if path.exists():
             particles = read_particles(path, extents={tomogram.name: tomogram.extent})
-            session.show_particles(particles, tomogram.extent, role=role, name=f"{tomogram.name} {path.stem}")
+            name, line = f"{tomogram.name} {path.stem}", read_provenance(path)
+            session.show_particles(particles, tomogram.extent, role=role, name=name, provenance=line)
 
 
 def show_docks(viewer: napari.Viewer) -> None:
