@@ -1,10 +1,11 @@
 """The matched-filter bank and refinement on labelled tomograms: accuracy, honesty and time, in one table.
 
     python benchmarks/bank.py --polnet DIR --template 3j9i.mrc [--class 3j9i] [--symmetry D7@...] [--off 30]
-        [--precision fast] [--learnt]
+        [--precision fast] [--learnt [DIR] --labelled 400]
 
 Picks are the true positions, or moved by up to --off Å along each axis (seed 0). With --learnt the reference is not the
-template but the average of the other tomograms' labelled particles. Errors are geodesic and symmetry-aware.
+template but the average of the other tomograms' labelled particles, or of another folder's, the first --labelled of
+them. Errors are geodesic and symmetry-aware.
 """
 
 from __future__ import annotations
@@ -67,8 +68,20 @@ def reference(
     if not given.learnt:
         return template(given.template)
     rest = [item for row, item in enumerate(labelled) if row != held_out]
+    if isinstance(given.learnt, Path):
+        rest = load(given.learnt, given.code)
+    rest = first(rest, given.labelled)
     answer = run(average(rest, group=group, options=AveragingOptions(side=given.side)))
     return answer.as_reference(), answer.voxel_size
+
+
+def first(labelled: Labelled, count: int) -> Labelled:
+    kept: Labelled = []
+    for tomogram, particles in labelled:
+        if count > 0:
+            kept.append((tomogram, particles.take(slice(0, count))))
+            count -= len(particles)
+    return kept
 
 
 def figures(error: np.ndarray, expected: np.ndarray) -> str:
@@ -92,7 +105,8 @@ def main() -> None:
     parser.add_argument("--symmetry", default="C1")
     parser.add_argument("--off", type=float, default=0.0)
     parser.add_argument("--precision", default="precise")
-    parser.add_argument("--learnt", action="store_true")
+    parser.add_argument("--learnt", nargs="?", type=Path, const=True)
+    parser.add_argument("--labelled", type=int, default=10**6)
     parser.add_argument("--side", type=int, default=40)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -128,7 +142,7 @@ def main() -> None:
         for line in answer.warnings:
             print(f"{tomogram.name}: {line}")
     error, expected, axis, offs, stamped = (np.concatenate(column) for column in zip(*rows, strict=True))
-    print(f"{given.code}, {given.precision}, picks off by {given.off:g} Å, learnt reference: {given.learnt}")
+    print(f"{given.code}, {given.precision}, picks off by {given.off:g} Å, learnt reference: {bool(given.learnt)}")
     print(figures(error, expected))
     distance = np.linalg.norm(offs, axis=1)
     stamp = np.linalg.norm(stamped, axis=1)
