@@ -101,8 +101,11 @@ class Centring(nn.Module):
         self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0
         line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing)
         self.register_buffer("places", torch.cartesian_prod(line, line, line))
+        angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
+        self.register_buffer("waves", torch.polar(torch.ones_like(angle), angle), persistent=False)
 
     places: Tensor
+    waves: Tensor
 
     @torch.no_grad()
     def forward(self, patches: Tensor, *, count: int = 1) -> Tensor:
@@ -116,9 +119,8 @@ class Centring(nn.Module):
 
     def _scores(self, observed: Tensor) -> Tensor:
         """Match in every place with every rotation, (N, S, J)."""
-        angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
         patch = torch.view_as_complex(observed.movedim(1, -1).contiguous())
-        moved = torch.view_as_real(patch[:, None] * torch.polar(torch.ones_like(angle), angle)).flatten(-2)
+        moved = torch.view_as_real(patch[:, None] * self.waves).flatten(-2)
         # Real and imaginary parts side by side, as they lie, rather than apart as the filters have them.
         basis = self.filters.basis.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
         scores: Tensor = moved @ basis @ self.filters.turned.T
