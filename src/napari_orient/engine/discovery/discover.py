@@ -257,13 +257,13 @@ class _Course:
                 voxel_size=average.voxel_size,
                 particles=concatenate([part for _, part in labelled]),
             )
+            if average.fsc.resolution(0.143) > self.options.diameter / _ALIKE:
+                # Halves that share next to nothing have nothing that poses could be refined against.
+                break
             if number == 1 and self.options.symmetry == "auto":
                 labelled, group, words = self._framed(labelled, average)
                 if len(group) > 1:
                     average = averaged(labelled, group, self.options, dark=views.dark)
-            if average.fsc.resolution(0.143) > self.options.diameter / _ALIKE:
-                # Halves that share next to nothing have nothing that poses could be refined against.
-                break
             if number < self.options.passes:
                 labelled = polished(labelled, average, group, self.options, wedges, device=self.device)
                 average = averaged(labelled, group, self.options, dark=views.dark)
@@ -330,15 +330,16 @@ class _Course:
         rows: NDArray[np.int_],
     ) -> Belief:
         """The refined poses, which come of the best start, against those of the other starts."""
-        resolution, radius = self.options.diameter / 5, self.options.radius
+        average = structure.average
+        # Not as a reference is weighted: of halves that share nothing, nothing would be left.
         reference = build_reference(
-            structure.average.as_reference(), structure.average.voxel_size, resolution=resolution, radius=radius
+            average.density, average.voxel_size, resolution=self.options.diameter / 5, radius=self.options.radius
         )
         looks = [Looks(reference.to(self.device))] * self.options.classes
         refined = replace(
             best, rotations=torch.as_tensor(particles.known_rotations(), dtype=torch.float32, device=self.device)
         ).take(torch.as_tensor(self.rows, device=self.device))
-        curve = structure.average.fsc
+        curve = average.fsc
         return Belief(
             agreement=max(float(agreement(refined, end, looks)[number]) for end in others),
             chance_agreement=looks[number].chance(len(rows)),
