@@ -14,7 +14,7 @@ def holding_still(viewer: ViewerModel) -> Iterator[None]:
     """The slice shown stays where it is in Å, whatever layers come, go and grow meanwhile: napari keeps its number."""
     point = viewer.dims.point
     yield
-    if len(viewer.dims.point) == len(point):
+    if len(viewer.dims.point) == len(point) and viewer.dims.point != point:
         viewer.dims.point = point
 
 

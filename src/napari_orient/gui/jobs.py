@@ -48,6 +48,7 @@ class _Work:
         self.stream, self.title = stream, title
         self.steps: deque[Step] = deque()
         self.stopping = False
+        self.unheard = False
         self.voice = _Voice()
         self.abandoned: Callable[[], bool] = lambda: False
 
@@ -60,8 +61,9 @@ class _Work:
         try:
             while not (self.stopping or self.abandoned()):
                 self.steps.append(next(self.stream))
-                if time.monotonic() - spoken > PERIOD:
-                    spoken = time.monotonic()
+                # Not before the last report is dealt with: napari works off events meanwhile, and would begin anew.
+                if not self.unheard and time.monotonic() - spoken > PERIOD:
+                    spoken, self.unheard = time.monotonic(), True
                     self.voice.told.emit()
         except StopIteration as end:
             return end.value
@@ -129,12 +131,15 @@ class Job(QObject):
             self.stepped.emit(self.last)
 
     def _drain(self) -> None:
-        self._tell()
-        if self._bar.is_canceled and not self.stopping:
-            self.stop()
-        if self.last is not None:
-            self.reached.emit(self.last)
-            self._show(self.last)
+        try:
+            self._tell()
+            if self._bar.is_canceled and not self.stopping:
+                self.stop()
+            if self.last is not None:
+                self.reached.emit(self.last)
+                self._show(self.last)
+        finally:
+            self._work.unheard = False
 
     def _show(self, step: Step) -> None:
         # Each of these lets napari work off its events, so the end of the job may come in between.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogra
 def renew_map(layer: Image, density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, place: int) -> None:
     """Nothing; the layer shows this map instead, where it stood; what is as it was is not touched."""
     wanted = _standing(density, voxel_size, tomogram, place) | _looks(density)
-    layer.data = density
+    # Where the map is as large as before, the viewer need not measure and slice every layer anew.
+    with layer.events.data.blocker() if layer.data.shape == density.shape else nullcontext():
+        layer.data = density
     for name, value in wanted.items():
         if not np.allclose(getattr(layer, name), value):
             setattr(layer, name, value)

@@ -81,6 +81,8 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry) -> F
     """Angles in degrees to the true rotations, up to one common turn, (N,); None where the truth is not on view."""
     found, true = [], []
     for layer in shown:
+        if session.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
+            continue
         known = session.known_of(layer)
         if known.truth is None or known.truth.rotations is None or known.particles.rotations is None:
             continue

@@ -158,7 +158,9 @@ def _remove(session: Session, layer: Any) -> None:
 
 def _renew(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
     other = len(arrows) != len(layer.data)
-    layer.data = arrows
+    # Told of it, the viewer would measure and slice every layer anew, because tips reach a little further.
+    with layer.events.data.blocker():
+        layer.data = arrows
     # Napari loses colours where the number of rows changes.
     if other or not np.allclose(layer.edge_color, colours):
         layer.edge_color = colours
