@@ -136,7 +136,7 @@ def test_tables_say_what_the_record_says_with_chance_and_the_paper_beside_it(who
 
 def test_stopped_anywhere_and_called_again_it_ends_at_the_same_figures(whole, tmp_path):
     _, record = whole
-    for stop in ("simulating: tomogram 2", "printed, quaternion: CPU (1 threads): epoch 1, validation", "code, 6d"):
+    for stop in ("simulating: tomogram 2", "printed, quaternion: CPU (1 thread): epoch 1, validation", "code, 6d"):
         stream = reproduce(tmp_path, TINY, templates=TEMPLATES)
         assert any(stop in step.message for step in stream)
         stream.close()

@@ -49,16 +49,21 @@ class Belief:
     @property
     def words(self) -> str:
         """The verdict and its reasons, in a line or two."""
-        told = (
+        alike = (
             f"two independent starts turn {self.agreement:.0%} of the particles alike (chance "
-            f"{self.chance_agreement:.0%}); half maps agree to {self.resolution_strict:.0f} Å (FSC 0.5); "
-            f"{self.determined:.0%} of the poses are determined."
+            f"{self.chance_agreement:.0%})"
+        )
+        if self.verdict == NOTHING:
+            return (
+                f"These particles show no common structure at this noise: {alike}; a structure needs {_STRUCTURE:.0%}."
+            )
+        told = (
+            f"{alike}; half maps agree to {self.resolution_strict:.0f} Å (FSC 0.5); {self.determined:.0%} of the poses "
+            "are determined."
         )
         if self.verdict == STRUCTURE:
             return f"A structure was found: {told}"
-        if self.verdict == DOUBTFUL:
-            return f"Perhaps a structure; do not trust it yet: {told}"
-        return f"These particles show no common structure at this noise: {told}"
+        return f"Perhaps a structure; do not trust it yet: {told}"
 
 
 UNJUDGED = Belief(
