@@ -167,7 +167,7 @@ class Outcome(QWidget):
             peaks = [peak for line in lines for peak in line.y]
             low, high = min(2.5, *peaks), max(6.0, *peaks)
             # The first round is of random rotations: what noise matches.
-            self.match.show_curves(lines, x=self._across, y=(low, high + 0.5), levels=[lines[0].y[0]])
+            self.match.show_curves(lines, x=self._across, y=(low, high + 0.5), levels=[round(lines[0].y[0], 1)])
         self._show_parts()
 
     # --- at the end ---------------------------------------------------------------------------------------------
