@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from maps import Match
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.ticker import MaxNLocator
 
 from napari_orient.engine.averaging import FSC
 from napari_orient.engine.discovery import Round, shared_turn
@@ -47,18 +47,18 @@ def draw(
     """
     share = [within_20(item, truth) for item in way]
     chosen = [way[row] for row in _telling(share)]
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    grid = GridSpec(2, 2 * (SHOWN + 2), figure=figure, height_ratios=[1, 1.05])
+    figure = Figure(figsize=(11, 5.0), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[1.75, 3.1])
     panels = [(item.maps[0], f"round {item.message.split('round ')[1].split(' ')[0]}") for item in chosen]
     panels += [(refined, "refined"), (beside.template, "4v4r, 30 Å")]
-    for column, (density, title) in enumerate(panels):
-        axes = figure.add_subplot(grid[0, 2 * column : 2 * column + 2])
+    for axes, (density, title) in zip(above.subplots(1, len(panels)), panels, strict=True):
         middle = density[len(density) // 2 - 1 : len(density) // 2 + 1].mean(0)
         axes.imshow(middle, cmap="gray", interpolation="bicubic", origin="lower")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=10)
         axes.set_axis_off()
-    _curve(figure.add_subplot(grid[1, : SHOWN + 2]), share, chosen, way)
-    _shells(figure.add_subplot(grid[1, SHOWN + 2 :]), halves, beside)
+    left, right = below.subplots(1, 2)
+    _curve(left, share, chosen, way)
+    _shells(right, halves, beside)
     figure.savefig(path, dpi=130)
 
 
@@ -77,6 +77,7 @@ def _curve(axes, share: Sequence[float], chosen: Sequence[Round], way: Sequence[
     rows = [list(way).index(item) for item in chosen]
     axes.plot(numbers[rows], 100 * np.asarray(share)[rows], "o", color=INK, markersize=5)
     axes.set(xlabel="round", ylabel="poses within 20° of the truth (%)", ylim=(0, 103), xlim=(0.5, len(share) + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -85,6 +86,6 @@ def _shells(axes, halves: FSC, beside: Match) -> None:
         label = f"{name}: 0.5 at {curve.resolution(0.5):.0f} Å"
         axes.plot(1000 * curve.frequency, curve.correlation, color=color, label=label)
     axes.axhline(0.5, color=FAINT, linewidth=0.8)
-    axes.set(xlabel="frequency (1/1000 Å)", ylabel="shell correlation of the refined map", ylim=(-0.1, 1.05))
+    axes.set(xlabel="frequency (1/1000 Å)", ylabel="shell correlation", ylim=(-0.1, 1.05))
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
