@@ -21,7 +21,7 @@ _UNCERTAIN_DEG = 20.0
 _ENOUGH = 8
 _COARSE, _MOST_UNEXPLAINED = 0.4, 0.1
 """Of detail no finer than so many radii, which any good reference knows well."""
-_ABOVE_NOISE = 1.45
+_ABOVE_NOISE = 1.53
 _NOISES = 16
 
 
