@@ -83,9 +83,16 @@ def clear_added(layer: Points, rows: Rows) -> None:
     first = 1 if pd.isna(highest) else int(highest) + 1
     cleared: dict[str, Any] = dict.fromkeys(_POSE_COLUMNS, np.nan) | {STATUS: "", CORRECTED: "0"}
     cleared[NUMBER] = np.arange(first, first + len(rows))
-    for name in set(table.columns) & set(cleared):
-        table.loc[table.index[rows], name] = cleared[name]
-    layer.features = table
+    told = set(table.columns) & set(cleared)
+    layer.features = table.assign(**{name: _filled(table[name], rows, cleared[name]) for name in told})
+
+
+def _filled(column: pd.Series, rows: Rows, value: Any) -> pd.Series:
+    """The column with a value in some rows; quicker than to write them one column after another with ``.loc``."""
+    unknown = isinstance(value, float)
+    values = column.to_numpy(float if unknown else None, copy=True)
+    values[rows] = value
+    return pd.Series(values, index=column.index, dtype=None if unknown else column.dtype)
 
 
 # --- where corrections began ------------------------------------------------------------------------------------------
