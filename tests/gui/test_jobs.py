@@ -1,8 +1,10 @@
+import gc
 import threading
 import time
 
 import pytest
 from qtpy.QtCore import QObject
+from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.tasks import InputError, Step
 from napari_orient.gui.jobs import Job, time_words
@@ -99,6 +101,22 @@ def test_a_job_stops_when_its_dock_is_gone(owner, qtbot):
     job, _ = start(course.count(100_000), owner)
     qtbot.waitUntil(lambda: job.last is not None)
     owner.deleteLater()
+    qtbot.waitUntil(lambda: course.closed_in is not None)
+
+
+def left_at_work(course, qtbot):
+    """A dock that is destroyed later, while its job runs, and that nothing but itself and its job know of."""
+    owner = QWidget()
+    owner.job, _ = start(course.count(100_000), owner)
+    owner.job.owner = owner
+    qtbot.waitUntil(lambda: owner.job.last is not None)
+    owner.deleteLater()
+
+
+def test_a_job_stops_when_its_dock_is_garbage_before_qt_destroys_it(qapp, qtbot):
+    course = Course()
+    left_at_work(course, qtbot)
+    gc.collect()
     qtbot.waitUntil(lambda: course.closed_in is not None)
 
 

@@ -21,6 +21,7 @@ from napari_orient.engine.prediction import PredictionOptions, prepare
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.gui import editing, layers
+from napari_orient.gui.gone import when_gone
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
@@ -149,7 +150,7 @@ class CorrectDock(Dock):
         keys |= {"H": self.reset, "Control-Z": self.steps.undo.click, "Control-Shift-Z": self.steps.redo.click}
         for key, act in keys.items():
             viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
-        self.destroyed.connect(partial(_unbind, viewer, tuple(keys)))
+        when_gone(self, partial(_unbind, weakref.ref(viewer), tuple(keys)))
 
     # --- what is chosen -----------------------------------------------------------------------------------------
 
@@ -319,7 +320,10 @@ def _key(name: str) -> str:
     return f"key {name.replace('-', '+')}"
 
 
-def _unbind(viewer: ViewerModel, keys: tuple[str, ...], *_: object) -> None:
+def _unbind(alive: weakref.ref[ViewerModel], keys: tuple[str, ...]) -> None:
+    viewer = alive()
+    if viewer is None:
+        return
     for key in keys:
         viewer.bind_key(key, None, overwrite=True)
 

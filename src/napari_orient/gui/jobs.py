@@ -19,6 +19,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Signal
 
 from napari_orient.engine.tasks import InputError, Step, seconds_left
+from napari_orient.gui.gone import when_gone
 
 PERIOD = 0.2
 """Seconds between two reports of progress: software rendering bears no more."""
@@ -101,7 +102,7 @@ class Job(QObject):
         self._work.abandoned = _quit_asked(weakref.ref(self._worker))
         self._worker.returned.connect(self._deliver)
         self._worker.finished.connect(self._end)
-        self.destroyed.connect(_stopper(self._work, self._bar))
+        when_gone(self, _stopper(self._work, self._bar))
         self._worker.start()
 
     def stop(self) -> None:
@@ -211,10 +212,10 @@ def _quit_asked(worker: weakref.ref[FunctionWorker[Any]]) -> Callable[[], bool]:
     return asked
 
 
-def _stopper(work: _Work, bar: cancelable_progress) -> Callable[..., None]:
+def _stopper(work: _Work, bar: cancelable_progress) -> Callable[[], None]:
     """What stops the work when its job is gone; it must not know the job."""
 
-    def stop(*_: object) -> None:
+    def stop() -> None:
         work.stopping = True
         if not bar.disable:
             bar.close()
