@@ -1,5 +1,7 @@
 """Preferences: napari's page for them, and what begins as they say."""
 
+import gc
+
 import napari.settings
 import numpy as np
 import pytest
@@ -35,8 +37,8 @@ def test_the_manifest_declares_every_preference_as_the_program_does():
 def test_a_session_begins_as_preferred(make_napari_viewer):
     viewer = make_napari_viewer()
     section = getattr(napari.settings.get_plugin_settings(PLUGIN), SECTION)
-    section.length, section.checkpoint, section.precision = 320.0, "ribosome-4x32", "fast"
     try:
+        section.length, section.checkpoint, section.precision = 320.0, "ribosome-4x32", "fast"
         session = session_of(viewer)
         assert session.view.length == 320
         prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
@@ -44,6 +46,20 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
         assert prediction.options.options().precision == "fast"
     finally:
         section.length, section.checkpoint, section.precision = 200.0, "", "auto"
+
+
+@pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
+def test_a_session_whose_viewer_is_gone_hears_no_preference():
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    del viewer
+    gc.collect()
+    section = getattr(napari.settings.get_plugin_settings(PLUGIN), SECTION)
+    try:
+        section.length = 320.0
+    finally:
+        section.length = 200.0
+    assert session.view.length == 200
 
 
 @pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")

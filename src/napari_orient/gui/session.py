@@ -114,6 +114,8 @@ class Session(Drawn):
 
     def _preferred(self, event: Any = None) -> None:
         """Follow what napari's Preferences say now: only what has changed there changes here."""
+        if self._viewer() is None:
+            return  # Python's collector has not come to this session yet.
         before, self.preferences = self.preferences, Preferences.now()
         changed = {
             name: value
