@@ -56,21 +56,6 @@ def small(tmp_path_factory) -> Small:
     return small
 
 
-@pytest.fixture
-def shown():
-    """What napari tells the user."""
-    from napari.utils.notifications import notification_manager
-
-    lines = []
-
-    def note(notification):
-        lines.append(notification.message)
-
-    notification_manager.notification_ready.connect(note)
-    yield lines
-    notification_manager.notification_ready.disconnect(note)
-
-
 def docked(viewer, qtbot, *, tomogram=None, picks=None, options=QUICK):
     """The dock of a viewer, beside a tomogram and its picks if there are any."""
     session = session_of(viewer)

@@ -53,21 +53,6 @@ def by_role(viewer, role):
 
 
 @pytest.fixture
-def shown():
-    """What napari notified the user of."""
-    from napari.utils.notifications import notification_manager
-
-    lines = []
-
-    def note(notification):
-        lines.append(notification.message)
-
-    notification_manager.notification_ready.connect(note)
-    yield lines
-    notification_manager.notification_ready.disconnect(note)
-
-
-@pytest.fixture
 def opened(dock, scene):
     """A viewer with the scene's tomogram, picks and truth, and the Predict dock with the scene's network."""
     viewer = ViewerModel()

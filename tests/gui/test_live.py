@@ -146,14 +146,20 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     assert image in viewer.layers
 
 
-def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(viewer, qtbot, tmp_path):
-    volume, picks, places = phantom(molecule(), off=10.0, count=(2, 3, 3))
+def with_a_map(viewer, volume, folder):
+    """The viewer's session, the tomogram on view, a bank of its molecule in use."""
     bank = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
-    path = tmp_path / "blobs.safetensors"
+    path = folder / "blobs.safetensors"
     bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
     session = session_of(viewer)
     session.show_tomogram(volume)
     session.checkpoint = str(path)
+    return session
+
+
+def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(viewer, qtbot, tmp_path):
+    volume, picks, places = phantom(molecule(), off=10.0, count=(2, 3, 3))
+    session = with_a_map(viewer, volume, tmp_path)
     known = picks.take(slice(0, 17)).replace(rotations=None)
     layer = session.show_particles(known, volume.extent, role=PICKS, name="picks")
     dock = CorrectDock(viewer)
@@ -168,12 +174,7 @@ def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(vie
 
 def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_tells_it(viewer, qtbot, tmp_path):
     volume, picks, places = phantom(molecule(), off=10.0, count=(1, 2, 2))
-    bank = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
-    path = tmp_path / "blobs.safetensors"
-    bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
-    session = session_of(viewer)
-    session.show_tomogram(volume)
-    session.checkpoint = str(path)
+    with_a_map(viewer, volume, tmp_path)
     mine = Points(np.zeros((0, 3)), ndim=3, scale=(10.0,) * 3, units=("angstrom",) * 3, name="mine")
     viewer.layers.append(mine)
     dock = CorrectDock(viewer)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from napari.layers import Points
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -17,7 +16,6 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_orient.engine.files import match_tomogram, read_labelled, read_particles, read_tomogram
@@ -27,7 +25,7 @@ from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pieces import labelled, listen, show_classes, shrinkable
+from napari_orient.gui.pieces import DropTarget, checkable, labelled, listen, show_classes, shrinkable
 from napari_orient.gui.session import Session
 
 Pairs = list[tuple[Tomogram, Particles]]
@@ -71,7 +69,7 @@ def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
     return [(item, found.of_tomogram(name).replace(tomogram=item.name)) for item, name in pairs if name is not None]
 
 
-class PicksChoice(QWidget):
+class PicksChoice(DropTarget):
     """Layers of picks to look at, and their class; ``changed`` tells that they are others."""
 
     changed = Signal()
@@ -96,7 +94,6 @@ class PicksChoice(QWidget):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
         self.list.itemChanged.connect(self._tell)
         self.kind.currentIndexChanged.connect(lambda _: self.changed.emit())
-        self.setAcceptDrops(True)
         self.refresh()
 
     def _lay_out(self) -> None:
@@ -125,7 +122,7 @@ class PicksChoice(QWidget):
                 listen(self, layer.events.data, self._renamed)
             double = layers.role(layer) == TRUTH and self._tomogram_name(layer) in picked
             wanted = id(layer) in chosen or (id(layer) not in known and not double)
-            self.list.addItem(_item(layer, wanted))
+            self.list.addItem(checkable(_words(layer), wanted))
         self.list.blockSignals(False)
         self._tell()
 
@@ -230,24 +227,9 @@ class PicksChoice(QWidget):
         if name:
             self.open_paths(Path(name))
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Take files and folders."""
-        drop = event.mimeData() if event is not None else None
-        if event is not None and drop is not None and any(url.isLocalFile() for url in drop.urls()):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+    def drop(self, *paths: Path) -> None:
         """Open what was dropped."""
-        drop = event.mimeData() if event is not None else None
-        if drop is not None:
-            self.open_paths(*(Path(url.toLocalFile()) for url in drop.urls() if url.isLocalFile()))
-
-
-def _item(layer: Points, chosen: bool) -> QListWidgetItem:
-    item = QListWidgetItem(_words(layer))
-    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-    item.setCheckState(Qt.CheckState.Checked if chosen else Qt.CheckState.Unchecked)
-    return item
+        self.open_paths(*paths)
 
 
 def _words(layer: Points) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Points
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
 from napari_orient.engine import corrections
 from napari_orient.engine.files import match_tomogram
@@ -16,7 +16,7 @@ from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.lessons.values import Pairs
-from napari_orient.gui.pieces import listen
+from napari_orient.gui.pieces import checkable, listen
 from napari_orient.gui.rows import rows_of
 from napari_orient.gui.session import Session
 
@@ -57,7 +57,7 @@ class FromLayers(QWidget):
                 listen(self, layer.events.features, self._changed)
                 listen(self, layer.events.name, self._changed)
             wanted = id(layer) in chosen or (id(layer) not in known and layers.role(layer) == TRUTH)
-            self.list.addItem(_item(layer, wanted))
+            self.list.addItem(checkable(_words(layer), wanted))
         self.list.blockSignals(False)
         self.changed.emit()
 
@@ -123,13 +123,6 @@ def learnable(layer: Points) -> Particles:
 
 def _has_poses(layer: Points) -> bool:
     return bool(layers.about(layer)) and set(layers.ROTATION_COLUMNS) <= set(layer.features.columns)
-
-
-def _item(layer: Points, chosen: bool) -> QListWidgetItem:
-    item = QListWidgetItem(_words(layer))
-    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-    item.setCheckState(Qt.CheckState.Checked if chosen else Qt.CheckState.Unchecked)
-    return item
 
 
 def _words(layer: Points) -> str:

@@ -1,8 +1,8 @@
 """The pieces that docks are made of: sections, notes, a choice of layer, a row for a file, one for a running job."""
 
-from napari_orient.gui.pieces.choices import LayerChoice, show_classes
+from napari_orient.gui.pieces.choices import LayerChoice, checkable, show_classes
 from napari_orient.gui.pieces.listening import listen
-from napari_orient.gui.pieces.paths import FileRow, PathList
+from napari_orient.gui.pieces.paths import DropTarget, FileRow, PathList
 from napari_orient.gui.pieces.plain import (
     ACCENT,
     BAD,
@@ -27,12 +27,14 @@ __all__ = [
     "MUTED",
     "WARNING",
     "Dock",
+    "DropTarget",
     "FileRow",
     "Fold",
     "JobRow",
     "LayerChoice",
     "Note",
     "PathList",
+    "checkable",
     "labelled",
     "listen",
     "primary_button",

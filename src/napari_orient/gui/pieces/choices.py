@@ -7,8 +7,8 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QListWidgetItem
 
 from napari_orient.gui.pieces.listening import listen
 from napari_orient.gui.pieces.plain import shrinkable
@@ -84,3 +84,11 @@ class LayerChoice(QComboBox):
 
     def _tell(self, *_: object) -> None:
         self.chosen.emit(self.layer)
+
+
+def checkable(text: str, checked: bool) -> QListWidgetItem:
+    """A line of a list that can be ticked."""
+    item = QListWidgetItem(text)
+    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+    item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
+    return item

@@ -78,7 +78,30 @@ class FileRow(QWidget):
             self.picked.emit(self.path)
 
 
-class PathList(QWidget):
+class DropTarget(QWidget):
+    """Files and folders may be dropped on it, many at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAcceptDrops(True)
+
+    def drop(self, *paths: Path) -> None:
+        """What is done with what was dropped."""
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take files and folders."""
+        dragged = event.mimeData() if event is not None else None
+        if event is not None and dragged is not None and any(url.isLocalFile() for url in dragged.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Hand on what was dropped."""
+        dropped = event.mimeData() if event is not None else None
+        if dropped is not None:
+            self.drop(*(Path(url.toLocalFile()) for url in dropped.urls() if url.isLocalFile()))
+
+
+class PathList(DropTarget):
     """Files and folders, chosen one after the other or dropped together; ``changed`` tells that they are others."""
 
     changed = Signal()
@@ -105,7 +128,6 @@ class PathList(QWidget):
         for button in (self.add_file, self.add_folder, self.remove):
             line.addWidget(button)
         column.addLayout(line)
-        self.setAcceptDrops(True)
 
     @property
     def paths(self) -> list[Path]:
@@ -120,17 +142,9 @@ class PathList(QWidget):
         if new:
             self.changed.emit()
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Take files and folders."""
-        drop = event.mimeData() if event is not None else None
-        if event is not None and drop is not None and any(url.isLocalFile() for url in drop.urls()):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+    def drop(self, *paths: Path) -> None:
         """Add what was dropped."""
-        drop = event.mimeData() if event is not None else None
-        if drop is not None:
-            self.add_paths(*(Path(url.toLocalFile()) for url in drop.urls() if url.isLocalFile()))
+        self.add_paths(*paths)
 
     def _ask_file(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Add lists of particles", "", self._kinds)
