@@ -142,12 +142,6 @@ class History:
             self._depth -= 1
         self._push(words, before)
 
-    def amend(self) -> None:
-        """Nothing; what has happened to the layer since its last step belongs to that step."""
-        if self.done == len(self.steps) and self.steps:
-            last = self.steps[-1]
-            self.steps[-1] = EditStep(last.words, last.before, State.of(self.layer, like=last.after))
-
     def undo(self) -> None:
         """Nothing; the last change in force is taken back, to the byte."""
         self.go_to(self.done - 1)
