@@ -43,7 +43,7 @@ from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, 
 from napari_orient.engine.tasks import Stream, run
 
 TRUE_GROUPS = {"4v4r": "C1", "3j9i": "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"}
-AWAY, MARGIN, WATER = 300.0, 210.0, 60
+AWAY, MARGIN = 250.0, 210.0
 FALSE = "false"
 
 
@@ -136,6 +136,7 @@ def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "seconds": time.process_time() - start,
         "starts": found.starts,
         "verdict": found.verdict,
+        "kinds": found.kinds_words,
         "structures": [_structure(item) for item in found.structures],
     }
     if not given.water:
@@ -173,7 +174,7 @@ def options_of(given: argparse.Namespace, seed: int) -> DiscoveryOptions:
     told = dict(item.split("=", 1) for item in given.set)
     usual = DiscoveryOptions().to_record()
     told = {name: type(usual[name])(value) for name, value in told.items()}
-    return DiscoveryOptions(**{**usual, "classes": 2 if given.mixed else 1, "device": "cpu", "seed": seed, **told})
+    return DiscoveryOptions(**{**usual, "classes": "2" if given.mixed else "1", "device": "cpu", "seed": seed, **told})
 
 
 def _structure(item: Structure) -> dict[str, Any]:
@@ -278,6 +279,8 @@ def words(row: dict[str, Any]) -> str:
             f"map of {code}: {item['correlation30']:.3f} at 30 Å, FSC 0.5 at {item['fsc']:.1f} Å "
             f"({item['fsc_true_poses']:.1f} in true poses)"
         )
+    if row["kinds"]:
+        told.append(row["kinds"].rstrip("."))
     for item in row["structures"]:
         told.append(
             f"{item['group']} {item['verdict']}, agreement {item['agreement']:.2f}, halves {item['resolution']:.0f} / "

@@ -17,10 +17,14 @@ from napari_orient.engine.discovery import (
     discover,
     shared_turn,
 )
+from napari_orient.engine.discovery.annealing import Guess
+from napari_orient.engine.discovery.kinds import Gain, held_out, kinds_words
 from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.outliers import inlier_odds
+from napari_orient.engine.discovery.size import fitting_diameter, size_words
+from napari_orient.engine.discovery.views import see
 from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import InputError, run
 
@@ -91,7 +95,71 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
     few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 400})
     answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
     assert answer.verdict == NOTHING
-    assert "no common structure" in answer.structures[0].belief.words
+    (found,) = answer.structures
+    assert "no common structure" in found.belief.words
+    assert found.symmetry_words == (), "noise has no symmetry, whatever its map looks like"
+    assert len(found.group) == 1
+    assert (np.asarray(answer.particles.expected_error_deg) > 90).all()
+
+
+def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> None:
+    volume, picks = seen
+    quick = {**QUICK.to_record(), "classes": "auto", "rounds": 6, "search": 200, "max_shift": 0.0, "passes": 0}
+    stream, steps = discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions(**quick)), []
+    while True:
+        try:
+            steps.append(next(stream))
+        except StopIteration as end:
+            answer = end.value
+            break
+    assert len(answer.structures) == 1
+    assert answer.kinds_words.startswith("Kinds of particle: 1.")
+    assert {item.kinds for item in steps} == {1, 2}
+    assert [item.done for item in steps] == sorted(item.done for item in steps)
+    assert all(item.done <= item.total for item in steps)
+
+
+def guess_of(picks: Particles, label: np.ndarray) -> Guess:
+    """What would be believed by one who knows the truth."""
+    rotations, nothing = torch.as_tensor(picks.known_rotations(), dtype=torch.float32), torch.zeros(len(picks))
+    return Guess(rotations, torch.zeros(len(picks), 3), torch.as_tensor(label), nothing + 1, nothing, nothing)
+
+
+def gain_of_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> Gain:
+    options = DiscoveryOptions(**{**QUICK.to_record(), "search": 700})
+    views = see([(volume, picks.positions) for volume, picks in pairs], options, device=torch.device("cpu"))
+    every = concatenate([picks for _, picks in pairs])
+    one = held_out(views, guess_of(every, np.zeros_like(label)), options)
+    return Gain.of(2, held_out(views, guess_of(every, label), options.with_kinds(2)), one)
+
+
+def test_two_kinds_explain_particles_that_their_maps_have_not_seen_only_where_there_are_two(seen: tuple) -> None:
+    volume, picks = seen
+    other, others, _ = tomogram(molecule(seed=5, radius=40.0), noise=0.5, count=(2, 3, 4), seed=3)
+    pairs = [(volume, picks.take(slice(0, 24))), (Tomogram(other.density, VOXEL_SIZE, "other"), others)]
+    apart = gain_of_two(pairs, np.repeat([0, 1], 24))
+    assert apart.clear
+    assert not gain_of_two([(volume, picks)], np.arange(50) % 2).clear
+    assert not apart.holds, "nothing is known yet of what two starts agree on"
+
+
+def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
+    gains = [Gain(2, 20.0, 2.0, 0.9), Gain(3, 9.0, 1.0, 0.1)]
+    assert kinds_words(gains) == (
+        "Kinds of particle: 2. Log-likelihood of particles that the maps have not seen: better by 2 than by 1 "
+        "(+20.0 ± 2.0); better by 3 than by 2 (+9.0 ± 1.0), but independent starts find other ones."
+    )
+
+
+def test_a_diameter_that_does_not_fit_is_told(seen: tuple) -> None:
+    volume, picks = seen
+    places = [(volume, picks.positions)]
+    assert 150 <= fitting_diameter(places, QUICK, dark=True) <= 210
+    assert size_words(places, QUICK, dark=True) == ""
+    wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 320.0})
+    assert "look smaller than the diameter of 320 Å" in size_words(places, wide, dark=True)
+    noise = np.random.default_rng(1).normal(size=volume.density.shape).astype(np.float32)
+    assert fitting_diameter([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.positions)], QUICK, dark=True) is None
 
 
 def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_that_is_given() -> None:

@@ -13,6 +13,7 @@ from napari_orient.cli import main
 from napari_orient.engine.corrections import ACCEPTED
 from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, Round
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
@@ -365,20 +366,89 @@ def test_each_class_has_its_map_and_colour_and_a_hidden_tomogram_no_arrows(small
     kinds = np.array(["class1", "class2"])[np.arange(COUNT) % 2]
     both = concatenate([small.picks.replace(kind=kinds), small.picks.replace(kind=kinds, tomogram="other")])
     maps = (molecule(seed=1).density(20), molecule(seed=2).density(20))
-    preview = Preview(session, [small.tomogram, other], classes=2)
-    preview.show(Round(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1))
+    preview = Preview(session, [small.tomogram, other])
+    preview.show(Round(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1, kinds=2))
     (arrows,), shown = of_role(viewer, UNJUDGED), of_role(viewer, MAP)
     assert arrows.name.startswith("phantom")
     first, second = arrows.edge_color[0], arrows.edge_color[3]
     assert not np.allclose(first, second)
     assert [layer.name for layer in shown] == ["discovered map class1", "discovered map class2"]
     only = both.take(np.asarray(both.kind) == "class2")
-    preview.show(Round(2, 9, "", maps=(molecule(seed=3).density(32),), particles=only, voxel_size=10.0))
+    preview.show(Round(2, 9, "", maps=(molecule(seed=3).density(32),), particles=only, voxel_size=10.0, kinds=2))
     assert of_role(viewer, MAP) == shown
     assert [layer.data.shape[0] for layer in shown] == [20, 32]
     assert [layer.scale[0] for layer in shown] == [15.0, 10.0]
     assert shown[1].extent.world[1][2] < 0, "left of the tomogram"
     np.testing.assert_allclose(arrows.edge_color[:, :3], np.tile(second[:3], (len(arrows.data), 1)), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> list[tuple[Tomogram, Particles]]:
+    """Two tomograms of 24 molecules each, of one kind in each."""
+    shapes = (molecule(), molecule(seed=5, radius=40.0))
+    made = [phantom(shape, noise=0.2, count=(2, 3, 4), seed=3 * number) for number, shape in enumerate(shapes)]
+    return [
+        (Tomogram(volume.density, VOXEL_SIZE, name), picks.replace(tomogram=name))
+        for name, (volume, picks, _) in zip(("first", "second"), made, strict=True)
+    ]
+
+
+def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mixed, qtbot, tmp_path):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    for tomogram, truth in mixed:
+        session.show_tomogram(tomogram)
+        for role, particles in ((TRUTH, truth), (PICKS, truth.replace(rotations=None))):
+            session.show_particles(particles, tomogram.extent, role=role, name=f"{tomogram.name} {role}")
+    two = DiscoveryOptions(**{**QUICK.to_record(), "classes": "2", "rounds": 12, "search": 400})
+    dock = docked(viewer, qtbot, options=two)
+    dock.running.start.click()
+    finish(dock, qtbot)
+    found = dock.outcome.found
+    assert [np.unique(layers.picks_of(layer).kind).tolist() for layer in dock._on_view()] in (
+        [["class1"], ["class2"]],
+        [["class2"], ["class1"]],
+    )
+    assert [layer.name for layer in of_role(viewer, MAP)] == ["discovered map class1", "discovered map class2"]
+    assert session.view.colour == "class"
+    for label in (0, 1):
+        dock.outcome.structure.setCurrentIndex(label)
+        assert dock.outcome.structure.currentText().startswith(f"class{label + 1}: 24 particles")
+        assert found.structures[label].belief.words.partition(":")[0] == dock.outcome.banner.headline.text()
+        assert "True error, up to one common turn" in dock.outcome.details.text()
+    dock.go_onward(PREDICT)
+    assert load_checkpoint(session.checkpoint).card["classes"] == ["class2"]
+    dock.go_onward(TRAIN)
+    kinds = np.concatenate(
+        [
+            layer.features["class"][layer.features["status"] == ACCEPTED]
+            for layer in dock._on_view()
+            if "status" in layer.features
+        ]
+    )
+    assert set(kinds) == {"class2"}
+    each_checkpoint_predicts_its_own_class(dock, mixed, tmp_path)
+
+
+def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
+    """From the files that are saved, by the command line."""
+    dock.outcome.file.show_path(folder / "found.star")
+    dock.outcome.save.click()
+    for tomogram, _ in mixed:
+        write_tomogram(folder / f"{tomogram.name}.mrc", tomogram.density, voxel_size=VOXEL_SIZE)
+    found = dock.outcome.found.particles
+    for label, end in ((0, ""), (1, "_class2")):
+        network = folder / f"found{end}.safetensors"
+        card = load_checkpoint(network).card
+        assert card["classes"] == [f"class{label + 1}"]
+        assert (card["particles"], card["tomograms"]) == ({"training": 24}, 1)
+        assert 10 < card["figures"]["fsc_0.5_angstrom"] < 80
+        own = found.take(np.asarray(found.kind) == f"class{label + 1}")
+        words = ["predict", folder / f"{own.tomogram[0]}.mrc", folder / "found.star", "--class", f"class{label + 1}"]
+        words += ["--checkpoint", network, "--output", folder / f"again{label}.star"]
+        assert main([str(word) for word in words]) == 0
+        again = read_particles(folder / f"again{label}.star")
+        assert np.median(angle_deg(again.rotations, own.rotations)) < 6
 
 
 def test_files_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_shown(small, tmp_path, qtbot):

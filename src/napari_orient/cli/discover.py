@@ -116,9 +116,11 @@ def _kept(rounds: list[Round], pairs: Pairs, places: Places) -> str:
 
 def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
     """Write what was found and say what to think of it; 1 where nothing was."""
+    if found.kinds_words:
+        say(found.kinds_words)
     for number, item in enumerate(found.structures):
         say(_words(item, number, len(found.structures)))
-    if not found.structures or found.verdict == NOTHING:
+    if found.verdict == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1
     write_discovery(found, places, extents=_extents(pairs))
@@ -128,15 +130,25 @@ def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
 
 def _words(item: Structure, number: int, many: int) -> str:
     title = f"{class_name(number)}: " if many > 1 else ""
-    return f"{title}{item.belief.words} {' '.join(item.symmetry_words)} {item.outliers} picks look like no particle."
+    return f"{title}{' '.join((item.belief.words, *item.symmetry_words))} {item.outliers} picks look like no particle."
 
 
 def _summary(found: Discovery) -> str:
-    first = found.structures[0]
-    expected = np.median(np.asarray(found.particles.expected_error_deg))
+    """The particles in a line, and each class in a line of its own where there are several."""
+    count, many = len(found.particles), len(found.structures) > 1
+    told = [
+        f"{f'  {class_name(label)}: {item.count}' if many else count} particles, {_figures(found, label)}"
+        for label, item in enumerate(found.structures)
+        if item.belief.verdict != NOTHING
+    ]
+    return "\n".join([f"{count} particles", *told] if many else told)
+
+
+def _figures(found: Discovery, label: int) -> str:
+    item, expected = found.structures[label], np.median(np.asarray(found.of_class(label).expected_error_deg))
     return (
-        f"{len(found.particles)} particles, expected error {expected:.1f}° (median), {first.group.name}, "
-        f"resolution {first.average.fsc.resolution(0.5):.1f} Å at FSC 0.5; verdict: {found.verdict}"
+        f"expected error {expected:.1f}° (median), {item.group.name}, resolution "
+        f"{item.average.fsc.resolution(0.5):.1f} Å at FSC 0.5; verdict: {item.belief.verdict}"
     )
 
 

@@ -19,6 +19,7 @@ from napari_orient.engine.discovery import (
     Places,
     Round,
     check_picks,
+    class_name,
     discover,
     numbered,
     origin,
@@ -182,7 +183,7 @@ class DiscoverDock(Dock):
         self._question, self._asked_of = question, self.picks.chosen()
         self._last, self._drawn = None, 0.0
         tomograms = [tomogram for tomogram, _ in question.pairs]
-        self._preview = Preview(self.session, tomograms, classes=question.options.classes, before=self._maps)
+        self._preview = Preview(self.session, tomograms, before=self._maps)
         self.outcome.begin(question.options)
         self.outcome.setVisible(True)
         self._fold_away(question)
@@ -226,7 +227,7 @@ class DiscoverDock(Dock):
         good = [label for label, item in enumerate(found.structures) if item.belief.verdict != NOTHING]
         for label in good:
             item = found.structures[label]
-            self._preview.show_map(label, item.average.density, item.average.voxel_size)
+            self._preview.show_map(label, item.average.density, item.average.voxel_size, kinds=len(found.structures))
         self._preview.clear_maps(keep=good)
         if good:
             self._maps = self._preview.keep_maps()
@@ -249,11 +250,10 @@ class DiscoverDock(Dock):
 
     def _say_truth(self, found: Discovery) -> None:
         """Say how right the poses are where the truth is on view: no discovery knows the truth's own frame."""
-        if len(found.structures) != 1 or not self._shown:
-            return
-        errors = true_errors(self.session, self._shown, found.structures[0].group)
-        if errors is not None:
-            self.outcome.say_truth(float(np.median(errors)), float((errors < 20).mean()))
+        for label, item in enumerate(found.structures if self._shown else ()):
+            errors = true_errors(self.session, self._shown, item.group, kind=_kind(found, label))
+            if errors is not None and item.belief.verdict != NOTHING:
+                self.outcome.say_truth(label, float(np.median(errors)), float((errors < 20).mean()))
 
     def _ended(self, outcome: str) -> None:
         job, self._job = self._job, None
@@ -315,15 +315,17 @@ class DiscoverDock(Dock):
 
     def _train(self) -> None:
         """Accept what is determined, so that it can be learnt, and choose it in the Train dock."""
-        accepted = 0
+        found, accepted = self.outcome.found, 0
+        kind = "" if found is None else _kind(found, self.outcome.label)
         for layer in self._on_view():
-            rows = determined(layer)
+            rows = determined(layer, kind=kind)
             if len(rows):
                 judge(self.session.history(layer), rows, ACCEPTED)
                 accepted += len(rows)
         self._open("Train")
         self.session.events.lessons(layers=tuple(self._on_view()))
-        self.outcome.done.say(f"{accepted} poses accepted; the Train dock learns from them. Undo takes it back.", GOOD)
+        words = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
+        self.outcome.done.say(f"{words}; the Train dock learns from them. Undo takes it back.", GOOD)
 
     def _inspect(self) -> None:
         """Open the Inspect dock, the first layer of discovered particles in hand."""
@@ -356,6 +358,11 @@ class DiscoverDock(Dock):
         elif self._last is not None:
             write_round(self._last, places, extents=extents)
         self.outcome.saved.say(saved_words(places, whole=self.outcome.found is not None), GOOD)
+
+
+def _kind(found: Discovery, label: int) -> str:
+    """What the particles of a structure are called; empty where there is one structure."""
+    return class_name(label) if len(found.structures) > 1 else ""
 
 
 def pick_words(pairs: Pairs) -> str:

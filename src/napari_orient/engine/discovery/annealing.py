@@ -82,7 +82,7 @@ def anneal(views: Views, options: DiscoveryOptions, seed: int) -> Iterator[Look]
         heat = max(_HOT * _FALL**number, _COLD) if number < options.rounds else 0.0
         guess = _round(seen, guess, maps, turned, heat, options=options, generator=generator)
         if number >= _SETTLED:
-            guess = replace(guess, share=_shares(guess, options.classes))
+            guess = replace(guess, share=_shares(guess, options.kinds))
         yield Look(number + 1, maps, guess)
 
 
@@ -92,15 +92,15 @@ def first_guess(views: Views, options: DiscoveryOptions, rng: np.random.Generato
     nothing = torch.zeros(count, device=device)
     return Guess(
         torch.as_tensor(random_rotations(count, rng), dtype=torch.float32, device=device),
-        _centred(views, options),
-        torch.as_tensor(rng.permutation(count) % options.classes, device=device),
+        centred(views, options),
+        torch.as_tensor(rng.permutation(count) % options.kinds, device=device),
         torch.ones(count, device=device),
         nothing,
         nothing,
     )
 
 
-def _centred(views: Views, options: DiscoveryOptions) -> Tensor:
+def centred(views: Views, options: DiscoveryOptions) -> Tensor:
     """Shifts (N, 3) in Å that bring the particles over their own mean, made round: no rotation is needed for that."""
     seen = views.within(min(_CENTRING, options.diameter / 3))
     shell = (seen.frequency.norm(dim=-1) / seen.frequency[0].norm()).round().long()
@@ -131,7 +131,7 @@ def _places(options: DiscoveryOptions, device: torch.device) -> Tensor:
 def average_maps(views: Views, guess: Guess, options: DiscoveryOptions) -> tuple[NDArray[np.float32], ...]:
     """The map of each class, (n, n, n), of the particles as they are believed to lie."""
     moved = views.moved(guess.shifts)
-    sums = [Gridding(options.view_side, options.view_voxel_size) for _ in range(options.classes)]
+    sums = [Gridding(options.view_side, options.view_voxel_size) for _ in range(options.kinds)]
     for group in range(len(views.power)):
         power = views.power[group].cpu()
         for label, grid in enumerate(sums):
@@ -237,7 +237,7 @@ def _steady(guess: Guess, options: DiscoveryOptions) -> Guess:
     if options.max_shift == 0:
         return guess
     shifts = guess.shifts.clone()
-    for label in range(options.classes):
+    for label in range(options.kinds):
         rows = guess.label == label
         if bool(rows.any()):
             drift = (guess.rotations[rows].transpose(1, 2) @ shifts[rows, :, None]).mean(0)

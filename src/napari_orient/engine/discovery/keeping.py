@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_orient.engine.averaging import average_places, write_average
+from napari_orient.engine.discovery.belief import NOTHING
 from napari_orient.engine.discovery.structure import Discovery, Round, class_name
 from napari_orient.engine.files import write_particles, write_tomogram
 from napari_orient.engine.particles import Extent
@@ -62,7 +63,7 @@ def origin(found: Discovery | Round) -> str:
 
 
 def write_discovery(found: Discovery, places: Places, *, extents: Mapping[str, Extent]) -> None:
-    """Write the particles; each class's map, halves and curve; and its checkpoint.
+    """Write the particles; each class's map, halves and curve; and its checkpoint, unless there is nothing in it.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ def write_discovery(found: Discovery, places: Places, *, extents: Mapping[str, E
     """
     write_particles(places.particles, found.particles, extents=extents, provenance=origin(found))
     for label, item in enumerate(found.structures):
+        if item.belief.verdict == NOTHING:
+            continue
         if places.map is not None:
             write_average(item.average, average_places(numbered(places.map, label)))
         if places.checkpoint is not None:

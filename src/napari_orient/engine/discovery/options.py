@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from napari_orient.engine.refinement.options import PoseOptions
 from napari_orient.engine.tasks import option
 
+AUTO = "auto"
+MOST_KINDS = 8
 _VIEW_SIDE = 20
 """Voxels along the binned patches that the search looks at."""
 
@@ -16,8 +19,12 @@ class DiscoveryOptions(PoseOptions):
     """How structure and poses are found from picks alone."""
 
     diameter: float = option(300.0, help="of the particle, or a little more", unit="Å", low=20, high=5000)
-    classes: int = option(1, help="kinds of particle that the picks hold", low=1, high=8)
-    symmetry: str = option("auto", help="auto looks for axes in the map; C1 takes none", choices=("auto", "C1"))
+    classes: str = option(
+        "1",
+        help="kinds of particle that the picks hold; auto lets the picks tell",
+        choices=(AUTO, *map(str, range(1, MOST_KINDS + 1))),
+    )
+    symmetry: str = option(AUTO, help="auto looks for axes in the map; C1 takes none", choices=(AUTO, "C1"))
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
     starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20)
@@ -26,6 +33,15 @@ class DiscoveryOptions(PoseOptions):
     sample: int = option(1500, help="most particles that the map is found from; all get poses", low=20, high=100_000)
     passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10)
     seed: int = option(0, help="of the random starts", low=0, high=2**31 - 1)
+
+    @property
+    def kinds(self) -> int:
+        """Kinds of particle looked for; of ``auto``, those tried first."""
+        return 1 if self.classes == AUTO else int(self.classes)
+
+    def with_kinds(self, count: int) -> Self:
+        """The same options, so many kinds being looked for."""
+        return replace(self, classes=str(count))
 
     @property
     def view_voxel_size(self) -> float:

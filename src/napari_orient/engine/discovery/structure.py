@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.discovery.belief import NOTHING, STRUCTURE, Belief
+from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, Belief
 from napari_orient.engine.networks import Checkpoint, bank_checkpoint
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import Symmetry
@@ -27,6 +27,7 @@ class Round(Step):
     maps : one (n, n, n) of each class, [z, y, x], particle positive.
     voxel_size : Å of the maps.
     particles : all picks in order, in the poses drawn last.
+    kinds : of particle that are looked for by now.
     start : number of the random start, from 1; 0 once the best is chosen.
     peak : mean height of the best match over all, in spreads: 3.5 is noise, and it rises as a structure breaks away.
     """
@@ -34,6 +35,7 @@ class Round(Step):
     maps: tuple[NDArray[np.float32], ...] = ()
     voxel_size: float = 1.0
     particles: Particles | None = None
+    kinds: int = 1
     start: int = 0
     peak: float = 0.0
 
@@ -69,24 +71,38 @@ class Discovery:
         column ``orientOutlier``, and ``kind`` the class where more than one was looked for.
     structures : one of each class, the most numerous first.
     starts : random starts made.
+    kinds_words : why so many kinds were looked for; empty where it was told.
     """
 
     particles: Particles
     structures: tuple[Structure, ...]
     starts: int
+    kinds_words: str = ""
 
     @property
     def verdict(self) -> str:
         """The best verdict of any class: ``structure``, ``doubtful`` or ``nothing``."""
         verdicts = [item.belief.verdict for item in self.structures]
-        return min(verdicts, key=(STRUCTURE, "doubtful", NOTHING).index)
+        return min(verdicts, key=(STRUCTURE, DOUBTFUL, NOTHING).index, default=NOTHING)
+
+    def of_class(self, label: int) -> Particles:
+        """The particles of a class, false picks among them too."""
+        every = self.particles
+        return every if len(self.structures) == 1 else every.take(np.asarray(every.kind) == class_name(label))
 
     def checkpoint(self, *, name: str = "discovered", label: int = 0) -> Checkpoint:
         """A checkpoint of kind ``bank`` that finds particles of a class in other tomograms by its map."""
         found = self.structures[label]
+        curve = found.average.fsc
         card = {
             "classes": [] if len(self.structures) == 1 else [class_name(label)],
             "particles": {"training": found.count},
+            "tomograms": len(self.of_class(label).tomogram_names),
+            "figures": {
+                "averaged": found.count,
+                "fsc_0.143_angstrom": curve.resolution(0.143),
+                "fsc_0.5_angstrom": curve.resolution(0.5),
+            },
             "verdict": found.belief.words,
         }
         return bank_checkpoint(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from napari.layers import Points
+from numpy.typing import NDArray
 
 from napari_orient.engine.discovery import NOTHING, Discovery, class_name, shared_turn
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
@@ -77,8 +78,14 @@ def hide_own_poses(session: Session, picks: Sequence[Points]) -> None:
             arrows.visible = False
 
 
-def true_errors(session: Session, shown: Sequence[Points], group: Symmetry) -> FloatArray | None:
-    """Angles in degrees to the true rotations, up to one common turn, (N,); None where the truth is not on view."""
+def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, kind: str = "") -> FloatArray | None:
+    """Angles in degrees to the true rotations, up to one common turn, (N,); None where the truth is not on view.
+
+    Parameters
+    ----------
+    group : of what was found, in its own frame.
+    kind : the class that is asked for; empty for all.
+    """
     found, true = [], []
     for layer in shown:
         if session.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
@@ -87,19 +94,28 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry) -> F
         if known.truth is None or known.truth.rotations is None or known.particles.rotations is None:
             continue
         partner = known.inspection.partner
-        own = (partner >= 0) & ~layers.false_picks(known.particles)
+        own = (partner >= 0) & ~layers.false_picks(known.particles) & _of_class(known.particles, kind)
         found.append(known.particles.rotations[own])
         true.append(known.truth.rotations[partner[own]])
     if not sum(map(len, found)):
         return None
     rotations, truth = np.concatenate(found), np.concatenate(true)
-    return np.asarray(symmetric_angle_deg(rotations @ shared_turn(truth, rotations, group), truth, group))
+    # The group's axes are those of the frame that was found: the truth is turned into it.
+    return np.asarray(symmetric_angle_deg(truth @ shared_turn(rotations, truth, group), rotations, group))
 
 
-def determined(layer: Points) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Rows of the particles whose poses are determined: an expected error below 20°, and no false pick."""
-    expected = layer.features.get(layers.EXPECTED_ERROR)
-    sure = layers.has_pose(layer) & ~layers.false_picks(layers.picks_of(layer))
+def determined(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Rows of the particles whose poses are determined: an expected error below 20°, and no false pick.
+
+    Those of one class alone, if one is named.
+    """
+    expected, picks = layer.features.get(layers.EXPECTED_ERROR), layers.picks_of(layer)
+    sure = layers.has_pose(layer) & ~layers.false_picks(picks) & _of_class(picks, kind)
     if expected is not None:
         sure &= expected.to_numpy(float) < 20
     return np.flatnonzero(sure)
+
+
+def _of_class(particles: Particles, kind: str) -> NDArray[np.bool_]:
+    every = np.full(len(particles), "") if particles.kind is None else np.asarray(particles.kind)
+    return np.asarray(every == kind) if kind else np.ones(len(particles), bool)

@@ -91,6 +91,7 @@ class Outcome(QWidget):
         super().__init__()
         self.found: Discovery | None = None
         self._radius = 0.0
+        self._truth: dict[int, str] = {}
         self._peaks: dict[int, list[float]] = {}
         self.banner, self.view = Banner(), MapView()
         self.structure = QComboBox()
@@ -142,7 +143,7 @@ class Outcome(QWidget):
     def begin(self, options: DiscoveryOptions) -> None:
         """Nothing; a discovery has begun."""
         self.found, self._radius = None, options.radius
-        self._peaks = {}
+        self._peaks, self._truth = {}, {}
         self.view.picture = None
         self._across = (1.0, float(options.rounds + 2))
         self.banner.say(WORKING, ACCENT)
@@ -205,15 +206,16 @@ class Outcome(QWidget):
             average = item.average
             self.view.show_map(average.density, average.voxel_size, radius=self._radius, colour=BONE)
             self.fsc.show_fsc(average.fsc)
-            self.details.say(details_words(item, self.found), MUTED)
+            lines = [details_words(item, self.found, self.label), self._truth.get(self.label, "")]
+            self.details.say("\n".join(filter(None, lines)), MUTED)
             self.details.setToolTip("\n".join(item.symmetry_words))
         self.tips.say("" if item is not None and item.belief.verdict == STRUCTURE else TIPS)
         self._show_parts()
 
-    def say_truth(self, median: float, share: float) -> None:
-        """Nothing; beside the rest stands how right the poses are, in degrees and as the share within 20°."""
-        words = f"True error, up to one common turn: {median:.1f}° (median), {share:.0%} within 20°."
-        self.details.say(f"{self.details.text()}\n{words}", MUTED)
+    def say_truth(self, label: int, median: float, share: float) -> None:
+        """Nothing; beside a structure stands how right its poses are, in degrees and as the share within 20°."""
+        self._truth[label] = f"True error, up to one common turn: {median:.1f}° (median), {share:.0%} within 20°."
+        self._show_structure()
 
     @property
     def label(self) -> int:
@@ -242,14 +244,16 @@ class Outcome(QWidget):
         self.save.setEnabled(self.file.path is not None)
 
 
-def details_words(item: Structure, found: Discovery) -> str:
+def details_words(item: Structure, found: Discovery, label: int) -> str:
     """What is to be known beside the verdict: numbers, error, symmetry, and how that was found if there is any."""
-    expected = np.median(np.asarray(found.particles.expected_error_deg))
+    expected = np.median(np.asarray(found.of_class(label).expected_error_deg))
     lines = [f"{item.count} particles, symmetry {item.group.name}; expected error {expected:.1f}° (median)"]
     if item.outliers:
         lines.append(f"{item.outliers} picks look like no particle and were set aside: pale, without arrows.")
     if len(item.group) > 1:
         lines += item.symmetry_words
+    if found.kinds_words:
+        lines.append(found.kinds_words)
     return "\n".join(lines)
 
 

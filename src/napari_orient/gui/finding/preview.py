@@ -35,10 +35,8 @@ class Preview:
     once these are kept.
     """
 
-    def __init__(
-        self, session: Session, tomograms: Sequence[Tomogram], *, classes: int, before: Sequence[Image] = ()
-    ) -> None:
-        self.session, self._classes, self._before = session, classes, before
+    def __init__(self, session: Session, tomograms: Sequence[Tomogram], *, before: Sequence[Image] = ()) -> None:
+        self.session, self._before = session, before
         self._tomograms = {item.name: item for item in tomograms}
         self._arrows: dict[str, Vectors] = {}
         self._place = len([layer for layer in maps_of(session.viewer) if layer not in before])
@@ -47,40 +45,35 @@ class Preview:
     def show(self, step: Round) -> None:
         """Nothing; the layers show this round."""
         if step.particles is not None:
-            self._show_arrows(step.particles)
-        for label, density in zip(_labels(step, self._classes), step.maps, strict=True):
-            self.show_map(label, density, step.voxel_size)
+            self._show_arrows(step.particles, step.kinds)
+        if step.start:
+            # Fewer kinds may be looked for again than a round ago.
+            self.clear_maps(keep=range(step.kinds))
+        for label, density in zip(_labels(step), step.maps, strict=True):
+            self.show_map(label, density, step.voxel_size, kinds=step.kinds)
 
     # --- arrows -------------------------------------------------------------------------------------------------
 
-    def _show_arrows(self, particles: Particles) -> None:
+    def _show_arrows(self, particles: Particles, kinds: int) -> None:
         axes = self.session.view.axes if len(particles) <= MOST_TRIADS else "z"
         shown = {layers.tomogram_name(image): image.visible for image in self.session.tomograms()}
         for name, tomogram in self._tomograms.items():
             own = np.asarray(particles.tomogram) == name
             # Of a tomogram that nobody sees, arrows would lie over another's.
             if own.any() and shown.get(name, False):
-                self._show_own(tomogram, particles.take(own), axes)
+                self._show_own(tomogram, particles.take(own), axes, kinds)
 
-    def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str) -> None:
+    def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str, kinds: int) -> None:
         size = tomogram.voxel_size
         along = directions(particles.known_rotations(), axes)
         starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
         arrows = np.stack([starts, along.reshape(-1, 3)], axis=1).astype(np.float32)
-        colours = np.repeat(self._colours(particles), along.shape[1], axis=0)
+        colours = np.repeat(_colours(particles, kinds), along.shape[1], axis=0)
         layer = self._arrows.get(tomogram.name)
         if layer is None:
             self._arrows[tomogram.name] = self._added(tomogram, arrows, colours)
         elif layer in self.session.viewer.layers:
             _renew(layer, arrows, colours)
-
-    def _colours(self, particles: Particles) -> FloatArray:
-        """A colour for each particle, (N, 4): amber, or its class's."""
-        if self._classes == 1 or particles.kind is None:
-            return np.tile([*AMBER, 1.0], (len(particles), 1))
-        names = [class_name(label) for label in range(self._classes)]
-        palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(self._classes)])
-        return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
 
     def _added(self, tomogram: Tomogram, arrows: FloatArray, colours: FloatArray) -> Vectors:
         view, size = self.session.view, tomogram.voxel_size
@@ -107,14 +100,15 @@ class Preview:
 
     # --- maps ---------------------------------------------------------------------------------------------------
 
-    def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float) -> None:
-        """Nothing; the map of a class is shown so."""
+    def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float, *, kinds: int) -> None:
+        """Nothing; the map of a class, of so many, is shown so."""
         tomogram = next(iter(self._tomograms.values()))
+        name = "discovered map" if kinds == 1 else f"discovered map {class_name(label)}"
         if label < len(self.maps):
             if self.maps[label] in self.session.viewer.layers:
                 renew_map(self.maps[label], density, voxel_size, tomogram, place=self._place + label)
+                self.maps[label].name = name
             return
-        name = "discovered map" if self._classes == 1 else f"discovered map {class_name(label)}"
         layer = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
         self.maps.append(layer)
         _append(self.session, layer)
@@ -135,13 +129,22 @@ class Preview:
         self.maps = [layer for label, layer in enumerate(self.maps) if label in keep]
 
 
-def _labels(step: Round, classes: int) -> Sequence[int]:
+def _labels(step: Round) -> Sequence[int]:
     """Which classes a round's maps are of: all, or the one whose particles it holds."""
-    if len(step.maps) in (0, classes):
+    if len(step.maps) in (0, step.kinds):
         return range(len(step.maps))
     kinds = [] if step.particles is None or step.particles.kind is None else [str(step.particles.kind[0])]
-    names = [class_name(label) for label in range(classes)]
+    names = [class_name(label) for label in range(step.kinds)]
     return [names.index(kind) for kind in kinds][: len(step.maps)]
+
+
+def _colours(particles: Particles, kinds: int) -> FloatArray:
+    """A colour for each particle, (N, 4): amber, or its class's."""
+    if kinds == 1 or particles.kind is None:
+        return np.tile([*AMBER, 1.0], (len(particles), 1))
+    names = [class_name(label) for label in range(kinds)]
+    palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(kinds)])
+    return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
 
 
 def _append(session: Session, layer: Any) -> None:
