@@ -65,6 +65,7 @@ def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
 
     The gain at a frequency is the regression of the patches on their fitted references; it need not be the same along
     and across the tilts, nor fall off evenly. The noise is the power of what the references then leave.
+    Where no reference fits with its own sign, as in water, the imaging stays as it is.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     fit : the poses fitted to them.
     """
     match, model, left = _regression(reference, imaging, observed, fit)
+    if not bool(model.any()):
+        return imaging
     cubes = _Cubes(imaging)
     level = cubes.radial(model)
     known = cubes.smooth(model / level, wedge)
