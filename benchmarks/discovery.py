@@ -2,11 +2,14 @@
 
     python benchmarks/discovery.py --polnet DIR --templates DIR --seeds 20 [--class 4v4r | --mixed] [--off 30]
         [--particles 100] [--false 0.3] [--noise 3] [--water] [--set search=1000 ...] [--json FILE]
+    python benchmarks/discovery.py --polnet DIR --scaling 100 300 1000 [--rotations 1152 4608] [--off 30]
 
 Truth only scores: the one turn that two answers may differ by is removed first. Every seed draws its own picks (moved
 by up to --off Å along each axis, --particles of them, --false of all at places without particles) and its own random
 starts. With --noise 3, noise of the tomogram's own spectrum is added until its deviation is three times what it was.
-With --water all picks are places without particles. Times are of the processor; peak memory is of the whole run.
+With --water all picks are places without particles. With --scaling so many particles are looked for, each number in a
+process of its own; with --rotations too, the first number with so many rotations searched. Times are of the processor;
+peak memory is of the whole run.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from bank import Labelled, load, template
+from costs import BEGINS, Told
 from emerging import draw, way_of
 from maps import match
 from scipy.optimize import linear_sum_assignment
@@ -128,13 +134,15 @@ def noisier(tomogram: Tomogram, factor: float, rng: np.random.Generator) -> Tomo
 def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One seed's figures."""
     seen, options = scene(given, seed), options_of(given, seed)
-    start, rounds = time.process_time(), []
-    found = _followed(discover(seen.picks, options), rounds)
+    start, rounds, told = time.process_time(), [], Told()
+    found = _followed(discover(seen.picks, options), rounds, told)
     row: dict[str, Any] = {
         "seed": seed,
         "picks": len(seen.kinds),
         "seconds": time.process_time() - start,
         "starts": found.starts,
+        "stages": told.seconds,
+        "memory": told.memory,
         "verdict": found.verdict,
         "kinds": found.kinds_words,
         "structures": [_structure(item) for item in found.structures],
@@ -148,12 +156,14 @@ def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     return row
 
 
-def _followed(stream: Stream[Round, Discovery], rounds: list[Round]) -> Discovery:
+def _followed(stream: Stream[Round, Discovery], rounds: list[Round], told: Told) -> Discovery:
     """The stream's answer; its rounds are added to the list."""
     while True:
         try:
             rounds.append(next(stream))
+            told.note(rounds[-1].message)
         except StopIteration as end:
+            told.note("")
             return end.value
 
 
@@ -217,6 +227,8 @@ def poses(seen: Scene, found: Discovery, code: str, rows: np.ndarray) -> dict[st
     """Errors of one kind's poses; all its particles count, those flagged or in another class as wrong."""
     group, every = symmetry(TRUE_GROUPS[code]), seen.kinds == code
     own = every & rows
+    if own.sum() < 3:
+        return dict.fromkeys(("within20", "axis10"), 0.0) | {"median": 180.0, "expected_over_true": float("nan")}
     turns, true = found.particles.known_rotations()[own], seen.rotations[own]
     turns = turns @ shared_turn(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
     error, axis = np.full(every.sum(), 180.0), np.full(every.sum(), 90.0)
@@ -238,6 +250,8 @@ def likeness(given: argparse.Namespace, seen: Scene, found: Discovery, code: str
     density, voxel_size = template(given.templates / f"{code}.mrc")
     options, labels = options_of(given, 0), partners(seen.kinds, found)
     names = np.asarray(found.particles.kind)[labels == code] if len(found.structures) > 1 else np.array(["class1"])
+    if not len(names):
+        return {"correlation30": 0.0, "fsc": float("inf"), "fsc_true_poses": float("nan")}
     item = found.structures[int(str(names[0]).removeprefix("class")) - 1]
     map_size = len(item.average.density)
     true = run(
@@ -319,6 +333,30 @@ def _spread(shares: list[float]) -> str:
     return f"median {np.median(shares):.1%} (from {min(shares):.1%} to {max(shares):.1%})"
 
 
+def scaling(given: argparse.Namespace) -> None:
+    """Print what so many particles, and so many rotations, cost."""
+    print("| particles | rotations | starts | seconds | " + " | ".join(BEGINS.values()) + " | memory (GiB) |  ≤ 20° |")
+    runs = [(count, DiscoveryOptions().search) for count in given.scaling]
+    runs += [(given.scaling[0], count) for count in given.rotations]
+    for particles, rotations in runs:
+        asked = argparse.Namespace(**{**vars(given), "particles": particles})
+        asked.set = [*given.set, f"search={rotations}"]
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            row = pool.submit(_alone, asked).result()
+        stages = " | ".join(f"{row['stages'][name]:.0f}" for name in BEGINS.values())
+        right = row["poses"][given.code]["within20"]
+        print(
+            f"| {row['picks']} | {rotations} | {row['starts']} | {row['seconds']:.0f} | {stages} | "
+            f"{row['memory']:.2f} | {right:.1%} |",
+            flush=True,
+        )
+
+
+def _alone(given: argparse.Namespace) -> dict[str, Any]:
+    torch.set_num_threads(given.threads)
+    return measured(given, given.first)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--polnet", type=Path, required=True, help="folder of PolNet result folders")
@@ -335,11 +373,16 @@ def main() -> None:
     parser.add_argument("--away", type=float, default=AWAY, help="Å that such places keep from all particles")
     parser.add_argument("--noise", type=float, default=1.0)
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the discovery")
+    parser.add_argument("--scaling", type=int, nargs="+", default=[], metavar="COUNT", help="cost of so many particles")
+    parser.add_argument("--rotations", type=int, nargs="+", default=[], metavar="COUNT", help="and rotations")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="how the first seed's map emerges (one kind, with --templates)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    if given.scaling:
+        scaling(given)
+        return
     rows, options = [], options_of(given, given.first).to_record()
     for seed in range(given.first, given.first + given.seeds):
         rows.append(measured(given, seed))

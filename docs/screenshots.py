@@ -2,7 +2,8 @@
 
 ``python docs/screenshots.py [FOLDER] [--polnet DIR] [--pictures DIR] [--checkpoint NAME|FILE] [--only NAME ...]``:
 FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there, with ``--polnet`` from one
-of PolNet's result folders (its ribosomes, whose listed poses are the truth). Needs a screen:
+of PolNet's result folders (its ribosomes, whose listed poses are the truth; ``discover_kinds`` takes its proteasomes
+too). Needs a screen:
 ``xvfb-run -s "-screen 0 1600x1000x24"``. Pictures have 256 colours, so that they stay small.
 """
 
@@ -208,6 +209,18 @@ def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
+def kinds(folder: Path, path: Path, theme: str = "dark") -> None:
+    """Discover two kinds in the demo's picks of both."""
+    with window(theme) as viewer:
+        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "mixed.star")
+        wait(lambda: dock.picks.reading is None)
+        dock.options.widgets["classes"].value = "2"
+        dock.discover()
+        wait(lambda: dock.running.job is None, 1800)
+        take_picture(viewer, path)
+
+
 def stage(viewer: napari.Viewer, path: Path, name: str) -> None:
     place = path.with_stem(path.stem.replace("done", name))
     take_picture(viewer, place)
@@ -251,6 +264,7 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
     return {
         "discover_done": lambda path: discovering(folder, path),
         "discover_done_light": lambda path: discovering(folder, path, theme="light"),
+        "discover_kinds": lambda path: kinds(folder, path),
         "discover_nothing": lambda path: nothing(folder, path),
         "demo_3d": lambda path: demo(folder, path, flat=False),
         "demo_2d": lambda path: demo(folder, path, flat=True),
@@ -313,8 +327,9 @@ def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     source, listed = next(results.glob("*rec*.mrc")), next(results.glob("*motif_list.csv"))
     tomogram = read_tomogram(shutil.copy(source, folder / f"{results.name}.mrc"))
-    truth = read_particles(listed).of_kind(KIND).replace(tomogram=tomogram.name)
-    for name, particles in {"picks": truth.replace(rotations=None), "truth": truth}.items():
+    every = read_particles(listed).replace(tomogram=tomogram.name)
+    truth, mixed = every.of_kind(KIND), every.replace(rotations=None, kind=None)
+    for name, particles in {"picks": truth.replace(rotations=None), "truth": truth, "mixed": mixed}.items():
         write_particles(folder / f"{name}.star", particles, extents={tomogram.name: tomogram.extent})
     places = [str(folder / name) for name in (f"{results.name}.mrc", "picks.star", "predicted.star")]
     command_line(["predict", *places[:2], "--output", places[2], "--checkpoint", checkpoint])

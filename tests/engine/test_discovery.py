@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from phantom import VOXEL_SIZE, molecule, tomogram
+from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.averaging import Average, fourier_shell_correlation
 from napari_orient.engine.discovery import (
     NOTHING,
     OUTLIER,
@@ -18,6 +19,7 @@ from napari_orient.engine.discovery import (
     shared_turn,
 )
 from napari_orient.engine.discovery.annealing import Guess
+from napari_orient.engine.discovery.folds import found_symmetry
 from napari_orient.engine.discovery.kinds import Gain, held_out, kinds_words
 from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.outliers import inlier_odds
@@ -213,6 +215,41 @@ def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
     spun = poses @ Rotation.from_rotvec(np.outer(rng.uniform(0, 6, 60), [0, 0, 1])).as_matrix()
     assert looks_of(rod).agreement(poses, spun).all()
     assert looks_of(molecule().density(24)).agreement(poses, spun).mean() < 0.5
+
+
+def ring(folds: int, *, right: int, seed: int = 0) -> Average:
+    """The noisy average of rings of blobs with a knob at one end: some spun right, a hundred spun at random."""
+    rng, halves = np.random.default_rng(seed), []
+    for _ in range(2):
+        turns = np.append(rng.uniform(0, 360, 100), np.zeros(right))
+        angles = np.radians(np.add.outer(turns, 360 / folds * np.arange(folds))).ravel()
+        places = 50 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
+        weights = np.full(len(places), 1 / len(turns))
+        knob = np.array([[0.0, 0.0, 40.0]])
+        made = Molecule(np.concatenate([places, knob]), np.append(weights, 2.0)).density(24)
+        halves.append((made + rng.normal(scale=0.02, size=made.shape)).astype(np.float32))
+    curve = fourier_shell_correlation(*halves, VOXEL_SIZE)
+    whole = (halves[0] + halves[1]) / 2
+    return Average(
+        density=whole,
+        first_half=halves[0],
+        second_half=halves[1],
+        voxel_size=VOXEL_SIZE,
+        fsc=curve,
+        count=2,
+        group=symmetry("C1"),
+    )
+
+
+def test_folds_about_an_axis_are_told_only_where_they_rise_above_the_noise() -> None:
+    group, words = found_symmetry(ring(7, right=40), 75.0)
+    assert group.name.startswith("C7")
+    assert abs(group.main_axis[2]) > 0.995
+    assert words[0] == "Symmetry C7 proposed."
+    group, words = found_symmetry(ring(7, right=0), 75.0)
+    assert abs(group.main_axis[2]) > 0.995
+    assert "nothing tells its folds" in words[0]
+    assert "C12, which at this detail is round" in words[1]
 
 
 def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:

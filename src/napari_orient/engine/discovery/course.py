@@ -53,9 +53,12 @@ def _agreed(ends: Sequence[End]) -> bool:
 
 
 def _found_by_two(ends: Sequence[End]) -> float:
-    """Share of the worst kind's particles that the best start and another put together and turn alike."""
+    """Share of the particles that the best start and another put together and turn alike, the mean of the kinds.
+
+    A kind that is round about an axis may be found by both and spun by neither: one that is turned alike is enough.
+    """
     best = best_of(ends)
-    return max(float(agreement(best.guess, end.guess, best.looks).min()) for end in ends if end is not best)
+    return max(float(agreement(best.guess, end.guess, best.looks).mean()) for end in ends if end is not best)
 
 
 def fewest(kinds: int) -> int:

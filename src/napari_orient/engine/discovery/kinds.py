@@ -18,7 +18,7 @@ _REACH, _BATCH = 2, 128
 _LEAST, _CLEARLY = 1.0, 3.0
 """Log-likelihood that another kind must bring, each particle's mean, and over the mean's standard error."""
 _ALIKE = 0.25
-"""Below this share of a kind's particles, two starts have nothing in common, as in a verdict."""
+"""Below this share of the particles, two starts have nothing in common, as in a verdict."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class Gain:
     ----------
     kinds : so many, over one less.
     mean, error : mean gain in log-likelihood of a particle, and its standard error.
-    agreement : share of the particles of the kind that does worst, that two independent starts put together and turn
-        alike.
+    agreement : share of the particles that two independent starts put together and turn alike, the mean of the kinds.
     """
 
     kinds: int

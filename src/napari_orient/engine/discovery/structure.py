@@ -103,6 +103,7 @@ class Discovery:
                 "fsc_0.143_angstrom": curve.resolution(0.143),
                 "fsc_0.5_angstrom": curve.resolution(0.5),
             },
+            "symmetry": " ".join(found.symmetry_words),
             "verdict": found.belief.words,
         }
         return bank_checkpoint(

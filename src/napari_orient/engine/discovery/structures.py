@@ -13,13 +13,13 @@ from napari_orient.engine.discovery.alignment import align_map
 from napari_orient.engine.discovery.annealing import Guess
 from napari_orient.engine.discovery.belief import NOTHING, UNJUDGED, Belief, agreement
 from napari_orient.engine.discovery.course import Course, Labelled, Map
+from napari_orient.engine.discovery.folds import found_symmetry
 from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.polishing import UNKNOWN_DEG, averaged, polished, reframed
 from napari_orient.engine.discovery.structure import OUTLIER, Round, Structure, class_name
 from napari_orient.engine.discovery.views import Views
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.selfsymmetry import propose_symmetry
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
@@ -108,15 +108,12 @@ class Structures:
         self, labelled: Labelled, average: Average
     ) -> tuple[list[tuple[Tomogram, Particles]], Symmetry, tuple[str, ...]]:
         """Particles in the frame of the symmetry that the map shows: main axis along z, another along x."""
-        proposal = propose_symmetry(
-            average.as_reference(), average.voxel_size, halves=(average.first_half, average.second_half)
-        )
-        words = tuple(proposal.words())
-        if len(proposal.group) == 1:
+        group, words = found_symmetry(average, self.course.options.radius)
+        if len(group) == 1:
             return list(labelled), _C1, words
-        centre = symmetry_centre(average.as_reference(), average.voxel_size, proposal.group)
-        moved = [(tomogram, reframed(part, proposal.group.frame, centre)) for tomogram, part in labelled]
-        return moved, symmetry(proposal.group.name.partition("@")[0]), (*words, "Its axes now lie along z and x.")
+        centre = symmetry_centre(average.as_reference(), average.voxel_size, group)
+        moved = [(tomogram, reframed(part, group.frame, centre)) for tomogram, part in labelled]
+        return moved, symmetry(group.name.partition("@")[0]), (*words, "Its axes now lie along z and x.")
 
     def aligned(
         self, structures: tuple[Structure, ...], particles: Particles, align_to: Map
