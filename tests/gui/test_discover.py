@@ -285,6 +285,17 @@ def test_an_error_inside_is_told_and_leaves_nothing_behind(small, qtbot):
     assert dock.running.start.isEnabled()
 
 
+def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
+    viewer = ViewerModel()
+    wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 300.0})
+    dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks, options=wide)
+    dock.running.start.click()
+    qtbot.waitUntil(lambda: bool(dock.outcome.hints.text()), timeout=60_000)
+    assert "look smaller than the diameter of 300 Å" in dock.outcome.hints.text()
+    dock.running.stop.click()
+    finish(dock, qtbot)
+
+
 def test_what_cannot_be_found_is_said_before_it_starts(small, qtbot):
     viewer = ViewerModel()
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
@@ -413,7 +424,8 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
     assert session.view.colour == "class"
     for label in (0, 1):
         dock.outcome.structure.setCurrentIndex(label)
-        assert dock.outcome.structure.currentText().startswith(f"class{label + 1}: 24 particles")
+        verdict = found.structures[label].belief.verdict
+        assert dock.outcome.structure.currentText() == f"class{label + 1} · {verdict} · 24"
         assert found.structures[label].belief.words.partition(":")[0] == dock.outcome.banner.headline.text()
         assert "True error, up to one common turn" in dock.outcome.details.text()
     dock.go_onward(PREDICT)

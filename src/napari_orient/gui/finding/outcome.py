@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QComboBox, QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.discovery import (
@@ -95,7 +95,9 @@ class Outcome(QWidget):
         self._peaks: dict[int, list[float]] = {}
         self.banner, self.view = Banner(), MapView()
         self.structure = QComboBox()
-        self.structure.setToolTip("Which of the structures found is shown here, and used further on")
+        self.structure.setToolTip(
+            "Which of the structures found is shown here, and used further on; beside it the colour of its arrows, and how many particles"
+        )
         shrinkable(self.structure)
         self.structure_line = labelled({"Structure": self.structure}, width=78)
         self.match = Plot(x_label="round", y_label="best match (spreads)", height=118)
@@ -104,7 +106,7 @@ class Outcome(QWidget):
             "of random rotations; of noise it stays there."
         )
         self.fsc = FSCPlot(height=132)
-        self.details, self.tips, self.done, self.saved = Note(), Note(), Note(), Note()
+        self.details, self.tips, self.done, self.saved, self.hints = Note(), Note(), Note(), Note(), Note()
         self.buttons = {name: _button(*words) for name, words in _BUTTONS.items()}
         self.file = FileRow(
             caption="Save the particles as", kinds="STAR (*.star);;CSV (*.csv)", hint="oriented.star", saving=True
@@ -133,7 +135,16 @@ class Outcome(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(6)
-        for widget in (self.banner, self.structure_line, self.view, self.match, self.fsc, self.details, self.tips):
+        for widget in (
+            self.banner,
+            self.hints,
+            self.structure_line,
+            self.view,
+            self.match,
+            self.fsc,
+            self.details,
+            self.tips,
+        ):
             column.addWidget(widget)
         for widget in (self._onward, self.done, self._saving):
             column.addWidget(widget)
@@ -147,12 +158,14 @@ class Outcome(QWidget):
         self.view.picture = None
         self._across = (1.0, float(options.rounds + 2))
         self.banner.say(WORKING, ACCENT)
-        self.done.say("")
-        self.saved.say("")
+        for line in (self.done, self.saved, self.hints):
+            line.say("")
         self._show_parts()
 
     def note(self, step: Round) -> None:
-        """Nothing; this round is remembered for the plot."""
+        """Nothing; this round is remembered for the plot, and what it notes is shown."""
+        if step.notes:
+            self.hints.say("\n".join(step.notes), WARNING)
         if step.start:
             self._peaks.setdefault(step.start, []).append(step.peak)
 
@@ -179,7 +192,8 @@ class Outcome(QWidget):
         self.structure.blockSignals(True)
         self.structure.clear()
         for label, item in enumerate(found.structures):
-            self.structure.addItem(f"{class_name(label)}: {item.count} particles, {item.belief.verdict}")
+            words = f"{class_name(label)} · {item.belief.verdict} · {item.count}"
+            self.structure.addItem(_swatch(SET_APART[label % len(SET_APART)]), words)
         self.structure.blockSignals(False)
         self._show_structure()
 
@@ -259,6 +273,13 @@ def details_words(item: Structure, found: Discovery, label: int) -> str:
 
 def _from_one(values: Sequence[float]) -> list[float]:
     return [float(number) for number in range(1, len(values) + 1)]
+
+
+def _swatch(colour: tuple[float, float, float]) -> QIcon:
+    """The colour of a class's arrows."""
+    square = QPixmap(14, 14)
+    square.fill(QColor.fromRgbF(*colour))
+    return QIcon(square)
 
 
 def _hex(colour: tuple[float, float, float]) -> str:
