@@ -96,7 +96,7 @@ class Outcome(QWidget):
         self.banner, self.view = Banner(), MapView()
         self.structure = QComboBox()
         self.structure.setToolTip(
-            "Which of the structures found is shown here, and used further on; beside it the colour of its arrows, and how many particles"
+            "Which structure is shown here, and used further on: the colour of its arrows, its verdict, its particles"
         )
         shrinkable(self.structure)
         self.structure_line = labelled({"Structure": self.structure}, width=78)
