@@ -134,12 +134,13 @@ def noisier(tomogram: Tomogram, factor: float, rng: np.random.Generator) -> Tomo
 def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One seed's figures."""
     seen, options = scene(given, seed), options_of(given, seed)
-    start, rounds, told = time.process_time(), [], Told()
+    start, began, rounds, told = time.process_time(), time.monotonic(), [], Told()
     found = _followed(discover(seen.picks, options), rounds, told)
     row: dict[str, Any] = {
         "seed": seed,
         "picks": len(seen.kinds),
         "seconds": time.process_time() - start,
+        "waited": time.monotonic() - began,
         "starts": found.starts,
         "stages": told.seconds,
         "memory": told.memory,
@@ -279,7 +280,8 @@ def _only(seen: Scene, code: str) -> Labelled:
 
 
 def words(row: dict[str, Any]) -> str:
-    told = [f"seed {row['seed']:2d}: {row['picks']} picks, {row['seconds']:.0f} s, {row['starts']} starts"]
+    cost = f"{row['seconds']:.0f} s (waited {row['waited']:.0f})"
+    told = [f"seed {row['seed']:2d}: {row['picks']} picks, {cost}, {row['starts']} starts"]
     for code, item in row.get("poses", {}).items():
         told.append(
             f"{code}: {item['within20']:.1%} ≤ 20°, median {item['median']:.2f}°, axis ≤ 10° {item['axis10']:.1%}, "
@@ -334,12 +336,14 @@ def _spread(shares: list[float]) -> str:
 
 
 def scaling(given: argparse.Namespace) -> None:
-    """Print what so many particles, and so many rotations, cost."""
+    """Print what so many particles, of as few tomograms as hold them, and so many rotations cost."""
+    held = np.cumsum([len(part) for _, part in load(given.polnet, given.code)])
     print("| particles | rotations | starts | seconds | " + " | ".join(BEGINS.values()) + " | memory (GiB) |  ≤ 20° |")
     runs = [(count, DiscoveryOptions().search) for count in given.scaling]
     runs += [(given.scaling[0], count) for count in given.rotations]
     for particles, rotations in runs:
         asked = argparse.Namespace(**{**vars(given), "particles": particles})
+        asked.tomograms = int(np.searchsorted(held, particles)) + 1
         asked.set = [*given.set, f"search={rotations}"]
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             row = pool.submit(_alone, asked).result()

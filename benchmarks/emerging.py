@@ -86,6 +86,6 @@ def _shells(axes, halves: FSC, beside: Match) -> None:
         label = f"{name}: 0.5 at {curve.resolution(0.5):.0f} Å"
         axes.plot(1000 * curve.frequency, curve.correlation, color=color, label=label)
     axes.axhline(0.5, color=FAINT, linewidth=0.8)
-    axes.set(xlabel="frequency (1/1000 Å)", ylabel="shell correlation", ylim=(-0.1, 1.05))
+    axes.set(xlabel="frequency (1/1000 Å)", ylabel="shell correlation", ylim=(-0.32, 1.05))
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

@@ -71,7 +71,8 @@ def perform(arguments: Namespace) -> int | None:
     align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
     pairs = _pairs(arguments)
-    say(f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomograms; diameter {options.diameter:g} Å")
+    counted = f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
+    say(f"{counted}; diameter {options.diameter:g} Å")
     rounds: list[Round] = []
     try:
         found = follow(_remembered(discover(pairs, options, align_to=target), rounds))

@@ -188,11 +188,13 @@ class Course:
         return found
 
     def _start(self, views: Views, number: int) -> Stream[Round, End]:
-        words, done = device_words(self.device), self.spent + min(number - 1, 1) * self.two_starts // 2
+        words, done = device_words(self.device), self.spent + (number - 1) * self.two_starts // 2
         title = f"{self.options.kinds} kinds, start" if self.spent else "Start"
         for look in anneal(views, self.options, self.options.seed * 1000 + number):
             message = f"{title} {number}, round {look.number} on {words}"
-            yield self.round(done + look.number, message, **self._shown(look, self.earlier + number))
+            # A third start was not reckoned with: its steps count for none.
+            reached = min(done + look.number, self.annealed)
+            yield self.round(reached, message, **self._shown(look, self.earlier + number))
         return End(look.guess, [Looks(part) for part in references(look.maps, self.options, self.device)])
 
     def _shown(self, look: Look, start: int) -> dict[str, Any]:
