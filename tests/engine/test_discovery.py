@@ -1,5 +1,7 @@
 """Discovery: structure and poses from picks alone, and an honest verdict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -266,6 +268,15 @@ def test_outliers_have_a_column_and_a_checkpoint_can_be_made(rounds_and_answer: 
     checkpoint = answer.checkpoint(name="mine")
     assert checkpoint.kind == "bank"
     assert checkpoint.bank().voxel_size == VOXEL_SIZE
+
+
+def test_many_picks_set_aside_make_one_think_of_another_kind(rounds_and_answer: tuple) -> None:
+    answer = rounds_and_answer[1]
+    (found,) = answer.structures
+    assert answer.hint == ""
+    many = replace(answer, structures=(replace(found, outliers=15),))
+    assert "another kind of particle" in many.hint
+    assert replace(many, kinds_words="Kinds of particle: 1.").hint == ""
 
 
 def test_too_few_picks_and_too_small_particles_are_refused(seen: tuple) -> None:

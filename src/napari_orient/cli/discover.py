@@ -121,6 +121,8 @@ def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
         say(found.kinds_words)
     for number, item in enumerate(found.structures):
         say(_words(item, number, len(found.structures)))
+    if found.hint:
+        say(found.hint)
     if found.verdict == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1

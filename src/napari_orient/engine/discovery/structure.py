@@ -14,6 +14,8 @@ from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step
 
+_MANY = 0.2
+"""Share of the picks set aside that makes one think of another kind."""
 OUTLIER = "orientOutlier"
 """The column that says 1 of picks that look like no particle, else 0."""
 
@@ -84,6 +86,14 @@ class Discovery:
         """The best verdict of any class: ``structure``, ``doubtful`` or ``nothing``."""
         verdicts = [item.belief.verdict for item in self.structures]
         return min(verdicts, key=(STRUCTURE, DOUBTFUL, NOTHING).index, default=NOTHING)
+
+    @property
+    def hint(self) -> str:
+        """What to try where one kind was looked for, and many picks look like nothing of that kind; else empty."""
+        aside = sum(item.outliers for item in self.structures)
+        if len(self.structures) != 1 or self.kinds_words or aside < _MANY * len(self.particles):
+            return ""
+        return "So many may be another kind of particle: let the picks tell how many kinds there are (auto)."
 
     def of_class(self, label: int) -> Particles:
         """The particles of a class, false picks among them too."""

@@ -264,6 +264,8 @@ def details_words(item: Structure, found: Discovery, label: int) -> str:
     lines = [f"{item.count} particles, symmetry {item.group.name}; expected error {expected:.1f}° (median)"]
     if item.outliers:
         lines.append(f"{item.outliers} picks look like no particle and were set aside: pale, without arrows.")
+    if found.hint:
+        lines.append(found.hint)
     if len(item.group) > 1:
         lines += item.symmetry_words
     if found.kinds_words:
