@@ -14,13 +14,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bank import by_quartile
 
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.files import read_labelled
 from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 from napari_orient.engine.training import Labelled
 
@@ -60,6 +61,7 @@ def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespac
     axis = "" if report.all.axis_median_deg is None else f"   main axis {report.all.axis_median_deg:.2f}°"
     told = f"{report.all.count} of {code}, {seconds:.1f} s a tomogram{axis}"
     print(f"{checkpoint.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
+    print(f"  expected ÷ true by quartile of expected error: {_quartiles(predicted, labelled, group)}")
     print(f"{'  chance':<16}{_shares(report.all.chance_within, 2)}{report.all.chance_median_deg:>8.1f}°")
 
 
@@ -71,6 +73,14 @@ def report_of(predicted: list[Particles], true: list[Particles], group: Symmetry
     """Of every draw as if it were a tomogram of its own."""
     pairs = [[part.replace(tomogram=f"{row}") for row, part in enumerate(parts)] for parts in (predicted, true)]
     return evaluate(*map(concatenate, pairs), group=group)
+
+
+def _quartiles(predicted: list[Particles], labelled: Labelled, group: Symmetry) -> str:
+    pairs = [
+        (found.known_rotations(), true.known_rotations()) for found, (_, true) in zip(predicted, labelled, strict=True)
+    ]
+    error = np.concatenate([symmetric_angle_deg(*pair, group) for pair in pairs])
+    return by_quartile(error, np.concatenate([np.asarray(found.expected_error_deg) for found in predicted]))
 
 
 def _shares(shares: dict[str, float], digits: int = 1) -> str:
