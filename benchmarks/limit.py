@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from bank import load, template
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from napari_orient.engine.matching.fitting import compare, polish
 from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
@@ -69,17 +69,7 @@ def told(name: str, error: np.ndarray, limit: tuple[float, float]) -> str:
 
 def noisier(patches: Tensor, imaging: Imaging, factor: float, generator: torch.Generator) -> Tensor:
     """Patches with noise of the imaging's own colour added, so that its deviation grows by a factor."""
-    side = patches.shape[-1]
-    deviation = imaging.window.new_zeros((imaging.box,) * 3)
-    x, y, z = imaging.steps.T
-    for sign in (1, -1):
-        deviation[sign * z, sign * y, sign * x] = 1 / imaging.scale.abs() * (2 / imaging.box**3) ** 0.5
-    # The noise of a box of the patch's size, whose spectrum is finer than the imaging's.
-    places = np.fft.fftfreq(side, 1 / imaging.box)
-    grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))
-    fine = torch.as_tensor(map_coordinates(deviation.numpy(), grid, order=1, mode="grid-wrap"), dtype=torch.float32)
-    white = torch.fft.fftn(torch.randn(patches.shape, generator=generator), dim=(-3, -2, -1))
-    added = torch.fft.ifftn(white * fine, dim=(-3, -2, -1)).real
+    added = noise_patches(imaging, patches.shape[-1], count=len(patches), generator=generator)
     louder = patches + (factor**2 - 1) ** 0.5 * added
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 

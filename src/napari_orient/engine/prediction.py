@@ -13,7 +13,15 @@ from napari_orient.engine.networks import Answer, Checkpoint, Network, Reference
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
-from napari_orient.engine.refinement import PoseOptions, RefinementOptions, learn_tomogram, refine, refine_few
+from napari_orient.engine.refinement import (
+    PoseOptions,
+    Refined,
+    RefinementOptions,
+    judged,
+    learn_tomogram,
+    refine,
+    refine_few,
+)
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.tasks import InputError, Step, Stream, option
 
@@ -103,18 +111,19 @@ def _matched(
         group=reference.group,
         options=options.refinement(reference),
     )
-    return _calibrated(refined.particles, reference)
+    return _calibrated(refined, reference)
 
 
-def _calibrated(found: Particles, reference: ReferenceMap) -> Particles:
+def _calibrated(refined: Refined, reference: ReferenceMap) -> Particles:
+    """Particles with errors corrected as far as particles are there: calibration knows nothing of picks on nothing."""
+    found = refined.particles
     if found.expected_error_deg is None or not reference.calibrated:
         return found
-    expected = reference.calibrated_deg(found.expected_error_deg)
+    sure = reference.calibrated_deg(refined.sure_error_deg)
+    expected, confidence = judged(sure, refined.absence, reference.group)
     scale = expected / np.maximum(found.expected_error_deg, 1e-6)
     parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, SPIN_ERROR) if name in found.extra}
-    return found.replace(
-        expected_error_deg=expected, confidence=within_from_rms(expected, 20), extra={**found.extra, **parts}
-    )
+    return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
 
 
 def _told(

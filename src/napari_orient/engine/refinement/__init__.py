@@ -3,6 +3,7 @@
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.presence import judged
 from napari_orient.engine.refinement.refine import Refined, learn_tomogram, patch_side, refine, refine_few
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Poses",
     "Refined",
     "RefinementOptions",
+    "judged",
     "learn",
     "learn_tomogram",
     "patch_side",

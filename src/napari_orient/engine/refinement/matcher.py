@@ -10,6 +10,7 @@ from torch import Tensor
 from napari_orient.engine.matching.calibration import align_tilts, calibrate, first_imaging
 from napari_orient.engine.matching.fitting import Fit, compare, joined, polish, ranking
 from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
+from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
@@ -17,6 +18,7 @@ from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, bu
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.presence import Presence
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
@@ -28,6 +30,7 @@ _KEPT, _PLACES = 2, 2
 _KEPT_IF_FAINT, _PLACES_IF_FAINT, _STARTS_IF_FAINT = 4, 10, 8
 _ROUNDS = 2
 _ENOUGH = 8
+_NOISES = 32
 _FAINT = 11.0
 _WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
 _TRUST = 1.1
@@ -47,6 +50,7 @@ class Matcher:
     dark : whether particles are darker than their surroundings.
     faint : whether noise is so strong that more places are tried for each particle.
     options : how it was asked for.
+    presence : what picks on nothing score, and what particles do; None before it is learnt.
     """
 
     reference: Reference
@@ -59,6 +63,11 @@ class Matcher:
     dark: bool
     faint: bool
     options: RefinementOptions
+    presence: Presence | None = None
+
+    def absence(self, poses: Poses) -> Tensor:
+        """Probability that nothing is where a pose was found, (N,)."""
+        return self.presence.absence(poses.score) if self.presence else torch.zeros_like(poses.score)
 
     @torch.no_grad()
     def solve(self, patches: Tensor, known: Tensor | None = None) -> Poses:
@@ -140,14 +149,15 @@ def learn(
     """The matcher of a tomogram, learnt from some of its particles' patches (N, n, n, n) without knowing their poses.
 
     The wedge is found or taken from the options; then, in turn: noise and gain as seen without poses; the particles'
-    centres, and the same again; the bank; poses; noise and gain as the poses show them, phases last; the bank again.
+    centres, and the same again; the bank; poses; noise and gain as the poses show them, phases last; the bank again;
+    what it scores in noise alone.
 
     Parameters
     ----------
     patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
     voxel_size : Å.
     """
-    steps = 5 + _ROUNDS
+    steps = 6 + _ROUNDS
     yield Step(0, steps, "Looking at wedge and noise")
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
@@ -183,7 +193,10 @@ def learn(
         imaging = align_tilts(reference, imaging, imaging.observe(patches, centres), fit, wedge=wedge)
     bank = build_bank(reference, imaging, group, options.bank())
     told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
-    return Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
+    matcher = Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
+    yield Step(5 + _ROUNDS, steps, "Matching noise")
+    noise = noise_patches(imaging, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
+    return replace(matcher, presence=Presence.learnt(matcher.solve(noise.to(patches)).score, fit.score.cpu()))
 
 
 def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,11 @@ class Poses:
     def _along(self, group: Symmetry) -> Tensor:
         axis = torch.as_tensor(group.main_axis, dtype=self.turn_covariance.dtype, device=self.turn_covariance.device)
         return axis @ self.turn_covariance @ axis
+
+    def blurred(self, covariance: Tensor, share: Tensor) -> Poses:
+        """The same poses, whose turns have another covariance (3, 3) in a share (N,) of cases."""
+        part = share[:, None, None]
+        return replace(self, turn_covariance=(1 - part) * self.turn_covariance + part * covariance)
 
     def take(self, rows: Tensor) -> Poses:
         """The poses of these rows."""

@@ -16,8 +16,9 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.presence import chance_covariance, judged
 from napari_orient.engine.refinement.suspicion import suspicions
-from napari_orient.engine.rotations import Symmetry, symmetry, within_from_rms
+from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 
 _BATCH = 64
@@ -40,6 +41,8 @@ class Refined:
     centre_error : (N,) expected root-mean-square error of the centre, Å.
     axis_error_deg, spin_error_deg : (N,) expected errors of the group's main axis, and of the turn about it.
     score : (N,) match in standard deviations of the noise.
+    absence : (N,) probability that nothing is there, by the score; expected errors and confidence count it.
+    sure_error_deg : (N,) expected error of the rotation if a particle is there.
     matcher : what was learnt of the tomogram, to solve more of its particles with.
     warnings : what looks wrong with reference, wedge or contrast, a line each.
     """
@@ -50,6 +53,8 @@ class Refined:
     axis_error_deg: FloatArray
     spin_error_deg: FloatArray
     score: FloatArray
+    absence: FloatArray
+    sure_error_deg: FloatArray
     matcher: Matcher
     warnings: tuple[str, ...]
 
@@ -119,7 +124,7 @@ def learn_tomogram(
     return matcher
 
 
-def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Particles:
+def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Refined:
     """A few particles of the tomogram that a matcher has learnt, refined at once: recentred, posed, with errors.
 
     Raises
@@ -128,7 +133,7 @@ def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Pa
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    return _refined(particles, _solved(matcher, tomogram, particles), matcher, ()).particles
+    return _refined(particles, _solved(matcher, tomogram, particles), matcher, ())
 
 
 def _learnt(
@@ -198,7 +203,10 @@ def _spread(count: int, most: int) -> np.ndarray:
 
 
 def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...]) -> Refined:
-    expected = poses.expected_error_deg.double().numpy()
+    absence = matcher.absence(poses)
+    sure = poses.expected_error_deg.double().numpy()
+    expected, confidence = judged(sure, absence.double().numpy(), matcher.group)
+    poses = poses.blurred(chance_covariance(matcher.group), absence)
     moved = poses.shifts.double().numpy()
     axis = poses.expected_axis_error_deg(matcher.group).double().numpy()
     spin = poses.expected_spin_error_deg(matcher.group).double().numpy()
@@ -212,7 +220,7 @@ def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tup
             positions=particles.positions + moved,
             rotations=poses.rotations.double().numpy(),
             expected_error_deg=expected,
-            confidence=within_from_rms(expected, 20),
+            confidence=confidence,
             extra={**kept.extra, **told},
         ),
         moved=moved,
@@ -220,6 +228,8 @@ def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tup
         axis_error_deg=axis,
         spin_error_deg=spin,
         score=score,
+        absence=absence.double().numpy(),
+        sure_error_deg=sure,
         matcher=matcher,
         warnings=warnings,
     )
