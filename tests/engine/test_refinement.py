@@ -1,11 +1,15 @@
 """Refinement: down to what the noise leaves, and honest about it."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement import Refined, RefinementOptions, refine
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement import Refined, RefinementOptions, patch_side, refine, refine_few
 from napari_orient.engine.rotations import (
     angle_deg,
     axis_angle_deg,
@@ -86,6 +90,24 @@ def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
     error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
     assert np.median(error) < 4
     assert (error < 20).mean() > 0.9
+
+
+def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: Refined) -> None:
+    volume, picks, _ = seen
+    matcher, before = refined.matcher, torch.get_num_threads()
+    side = patch_side(matcher.reference, volume, max_shift=OPTIONS.max_shift)
+    patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
+    answers = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            answers.append(matcher.solve(patches))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(answers[0].rotations, answers[1].rotations)
+    assert torch.equal(answers[0].shifts, answers[1].shifts)
+    assert torch.equal(answers[0].turn_covariance, answers[1].turn_covariance)
 
 
 def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
@@ -186,3 +208,34 @@ def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
     stream.close()
     with pytest.raises(StopIteration):
         next(stream)
+
+
+def test_patches_are_dropped_batch_by_batch(seen: tuple) -> None:
+    volume, picks, _ = seen
+    many = unknown(picks.take(np.tile(np.arange(len(picks)), 8)))
+    options = RefinementOptions(
+        max_shift=20.0, rotations=300, search_resolution=36.0, calibration=16, precision="fast", device="cpu"
+    )
+    peaks = []
+    tracemalloc.start()
+    try:
+        for step in refine(volume, many, molecule().density(24), voxel_size=VOXEL_SIZE, options=options):
+            if step.message.startswith("Refining"):
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.reset_peak()
+    finally:
+        tracemalloc.stop()
+    first, *rest = peaks[1:]
+    assert len(rest) == 3
+    assert max(rest) < 1.1 * first
+
+
+def test_picks_in_the_corners_come_out_less_sure_and_never_nan(seen: tuple, refined: Refined) -> None:
+    volume, _, _ = seen
+    top = (np.array(volume.extent.size) - 1) * VOXEL_SIZE
+    corners = Particles(positions=np.array(np.meshgrid(*([0, 1],) * 3)).reshape(3, -1).T * top, tomogram="phantom")
+    found = refine_few(refined.matcher, volume, corners).particles
+    assert np.isfinite(found.positions).all()
+    assert np.allclose(np.linalg.det(found.known_rotations()), 1, atol=1e-5)
+    assert found.expected_error_deg.min() > 3 * np.median(refined.particles.expected_error_deg)
+    assert (np.abs(found.positions - corners.positions) <= 45).all()

@@ -13,6 +13,8 @@ from napari_orient.engine.matching.reference import Reference
 
 _STEP_DEG = 12.0
 _STEP_VOXELS = 1.5
+_WORTH_NATS = 0.003
+"""Log-likelihood that a step must promise to be tried: less is a twelfth of the error that the noise leaves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,11 @@ class Fit:
     def take(self, rows: Tensor) -> Fit:
         """The fits of these rows."""
         return Fit(self.rotations[rows], self.shifts[rows], self.gram[rows])
+
+    def with_rows(self, rows: Tensor, others: Fit) -> Fit:
+        """The same fits with some rows replaced."""
+        names = [item.name for item in fields(Fit)]
+        return Fit(*(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in names))
 
 
 def where(chosen: Tensor, first: Fit, second: Fit) -> Fit:
@@ -153,22 +160,26 @@ def polish(
     Parameters
     ----------
     observed, rotations, shifts : as in `compare`.
-    steps : trial steps.
+    steps : trial steps, at most: none are tried that promise next to nothing.
     """
     best = compare(reference, imaging, observed, rotations, shifts)
     damping = torch.full_like(best.score, 1e-3)
     for _ in range(steps):
-        step = _step(best, damping, imaging.voxel_size)
+        step, promise = _step(best, damping, imaging.voxel_size)
+        rows = (promise > _WORTH_NATS).nonzero().squeeze(1)
+        if len(rows) == 0:
+            break
+        last, step = best.take(rows), step[rows]
         turn = roma.rotvec_to_rotmat(step[:, :3])
-        trial = compare(reference, imaging, observed, best.rotations @ turn, best.shifts + step[:, 3:])
-        better = trial.evidence > best.evidence
-        best = where(better, trial, best)
-        damping = torch.where(better, damping * 0.2, damping * 20).clamp(1e-5, 1e3)
+        trial = compare(reference, imaging, observed[rows], last.rotations @ turn, last.shifts + step[:, 3:])
+        better = trial.evidence > last.evidence
+        best = best.with_rows(rows, where(better, trial, last))
+        damping[rows] = torch.where(better, damping[rows] * 0.2, damping[rows] * 20).clamp(1e-5, 1e3)
     return best
 
 
-def _step(fit: Fit, damping: Tensor, voxel_size: float) -> Tensor:
-    """Step of turn (radians) and shift (Å), (N, 6), held to what the linear model can bear."""
+def _step(fit: Fit, damping: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]:
+    """Step of turn (radians) and shift (Å), (N, 6), held to what the linear model can bear; nats it promises, (N,)."""
     amplitude = fit.amplitude.clamp_min(1e-12)
     gram = fit.gram
     slope = amplitude[:, None] * (gram[:, 1:7, 7] - amplitude[:, None] * gram[:, 1:7, 0])
@@ -178,8 +189,7 @@ def _step(fit: Fit, damping: Tensor, voxel_size: float) -> Tensor:
     step = torch.linalg.solve(matrix, slope)
     turn = step[:, :3].norm(dim=-1) / (_STEP_DEG * torch.pi / 180)
     move = step[:, 3:].norm(dim=-1) / (_STEP_VOXELS * voxel_size)
-    held: Tensor = step / torch.maximum(turn, move).clamp_min(1)[:, None]
-    return held
+    return step / torch.maximum(turn, move).clamp_min(1)[:, None], (slope * step).sum(-1) / 2
 
 
 def _profiled(gram: Tensor) -> Tensor:

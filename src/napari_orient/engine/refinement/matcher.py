@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -23,6 +26,7 @@ from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
 _BATCH = 16
+_SIDE_BY_SIDE = Lock()
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
 _STEPS, _FINE_STEPS, _LEARNING_STEPS = 3, 4, 2
@@ -71,10 +75,20 @@ class Matcher:
 
     @torch.no_grad()
     def solve(self, patches: Tensor, known: Tensor | None = None) -> Poses:
-        """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given."""
-        rows = torch.arange(len(patches)).split(_BATCH)
-        return Poses.concatenated([self._solve(patches[row], None if known is None else known[row]) for row in rows])
+        """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
 
+        On a CPU batches are solved side by side, one to a thread: more threads give the same poses to the bit.
+        """
+
+        def solve(rows: Tensor) -> Poses:
+            return self._solve(patches[rows], None if known is None else known[rows])
+
+        rows = torch.arange(len(patches)).split(_BATCH)
+        if patches.device.type == "cpu":
+            return Poses.concatenated(_side_by_side(solve, rows))
+        return Poses.concatenated([solve(row) for row in rows])
+
+    @torch.no_grad()
     def _solve(self, patches: Tensor, known: Tensor | None) -> Poses:
         fast = self.options.precision == "fast"
         fits, centres = candidates(
@@ -92,6 +106,22 @@ class Matcher:
             sight = (self.reference, self.imaging, observed)
         poses = settled(fits, self.group, trust=_TRUST, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
+
+
+def _side_by_side(solve: Callable[[Tensor], Poses], parts: tuple[Tensor, ...]) -> list[Poses]:
+    """What each part comes to, in order, as many at once as torch may use threads.
+
+    A batch's kernels are too small to be shared among threads. Each part has one; while they run, torch has one at all.
+    """
+    threads = torch.get_num_threads()
+    if len(parts) == 1 or threads == 1:
+        return [solve(part) for part in parts]
+    with _SIDE_BY_SIDE:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(solve, parts))
+        finally:
+            torch.set_num_threads(threads)
 
 
 def candidates(

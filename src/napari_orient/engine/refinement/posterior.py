@@ -67,9 +67,11 @@ def settled(
         best.score,
         best.amplitude,
     )
+    if sight is None:
+        return poses
     weakest = torch.linalg.eigvalsh(covariance[:, :3, :3])[:, -1].sqrt()
     loose = (weakest > np.radians(_SCANNED_FROM_DEG)).nonzero().squeeze(1)
-    if sight is None or len(loose) == 0:
+    if len(loose) == 0:
         return poses
     reference, imaging, observed = sight
     scan = _scanned(reference, imaging, observed[loose], best.take(loose), covariance[loose])

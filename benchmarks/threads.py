@@ -1,0 +1,77 @@
+"""What a particle costs once its tomogram is learnt, with one thread of the processor and with two.
+
+    python benchmarks/threads.py TOMOGRAM PICKS [--class 4v4r] [--checkpoint ribosome] [--precision fast] [--rounds 10]
+
+Patches are cut beforehand; one thread and two take turns. On a machine with other work the clock says little: then the
+processor's time with one thread is the figure. The poses must be the same to the bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prediction import PredictionOptions
+from napari_orient.engine.refinement import Matcher, learn_tomogram, patch_side
+from napari_orient.engine.tasks import run
+
+
+def learnt(given: argparse.Namespace) -> tuple[Matcher, torch.Tensor]:
+    tomogram = read_tomogram(given.tomogram)
+    picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
+    picks = picks.of_kind(given.kind) if given.kind else picks
+    reference = load_checkpoint(given.checkpoint).bank()
+    options = PredictionOptions(precision=given.precision, device="cpu").refinement(reference)
+    matcher = run(
+        learn_tomogram(
+            tomogram,
+            picks,
+            reference.density,
+            voxel_size=reference.voxel_size,
+            group=reference.group,
+            options=options,
+        )
+    )
+    side = patch_side(matcher.reference, tomogram, max_shift=options.max_shift)
+    return matcher, torch.from_numpy(cut_patches(tomogram, picks.positions, side=side))
+
+
+def timed(matcher: Matcher, patches: torch.Tensor, threads: int) -> tuple[float, float, torch.Tensor]:
+    """Milliseconds a particle of clock and of processors, and the rotations."""
+    torch.set_num_threads(threads)
+    clock, processor = time.perf_counter(), time.process_time()
+    rotations = matcher.solve(patches).rotations
+    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    return 1e3 * clock / len(patches), 1e3 * processor / len(patches), rotations
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tomogram", type=Path)
+    parser.add_argument("picks", type=Path)
+    parser.add_argument("--class", dest="kind", default="")
+    parser.add_argument("--checkpoint", default="ribosome")
+    parser.add_argument("--precision", default="fast")
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args()
+    matcher, patches = learnt(given)
+    rounds = [[timed(matcher, patches, threads) for threads in (1, 2)] for _ in range(given.rounds)]
+    best = []
+    for threads, column in zip((1, 2), zip(*rounds, strict=True), strict=True):
+        clock, processor = (min(answer[row] for answer in column) for row in (0, 1))
+        best.append(clock)
+        print(f"threads {threads}: {clock:.2f} ms of clock, {processor:.2f} ms of processors, best of {len(rounds)}")
+    same = all(torch.equal(first[2], second[2]) for first, second in rounds)
+    print(
+        f"{len(patches)} particles, {given.precision}; two threads over one {best[1] / best[0]:.2f}; same poses: {same}"
+    )
+
+
+if __name__ == "__main__":
+    main()
