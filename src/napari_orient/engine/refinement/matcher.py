@@ -37,8 +37,11 @@ _ENOUGH = 8
 _NOISES = 32
 _FAINT = 11.0
 _WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
-_TRUST = 1.1
-"""What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not."""
+_TRUST, _LOOSE_TRUST = 1.3, 1.1
+"""What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not.
+
+Less where a turn is uncertain by degrees: rivals that no start came upon are likelier there.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ class Matcher:
             kept = fits[: _KEPT_IF_FAINT if self.faint else _KEPT]
             fits = _polished_rivals(self.reference, self.imaging, observed, kept)
             sight = (self.reference, self.imaging, observed)
-        poses = settled(fits, self.group, trust=_TRUST, sight=sight)
+        poses = settled(fits, self.group, trust=_TRUST, loose_trust=_LOOSE_TRUST, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
 
 

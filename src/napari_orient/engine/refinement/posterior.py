@@ -42,6 +42,7 @@ def settled(
     group: Symmetry,
     *,
     trust: float,
+    loose_trust: float | None = None,
     sight: tuple[Reference, Imaging, Tensor] | None = None,
 ) -> Poses:
     """One pose of each particle from K fits, best first; what else may be true widens its error.
@@ -53,12 +54,18 @@ def settled(
     ----------
     fits : K fits of the same N particles, best first.
     trust : what the log-likelihood is multiplied by, 1 where the model of the noise is right.
+    loose_trust : the same where a turn is uncertain by more than a few degrees; None is ``trust``.
     sight : reference, imaging and observed patches to scan with; None does not scan.
     """
     best = fits[0]
-    covariance = best.covariance() / trust
+    loose_trust = trust if loose_trust is None else loose_trust
+    bound = best.covariance()
+    weakest = torch.linalg.eigvalsh(bound[:, :3, :3] / loose_trust)[:, -1].sqrt()
+    is_loose = weakest > np.radians(_SCANNED_FROM_DEG)
+    trusts = torch.where(is_loose, loose_trust, trust)
+    covariance = bound / trusts[:, None, None]
     others = _turns(best.rotations, torch.stack([fit.rotations for fit in fits], dim=1), group)
-    gain = torch.stack([fit.evidence for fit in fits], dim=1) * trust
+    gain = torch.stack([fit.evidence for fit in fits], dim=1) * trusts[:, None]
     poses = Poses(
         best.rotations,
         best.shifts,
@@ -67,11 +74,8 @@ def settled(
         best.score,
         best.amplitude,
     )
-    if sight is None:
-        return poses
-    weakest = torch.linalg.eigvalsh(covariance[:, :3, :3])[:, -1].sqrt()
-    loose = (weakest > np.radians(_SCANNED_FROM_DEG)).nonzero().squeeze(1)
-    if len(loose) == 0:
+    loose = is_loose.nonzero().squeeze(1)
+    if sight is None or len(loose) == 0:
         return poses
     reference, imaging, observed = sight
     scan = _scanned(reference, imaging, observed[loose], best.take(loose), covariance[loose])
@@ -83,7 +87,7 @@ def settled(
             covariance=covariance[loose],
             others=others[loose],
             gain=gain[loose],
-            trust=trust,
+            trust=loose_trust,
         ),
     )
 

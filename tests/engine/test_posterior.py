@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+import torch
+
+from napari_orient.engine.matching.fitting import Fit
+from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.rotations import symmetry
+
+
+def certain_to(degrees: list[float]) -> Fit:
+    """A fit of each patch whose noise leaves every turn uncertain by so much."""
+    gram = torch.zeros(len(degrees), 8, 8)
+    gram[:, 0, 0] = gram[:, 0, 7] = 100.0
+    gram[:, 1:7, 1:7] = torch.eye(6) / torch.tensor(degrees).deg2rad().square()[:, None, None]
+    return Fit(torch.eye(3).expand(len(degrees), 3, 3), torch.zeros(len(degrees), 3), gram)
+
+
+def test_a_turn_uncertain_by_degrees_has_a_trust_of_its_own():
+    fit = certain_to([0.5, 2.0, 3.0, 6.0])
+    expected = settled([fit], symmetry("C1"), trust=4.0, loose_trust=1.0).expected_error_deg
+    assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0, 6.0]), rel=1e-3)
+
+
+def test_one_trust_holds_for_all_where_no_other_is_given():
+    fit = certain_to([0.5, 2.0, 6.0])
+    expected = settled([fit], symmetry("C1"), trust=4.0).expected_error_deg
+    assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0]), rel=1e-3)
