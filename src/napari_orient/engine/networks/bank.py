@@ -19,7 +19,7 @@ _BUILD_BATCH = 32
 _APART = 2.2
 """Rotations are well apart when they lie so many times further than neighbours do."""
 _COARSE = 1.5
-_TOLD = 0.88
+_TOLD = 0.93
 _NUMBERS = ("voxel_size", "box")
 
 
