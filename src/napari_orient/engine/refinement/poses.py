@@ -53,6 +53,11 @@ class Poses:
         part = share[:, None, None]
         return replace(self, turn_covariance=(1 - part) * self.turn_covariance + part * covariance)
 
+    def loosened(self, further_deg: Tensor) -> Poses:
+        """The same poses, whose turns are off by so much more, (N,) degrees root mean square, whatever the axis."""
+        each = (torch.deg2rad(further_deg).square() / 3).to(self.turn_covariance)
+        return replace(self, turn_covariance=self.turn_covariance + each[:, None, None] * torch.eye(3).to(each))
+
     def take(self, rows: Tensor) -> Poses:
         """The poses of these rows."""
         return Poses(*(getattr(self, item.name)[rows] for item in fields(Poses)))

@@ -11,8 +11,9 @@ from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCOR
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.networks.contract import choose_device, device_words
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
@@ -41,7 +42,8 @@ class Refined:
     centre_error : (N,) expected root-mean-square error of the centre, Å.
     axis_error_deg, spin_error_deg : (N,) expected errors of the group's main axis, and of the turn about it.
     score : (N,) match in standard deviations of the noise.
-    absence : (N,) probability that nothing is there, by the score; expected errors and confidence count it.
+    absence : (N,) probability that nothing is there, by the score, or too much outside the tomogram; expected errors
+        and confidence count it.
     sure_error_deg : (N,) expected error of the rotation if a particle is there.
     matcher : what was learnt of the tomogram, to solve more of its particles with.
     warnings : what looks wrong with reference, wedge or contrast, a line each.
@@ -100,7 +102,11 @@ def refine(
     for start in range(0, len(particles), _BATCH):
         parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + _BATCH))))
         yield Step(min(start + _BATCH, len(particles)), len(particles), words)
-    return _refined(particles, Poses.concatenated(parts), matcher, warnings)
+    answer = _refined(particles, Poses.concatenated(parts), matcher, warnings, extent=tomogram.extent)
+    late = answer.warnings[len(warnings) :]
+    if late:
+        yield Step(len(particles), len(particles), words, notes=_as_notes(late))
+    return answer
 
 
 def learn_tomogram(
@@ -133,7 +139,7 @@ def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Re
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    return _refined(particles, _solved(matcher, tomogram, particles), matcher, ())
+    return _refined(particles, _solved(matcher, tomogram, particles), matcher, (), extent=tomogram.extent)
 
 
 def _learnt(
@@ -190,7 +196,11 @@ def _notes(matcher: Matcher, warnings: tuple[str, ...]) -> tuple[str, ...]:
     told = matcher.options.tilt_axis != "found"
     source = "axis as told" if told else "found in the data"
     wedge = f"Missing wedge: {matcher.wedge.words} ({source}); {matcher.options.precision}."
-    return (wedge, *(f"Warning: {line}" for line in warnings))
+    return (wedge, *_as_notes(warnings))
+
+
+def _as_notes(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"Warning: {line}" for line in warnings)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
@@ -202,8 +212,12 @@ def _spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...]) -> Refined:
-    absence = matcher.absence(poses)
+def _refined(
+    particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...], *, extent: Extent
+) -> Refined:
+    unseen = unseen_share(particles.positions + poses.shifts.numpy(), extent, matcher.reference.radius)
+    poses = poses.loosened(torch.from_numpy(cost_deg(unseen)))
+    absence = torch.where(torch.from_numpy(unseen > MOST_UNSEEN), 1.0, matcher.absence(poses))
     sure = poses.expected_error_deg.double().numpy()
     expected, confidence = judged(sure, absence.double().numpy(), matcher.group)
     poses = poses.blurred(chance_covariance(matcher.group), absence)
@@ -231,5 +245,5 @@ def _refined(particles: Particles, poses: Poses, matcher: Matcher, warnings: tup
         absence=absence.double().numpy(),
         sure_error_deg=sure,
         matcher=matcher,
-        warnings=warnings,
+        warnings=(*warnings, *warned(unseen)),
     )

@@ -1,0 +1,52 @@
+"""Particles that stick out of the tomogram: what is unseen of them is counted, and admitted."""
+
+import numpy as np
+from phantom import VOXEL_SIZE, molecule, tomogram
+
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.borders import unseen_share
+from napari_orient.engine.rotations import angle_deg
+
+CUT = 9
+"""Voxels taken off the tomogram's side, so that eight particles stand one to five voxels within it."""
+OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
+
+
+def test_half_of_a_ball_on_a_face_is_unseen_and_none_of_one_well_inside() -> None:
+    extent = Extent((40, 50, 60), 10.0)
+    places = np.array([[-5.0, 200, 300], [200, 495, 300], [200, 200, 300], [200, 200, 595 - 35]])
+    np.testing.assert_allclose(unseen_share(places, extent, 70.0), [0.5, 0.5, 0, 0.25 * 2.5 / 4], atol=1e-9)
+
+
+def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
+    volume, truth, _ = tomogram(molecule(), noise=1.0, off=10.0)
+    cut = Tomogram(np.asarray(volume.density)[:, :, CUT:], VOXEL_SIZE, "phantom")
+    picks = truth.positions - [CUT * VOXEL_SIZE, 0, 0]
+    stream = refine(
+        cut,
+        Particles(positions=picks.clip(min=0), tomogram="phantom"),
+        molecule().density(24),
+        voxel_size=VOXEL_SIZE,
+        options=OPTIONS,
+    )
+    notes = []
+    while True:
+        try:
+            notes += next(stream).notes
+        except StopIteration as end:
+            refined = end.value
+            break
+    unseen = unseen_share(refined.particles.positions, cut.extent, refined.matcher.reference.radius)
+    expected = refined.particles.expected_error_deg
+    error = angle_deg(refined.particles.known_rotations(), truth.known_rotations())
+    lost, whole = unseen > 0.25, unseen < 0.01
+    assert error[lost].max() > 20
+    assert refined.particles.confidence[lost].max() < 0.05
+    assert expected[lost].min() > 90
+    assert notes[-1].startswith(f"Warning: {lost.sum()} particle")
+    assert "more than a quarter outside the tomogram" in notes[-1]
+    assert expected[whole].max() < 5
+    partly = ~lost & ~whole
+    assert partly.any()
+    assert (error[partly] < 3 * expected[partly]).all()
