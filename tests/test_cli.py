@@ -89,6 +89,17 @@ def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_come
     )
 
 
+def test_poses_told_anew_leave_behind_how_the_old_ones_first_came(world, tmp_path):
+    first, again = tmp_path / "first.star", tmp_path / "again.star"
+    told = "--checkpoint", world.checkpoint, "--output"
+    assert main(words("predict", world.tomogram, world.truth, *told, first)) == 0
+    tables = ("orient_first_poses", "orient_state", "mine")
+    first.write_text(first.read_text() + "".join(f"\ndata_{name}\n\nloop_\n_row #1\n0\n1\n" for name in tables))
+    assert main(words("predict", world.tomogram, first, *told, again)) == 0
+    assert set(read_particles(again).blocks) >= {"orient_state", "mine"}
+    assert "orient_first_poses" not in again.read_text()
+
+
 def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):
     command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--import-list")
     assert main([*command, "--output", str(tmp_path / "out.star")]) == 0

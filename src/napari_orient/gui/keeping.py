@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Points
 
+from napari_orient.engine.files.own import FIRST_POSES
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.particles import Particles
@@ -25,8 +26,8 @@ from napari_orient.gui.rows import Rows
 if TYPE_CHECKING:
     from napari_orient.gui.session import Session
 
-STATE, BEGINNINGS = "orient_state", "orient_first_poses"
-"""Names of our tables: one row of settings; a row for each particle that is no longer as it came."""
+STATE = "orient_state"
+"""Name of our table of settings, which has one row; `FIRST_POSES` has one for each particle not as it came."""
 
 _ROW, _PLACE = "orientRow", ("orientX", "orientY", "orientZ")
 _NONE = "none"
@@ -37,16 +38,16 @@ Table = Mapping[str, Sequence[str]]
 
 def with_state(particles: Particles, layer: Points, rows: Rows, session: Session | None) -> Particles:
     """The particles of some rows of a layer, with the tables that keep a person's work, where there is any."""
-    found = {BEGINNINGS: _beginnings(layer, rows)}
+    found = {FIRST_POSES: _beginnings(layer, rows)}
     if session is not None:
-        found[STATE] = _state(session, worked_on=bool(found[BEGINNINGS]) or _judged(layer))
+        found[STATE] = _state(session, worked_on=bool(found[FIRST_POSES]) or _judged(layer))
     return particles.replace(blocks={**particles.blocks, **{name: table for name, table in found.items() if table}})
 
 
 def take_state(layer: Points, session: Session) -> None:
     """Nothing; what a file kept of a person's work is in force again, and no longer among the layer's tables."""
     blocks = layers.about(layer).get("blocks", {})
-    state, beginnings = blocks.pop(STATE, {}), blocks.pop(BEGINNINGS, {})
+    state, beginnings = blocks.pop(STATE, {}), blocks.pop(FIRST_POSES, {})
     if beginnings:
         layers.about(layer)[FIRST] = _first_poses(beginnings, layers.voxel_size(layer))
     if state:

@@ -24,9 +24,16 @@ AXIS_ERROR, SPIN_ERROR = "orientExpectedAxisErrorDeg", "orientExpectedSpinErrorD
 FIGURES = (SCORE, MOVED, CENTRE_ERROR, AXIS_ERROR, SPIN_ERROR)
 
 
+FIRST_POSES = "orient_first_poses"
+"""Table beside the particles: how those came that a person has turned or moved since, to be put back to."""
+
+
 def without_figures(particles: Particles) -> Particles:
-    """The particles without what an earlier match told of them."""
-    return particles.replace(extra={name: column for name, column in particles.extra.items() if name not in FIGURES})
+    """The particles without what an earlier match told of them, and without the poses that it first gave."""
+    return particles.replace(
+        extra={name: column for name, column in particles.extra.items() if name not in FIGURES},
+        blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
+    )
 
 
 def figure(particles: Particles, name: str) -> FloatArray | None:
