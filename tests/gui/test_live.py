@@ -17,7 +17,7 @@ from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.tasks import run
 from napari_orient.gui import layers, live
-from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.axes import axes_layer, drawn_arrows
 from napari_orient.gui.correction import CorrectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import session_of
@@ -84,7 +84,7 @@ def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_und
     own, told = own_answer(scene, [15.0, 20.0, 30.0]), told_of(layer, 12)
     np.testing.assert_array_equal(told.rotations, own.rotations)
     np.testing.assert_array_equal(told.expected_error_deg, own.expected_error_deg)
-    np.testing.assert_allclose(axes_layer(viewer, layer).data[-1, 1], own.rotations[0, :, 2][::-1], atol=1e-6)
+    np.testing.assert_allclose(drawn_arrows(axes_layer(viewer, layer))[-1, 1], own.rotations[0, :, 2][::-1], atol=1e-6)
     assert "expected error" in dock.live_note.text()
     history = session_of(viewer).history(layer)
     assert [step.words for step in history.steps] == ["add 1 particle"]
@@ -118,7 +118,7 @@ def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, sc
         mine.add(place)
     assert layers.particles_of(mine).tomogram_names == ["TS_01"]
     np.testing.assert_array_equal(told_of(mine, 1).rotations, own_answer(scene, [14.0, 25.0, 20.0]).rotations)
-    assert len(axes_layer(viewer, mine).data) == 6
+    assert len(drawn_arrows(axes_layer(viewer, mine))) == 6
     session.history(mine).undo()
     session.history(mine).undo()
     assert axes_layer(viewer, mine) is None

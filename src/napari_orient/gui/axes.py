@@ -26,7 +26,7 @@ from napari_orient.gui.colours import (
     TRUE_INK,
     Colour,
 )
-from napari_orient.gui.known import posed_of
+from napari_orient.gui.known import poses_of
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
 
 SHORT = 0.55
@@ -37,6 +37,13 @@ WIDTHS = {PREDICTED: 0.07, TRUTH: 0.11, PICKS: 0.07}
 
 MANY = 15_000
 """So many arrows lose their heads: pointed bars take half the time to draw."""
+
+SPARE, _ROOM = "spare", 96
+"""Where an axes layer's metadata say how many unseen arrows follow those drawn, and how many a new room has: napari
+takes its time with another number of arrows, whatever that is, and little with other values."""
+
+_FEW = 300
+"""So many arrows that are otherwise are put among the others."""
 
 _COLUMNS = {"all": slice(None), "x": slice(0, 1), "y": slice(1, 2), "z": slice(2, 3)}
 
@@ -162,7 +169,7 @@ def draw_axes(
     Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one.
     """
     old = axes_layer(viewer, points)
-    parts = axes_parts(posed_of(points)[0], points, options, colours=colours)
+    parts = axes_parts(poses_of(points), points, options, colours=colours)
     if parts is None:
         if old is not None:
             viewer.layers.remove(old)
@@ -173,22 +180,66 @@ def draw_axes(
     return old
 
 
+def drawn_arrows(layer: Vectors) -> FloatArray:
+    """The arrows that an axes layer shows, (M, 2, 3): without its room for more."""
+    arrows: FloatArray = layer.data[: len(layer.data) - layers.about(layer).get(SPARE, 0)]
+    return arrows
+
+
 def _renew(layer: Vectors, parts: LayerParts) -> None:
     """Nothing; the layer is drawn so; what is as it was is not touched, for every setting makes the arrows anew."""
     arrows, keywords, _ = parts
-    if not _same(layer.data, arrows):
-        layer.data = arrows
-    # Colours after the data: napari loses them where the number of rows changes.
-    if not _same(layer.edge_color, keywords["edge_color"]):
-        layer.edge_color = keywords["edge_color"]
+    if not _put_few(layer, arrows, keywords["edge_color"]):
+        layers.about(layer)[SPARE] = 0
+        if not _same(layer.data, arrows):
+            layer.data = arrows
+        # Colours after the data: napari loses them where the number of rows changes.
+        if not _same(layer.edge_color, keywords["edge_color"]):
+            layer.edge_color = keywords["edge_color"]
     for name in ("length", "edge_width", "vector_style"):
         if getattr(layer, name) != keywords[name]:
             setattr(layer, name, keywords[name])
 
 
+def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
+    """Whether these arrows are those drawn but for a few, or a few more: then they are shown now."""
+    count, more = len(arrows), len(arrows) - len(drawn_arrows(layer))
+    if not 0 <= more <= _ROOM:
+        return False
+    common = slice(count - more)
+    other = _differ(layer.data[common], arrows[common]) | _differ(layer.edge_color[common], colours[common])
+    rows = np.append(np.flatnonzero(other), np.arange(count - more, count))
+    if len(rows) > _FEW:
+        return False
+    if count > len(layer.data):
+        _make_room(layer)
+    layers.about(layer)[SPARE] = len(layer.data) - count
+    if len(rows):
+        layer.data[rows], layer.edge_color[rows] = arrows[rows], colours[rows]
+        layer.refresh(extent=False, thumbnail=False, highlight=False)
+    return True
+
+
+def _make_room(layer: Vectors) -> None:
+    """Nothing; so many arrows that nobody sees follow those that are drawn."""
+    drawn = drawn_arrows(layer)
+    unseen = np.zeros((_ROOM, 2, 3))
+    unseen[:, 0] = drawn[-1, 0]
+    shades = np.vstack([layer.edge_color[: len(drawn)], np.zeros((_ROOM, 4))])
+    # The viewer's extent is the points': it need not be measured anew.
+    with layer.events.data.blocker():
+        layer.data = np.concatenate([drawn, unseen])
+    layer.edge_color = shades
+
+
 def _same(shown: FloatArray, wanted: FloatArray) -> bool:
-    # Napari keeps them in single precision.
-    return shown.shape == wanted.shape and np.array_equal(shown.astype(np.float32), wanted.astype(np.float32))
+    return shown.shape == wanted.shape and not _differ(shown, wanted).any()
+
+
+def _differ(shown: FloatArray, wanted: FloatArray) -> NDArray[np.bool_]:
+    """Which rows differ, (N,), in single precision: napari keeps no more."""
+    other: NDArray[np.bool_] = shown.astype(np.float32) != wanted.astype(np.float32)
+    return other.reshape(len(other), -1).any(axis=1)
 
 
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:

@@ -15,7 +15,7 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_slab, show_words
 from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
 from napari_orient.gui.judging import Judged
-from napari_orient.gui.known import posed_of
+from napari_orient.gui.known import poses_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
@@ -104,7 +104,7 @@ class Drawn(Judged):
         if points not in self._shapes:
             return None
         shape, level = self._shapes[points]
-        particles = posed_of(points)[0]
+        particles = poses_of(points)
         if particles.rotations is None:
             self.hide_surface(points)
             return None

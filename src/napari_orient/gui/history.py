@@ -45,10 +45,10 @@ class State:
         else:
             own += data.nbytes
         columns = {}
-        for name, column in layer.features.items():
+        for name, column in layer.features.reset_index(drop=True).items():
             old = None if like is None else like.columns.get(str(name))
             if old is None or not _same_column(column, old):
-                old = column.reset_index(drop=True).copy()
+                old = column.copy()
                 own += old.memory_usage(index=False, deep=True)
             columns[str(name)] = old
         return cls(data, columns, dict(layers.about(layer)), frozenset(map(int, layer.selected_data)), own)
@@ -87,7 +87,7 @@ def _same_column(first: pd.Series, second: pd.Series) -> bool:
         return False
     if isinstance(first.dtype, np.dtype) and first.dtype != object:
         return _same(first.to_numpy(), second.to_numpy())
-    return first.reset_index(drop=True).equals(second)
+    return first.equals(second)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from napari.layers import Points
 from numpy.typing import NDArray
 
+from napari_orient.engine.discovery import OUTLIER
 from napari_orient.engine.inspection import Inspection, InspectionOptions, inspect
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
@@ -87,6 +88,22 @@ def posed_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     scores = {name: table[name].to_numpy(float)[rows] for name in names if name in table.columns}
     part = picks if len(rows) == len(picks) else picks.take(rows)
     return part.replace(rotations=layers.rotations_in(layer)[rows], **scores), rows
+
+
+def poses_of(layer: Points) -> Particles:
+    """What `posed_of` gives, as far as it is drawn: positions, poses, scores and what looks like no particle."""
+    table, rows = layer.features, np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
+    posed = len(rows) > 0
+    rows = rows if posed else np.arange(len(layer.data))
+    names = [name for name in (layers.CONFIDENCE, layers.EXPECTED_ERROR) if posed and name in table.columns]
+    flags = {OUTLIER: table[OUTLIER].to_numpy()[rows]} if OUTLIER in table.columns else {}
+    return Particles(
+        positions=layers.flip(np.asarray(layer.data, float)[rows] * layers.voxel_size(layer)),
+        rotations=layers.rotations_in(layer)[rows] if posed else None,
+        tomogram=str(layers.about(layer).get("tomogram", "")),
+        extra=flags,
+        **{name: table[name].to_numpy(float)[rows] for name in names},
+    )
 
 
 def fingerprint(layer: Points) -> tuple[Any, ...]:

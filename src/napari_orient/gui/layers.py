@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -151,6 +152,7 @@ def voxel_size(layer: Layer) -> float:
     return float(sides[0])
 
 
+@cache
 def _angstrom(unit: Any) -> float:
     """Å in one of this unit; a pixel counts as 1 Å, as napari shows it."""
     return float((1 * unit).to("angstrom").magnitude) if unit.dimensionality == {"[length]": 1} else 1.0

@@ -148,7 +148,10 @@ class Live(QObject):
         except InputError as error:
             self.said.emit(str(error), BAD)
             return
-        editing.put_poses(history, rows, told)
+        layer = history.layer
+        # Napari's own event, of which this is a part, tells of both when all is done.
+        with layer.events.data.blocker(), layer.events.features.blocker():
+            editing.put_poses(history, rows, told)
         self._say(told, time.monotonic() - began)
 
     def _ask_waiting(self) -> None:

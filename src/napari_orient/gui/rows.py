@@ -43,28 +43,45 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
 
     No other row changes, not by a bit.
     """
-    table, said = layer.features.copy(), layers.about(layer)
+    table, said = layer.features, layers.about(layer)
     columns: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
     columns |= {name: particles.extra[name] for name in FIGURES if name in particles.extra}
     said["extra"] = said.get("extra", {}) | {name: "f" for name in FIGURES if name in particles.extra}
     if particles.rotations is not None:
         columns |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
-    for name, values in columns.items():
-        if values is not None:
-            table[name] = _with_rows(table.get(name), rows, values, whole=np.full(len(table), np.nan))
+    changed = {
+        name: _with_rows(table.get(name), rows, values, whole=np.full(len(table), np.nan))
+        for name, values in columns.items()
+        if values is not None
+    }
     for name in set(layers.SPOKEN) & set(particles.extra):
         at, empty = layers.SPOKEN[name], "0" if layers.SPOKEN[name] == CORRECTED else ""
-        table[at] = _with_rows(table.get(at), rows, particles.extra[name], whole=np.full(len(table), empty, object))
+        changed[at] = _with_rows(table.get(at), rows, particles.extra[name], whole=np.full(len(table), empty, object))
         said["extra"] = {**said.get("extra", {}), name: "U"}
     # Only what has moved: Å and back to voxels would change the last digit of the rest.
-    still = layers.picks_of(layer).positions[rows] == particles.positions
+    size, data = layers.voxel_size(layer), np.asarray(layer.data[rows], float)
+    still = layers.flip(data * size) == particles.positions
     if not still.all():
-        data = np.array(layer.data, float)
-        data[rows] = np.where(
-            layers.flip(still), data[rows], layers.flip(particles.positions) / layers.voxel_size(layer)
-        )
-        layer.data = data
-    layer.features = table
+        moved = np.array(layer.data, float)
+        moved[rows] = np.where(layers.flip(still), data, layers.flip(particles.positions) / size)
+        layer.data = moved
+    _put_columns(layer, changed)
+
+
+def _put_columns(layer: Points, columns: Mapping[str, Any]) -> None:
+    """Nothing; these columns of the layer's features hold this now.
+
+    Napari works out defaults, colours and texts of the whole table anew when it is set: where it has the columns
+    already, they are put in their places instead.
+    """
+    table = layer.features
+    if not set(columns) <= set(table.columns):
+        layer.features = table.assign(**columns)
+        return
+    for name, values in columns.items():
+        table[name] = values
+    layer.refresh_text()
+    layer.events.features()
 
 
 def _with_rows(column: pd.Series | None, rows: Rows, values: NDArray[Any], *, whole: NDArray[Any]) -> NDArray[Any]:
@@ -76,7 +93,7 @@ def _with_rows(column: pd.Series | None, rows: Rows, values: NDArray[Any], *, wh
 
 def clear_added(layer: Points, rows: Rows) -> None:
     """Nothing; points just added have numbers of their own, and no pose, score or verdict: napari copied another's."""
-    table = layer.features.copy()
+    table = layer.features
     if NUMBER not in table.columns:
         return
     highest = table[NUMBER].drop(index=table.index[rows]).max()
@@ -84,7 +101,7 @@ def clear_added(layer: Points, rows: Rows) -> None:
     cleared: dict[str, Any] = dict.fromkeys(_POSE_COLUMNS, np.nan) | {STATUS: "", CORRECTED: "0"}
     cleared[NUMBER] = np.arange(first, first + len(rows))
     told = set(table.columns) & set(cleared)
-    layer.features = table.assign(**{name: _filled(table[name], rows, cleared[name]) for name in told})
+    _put_columns(layer, {name: _filled(table[name], rows, cleared[name]) for name in told})
 
 
 def _filled(column: pd.Series, rows: Rows, value: Any) -> pd.Series:
