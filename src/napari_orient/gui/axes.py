@@ -42,8 +42,8 @@ SPARE, _ROOM = "spare", 96
 """Where an axes layer's metadata say how many unseen arrows follow those drawn, and how many a new room has: napari
 takes its time with another number of arrows, whatever that is, and little with other values."""
 
-_FEW = 300
-"""So many arrows that are otherwise are put among the others."""
+_FEW = 0.1
+"""Up to this share of the arrows is put among the others; of more, all are drawn anew."""
 
 _COLUMNS = {"all": slice(None), "x": slice(0, 1), "y": slice(1, 2), "z": slice(2, 3)}
 
@@ -209,7 +209,7 @@ def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
     common = slice(count - more)
     other = _differ(layer.data[common], arrows[common]) | _differ(layer.edge_color[common], colours[common])
     rows = np.append(np.flatnonzero(other), np.arange(count - more, count))
-    if len(rows) > _FEW:
+    if len(rows) > _FEW * count:
         return False
     if count > len(layer.data):
         _make_room(layer)
@@ -238,8 +238,9 @@ def _same(shown: FloatArray, wanted: FloatArray) -> bool:
 
 def _differ(shown: FloatArray, wanted: FloatArray) -> NDArray[np.bool_]:
     """Which rows differ, (N,), in single precision: napari keeps no more."""
-    other: NDArray[np.bool_] = shown.astype(np.float32) != wanted.astype(np.float32)
-    return other.reshape(len(other), -1).any(axis=1)
+    other = shown.astype(np.float32) != wanted.astype(np.float32)
+    differ: NDArray[np.bool_] = other.reshape(len(other), -1).any(axis=1)
+    return differ
 
 
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:
