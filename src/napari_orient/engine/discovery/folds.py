@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging import Average
+from napari_orient.engine.matching.directions import direction_text, even_directions, turned_about
 from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.selfsymmetry import ORDERS, Likeness, propose_symmetry
+from napari_orient.engine.matching.selfsymmetry import (
+    ORDERS,
+    Likeness,
+    centre_of_mass,
+    propose_symmetry,
+    two_fold_across,
+)
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
 
@@ -31,26 +37,24 @@ def found_symmetry(average: Average, radius: float) -> tuple[Symmetry, tuple[str
     voxel_size, halves = average.voxel_size, (average.first_half, average.second_half)
     proposal = propose_symmetry(average.as_reference(), voxel_size, halves=halves)
     maps = [build_reference(part, voxel_size, resolution=_FINEST * voxel_size, radius=radius) for part in halves]
-    likeness = Likeness(maps, _middle(average), resolution=_FINEST * voxel_size)
+    likeness = Likeness(maps, centre_of_mass(average.as_reference(), voxel_size), resolution=_FINEST * voxel_size)
     axis = round_axis(likeness)
     if likeness.round or axis is None:
         return proposal.group, tuple(proposal.words())
-    order, across = told_folds(likeness, axis), _across(likeness, axis)
-    kind = "C" if across is None else "D"
-    group = symmetry(_name(f"{kind}{order or max(ORDERS)}", axis, across))
+    order, across = told_folds(likeness, axis), two_fold_across(likeness, axis)
+    kind = "D" if across.alike >= _ALIKE else "C"
+    name = f"{kind}{order or max(ORDERS)}@{direction_text(axis)}"
+    group = symmetry(f"{name}@{direction_text(across.direction)}" if kind == "D" else name)
     return group, _words(f"{kind}{order}" if order else "", axis, group)
 
 
 def round_axis(likeness: Likeness) -> FloatArray | None:
     """The direction about which the map is nearly round, (3,) of length 1; None where there is none."""
-    index = np.arange(_DIRECTIONS) + 0.5
-    z, angle = index / _DIRECTIONS, np.pi * (1 + np.sqrt(5)) * index
-    grid = np.stack([*(np.sqrt(1 - z * z) * part for part in (np.cos(angle), np.sin(angle))), z], axis=1)
-    best = grid[np.mean([likeness.of(_turns(grid, turn)) for turn in _SOME], axis=0).argmax()]
+    grid = even_directions(_DIRECTIONS)
+    best = grid[np.mean([likeness.of(turned_about(grid, turn)) for turn in _SOME], axis=0).argmax()]
 
     def uneven(direction: FloatArray) -> float:
-        axis = direction / np.linalg.norm(direction)
-        return -float(likeness.of(_turns(np.tile(axis, (len(_SOME), 1)), _SOME)).mean())
+        return -float(likeness.of(turned_about(direction, _SOME)).mean())
 
     way = {"initial_simplex": best + np.vstack([np.zeros(3), 0.05 * np.eye(3)]), "maxiter": 80, "fatol": 1e-4}
     axis = minimize(uneven, best, method="Nelder-Mead", options=way).x  # type: ignore[call-overload]
@@ -70,47 +74,16 @@ def told_folds(likeness: Likeness, axis: FloatArray) -> int:
 
 
 def _whole_turn(likeness: Likeness, axis: FloatArray) -> FloatArray:
-    return likeness.of(_turns(np.tile(axis, (_TURNS, 1)), 360 / _TURNS * np.arange(_TURNS)))
-
-
-def _across(likeness: Likeness, axis: FloatArray) -> FloatArray | None:
-    """The best two-fold across an axis, if the map has one."""
-    first = np.cross(axis, np.eye(3)[np.abs(axis).argmin()])
-    first /= np.linalg.norm(first)
-    angle = np.radians(np.arange(0.0, 180.0, 0.5))[:, None]
-    lines = np.cos(angle) * first + np.sin(angle) * np.cross(axis, first)
-    alike = likeness.of(_turns(lines, 180.0))
-    return lines[alike.argmax()] if alike.max() >= _ALIKE else None
-
-
-def _middle(average: Average) -> FloatArray:
-    """Where the bright density's mass lies, (3,) xyz in Å from the box's centre."""
-    density = average.as_reference()
-    line = (np.arange(len(density)) - (len(density) - 1) / 2) * average.voxel_size
-    mass = np.clip(density - 0.25 * density.max(), 0, None)
-    sums = [mass.sum(axis=others) for others in ((0, 1), (0, 2), (1, 2))]
-    return np.array([(part * line).sum() for part in sums]) / max(float(mass.sum()), 1e-12)
-
-
-def _turns(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
-    angles = np.radians(np.broadcast_to(degrees, len(axes)))
-    matrices: FloatArray = Rotation.from_rotvec(axes * angles[:, None]).as_matrix()
-    return matrices
-
-
-def _name(kind: str, axis: FloatArray, across: FloatArray | None) -> str:
-    name = f"{kind}@{_text(axis)}"
-    return name if across is None else f"{name}@{_text(across)}"
-
-
-def _text(direction: FloatArray) -> str:
-    return ",".join(f"{value:.4f}" for value in direction + 0.0)
+    return likeness.of(turned_about(axis, 360 / _TURNS * np.arange(_TURNS)))
 
 
 def _words(kind: str, axis: FloatArray, group: Symmetry) -> tuple[str, ...]:
     if kind:
-        return (f"Symmetry {kind} proposed.", f"Nearly round about ({_text(axis)}); its folds rise above the noise.")
+        return (
+            f"Symmetry {kind} proposed.",
+            f"Nearly round about ({direction_text(axis)}); its folds rise above the noise.",
+        )
     return (
-        f"Round about ({_text(axis)}): nothing tells its folds, nor how a particle is spun about it.",
+        f"Round about ({direction_text(axis)}): nothing tells its folds, nor how a particle is spun about it.",
         f"It is averaged as {group.name.partition('@')[0]}, which at this detail is round.",
     )

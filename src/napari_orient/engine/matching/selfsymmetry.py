@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from napari_orient.engine.matching.directions import direction_text, even_directions, turned_about
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 
@@ -124,7 +124,7 @@ def propose_symmetry(
     """
     resolution = _FINEST * voxel_size
     maps = [build_reference(part, voxel_size, resolution=resolution) for part in halves or (density,)]
-    likeness = Likeness(maps, _centre_of_mass(np.asarray(density), voxel_size), resolution=resolution)
+    likeness = Likeness(maps, centre_of_mass(np.asarray(density), voxel_size), resolution=resolution)
     if likeness.round:
         return Proposal(symmetry("C1"), (), None)
     axes = [_best_axis(likeness, order) for order in ORDERS]
@@ -132,7 +132,7 @@ def propose_symmetry(
     if not true:
         return Proposal(symmetry("C1"), tuple(axes), None)
     main = max(true, key=lambda axis: axis.order)
-    across = _across(likeness, main)
+    across = two_fold_across(likeness, main.direction)
     return Proposal(_group(main, across), (main, *(axis for axis in axes if axis is not main)), across)
 
 
@@ -192,7 +192,7 @@ def _half_ball(count: int, radius: float) -> Tensor:
     return points[(length <= radius) & (points[:, 2] > 0) & (length > _LOWEST * radius)]
 
 
-def _centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
+def centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
     """Where the bright density's mass lies, (3,) xyz in Å from the box's centre: every axis of the map runs through."""
     line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
     mass = np.clip(density - 0.25 * density.max(), 0, None)
@@ -203,14 +203,14 @@ def _centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
 
 def _best_axis(likeness: Likeness, order: int) -> Axis:
     """The direction that so many folds fit best: the best of an even grid, polished."""
-    grid = _directions(_DIRECTIONS)
-    start = grid[likeness.of(_turned(grid, 360 / order)).argmax()]
+    grid = even_directions(_DIRECTIONS)
+    start = grid[likeness.of(turned_about(grid, 360 / order)).argmax()]
     aside = np.cross(start, np.eye(3)[np.abs(start).argmin()])
     aside /= np.linalg.norm(aside)
     plane = np.stack([aside, np.cross(start, aside)])
 
     def unlike(place: Any) -> float:
-        return -float(likeness.of(_turned(start + place @ plane, 360 / order))[0])
+        return -float(likeness.of(turned_about(start + place @ plane, 360 / order))[0])
 
     simplex = np.array([[0, 0], [0.05, 0], [0, 0.05]])
     way = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-5, "maxiter": 60}
@@ -221,19 +221,19 @@ def _best_axis(likeness: Likeness, order: int) -> Axis:
 
 def _judged(likeness: Likeness, order: int, direction: FloatArray) -> Axis:
     """An axis with its figures, from a whole turn about it taken apart by how often it repeats."""
-    turn = likeness.of(_turned(direction, 360 / _TURNS * np.arange(_TURNS)))
+    turn = likeness.of(turned_about(direction, 360 / _TURNS * np.arange(_TURNS)))
     power = np.fft.rfft(turn).real[1:] * 2 / _TURNS
     repeats = np.arange(1, len(power) + 1)
     uneven = max(float(power.sum()), 1e-12)
-    alike = float(likeness.of(_turned(direction, 360 / order))[0])
+    alike = float(likeness.of(turned_about(direction, 360 / order))[0])
     return Axis(order, direction, alike, float(power[repeats % order == 0].sum()) / uneven, uneven)
 
 
-def _across(likeness: Likeness, main: Axis) -> Axis:
-    """The best two-fold across an axis."""
-    first = np.cross(main.direction, np.eye(3)[np.abs(main.direction).argmin()])
+def two_fold_across(likeness: Likeness, direction: FloatArray) -> Axis:
+    """The best two-fold across an axis of this direction."""
+    first = np.cross(direction, np.eye(3)[np.abs(direction).argmin()])
     first /= np.linalg.norm(first)
-    second = np.cross(main.direction, first)
+    second = np.cross(direction, first)
 
     def at(degrees: FloatArray) -> FloatArray:
         turn = np.radians(degrees)[:, None]
@@ -242,9 +242,9 @@ def _across(likeness: Likeness, main: Axis) -> Axis:
 
     angles = np.arange(0.0, 180.0, 1.5)
     for step in (0.25, 0.05):
-        best = angles[likeness.of(_turned(at(angles), 180)).argmax()]
+        best = angles[likeness.of(turned_about(at(angles), 180)).argmax()]
         angles = best + step * np.arange(-8, 9)
-    best = angles[likeness.of(_turned(at(angles), 180)).argmax()]
+    best = angles[likeness.of(turned_about(at(angles), 180)).argmax()]
     return _judged(likeness, 2, at(np.array([best]))[0])
 
 
@@ -254,28 +254,9 @@ def _group(main: Axis, across: Axis) -> Symmetry:
     upright = _near(main.direction, 2)
     if upright and (kind == "C" or _near(across.direction, 0)):
         return symmetry(f"{kind}{main.order}")
-    name = f"{kind}{main.order}@{_text(main.direction)}"
-    return symmetry(f"{name}@{_text(across.direction)}" if kind == "D" else name)
+    name = f"{kind}{main.order}@{direction_text(main.direction)}"
+    return symmetry(f"{name}@{direction_text(across.direction)}" if kind == "D" else name)
 
 
 def _near(direction: FloatArray, axis: int) -> bool:
     return bool(np.abs(direction[axis]) > np.cos(np.radians(_UPRIGHT_DEG)))
-
-
-def _text(direction: FloatArray) -> str:
-    return ",".join(f"{value:.4f}" for value in direction + 0.0)
-
-
-def _directions(count: int) -> FloatArray:
-    """Even directions over half a sphere, (count, 3): a Fibonacci spiral."""
-    index = np.arange(count) + 0.5
-    z, angle = index / count, np.pi * (1 + np.sqrt(5)) * index
-    across = np.sqrt(1 - z * z)
-    return np.stack([across * np.cos(angle), across * np.sin(angle), z], axis=1)
-
-
-def _turned(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
-    """Rotations by an angle about each axis, or by each angle about one, (R, 3, 3)."""
-    unit = np.atleast_2d(axes) / np.linalg.norm(np.atleast_2d(axes), axis=1, keepdims=True)
-    matrices: FloatArray = Rotation.from_rotvec(unit * np.atleast_1d(np.radians(degrees))[:, None]).as_matrix()
-    return matrices
