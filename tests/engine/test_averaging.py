@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.ndimage import gaussian_filter
+from streams import followed
 
 from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average, fourier_shell_correlation
 from napari_orient.engine.matching.centre import symmetry_centre
@@ -123,13 +124,8 @@ def test_particles_without_rotations_are_refused(seen: tuple) -> None:
 def test_the_symmetry_that_an_average_shows_is_proposed_imposed_and_told_of():
     shape = molecule(group=symmetry("C4@1,2,2"), radius=70.0)
     volume, picks, places = tomogram(shape, noise=0.5, count=(1, 3, 4))
-    stream, notes = average([(volume, picks.replace(positions=places))], group=None, options=OPTIONS), []
-    while True:
-        try:
-            notes += next(stream).notes
-        except StopIteration as end:
-            found = end.value
-            break
+    steps, found = followed(average([(volume, picks.replace(positions=places))], group=None, options=OPTIONS))
+    notes = [note for step in steps for note in step.notes]
     assert found.group.name.startswith("C4@")
     assert np.degrees(np.arccos(abs(found.group.main_axis @ np.array([1, 2, 2]) / 3))) < 3
     assert notes[0] == f"Symmetry {found.group.name} proposed."

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
+from streams import followed
 
 from napari_orient.engine.files import pose_words, read_particles, write_particles
 from napari_orient.engine.files.own import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
@@ -42,12 +43,7 @@ def seen():
 
 @pytest.fixture(scope="module")
 def steps_and_answer(seen, checkpoint):
-    stream, steps = predict(seen[0], seen[1], checkpoint, FAST), []
-    while True:
-        try:
-            steps.append(next(stream))
-        except StopIteration as end:
-            return steps, end.value
+    return followed(predict(seen[0], seen[1], checkpoint, FAST))
 
 
 def test_a_bank_comes_back_as_it_went(checkpoint, tmp_path):
@@ -213,13 +209,8 @@ def test_a_network_prepared_tells_to_the_bit_what_it_predicts(seen):
 
 def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accuracy(checkpoint):
     volume, picks, places = tomogram(molecule(), axis="x", tilts=(-48.0, 60.0), count=(2, 3, 3))
-    stream, notes = predict(volume, picks, checkpoint, FAST), []
-    while True:
-        try:
-            notes += next(stream).notes
-        except StopIteration as end:
-            answer = end.value
-            break
+    steps, answer = followed(predict(volume, picks, checkpoint, FAST))
+    notes = [note for step in steps for note in step.notes]
     low, high = map(float, re.search(r"tilted about x from (-\d+)° to (\d+)°", notes[0]).groups())
     assert abs(low + 48) <= 4
     assert abs(high - 60) <= 4

@@ -2,6 +2,7 @@
 
 import numpy as np
 from phantom import VOXEL_SIZE, molecule, tomogram
+from streams import followed
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine
@@ -30,13 +31,7 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
         voxel_size=VOXEL_SIZE,
         options=OPTIONS,
     )
-    notes = []
-    while True:
-        try:
-            notes += next(stream).notes
-        except StopIteration as end:
-            refined = end.value
-            break
+    steps, refined = followed(stream)
     unseen = unseen_share(refined.particles.positions, cut.extent, refined.matcher.reference.radius)
     expected = refined.particles.expected_error_deg
     error = angle_deg(refined.particles.known_rotations(), truth.known_rotations())
@@ -44,8 +39,8 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
     assert error[lost].max() > 20
     assert refined.particles.confidence[lost].max() < 0.05
     assert expected[lost].min() > 90
-    assert notes[-1].startswith(f"Warning: {lost.sum()} particle")
-    assert "more than a quarter outside the tomogram" in notes[-1]
+    assert steps[-1].notes[0].startswith(f"Warning: {lost.sum()} particle")
+    assert "more than a quarter outside the tomogram" in steps[-1].notes[0]
     assert expected[whole].max() < 5
     partly = ~lost & ~whole
     assert partly.any()

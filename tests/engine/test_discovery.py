@@ -7,6 +7,7 @@ import pytest
 import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from scipy.spatial.transform import Rotation
+from streams import followed
 
 from napari_orient.engine.averaging import Average, fourier_shell_correlation
 from napari_orient.engine.discovery import (
@@ -44,12 +45,7 @@ def seen() -> tuple[Tomogram, Particles]:
 
 @pytest.fixture(scope="module")
 def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[Round], Discovery]:
-    stream, rounds = discover([seen], QUICK), []
-    while True:
-        try:
-            rounds.append(next(stream))
-        except StopIteration as end:
-            return rounds, end.value
+    return followed(discover([seen], QUICK))
 
 
 def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
@@ -109,13 +105,7 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
 def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> None:
     volume, picks = seen
     quick = {**QUICK.to_record(), "classes": "auto", "rounds": 6, "search": 200, "max_shift": 0.0, "passes": 0}
-    stream, steps = discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions(**quick)), []
-    while True:
-        try:
-            steps.append(next(stream))
-        except StopIteration as end:
-            answer = end.value
-            break
+    steps, answer = followed(discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions(**quick)))
     assert len(answer.structures) == 1
     assert answer.kinds_words.startswith("Kinds of particle: 1.")
     assert {item.kinds for item in steps} == {1, 2}
