@@ -13,7 +13,7 @@ from napari_orient.engine.matching.reference import Reference
 
 _STEP_DEG = 12.0
 _STEP_VOXELS = 1.5
-_WORTH_NATS = 0.003
+_PROMISE_NATS = 0.003
 """Log-likelihood that a step must promise to be tried: less is a twelfth of the error that the noise leaves."""
 
 
@@ -166,7 +166,7 @@ def polish(
     damping = torch.full_like(best.score, 1e-3)
     for _ in range(steps):
         step, promise = _step(best, damping, imaging.voxel_size)
-        rows = (promise > _WORTH_NATS).nonzero().squeeze(1)
+        rows = (promise > _PROMISE_NATS).nonzero().squeeze(1)
         if len(rows) == 0:
             break
         last, step = best.take(rows), step[rows]

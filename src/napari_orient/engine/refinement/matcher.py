@@ -40,7 +40,7 @@ _WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
 _TRUST, _LOOSE_TRUST = 1.3, 1.1
 """What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not.
 
-Less where a turn is uncertain by degrees: rivals that no start came upon are likelier there.
+The first was set on simulated ribosomes; fits that leave a turn uncertain by degrees, as of proteasomes, get the other.
 """
 
 

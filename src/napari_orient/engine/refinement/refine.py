@@ -103,9 +103,8 @@ def refine(
         parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + _BATCH))))
         yield Step(min(start + _BATCH, len(particles)), len(particles), words)
     answer = _refined(particles, Poses.concatenated(parts), matcher, warnings, extent=tomogram.extent)
-    late = answer.warnings[len(warnings) :]
-    if late:
-        yield Step(len(particles), len(particles), words, notes=_as_notes(late))
+    if len(answer.warnings) > len(warnings):
+        yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
     return answer
 
 
