@@ -213,13 +213,13 @@ def _against(
     *,
     device: torch.device,
 ) -> Poses:
-    """Poses of some rows' patches, few of which are held at a time."""
+    """Poses of some rows' patches, few of which are held at a time; on the CPU."""
     rotations, shifts = (part.to(device) for part in patches.start())
     fits = []
     for some in np.array_split(rows, -(-len(rows) // _CUT)):
         observed = imaging.observe(patches.cut(some).to(device))
         fits.append(_fitted(reference, imaging, observed, rotations[some], shifts[some], steps=_STEPS))
-    return settled([joined(fits)], group, trust=_TRUST)
+    return Poses.concatenated([settled([joined(fits)], group, trust=_TRUST)])
 
 
 def _fitted(

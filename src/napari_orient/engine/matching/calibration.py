@@ -32,7 +32,7 @@ _LEAST_NOISE = 0.2
 def first_imaging(
     patches: Tensor, reference: Reference, wedge: Wedge, *, voxel_size: float, resolution: float
 ) -> Imaging:
-    """Imaging estimated before any pose is known.
+    """Imaging estimated before any pose is known, on the patches' device.
 
     The reference's mean over all rotations, a ball, matches a patch alike however the particle is turned: it gives the
     amplitude, the sign of the contrast, and the decay of the signal with frequency, ``exp(-B k²)``. The power that such
@@ -47,17 +47,17 @@ def first_imaging(
     view = window(side, voxel_size, reference.radius)
     total = mean_power(patches, view)
     grid = frequencies(side, voxel_size)
-    ball, power = _over_rotations(reference, grid)
+    ball, power = _over_rotations(reference.to("cpu"), grid)
     measured = wedge.weights(grid, 1 / (side * voxel_size))
     colour = smooth_spectrum(total, wedge, voxel_size)
-    seen = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0) * view), dim=(-3, -2, -1)).real
+    seen = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0).cpu() * view), dim=(-3, -2, -1)).real
     gain = _decaying_gain(ball * measured, seen, colour * side**3 / len(patches), grid)
     signal = (gain * measured).square() * power / view.square().sum()
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
     sign = float(gain.sum().sign())
     imaging = imaging_of(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign)
     x, y, z = imaging.steps.unbind(1)
-    return replace(imaging, weight=imaging.weight * gain.abs()[z, y, x])
+    return replace(imaging, weight=imaging.weight * gain.abs()[z, y, x]).to(patches.device)
 
 
 def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:

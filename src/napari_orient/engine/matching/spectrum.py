@@ -24,11 +24,15 @@ def window(side: int, voxel_size: float, radius: float) -> Tensor:
 
 
 def mean_power(patches: Tensor, weight: Tensor) -> Tensor:
-    """Mean power of windowed patches a voxel, (n, n, n) [kz, ky, kx]: white noise of variance v gives v everywhere."""
+    """Mean power of windowed patches a voxel, (n, n, n) [kz, ky, kx]: white noise of variance v gives v everywhere.
+
+    The patches may be on any device; the answer is on the CPU.
+    """
+    weight = weight.to(patches.device)
     total = torch.zeros_like(weight)
     for part in patches.split(_BATCH):
         total += torch.fft.fftn(part * weight, dim=(-3, -2, -1)).abs().square().sum(0)
-    return total / (max(len(patches), 1) * weight.square().sum())
+    return (total / (max(len(patches), 1) * weight.square().sum())).cpu()
 
 
 def smooth_spectrum(power: Tensor, wedge: Wedge, voxel_size: float) -> Tensor:

@@ -94,12 +94,12 @@ class Centring(nn.Module):
     ) -> None:
         super().__init__()
         side = imaging.box + 2 * math.ceil(max_shift / imaging.voxel_size)
-        wide = window(side, imaging.voxel_size, reference.radius + max_shift)
+        wide = window(side, imaging.voxel_size, reference.radius + max_shift).to(reference.device)
         self.sight = Sight(reference, replace(imaging.first(filters.coefficients), window=wide))
         self.filters = filters
         self._reach = max_shift + imaging.voxel_size
         self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0
-        line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing)
+        line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing, device=reference.device)
         self.register_buffer("places", torch.cartesian_prod(line, line, line))
         angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
         self.register_buffer("waves", torch.polar(torch.ones_like(angle), angle), persistent=False)
@@ -298,7 +298,7 @@ def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
 
 
 def _filters(reference: Reference, imaging: Imaging, group: Symmetry, *, count: int, dimensions: int) -> Filters:
-    rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32)
+    rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
     basis = _leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
     turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in rotations.split(_BUILD_BATCH)]
@@ -317,7 +317,7 @@ def _leading_vectors(full: Tensor, dimensions: int) -> Tensor:
     """Leading right singular vectors of (J, 2M), (2M, D), by a randomised range finder: Halko et al., 2011."""
     dimensions = min(dimensions, *full.shape)
     generator = torch.Generator().manual_seed(0)
-    draw = torch.randn(full.shape[0], min(dimensions + 32, *full.shape), generator=generator)
+    draw = torch.randn(full.shape[0], min(dimensions + 32, *full.shape), generator=generator).to(full)
     span = torch.linalg.qr(full.T @ (full @ (full.T @ draw)))[0]
     within = full @ span
     _, vectors = torch.linalg.eigh(within.T @ within)

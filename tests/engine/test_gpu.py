@@ -1,0 +1,109 @@
+"""What a GPU must not change: the same poses as on the CPU, from every task that has a choice of device.
+
+Where there is no GPU one is pretended, which shows every tensor left on the wrong side but no figure of its own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from learning import QUICK_TRAINING, SMALL_NETWORK, small_world
+from phantom import VOXEL_SIZE, molecule, tomogram
+from pretend import pretended_gpu
+
+from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_turn
+from napari_orient.engine.networks import BankNetworkOptions
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.tasks import run
+from napari_orient.engine.training import BankTrainingOptions, train
+
+REAL = torch.cuda.is_available()
+
+
+@pytest.fixture
+def gpu() -> Iterator[str]:
+    """The name of a device that is there or pretended."""
+    if REAL:
+        yield "cuda"
+        return
+    with pretended_gpu():
+        yield "cuda"
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Tomogram, Particles]:
+    """A tomogram of 32 molecules, picks off by up to 8 Å with their true rotations."""
+    volume, picks, _ = tomogram(molecule(), noise=0.5, off=8.0)
+    return volume, picks
+
+
+def test_a_pretended_tensor_is_neither_read_nor_mixed_with_the_cpus() -> None:
+    with pretended_gpu():
+        there = torch.arange(3.0, device="cuda")
+        assert there.device.type == "cuda"
+        for wrong in (there.numpy, lambda: np.asarray(there), lambda: there + torch.ones(3)):
+            with pytest.raises((TypeError, RuntimeError)):
+                wrong()
+        assert (there.cpu() + torch.ones(3)).numpy().tolist() == [1, 2, 3]
+        assert (there * 2)[torch.tensor([1])].to("cpu").item() == 2
+
+
+@pytest.mark.parametrize(("precision", "noise"), [("fast", 0.5), ("precise", 4.0)])
+def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: str, noise: float) -> None:
+    group = symmetry("C2") if precision == "fast" else symmetry("C1")
+    shape = molecule(group=group)
+    volume, picks, _ = tomogram(shape, noise=noise, off=8.0, count=(1, 4, 6))
+    options = RefinementOptions(max_shift=10.0, rotations=500, search_resolution=40.0, precision=precision)
+    one, two = (
+        run(
+            refine(
+                volume,
+                picks.replace(rotations=None),
+                shape.density(24),
+                voxel_size=VOXEL_SIZE,
+                group=group,
+                options=replace(options, device=device),
+            )
+        ).particles
+        for device in ("cpu", gpu)
+    )
+    angle = angle_deg(one.known_rotations(), two.known_rotations())
+    assert np.quantile(angle, 0.9) < (2 if REAL else 1e-9)
+    assert np.allclose(np.median(one.expected_error_deg), np.median(two.expected_error_deg), rtol=0.02)
+
+
+def test_discovery_finds_on_the_gpu_what_it_finds_on_the_cpu(seen: tuple, gpu: str) -> None:
+    options = DiscoveryOptions(diameter=150.0, rounds=6, search=500, starts=2, passes=1, max_shift=10.0)
+    labelled = [(seen[0], seen[1].replace(rotations=None))]
+    one, two = (
+        run(discover(labelled, replace(options, device=device))).particles.known_rotations() for device in ("cpu", gpu)
+    )
+    if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
+        two = two @ shared_turn(one, two)
+    assert np.median(angle_deg(one, two)) < 6
+
+
+def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:
+    world = small_world(3)
+    checkpoint = run(train(world, SMALL_NETWORK, replace(QUICK_TRAINING, epochs=3, device=gpu)))
+    volume, picks = world[0]
+    one, two = (run(predict(volume, picks, checkpoint, PredictionOptions(device=device))) for device in ("cpu", gpu))
+    assert np.quantile(angle_deg(one.known_rotations(), two.known_rotations()), 0.95) < 0.5
+
+
+def test_a_bank_is_learnt_on_the_gpu(gpu: str) -> None:
+    pairs = [tomogram(molecule(), noise=0.7, seed=seed, count=(1, 3, 4)) for seed in range(2)]
+    labelled = [
+        (replace(volume, name=f"{seed}"), picks.replace(positions=places, tomogram=f"{seed}"))
+        for seed, (volume, picks, places) in enumerate(pairs)
+    ]
+    small = BankNetworkOptions(
+        rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30
+    )
+    options = BankTrainingOptions(rounds=1, side=24, validation=0.4, device=gpu)
+    assert run(train(labelled, small, options)).card["figures"]["validation_median_deg"] < 5
