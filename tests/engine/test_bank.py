@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import roma
 import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.matching.calibration import first_imaging
+from napari_orient.engine.matching.fitting import turns_by
 from napari_orient.engine.matching.grid import half_sphere
 from napari_orient.engine.matching.imaging import cropped, imaging_of
 from napari_orient.engine.matching.reference import build_reference, mirrored
@@ -13,7 +15,7 @@ from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, 
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.networks.bank import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import InputError
 
 OPTIONS = BankOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
@@ -54,6 +56,22 @@ def test_the_reference_s_gradient_is_the_slope_of_its_transform() -> None:
         move[axis] = step
         slope = (reference.sample(frequency + move) - reference.sample(frequency - move))[..., 0] / (2 * step)
         assert float((slope - gradient[..., axis]).abs().max()) < 0.12 * float(gradient.abs().max())
+
+
+def test_a_turned_reference_is_what_is_sampled_in_its_frame() -> None:
+    reference = build_reference(molecule().density(24), VOXEL_SIZE, resolution=25.0)
+    frequency = 0.02 * (torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 0.5)
+    turns, weight = torch.as_tensor(even_rotations(3), dtype=torch.float32), torch.linspace(1, 2, 50)
+    found, own = reference.turned(frequency, turns, weight=weight)
+    torch.testing.assert_close(own[:, :3], (frequency @ turns).transpose(1, 2))
+    expected = reference.sample(frequency @ turns) * weight[:, None, None]
+    torch.testing.assert_close(found[:, :4], expected.permute(0, 3, 2, 1), rtol=1e-4, atol=1e-3)
+    assert torch.equal(found[:, 4:], found[:, 1:3])
+
+
+def test_a_step_turns_as_its_vector_says() -> None:
+    vectors = torch.tensor([[0.0, 0.0, 0.0], [1e-5, 0.0, 0.0], [0.3, -0.2, 0.1], [1.0, 2.0, -2.0]])
+    torch.testing.assert_close(turns_by(vectors), roma.rotvec_to_rotmat(vectors), rtol=1e-5, atol=1e-6)
 
 
 def test_a_mirrored_reference_is_the_reference_of_the_mirrored_map() -> None:
@@ -99,6 +117,12 @@ def test_the_bank_centres_picks_that_are_off_by_two_voxels(world: tuple) -> None
     error = np.linalg.norm(centres - offsets[:, None], axis=2).min(axis=1)
     assert np.median(error) < 10
     assert error.max() < 22
+
+
+def test_places_ranked_roughly_hold_the_best_of_all(world: tuple) -> None:
+    bank, patches, _, _ = world
+    quick, thorough = (bank.centring(patches, count=count)[:, 0] for count in (1, 8))
+    assert torch.equal(quick, thorough)
 
 
 def test_an_untrained_bank_finds_the_cell_of_every_particle(world: tuple) -> None:

@@ -177,6 +177,16 @@ def test_one_particle_alone_can_be_refined(seen: tuple) -> None:
     assert angle_deg(answer.particles.known_rotations(), picks.known_rotations()[[5]]).max() < 10
 
 
+def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: Refined) -> None:
+    volume, picks, _ = seen
+    middle = np.round(picks.positions[:2] / VOXEL_SIZE) * VOXEL_SIZE
+    one, other = (
+        refine_few(refined.matcher, volume, Particles(positions=middle + move)).particles for move in (-4.0, 4.0)
+    )
+    assert np.allclose(one.positions, other.positions, atol=1e-3)
+    assert np.array_equal(one.known_rotations(), other.known_rotations())
+
+
 def test_no_particles_are_refused(seen: tuple) -> None:
     volume, picks, _ = seen
     with pytest.raises(InputError, match="no particles"):

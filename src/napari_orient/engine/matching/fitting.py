@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 
-import roma
 import torch
 from torch import Tensor
 
@@ -33,17 +34,17 @@ class Fit:
     shifts: Tensor
     gram: Tensor
 
-    @property
+    @cached_property
     def score(self) -> Tensor:
         """Match in standard deviations of the noise, (N,): half its square is the gain in log-likelihood."""
         return self.gram[:, 0, 7] / self.gram[:, 0, 0].clamp_min(1e-12).sqrt()
 
-    @property
+    @cached_property
     def evidence(self) -> Tensor:
         """Gain in log-likelihood over no particle, (N,), at the best amplitude that is not negative."""
         return self.score.clamp_min(0).square() / 2
 
-    @property
+    @cached_property
     def amplitude(self) -> Tensor:
         """The reference's amplitude, (N,)."""
         return self.gram[:, 0, 7] / self.gram[:, 0, 0].clamp_min(1e-12)
@@ -67,16 +68,6 @@ class Fit:
         """The same fits with some rows replaced."""
         names = [item.name for item in fields(Fit)]
         return Fit(*(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in names))
-
-
-def where(chosen: Tensor, first: Fit, second: Fit) -> Fit:
-    """The first fit where chosen (N,), else the second."""
-
-    def pick(name: str) -> Tensor:
-        one: Tensor = getattr(first, name)
-        return torch.where(chosen.reshape(-1, *[1] * (one.dim() - 1)), one, getattr(second, name))
-
-    return Fit(*(pick(item.name) for item in fields(Fit)))
 
 
 def best_of(fits: list[Fit]) -> Fit:
@@ -123,27 +114,18 @@ def compare(reference: Reference, imaging: Imaging, observed: Tensor, rotations:
     shifts : (N, 3) Å from the centre that the patches were observed about.
     """
     frequency = imaging.frequency
-    turned = frequency @ rotations
-    found = reference.sample(turned).flatten(2).transpose(1, 2).contiguous().mul_(imaging.weight)
+    found, own = reference.turned(frequency, rotations, weight=imaging.weight)
+    wave = 2 * torch.pi * frequency.T
     columns = found.new_empty(len(found), 8, 2, len(frequency))
-    columns[:, 0] = found[:, 0::4]
-    across = turned.transpose(1, 2)
-    for axis in range(3):
-        _turn_column(found, across, axis, out=columns[:, 1 + axis])
-        wave = 2 * torch.pi * frequency[:, axis]
-        torch.mul(found[:, 4], wave, out=columns[:, 4 + axis, 0])
-        torch.mul(found[:, 0], -wave, out=columns[:, 4 + axis, 1])
-    _phased(observed, shifts @ frequency.T, out=columns[:, 7])
+    columns[:, 0] = found[:, 0]
+    # By a turn: slope × frequency.
+    own = own[:, :, None]
+    torch.mul(found[:, 2:5], own[:, 2:], out=columns[:, 1:4]).addcmul_(found[:, 3:], own[:, 1:4], value=-1)
+    torch.mul(found[:, :1, 1], wave, out=columns[:, 4:7, 0])
+    torch.mul(found[:, :1, 0], -wave, out=columns[:, 4:7, 1])
+    _phased(observed, shifts @ wave, out=columns[:, 7])
     flat = columns.flatten(2)
     return Fit(rotations, shifts, flat @ flat.transpose(1, 2))
-
-
-def _turn_column(found: Tensor, turned: Tensor, axis: int, *, out: Tensor) -> None:
-    """Derivative by a turn about one axis of the reference: that component of slope × frequency, (N, 2, M)."""
-    second, third = (axis + 1) % 3, (axis + 2) % 3
-    for part, first_row in enumerate((0, 4)):
-        torch.mul(found[:, first_row + 1 + second], turned[:, third], out=out[:, part])
-        out[:, part].addcmul_(found[:, first_row + 1 + third], turned[:, second], value=-1)
 
 
 def polish(
@@ -169,27 +151,56 @@ def polish(
         rows = (promise > _PROMISE_NATS).nonzero().squeeze(1)
         if len(rows) == 0:
             break
-        last, step = best.take(rows), step[rows]
-        turn = roma.rotvec_to_rotmat(step[:, :3])
-        trial = compare(reference, imaging, observed[rows], last.rotations @ turn, last.shifts + step[:, 3:])
+        every = len(rows) == len(observed)
+        last, seen, step = (best, observed, step) if every else (best.take(rows), observed[rows], step[rows])
+        turned = last.rotations @ turns_by(step[:, :3])
+        trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:])
         better = trial.evidence > last.evidence
-        best = best.with_rows(rows, where(better, trial, last))
-        damping[rows] = torch.where(better, damping[rows] * 0.2, damping[rows] * 20).clamp(1e-5, 1e3)
+        hit = better.nonzero().squeeze(1)
+        best = trial if len(hit) == len(observed) else best.with_rows(rows[hit], trial.take(hit))
+        damping[rows] *= torch.where(better, 0.2, 20.0)
+        damping.clamp_(1e-5, 1e3)
     return best
+
+
+def turns_by(vectors: Tensor) -> Tensor:
+    """Rotations by vectors (N, 3) along their axes and as long as their angles in radians, (N, 3, 3)."""
+    across = (vectors @ _crosses(vectors.device)).view(-1, 3, 3)
+    angle = vectors.norm(dim=-1)[:, None, None] / torch.pi
+    square = across @ across
+    turn: Tensor = across * angle.sinc() + square * (angle / 2).sinc().square() / 2
+    turn.diagonal(dim1=-2, dim2=-1).add_(1)
+    return turn
+
+
+@lru_cache(maxsize=4)
+def _crosses(device: torch.device) -> Tensor:
+    """The matrices of cross products with x, y and z, (3, 9)."""
+    unit = torch.eye(3)
+    crosses: Tensor = torch.linalg.cross(unit[:, None], unit[None], dim=-1).transpose(1, 2).reshape(3, 9)
+    return crosses.to(device)
+
+
+@lru_cache(maxsize=32)
+def _most(voxel_size: float, device: torch.device) -> Tensor:
+    """How far a step may turn, in radians, and shift, in Å, (2,)."""
+    return torch.tensor([math.radians(_STEP_DEG), _STEP_VOXELS * voxel_size], device=device)
 
 
 def _step(fit: Fit, damping: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]:
     """Step of turn (radians) and shift (Å), (N, 6), held to what the linear model can bear; nats it promises, (N,)."""
-    amplitude = fit.amplitude.clamp_min(1e-12)
+    amplitude = fit.amplitude.clamp_min(1e-12)[:, None]
     gram = fit.gram
-    slope = amplitude[:, None] * (gram[:, 1:7, 7] - amplitude[:, None] * gram[:, 1:7, 0])
-    matrix = amplitude.square()[:, None, None] * _profiled(gram)
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1).clamp_min(1e-9)
-    matrix = matrix + torch.diag_embed(damping[:, None] * diagonal + 1e-6 * diagonal.amax(-1, keepdim=True) * 1e-3)
-    step = torch.linalg.solve(matrix, slope)
-    turn = step[:, :3].norm(dim=-1) / (_STEP_DEG * torch.pi / 180)
-    move = step[:, 3:].norm(dim=-1) / (_STEP_VOXELS * voxel_size)
-    return step / torch.maximum(turn, move).clamp_min(1)[:, None], (slope * step).sum(-1) / 2
+    slope = gram[:, 1:7, 7] - amplitude * gram[:, 1:7, 0]
+    matrix = _profiled(gram)
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    largest = diagonal.amax(-1, keepdim=True).clamp_min(1e-9)
+    diagonal.add_(damping[:, None] * diagonal + 1e-9 * largest)
+    step = torch.linalg.solve_ex(matrix, slope)[0]
+    promise = (slope * step).sum(-1) / 2
+    step = step / amplitude
+    over = step.view(-1, 2, 3).norm(dim=-1) / _most(voxel_size, step.device)
+    return step / over.amax(-1, keepdim=True).clamp_min(1), promise
 
 
 def _profiled(gram: Tensor) -> Tensor:
@@ -198,10 +209,9 @@ def _profiled(gram: Tensor) -> Tensor:
     return gram[:, 1:7, 1:7] - cross[:, :, None] * cross[:, None, :] / gram[:, 0, 0].clamp_min(1e-12)[:, None, None]
 
 
-def _phased(observed: Tensor, turns: Tensor, *, out: Tensor) -> None:
-    """Coefficients of the patch moved so that the particle stands at the centre, (N, 2, M); turns in whole waves."""
-    angle = 2 * torch.pi * turns
+def _phased(observed: Tensor, angle: Tensor, *, out: Tensor) -> None:
+    """Coefficients of the patch moved so that the particle stands at the centre, (N, 2, M); angles in radians."""
     cosine, sine = angle.cos(), angle.sin()
-    real, imaginary = observed.unbind(1)
-    torch.mul(real, cosine, out=out[:, 0]).addcmul_(imaginary, sine, value=-1)
-    torch.mul(real, sine, out=out[:, 1]).addcmul_(imaginary, cosine)
+    torch.mul(observed, cosine[:, None], out=out)
+    out[:, 0].addcmul_(observed[:, 1], sine, value=-1)
+    out[:, 1].addcmul_(observed[:, 0], sine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import ceil
 
 import torch
@@ -53,7 +54,7 @@ class Imaging:
         patches : (N, n, n, n), as large as the window or larger.
         voxels : (N, 3) whole voxels xyz by which the particle stands off the centre; it is brought there first.
         """
-        cubes = cropped(patches, self.window.shape[-1], voxels=voxels) * self.window
+        cubes = cropped(patches, self.window.shape[-1], voxels=voxels, window=self.window)
         spectrum = _spectrum(cubes, int(self.steps.abs().max()), self.box)
         reach = (spectrum.shape[1] - 1) // 2
         place = ((self.steps[:, 2] + reach) * (2 * reach + 1) + self.steps[:, 1] + reach) * (reach + 1)
@@ -104,20 +105,22 @@ def box_side(radius: float, voxel_size: float) -> int:
     return 2 * ceil((radius + voxel_size + max(4 * voxel_size, 0.25 * radius)) / voxel_size)
 
 
-def cropped(patches: Tensor, side: int, *, voxels: Tensor | None = None) -> Tensor:
+def cropped(patches: Tensor, side: int, *, voxels: Tensor | None = None, window: Tensor | None = None) -> Tensor:
     """The middle (N, m, m, m) of patches (N, n, n, n), about the voxel at ``centre + voxels`` (N, 3, whole, xyz).
 
-    Beyond a patch's edge there are zeros.
+    Beyond a patch's edge there are zeros. With a window (m, m, m), all is multiplied by it.
     """
     low = patches.shape[-1] // 2 - side // 2
     if voxels is None and low >= 0:
-        return patches[:, low : low + side, low : low + side, low : low + side]
+        middle = patches[:, low : low + side, low : low + side, low : low + side]
+        return middle if window is None else middle * window
     corners = low + (torch.zeros(len(patches), 3) if voxels is None else voxels).long().cpu()
     over = max(0, int(-corners.min()), int(corners.max()) + side - patches.shape[-1])
     padded = torch.nn.functional.pad(patches, (over,) * 6) if over else patches
     answer = patches.new_empty(len(patches), side, side, side)
     for row, (x, y, z) in enumerate((corners + over).tolist()):
-        answer[row] = padded[row, z : z + side, y : y + side, x : x + side]
+        cube = padded[row, z : z + side, y : y + side, x : x + side]
+        torch.mul(cube, 1.0 if window is None else window, out=answer[row])
     return answer
 
 
@@ -126,13 +129,22 @@ def _spectrum(cubes: Tensor, reach: int, box: int) -> Tensor:
 
     Few are wanted, so three small matrix products are quicker than a whole transform. kx runs from 0.
     """
-    side = cubes.shape[-1]
-    place = torch.arange(side, device=cubes.device) - side // 2
-    step = torch.arange(-reach, reach + 1, device=cubes.device)
-    angle = -2 * torch.pi / box * (step[:, None] * place)
-    wave = torch.polar(torch.ones_like(angle), angle)
-    half = torch.view_as_real(wave[reach:].T.contiguous()).flatten(1)
+    wave, half = _waves(cubes.shape[-1], reach, box, cubes.device)
     along_x = torch.view_as_complex((cubes @ half).unflatten(-1, (-1, 2)))
     along_y = (wave @ along_x).flatten(2)
     spectrum: Tensor = (wave @ along_y).unflatten(-1, (2 * reach + 1, reach + 1))
     return spectrum
+
+
+@lru_cache(maxsize=32)
+def _waves(side: int, reach: int, box: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Waves from -reach to reach over a line of voxels, (2 reach + 1, side), and from 0 to reach, real and imaginary.
+
+    The second is (side, 2 (reach + 1)).
+    """
+    place = torch.arange(side) - side // 2
+    step = torch.arange(-reach, reach + 1)
+    angle = -2 * torch.pi / box * (step[:, None] * place)
+    wave = torch.polar(torch.ones_like(angle), angle)
+    half = torch.view_as_real(wave[reach:].T.contiguous()).flatten(1)
+    return wave.to(device), half.to(device)

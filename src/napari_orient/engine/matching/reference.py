@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -53,6 +54,31 @@ class Reference:
         found = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
         return found.reshape(*frequency.shape[:-1], 2, 4)
 
+    def turned(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform and gradient of the map turned by rotations, and the frequencies in its frame.
+
+        Parameters
+        ----------
+        frequency : (M, 3) xyz of the frame that it is turned to.
+        rotations : (N, 3, 3).
+        weight : (M,) that all is multiplied by.
+
+        Returns
+        -------
+        found : (N, 6, 2, M) of [value, d/dqx, d/dqy, d/dqz, d/dqx, d/dqy], real and imaginary: a vector's components
+            go round, so that a cross product is two slices.
+        own : (N, 5, M) frequencies [x, y, z, x, y] in the map's frame.
+        """
+        count, size = len(rotations), len(frequency)
+        own = torch.cat([rotations, rotations[:, :, :2]], dim=2).transpose(1, 2) @ frequency.T
+        place = own[:, :3].transpose(0, 1).mul(1 / self.spacing).add_(self.reach)
+        nodes, shares = _nodes(place, self.reach, weight)
+        bags = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
+        found = own.new_empty(count, 6, 2, size)
+        found[:, :4] = bags.view(count, size, 2, 4).permute(0, 3, 2, 1)
+        found[:, 4:] = found[:, 1:3]
+        return found, own
+
     def within(self, resolution: float) -> Reference:
         """The same reference with nothing finer than a resolution in Å: a smaller table is quicker to read."""
         reach = min(self.reach, math.ceil(1 / resolution / self.spacing) + 2)
@@ -77,20 +103,27 @@ def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     place : (L, 3) xyz in steps of the grid from its centre.
     reach : steps from the grid's centre to its edge.
     """
-    place = place.T.contiguous() + reach
+    return _nodes(place.T.contiguous().add_(reach), reach, 1.0)
+
+
+def _nodes(place: Tensor, reach: int, weight: Tensor | float) -> tuple[Tensor, Tensor]:
+    """As `nodes_of`, of L places (3, ...) from the grid's corner; shares are multiplied by weights (...)."""
     corner = place.floor().clamp_(0, 2 * reach - 1)
-    far = place.sub_(corner)
-    near = 1 - far
-    x, y, z = corner.int()
+    sides = place.new_empty(2, *place.shape)
+    torch.sub(place, corner, out=sides[1])
+    torch.sub(1, sides[1], out=sides[0])
+    x, y, z = sides.unbind(1)
+    shares = (z * weight)[:, None, None] * (y[:, None] * x)
     side = 2 * reach + 1
+    first = corner[0].int().add_(corner[1].int(), alpha=side).add_(corner[2].int(), alpha=side * side)
+    return first.reshape(-1, 1) + _steps(side, place.device), shares.reshape(8, -1).T.contiguous()
+
+
+@lru_cache(maxsize=32)
+def _steps(side: int, device: torch.device) -> Tensor:
+    """From the first of eight nodes to each, in a flattened grid, (8,)."""
     steps = [i + side * j + side * side * k for k, j, i in itertools.product((0, 1), repeat=3)]
-    first = x.add_(y, alpha=side).add_(z, alpha=side * side)
-    shares = place.new_empty(place.shape[1], 8)
-    for row, (j, i) in enumerate(itertools.product((near, far), repeat=2)):
-        along = i[0] * j[1]
-        torch.mul(along, near[2], out=shares[:, row])
-        torch.mul(along, far[2], out=shares[:, 4 + row])
-    return first[:, None] + torch.tensor(steps, device=place.device, dtype=torch.int32), shares
+    return torch.tensor(steps, device=device, dtype=torch.int32)
 
 
 def mirrored(reference: Reference) -> Reference:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,16 +10,14 @@ from torch import Tensor, nn
 
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.spectrum import window
+from napari_orient.engine.networks.centring import Centring
+from napari_orient.engine.networks.filters import Filters, Sight, leading_vectors, shown_reference
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
 from napari_orient.engine.tasks import InputError, Options, option
 
 _BUILD_BATCH = 32
-_APART = 2.2
-"""Rotations are well apart when they lie so many times further than neighbours do."""
 _COARSE = 1.5
 _TOLD = 0.93
-_NUMBERS = ("voxel_size", "box")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,152 +32,6 @@ class BankOptions(Options):
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     coarse_rotations: int = option(576, help="rotations of the search that finds the centre", low=60, high=20_000)
     coarse_dimensions: int = option(96, help="dimensions of the search that finds the centre", low=8, high=1024)
-
-
-class Filters(nn.Module):
-    """A reference turned to J rotations, compressed: a patch's 2M numbers against all of them by two products.
-
-    Parameters
-    ----------
-    rotations : (J, 3, 3).
-    basis : (2M, D) leading singular vectors of all the turned references: what it drops, none of them contains.
-    turned : (J, D) the turned references, of length 1, in that basis.
-    """
-
-    rotations: Tensor
-
-    def __init__(self, rotations: Tensor, *, basis: Tensor, turned: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("rotations", rotations)
-        self.basis = nn.Parameter(basis)
-        self.turned = nn.Parameter(turned)
-        trace = (rotations[:200].flatten(1) @ rotations.flatten(1).T).topk(2, dim=1).values[:, 1]
-        self._apart = _APART * float(torch.acos(((trace - 1) / 2).clamp(-1, 1)).median())
-
-    def forward(self, observed: Tensor) -> Tensor:
-        """Match with every rotation, (..., J), in standard deviations of the noise, of coefficients (..., 2, M)."""
-        scores: Tensor = observed.flatten(-2) @ self.basis @ self.turned.T
-        return scores
-
-    @property
-    def coefficients(self) -> int:
-        """How many complex coefficients of a patch are matched, M."""
-        return self.basis.shape[0] // 2
-
-    def best_apart(self, scores: Tensor, count: int) -> Tensor:
-        """Which rotations match best and lie well apart, (N, count), best first."""
-        left = scores.clone()
-        chosen = [left.argmax(-1)]
-        while len(chosen) < count:
-            trace = self.rotations[chosen[-1]].flatten(1) @ self.rotations.flatten(1).T
-            left.masked_fill_(trace > 1 + 2 * math.cos(self._apart), -torch.inf)
-            chosen.append(left.argmax(-1))
-        return torch.stack(chosen, dim=1)
-
-
-class Centring(nn.Module):
-    """Finds where in a patch the particle stands, however it is turned: few rotations, in every place it may have.
-
-    Parameters
-    ----------
-    reference, imaging : what is matched, and how it shows; the imaging's window is widened to the places allowed.
-    filters : coarse ones, on the first coefficients of the imaging.
-    max_shift : Å along each axis.
-    spacing : Å between the places tried, at most.
-    """
-
-    def __init__(
-        self, reference: Reference, imaging: Imaging, *, filters: Filters, max_shift: float, spacing: float
-    ) -> None:
-        super().__init__()
-        side = imaging.box + 2 * math.ceil(max_shift / imaging.voxel_size)
-        wide = window(side, imaging.voxel_size, reference.radius + max_shift).to(reference.device)
-        self.sight = Sight(reference, replace(imaging.first(filters.coefficients), window=wide))
-        self.filters = filters
-        self._reach = max_shift + imaging.voxel_size
-        self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0
-        line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing, device=reference.device)
-        self.register_buffer("places", torch.cartesian_prod(line, line, line))
-        angle = 2 * torch.pi * (self.places @ self.sight.imaging.frequency.T)
-        self.register_buffer("waves", torch.polar(torch.ones_like(angle), angle), persistent=False)
-
-    places: Tensor
-    waves: Tensor
-
-    @torch.no_grad()
-    def forward(self, patches: Tensor, *, count: int = 1) -> Tensor:
-        """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may stand, best first."""
-        if len(self.places) == 1:
-            return torch.zeros(len(patches), 1, 3, device=patches.device)
-        top = self._scores(self.sight.imaging.observe(patches)).amax(-1)
-        chosen = _apart_places(top, self.places, count)
-        shifts = self.places[chosen] + self._spacing * _summits(top, chosen)
-        return torch.round(shifts.clamp(-self._reach, self._reach) / self.sight.imaging.voxel_size)
-
-    def _scores(self, observed: Tensor) -> Tensor:
-        """Match in every place with every rotation, (N, S, J)."""
-        patch = torch.view_as_complex(observed.movedim(1, -1).contiguous())
-        moved = torch.view_as_real(patch[:, None] * self.waves).flatten(-2)
-        # Real and imaginary parts side by side, as they lie, rather than apart as the filters have them.
-        basis = self.filters.basis.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1)
-        scores: Tensor = moved @ basis @ self.filters.turned.T
-        return scores
-
-
-def _apart_places(scores: Tensor, places: Tensor, count: int) -> Tensor:
-    """The best places (N, count) by their scores (N, S), each not beside a better one."""
-    spacing = places.diff(dim=0).abs().amax(dim=-1).min()
-    beside = torch.cdist(places, places) < 1.5 * spacing
-    left, chosen = scores.clone(), []
-    for _ in range(count):
-        chosen.append(left.argmax(-1))
-        left = left.masked_fill(beside[chosen[-1]], -torch.inf)
-    return torch.stack(chosen, dim=1)
-
-
-def _summits(scores: Tensor, chosen: Tensor) -> Tensor:
-    """Steps xyz (N, count, 3) from chosen places to where a parabola through the scores beside them is highest.
-
-    Parameters
-    ----------
-    scores : (N, S) on a cube of places, x slowest.
-    chosen : (N, count) places of it.
-    """
-    line = round(scores.shape[1] ** (1 / 3))
-    steps = []
-    for stride in (line * line, line, 1):
-        place = chosen // stride % line
-        inward = place.clamp(1, line - 2) - place
-        low, middle, high = (scores.gather(1, chosen + (inward + move) * stride) for move in (-1, 0, 1))
-        curve = (low - 2 * middle + high).clamp_max(-1e-6)
-        steps.append((inward + 0.5 * (low - high) / curve).clamp(-1, 1))
-    return torch.stack(steps, dim=-1)
-
-
-class Sight(nn.Module):
-    """A reference and an imaging as buffers of a module, so that they move to a device with it."""
-
-    table: Tensor
-
-    def __init__(self, reference: Reference, imaging: Imaging) -> None:
-        super().__init__()
-        reference = reference.within(1 / float(imaging.frequency.norm(dim=-1).max()))
-        self._reference, self._imaging = reference, imaging
-        self.register_buffer("table", reference.table, persistent=False)
-        for item in fields(Imaging):
-            if item.name not in _NUMBERS:
-                self.register_buffer(item.name, getattr(imaging, item.name))
-
-    @property
-    def reference(self) -> Reference:
-        """The reference, on the module's device."""
-        return replace(self._reference, table=self.table)
-
-    @property
-    def imaging(self) -> Imaging:
-        """The imaging, on the module's device."""
-        names = [item.name for item in fields(Imaging) if item.name not in _NUMBERS]
-        return replace(self._imaging, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +91,11 @@ class MatchedFilterBank(nn.Module):
     @torch.no_grad()
     def search(self, patches: Tensor, centres: Tensor, *, starts: int) -> Candidates:
         """The best rotations in patches (N, n, n, n) whose particles stand whole voxels xyz (N, 3) off the centres."""
-        observed = self.sight.imaging.observe(patches, centres)
+        return self.ranked(self.sight.imaging.observe(patches, centres), starts=starts)
+
+    @torch.no_grad()
+    def ranked(self, observed: Tensor, *, starts: int) -> Candidates:
+        """The best rotations for coefficients (N, 2, M) about the particles."""
         gain = self.gain(observed)
         best = self.filters.best_apart(gain, starts)
         return Candidates(observed, self.filters.rotations[best], gain.gather(1, best), gain)
@@ -300,29 +155,9 @@ def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
 def _filters(reference: Reference, imaging: Imaging, group: Symmetry, *, count: int, dimensions: int) -> Filters:
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
-    basis = _leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
+    basis = leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
     turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in rotations.split(_BUILD_BATCH)]
     return Filters(rotations, basis=basis, turned=torch.cat(turned))
-
-
-def shown_reference(reference: Reference, imaging: Imaging, rotations: Tensor) -> Tensor:
-    """Turned references as they show, (J, 2, M), each of length 1."""
-    shown = reference.sample(imaging.frequency @ rotations)[..., 0].movedim(-1, 1) * imaging.weight
-    length = shown.flatten(1).norm(dim=1).clamp_min(1e-12)
-    unit: Tensor = shown / length[:, None, None]
-    return unit
-
-
-def _leading_vectors(full: Tensor, dimensions: int) -> Tensor:
-    """Leading right singular vectors of (J, 2M), (2M, D), by a randomised range finder: Halko et al., 2011."""
-    dimensions = min(dimensions, *full.shape)
-    generator = torch.Generator().manual_seed(0)
-    draw = torch.randn(full.shape[0], min(dimensions + 32, *full.shape), generator=generator).to(full)
-    span = torch.linalg.qr(full.T @ (full @ (full.T @ draw)))[0]
-    within = full @ span
-    _, vectors = torch.linalg.eigh(within.T @ within)
-    leading_vectors: Tensor = span @ vectors.flip(1)[:, :dimensions]
-    return leading_vectors.contiguous()
 
 
 def telling(reference: Reference, imaging: Imaging, share: float) -> Tensor:

@@ -91,7 +91,7 @@ class Matcher:
             return Poses.concatenated(_side_by_side(solve, rows))
         return Poses.concatenated([solve(row) for row in rows])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _solve(self, patches: Tensor, known: Tensor | None) -> Poses:
         fast = self.options.precision == "fast"
         fits, centres = candidates(
@@ -137,11 +137,9 @@ def candidates(
     """
     sight = bank.sight
     centres = bank.centring(patches, count=places)
-    found = [bank.search(patches, centre, starts=starts) for centre in centres.unbind(1)]
-    observed, rotations, gain = (
-        torch.stack(column, dim=1)
-        for column in zip(*((item.observed, item.rotations, item.best) for item in found), strict=True)
-    )
+    observed = torch.stack([sight.imaging.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
+    found = bank.ranked(observed.flatten(0, 1), starts=starts)
+    rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in (found.rotations, found.best))
     if known is not None:
         rotations = torch.cat([known[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)

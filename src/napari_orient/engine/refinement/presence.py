@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import roma
@@ -15,7 +16,6 @@ from napari_orient.engine.rotations import (
     Symmetry,
     even_rotations,
     nearest_copy,
-    symmetric_angle_deg,
     within_from_rms,
 )
 
@@ -94,11 +94,21 @@ def judged(sure_deg: FloatArray, absence: FloatArray, group: Symmetry) -> tuple[
 
 def chance_covariance(group: Symmetry) -> Tensor:
     """Covariance of the turn to a random pose, (3, 3) radians² in the reference frame, modulo the group."""
-    turns = roma.rotmat_to_rotvec(torch.as_tensor(nearest_copy(even_rotations(_EVEN), np.eye(3)[None], group)))
+    turns = torch.from_numpy(_turns_of_chance(group.matrices.tobytes()))
     covariance: Tensor = turns.T @ turns / len(turns)
     return covariance.float()
 
 
 def angles_of_chance(group: Symmetry) -> FloatArray:
     """Angles in degrees, evenly distributed as those of random poses modulo the group are."""
-    return symmetric_angle_deg(even_rotations(_EVEN), np.eye(3)[None], group)
+    angles: FloatArray = np.degrees(np.linalg.norm(_turns_of_chance(group.matrices.tobytes()), axis=1))
+    return angles
+
+
+@lru_cache(maxsize=8)
+def _turns_of_chance(matrices: bytes) -> FloatArray:
+    """Turns in radians to even poses, (N, 3), modulo the group of these matrices: asked for at every single pick."""
+    group = Symmetry("", np.frombuffer(matrices).reshape(-1, 3, 3), np.eye(3))
+    poses = torch.from_numpy(nearest_copy(even_rotations(_EVEN), np.eye(3)[None], group))
+    turns: FloatArray = roma.rotmat_to_rotvec(poses).numpy()
+    return turns

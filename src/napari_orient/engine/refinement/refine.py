@@ -12,7 +12,7 @@ from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.networks.contract import choose_device, device_words
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
-from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import RefinementOptions
@@ -179,9 +179,12 @@ def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses
     side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
     device = matcher.reference.device
     patches = _cut(tomogram, particles.positions, side=side, device=device)
-    if particles.rotations is None:
-        return matcher.solve(patches)
-    return matcher.solve(patches, torch.as_tensor(particles.rotations, dtype=torch.float32, device=device))
+    known = particles.rotations
+    poses = matcher.solve(
+        patches, None if known is None else torch.as_tensor(known, dtype=torch.float32, device=device)
+    )
+    cut = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
+    return replace(poses, shifts=poses.shifts + torch.as_tensor(cut, dtype=torch.float32))
 
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:
@@ -203,7 +206,8 @@ def _as_notes(warnings: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(cut_patches(tomogram, positions, side=side)).to(device)
+    """Patches about the nearest voxels: the shift is found anyway, and interpolation would blur what is finest."""
+    return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded")).to(device)
 
 
 def _spread(count: int, most: int) -> np.ndarray:
