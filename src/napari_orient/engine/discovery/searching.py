@@ -9,6 +9,7 @@ from napari_orient.engine.discovery.annealing import Guess, bank_of
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.views import Views
 from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.rotations import even_rotations
 
 _COARSE, _ROTATIONS = 1.6, 700
@@ -30,7 +31,7 @@ def search(views: Views, maps: list[Reference], options: DiscoveryOptions) -> Gu
     fine = _joined([bank_of(views, part, every) for part in maps])
     places = _grid(options, device)
     found = []
-    for rows in torch.arange(len(views), device=device).split(_BATCH):
+    for rows in torch.arange(len(views), device=device).split(at_once(device, _BATCH)):
         part = views.take(rows)
         scores = _place_scores(coarse.take(rows), rough, places)
         found.append(_best(part, fine, places, scores))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.networks.centring import Centring
+from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.networks.filters import Filters, Sight, leading_vectors, shown_reference
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
 from napari_orient.engine.tasks import InputError, Options, option
@@ -156,7 +157,8 @@ def _filters(reference: Reference, imaging: Imaging, group: Symmetry, *, count: 
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
     basis = leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
-    turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in rotations.split(_BUILD_BATCH)]
+    parts = rotations.split(at_once(rotations.device, _BUILD_BATCH))
+    turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in parts]
     return Filters(rotations, basis=basis, turned=torch.cat(turned))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from napari_orient.engine.tasks import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+_GPU_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def choose_device(name: str) -> torch.device:
     if not there[name]:
         raise InputError(f"device {name!r} is not on this machine; expected cpu, or auto to take what there is.")
     return torch.device(name)
+
+
+def at_once(device: torch.device, batch: int) -> int:
+    """How many patches to work on together where a CPU takes so many: its cache is small, a GPU must be kept busy."""
+    return batch if device.type == "cpu" else _GPU_BATCHES * batch
 
 
 def device_words(device: torch.device) -> str:

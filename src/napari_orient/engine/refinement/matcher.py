@@ -18,6 +18,7 @@ from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring, telling
+from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
@@ -86,7 +87,7 @@ class Matcher:
         def solve(rows: Tensor) -> Poses:
             return self._solve(patches[rows], None if known is None else known[rows])
 
-        rows = torch.arange(len(patches)).split(_BATCH)
+        rows = torch.arange(len(patches)).split(at_once(patches.device, _BATCH))
         if patches.device.type == "cpu":
             return Poses.concatenated(_side_by_side(solve, rows))
         return Poses.concatenated([solve(row) for row in rows])
@@ -198,7 +199,8 @@ def learn(
     imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
     centring = build_centring(reference, imaging, group, options.bank())
-    centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in patches.split(_BATCH)]))
+    parts = patches.split(at_once(patches.device, _BATCH))
+    centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
     imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     dark = bool(imaging.scale.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
@@ -245,7 +247,7 @@ def _starts(options: RefinementOptions, *, faint: bool) -> int:
 
 def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool) -> tuple[Fit, Tensor]:
     fits, centres = [], []
-    for part in patches.split(_BATCH):
+    for part in patches.split(at_once(patches.device, _BATCH)):
         found, centre = candidates(bank, part, starts=starts, places=_places(faint=faint))
         fits.append(found[0])
         centres.append(centre)
@@ -257,7 +259,7 @@ def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     mask = telling(reference, imaging, _INFORMATIVE)
     told = imaging.chosen(mask)
     fits = []
-    for row in torch.arange(len(observed)).split(_BATCH):
+    for row in torch.arange(len(observed)).split(at_once(observed.device, _BATCH)):
         near = polish(
             reference,
             told,

@@ -10,7 +10,7 @@ import torch
 from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
-from napari_orient.engine.networks.contract import choose_device, device_words
+from napari_orient.engine.networks.contract import at_once, choose_device, device_words
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
@@ -98,10 +98,10 @@ def refine(
     )
     words = f"Refining on {device_words(matcher.reference.device)}"
     yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
-    parts = []
-    for start in range(0, len(particles), _BATCH):
-        parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + _BATCH))))
-        yield Step(min(start + _BATCH, len(particles)), len(particles), words)
+    parts, batch = [], at_once(matcher.reference.device, _BATCH)
+    for start in range(0, len(particles), batch):
+        parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + batch))))
+        yield Step(min(start + batch, len(particles)), len(particles), words)
     answer = _refined(particles, Poses.concatenated(parts), matcher, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
