@@ -10,6 +10,7 @@ from napari_orient.engine.files import write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, MLPNetwork, NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
+from napari_orient.gui.pieces import Later
 
 VOXEL_SIZE = 13.5
 
@@ -67,3 +68,9 @@ def some_particles(count=6, *, posed=True, seed=4):
         kind=np.array(["a", "b"])[np.arange(count) % 2],
         extra={"rlnGroupName": np.array([f"{row:03d}" for row in range(count)])},
     )
+
+
+def settle(dock):
+    """What the dock has put off to a later turn of the event loop is done now."""
+    for later in dock.findChildren(Later):
+        later.settle()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gui_scene import settle
 from napari.components import ViewerModel
 
 from napari_orient.cli import main
@@ -78,12 +79,14 @@ def test_a_subset_is_counted_as_it_changes_and_alone_is_averaged(opened, qtbot):
     assert "No points of the layer are selected" in dock.note.text()
     assert not dock.running.start.isEnabled()
     truth.selected_data = {3, 5, 8}
+    settle(dock)
     assert dock.note.text() == "3 of 90 particles"
     finish(dock, qtbot)
     assert dock.found.count == 3
     dock.subset.choice.setCurrentText(ACCEPTED)
     assert "accepted or corrected yet" in dock.note.text()
     judge(session_of(viewer).history(truth), np.arange(40), "accepted")
+    settle(dock)
     assert dock.note.text() == "40 of 90 particles"
     dock.subset.choice.setCurrentText(SURE)
     assert "no expected errors" in dock.note.text()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gui_scene import VOXEL_SIZE, make_scene
+from gui_scene import VOXEL_SIZE, make_scene, settle
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
@@ -178,6 +178,7 @@ def test_a_click_on_a_line_of_the_history_goes_there(bare):
     for _ in range(3):
         dock.turn("x", 30)
         states.append(layers.particles_of(layer).rotations[0])
+    settle(dock)
     dock.steps.list.itemClicked.emit(dock.steps.list.item(2))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[1])
     dock.steps.list.itemClicked.emit(dock.steps.list.item(0))

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_scene import make_scene
+from gui_scene import make_scene, settle
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Points
@@ -416,6 +416,7 @@ def test_the_preview_shows_the_first_rows_of_the_file_to_come(dock, opened, scen
     np.testing.assert_allclose([float(text) for text in shown_rows], expected, atol=1e-5)
     truth.selected_data = set(range(10))
     truth.remove_selected()
+    settle(export)
     assert export.table.rowCount() == 2
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gui_scene import settle
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
@@ -47,6 +48,7 @@ def test_the_whole_layer_a_selection_or_the_sure_ones_alone_are_written(opened, 
     dock.subset.choice.setCurrentText(SELECTED)
     assert not dock.button.isEnabled()
     layer.selected_data = {2, 7}
+    settle(dock)
     assert dock.note.text().startswith("2 of 12 particles")
     assert dock.table.rowCount() == 2
     np.testing.assert_array_equal(exported(dock, scene.folder / "two.star").expected_error_deg, [3, 8])
@@ -56,10 +58,11 @@ def test_the_whole_layer_a_selection_or_the_sure_ones_alone_are_written(opened, 
     np.testing.assert_array_equal(exported(dock, scene.folder / "sure.star").expected_error_deg, [1, 2, 3, 4])
 
 
-def test_accepted_particles_are_counted_at_once_and_written_with_their_verdict(opened, scene):
+def test_accepted_particles_are_counted_and_written_with_their_verdict(opened, scene):
     viewer, layer, dock = opened
     dock.subset.choice.setCurrentText(ACCEPTED)
     judge(session_of(viewer).history(layer), np.array([0, 4, 9]), "accepted")
+    settle(dock)
     assert dock.note.text().startswith("3 of 12 particles")
     assert set(exported(dock, scene.folder / "accepted.star").extra["orientStatus"]) == {"accepted"}
 

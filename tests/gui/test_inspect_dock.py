@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from gui_scene import settle
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import QPoint, Qt
@@ -101,6 +102,7 @@ def test_a_click_on_a_heading_sorts_numbers_as_numbers_and_the_unknown_come_last
     table = layer.features.copy()
     table.loc[2, "expected_error_deg"] = np.nan
     layer.features = table
+    settle(dock)
     dock.table.sortByColumn(3, Qt.SortOrder.AscendingOrder)
     assert cells(dock, "expected") == ["3.5", "8.5", "16.0", "26.0", "46.0", "–"]
     dock.table.sortByColumn(3, Qt.SortOrder.DescendingOrder)
@@ -315,6 +317,7 @@ def test_deleting_points_keeps_rows_and_points_together(opened):
     dock, layer = opened
     layer.selected_data = {0, 2}
     layer.remove_selected()
+    settle(dock)
     assert cells(dock, "#") == ["2", "4", "5", "6"]
     dock.fly(1)
     assert set(layer.selected_data) == {1}
@@ -323,6 +326,7 @@ def test_deleting_points_keeps_rows_and_points_together(opened):
 def test_a_point_added_later_has_no_pose_and_is_left_out(opened):
     dock, layer = opened
     layer.add([10, 20, 20])
+    settle(dock)
     assert len(cells(dock, "#")) == 6
     assert "1 added later have no pose" in dock.note.text() or "1 added later has no pose" in dock.note.text()
     dock.choose(np.array([5]))

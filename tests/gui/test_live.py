@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gui_scene import VOXEL_SIZE, tiny_checkpoint
+from gui_scene import VOXEL_SIZE, settle, tiny_checkpoint
 from napari.components import ViewerModel
 from napari.layers import Points
 from test_history import drag
@@ -17,8 +17,9 @@ from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.tasks import run
 from napari_orient.gui import layers, live
-from napari_orient.gui.axes import axes_layer, drawn_arrows
+from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
 from napari_orient.gui.correction import CorrectDock
+from napari_orient.gui.inspection import InspectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import session_of
 
@@ -227,3 +228,38 @@ def test_live_without_a_network_says_so(viewer, scene, qtbot):
     session.checkpoint = "no such network"
     dock.live_box.setChecked(True)
     assert not dock.live_box.isChecked()
+
+
+def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_after_the_arrow(on, qtbot):
+    viewer, layer, dock = on
+    session, inspect = session_of(viewer), InspectDock(viewer)
+    qtbot.addWidget(inspect)
+    session.show_as(ViewOptions(colour="expected error"))
+    layer.features = layer.features.assign(expected_error_deg=5.0)
+    settle(inspect)
+    layer.add([15.0, 20.0, 30.0])
+    assert len(drawn_arrows(axes_layer(viewer, layer))) == 39
+    assert (len(inspect.known), dock.steps.list.count()) == (12, 0)
+    settle(inspect)
+    settle(dock)
+    assert (len(inspect.known), dock.steps.list.count()) == (13, 1)
+    high = session.legend().scale.high
+    qtbot.waitUntil(lambda: session.legend().scale.high > high, timeout=5000)
+    ahead = axes_layer(viewer, layer).edge_color.copy()
+    session.show_as(session.view)
+    np.testing.assert_array_equal(axes_layer(viewer, layer).edge_color, ahead)
+
+
+def test_what_was_put_off_is_dropped_quietly_where_its_layer_is_gone_and_drawn_where_live_is_off(on, qtbot):
+    viewer, layer, dock = on
+    layer.add([15.0, 20.0, 30.0])
+    dock.live_box.setChecked(False)
+    session_of(viewer).history(layer).undo()
+    assert len(drawn_arrows(axes_layer(viewer, layer))) == 36
+    dock.live_box.setChecked(True)
+    qtbot.waitUntil(lambda: dock.live.ready is not None, timeout=60_000)
+    layer.add([15.0, 20.0, 30.0])
+    viewer.layers.remove(layer)
+    qtbot.wait(60)
+    settle(dock)
+    assert [layers.role(left) for left in viewer.layers] == [layers.TOMOGRAM]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gui_scene import settle
 from napari.components import ViewerModel
 
 from napari_orient.cli import main
@@ -267,11 +268,14 @@ def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     assert not training.running.start.isEnabled()
     session, thirds = session_of(viewer), np.arange(0, len(particles), 3)
     judge(session.history(predicted), thirds, "accepted")
+    settle(training)
     assert "30 particles with orientations in 1 tomogram" in training.data_note.text()
     assert "predicted · 30 accepted or corrected" in training.from_layers.list.item(0).text()
     turn(session.history(predicted), np.array([1, 4]), axis_turn("z", 20), words="by 20°")
+    settle(training)
     assert "32 particles" in training.data_note.text()
     judge(session.history(truth), thirds, "rejected")
+    settle(training)
     training.from_layers.choose(truth)
     assert "60 particles" in training.data_note.text()
 

@@ -26,7 +26,7 @@ from napari_orient.gui.colours import (
     TRUE_INK,
     Colour,
 )
-from napari_orient.gui.known import poses_of
+from napari_orient.gui.known import drawn_of
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
 
 SHORT = 0.55
@@ -41,6 +41,9 @@ MANY = 15_000
 SPARE, _ROOM = "spare", 96
 """Where an axes layer's metadata say how many unseen arrows follow those drawn, and how many a new room has: napari
 takes its time with another number of arrows, whatever that is, and little with other values."""
+
+DRAWN = "rows"
+"""Where an axes layer's metadata say whose arrows they are: rows of the points layer, in order."""
 
 _FEW = 0.1
 """Up to this share of the arrows is put among the others; of more, all are drawn anew."""
@@ -109,7 +112,7 @@ def axes_parts(
         "vector_style": options.style,
         "projection_mode": "all",
         "opacity": 1.0,
-        "metadata": {KEY: {"role": AXES, "of": said["id"]}},
+        "metadata": {KEY: {"role": AXES, "of": said["id"], DRAWN: np.flatnonzero(rows)}},
         **layers.world(size),
     }
     arrows = _arrows(particles if rows.all() else particles.take(rows), size, options.axes)
@@ -169,15 +172,46 @@ def draw_axes(
     Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one.
     """
     old = axes_layer(viewer, points)
-    parts = axes_parts(poses_of(points), points, options, colours=colours)
+    particles, rows = drawn_of(points)
+    parts = axes_parts(particles, points, options, colours=colours)
     if parts is None:
         if old is not None:
             viewer.layers.remove(old)
         return None
     if old is None:
-        return _added(viewer, points, parts)
-    _renew(old, parts)
+        old = _added(viewer, points, parts)
+    else:
+        _renew(old, parts)
+    layers.about(old)[DRAWN] = rows[parts[1]["metadata"][KEY][DRAWN]]
     return old
+
+
+def draw_rows(
+    viewer: ViewerModel,
+    points: Points,
+    rows: NDArray[np.int_],
+    particles: Particles,
+    options: ViewOptions,
+    *,
+    colours: FloatArray,
+) -> bool:
+    """Whether the arrows of these rows alone, whose particles these are, could be drawn, and are.
+
+    They can where all have a pose, and a place among the arrows drawn, or after them; else all must be drawn.
+    """
+    layer = axes_layer(viewer, points)
+    before = layers.about(layer).get(DRAWN, rows[:0]) if layer is not None else rows[:0]
+    more = np.setdiff1d(rows, before)
+    parts = axes_parts(particles, points, options, colours=colours)
+    if layer is None or parts is None or not len(before) or not shown(particles, options).all():
+        return False
+    each = len(parts[0]) // len(rows)
+    if len(more) * each > _ROOM or (len(more) and more[0] < before[-1]):
+        return False
+    layers.about(layer)[DRAWN] = after = np.append(before, more)
+    places = np.searchsorted(after, rows)[:, None] * each + np.arange(each)
+    _put(layer, places.ravel(), parts[0], parts[1]["edge_color"], count=len(after) * each)
+    return True
 
 
 def drawn_arrows(layer: Vectors) -> FloatArray:
@@ -211,13 +245,24 @@ def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
     rows = np.append(np.flatnonzero(other), np.arange(count - more, count))
     if len(rows) > _FEW * count:
         return False
+    _put(layer, rows, arrows[rows], colours[rows], count=count)
+    return True
+
+
+def _put(layer: Vectors, at: NDArray[np.int_], arrows: FloatArray, colours: FloatArray, *, count: int) -> None:
+    """Nothing; these arrows stand in these places, and ``count`` are drawn in all."""
     if count > len(layer.data):
         _make_room(layer)
     layers.about(layer)[SPARE] = len(layer.data) - count
-    if len(rows):
-        layer.data[rows], layer.edge_color[rows] = arrows[rows], colours[rows]
+    if len(at):
+        layer.data[at], layer.edge_color[at] = arrows, colours
         layer.refresh(extent=False, thumbnail=False, highlight=False)
-    return True
+
+
+def keep_room(layer: Vectors) -> None:
+    """Nothing; there is room for some more arrows, which then come quickly."""
+    if layers.about(layer).get(SPARE, 0) < _ROOM // 4:
+        _make_room(layer)
 
 
 def _make_room(layer: Vectors) -> None:
@@ -230,6 +275,7 @@ def _make_room(layer: Vectors) -> None:
     with layer.events.data.blocker():
         layer.data = np.concatenate([drawn, unseen])
     layer.edge_color = shades
+    layers.about(layer)[SPARE] = _ROOM
 
 
 def _same(shown: FloatArray, wanted: FloatArray) -> bool:

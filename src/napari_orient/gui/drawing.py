@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ from napari.components import ViewerModel
 from napari.layers import Layer, Points, Surface, Vectors
 
 from napari_orient.engine.inspection import InspectionOptions
-from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_slab, show_words
 from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
 from napari_orient.gui.judging import Judged
-from napari_orient.gui.known import poses_of
+from napari_orient.gui.known import drawn_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.pieces import Later
+from napari_orient.gui.rows import Rows
 from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
 
 
@@ -29,6 +32,9 @@ class Drawn(Judged):
         self._scale = Scale()
         self._words = ""
         self._shapes: dict[Points, tuple[Shape, float]] = {}
+        self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
+        self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
+        self._finishing = Later(self._finish)
         viewer.dims.events.ndisplay.connect(self._turned)
 
     def judge_by(self, options: InspectionOptions) -> None:
@@ -40,10 +46,40 @@ class Drawn(Judged):
 
     def draw(self, points: Points) -> Vectors | None:
         """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
+        self._ahead.discard(points)
+        self._unfinished.discard(points)
         arrows = self._draw_axes(points)
         self._draw_surface(points)
         self._say_legend()
         return arrows
+
+    def draw_ahead(self, points: Points, rows: Rows, particles: Particles) -> bool:
+        """Whether the arrows of these rows alone, whose particles these are, are drawn now, in an event of the layer.
+
+        That event then draws nothing more. The rest comes a moment later: surfaces, colours that depend on other
+        particles, the legend, and room for the next arrows.
+        """
+        known = {"score": particles.confidence, "expected_error": particles.expected_error_deg}
+        columns = {name: values for name, values in known.items() if values is not None}
+        ink, view = self.view.ink(layers.role(points)), self.view
+        colours = particle_colours(
+            columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(rows)
+        )
+        if not axes.draw_rows(self.viewer, points, rows, particles, view, colours=colours):
+            return False
+        self._ahead.add(points)
+        self._unfinished.add(points)
+        self._finishing.ask()
+        return True
+
+    def _finish(self) -> None:
+        """Draw what has been drawn ahead."""
+        viewer, unfinished = self._viewer(), list(self._unfinished)
+        self._unfinished.clear()
+        for points in unfinished if viewer is not None else ():
+            arrows = self.draw(points) if points in self.viewer.layers else None
+            if arrows is not None:
+                axes.keep_room(arrows)
 
     def _draw_axes(self, points: Points) -> Vectors | None:
         if self.view.colour in (ROLE, AXIS):
@@ -104,7 +140,7 @@ class Drawn(Judged):
         if points not in self._shapes:
             return None
         shape, level = self._shapes[points]
-        particles = poses_of(points)
+        particles, _ = drawn_of(points)
         if particles.rotations is None:
             self.hide_surface(points)
             return None

@@ -30,7 +30,7 @@ from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
 from napari_orient.gui.patch_view import PatchView
-from napari_orient.gui.pieces import BAD, MUTED, Dock, LayerChoice, Note, labelled, listen, primary_button, row
+from napari_orient.gui.pieces import BAD, MUTED, Dock, Later, LayerChoice, Note, labelled, listen, primary_button, row
 from napari_orient.gui.session import session_of
 
 NEXT, PREVIOUS = "N", "Shift+N"
@@ -49,6 +49,7 @@ class InspectDock(Dock):
         self.shown: NDArray[np.bool_] = np.zeros(0, bool)
         self.chosen: Rows = _NOBODY
         self._watched: Points | None = None
+        self._refreshing = Later(self.refresh, parent=self)
         self._linking = False
         self._build(self.session.viewer)
         self._connect(self.session.viewer)
@@ -153,7 +154,7 @@ class InspectDock(Dock):
     def _layer_changed(self, event: Any = None) -> None:
         action = str(getattr(event, "action", "changed")).rsplit(".", maxsplit=1)[-1].lower()
         if event.source is self.layer and action in ("changed", "added", "removed"):
-            self.refresh()
+            self._refreshing.ask()
 
     def _truth_changed(self, event: Any = None) -> None:
         if layers.role(event.value) == TRUTH:
@@ -224,6 +225,7 @@ class InspectDock(Dock):
         return np.full(self._count, np.nan), "error"
 
     def _filter(self) -> None:
+        self._refreshing.settle()
         self.shown = self.filters.rows_shown(self._columns, count=self._count)
         self.table.show_rows(self.shown, chosen=self.chosen)
         self._show_plots()
@@ -321,6 +323,7 @@ class InspectDock(Dock):
 
     def choose(self, rows: Rows, *, table: bool = True) -> None:
         """Nothing; these particles are chosen: in the table, in the plots, and as points in the layer."""
+        self._refreshing.settle()
         if self.layer is None or self.known is None:
             return
         self.chosen = rows
@@ -341,6 +344,7 @@ class InspectDock(Dock):
 
     def fly(self, step: int) -> None:
         """Nothing; the next worst particle shown (or with -1 the one before) is chosen, and the camera looks at it."""
+        self._refreshing.settle()
         errors, _ = self.errors
         candidates = np.flatnonzero(self.shown & np.isfinite(errors))
         if not len(candidates) or self.known is None:

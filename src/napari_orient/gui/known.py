@@ -80,30 +80,28 @@ def known_of(
 
 def posed_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     """The particles of a layer that have poses, and their rows; where none has one, all of them, without poses."""
-    picks, table = layers.picks_of(layer), layer.features
-    rows = np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
-    if not len(rows):
-        return picks, np.arange(len(picks))
-    names = (layers.CONFIDENCE, layers.EXPECTED_ERROR)
-    scores = {name: table[name].to_numpy(float)[rows] for name in names if name in table.columns}
+    drawn, rows = drawn_of(layer)
+    picks = layers.picks_of(layer)
     part = picks if len(rows) == len(picks) else picks.take(rows)
-    return part.replace(rotations=layers.rotations_in(layer)[rows], **scores), rows
+    scores = {layers.CONFIDENCE: drawn.confidence, layers.EXPECTED_ERROR: drawn.expected_error_deg}
+    return part if drawn.rotations is None else part.replace(rotations=drawn.rotations, **scores), rows
 
 
-def poses_of(layer: Points) -> Particles:
+def drawn_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     """What `posed_of` gives, as far as it is drawn: positions, poses, scores and what looks like no particle."""
     table, rows = layer.features, np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
     posed = len(rows) > 0
     rows = rows if posed else np.arange(len(layer.data))
     names = [name for name in (layers.CONFIDENCE, layers.EXPECTED_ERROR) if posed and name in table.columns]
     flags = {OUTLIER: table[OUTLIER].to_numpy()[rows]} if OUTLIER in table.columns else {}
-    return Particles(
+    particles = Particles(
         positions=layers.flip(np.asarray(layer.data, float)[rows] * layers.voxel_size(layer)),
         rotations=layers.rotations_in(layer)[rows] if posed else None,
         tomogram=str(layers.about(layer).get("tomogram", "")),
         extra=flags,
         **{name: table[name].to_numpy(float)[rows] for name in names},
     )
+    return particles, rows
 
 
 def fingerprint(layer: Points) -> tuple[Any, ...]:

@@ -281,7 +281,8 @@ def particles_of(layer: Points) -> Particles:
             f"{int((~known).sum())} of {len(known)} particles in layer {layer.name!r} have no orientation: "
             "they were added later. Predict again, or delete them."
         )
-    scores = {name: table[name].to_numpy(float) for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns}
+    names = [name for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns]
+    scores = {name: table[name].to_numpy(float, copy=True) for name in names}
     return picks.replace(rotations=rotations, **scores)
 
 
@@ -324,10 +325,13 @@ def added_later(layer: Points) -> NDArray[np.bool_]:
 
 
 def _column(values: pd.Series, *, kind: str) -> NDArray[Any]:
-    """The column as it was read: text stays text, which pandas would otherwise show as an object or as NaN."""
+    """The column as it was read: text stays text, which pandas would otherwise show as an object or as NaN.
+
+    It is a copy, for the layer's own table is written in place.
+    """
     if kind == "U":
         return values.fillna("").to_numpy().astype(str)
-    return values.to_numpy(object) if kind == "O" else values.to_numpy()
+    return values.to_numpy(object if kind == "O" else None, copy=True)
 
 
 def extent_of(layer: Layer) -> Extent | None:

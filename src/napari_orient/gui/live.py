@@ -152,6 +152,7 @@ class Live(QObject):
         # Napari's own event, of which this is a part, tells of both when all is done.
         with layer.events.data.blocker(), layer.events.features.blocker():
             editing.put_poses(history, rows, told)
+        self.session.draw_ahead(layer, rows, told)
         self._say(told, time.monotonic() - began)
 
     def _ask_waiting(self) -> None:

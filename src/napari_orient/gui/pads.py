@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
-from napari_orient.gui.pieces import Note, labelled, row
+from napari_orient.gui.pieces import Later, Note, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 TURN_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
@@ -156,6 +156,7 @@ class HistoryList(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._history: History | None = None
+        self._listing = Later(self._list, parent=self)
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
         self.undo.clicked.connect(self._undo)
         self.redo.clicked.connect(self._redo)
@@ -174,10 +175,8 @@ class HistoryList(QWidget):
         column.addWidget(self.list)
 
     def show_history(self, history: History | None) -> None:
-        """Show this history as it is now."""
+        """Show this history as it is now: what can be undone at once, the list a moment later."""
         self._history = history
-        steps = [] if history is None else history.steps
-        done = 0 if history is None else history.done
         for button, verb, key, words in (
             (self.undo, "Undo", "Ctrl+Z", "" if history is None else history.undoable),
             (self.redo, "Redo", "Ctrl+Shift+Z", "" if history is None else history.redoable),
@@ -185,6 +184,11 @@ class HistoryList(QWidget):
             button.setEnabled(bool(words))
             button.setText(verb + (f": {words[:_SHORT]}" + "…" * (len(words) > _SHORT) if words else ""))
             button.setToolTip(f"{verb}: {words} ({key})" if words else f"Nothing to {verb.lower()}")
+        self._listing.ask()
+
+    def _list(self) -> None:
+        steps = [] if self._history is None else self._history.steps
+        done = 0 if self._history is None else self._history.done
         self.list.clear()
         for count in range(len(steps), 0, -1):
             item = QListWidgetItem(steps[count - 1].words)

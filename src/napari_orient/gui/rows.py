@@ -11,13 +11,16 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.files.own import FIGURES
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRST, NUMBER, ROTATION_COLUMNS, STATUS
 
 Rows = NDArray[np.int_]
 """Indices of particles in their layer."""
+
+_FEW = 16
+"""Up to so many rows are written cell by cell."""
 
 _POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *FIGURES, *ROTATION_COLUMNS)
 
@@ -43,52 +46,80 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
 
     No other row changes, not by a bit.
     """
-    table, said = layer.features, layers.about(layer)
-    columns: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
-    columns |= {name: particles.extra[name] for name in FIGURES if name in particles.extra}
+    said = layers.about(layer)
+    told: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
+    told |= {name: particles.extra[name] for name in FIGURES if name in particles.extra}
     said["extra"] = said.get("extra", {}) | {name: "f" for name in FIGURES if name in particles.extra}
     if particles.rotations is not None:
-        columns |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
-    changed = {
-        name: _with_rows(table.get(name), rows, values, whole=np.full(len(table), np.nan))
-        for name, values in columns.items()
-        if values is not None
-    }
+        told |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     for name in set(layers.SPOKEN) & set(particles.extra):
-        at, empty = layers.SPOKEN[name], "0" if layers.SPOKEN[name] == CORRECTED else ""
-        changed[at] = _with_rows(table.get(at), rows, particles.extra[name], whole=np.full(len(table), empty, object))
+        told[layers.SPOKEN[name]] = particles.extra[name]
         said["extra"] = {**said.get("extra", {}), name: "U"}
-    # Only what has moved: Å and back to voxels would change the last digit of the rest.
+    _put_places(layer, rows, particles.positions)
+    _put_values(layer, rows, {name: values for name, values in told.items() if values is not None})
+
+
+def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
+    """Nothing; these rows are there now, (R, 3) xyz in Å; what has not moved keeps its bits.
+
+    Å and back to voxels would change the last digit. The array is written in place where it can be: a new one makes
+    napari measure the whole world again.
+    """
     size, data = layers.voxel_size(layer), np.asarray(layer.data[rows], float)
-    still = layers.flip(data * size) == particles.positions
-    if not still.all():
+    still = layers.flip(data * size) == positions
+    if still.all():
+        return
+    places = np.where(layers.flip(still), data, layers.flip(positions) / size)
+    if layer.data.dtype == places.dtype and layer.data.flags.writeable:
+        layer.data[rows] = places
+        layer.refresh()
+    else:
         moved = np.array(layer.data, float)
-        moved[rows] = np.where(layers.flip(still), data, layers.flip(particles.positions) / size)
+        moved[rows] = places
         layer.data = moved
-    _put_columns(layer, changed)
 
 
-def _put_columns(layer: Points, columns: Mapping[str, Any]) -> None:
-    """Nothing; these columns of the layer's features hold this now.
+def _put_values(layer: Points, rows: Rows, values: Mapping[str, Any]) -> None:
+    """Nothing; these rows of the layer's features hold these values now, one or (R,) each; a new column is empty
+    elsewhere.
 
     Napari works out defaults, colours and texts of the whole table anew when it is set: where it has the columns
-    already, they are put in their places instead.
+    already, values are put in their places instead, and few of them cell by cell.
     """
     table = layer.features
-    if not set(columns) <= set(table.columns):
-        layer.features = table.assign(**columns)
+    whole = {name: np.broadcast_to(np.asarray(value), len(rows)) for name, value in values.items()}
+    if not set(whole) <= set(table.columns):
+        layer.features = table.assign(**{name: _column(table, name, rows, part) for name, part in whole.items()})
         return
-    for name, values in columns.items():
-        table[name] = values
+    kinds = table.dtypes
+    for name, part in whole.items():
+        if len(rows) <= _FEW and _fits(kinds[name], part):
+            place = table.columns.get_loc(name)
+            for row, value in zip(rows.tolist(), part.tolist(), strict=True):
+                table.iat[row, place] = value
+        else:
+            table[name] = _column(table, name, rows, part)
     layer.refresh_text()
     layer.events.features()
 
 
-def _with_rows(column: pd.Series | None, rows: Rows, values: NDArray[Any], *, whole: NDArray[Any]) -> NDArray[Any]:
-    """The column with some rows replaced; ``whole`` is what a new one holds elsewhere."""
-    filled = whole if column is None else column.to_numpy(whole.dtype).copy()
+def _fits(kind: Any, values: NDArray[Any]) -> bool:
+    """Whether a column of this type takes these values as they are: texts to texts, and numbers of its own kind."""
+    return bool(kind.kind == values.dtype.kind if values.dtype.kind in "fi" else kind.kind not in "fiub")
+
+
+def _column(table: pd.DataFrame, name: str, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
+    """The column with some rows replaced: numbers, or texts."""
+    known = table.get(name)
+    if isinstance(known, pd.Series) and _fits(known.dtype, values):
+        filled: NDArray[Any] = known.to_numpy(copy=True)
+    elif values.dtype.kind in "fi":
+        filled = np.full(len(table), np.nan) if known is None else known.to_numpy(float, copy=True)
+    else:
+        empty = "0" if name == CORRECTED else ""
+        filled = np.full(len(table), empty, object) if known is None else known.to_numpy(object, copy=True)
     filled[rows] = values
-    return filled.astype(str) if whole.dtype == object else filled
+    return filled if filled.dtype != object else filled.astype(str)
 
 
 def clear_added(layer: Points, rows: Rows) -> None:
@@ -96,20 +127,11 @@ def clear_added(layer: Points, rows: Rows) -> None:
     table = layer.features
     if NUMBER not in table.columns:
         return
-    highest = table[NUMBER].drop(index=table.index[rows]).max()
-    first = 1 if pd.isna(highest) else int(highest) + 1
+    others = np.delete(table[NUMBER].to_numpy(float), rows)
+    first = 1 + int(np.nanmax(others, initial=0))
     cleared: dict[str, Any] = dict.fromkeys(_POSE_COLUMNS, np.nan) | {STATUS: "", CORRECTED: "0"}
     cleared[NUMBER] = np.arange(first, first + len(rows))
-    told = set(table.columns) & set(cleared)
-    _put_columns(layer, {name: _filled(table[name], rows, cleared[name]) for name in told})
-
-
-def _filled(column: pd.Series, rows: Rows, value: Any) -> pd.Series:
-    """The column with a value in some rows; quicker than to write them one column after another with ``.loc``."""
-    unknown = isinstance(value, float)
-    values = column.to_numpy(float if unknown else None, copy=True)
-    values[rows] = value
-    return pd.Series(values, index=column.index, dtype=None if unknown else column.dtype)
+    _put_values(layer, rows, {name: value for name, value in cleared.items() if name in table.columns})
 
 
 # --- where corrections began ------------------------------------------------------------------------------------------

@@ -150,13 +150,18 @@ class Session(Drawn):
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
-        if done and event.source in self.viewer.layers:
+        if done and event.source in self._ahead:
+            self._ahead.discard(event.source)
+        elif done and event.source in self.viewer.layers:
             self.draw(event.source)
 
     def _told(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
-        if self.view.colour not in (ROLE, AXIS) and event.source in self.viewer.layers and self._has_axes(event.source):
-            self.draw(event.source)
+        points = event.source
+        if self.view.colour in (ROLE, AXIS) or points in self._unfinished or points not in self.viewer.layers:
+            return
+        if self._has_axes(points):
+            self.draw(points)
 
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):

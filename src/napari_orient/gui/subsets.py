@@ -11,7 +11,7 @@ from napari_orient.engine import corrections
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
-from napari_orient.gui.pieces import listen, shrinkable
+from napari_orient.gui.pieces import Later, listen, shrinkable
 from napari_orient.gui.rows import Rows, rows_of
 
 ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
@@ -33,6 +33,7 @@ class Subset(QWidget):
         super().__init__()
         self._layer: Points | None = None
         self._heard: set[int] = set()
+        self._telling = Later(self._tell, parent=self)
         self.choice = QComboBox()
         self.choice.addItems(SUBSETS)
         self.choice.setToolTip("Which particles of the layer to take")
@@ -61,13 +62,13 @@ class Subset(QWidget):
         if layer is not None and id(layer) not in self._heard:
             self._heard.add(id(layer))
             for emitter in (layer.events.data, layer.events.features, layer.selected_data.events.items_changed):
-                listen(self, emitter, self._tell)
+                listen(self, emitter, self._telling.ask)
 
     def _chosen(self, *_: object) -> None:
         self.limit.setVisible(self.choice.currentText() == SURE)
         self.changed.emit()
 
-    def _tell(self, event: object = None) -> None:
+    def _tell(self) -> None:
         self.changed.emit()
 
     def rows(self) -> Rows:

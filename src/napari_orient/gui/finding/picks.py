@@ -25,7 +25,7 @@ from napari_orient.engine.tasks import InputError, Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pieces import DropTarget, checkable, labelled, listen, show_classes, shrinkable
+from napari_orient.gui.pieces import DropTarget, Later, checkable, labelled, listen, show_classes, shrinkable
 from napari_orient.gui.session import Session
 
 Pairs = list[tuple[Tomogram, Particles]]
@@ -79,6 +79,7 @@ class PicksChoice(DropTarget):
         self.session = session
         self.reading: Job | None = None
         self._offered: list[Points] = []
+        self._counting = Later(self._renamed, parent=self)
         self.list = QListWidget()
         self.list.setFixedHeight(76)
         self.list.setAccessibleName("Layers of picks")
@@ -119,7 +120,7 @@ class PicksChoice(DropTarget):
         for layer in self._offered:
             if id(layer) not in known:
                 listen(self, layer.events.name, self._renamed)
-                listen(self, layer.events.data, self._renamed)
+                listen(self, layer.events.data, self._counting.ask)
             double = layers.role(layer) == TRUTH and self._tomogram_name(layer) in picked
             wanted = id(layer) in chosen or (id(layer) not in known and not double)
             self.list.addItem(checkable(_words(layer), wanted))

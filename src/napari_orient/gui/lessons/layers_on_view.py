@@ -16,7 +16,7 @@ from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.lessons.values import Pairs
-from napari_orient.gui.pieces import checkable, listen
+from napari_orient.gui.pieces import Later, checkable, listen
 from napari_orient.gui.rows import rows_of
 from napari_orient.gui.session import Session
 
@@ -30,6 +30,7 @@ class FromLayers(QWidget):
         super().__init__()
         self.session = session
         self._offered: list[Points] = []
+        self._changing = Later(self._changed, parent=self)
         self.list = QListWidget()
         self.list.setFixedHeight(76)
         self.list.setAccessibleName("Layers to learn from")
@@ -54,7 +55,7 @@ class FromLayers(QWidget):
         self.list.clear()
         for layer in self._offered:
             if id(layer) not in known:
-                listen(self, layer.events.features, self._changed)
+                listen(self, layer.events.features, self._changing.ask)
                 listen(self, layer.events.name, self._changed)
             wanted = id(layer) in chosen or (id(layer) not in known and layers.role(layer) == TRUTH)
             self.list.addItem(checkable(_words(layer), wanted))

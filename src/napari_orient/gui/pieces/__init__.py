@@ -1,6 +1,7 @@
 """The pieces that docks are made of: sections, notes, a choice of layer, a row for a file, one for a running job."""
 
 from napari_orient.gui.pieces.choices import LayerChoice, checkable, show_classes
+from napari_orient.gui.pieces.later import Later
 from napari_orient.gui.pieces.listening import listen
 from napari_orient.gui.pieces.paths import DropTarget, FileRow, PathList
 from napari_orient.gui.pieces.plain import (
@@ -31,6 +32,7 @@ __all__ = [
     "FileRow",
     "Fold",
     "JobRow",
+    "Later",
     "LayerChoice",
     "Note",
     "PathList",
