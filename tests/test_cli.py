@@ -22,6 +22,7 @@ from napari_orient.cli import VERBS, main, progress
 from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.places import has_display
 from napari_orient.cli.progress import follow, time_words
+from napari_orient.engine.corrections import marked_corrected
 from napari_orient.engine.files import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, concatenate
@@ -89,7 +90,7 @@ def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_come
     )
 
 
-def test_poses_told_anew_leave_behind_how_the_old_ones_first_came(world, tmp_path):
+def test_poses_told_anew_leave_behind_how_the_old_ones_first_came_and_that_a_person_turned_them(world, tmp_path):
     first, again = tmp_path / "first.star", tmp_path / "again.star"
     told = "--checkpoint", world.checkpoint, "--output"
     assert main(words("predict", world.tomogram, world.truth, *told, first)) == 0
@@ -98,6 +99,11 @@ def test_poses_told_anew_leave_behind_how_the_old_ones_first_came(world, tmp_pat
     assert main(words("predict", world.tomogram, first, *told, again)) == 0
     assert set(read_particles(again).blocks) >= {"orient_state", "mine"}
     assert "orient_first_poses" not in again.read_text()
+    turned = tmp_path / "turned.csv"
+    write_particles(turned, marked_corrected(read_particles(first), [3, 8], True))
+    assert main(words("predict", world.tomogram, turned, *told, again)) == 0
+    assert "orientCorrected" in read_particles(turned).extra
+    assert "orientCorrected" not in read_particles(again).extra
 
 
 def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.files.own import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import Symmetry, angle_deg
 from napari_orient.engine.tasks import InputError
@@ -22,9 +23,6 @@ Rows = NDArray[Any] | Sequence[int]
 
 FRAMES = ("tomogram", "own")
 """Along whose axes a particle is moved."""
-
-STATUS, CORRECTED = "orientStatus", "orientCorrected"
-"""The columns of a person's verdict, and of whether a person set the pose (``1``)."""
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 VERDICTS = ("", ACCEPTED, REJECTED)

@@ -17,8 +17,8 @@ import pandas as pd
 from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
-from napari_orient.engine import corrections
 from napari_orient.engine.discovery import OUTLIER
+from napari_orient.engine.files import own
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 from napari_orient.engine.tasks import InputError
 
@@ -44,7 +44,7 @@ STATUS, CORRECTED = "status", "corrected"
 FIRST = "first poses"
 """Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
 
-SPOKEN = {corrections.STATUS: STATUS, corrections.CORRECTED: CORRECTED}
+SPOKEN = {own.STATUS: STATUS, own.CORRECTED: CORRECTED}
 """Columns of files that have a plainer name as features."""
 
 PICK_DIAMETER = 150.0

@@ -23,15 +23,20 @@ AXIS_ERROR, SPIN_ERROR = "orientExpectedAxisErrorDeg", "orientExpectedSpinErrorD
 
 FIGURES = (SCORE, MOVED, CENTRE_ERROR, AXIS_ERROR, SPIN_ERROR)
 
+STATUS, CORRECTED = "orientStatus", "orientCorrected"
+"""A person's verdict in words, and whether a person set the pose (``1``)."""
 
 FIRST_POSES = "orient_first_poses"
 """Table beside the particles: how those came that a person has turned or moved since, to be put back to."""
 
 
 def without_figures(particles: Particles) -> Particles:
-    """The particles without what an earlier match told of them, and without the poses that it first gave."""
+    """The particles without what is true of the poses they had alone.
+
+    What an earlier match told of them goes, that a person set them, and the poses that it first gave.
+    """
     return particles.replace(
-        extra={name: column for name, column in particles.extra.items() if name not in FIGURES},
+        extra={name: column for name, column in particles.extra.items() if name not in (*FIGURES, CORRECTED)},
         blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
     )
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
 from napari_orient.engine import corrections
 from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.files.own import STATUS
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
@@ -118,7 +119,7 @@ def learnable(layer: Points) -> Particles:
     if layers.role(layer) == PREDICTED:
         wanted = corrections.trusted(picks)
     else:
-        wanted = np.asarray(picks.extra.get(corrections.STATUS, np.full(len(picks), ""))) != corrections.REJECTED
+        wanted = np.asarray(picks.extra.get(STATUS, np.full(len(picks), ""))) != corrections.REJECTED
     return rows_of(layer, np.flatnonzero(wanted & layers.has_pose(layer)))
 
 
