@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,29 +10,20 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, AveragingOptions, average
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.matching.calibration import calibrate, first_imaging
-from napari_orient.engine.matching.fitting import Fit, joined, polish
+from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, imaging_for, poses_of
 from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
-from napari_orient.engine.matching.imaging import Imaging, box_side
+from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import settled
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.engine.tasks import run
 
 _FINEST = 2.4
 """Finest detail used, in voxels."""
-_FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
-_ENOUGH, _SAMPLE = 8, 128
 _GUESTS, _NEAR_DEG = 12, 20.0
 """Particles of each half of each tomogram that the other half's map is tried on, and how far a turn is no error."""
-_WALK, UNKNOWN_DEG = 1.5, 127.0
-"""Voxels of the search that a fit may walk from where it began; the error of one that walked farther."""
-_TRUST = 1.1
-"""What log-likelihoods are multiplied by, as in refinement: the noise measured holds neighbours."""
 
 Labelled = Sequence[tuple[Tomogram, Particles]]
 
@@ -75,16 +65,16 @@ def polished(
     The map of a half is itself uncertain. Some particles are posed against the other half's map too: half the squared
     turn between the two poses is what a map's own noise costs, and is added to what the patch's noise leaves.
     """
-    maps = [_reference(part, found, options) for part in (found.first_half, found.second_half)]
+    maps = [reference_for(part, found, options) for part in (found.first_half, found.second_half)]
     half = halves_of(sum(len(particles) for _, particles in labelled), options)
     answer, turns, done = [], [], 0
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         own = half[done : done + len(particles)]
         done += len(particles)
-        patches = _Patches(tomogram, particles, _side(tomogram, maps[0]))
+        patches = Patches.holding(maps[0], tomogram, particles)
         poses, apart = _polished(patches, own, maps, group, wedge=wedge, device=device)
         turns.append(apart)
-        answer.append((tomogram, patches.posed(poses, limit=_WALK * options.view_voxel_size)))
+        answer.append((tomogram, patches.posed(poses, options)))
     ours = _map_error_deg(torch.cat(turns))
     return [
         (
@@ -103,8 +93,8 @@ def _map_error_deg(turns: torch.Tensor) -> float:
     return float((near.square().mean() / 2).sqrt()) if len(near) else 0.0
 
 
-def _reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
-    """A half's map as far as the halves agree, shell by shell."""
+def reference_for(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
+    """A map, or a half's, as far as the halves agree, shell by shell."""
     voxel_size, side = found.voxel_size, len(density)
     finest = max(_FINEST * voxel_size, found.fsc.resolution(0.143))
     grid = frequencies(side, voxel_size).norm(dim=-1).numpy()
@@ -117,54 +107,8 @@ def _reference(density: NDArray[np.float32], found: Average, options: DiscoveryO
     )
 
 
-def _side(tomogram: Tomogram, reference: Reference) -> int:
-    return min(box_side(reference.radius, tomogram.voxel_size), int(min(tomogram.density.shape)) // 2 * 2)
-
-
-@dataclass(frozen=True, eq=False)
-class _Patches:
-    """Patches of one tomogram's particles, cut when they are wanted, about whole voxels.
-
-    Nothing need be interpolated so: what is left of the way to a position is where a fit's shift begins.
-    """
-
-    tomogram: Tomogram
-    particles: Particles
-    side: int
-
-    @property
-    def middles(self) -> FloatArray:
-        """Middles of the voxels cut about, (N, 3) xyz in Å."""
-        return nearest_voxel(self.particles.positions, self.tomogram.voxel_size)
-
-    def cut(self, rows: NDArray[np.int_]) -> torch.Tensor:
-        """The patches of some rows, (R, n, n, n)."""
-        return torch.from_numpy(cut_patches(self.tomogram, self.middles[rows], side=self.side))
-
-    def start(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotations (N, 3, 3) and shifts (N, 3) in Å that fits begin from."""
-        shifts = torch.as_tensor(self.particles.positions - self.middles, dtype=torch.float32)
-        return torch.as_tensor(self.particles.known_rotations(), dtype=torch.float32), shifts
-
-    def posed(self, poses: Poses, *, limit: float) -> Particles:
-        """The particles in new poses, but for those that walked more than a limit in Å: they keep the poses they had.
-
-        Such a fit has left its particle, perhaps for a neighbour that is picked too; its error is unknown.
-        """
-        positions = self.middles + poses.shifts.double().numpy()
-        stays = np.linalg.norm(positions - self.particles.positions, axis=1) > limit
-        error = np.where(stays, UNKNOWN_DEG, poses.expected_error_deg.double().numpy())
-        return self.particles.replace(
-            positions=np.where(stays[:, None], self.particles.positions, positions),
-            rotations=np.where(
-                stays[:, None, None], self.particles.known_rotations(), poses.rotations.double().numpy()
-            ),
-            expected_error_deg=error,
-        )
-
-
 def _polished(
-    patches: _Patches,
+    patches: Patches,
     half: NDArray[np.int_],
     maps: Sequence[Reference],
     group: Symmetry,
@@ -177,7 +121,7 @@ def _polished(
     for number, reference in enumerate(maps):
         own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
         if len(own):
-            imaging = _imaging(reference, patches, own, wedge)
+            imaging = imaging_for(reference, patches, own, wedge)
             asked = np.concatenate([own, others[:: max(1, len(others) // _GUESTS)]])
             poses = _against(reference.to(device), imaging.to(device), patches, asked, group, device=device)
             answers.append(poses.take(torch.arange(len(own))))
@@ -191,52 +135,17 @@ def _polished(
     return own_poses, torch.as_tensor(np.concatenate(turns))
 
 
-def _imaging(reference: Reference, patches: _Patches, own: NDArray[np.int_], wedge: Wedge) -> Imaging:
-    """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it."""
-    rows = own[:: -(-len(own) // _SAMPLE)]
-    cubes, (rotations, shifts) = patches.cut(rows), patches.start()
-    voxel_size = patches.tomogram.voxel_size
-    imaging = first_imaging(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
-    if len(rows) < _ENOUGH:
-        return imaging
-    observed = imaging.observe(cubes)
-    fit = _fitted(reference, imaging, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
-    return calibrate(reference, imaging, observed, fit, wedge=wedge)
-
-
 def _against(
     reference: Reference,
     imaging: Imaging,
-    patches: _Patches,
+    patches: Patches,
     rows: NDArray[np.int_],
     group: Symmetry,
     *,
     device: torch.device,
 ) -> Poses:
     """Poses of some rows' patches, few of which are held at a time; on the CPU."""
-    rotations, shifts = (part.to(device) for part in patches.start())
-    fits = []
-    for some in np.array_split(rows, -(-len(rows) // _CUT)):
-        observed = imaging.observe(patches.cut(some).to(device))
-        fits.append(_fitted(reference, imaging, observed, rotations[some], shifts[some], steps=_STEPS))
-    return Poses.concatenated([settled([joined(fits)], group, trust=_TRUST)])
-
-
-def _fitted(
-    reference: Reference,
-    imaging: Imaging,
-    observed: torch.Tensor,
-    rotations: torch.Tensor,
-    shifts: torch.Tensor,
-    *,
-    steps: int,
-) -> Fit:
-    return joined(
-        [
-            polish(reference, imaging, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
-            for rows in torch.arange(len(observed)).split(_BATCH)
-        ]
-    )
+    return poses_of([fit for _, fit in patches.fits(reference, imaging, rows, device=device)], group)
 
 
 def reframed(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
