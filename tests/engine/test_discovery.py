@@ -234,11 +234,11 @@ def ring(folds: int, *, right: int, seed: int = 0) -> Average:
 
 
 def test_folds_about_an_axis_are_told_only_where_they_rise_above_the_noise() -> None:
-    group, words = found_symmetry(ring(7, right=40), 75.0)
+    group, words, _ = found_symmetry(ring(7, right=40), 75.0)
     assert group.name.startswith("C7")
     assert abs(group.main_axis[2]) > 0.995
     assert words[0] == "Symmetry C7 proposed."
-    group, words = found_symmetry(ring(7, right=0), 75.0)
+    group, words, _ = found_symmetry(ring(7, right=0), 75.0)
     assert abs(group.main_axis[2]) > 0.995
     assert "nothing tells its folds" in words[0]
     assert "C12, which at this detail is round" in words[1]

@@ -7,6 +7,8 @@ noise.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import minimize
 
@@ -32,20 +34,28 @@ _SOME = 360 * np.array([0.07, 0.16, 0.29, 0.42])
 """Turns of no common fold, in degrees."""
 
 
-def found_symmetry(average: Average, radius: float) -> tuple[Symmetry, tuple[str, ...]]:
-    """The group that a map shows, about its own axes, and why, in a few lines."""
+class Shown(NamedTuple):
+    """The group that a map shows, about its own axes, why, in a few lines, and whether it is nearly round about one."""
+
+    group: Symmetry
+    words: tuple[str, ...]
+    round: bool
+
+
+def found_symmetry(average: Average, radius: float) -> Shown:
+    """The group that a map shows; where it is nearly round about an axis and tells no folds, one that is as round."""
     voxel_size, halves = average.voxel_size, (average.first_half, average.second_half)
     proposal = propose_symmetry(average.as_reference(), voxel_size, halves=halves)
     maps = [build_reference(part, voxel_size, resolution=_FINEST * voxel_size, radius=radius) for part in halves]
     likeness = Likeness(maps, centre_of_mass(average.as_reference(), voxel_size), resolution=_FINEST * voxel_size)
     axis = round_axis(likeness)
     if likeness.round or axis is None:
-        return proposal.group, tuple(proposal.words())
+        return Shown(proposal.group, tuple(proposal.words()), round=False)
     order, across = told_folds(likeness, axis), two_fold_across(likeness, axis)
     kind = "D" if across.alike >= _ALIKE else "C"
     name = f"{kind}{order or max(ORDERS)}@{direction_text(axis)}"
     group = symmetry(f"{name}@{direction_text(across.direction)}" if kind == "D" else name)
-    return group, _words(f"{kind}{order}" if order else "", axis, group)
+    return Shown(group, _words(f"{kind}{order}" if order else "", axis, group), round=True)
 
 
 def round_axis(likeness: Likeness) -> FloatArray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +15,11 @@ from napari_orient.engine.discovery.annealing import Guess
 from napari_orient.engine.discovery.belief import NOTHING, UNJUDGED, Belief, agreement
 from napari_orient.engine.discovery.course import Course, Labelled, Map
 from napari_orient.engine.discovery.folds import found_symmetry
+from napari_orient.engine.discovery.harmonics import harmonics_about_z
 from napari_orient.engine.discovery.looks import Looks
-from napari_orient.engine.discovery.polishing import UNKNOWN_DEG, averaged, polished, reframed
+from napari_orient.engine.discovery.patches import UNKNOWN_DEG
+from napari_orient.engine.discovery.polishing import averaged, polished, reframed
+from napari_orient.engine.discovery.spins import Spins, spun, told_spins
 from napari_orient.engine.discovery.structure import OUTLIER, Round, Structure, class_name
 from napari_orient.engine.discovery.views import Views
 from napari_orient.engine.matching.centre import symmetry_centre
@@ -68,27 +72,22 @@ class Structures:
         """One class's particles refined, in the frame of its symmetry."""
         group = _C1
         words: tuple[str, ...] = ("Symmetry was not looked for.",)
-        labelled, wedges = self._by_tomogram(particles), self._wedges(particles)
-        average = averaged(labelled, group, self.course.options, dark=self.views.dark)
+        wedges = self._wedges(particles)
+        labelled: Labelled = self._by_tomogram(particles)
+        average = self._averaged(labelled, group)
         done = self.course.annealed + 2 + place * (self.course.options.passes + 1)
         for number in range(self.course.options.passes + 1):
-            yield self.course.round(
-                done + number,
-                f"Refining {class_name(place)}, pass {number + 1}" if self.course.options.kinds > 1 else "Refining",
-                maps=(average.density,),
-                voxel_size=average.voxel_size,
-                particles=concatenate([part for _, part in labelled]),
-            )
+            title = f"Refining {class_name(place)}, pass {number + 1}" if self.course.options.kinds > 1 else "Refining"
+            yield self._shown(done + number, title, average, labelled)
             if average.fsc.resolution(0.143) > self.course.options.diameter / _ALIKE:
                 # Halves that share next to nothing have nothing that poses could be refined against.
                 break
             if number == 1 and self.course.options.symmetry == "auto":
-                labelled, group, words = self._framed(labelled, average)
-                if len(group) > 1:
-                    average = averaged(labelled, group, self.course.options, dark=self.views.dark)
+                labelled, average, words = yield from self._framed(labelled, average, wedges, step=done + number)
+                group = average.group
             if number < self.course.options.passes:
-                labelled = polished(labelled, average, group, self.course.options, wedges, device=self.course.device)
-                average = averaged(labelled, group, self.course.options, dark=self.views.dark)
+                labelled = self._polished(labelled, average, wedges)
+                average = self._averaged(labelled, group)
         answer = concatenate([part for _, part in labelled])
         return Structure(
             average=average, group=group, symmetry_words=words, count=len(answer), outliers=0, belief=UNJUDGED
@@ -105,15 +104,43 @@ class Structures:
         ]
 
     def _framed(
-        self, labelled: Labelled, average: Average
-    ) -> tuple[list[tuple[Tomogram, Particles]], Symmetry, tuple[str, ...]]:
-        """Particles in the frame of the symmetry that the map shows: main axis along z, another along x."""
-        group, words = found_symmetry(average, self.course.options.radius)
-        if len(group) == 1:
-            return list(labelled), _C1, words
-        centre = symmetry_centre(average.as_reference(), average.voxel_size, group)
-        moved = [(tomogram, reframed(part, group.frame, centre)) for tomogram, part in labelled]
-        return moved, symmetry(group.name.partition("@")[0]), (*words, "Its axes now lie along z and x.")
+        self, labelled: Labelled, average: Average, wedges: Sequence[Wedge], *, step: int
+    ) -> Stream[Round, tuple[Labelled, Average, tuple[str, ...]]]:
+        """Particles in the frame of the symmetry found: main axis along z, another along x; their map, and why."""
+        shown = found_symmetry(average, self.course.options.radius)
+        if len(shown.group) == 1:
+            return labelled, average, shown.words
+        centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
+        moved: Labelled = [(tomogram, reframed(part, shown.group.frame, centre)) for tomogram, part in labelled]
+        framed = self._averaged(moved, symmetry(shown.group.name.partition("@")[0]))
+        words = shown.words
+        if shown.round:
+            yield self._shown(step, "Looking for folds about the axis", framed, moved)
+            spins, turned = self._spun(moved, framed, wedges)
+            if spins.order:
+                moved, framed = turned, self._averaged(turned, symmetry(spins.name))
+                words = (f"Symmetry {spins.name} proposed.", spins.words)
+        return moved, framed, (*words, "Its axes now lie along z and x.")
+
+    def _spun(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> tuple[Spins, Labelled]:
+        """The folds that particles tell of a map that is round about z, and the particles, their spins undone."""
+        options = self.course.options
+        seen = harmonics_about_z(labelled, average, options, wedges, device=self.course.device)
+        spins = told_spins(seen.parts, dihedral=average.group.name.startswith("D"))
+        return spins, spun(seen.labelled, spins) if spins.order else labelled
+
+    def _averaged(self, labelled: Labelled, group: Symmetry) -> Average:
+        return averaged(labelled, group, self.course.options, dark=self.views.dark)
+
+    def _polished(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> Labelled:
+        return polished(labelled, average, average.group, self.course.options, wedges, device=self.course.device)
+
+    def _shown(self, step: int, message: str, average: Average, labelled: Labelled) -> Round:
+        """A step with the map and poses as they are by now."""
+        particles = concatenate([part for _, part in labelled])
+        return self.course.round(
+            step, message, maps=(average.density,), voxel_size=average.voxel_size, particles=particles
+        )
 
     def aligned(
         self, structures: tuple[Structure, ...], particles: Particles, align_to: Map
@@ -137,7 +164,7 @@ class Structures:
         moved = reframed(particles.take(own), turn, origin)
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
         group = turned_symmetry(first.group, turn.T)
-        average = averaged(self._by_tomogram(kept), group, self.course.options, dark=self.views.dark)
+        average = self._averaged(self._by_tomogram(kept), group)
         told = "Turned into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )

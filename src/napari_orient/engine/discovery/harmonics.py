@@ -1,0 +1,155 @@
+"""What particles leave of a map that is round about z, taken apart by how often it repeats in a turn about z.
+
+A particle of n folds repeats n times a turn, and 2n, 3n, … times; spun by an angle φ, with the phase ``exp(inφ)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.averaging import Average
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.patches import Patches, imaging_for, poses_of
+from napari_orient.engine.discovery.polishing import Labelled, reference_for
+from napari_orient.engine.matching.fitting import Fit
+from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.selfsymmetry import ORDERS
+from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.rotations import symmetry
+
+_HELD, _MEASURED = 0.95, 0.9
+"""Share of a map's power within what is called its radius about z; least share of the particles to measure a ring."""
+_C1 = symmetry("C1")
+
+
+@dataclass(frozen=True, eq=False)
+class Harmonics:
+    """Of N particles, what repeats n times in a turn about z.
+
+    Parameters
+    ----------
+    labelled : the particles as they were fitted to the round map.
+    parts : of each n, (N, B) complex, over B rings of frequencies about z; noise has a mean square of 1 in each.
+    """
+
+    labelled: list[tuple[Tomogram, Particles]]
+    parts: dict[int, Tensor]
+
+
+def harmonics_about_z(
+    labelled: Labelled,
+    average: Average,
+    options: DiscoveryOptions,
+    wedges: Sequence[Wedge],
+    *,
+    device: torch.device,
+) -> Harmonics:
+    """The harmonics of what particles leave of their average, which is round about z, once they are fitted to it."""
+    reference = reference_for(average.density, average, options)
+    there, rings, answer, found = reference.to(device), _Rings.of(reference), [], []
+    for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
+        patches, every = Patches.holding(reference, tomogram, particles), np.arange(len(particles))
+        imaging, fits = imaging_for(reference, patches, every, wedge).to(device), []
+        for observed, fit in patches.fits(there, imaging, every, device=device):
+            found.append(rings.sums(imaging, fit, _left(there, imaging, observed, fit)).cpu())
+            fits.append(fit)
+        answer.append((tomogram, patches.posed(poses_of(fits, _C1), options)))
+    sums = torch.cat(found)
+    reach = radius_about_z(average.as_reference(), average.voxel_size)
+    parts, measured = _whitened(sums)
+    rotations = np.concatenate([part.known_rotations() for _, part in answer])
+    kept = {}
+    for at, order in enumerate(ORDERS):
+        shown = measured & rings.show(order, reach)
+        if bool(shown.any()):
+            kept[order] = _without_microscope(parts[:, at][:, shown], rotations, order)
+    return Harmonics(answer, kept)
+
+
+def _left(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Tensor:
+    """What the fitted reference leaves of patches, about its origin: whitened coefficients (N, M), complex."""
+    angle = 2 * torch.pi * (fit.shifts @ imaging.frequency.T)
+    seen = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * torch.polar(torch.ones_like(angle), angle)
+    model = reference.transform(imaging.frequency @ fit.rotations) * imaging.weight
+    left: Tensor = seen - fit.amplitude[:, None].clamp_min(0) * model
+    return left
+
+
+def radius_about_z(density: FloatArray, voxel_size: float) -> float:
+    """Å from the axis z within which nearly all of a map's power lies."""
+    line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
+    distance = np.hypot(line[:, None], line).ravel()
+    order = np.argsort(distance)
+    held = np.cumsum(np.square(density).sum(axis=0).ravel()[order])
+    return float(distance[order][np.searchsorted(held, _HELD * held[-1])])
+
+
+@dataclass(frozen=True)
+class _Rings:
+    """Rings of frequencies about z, as fine as a map's size needs: ``count`` outward, and as many up and down."""
+
+    spacing: float
+    count: int
+
+    @classmethod
+    def of(cls, reference: Reference) -> _Rings:
+        spacing = 1 / (2 * reference.radius)
+        return cls(spacing, math.ceil(1 / reference.resolution / spacing) + 1)
+
+    def sums(self, imaging: Imaging, fit: Fit, left: Tensor) -> Tensor:
+        """Over each ring, of N particles' coefficients times the weight, (N, 1 + orders, B); first of its square."""
+        # With their Friedel mates the coefficients fill whole rings.
+        frequency = torch.cat([imaging.frequency, -imaging.frequency]) @ fit.rotations
+        values = torch.cat([left, left.conj()], dim=1) * imaging.weight.repeat(2)
+        x, y, z = frequency.unbind(-1)
+        out, up = (x.hypot(y) / self.spacing).long(), (z / self.spacing).round().long()
+        ring = out.clamp_max(self.count - 1) * (2 * self.count + 1) + up.clamp(-self.count, self.count) + self.count
+        back = torch.complex(x, -y) / x.hypot(y).clamp_min(1e-9)
+        sums = [self._sum(ring, imaging.weight.repeat(2).square().expand_as(x).to(values.dtype))]
+        for order in range(1, max(ORDERS) + 1):
+            values = values * back
+            if order in ORDERS:
+                sums.append(self._sum(ring, values))
+        return torch.stack(sums, dim=1)
+
+    def _sum(self, ring: Tensor, values: Tensor) -> Tensor:
+        nothing = torch.zeros(len(values), self.count * (2 * self.count + 1), dtype=values.dtype, device=values.device)
+        return nothing.scatter_add(1, ring, values)
+
+    def show(self, order: int, radius: float) -> Tensor:
+        """Which rings, (B,), lie far enough out to show so many repeats of what lies within a radius of the axis.
+
+        Bessel's function of order n is next to nothing at arguments below n.
+        """
+        out = (torch.arange(self.count) + 0.5) * self.spacing
+        return (2 * torch.pi * radius * out > order).repeat_interleave(2 * self.count + 1)
+
+
+def _whitened(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """The orders' sums (N, orders, B) over the roots of their weights, and which rings are measured, (B,).
+
+    What most orders have in common is noise: in each ring the median of their mean squares is brought to 1.
+    """
+    weight = sums[:, :1].real
+    parts = torch.where(weight > 0, sums[:, 1:] / weight.clamp_min(1e-9).sqrt(), 0)
+    level = parts.abs().square().mean(0).median(dim=0).values
+    return parts / level.sqrt().clamp_min(1e-9), (weight[:, 0] > 0).float().mean(0) >= _MEASURED
+
+
+def _without_microscope(part: Tensor, rotations: FloatArray, order: int) -> Tensor:
+    """Parts (N, B) without what goes with how the tomogram's axes lie about the particle's.
+
+    Where the wedge is not known exactly it leaves some of the round map, which turns with the beam and the tilt axis.
+    """
+    azimuth = np.arctan2(rotations[:, :, 1], rotations[:, :, 0])
+    basis, _ = torch.linalg.qr(torch.as_tensor(np.exp(-1j * order * azimuth), dtype=part.dtype))
+    rest: Tensor = part - basis @ (basis.conj().T @ part)
+    return rest
