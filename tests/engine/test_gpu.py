@@ -78,7 +78,8 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
 
 
 def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
-    options = DiscoveryOptions(diameter=150.0, rounds=6, search=300, starts=2, passes=1, max_shift=10.0)
+    work = {"rounds": 14, "search": 900} if REAL else {"rounds": 6, "search": 300}
+    options = DiscoveryOptions(diameter=150.0, starts=2, passes=1, max_shift=10.0, **work)
     labelled = [(seen[0], seen[1].replace(rotations=None))]
     one = run(discover(labelled, replace(options, device=gpu))).particles
     assert np.allclose(np.linalg.det(one.known_rotations()), 1, atol=1e-4)

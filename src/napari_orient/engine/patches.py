@@ -78,7 +78,7 @@ def normalised(cube: NDArray[Any]) -> PatchArray:
     """The cube at mean 0 and standard deviation 1; a constant cube becomes 0."""
     mean = np.float32(np.mean(cube, dtype=np.float64))
     centred = np.asarray(cube, np.float32) - mean
-    deviation = np.float32(centred.std())
+    deviation = np.float32(np.sqrt(np.vdot(centred, centred) / max(centred.size, 1)))
     # What interpolation leaves of a constant by rounding is no signal.
     return centred / deviation if deviation > _ROUNDING * abs(mean) else np.zeros_like(centred)
 
