@@ -166,6 +166,8 @@ def test_a_card_tells_what_a_network_learnt(world, capsys):
 def test_ctrl_c_keeps_the_best_network_and_resume_goes_on_from_there(world, tmp_path):
     out, state = tmp_path / "stopped.safetensors", tmp_path / "stopped.resume"
     command = words("train", world.simulated, "--output", out, "--width", 16, "--patch-side", 20, "--mask-radius", 90)
+    # Where tests run in the background or beside others the signal is ignored, and what they start inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         [sys.executable, "-m", "napari_orient.cli", *command, "--epochs", "10000"],
         stderr=subprocess.PIPE,
@@ -173,6 +175,7 @@ def test_ctrl_c_keeps_the_best_network_and_resume_goes_on_from_there(world, tmp_
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    signal.signal(signal.SIGINT, before)
     waited = time.monotonic()
     while not state.exists() and running.poll() is None and time.monotonic() - waited < 120:
         time.sleep(0.05)
