@@ -39,7 +39,7 @@ from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.session import session_of
 
 VOXEL_SIZE = 10.0
-SMALL = (128, 256, 256)
+SMALL = (256, 512, 512)
 AFTERWARDS = 0.15
 """Seconds in which the event loop does what was put off."""
 

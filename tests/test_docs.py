@@ -65,6 +65,13 @@ def test_scripts_that_the_readme_names_are_there_and_can_be_run():
     assert all((ROOT / name).stat().st_mode & 0o111 for name in [*named, "scripts/setup", "scripts/gates", ".ci/run"])
 
 
+@EVERY_PAGE
+def test_every_test_that_a_page_names_is_there(page):
+    every = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if f"def {name}(" not in every] == []
+
+
 @pytest.mark.parametrize("name", ["tutorial.md", "conventions.md"])
 def test_the_blocks_of_a_page_run_in_order(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -12,7 +12,9 @@ from napari_orient.cli import main
 from napari_orient.engine.files import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
+from napari_orient.gui.correction import CorrectDock
 from napari_orient.gui.export import ExportDock
+from napari_orient.gui.inspection import InspectDock
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.load import LoadDock
 from napari_orient.gui.predict import PredictDock
@@ -44,6 +46,36 @@ def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     return out.read_bytes()
 
 
+def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_and_done_again_as_corrected(
+    world, tmp_path, make_napari_viewer, qtbot
+):
+    viewer, out = make_napari_viewer(), tmp_path / "out.star"
+    predicted = by_the_docks(world, out, viewer, qtbot)
+    session = session_of(viewer)
+    (layer,) = session.particles(PREDICTED)
+    first = layers.particles_of(layer)
+    assert angle_deg(first.rotations, read_particles(out).rotations).max() < 1e-4
+    np.testing.assert_allclose(first.positions, read_particles(out).positions, atol=1e-4)
+    inspect, correct, export = InspectDock(viewer), CorrectDock(viewer), ExportDock(viewer)
+    for dock in (inspect, correct, export):
+        viewer.window.add_dock_widget(dock, name=type(dock).__name__)
+    inspect.fly(1)
+    (worst,) = layer.selected_data
+    assert inspect.known.inspection.true_error_deg.argmax() == worst
+    correct.turn("y", 30.0)
+    correct.judge("accepted")
+    assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst
+    for button, steps in ((correct.steps.undo, 2), (correct.steps.redo, 2)):
+        for _ in range(steps):
+            button.click()
+        export.file.show_path(out)
+        export.export()
+        assert (out.read_bytes() == predicted) == (button is correct.steps.undo)
+    again = read_particles(out)
+    np.testing.assert_allclose(angle_deg(again.rotations, first.rotations)[worst], 30, atol=1e-3)
+    assert (again.extra["orientStatus"][worst], again.extra["orientCorrected"][worst]) == ("accepted", "1")
+
+
 @pytest.mark.parametrize("suffix", [".star", ".csv"])
 def test_docks_and_command_line_write_the_same_bytes(suffix, world, tmp_path, make_napari_viewer, qtbot):
     viewer = make_napari_viewer()
@@ -53,15 +85,6 @@ def test_docks_and_command_line_write_the_same_bytes(suffix, world, tmp_path, ma
     truth = read_particles(world.truth)
     assert np.median(angle_deg(predicted.rotations, truth.rotations)) < 60
     assert len(session_of(viewer).particles(PREDICTED)[0].data) == 90
-
-
-def test_the_layer_of_a_prediction_holds_the_poses_that_were_written(world, tmp_path, make_napari_viewer, qtbot):
-    viewer = make_napari_viewer()
-    by_the_docks(world, tmp_path / "out.star", viewer, qtbot)
-    shown = layers.particles_of(session_of(viewer).particles(PREDICTED)[0])
-    written = read_particles(tmp_path / "out.star")
-    assert angle_deg(shown.rotations, written.rotations).max() < 1e-4
-    np.testing.assert_allclose(shown.positions, written.positions, atol=1e-4)
 
 
 def test_the_demo_leaves_a_whole_folder_where_no_display_is(tmp_path):

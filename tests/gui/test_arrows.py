@@ -268,11 +268,11 @@ def test_the_canvas_says_what_the_colours_tell_and_leaves_another_s_words_alone(
     session, overlay = session_of(viewer), corner(viewer)
     for role in (TRUTH, PREDICTED):
         session.show_particles(predicted_of(true_particles()), EXTENT, role=role, name=role)
-    assert (overlay.text, overlay.visible) == ("predicted red, truth green", True)
+    assert (overlay.text.strip(), overlay.visible) == ("predicted red, truth green", True)
     session.show_as(ViewOptions(colour="expected error", high=20.0))
-    assert overlay.text == "expected error: 0° dark to 20° bright (plasma)"
+    assert overlay.text.strip() == "expected error: 0° dark to 20° bright (plasma)"
     session.show_as(ViewOptions(colour="axis"))
-    assert overlay.text == "axis: x red, y green, z blue"
+    assert overlay.text.strip() == "axis: x red, y green, z blue"
     session.show_as(ViewOptions(legend=False))
     assert not overlay.visible
     session.show_as(ViewOptions(truth="cyan"))

@@ -40,8 +40,13 @@ def corner(viewer: ViewerModel) -> Any:
 def show_words(viewer: ViewerModel, words: str, *, instead_of: str) -> None:
     """Nothing; these words stand in the canvas' upper left corner, unless others than ``instead_of`` stand there."""
     text = corner(viewer)
-    if text.text in ("", instead_of):
-        text.text, text.position, text.visible = words, "top_left", bool(words)
+    if text.text in ("", _roomy(instead_of)):
+        text.text, text.position, text.visible = _roomy(words), "top_left", bool(words)
+
+
+def _roomy(words: str) -> str:
+    """The words with blanks after them: napari measures a little too narrow a box for a long line."""
+    return words + "\N{NO-BREAK SPACE}" * (len(words) // 12)
 
 
 def camera(viewer: ViewerModel) -> Any:

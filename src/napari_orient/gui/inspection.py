@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +15,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
-from napari_orient.engine.evaluation import chance, chance_shares
+from napari_orient.engine.evaluation import chance_shares
 from napari_orient.engine.inspection import InspectionOptions, groups_named
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Parameter
 from napari_orient.gui import layers
+from napari_orient.gui.error_figures import by_chance, cluster_words, error_words, errors_of
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
 from napari_orient.gui.filters import Filters
 from napari_orient.gui.flight import fly_to
@@ -219,10 +218,7 @@ class InspectDock(Dock):
     @property
     def errors(self) -> tuple[FloatArray, str]:
         """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
-        for name in ("true_error", "expected_error"):
-            if name in self._columns:
-                return self._columns[name], name.replace("_", " ")
-        return np.full(self._count, np.nan), "error"
+        return errors_of(self.known)
 
     def _filter(self) -> None:
         self._refreshing.settle()
@@ -237,7 +233,7 @@ class InspectDock(Dock):
         true = words == "true error"
         high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
         edges = np.linspace(0, high, len(self.histogram.edges))
-        expected = self._by_chance(lambda group: chance_shares(edges, group)) if true else None
+        expected = by_chance(self.known, lambda group: chance_shares(edges, group)) if true else None
         self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
         columns, nobody = self._columns, np.zeros(self._count)
         self.scatter.show_points(
@@ -247,25 +243,12 @@ class InspectDock(Dock):
             self.shown,
             label=f"{words} (°)",
         )
-        self.clusters_note.say(self._cluster_words())
-
-    def _cluster_words(self) -> str:
-        if self.known is None:
-            return ""
-        numbers = self.known.inspection.cluster
-        count = int(numbers.max(initial=0))
-        return f"{count} cluster{'' if count == 1 else 's'}, {int((numbers == 0).sum())} alone"
+        self.clusters_note.say(cluster_words(self.known))
 
     @property
     def threshold(self) -> float:
         """Degrees up to which an error counts as right."""
         return self.session.inspection.threshold
-
-    def _by_chance(self, of: Callable[[Symmetry], Any]) -> Any:
-        """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
-        names = np.array(["C1"]) if self.known is None or not len(self.known) else self.known.inspection.symmetry
-        groups, counts = np.unique(names, return_counts=True)
-        return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
 
     def _show_threshold(self) -> None:
         for piece in (self.histogram, self.scatter, self.table.particles):
@@ -284,20 +267,11 @@ class InspectDock(Dock):
         )
         chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
         told = errors[self.shown & np.isfinite(errors)]
-        lines = [f"{shown}{chosen}", *self._error_words(told, words)]
+        lines = [f"{shown}{chosen}", *error_words(told, words, self.known, threshold=self.threshold)]
         left_out = len(self.layer.data) - self._count if self.layer is not None else 0
         if left_out:
             lines.append(f"{left_out} added later have no pose and are left out: predict them first.")
         self.note.say("\n".join(lines), MUTED)
-
-    def _error_words(self, told: FloatArray, words: str) -> list[str]:
-        if not len(told):
-            return []
-        share, threshold = float((told <= self.threshold).mean()), self.threshold
-        line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
-        if words != "true error":
-            return [line]
-        return [f"{line} (chance {self._by_chance(lambda group: chance(threshold, group)):.1%})"]
 
     # --- one choice, seen everywhere ------------------------------------------------------------------------------
 

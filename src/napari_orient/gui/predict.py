@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import napari.viewer
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
-from napari_orient.engine.evaluation import Report, evaluate
-from napari_orient.engine.files import pose_words
 from napari_orient.engine.networks import (
     Checkpoint,
     choose_device,
@@ -25,18 +18,17 @@ from napari_orient.engine.networks import (
     load_checkpoint,
     shipped_checkpoints,
 )
-from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.engine.prediction import PredictionOptions, predict, provenance
-from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.prediction import PredictionOptions, provenance
+from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
+from napari_orient.gui.answers import Answer, Question, answer, card_in_full, card_words, result_colour, result_words
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pieces import (
     BAD,
-    GOOD,
     MUTED,
     WARNING,
     Dock,
@@ -54,61 +46,6 @@ NETWORKS = "Networks (*.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
 LABELS = 112
 """Pixels of the labels' column, so that the fields of all sections line up."""
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """What a prediction is asked of: values alone, taken from the layers before the work starts."""
-
-    tomogram: Tomogram
-    picks: Particles
-    checkpoint: Checkpoint
-    options: PredictionOptions
-    truth: Particles | None
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """Predicted particles, seconds taken, the report against the truth where that is known, and what was noted."""
-
-    predicted: Particles
-    seconds: float
-    report: Report | None
-    notes: tuple[str, ...] = ()
-
-
-def answer(question: Question) -> Stream[Step, Answer]:
-    """The prediction as a stream, evaluated at its end where the truth is known."""
-    began = time.monotonic()
-    notes: list[str] = []
-    asked = predict(question.tomogram, question.picks, question.checkpoint, question.options)
-    predicted = yield from _heard(asked, notes)
-    seconds = time.monotonic() - began
-    return Answer(predicted, seconds, _report(predicted, question), tuple(notes))
-
-
-def _heard(stream: Stream[Step, Particles], notes: list[str]) -> Stream[Step, Particles]:
-    """The same stream; what its steps note is kept."""
-    try:
-        while True:
-            step = next(stream)
-            notes.extend(step.notes)
-            yield step
-    except StopIteration as end:
-        predicted: Particles = end.value
-        return predicted
-    finally:
-        stream.close()
-
-
-def _report(predicted: Particles, question: Question) -> Report | None:
-    if question.truth is None:
-        return None
-    group = symmetry(str(question.checkpoint.options.get("symmetry", "C1")))
-    try:
-        return evaluate(predicted, question.truth, group=group)
-    except InputError:
-        return None  # The truth on view is of other particles; the prediction stands all the same.
 
 
 class PredictDock(Dock):
@@ -203,7 +140,7 @@ class PredictDock(Dock):
             try:
                 self.checkpoint = load_checkpoint(name)
                 self.card.say(card_words(self.checkpoint), MUTED)
-                self.card.setToolTip(_card_in_full(self.checkpoint))
+                self.card.setToolTip(card_in_full(self.checkpoint))
             except InputError as error:
                 self.card.say(str(error), BAD)
         self._choose_class()
@@ -341,48 +278,3 @@ class PredictDock(Dock):
         old = axes_layer(self.session.viewer, points) if layers.role(points) == PICKS else None
         if old is not None:
             old.visible = False
-
-
-def result_words(answer: Answer) -> str:
-    """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
-    predicted = answer.predicted
-    lines = [f"{len(predicted)} orientations in {answer.seconds:.1f} s"]
-    lines += [words[0].upper() + words[1:] for words in pose_words(predicted)]
-    if answer.report is not None:
-        figures = answer.report.all
-        share, chance = figures.within["20"], figures.chance_within["20"]
-        lines.append(
-            f"True error {figures.median_deg:.1f}° (median of {figures.count}; chance {figures.chance_median_deg:.0f}°)"
-        )
-        lines.append(f"{share:.1%} within 20° of the truth (chance {chance:.1%})")
-    return "\n".join([*lines, *answer.notes])
-
-
-def result_colour(answer: Answer) -> str:
-    """How good the answer looks: by the truth where it is known, else by what the network expects of itself."""
-    if answer.report is not None:
-        return GOOD if answer.report.all.within["20"] >= 0.8 else WARNING
-    expected = answer.predicted.expected_error_deg
-    return MUTED if expected is None else GOOD if np.median(expected) <= 20 else WARNING
-
-
-def card_words(checkpoint: Checkpoint) -> str:
-    """What a person should know of a network, in a few short lines."""
-    card, options = checkpoint.card, checkpoint.options
-    lines = []
-    if card.get("classes"):
-        lines.append(f"Learnt {', '.join(card['classes'])}")
-    if isinstance(card.get("particles"), Mapping):
-        lines.append(
-            f"from {card['particles'].get('training', 0):,} particles in {card.get('tomograms', '?')} tomograms"
-        )
-    if {"patch_side", "patch_voxel_size"} <= set(options):
-        lines.append(f"sees {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
-    if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
-        lines.append(f"median error {card['figures']['validation_median_deg']:.1f}° on tomograms kept apart")
-    return " · ".join(lines) or "This network carries no card."
-
-
-def _card_in_full(checkpoint: Checkpoint) -> str:
-    entries: dict[str, Any] = {"kind": checkpoint.kind, **checkpoint.options, **checkpoint.card}
-    return "\n".join(f"{name}: {value}" for name, value in entries.items())

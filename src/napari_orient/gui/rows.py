@@ -63,7 +63,7 @@ def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
     """Nothing; these rows are there now, (R, 3) xyz in Å; what has not moved keeps its bits.
 
     Å and back to voxels would change the last digit. The array is written in place where it can be: a new one makes
-    napari measure the whole world again.
+    napari measure the whole world again, which is not larger for a particle within it.
     """
     size, data = layers.voxel_size(layer), np.asarray(layer.data[rows], float)
     still = layers.flip(data * size) == positions
@@ -71,8 +71,10 @@ def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
         return
     places = np.where(layers.flip(still), data, layers.flip(positions) / size)
     if layer.data.dtype == places.dtype and layer.data.flags.writeable:
+        low, high = layer.extent.data
         layer.data[rows] = places
-        layer.refresh()
+        within = bool(((places >= low) & (places <= high)).all())
+        layer.refresh(extent=not within, thumbnail=len(rows) > _FEW)
     else:
         moved = np.array(layer.data, float)
         moved[rows] = places

@@ -1,0 +1,49 @@
+"""Errors of particles in figures and words: the true ones where they are known, beside what chance would give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from napari_orient.engine.evaluation import chance
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.gui.known import Known
+
+
+def errors_of(known: Known | None) -> tuple[FloatArray, str]:
+    """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
+    columns = {} if known is None else known.columns
+    for name in ("true_error", "expected_error"):
+        if name in columns:
+            return columns[name], name.replace("_", " ")
+    return np.full(0 if known is None else len(known), np.nan), "error"
+
+
+def by_chance(known: Known | None, of: Callable[[Symmetry], Any]) -> Any:
+    """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
+    names = np.array(["C1"]) if known is None or not len(known) else known.inspection.symmetry
+    groups, counts = np.unique(names, return_counts=True)
+    return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
+
+
+def error_words(told: FloatArray, words: str, known: Known | None, *, threshold: float) -> list[str]:
+    """How large these errors are, and how many of them count as right, in at most one line."""
+    if not len(told):
+        return []
+    share = float((told <= threshold).mean())
+    line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
+    if words != "true error":
+        return [line]
+    return [f"{line} (chance {by_chance(known, lambda group: chance(threshold, group)):.1%})"]
+
+
+def cluster_words(known: Known | None) -> str:
+    """How many clusters there are, and how many particles stand alone."""
+    if known is None:
+        return ""
+    numbers = known.inspection.cluster
+    count = int(numbers.max(initial=0))
+    return f"{count} cluster{'' if count == 1 else 's'}, {int((numbers == 0).sum())} alone"
