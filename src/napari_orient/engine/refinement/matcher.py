@@ -23,6 +23,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
 from napari_orient.engine.refinement.presence import Presence
+from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
@@ -30,18 +31,19 @@ _BATCH = 16
 _SIDE_BY_SIDE = Lock()
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
-_STEPS, _FINE_STEPS, _LEARNING_STEPS = 3, 4, 2
+_STEPS, _LEARNING_STEPS = 3, 2
 _KEPT, _PLACES = 2, 2
 _KEPT_IF_FAINT, _PLACES_IF_FAINT, _STARTS_IF_FAINT = 4, 10, 8
 _ROUNDS = 2
 _ENOUGH = 8
 _NOISES = 32
 _FAINT = 11.0
-_WORTH, _WORTH_NATS, _RIVAL_NATS = 0.5, 8.0, 15.0
-_TRUST, _LOOSE_TRUST = 1.3, 1.1
+_WORTH, _WORTH_NATS = 0.5, 8.0
+_TRUST, _LOOSE_TRUST, _FAST_TRUST = 1.3, 1.1, 1.5
 """What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not.
 
-The first was set on simulated ribosomes; fits that leave a turn uncertain by degrees, as of proteasomes, get the other.
+The first was set on simulated ribosomes; fits that leave a turn uncertain by degrees, as of proteasomes, get the
+second; the third is of fits to coarse detail alone, where neighbours are strongest.
 """
 
 
@@ -98,6 +100,7 @@ class Matcher:
         fits, centres = candidates(
             self.bank,
             patches,
+            group=self.group,
             starts=1 if fast else _starts(self.options, faint=self.faint),
             known=known,
             places=1 if fast else _places(faint=self.faint),
@@ -105,10 +108,11 @@ class Matcher:
         sight = None
         if not fast:
             observed = self.imaging.observe(patches, centres)
-            kept = fits[: _KEPT_IF_FAINT if self.faint else _KEPT]
-            fits = _polished_rivals(self.reference, self.imaging, observed, kept)
+            kept = (_KEPT_IF_FAINT if self.faint else _KEPT) + (len(self.group) > 1)
+            fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
             sight = (self.reference, self.imaging, observed)
-        poses = settled(fits, self.group, trust=_TRUST, loose_trust=_LOOSE_TRUST, sight=sight)
+        tight, loose = (_FAST_TRUST, _FAST_TRUST) if fast else (_TRUST, _LOOSE_TRUST)
+        poses = settled(fits, self.group, trust=tight, loose_trust=loose, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
 
 
@@ -129,7 +133,13 @@ def _side_by_side(solve: Callable[[Tensor], Poses], parts: tuple[Tensor, ...]) -
 
 
 def candidates(
-    bank: MatchedFilterBank, patches: Tensor, *, starts: int, known: Tensor | None = None, places: int = 1
+    bank: MatchedFilterBank,
+    patches: Tensor,
+    *,
+    group: Symmetry,
+    starts: int,
+    known: Tensor | None = None,
+    places: int = 1,
 ) -> tuple[list[Fit], Tensor]:
     """Fits of the bank's best rotations, and of known ones, to patches, best first; whole voxels they are centred by.
 
@@ -146,11 +156,12 @@ def candidates(
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
     best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
     mask = bank.telling
+    imaging, told = sight.imaging.chosen(mask), observed[..., mask]
     row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
     fit = polish(
         sight.reference,
-        sight.imaging.chosen(mask),
-        observed[..., mask][row, place],
+        imaging,
+        told[row, place],
         rotations=rotations[row, place, start],
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_STEPS,
@@ -159,19 +170,16 @@ def candidates(
     # Fits about another centre are fits of another patch.
     same = (place == chosen[row]).nonzero().squeeze(1)
     rows = same[ranking(fit.evidence[same], row[same], rotations.shape[2])]
-    return [fit.take(column) for column in rows.unbind(1)], centres[torch.arange(len(centres)), chosen]
-
-
-def _polished_rivals(reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit]) -> list[Fit]:
-    """Fits of the same patches, best first, polished where they are not far worse than the best."""
-    evidence = torch.stack([fit.evidence for fit in fits], dim=1)
-    row, rival = (evidence >= evidence[:, :1] - _RIVAL_NATS).nonzero(as_tuple=True)
-    stacked = joined(fits).take(rival * len(observed) + row)
-    fit = polish(
-        reference, imaging, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_FINE_STEPS
+    each = torch.arange(len(centres), device=patches.device)
+    fits = with_half_step(
+        sight.reference,
+        imaging,
+        told[each, chosen],
+        [fit.take(column) for column in rows.unbind(1)],
+        group=group,
+        steps=_STEPS,
     )
-    rows = ranking(fit.evidence, row, len(fits))
-    return [fit.take(column) for column in rows.unbind(1)]
+    return fits, centres[each, chosen]
 
 
 @torch.no_grad()
@@ -207,7 +215,7 @@ def learn(
     first = replace(options.bank(), rotations=max(_FIRST_ROTATIONS, options.rotations // 3))
     bank = build_bank(reference, imaging, group, first)
     yield Step(3, steps, "First poses")
-    fit, centres = _found(bank, patches, options.starts, faint=False)
+    fit, centres = _found(bank, patches, group, options.starts, faint=False)
     faint = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
@@ -218,7 +226,7 @@ def learn(
         if faint:
             # In much noise the first poses were found with too rough an imaging: look again with a better one.
             bank = build_bank(reference, imaging, group, options.bank())
-            fit, centres = _found(bank, patches, options.starts, faint=True)
+            fit, centres = _found(bank, patches, group, options.starts, faint=True)
     if len(patches) >= _ENOUGH:
         yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
         fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
@@ -245,10 +253,12 @@ def _starts(options: RefinementOptions, *, faint: bool) -> int:
     return max(options.starts, _STARTS_IF_FAINT) if faint else options.starts
 
 
-def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, faint: bool) -> tuple[Fit, Tensor]:
+def _found(
+    bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, faint: bool
+) -> tuple[Fit, Tensor]:
     fits, centres = [], []
     for part in patches.split(at_once(patches.device, _BATCH)):
-        found, centre = candidates(bank, part, starts=starts, places=_places(faint=faint))
+        found, centre = candidates(bank, part, group=group, starts=starts, places=_places(faint=faint))
         fits.append(found[0])
         centres.append(centre)
     return joined(fits), torch.cat(centres)

@@ -104,10 +104,9 @@ def _hand(matcher: Matcher, patches: Tensor) -> str:
     if len(patches) < _FEWEST:
         return ""
     bank = matcher.bank
-    other = build_bank(
-        mirrored(matcher.reference), bank.sight.imaging, _mirrored_group(matcher.group), matcher.options.bank()
-    )
-    gain = _evidence(bank, patches) - _evidence(other, patches)
+    group = _mirrored_group(matcher.group)
+    other = build_bank(mirrored(matcher.reference), bank.sight.imaging, group, matcher.options.bank())
+    gain = _evidence(bank, patches, matcher.group) - _evidence(other, patches, group)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_CLEARLY * error:
         return ""
@@ -123,5 +122,5 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
     return replace(group, matrices=flip @ group.matrices @ flip, frame=flip @ group.frame @ flip)
 
 
-def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
-    return candidates(bank, patches, starts=3)[0][0].evidence
+def _evidence(bank: MatchedFilterBank, patches: Tensor, group: Symmetry) -> Tensor:
+    return candidates(bank, patches, group=group, starts=3)[0][0].evidence

@@ -1,0 +1,58 @@
+"""Rivals of a fit: poses that a reference is mistaken for, polished beside the best."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.matching.directions import turned_about
+from napari_orient.engine.matching.fitting import Fit, compare, joined, leading, polish, ranking
+from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.rotations import Symmetry
+
+_STEPS = 4
+_WORTH_NATS, _WORTH_HALF_STEP_NATS = 15.0, 30.0
+"""How much worse a rival may match before it is polished."""
+
+
+def polished_rivals(reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+    """Fits of the same patches, best first, polished where they are not far worse than the best."""
+    evidence = torch.stack([fit.evidence for fit in fits], dim=1)
+    row, rival = (evidence >= evidence[:, :1] - _WORTH_NATS).nonzero(as_tuple=True)
+    stacked = joined(fits).take(rival * len(observed) + row)
+    fit = polish(reference, imaging, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_STEPS)
+    rows = ranking(fit.evidence, row, len(fits))
+    return [fit.take(column) for column in rows.unbind(1)]
+
+
+def with_half_step(
+    reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit], *, group: Symmetry, steps: int
+) -> list[Fit]:
+    """Fits of the same patches, best first, and among them the best turned by half a step about the main axis.
+
+    Rings of subunits that are nearly alike match nearly as well there: the search may have taken one for the other, and
+    the noise may leave both. Without symmetry the fits stay as they are.
+
+    Parameters
+    ----------
+    steps : of polishing, where half a step is not far worse before it.
+    """
+    if len(group) == 1:
+        return fits
+    best = fits[0]
+    rival = compare(reference, imaging, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
+    rows = (rival.evidence >= best.evidence - _WORTH_HALF_STEP_NATS).nonzero().squeeze(1)
+    if len(rows):
+        start = rival.take(rows)
+        near = polish(reference, imaging, observed[rows], rotations=start.rotations, shifts=start.shifts, steps=steps)
+        rival = rival.with_rows(rows, near)
+    return leading([*fits, rival], len(fits) + 1)
+
+
+def _half_step(group: Symmetry) -> Tensor:
+    """Half of the least turn about the group's main axis that leaves the reference as it is, (3, 3)."""
+    axis = group.main_axis
+    folds = np.isclose(group.matrices @ axis, axis, atol=1e-6).all(axis=1).sum()
+    return torch.from_numpy(turned_about(axis, 180 / folds)[0])
