@@ -27,7 +27,7 @@ class BankOptions(Options):
 
     rotations: int = option(4608, help="rotations over the asymmetric unit", low=60, high=200_000)
     dimensions: int = option(
-        320, help="dimensions that patches and turned references are compressed to", low=8, high=4096
+        160, help="dimensions that patches and turned references are compressed to", low=8, high=4096
     )
     search_resolution: float = option(40.0, help="finest detail that the bank matches", unit="Å", low=1, high=200)
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
