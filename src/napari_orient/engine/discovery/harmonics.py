@@ -54,24 +54,19 @@ def harmonics_about_z(
 ) -> Harmonics:
     """The harmonics of what particles leave of their average, which is round about z, once they are fitted to it."""
     reference = reference_for(average.density, average, options)
-    there, rings, answer, found = reference.to(device), _Rings.of(reference), [], []
+    rings, there, answer = _Rings.of(reference), reference.to(device), []
+    gathered = _Gathered(rings, radius_about_z(average.as_reference(), average.voxel_size))
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         patches, every = Patches.holding(reference, tomogram, particles), np.arange(len(particles))
         imaging, fits = imaging_for(reference, patches, every, wedge).to(device), []
         for observed, fit in patches.fits(there, imaging, every, device=device):
-            found.append(rings.sums(imaging, fit, _left(there, imaging, observed, fit)).cpu())
+            gathered.add(*rings.sums(imaging, fit, _left(there, imaging, observed, fit)))
             fits.append(fit)
         answer.append((tomogram, patches.posed(poses_of(fits, _C1), options)))
-    sums = torch.cat(found)
-    reach = radius_about_z(average.as_reference(), average.voxel_size)
-    parts, measured = _whitened(sums)
     rotations = np.concatenate([part.known_rotations() for _, part in answer])
-    kept = {}
-    for at, order in enumerate(ORDERS):
-        shown = measured & rings.show(order, reach)
-        if bool(shown.any()):
-            kept[order] = _without_microscope(parts[:, at][:, shown], rotations, order)
-    return Harmonics(answer, kept)
+    return Harmonics(
+        answer, {order: _without_microscope(part, rotations, order) for order, part in gathered.whitened().items()}
+    )
 
 
 def _left(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Tensor:
@@ -104,25 +99,24 @@ class _Rings:
         spacing = 1 / (2 * reference.radius)
         return cls(spacing, math.ceil(1 / reference.resolution / spacing) + 1)
 
-    def sums(self, imaging: Imaging, fit: Fit, left: Tensor) -> Tensor:
-        """Over each ring, of N particles' coefficients times the weight, (N, 1 + orders, B); first of its square."""
+    def sums(self, imaging: Imaging, fit: Fit, left: Tensor) -> tuple[Tensor, Tensor]:
+        """Over each ring, of N particles' coefficients times the weight, (N, orders, B), and of its square, (N, B)."""
         # With their Friedel mates the coefficients fill whole rings.
         frequency = torch.cat([imaging.frequency, -imaging.frequency]) @ fit.rotations
-        values = torch.cat([left, left.conj()], dim=1) * imaging.weight.repeat(2)
+        weight = imaging.weight.repeat(2)
         x, y, z = frequency.unbind(-1)
         out, up = (x.hypot(y) / self.spacing).long(), (z / self.spacing).round().long()
         ring = out.clamp_max(self.count - 1) * (2 * self.count + 1) + up.clamp(-self.count, self.count) + self.count
+        values, sums = torch.cat([left, left.conj()], dim=1) * weight, []
         back = torch.complex(x, -y) / x.hypot(y).clamp_min(1e-9)
-        sums = [self._sum(ring, imaging.weight.repeat(2).square().expand_as(x).to(values.dtype))]
         for order in range(1, max(ORDERS) + 1):
             values = values * back
             if order in ORDERS:
-                sums.append(self._sum(ring, values))
-        return torch.stack(sums, dim=1)
+                sums.append(torch.complex(self._sum(ring, values.real), self._sum(ring, values.imag)))
+        return torch.stack(sums, dim=1), self._sum(ring, weight.square().expand_as(x))
 
     def _sum(self, ring: Tensor, values: Tensor) -> Tensor:
-        nothing = torch.zeros(len(values), self.count * (2 * self.count + 1), dtype=values.dtype, device=values.device)
-        return nothing.scatter_add(1, ring, values)
+        return values.new_zeros(len(values), self.count * (2 * self.count + 1)).scatter_add(1, ring, values)
 
     def show(self, order: int, radius: float) -> Tensor:
         """Which rings, (B,), lie far enough out to show so many repeats of what lies within a radius of the axis.
@@ -133,15 +127,35 @@ class _Rings:
         return (2 * torch.pi * radius * out > order).repeat_interleave(2 * self.count + 1)
 
 
-def _whitened(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """The orders' sums (N, orders, B) over the roots of their weights, and which rings are measured, (B,).
+class _Gathered:
+    """Sums of particles as they come, over the roots of their weights; of each order only the rings that show it."""
 
-    What most orders have in common is noise: in each ring the median of their mean squares is brought to 1.
-    """
-    weight = sums[:, :1].real
-    parts = torch.where(weight > 0, sums[:, 1:] / weight.clamp_min(1e-9).sqrt(), 0)
-    level = parts.abs().square().mean(0).median(dim=0).values
-    return parts / level.sqrt().clamp_min(1e-9), (weight[:, 0] > 0).float().mean(0) >= _MEASURED
+    def __init__(self, rings: _Rings, radius: float) -> None:
+        self._shown = {order: rings.show(order, radius) for order in ORDERS}
+        self._parts: dict[int, list[Tensor]] = {order: [] for order in ORDERS}
+        self._power, self._measured, self._count = torch.zeros(()), torch.zeros(()), 0
+
+    def add(self, sums: Tensor, weight: Tensor) -> None:
+        """More particles: sums (N, orders, B) and their weights (N, B)."""
+        weight = weight.cpu()
+        parts = torch.where(weight[:, None] > 0, sums.cpu() / weight[:, None].clamp_min(1e-9).sqrt(), 0)
+        self._power = self._power + parts.abs().square().sum(0)
+        self._measured, self._count = self._measured + (weight > 0).sum(0), self._count + len(parts)
+        for at, (order, shown) in enumerate(self._shown.items()):
+            self._parts[order].append(parts[:, at][:, shown])
+
+    def whitened(self) -> dict[int, Tensor]:
+        """Of each order, the parts (N, B) of rings that most particles measured.
+
+        What most orders have in common is noise: in each ring the median of their mean squares is brought to 1.
+        """
+        level = (self._power / self._count).median(dim=0).values.sqrt().clamp_min(1e-9)
+        measured = self._measured >= _MEASURED * self._count
+        parts = {
+            order: (torch.cat(self._parts[order]) / level[shown])[:, measured[shown]]
+            for order, shown in self._shown.items()
+        }
+        return {order: part for order, part in parts.items() if part.shape[1]}
 
 
 def _without_microscope(part: Tensor, rotations: FloatArray, order: int) -> Tensor:
