@@ -25,7 +25,7 @@ _FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
 _ENOUGH, _SAMPLE = 8, 128
 _WALK, UNKNOWN_DEG = 1.5, 127.0
 """Voxels of the search that a fit may walk from where it began; the error of one that walked farther."""
-_TRUST = 1.1
+_TRUST, _LOOSE_TRUST = 1.3, 1.1
 """What log-likelihoods are multiplied by, as in refinement: the noise measured holds neighbours."""
 
 
@@ -122,4 +122,4 @@ def fitted(
 
 def poses_of(fits: Sequence[Fit], group: Symmetry) -> Poses:
     """The pose that each fit comes to, and its expected error; on the CPU."""
-    return Poses.concatenated([settled([joined(list(fits))], group, trust=_TRUST)])
+    return Poses.concatenated([settled([joined(list(fits))], group, trust=_TRUST, loose_trust=_LOOSE_TRUST)])
