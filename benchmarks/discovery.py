@@ -191,6 +191,7 @@ def options_of(given: argparse.Namespace, seed: int) -> DiscoveryOptions:
 def _structure(item: Structure) -> dict[str, Any]:
     return {
         "group": item.group.name,
+        "symmetry": " ".join(item.symmetry_words),
         "count": item.count,
         "outliers": item.outliers,
         **asdict(item.belief),
@@ -301,6 +302,7 @@ def words(row: dict[str, Any]) -> str:
         told.append(
             f"{item['group']} {item['verdict']}, agreement {item['agreement']:.2f}, halves {item['resolution']:.0f} / "
             f"{item['resolution_strict']:.0f} Å, peak {item['peak']:.2f}, determined {item['determined']:.2f}"
+            f" ({item['symmetry'].rstrip('.')})"
         )
     return "; ".join(told)
 
