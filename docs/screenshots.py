@@ -38,6 +38,8 @@ from napari_orient.gui.subsets import SURE
 
 PLUGIN = "napari-orient"
 KIND = "pdb_4v4r"
+AFTERWARDS = 0.5
+"""Seconds in which docks and arrows show what they put off."""
 
 
 @contextmanager
@@ -53,6 +55,10 @@ def window(theme: str = "dark") -> Iterator[napari.Viewer]:
 def wait(until: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not until() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    rest = time.monotonic() + AFTERWARDS
+    while time.monotonic() < rest:
         QApplication.processEvents()
         time.sleep(0.01)
 

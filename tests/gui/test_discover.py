@@ -77,7 +77,7 @@ def begin(dock, qtbot, *, rounds=2):
 
 
 def finish(dock, qtbot):
-    qtbot.waitUntil(lambda: dock.running.job is None, timeout=120_000)
+    qtbot.waitUntil(lambda: dock.running.job is None and dock.session.finished, timeout=120_000)
 
 
 def of_role(viewer, role):

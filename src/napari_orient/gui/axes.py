@@ -260,8 +260,8 @@ def _put(layer: Vectors, at: NDArray[np.int_], arrows: FloatArray, colours: Floa
 
 
 def keep_room(layer: Vectors) -> None:
-    """Nothing; there is room for some more arrows, which then come quickly."""
-    if layers.about(layer).get(SPARE, 0) < _ROOM // 4:
+    """Nothing; where room was made for more arrows, there is some left, so that they come quickly."""
+    if 0 < layers.about(layer).get(SPARE, 0) < _ROOM // 4:
         _make_room(layer)
 
 
@@ -291,7 +291,7 @@ def _differ(shown: FloatArray, wanted: FloatArray) -> NDArray[np.bool_]:
 
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:
     arrows, keywords, _ = parts
-    layer = Vectors(arrows, **keywords)
+    layer = Vectors(arrows, visible=points.visible, **keywords)
     chosen = set(viewer.layers.selection)
     viewer.layers.insert(viewer.layers.index(points), layer)
     viewer.layers.selection = chosen or {points}

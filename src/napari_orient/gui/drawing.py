@@ -13,7 +13,7 @@ from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.canvas import show_slab, show_words
+from napari_orient.gui.canvas import holding_still, show_slab, show_words
 from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
 from napari_orient.gui.judging import Judged
 from napari_orient.gui.known import drawn_of
@@ -68,18 +68,32 @@ class Drawn(Judged):
         if not axes.draw_rows(self.viewer, points, rows, particles, view, colours=colours):
             return False
         self._ahead.add(points)
-        self._unfinished.add(points)
-        self._finishing.ask()
+        self.draw_later(points)
         return True
 
+    def draw_later(self, points: Points) -> None:
+        """Nothing; the points are drawn in a moment, on a turn of the event loop that draws nothing else."""
+        self._unfinished.add(points)
+        self._finishing.ask()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was to be drawn in a moment is drawn."""
+        return not self._unfinished
+
     def _finish(self) -> None:
-        """Draw what has been drawn ahead."""
-        viewer, unfinished = self._viewer(), list(self._unfinished)
-        self._unfinished.clear()
-        for points in unfinished if viewer is not None else ():
-            arrows = self.draw(points) if points in self.viewer.layers else None
+        """Draw one layer of those that were put off."""
+        viewer = self._viewer()
+        if viewer is None or self.finished:
+            return
+        points = self._unfinished.pop()
+        if points in viewer.layers:
+            with holding_still(viewer):
+                arrows = self.draw(points)
             if arrows is not None:
                 axes.keep_room(arrows)
+        if not self.finished:
+            self._finishing.ask()
 
     def _draw_axes(self, points: Points) -> Vectors | None:
         if self.view.colour in (ROLE, AXIS):

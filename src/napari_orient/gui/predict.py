@@ -272,7 +272,9 @@ class PredictDock(Dock):
                 self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
                 return
         name = f"{points.name.removesuffix(' picks')} predicted"
-        layer = self.session.show_particles(predicted, extent, role=PREDICTED, name=name, provenance=line)
+        layer = self.session.show_particles(
+            predicted, extent, role=PREDICTED, name=name, provenance=line, at_once=False
+        )
         layers.about(layer)["source"] = source
         # Poses that came with the picks would hide the new ones.
         old = axes_layer(self.session.viewer, points) if layers.role(points) == PICKS else None

@@ -91,13 +91,23 @@ class Session(Drawn):
         return layer
 
     def show_particles(
-        self, particles: Particles, extent: Extent | None, *, role: str, name: str, provenance: str = ""
+        self,
+        particles: Particles,
+        extent: Extent | None,
+        *,
+        role: str,
+        name: str,
+        provenance: str = "",
+        at_once: bool = True,
     ) -> Points:
-        """A new layer that holds the particles, with their axes drawn where they have poses."""
+        """A new layer that holds the particles; their axes, where they have poses, are drawn at once or in a moment."""
         data, keywords, _ = layers.particles_parts(particles, extent, role=role, name=name, provenance=provenance)
         layer = Points(data, **keywords)
         self.viewer.layers.append(layer)
-        self.draw(layer)
+        if at_once:
+            self.draw(layer)
+        else:
+            self.draw_later(layer)
         return layer
 
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:

@@ -56,7 +56,9 @@ def _shown(session: Session, own: Particles, tomogram: Tomogram, *, provenance: 
             session.replace_particles(layer, own, provenance=provenance, words=words)
             return layer
     name = f"{tomogram.name} discovered"
-    layer = session.show_particles(own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance)
+    layer = session.show_particles(
+        own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance, at_once=False
+    )
     layers.about(layer)[DISCOVERED] = True
     return layer
 
