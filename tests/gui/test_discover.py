@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gui_scene import settle
 from napari.components import ViewerModel
 
 from engine.phantom import VOXEL_SIZE, molecule
@@ -308,6 +309,7 @@ def test_what_cannot_be_found_is_said_before_it_starts(small, qtbot):
     assert np.allclose(points.size, 22.0), "the rings show the diameter"
     points.selected_data = set(range(13))
     points.remove_selected()
+    settle(dock)
     assert "expected at least 20" in dock.note.text()
 
 
@@ -358,6 +360,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     poses = small.picks.replace(extra={OUTLIER: flags.astype(int)}, expected_error_deg=np.full(COUNT, 5.0))
     (layer,), missing = delivery.show_poses(session, poses, [small.tomogram], provenance="", words="again")
     assert missing == []
+    qtbot.waitUntil(lambda: session.finished)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
     np.testing.assert_array_equal(delivery.determined(layer), np.flatnonzero(~flags))
