@@ -6,6 +6,7 @@ For each tomogram the noise's power and the gain with which the template shows a
 the bound is that of three turns, three shifts and the amplitude at the true rotations, for normal noise of that power.
 With --noise 3, noise of the same colour is added until its deviation is three times what it was; everything is learnt
 anew from the noisy patches. No unbiased estimate of the pose can have a smaller root-mean-square error than the bound.
+Where other particles' picks turned out to be is told by other patches, though: "each by itself" does without.
 "The best match beside the truth" is where a search that knew the true poses would end: what it is above the bound, no
 search can mend.
 """
@@ -26,6 +27,7 @@ from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
+from napari_orient.engine.refinement.together import drawn_together
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 
@@ -86,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(1)
     group, generator = symmetry(given.symmetry), torch.Generator().manual_seed(0)
     density, voxel_size = template(given.template)
-    errors, near, bounds, expected = [], [], [], []
+    alone, errors, near, bounds, expected = [], [], [], [], []
     for tomogram, truth in load(given.polnet, given.code):
         size = tomogram.voxel_size
         reference = build_reference(density, voxel_size, resolution=2.4 * size)
@@ -99,6 +101,9 @@ def main() -> None:
             matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
         poses = matcher.solve(patches)
         rotations = truth.known_rotations()
+        alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
+        if len(group) == 1:
+            poses = drawn_together(poses, max_shift=options.max_shift)
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)
@@ -109,6 +114,7 @@ def main() -> None:
     limit = figures(torch.cat(bounds), generator)
     print(f"{given.code}, noise × {given.noise:g}, N {len(error)}: bound {limit[0]:.2f}° rms, {limit[1]:.2f}° median")
     print(told("found", error, limit))
+    print(told("found, each by itself", np.concatenate(alone), limit))
     print(told("the best match beside the truth", np.concatenate(near), limit))
     print(f"  expected error: median {np.median(np.concatenate(expected)):.2f}°")
 

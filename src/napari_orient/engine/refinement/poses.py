@@ -19,7 +19,8 @@ class Poses:
     rotations : (N, 3, 3), reference frame -> tomogram frame.
     shifts : (N, 3) xyz in Å from the patch's centre to the reference's origin.
     turn_covariance : (N, 3, 3) of what the turn may be off, radians about the axes of the reference frame.
-    shift_error : (N,) expected root-mean-square error of the centre, Å.
+    shift_covariance : (N, 3, 3) of what the shift may be off, Å².
+    coupling : (N, 3, 3) covariance of the turn with the shift, radians by Å.
     score : (N,) match in standard deviations of the noise.
     amplitude : (N,) of the reference, 1 for the usual particle.
     """
@@ -27,7 +28,8 @@ class Poses:
     rotations: Tensor
     shifts: Tensor
     turn_covariance: Tensor
-    shift_error: Tensor
+    shift_covariance: Tensor
+    coupling: Tensor
     score: Tensor
     amplitude: Tensor
 
@@ -35,6 +37,12 @@ class Poses:
     def expected_error_deg(self) -> Tensor:
         """Expected root-mean-square error of the rotation, (N,) degrees."""
         return _rms_deg(self.turn_covariance.diagonal(dim1=-2, dim2=-1).sum(-1))
+
+    @property
+    def shift_error(self) -> Tensor:
+        """Expected root-mean-square error of the centre, (N,) Å."""
+        error: Tensor = self.shift_covariance.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt()
+        return error
 
     def expected_axis_error_deg(self, group: Symmetry) -> Tensor:
         """Expected root-mean-square error of the group's main axis, (N,) degrees."""

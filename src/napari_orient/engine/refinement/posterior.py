@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import roma
@@ -70,7 +70,8 @@ def settled(
         best.rotations,
         best.shifts,
         covariance[:, :3, :3] + _spread(others, _weights(others, gain)),
-        covariance[:, 3:, 3:].diagonal(dim1=-2, dim2=-1).sum(-1).sqrt(),
+        covariance[:, 3:, 3:],
+        covariance[:, :3, 3:],
         best.score,
         best.amplitude,
     )
@@ -125,13 +126,11 @@ def _mean_of_scan(poses: Poses, scan: Scan, *, covariance: Tensor, others: Tenso
     along = scan.direction[:, :, None] * scan.direction[:, None]
     usual = covariance[:, :3, :3] - scan.variance[:, None, None] * along
     spread = _spread(scan.turns - turn[:, None], on) + _spread(others - turn[:, None], off)
-    return Poses(
-        poses.rotations @ roma.rotvec_to_rotmat(turn),
-        poses.shifts + shift,
-        usual + spread + (step.square() / 12)[:, None, None] * along,
-        poses.shift_error,
-        poses.score,
-        poses.amplitude,
+    return replace(
+        poses,
+        rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
+        shifts=poses.shifts + shift,
+        turn_covariance=usual + spread + (step.square() / 12)[:, None, None] * along,
     )
 
 

@@ -19,6 +19,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.presence import chance_covariance, judged
 from napari_orient.engine.refinement.suspicion import suspicions
+from napari_orient.engine.refinement.together import drawn_together
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 
@@ -102,7 +103,11 @@ def refine(
     for start in range(0, len(particles), batch):
         parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
-    answer = _refined(particles, Poses.concatenated(parts), matcher, warnings, extent=tomogram.extent)
+    poses = Poses.concatenated(parts)
+    if len(group) == 1:
+        # A symmetric copy of a pose has its origin elsewhere: its shift is not like the others'.
+        poses = drawn_together(poses, max_shift=options.max_shift)
+    answer = _refined(particles, poses, matcher, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
     return answer
