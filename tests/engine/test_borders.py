@@ -9,8 +9,8 @@ from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.refinement.borders import unseen_share
 from napari_orient.engine.rotations import angle_deg
 
-CUT = 9
-"""Voxels taken off the tomogram's side, so that eight particles stand one to five voxels within it."""
+CUT = 10
+"""Voxels taken off the tomogram's side, so that eight particles stand none to four voxels within it."""
 OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 
 
