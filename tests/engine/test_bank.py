@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import roma
 import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.matching.calibration import first_imaging
-from napari_orient.engine.matching.fitting import turns_by
 from napari_orient.engine.matching.grid import half_sphere
 from napari_orient.engine.matching.imaging import cropped, imaging_of
 from napari_orient.engine.matching.reference import build_reference, mirrored
@@ -67,11 +65,6 @@ def test_a_turned_reference_is_what_is_sampled_in_its_frame() -> None:
     expected = reference.sample(frequency @ turns) * weight[:, None, None]
     torch.testing.assert_close(found[:, :4], expected.permute(0, 3, 2, 1), rtol=1e-4, atol=1e-3)
     assert torch.equal(found[:, 4:], found[:, 1:3])
-
-
-def test_a_step_turns_as_its_vector_says() -> None:
-    vectors = torch.tensor([[0.0, 0.0, 0.0], [1e-5, 0.0, 0.0], [0.3, -0.2, 0.1], [1.0, 2.0, -2.0]])
-    torch.testing.assert_close(turns_by(vectors), roma.rotvec_to_rotmat(vectors), rtol=1e-5, atol=1e-6)
 
 
 def test_a_mirrored_reference_is_the_reference_of_the_mirrored_map() -> None:

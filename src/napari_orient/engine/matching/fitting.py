@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
+import roma
 import torch
 from torch import Tensor
 
@@ -153,7 +154,7 @@ def polish(
             break
         every = len(rows) == len(observed)
         last, seen, step = (best, observed, step) if every else (best.take(rows), observed[rows], step[rows])
-        turned = last.rotations @ turns_by(step[:, :3])
+        turned = last.rotations @ roma.rotvec_to_rotmat(step[:, :3])
         trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:])
         better = trial.evidence > last.evidence
         hit = better.nonzero().squeeze(1)
@@ -161,24 +162,6 @@ def polish(
         damping[rows] *= torch.where(better, 0.2, 20.0)
         damping.clamp_(1e-5, 1e3)
     return best
-
-
-def turns_by(vectors: Tensor) -> Tensor:
-    """Rotations by vectors (N, 3) along their axes and as long as their angles in radians, (N, 3, 3)."""
-    across = (vectors @ _crosses(vectors.device)).view(-1, 3, 3)
-    angle = vectors.norm(dim=-1)[:, None, None] / torch.pi
-    square = across @ across
-    turn: Tensor = across * angle.sinc() + square * (angle / 2).sinc().square() / 2
-    turn.diagonal(dim1=-2, dim2=-1).add_(1)
-    return turn
-
-
-@lru_cache(maxsize=4)
-def _crosses(device: torch.device) -> Tensor:
-    """The matrices of cross products with x, y and z, (3, 9)."""
-    unit = torch.eye(3)
-    crosses: Tensor = torch.linalg.cross(unit[:, None], unit[None], dim=-1).transpose(1, 2).reshape(3, 9)
-    return crosses.to(device)
 
 
 @lru_cache(maxsize=32)

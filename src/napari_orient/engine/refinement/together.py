@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import turns_by
 from napari_orient.engine.refinement.poses import Poses
 
 _ENOUGH = 24
@@ -43,7 +43,7 @@ def drawn_together(poses: Poses, *, max_shift: float) -> Poses:
     tight = bound[:, :, None] * (poses.shift_covariance @ whole @ poses.shift_covariance)
     return replace(
         poses,
-        rotations=poses.rotations @ turns_by(turn),
+        rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
         shifts=poses.shifts + move,
         turn_covariance=poses.turn_covariance - less,
         shift_covariance=poses.shift_covariance - tight,
