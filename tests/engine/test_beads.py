@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.rotations import random_rotations, symmetry
-from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.simulation import bead_models, bead_symmetry, load_template
 from napari_orient.engine.simulation.placement import shaped
 from napari_orient.engine.simulation.templates import bead_density, read_beads
 
@@ -67,6 +67,7 @@ def test_the_proteasome_is_longest_along_its_sevenfold_axis():
 
 def test_the_ribosome_resembles_itself_in_no_other_pose():
     assert load_template("ribosome").symmetry == "C1"
+    assert all(bead_symmetry(code) == load_template(code).symmetry for code in bead_models())
     beads = read_beads(text_of("4v4r"))
     others = [likeness(beads, turned(beads, rotation)) for rotation in random_rotations(20, np.random.default_rng(0))]
     assert max(others) < 0.95

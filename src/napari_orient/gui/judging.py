@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from functools import cache
 
 from napari.components import ViewerModel
 from napari.layers import Points
@@ -11,7 +10,7 @@ from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import load_checkpoint
-from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.simulation import bead_models, bead_symmetry
 from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.known import Known, fingerprint, known_of
@@ -64,8 +63,9 @@ class Judged(Shown):
     def _groups(self, points: Points) -> dict[str, str]:
         """Symmetries by class: the network's, but of bead models that it never learnt their own."""
         others = [kind for kind in layers.classes(points) if kind not in self.network_classes]
-        known = {kind: bead_symmetry(kind.removeprefix("pdb_")) for kind in others}
-        return {"": self.network_symmetry} | {kind: name for kind, name in known.items() if name}
+        codes = {kind: kind.removeprefix("pdb_") for kind in others}
+        known = {kind: bead_symmetry(code) for kind, code in codes.items() if code in bead_models()}
+        return {"": self.network_symmetry} | known
 
 
 def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
@@ -77,9 +77,3 @@ def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
     if found is None:
         return "C1", frozenset()
     return str(found.options.get("symmetry") or "C1"), frozenset(map(str, found.card.get("classes", ())))
-
-
-@cache
-def bead_symmetry(code: str) -> str:
-    """The symmetry of the bead model of this code, with its axes; empty where there is none."""
-    return (load_template(code).symmetry or "C1") if code in bead_models() else ""

@@ -18,10 +18,18 @@ from napari_orient.engine.files import write_polnet_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, shaped
-from napari_orient.engine.simulation.templates import Template, Volume, bead_models, load_template
+from napari_orient.engine.simulation.templates import Template, Volume, bead_models, bead_symmetry, load_template
 from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
 
-__all__ = ["SimulationOptions", "Template", "bead_models", "load_template", "simulate", "simulate_series"]
+__all__ = [
+    "SimulationOptions",
+    "Template",
+    "bead_models",
+    "bead_symmetry",
+    "load_template",
+    "simulate",
+    "simulate_series",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,11 @@ def bead_models() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv")))
 
 
+def bead_symmetry(code: str) -> str:
+    """The symmetry of the bead model of this code, about its own axes; its density is not made for that."""
+    return _symmetry_of(_bead_text(code)).name
+
+
 def _bead_code(text: str) -> str | None:
     code = _SPOKEN_NAMES.get(text.lower(), text.lower()).removeprefix("pdb_")
     return code if code in bead_models() else None
@@ -110,10 +115,10 @@ def read_beads(text: str) -> FloatArray:
     """
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     unit = np.array([[float(row[column]) for column in _COLUMNS] for row in rows])
-    return np.concatenate([np.hstack([unit[:, :3] @ turn.T, unit[:, 3:]]) for turn in _bead_symmetry(text).matrices])
+    return np.concatenate([np.hstack([unit[:, :3] @ turn.T, unit[:, 3:]]) for turn in _symmetry_of(text).matrices])
 
 
-def _bead_symmetry(text: str) -> Symmetry:
+def _symmetry_of(text: str) -> Symmetry:
     lines = (line.removeprefix("# symmetry:") for line in text.splitlines() if line.startswith("# symmetry:"))
     return symmetry(next(lines, "C1"))
 
@@ -129,13 +134,17 @@ def bead_density(beads: FloatArray, *, side: int, voxel_size: float) -> Volume:
     return density
 
 
+def _bead_text(code: str) -> str:
+    return (resources.files("napari_orient") / "beads" / f"{code}.csv").read_text(encoding="utf-8")
+
+
 def _from_beads(code: str) -> Template:
-    text = (resources.files("napari_orient") / "beads" / f"{code}.csv").read_text(encoding="utf-8")
+    text = _bead_text(code)
     beads = read_beads(text)
     reach = np.linalg.norm(beads[:, :3], axis=1).max() + 4 * beads[:, 4].max()
     side = 2 * int(np.ceil(reach / _BEAD_VOXEL_SIZE)) + 1
     density = bead_density(beads, side=side, voxel_size=_BEAD_VOXEL_SIZE)
-    return Template(density, _BEAD_VOXEL_SIZE, f"pdb_{code}", _bead_symmetry(text).name)
+    return Template(density, _BEAD_VOXEL_SIZE, f"pdb_{code}", _symmetry_of(text).name)
 
 
 # --- anti-aliasing ----------------------------------------------------------------------------------------------

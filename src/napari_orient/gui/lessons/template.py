@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidget
 
-from napari_orient.engine.simulation import SimulationOptions, bead_models, load_template
+from napari_orient.engine.simulation import SimulationOptions, bead_models, bead_symmetry
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.lessons.values import Simulated
 from napari_orient.gui.pieces import FileRow, labelled, shrinkable
@@ -60,7 +60,7 @@ class FromTemplate(QWidget):
     def symmetry(self) -> str:
         """The template's symmetry with its axes, where it is known; else C1."""
         code = self.template.currentData()
-        return load_template(code).symmetry or "C1" if code in bead_models() else "C1"
+        return bead_symmetry(code) if code in bead_models() else "C1"
 
     def lessons(self, *, beside: Path) -> Simulated:
         """What is to be simulated; kept beside the network where no folder was named.
