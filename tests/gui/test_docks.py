@@ -7,7 +7,6 @@ from gui_scene import make_scene, settle
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Points
-from qtpy.QtWidgets import QApplication
 
 from engine.phantom import molecule
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
@@ -443,7 +442,7 @@ def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, open
     (predicted,) = by_role(viewer, "predicted")
     export = dock(viewer, "Export")
     predicted.add([10, 20, 20])
-    QApplication.processEvents()
+    settle(export)
     assert "no orientation" in export.note.text()
     export.file.show_path(scene.folder / "out.star")
     assert not export.button.isEnabled()
