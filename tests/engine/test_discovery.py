@@ -55,6 +55,12 @@ def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, 
     assert np.median(error) < 5
 
 
+def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None:
+    flat = Tomogram(np.full_like(seen[0].density, 3.0), VOXEL_SIZE, "masked")
+    with pytest.raises(InputError, match="masked is flat"):
+        run(discover([(flat, seen[1])], QUICK))
+
+
 def test_the_verdict_is_structure_and_independent_starts_agree(rounds_and_answer: tuple) -> None:
     belief = rounds_and_answer[1].structures[0].belief
     assert belief.verdict == STRUCTURE

@@ -33,8 +33,8 @@ def discover(
     Raises
     ------
     InputError
-        If there are too few picks, one lies outside, the voxels are too coarse for the diameter, two tomograms share
-        a name, or the device is missing.
+        If there are too few picks, one lies outside, a tomogram is flat round all of them, the voxels are too coarse
+        for the diameter, two tomograms share a name, or the device is missing.
     """
     picks = [
         (tomogram, particles.replace(rotations=None, tomogram=tomogram.name))

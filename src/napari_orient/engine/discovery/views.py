@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.grid import half_sphere, offsets
-from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, window
+from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, that_show, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import cut_patches
@@ -80,6 +80,11 @@ def see(
     Parameters
     ----------
     dark : the contrast where it is known; None looks, unless the options tell.
+
+    Raises
+    ------
+    InputError
+        If a tomogram is flat round all of its particles.
     """
     side, voxel_size = options.view_side, options.view_voxel_size
     index, frequency = half_sphere(side, voxel_size, 2.1 * voxel_size)
@@ -89,7 +94,7 @@ def see(
     phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
     values, power, group, wedges = [], [], [], []
     for number, (tomogram, positions) in enumerate(places):
-        some = _cut(tomogram, positions[_evenly(len(positions), _SAMPLE)], options)
+        some = that_show(_cut(tomogram, positions[_evenly(len(positions), _SAMPLE)], options), tomogram.name)
         total = mean_power(some, view)
         wedge = options.wedge(_wedge(tomogram, positions, options))
         noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]

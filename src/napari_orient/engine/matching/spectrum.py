@@ -10,6 +10,7 @@ from torch import Tensor
 
 from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.tasks import InputError
 
 _BATCH = 64
 _FLOOR = 0.05
@@ -21,6 +22,23 @@ def window(side: int, voxel_size: float, radius: float) -> Tensor:
     radius = min(radius + voxel_size, reach - 2 * voxel_size)
     edge = min(max(4 * voxel_size, 0.25 * radius), reach - radius)
     return soft_ball(offsets(side, voxel_size).norm(dim=-1), radius, edge)
+
+
+def that_show(patches: Tensor, name: str) -> Tensor:
+    """The patches that are not flat: where a tomogram was padded or masked there is nothing to learn from.
+
+    Raises
+    ------
+    InputError
+        If all are flat; ``name`` is the tomogram's.
+    """
+    shown = patches[patches.flatten(1).amax(1) > 0]
+    if len(shown) == 0:
+        raise InputError(
+            f"{name} is flat round every particle; expected a tomogram with noise. Was it masked there, or not "
+            "written to its end?"
+        )
+    return shown
 
 
 def mean_power(patches: Tensor, weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.matching.spectrum import that_show
 from napari_orient.engine.networks.contract import at_once, choose_device, device_words
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
@@ -164,20 +165,9 @@ def _learnt(
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
     some = particles.positions[_spread(len(particles), most)]
-    patches = _that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
+    patches = that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
     return matcher, suspicions(matcher, patches)
-
-
-def _that_show(patches: torch.Tensor, name: str) -> torch.Tensor:
-    """The patches that are not flat: where a tomogram was padded or masked there is nothing to learn from."""
-    shown = patches[patches.flatten(1).amax(1) > 0]
-    if len(shown) == 0:
-        raise InputError(
-            f"{name} is flat round every particle; expected a tomogram with noise. Was it masked there, or not "
-            "written to its end?"
-        )
-    return shown
 
 
 def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
