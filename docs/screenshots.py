@@ -90,8 +90,8 @@ def opened(viewer: napari.Viewer, folder: Path) -> QWidget:
     return frame
 
 
-def load(folder: Path, path: Path) -> None:
-    with window() as viewer:
+def load(folder: Path, path: Path, *, theme: str = "dark") -> None:
+    with window(theme) as viewer:
         opened(viewer, folder)
         take_picture(viewer, path)
 
@@ -118,8 +118,8 @@ def _done(step: Step | None) -> int:
     return 0 if step is None else step.done
 
 
-def predict(folder: Path, path: Path, checkpoint: str) -> None:
-    with window() as viewer:
+def predict(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+    with window(theme) as viewer:
         _, dock = prediction(viewer, folder, checkpoint)
         dock.predict()
         wait(lambda: dock.running.job is None)
@@ -176,9 +176,9 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def live(folder: Path, path: Path, checkpoint: str) -> None:
+def live(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
     """A pick added with Live on, in 2D."""
-    with window() as viewer:
+    with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Correct", flat=True)
         session_of(viewer).checkpoint = checkpoint
         dock.live_box.setChecked(True)
@@ -277,8 +277,10 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "demo_light": lambda path: demo(folder, path, flat=True, theme="light"),
         "load_empty": lambda path: empty_dock("Load", path),
         "load": lambda path: load(folder, path),
+        "load_light": lambda path: load(folder, path, theme="light"),
         "predict_running": lambda path: predict_running(folder, path, checkpoint),
         "predict": lambda path: predict(folder, path, checkpoint),
+        "predict_light": lambda path: predict(folder, path, checkpoint, theme="light"),
         "train_empty": lambda path: empty_dock("Train", path),
         "train": lambda path: train(folder, path),
         "train_light": lambda path: train(folder, path, theme="light"),
@@ -287,6 +289,7 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "correct": lambda path: correct(folder, path),
         "correct_light": lambda path: correct(folder, path, theme="light"),
         "live": lambda path: live(folder, path, checkpoint),
+        "live_light": lambda path: live(folder, path, checkpoint, theme="light"),
         "surface": lambda path: surface(folder, path),
         "surface_light": lambda path: surface(folder, path, theme="light"),
         "inspect_particle": lambda path: inspect(folder, path, page="Particle"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gui_scene import settle
 from napari.components import ViewerModel
+from napari.layers import Points
 
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
@@ -17,6 +18,7 @@ from napari_orient.engine.files import read_particles, read_tomogram, write_part
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.tasks import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.discover import DiscoverDock
@@ -358,14 +360,26 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     session.show_tomogram(small.tomogram)
     flags = np.arange(COUNT) % 6 == 0
     poses = small.picks.replace(extra={OUTLIER: flags.astype(int)}, expected_error_deg=np.full(COUNT, 5.0))
-    (layer,), missing = delivery.show_poses(session, poses, [small.tomogram], provenance="", words="again")
+    preview = Preview(session, [small.tomogram])
+    preview.show(Round(1, 9, "", particles=poses, voxel_size=15.0, start=1, kinds=1))
+    (drawn,) = of_role(viewer, UNJUDGED)
+
+    def show(particles: Particles) -> tuple[list[Points], list[str]]:
+        return run(
+            delivery.show_poses(session, particles, [small.tomogram], drawn=preview, provenance="", words="again")
+        )
+
+    (layer,), missing = show(poses)
     assert missing == []
+    assert axes_layer(viewer, layer) is drawn, "what was drawn is kept"
+    assert viewer.layers.index(drawn) == viewer.layers.index(layer) - 1
+    assert not list(preview.clear_arrows())
     qtbot.waitUntil(lambda: session.finished)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
     np.testing.assert_array_equal(delivery.determined(layer), np.flatnonzero(~flags))
     changed = poses.replace(extra={OUTLIER: np.zeros(COUNT, int)})
-    assert delivery.show_poses(session, changed, [small.tomogram], provenance="", words="again")[0] == [layer]
+    assert show(changed) == ([layer], [])
     assert len(axes_layer(viewer, layer).data) == 3 * COUNT
     assert np.ptp(layer.face_color, axis=0).max() == 0
     assert session.history(layer).undoable == "again"

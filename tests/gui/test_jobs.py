@@ -3,7 +3,7 @@ import threading
 import time
 
 import pytest
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.tasks import InputError, Step
@@ -32,6 +32,7 @@ class Course:
 
 class Heard:
     def __init__(self, job):
+        self.job = job
         self.steps, self.answers, self.ends = [], [], []
         job.stepped.connect(self.steps.append)
         job.answered.connect(self.answers.append)
@@ -57,8 +58,8 @@ def shown():
     notification_manager.notification_ready.disconnect(note)
 
 
-def start(stream, owner):
-    job = Job(stream, title="Counting", parent=owner)
+def start(stream, owner, show=None):
+    job = Job(stream, title="Counting", parent=owner, show=show)
     return job, Heard(job)
 
 
@@ -69,6 +70,58 @@ def test_a_job_tells_every_step_and_then_its_answer(owner, qtbot):
     assert heard.answers == [30]
     assert [step.done for step in heard.steps] == list(range(1, 31))
     assert course.thread is not threading.main_thread()
+
+
+def in_pieces(seen, *, fail_at=None):
+    def show(answer):
+        for piece in range(3):
+            if piece == fail_at:
+                raise RuntimeError("no such layer")
+            seen.append((answer, piece))
+            QTimer.singleShot(0, lambda: seen.append("a turn"))
+            yield
+
+    return show
+
+
+def test_an_answer_is_shown_piece_by_piece_with_turns_between_before_the_job_ends(owner, qtbot):
+    seen = []
+    _, heard = start(Course().count(3), owner, in_pieces(seen))
+    heard.job.ended.connect(seen.append)
+    qtbot.waitUntil(lambda: heard.ends == ["done"])
+    assert [item for item in seen if item != "a turn"] == [(3, 0), (3, 1), (3, 2), "done"]
+    assert "a turn" in seen[: seen.index((3, 1))]
+
+
+def test_a_stopped_job_shows_what_there_is_and_is_told_that_nothing_came(owner, qtbot):
+    seen = []
+    job, heard = start(Course().count(100_000), owner, in_pieces(seen))
+    qtbot.waitUntil(lambda: len(heard.steps) > 3)
+    job.stop()
+    qtbot.waitUntil(lambda: heard.ends == ["stopped"])
+    assert [item for item in seen if item != "a turn"] == [(None, 0), (None, 1), (None, 2)]
+
+
+def test_a_piece_that_cannot_be_shown_ends_the_job_as_failed(owner, qtbot):
+    seen = []
+    with qtbot.captureExceptions() as raised:
+        _, heard = start(Course().count(3), owner, in_pieces(seen, fail_at=1))
+        qtbot.waitUntil(lambda: heard.ends == ["failed"])
+    assert "no such layer" in str(raised[0][1])
+
+
+def test_pieces_are_not_shown_once_the_dock_is_gone(owner, qtbot):
+    seen = []
+    _, heard = start(Course().count(3), owner, in_pieces(seen))
+    qtbot.waitUntil(lambda: bool(seen))
+    deleted = []
+    owner.destroyed.connect(lambda: deleted.append(True))
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: bool(deleted))
+    count = len(seen)
+    qtbot.wait(50)
+    assert len(seen) == count
+    assert heard.ends == [] or count == 6
 
 
 def test_stop_closes_the_stream_in_its_own_thread_and_drops_the_answer(owner, qtbot):

@@ -63,9 +63,11 @@ def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
     # Whatever is linked in short steps is linked by edges of the triangulation no longer than these: a shortest
     # spanning tree is part of it. Joggled, for particles in a plane or at one place.
     corners = Delaunay(positions, qhull_options="QJ").simplices
-    edges = np.unique(np.sort(corners[:, list(combinations(range(4), 2))].reshape(-1, 2), axis=1), axis=0)
-    lengths = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
-    return np.asarray(edges[lengths <= distance], int)
+    edges = np.sort(corners[:, list(combinations(range(4), 2))].reshape(-1, 2), axis=1).astype(int)
+    near = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1) <= distance
+    # Each edge once: as one number they sort ten times as fast as in pairs.
+    once = np.unique(edges[near] @ [len(positions), 1])
+    return np.asarray(np.stack(np.divmod(once, len(positions)), axis=1), int)
 
 
 def _components(pairs: NDArray[np.int_], count: int) -> NDArray[np.int_]:

@@ -164,6 +164,12 @@ def axes_layer(viewer: ViewerModel, points: Points) -> Vectors | None:
     return None
 
 
+def take_arrows(layer: Vectors, points: Points) -> None:
+    """Nothing; these arrows are the points' from now on, and will be drawn anew in place."""
+    layer.name = f"{points.name} axes"
+    layer.metadata = {KEY: {"role": AXES, "of": layers.identity(points), DRAWN: np.arange(0)}}
+
+
 def draw_axes(
     viewer: ViewerModel, points: Points, options: ViewOptions, *, colours: FloatArray | None = None
 ) -> Vectors | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import napari.viewer
@@ -188,10 +189,9 @@ class DiscoverDock(Dock):
         self.outcome.setVisible(True)
         self._fold_away(question)
         stream = discover(question.pairs, question.options, align_to=question.align_to)
-        job = self._job = Job(stream, title="Discovering structure", parent=self)
+        job = self._job = Job(stream, title="Discovering structure", parent=self, show=self._deliver)
         job.stepped.connect(self._stepped)
         job.reached.connect(self._reached)
-        job.answered.connect(self._deliver)
         self.running.follow(job)
 
     def _fold_away(self, question: Question) -> None:
@@ -209,40 +209,45 @@ class DiscoverDock(Dock):
         if stopping or step.particles is None or self._preview is None or time.monotonic() - self._drawn < PERIOD:
             return
         with holding_still(self.session.viewer):
-            self._preview.show(step)
+            self._preview.show(step, more=1)
         self.outcome.show_round(step)
         self._drawn = time.monotonic()
 
     # --- what it came to ----------------------------------------------------------------------------------------
 
-    def _deliver(self, found: Discovery) -> None:
-        with holding_still(self.session.viewer):
-            self._show_layers(found)
-        self.outcome.show_found(found)
-        self._say_truth(found)
+    def _deliver(self, found: Discovery | None) -> Iterator[None]:
+        """Show what was found, or what a stopped discovery has, layer by layer."""
+        yield from self._keep() if found is None else self._show_found(found)
 
-    def _show_layers(self, found: Discovery) -> None:
+    def _show_found(self, found: Discovery) -> Iterator[None]:
         """Show the maps and poses that may be believed, and nothing else."""
         assert self._preview is not None
         good = [label for label, item in enumerate(found.structures) if item.belief.verdict != NOTHING]
-        for label in good:
-            item = found.structures[label]
-            self._preview.show_map(label, item.average.density, item.average.voxel_size, kinds=len(found.structures))
-        self._preview.clear_maps(keep=good)
+        with holding_still(self.session.viewer):
+            for label in good:
+                average = found.structures[label].average
+                self._preview.show_map(label, average.density, average.voxel_size, kinds=len(found.structures))
+            self._preview.clear_maps(keep=good)
+        yield
         if good:
-            self._maps = self._preview.keep_maps()
-            self._shown = self._show_poses(believed(found), origin(found))
+            self._maps = yield from self._preview.keep_maps()
+            yield from self._show_poses(believed(found), origin(found))
             self._show_classes(len(found.structures))
-        self._preview.clear_arrows()
+        yield from self._preview.clear_arrows()
+        self.outcome.show_found(found)
+        yield
+        self._say_truth(found)
 
-    def _show_poses(self, particles: Particles, line: str) -> list[Points]:
+    def _show_poses(self, particles: Particles, line: str) -> Iterator[None]:
         assert self._question is not None
+        assert self._preview is not None
         tomograms = [tomogram for tomogram, _ in self._question.pairs]
-        shown, missing = show_poses(self.session, particles, tomograms, provenance=line, words="discover again")
+        self._shown, missing = yield from show_poses(
+            self.session, particles, tomograms, drawn=self._preview, provenance=line, words="discover again"
+        )
         hide_own_poses(self.session, self._asked_of)
         if missing:
             show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
-        return shown
 
     def _show_classes(self, count: int) -> None:
         if count > 1 and self.session.view.colour == ROLE:
@@ -259,9 +264,7 @@ class DiscoverDock(Dock):
         job, self._job = self._job, None
         if job is not None and job.abandoned:
             return
-        if outcome == "stopped":
-            self._keep()
-        elif outcome == "failed":
+        if outcome == "failed":
             self._clear()
             self.outcome.show_end(BROKEN, BAD)
         if self.outcome.found is None:
@@ -269,7 +272,7 @@ class DiscoverDock(Dock):
         self._preview = None
         self._show_everything()
 
-    def _keep(self) -> None:
+    def _keep(self) -> Iterator[None]:
         """Keep what a stopped discovery has: the poses of its last round as a layer, and its maps."""
         last = self._last
         if last is None or last.particles is None:
@@ -278,16 +281,18 @@ class DiscoverDock(Dock):
             return
         assert self._preview is not None
         with holding_still(self.session.viewer):
-            self._shown = self._show_poses(last.particles, origin(last))
             self._preview.show(last)
-            self._maps = self._preview.keep_maps()
-            self._preview.clear_arrows()
+        yield
+        yield from self._show_poses(last.particles, origin(last))
+        self._maps = yield from self._preview.keep_maps()
+        yield from self._preview.clear_arrows()
         self.outcome.show_round(last)
         self.outcome.show_end(STOPPED, WARNING, savable=True)
 
     def _clear(self) -> None:
         if self._preview is not None:
-            self._preview.clear_arrows()
+            for _ in self._preview.clear_arrows():
+                pass
             self._preview.clear_maps()
 
     # --- the way onward -----------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from napari.qt.threading import FunctionWorker, create_worker
 from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_orient.engine.tasks import InputError, Step, seconds_left
 from napari_orient.gui.gone import when_gone
@@ -81,6 +81,9 @@ class Job(QObject):
     It belongs to a dock and dies with it: then the stream is stopped and its answer dropped. ``stepped`` carries each
     Step, none left out; ``reached`` the last of them, now and then, to be shown; ``answered`` the answer; ``ended``
     comes last in every case, with ``done``, ``stopped`` or ``failed``.
+
+    ``show``, if given, gets the answer too, or None where the job was stopped, and shows it piece by piece: each has a
+    turn of the event loop of its own, so that the window does not stand still for long. The job ends after the last.
     """
 
     stepped = Signal(object)
@@ -88,9 +91,22 @@ class Job(QObject):
     answered = Signal(object)
     ended = Signal(str)
 
-    def __init__(self, stream: Generator[Any, None, Any], *, title: str, parent: QObject) -> None:
+    def __init__(
+        self,
+        stream: Generator[Any, None, Any],
+        *,
+        title: str,
+        parent: QObject,
+        show: Callable[[Any], Iterator[None]] | None = None,
+    ) -> None:
         super().__init__(parent)
         self.title = title
+        self._show_answer = show
+        self._pieces: Iterator[None] = iter(())
+        self._outcome = ""
+        self._turn = QTimer(self)
+        self._turn.setInterval(0)
+        self._turn.timeout.connect(self._show_piece)
         self.last: Step | None = None
         self._work = _Work(stream, title)
         self._answer: object = _NOTHING
@@ -159,8 +175,26 @@ class Job(QObject):
         self._over = True
         self._tell()
         self._bar.close()
-        outcome = self._finish()
-        self.ended.emit(outcome)
+        self._outcome = self._finish()
+        if self._show_answer is None or self._outcome == "failed" or self.abandoned:
+            self._close()
+        else:
+            self._pieces = self._show_answer(self._answer if self._outcome == "done" else None)
+            self._turn.start()
+
+    def _show_piece(self) -> None:
+        try:
+            next(self._pieces)
+        except StopIteration:
+            self._close()
+        except BaseException:
+            self._outcome = "failed"
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        self._turn.stop()
+        self.ended.emit(self._outcome)
         self.deleteLater()
 
     def _finish(self) -> str:

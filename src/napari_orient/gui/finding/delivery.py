@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
-from napari.layers import Points
+from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery import NOTHING, Discovery, class_name, shared_turn
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.axes import axes_layer, take_arrows
+from napari_orient.gui.canvas import holding_still
+from napari_orient.gui.finding.preview import Preview
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import Session
 
@@ -30,46 +32,68 @@ def believed(found: Discovery) -> Particles:
 
 
 def show_poses(
-    session: Session, particles: Particles, tomograms: Sequence[Tomogram], *, provenance: str, words: str
-) -> tuple[list[Points], list[str]]:
-    """The layers of each tomogram's particles, and the names of tomograms that are no longer on view.
+    session: Session,
+    particles: Particles,
+    tomograms: Sequence[Tomogram],
+    *,
+    drawn: Preview,
+    provenance: str,
+    words: str,
+) -> Generator[None, None, tuple[list[Points], list[str]]]:
+    """The layers of each tomogram's particles, one with each piece, and the names of tomograms no longer on view.
 
-    Poses discovered before are replaced by these, one step of their layer's history.
+    Poses discovered before are replaced by these, one step of their layer's history. Arrows that are ``drawn`` already
+    become those of a new layer: napari is slow to make a layer, and slower to part with one.
     """
-    images = {layers.tomogram_name(image): image for image in session.tomograms()}
     shown, missing = [], []
     for tomogram in tomograms:
-        own, image = particles.of_tomogram(tomogram.name), images.get(tomogram.name)
-        if image is None:
+        own = particles.of_tomogram(tomogram.name)
+        images = {layers.tomogram_name(image): image for image in session.tomograms()}
+        if tomogram.name not in images:
             missing.append(tomogram.name)
         elif len(own):
-            layer = _shown(session, own, tomogram, provenance=provenance, words=words)
-            _look(session, layer, visible=image.visible)
+            layer = _found_before(session, tomogram)
+            arrows = drawn.give_arrows(tomogram.name) if layer is None else None
+            if arrows is not None:
+                session.viewer.layers.move(session.viewer.layers.index(arrows), -1)
+                yield
+            with holding_still(session.viewer):
+                if layer is None:
+                    layer = _added(session, own, tomogram, arrows=arrows, provenance=provenance)
+                else:
+                    session.replace_particles(layer, own, provenance=provenance, words=words)
+                _look(session, layer, visible=images[tomogram.name].visible)
             shown.append(layer)
+            yield
     return shown, missing
 
 
-def _shown(session: Session, own: Particles, tomogram: Tomogram, *, provenance: str, words: str) -> Points:
+def _found_before(session: Session, tomogram: Tomogram) -> Points | None:
     for layer in session.particles(PREDICTED):
         said = layers.about(layer)
         if said.get(DISCOVERED) and said.get("tomogram") == tomogram.name:
-            session.replace_particles(layer, own, provenance=provenance, words=words)
             return layer
+    return None
+
+
+def _added(session: Session, own: Particles, tomogram: Tomogram, *, arrows: Vectors | None, provenance: str) -> Points:
     name = f"{tomogram.name} discovered"
     layer = session.show_particles(
         own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance, at_once=False
     )
     layers.about(layer)[DISCOVERED] = True
+    if arrows is not None:
+        take_arrows(arrows, layer)
     return layer
 
 
 def _look(session: Session, layer: Points, *, visible: bool) -> None:
     """Nothing; picks that look like no particle are pale, and the layer is seen if its tomogram is."""
     layers.paint(layer, session.view.ink(PREDICTED))
-    layer.visible = visible
-    arrows = axes_layer(session.viewer, layer)
-    if arrows is not None:
-        arrows.visible = visible
+    for item in (layer, axes_layer(session.viewer, layer)):
+        # Told what it is already, napari slices the layer anew.
+        if item is not None and item.visible != visible:
+            item.visible = visible
 
 
 def hide_own_poses(session: Session, picks: Sequence[Points]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from napari_orient.engine.discovery import Round, class_name
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.axes import directions
+from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.layers import KEY
 from napari_orient.gui.maps import map_layer, maps_of, renew_map
@@ -40,10 +41,15 @@ class Preview:
         self._tomograms = {item.name: item for item in tomograms}
         self._arrows: dict[str, Vectors] = {}
         self._place = len([layer for layer in maps_of(session.viewer) if layer not in before])
-        self.maps: list[Image] = []
+        self._maps: dict[int, Image] = {}
+        self._more: int | None = None
 
-    def show(self, step: Round) -> None:
-        """Nothing; the layers show this round."""
+    def show(self, step: Round, *, more: int | None = None) -> None:
+        """Nothing; the layers show this round, and at most so many more are made, if that is said.
+
+        Napari takes its time to make one; the others may come with a later round.
+        """
+        self._more = more
         if step.particles is not None:
             self._show_arrows(step.particles, step.kinds)
         if step.start:
@@ -51,6 +57,7 @@ class Preview:
             self.clear_maps(keep=range(step.kinds))
         for label, density in zip(_labels(step), step.maps, strict=True):
             self.show_map(label, density, step.voxel_size, kinds=step.kinds)
+        self._more = None
 
     # --- arrows -------------------------------------------------------------------------------------------------
 
@@ -71,7 +78,8 @@ class Preview:
         colours = np.repeat(_colours(particles, kinds), along.shape[1], axis=0)
         layer = self._arrows.get(tomogram.name)
         if layer is None:
-            self._arrows[tomogram.name] = self._added(tomogram, arrows, colours)
+            if self._may_add():
+                self._arrows[tomogram.name] = self._added(tomogram, arrows, colours)
         elif layer in self.session.viewer.layers:
             _renew(layer, arrows, colours)
 
@@ -92,11 +100,24 @@ class Preview:
         _append(self.session, layer)
         return layer
 
-    def clear_arrows(self) -> None:
-        """Nothing; the arrows are gone."""
-        for layer in self._arrows.values():
+    def give_arrows(self, tomogram: str) -> Vectors | None:
+        """The arrows of a tomogram, if they are on view; whoever asks has them from now on."""
+        layer = self._arrows.pop(tomogram, None)
+        return layer if layer in self.session.viewer.layers else None
+
+    def clear_arrows(self) -> Iterator[None]:
+        """The arrows that nobody has taken are gone, those of one tomogram with each piece: napari takes its time."""
+        while self._arrows:
+            _, layer = self._arrows.popitem()
             _remove(self.session, layer)
-        self._arrows.clear()
+            yield
+
+    def _may_add(self) -> bool:
+        """Whether one more layer may be made; it is counted."""
+        if self._more is None:
+            return True
+        self._more -= 1
+        return self._more >= 0
 
     # --- maps ---------------------------------------------------------------------------------------------------
 
@@ -104,29 +125,29 @@ class Preview:
         """Nothing; the map of a class, of so many, is shown so."""
         tomogram = next(iter(self._tomograms.values()))
         name = "discovered map" if kinds == 1 else f"discovered map {class_name(label)}"
-        if label < len(self.maps):
-            if self.maps[label] in self.session.viewer.layers:
-                renew_map(self.maps[label], density, voxel_size, tomogram, place=self._place + label)
-                self.maps[label].name = name
+        if label in self._maps:
+            if self._maps[label] in self.session.viewer.layers:
+                renew_map(self._maps[label], density, voxel_size, tomogram, place=self._place + label)
+                self._maps[label].name = name
             return
-        layer = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
-        self.maps.append(layer)
+        if not self._may_add():
+            return
+        layer = self._maps[label] = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
         _append(self.session, layer)
         if label == 0:
             self.session.viewer.reset_view()  # It lies beside the tomogram, where nobody would see it.
 
-    def keep_maps(self) -> list[Image]:
-        """The maps, which stay; those of the discovery before are gone."""
+    def keep_maps(self) -> Generator[None, None, list[Image]]:
+        """The maps, which stay; those of the discovery before go, one with each piece."""
         for layer in self._before:
             _remove(self.session, layer)
-        return self.maps
+            yield
+        return [self._maps[label] for label in sorted(self._maps)]
 
     def clear_maps(self, keep: Sequence[int] = ()) -> None:
         """Nothing; the maps are gone, but for those of the classes named."""
-        for label, layer in enumerate(self.maps):
-            if label not in keep:
-                _remove(self.session, layer)
-        self.maps = [layer for label, layer in enumerate(self.maps) if label in keep]
+        for label in set(self._maps) - set(keep):
+            _remove(self.session, self._maps.pop(label))
 
 
 def _labels(step: Round) -> Sequence[int]:
@@ -156,7 +177,8 @@ def _append(session: Session, layer: Any) -> None:
 
 def _remove(session: Session, layer: Any) -> None:
     if layer in session.viewer.layers:
-        session.viewer.layers.remove(layer)
+        with holding_still(session.viewer):
+            session.viewer.layers.remove(layer)
 
 
 def _renew(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
