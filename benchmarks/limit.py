@@ -8,7 +8,8 @@ With --noise 3, noise of the same colour is added until its deviation is three t
 anew from the noisy patches. No unbiased estimate of the pose can have a smaller root-mean-square error than the bound.
 Where other particles' picks turned out to be is told by other patches, though: "each by itself" does without.
 "The best match beside the truth" is where a search that knew the true poses would end: what it is above the bound, no
-search can mend.
+search can mend. "The same of normal noise" is that of the model itself with such noise and nothing else: where it is
+above the bound too, the bound is out of reach, and the model is not to blame.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
-from napari_orient.engine.refinement.together import drawn_together
+from napari_orient.engine.refinement.together import UsualPlace
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 
@@ -35,12 +36,15 @@ _BATCH = 32
 _DRAWS = 200
 
 
-def at_truth(reference: Reference, imaging: Imaging, patches: Tensor, rotations: Tensor) -> tuple[Tensor, np.ndarray]:
-    """The bound's covariance of the turn at true rotations, (N, 3, 3) radians², and the best rotations from there.
+def at_truth(
+    reference: Reference, imaging: Imaging, patches: Tensor, rotations: Tensor
+) -> tuple[Tensor, np.ndarray, float]:
+    """The bound's covariance of the turn at true rotations, (N, 3, 3) radians², the best rotations from there, and the
+    mean amplitude.
 
     Each particle stands where it matches best; all are taken to show as strongly as the mean of them.
     """
-    bounds, found = [], []
+    bounds, found, amplitudes = [], [], []
     for rows in torch.arange(len(patches)).split(_BATCH):
         observed = imaging.observe(patches[rows])
         zero = torch.zeros(len(rows), 3)
@@ -49,7 +53,21 @@ def at_truth(reference: Reference, imaging: Imaging, patches: Tensor, rotations:
         usual = fit.amplitude.square() / fit.amplitude.mean().square()
         bounds.append(fit.covariance()[:, :3, :3] * usual[:, None, None])
         found.append(near.rotations)
-    return torch.cat(bounds), torch.cat(found).double().numpy()
+        amplitudes.append(fit.amplitude)
+    return torch.cat(bounds), torch.cat(found).double().numpy(), float(torch.cat(amplitudes).mean())
+
+
+def in_normal_noise(
+    reference: Reference, imaging: Imaging, rotations: Tensor, amplitude: float, generator: torch.Generator
+) -> np.ndarray:
+    """The best rotations from the true ones (N, 3, 3), for the model itself in normal noise of the imaging's power."""
+    found = []
+    for part in rotations.split(_BATCH):
+        model, _ = reference.turned(imaging.frequency, part, weight=imaging.weight)
+        seen = amplitude * model[:, 0] + torch.randn(model[:, 0].shape, generator=generator)
+        near = polish(reference, imaging, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
+        found.append(near.rotations)
+    return torch.cat(found).double().numpy()
 
 
 def figures(covariance: Tensor, generator: torch.Generator) -> tuple[float, float]:
@@ -83,12 +101,14 @@ def main() -> None:
     parser.add_argument("--class", dest="code", default="4v4r")
     parser.add_argument("--symmetry", default="C1")
     parser.add_argument("--noise", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0, help="of the noise that is added")
     parser.add_argument("--max-shift", type=float, default=30.0, help="Å that picks are allowed to be off")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    group, generator = symmetry(given.symmetry), torch.Generator().manual_seed(0)
+    group, generator = symmetry(given.symmetry), torch.Generator().manual_seed(given.seed)
+    another = torch.Generator().manual_seed(given.seed)
     density, voxel_size = template(given.template)
-    alone, errors, near, bounds, expected = [], [], [], [], []
+    alone, errors, near, ideal, bounds, expected = [], [], [], [], [], []
     for tomogram, truth in load(given.polnet, given.code):
         size = tomogram.voxel_size
         reference = build_reference(density, voxel_size, resolution=2.4 * size)
@@ -102,12 +122,19 @@ def main() -> None:
         poses = matcher.solve(patches)
         rotations = truth.known_rotations()
         alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
-        if len(group) == 1:
-            poses = drawn_together(poses, max_shift=options.max_shift)
+        usual = UsualPlace.told_by(poses, max_shift=options.max_shift) if len(group) == 1 else None
+        if usual is not None:
+            odd = usual.odd(poses)
+            if len(odd):
+                at = (usual.middle / size).round().expand(len(odd), 3)
+                poses = usual.weighed(poses, odd, matcher.solve(patches[odd], at=at), group=group)
+            poses = usual.drawn(poses)
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)
-        bound, best = at_truth(reference, matcher.imaging, patches, true)
+        bound, best, amplitude = at_truth(reference, matcher.imaging, patches, true)
+        drawn = in_normal_noise(reference, matcher.imaging, true, amplitude, another)
+        ideal.append(symmetric_angle_deg(drawn, rotations, group))
         bounds.append(bound)
         near.append(symmetric_angle_deg(best, rotations, group))
     error = np.concatenate(errors)
@@ -116,6 +143,7 @@ def main() -> None:
     print(told("found", error, limit))
     print(told("found, each by itself", np.concatenate(alone), limit))
     print(told("the best match beside the truth", np.concatenate(near), limit))
+    print(told("the same of normal noise", np.concatenate(ideal), limit))
     print(f"  expected error: median {np.median(np.concatenate(expected)):.2f}°")
 
 

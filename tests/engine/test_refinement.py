@@ -75,6 +75,20 @@ def test_more_noise_is_admitted() -> None:
     assert 0.65 < np.median(answer.particles.expected_error_deg) / np.median(error) < 1.7
 
 
+def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_others_stand() -> None:
+    volume, picks, places = tomogram(molecule(), noise=4.2, count=(2, 5, 5))
+    density = molecule().density(24)
+    together = run(refine(volume, unknown(picks), density, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    alone = refine_few(together.matcher, volume, unknown(picks))
+    right, far = [], []
+    for answer in (together, alone):
+        right.append((angle_deg(answer.particles.known_rotations(), picks.known_rotations()) < 20).mean())
+        far.append((np.linalg.norm(answer.particles.positions - places, axis=1) > 10).sum())
+    assert right[0] > 0.93
+    assert right[0] > right[1], "of five far off, most are mended"
+    assert far[1] >= 3 > far[0]
+
+
 def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
     volume, picks, _ = seen
     density = molecule().density(40, voxel_size=6.3)

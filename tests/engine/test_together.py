@@ -8,7 +8,8 @@ import roma
 import torch
 
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.together import drawn_together
+from napari_orient.engine.refinement.together import UsualPlace
+from napari_orient.engine.rotations import symmetry
 
 SHIFT_ERROR, TURN_ERROR, TOGETHER = 4.0, np.radians(3.0), 0.8
 USUAL, SPREAD = torch.tensor([5.0, -3.0, 0.0]), 3.0
@@ -32,13 +33,19 @@ def found(count: int) -> Poses:
     )
 
 
+def usual_place(poses: Poses) -> UsualPlace:
+    usual = UsualPlace.told_by(poses, max_shift=30.0)
+    assert usual is not None
+    return usual
+
+
 def rms_deg(poses: Poses) -> float:
     return float(torch.rad2deg(roma.rotmat_to_rotvec(poses.rotations).square().sum(-1).mean().sqrt()))
 
 
 def test_turns_gain_what_the_law_of_the_shifts_tells() -> None:
     poses = found(600)
-    drawn = drawn_together(poses, max_shift=30.0)
+    drawn = usual_place(poses).drawn(poses)
     kept = 1 - TOGETHER**2 * SHIFT_ERROR**2 / (SHIFT_ERROR**2 + SPREAD**2)
     assert rms_deg(drawn) / rms_deg(poses) == pytest.approx(kept**0.5, abs=0.06)
     assert float(drawn.expected_error_deg.square().mean().sqrt()) == pytest.approx(rms_deg(drawn), rel=0.1)
@@ -49,11 +56,60 @@ def test_a_pick_far_from_the_others_stays_where_it_is() -> None:
     poses = found(60)
     shifts = poses.shifts.clone()
     shifts[0] = torch.tensor([-28.0, 25.0, 28.0])
-    drawn = drawn_together(replace(poses, shifts=shifts), max_shift=30.0)
+    poses = replace(poses, shifts=shifts)
+    drawn = usual_place(poses).drawn(poses)
     assert torch.allclose(drawn.shifts[0], shifts[0], atol=0.1)
     assert torch.allclose(drawn.rotations[0], poses.rotations[0], atol=1e-3)
 
 
 def test_of_few_poses_nothing_is_told() -> None:
-    poses = found(8)
-    assert drawn_together(poses, max_shift=30.0) is poses
+    assert UsualPlace.told_by(found(8), max_shift=30.0) is None
+
+
+def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_odd_one_widens_the_error() -> None:
+    poses = found(60)
+    usual = usual_place(poses)
+    shifts, scores = poses.shifts.clone(), torch.full((60,), 8.0)
+    shifts[:3] = torch.tensor([-28.0, 25.0, 28.0])
+    poses = replace(poses, shifts=shifts, score=scores)
+    rows = usual.odd(poses)
+    assert rows.tolist() == [0, 1, 2]
+    about_y = roma.rotvec_to_rotmat(torch.tensor([0.0, 1.0, 0.0])).expand(3, 3, 3)
+    # The odds of the place are worth some eight nats, a score of 8 as much as 35.
+    score = torch.tensor([7.5, 6.0, 8.0])
+    again = replace(poses.take(rows), rotations=about_y, shifts=usual.middle.expand(3, 3), score=score)
+    both = usual.weighed(poses, rows, again, group=symmetry("C1"))
+    assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
+    assert torch.allclose(both.rotations[1], poses.rotations[1])
+    assert torch.equal(both.rotations[3:], poses.rotations[3:])
+    before = poses.expected_error_deg
+    assert both.expected_error_deg[0] > 2 * before[0], "the odd place may be right after all"
+    assert both.expected_error_deg[2] < both.expected_error_deg[0]
+
+
+def test_shifts_of_another_point_vary_with_the_turns_and_come_back() -> None:
+    generator = torch.Generator().manual_seed(1)
+    point, count = torch.tensor([9.0, -4.0, 6.0]), 40_000
+    root = 0.3 * torch.randn(6, 6, generator=generator)
+    root[:3] *= 0.1
+    whole = root @ root.T
+    pose = roma.random_rotmat(1, generator=generator)
+    poses = Poses(
+        pose,
+        torch.zeros(1, 3),
+        whole[None, :3, :3],
+        whole[None, 3:, 3:],
+        whole[None, :3, 3:],
+        torch.ones(1),
+        torch.ones(1),
+    )
+    moved = poses.about(point)
+    drawn = torch.randn(count, 6, generator=generator) @ root.T
+    places = drawn[:, 3:] + pose @ roma.rotvec_to_rotmat(drawn[:, :3]) @ point
+    np.testing.assert_allclose(moved.shift_covariance[0], places.T.cov(), atol=0.05 * float(places.var()))
+    mixed = drawn[:, :3].T @ (places - places.mean(0)) / count
+    np.testing.assert_allclose(moved.coupling[0], mixed, atol=0.05 * float(mixed.abs().max()))
+    back = moved.about(-point)
+    np.testing.assert_allclose(back.shifts, poses.shifts, atol=1e-5)
+    np.testing.assert_allclose(back.shift_covariance, poses.shift_covariance, atol=1e-5)
+    np.testing.assert_allclose(back.coupling, poses.coupling, atol=1e-5)

@@ -13,7 +13,7 @@ from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.rotations import FloatArray
 
 STRUCTURE, DOUBTFUL, NOTHING = "structure", "doubtful", "nothing"
-_STRUCTURE, _NOTHING = 0.6, 0.25
+_STRUCTURE, _NOTHING = 0.6, 0.35
 _ABOVE_CHANCE = 3.0
 
 

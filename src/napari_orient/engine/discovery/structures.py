@@ -32,6 +32,8 @@ from napari_orient.engine.tasks import Stream
 _FEWEST = 5
 _ALIKE = 2.0
 """Halves of the particles must agree to a diameter over this, for poses to be refined."""
+_ENOUGH_FOR_SYMMETRY = 40
+"""Maps of fewer particles are like themselves turned, by chance."""
 _C1 = symmetry("C1")
 
 
@@ -71,7 +73,9 @@ class Structures:
     def _structure(self, particles: Particles, place: int) -> Stream[Round, tuple[Structure, Particles]]:
         """One class's particles refined, in the frame of its symmetry."""
         group = _C1
-        words: tuple[str, ...] = ("Symmetry was not looked for.",)
+        looked_for = self.course.options.symmetry == "auto" and len(particles) >= _ENOUGH_FOR_SYMMETRY
+        few = f": that takes {_ENOUGH_FOR_SYMMETRY} particles" if len(particles) < _ENOUGH_FOR_SYMMETRY else ""
+        words: tuple[str, ...] = (f"Symmetry was not looked for{few}.",)
         wedges = self._wedges(particles)
         labelled: Labelled = self._by_tomogram(particles)
         average = self._averaged(labelled, group)
@@ -82,7 +86,7 @@ class Structures:
             if average.fsc.resolution(0.143) > self.course.options.diameter / _ALIKE:
                 # Halves that share next to nothing have nothing that poses could be refined against.
                 break
-            if number == 1 and self.course.options.symmetry == "auto":
+            if number == 1 and looked_for:
                 labelled, average, words = yield from self._framed(labelled, average, wedges, step=done + number)
                 group = average.group
             if number < self.course.options.passes:

@@ -21,7 +21,7 @@ from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, bu
 from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.posterior import FAINT_TRUST, FAST_TRUST, LOOSE_TRUST, TRUST, settled
 from napari_orient.engine.refinement.presence import Presence
 from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
 from napari_orient.engine.rotations import Symmetry
@@ -39,12 +39,6 @@ _ENOUGH = 8
 _NOISES = 32
 _FAINT = 11.0
 _WORTH, _WORTH_NATS = 0.5, 8.0
-_TRUST, _LOOSE_TRUST, _FAST_TRUST = 1.3, 1.1, 1.5
-"""What log-likelihoods are multiplied by: noise measured round a particle holds neighbours, that within it does not.
-
-The first was set on simulated ribosomes; fits that leave a turn uncertain by degrees, as of proteasomes, get the
-second; the third is of fits to coarse detail alone, where neighbours are strongest.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +74,16 @@ class Matcher:
         return self.presence.absence(poses.score) if self.presence else torch.zeros_like(poses.score)
 
     @torch.no_grad()
-    def solve(self, patches: Tensor, known: Tensor | None = None) -> Poses:
+    def solve(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
         """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
 
-        On a CPU batches are solved side by side, one to a thread: more threads give the same poses to the bit.
+        Particles are looked for as far from the patches' centres as the options allow, or only about the places ``at``,
+        (N, 3) whole voxels xyz from the centres. On a CPU batches are solved side by side, one to a thread: more
+        threads give the same poses to the bit.
         """
 
         def solve(rows: Tensor) -> Poses:
-            return self._solve(patches[rows], None if known is None else known[rows])
+            return self._solve(patches[rows], *(None if each is None else each[rows] for each in (known, at)))
 
         rows = torch.arange(len(patches)).split(at_once(patches.device, _BATCH))
         if patches.device.type == "cpu":
@@ -95,7 +91,7 @@ class Matcher:
         return Poses.concatenated([solve(row) for row in rows])
 
     @torch.inference_mode()
-    def _solve(self, patches: Tensor, known: Tensor | None) -> Poses:
+    def _solve(self, patches: Tensor, known: Tensor | None, at: Tensor | None) -> Poses:
         fast = self.options.precision == "fast"
         fits, centres = candidates(
             self.bank,
@@ -103,6 +99,7 @@ class Matcher:
             group=self.group,
             starts=1 if fast else _starts(self.options, faint=self.faint),
             known=known,
+            at=at,
             places=1 if fast else _places(faint=self.faint),
         )
         sight = None
@@ -111,7 +108,9 @@ class Matcher:
             kept = (_KEPT_IF_FAINT if self.faint else _KEPT) + (len(self.group) > 1)
             fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
             sight = (self.reference, self.imaging, observed)
-        tight, loose = (_FAST_TRUST, _FAST_TRUST) if fast else (_TRUST, _LOOSE_TRUST)
+        tight, loose = (FAST_TRUST, FAST_TRUST) if fast else (TRUST, LOOSE_TRUST)
+        if self.faint and not fast:
+            tight = loose = FAINT_TRUST
         poses = settled(fits, self.group, trust=tight, loose_trust=loose, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
 
@@ -139,15 +138,16 @@ def candidates(
     group: Symmetry,
     starts: int,
     known: Tensor | None = None,
+    at: Tensor | None = None,
     places: int = 1,
 ) -> tuple[list[Fit], Tensor]:
     """Fits of the bank's best rotations, and of known ones, to patches, best first; whole voxels they are centred by.
 
-    Of several places where a particle may stand, the one with the best fit is taken. Starts that the bank finds far
-    worse than its best are not polished.
+    Of several places where a particle may stand, the one with the best fit is taken; ``at`` (N, 3) tells the one.
+    Starts that the bank finds far worse than its best are not polished.
     """
     sight = bank.sight
-    centres = bank.centring(patches, count=places)
+    centres = bank.centring(patches, count=places) if at is None else at[:, None]
     observed = torch.stack([sight.imaging.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
     found = bank.ranked(observed.flatten(0, 1), starts=starts)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in (found.rotations, found.best))

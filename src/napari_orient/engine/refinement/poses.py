@@ -66,6 +66,19 @@ class Poses:
         each = (torch.deg2rad(further_deg).square() / 3).to(self.turn_covariance)
         return replace(self, turn_covariance=self.turn_covariance + each[:, None, None] * torch.eye(3).to(each))
 
+    def about(self, point: Tensor) -> Poses:
+        """The same poses, shifts being of this point of the reference frame, (3,) xyz in Å from where they were of."""
+        # What a turn about the origin moves the point by, (N, 3, 3) Å by radians.
+        lever = self.rotations @ torch.linalg.cross(torch.eye(3), point.expand(3, 3)).T
+        by_turn = self.turn_covariance @ lever.mT
+        mixed = lever @ self.coupling
+        return replace(
+            self,
+            shifts=self.shifts + self.rotations @ point,
+            shift_covariance=self.shift_covariance + mixed + mixed.mT + lever @ by_turn,
+            coupling=self.coupling + by_turn,
+        )
+
     def take(self, rows: Tensor) -> Poses:
         """The poses of these rows."""
         return Poses(*(getattr(self, item.name)[rows] for item in fields(Poses)))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
+from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.spectrum import that_show
@@ -20,7 +21,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.presence import chance_covariance, judged
 from napari_orient.engine.refinement.suspicion import suspicions
-from napari_orient.engine.refinement.together import drawn_together
+from napari_orient.engine.refinement.together import UsualPlace
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 
@@ -105,13 +106,35 @@ def refine(
         parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
     poses = Poses.concatenated(parts)
-    if len(group) == 1:
-        # A symmetric copy of a pose has its origin elsewhere: its shift is not like the others'.
-        poses = drawn_together(poses, max_shift=options.max_shift)
+    # Symmetric copies of a pose have their origin elsewhere, but not the point where their axes meet.
+    centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
+    poses = yield from _together(matcher, tomogram, particles, poses, centre=centre)
     answer = _refined(particles, poses, matcher, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
     return answer
+
+
+def _together(
+    matcher: Matcher, tomogram: Tomogram, particles: Particles, poses: Poses, *, centre: torch.Tensor
+) -> Stream[Step, Poses]:
+    """The poses as their places tell of each other; where one is odd, the usual place is looked at again.
+
+    Places are those of a point of the reference's frame, (3,) xyz in Å from its origin.
+    """
+    moved = poses.about(centre)
+    usual = UsualPlace.told_by(moved, max_shift=matcher.options.max_shift)
+    if usual is None:
+        return poses
+    odd, again, done = usual.odd(moved), [], 0
+    while done < len(odd):
+        rows = odd[done : done + at_once(matcher.reference.device, _BATCH)]
+        again.append(_solved(matcher, tomogram, particles.take(rows.numpy()), about=usual.middle))
+        done += len(rows)
+        yield Step(done, len(odd), "Looking again where others stand")
+    if again:
+        moved = usual.weighed(moved, odd, Poses.concatenated(again).about(centre), group=matcher.group)
+    return usual.drawn(moved).about(-centre)
 
 
 def learn_tomogram(
@@ -170,16 +193,18 @@ def _learnt(
     return matcher, suspicions(matcher, patches)
 
 
-def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
+def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles, *, about: torch.Tensor | None = None) -> Poses:
+    """Poses, wherever the options allow, or about one place alone: (3,) xyz in Å from the picks."""
     side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
-    device = matcher.reference.device
-    patches = _cut(tomogram, particles.positions, side=side, device=device)
-    known = particles.rotations
-    poses = matcher.solve(
-        patches, None if known is None else torch.as_tensor(known, dtype=torch.float32, device=device)
-    )
+    device, known = matcher.reference.device, particles.rotations
     cut = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
-    return replace(poses, shifts=poses.shifts + torch.as_tensor(cut, dtype=torch.float32))
+    to_picks = torch.as_tensor(cut, dtype=torch.float32)
+    poses = matcher.solve(
+        _cut(tomogram, particles.positions, side=side, device=device),
+        None if known is None else torch.as_tensor(known, dtype=torch.float32, device=device),
+        at=None if about is None else ((about - to_picks) / tomogram.voxel_size).round().to(device),
+    )
+    return replace(poses, shifts=poses.shifts + to_picks)
 
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:

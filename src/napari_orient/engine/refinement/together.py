@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import roma
 import torch
 from torch import Tensor
 
 from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.posterior import LOOSE_TRUST, turns_between
+from napari_orient.engine.rotations import Symmetry
 
 _ENOUGH = 24
 _ODD = 0.05
@@ -17,44 +19,86 @@ _ODD = 0.05
 _LEAST_SPREAD, _DEVIATION = 2.0, 1.4826
 
 
-def drawn_together(poses: Poses, *, max_shift: float) -> Poses:
-    """The same poses, shifts drawn to where particles of this list usually stand, and turns as they hang on the shifts.
-
-    The surer half of the particles tell mean and spread of the shifts, less what the noise adds; under a normal law
-    with these the posterior mean is taken. A pick far from that law stays where it is. Of few poses nothing is told.
+@dataclass(frozen=True, eq=False)
+class UsualPlace:
+    """Where the particles of a list stand beside their picks: most about one place, a few anywhere within reach.
 
     Parameters
     ----------
-    poses : on the CPU; shifts from the picks, of particles without symmetry.
-    max_shift : Å along each axis that a pick may be off.
+    middle : (3,) xyz in Å from the pick.
+    spread : (3, 3) covariance, Å², without what the noise adds.
+    log_odd : logarithm of the density, in 1/Å³, of a place within reach.
     """
-    if len(poses.shifts) < _ENOUGH:
-        return poses
-    usual, law = _law(poses)
-    whole = torch.linalg.inv(poses.shift_covariance + law)
-    off = poses.shifts - usual
-    pull = (whole @ off[:, :, None])[..., 0]
-    log_law = torch.logdet(whole) / 2 - (off * pull).sum(-1) / 2 - 1.5 * math.log(2 * math.pi)
-    log_odd = -3 * math.log(2 * max(max_shift, _LEAST_SPREAD))
-    bound = torch.sigmoid(log_law - log_odd + math.log((1 - _ODD) / _ODD))[:, None]
-    turn = -(poses.coupling @ pull[:, :, None])[..., 0] * bound
-    move = -(poses.shift_covariance @ pull[:, :, None])[..., 0] * bound
-    less = bound[:, :, None] * (poses.coupling @ whole @ poses.coupling.mT)
-    tight = bound[:, :, None] * (poses.shift_covariance @ whole @ poses.shift_covariance)
-    return replace(
-        poses,
-        rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
-        shifts=poses.shifts + move,
-        turn_covariance=poses.turn_covariance - less,
-        shift_covariance=poses.shift_covariance - tight,
-    )
 
+    middle: Tensor
+    spread: Tensor
+    log_odd: float
 
-def _law(poses: Poses) -> tuple[Tensor, Tensor]:
-    """Mean (3,) and covariance (3, 3) of the shifts, in Å, as the surer half of the particles tell them."""
-    error = poses.expected_error_deg
-    sure = poses.take((error <= error.median()).nonzero().squeeze(1))
-    usual = sure.shifts.median(0).values
-    spread = _DEVIATION * (sure.shifts - usual).abs().median(0).values
-    own = sure.shift_covariance.diagonal(dim1=-2, dim2=-1).median(0).values
-    return usual, torch.diag((spread.square() - own).clamp_min(_LEAST_SPREAD**2))
+    @classmethod
+    def told_by(cls, poses: Poses, *, max_shift: float) -> UsualPlace | None:
+        """What the surer half of the particles tell; None of few.
+
+        Parameters
+        ----------
+        poses : on the CPU; shifts from the picks, of particles without symmetry or with axes through their origin.
+        max_shift : Å along each axis that a pick may be off.
+        """
+        if len(poses.shifts) < _ENOUGH:
+            return None
+        error = poses.expected_error_deg
+        sure = poses.take((error <= error.median()).nonzero().squeeze(1))
+        middle = sure.shifts.median(0).values
+        spread = _DEVIATION * (sure.shifts - middle).abs().median(0).values
+        own = sure.shift_covariance.diagonal(dim1=-2, dim2=-1).median(0).values
+        spread = torch.diag((spread.square() - own).clamp_min(_LEAST_SPREAD**2))
+        return cls(middle, spread, math.log(_ODD) - 3 * math.log(2 * max(max_shift, _LEAST_SPREAD)))
+
+    def log_usual(self, poses: Poses) -> Tensor:
+        """Logarithm of the density of the places found, (N,), if they are usual ones."""
+        whole = torch.linalg.inv(poses.shift_covariance + self.spread)
+        off = poses.shifts - self.middle
+        far = (off * (whole @ off[:, :, None])[..., 0]).sum(-1)
+        log: Tensor = torch.logdet(whole) / 2 - far / 2 - 1.5 * math.log(2 * math.pi) + math.log(1 - _ODD)
+        return log
+
+    def log_prior(self, poses: Poses) -> Tensor:
+        """Logarithm of the density of the places found, (N,), usual or not."""
+        return torch.logaddexp(self.log_usual(poses), torch.full_like(poses.score, self.log_odd))
+
+    def odd(self, poses: Poses) -> Tensor:
+        """Rows of the particles that were found in places rather odd than usual."""
+        return (self.log_usual(poses) < self.log_odd).nonzero().squeeze(1)
+
+    def weighed(self, poses: Poses, rows: Tensor, again: Poses, *, group: Symmetry) -> Poses:
+        """The same poses; those of some rows, where they are likelier, as they were found about the usual place.
+
+        What each is likelier by counts the match and the place. The other one widens the error.
+        """
+        before = poses.take(rows)
+        gain = self._log_posterior(again) - self._log_posterior(before)
+        between = turns_between(before.rotations, again.rotations[:, None], group)[:, 0]
+        doubt = torch.sigmoid(-gain.abs())[:, None, None] * between[:, :, None] * between[:, None]
+        better = (gain > 0).nonzero().squeeze(1)
+        chosen = before.with_rows(better, again.take(better))
+        return poses.with_rows(rows, replace(chosen, turn_covariance=chosen.turn_covariance + doubt))
+
+    def _log_posterior(self, poses: Poses) -> Tensor:
+        return LOOSE_TRUST * poses.score.clamp_min(0).square() / 2 + self.log_prior(poses)
+
+    def drawn(self, poses: Poses) -> Poses:
+        """The same poses, shifts drawn to the usual place, and turns as they hang on the shifts.
+
+        Under a normal law about the place the posterior mean is taken. A pick far from it stays where it is.
+        """
+        whole = torch.linalg.inv(poses.shift_covariance + self.spread)
+        pull = whole @ (poses.shifts - self.middle)[:, :, None]
+        bound = torch.sigmoid(self.log_usual(poses) - self.log_odd)[:, None, None]
+        turn = -(bound * (poses.coupling @ pull))[..., 0]
+        move = -(bound * (poses.shift_covariance @ pull))[..., 0]
+        return replace(
+            poses,
+            rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
+            shifts=poses.shifts + move,
+            turn_covariance=poses.turn_covariance - bound * (poses.coupling @ whole @ poses.coupling.mT),
+            shift_covariance=poses.shift_covariance - bound * (poses.shift_covariance @ whole @ poses.shift_covariance),
+        )
