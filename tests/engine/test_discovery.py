@@ -22,6 +22,7 @@ from napari_orient.engine.discovery import (
     shared_turn,
 )
 from napari_orient.engine.discovery.annealing import Guess
+from napari_orient.engine.discovery.belief import DOUBTFUL, UNJUDGED
 from napari_orient.engine.discovery.folds import found_symmetry
 from napari_orient.engine.discovery.kinds import Gain, held_out, kinds_words
 from napari_orient.engine.discovery.looks import Looks
@@ -59,6 +60,26 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
     flat = Tomogram(np.full_like(seen[0].density, 3.0), VOXEL_SIZE, "masked")
     with pytest.raises(InputError, match="masked is flat"):
         run(discover([(flat, seen[1])], QUICK))
+
+
+@pytest.mark.parametrize(
+    ("agreement", "kept", "chance", "determined", "verdict"),
+    [
+        (0.94, 1.0, 0.01, 1.0, STRUCTURE),
+        (0.94, 0.25, 0.01, 1.0, STRUCTURE),
+        (0.94, 1.0, 0.01, 0.4, DOUBTFUL),
+        (0.45, 1.0, 0.01, 1.0, DOUBTFUL),
+        (0.31, 1.0, 0.01, 0.3, NOTHING),
+        (0.38, 0.37, 0.09, 0.9, NOTHING),
+        (0.55, 1.0, 0.2, 0.9, NOTHING),
+    ],
+)
+def test_a_verdict_asks_starts_to_agree_on_particles_on_picks_and_beyond_chance(
+    agreement: float, kept: float, chance: float, determined: float, verdict: str
+) -> None:
+    belief = replace(UNJUDGED, agreement=agreement, kept=kept, chance_agreement=chance, determined=determined)
+    assert belief.verdict == verdict
+    assert ("only" in belief.words) == (kept < 0.5)
 
 
 def test_the_verdict_is_structure_and_independent_starts_agree(rounds_and_answer: tuple) -> None:

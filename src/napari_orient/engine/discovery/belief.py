@@ -13,7 +13,9 @@ from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.rotations import FloatArray
 
 STRUCTURE, DOUBTFUL, NOTHING = "structure", "doubtful", "nothing"
-_STRUCTURE, _NOTHING = 0.6, 0.35
+_STRUCTURE, _NOTHING, _NOTHING_OF_ALL = 0.6, 0.35, 0.2
+"""Share of the particles, and of all picks, that two starts must turn alike. Of noise, the picks that they happen to
+agree on look like particles, and the others are set aside."""
 _ABOVE_CHANCE = 3.0
 
 
@@ -27,6 +29,7 @@ class Belief:
         turned both ways, is as alike as it is to itself turned by 20°. What the map does not show, such as which of
         its symmetry's copies, is no disagreement.
     chance_agreement : what two sets of random rotations reach by the same count.
+    kept : share of the picks that look like particles; only these are counted.
     resolution, resolution_strict : Å at which the half maps' correlation falls below 0.143 and 0.5.
     peak : mean height of the best match over the mean of all, in their spreads; about 3.5 for noise.
     determined : share of the particles whose expected error is below 20°.
@@ -34,6 +37,7 @@ class Belief:
 
     agreement: float
     chance_agreement: float
+    kept: float
     resolution: float
     resolution_strict: float
     peak: float
@@ -42,7 +46,8 @@ class Belief:
     @property
     def verdict(self) -> str:
         """``structure``, ``doubtful`` or ``nothing``: what independent starts agree on."""
-        if self.agreement < max(_NOTHING, _ABOVE_CHANCE * self.chance_agreement):
+        bar = max(_NOTHING, _ABOVE_CHANCE * self.chance_agreement)
+        if self.agreement < bar or self.agreement * self.kept < _NOTHING_OF_ALL:
             return NOTHING
         return STRUCTURE if self.agreement >= _STRUCTURE and self.determined >= 0.5 else DOUBTFUL
 
@@ -53,6 +58,8 @@ class Belief:
             f"two independent starts turn {self.agreement:.0%} of the particles alike (chance "
             f"{self.chance_agreement:.0%})"
         )
+        if self.kept < 0.5:
+            alike += f", and only {self.kept:.0%} of the picks look like particles"
         if self.verdict == NOTHING:
             return (
                 f"These particles show no common structure at this noise: {alike}; a structure needs {_STRUCTURE:.0%}."
@@ -67,7 +74,7 @@ class Belief:
 
 
 UNJUDGED = Belief(
-    agreement=0.0, chance_agreement=0.0, resolution=np.inf, resolution_strict=np.inf, peak=0.0, determined=0.0
+    agreement=0.0, chance_agreement=0.0, kept=1.0, resolution=np.inf, resolution_strict=np.inf, peak=0.0, determined=0.0
 )
 """Before anything is known."""
 

@@ -25,7 +25,7 @@ from napari_orient.engine.matching.selfsymmetry import (
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
 
-_ROUND, _ALIKE = 0.8, 0.8
+_ROUND, _ALIKE = 0.65, 0.8
 """Mean likeness over a turn of what counts as round about an axis, and least likeness to itself turned over."""
 _CLEARLY = 4.0
 """Deviations by which the repeats of a fold must stand above those of none."""

@@ -204,6 +204,7 @@ class Structures:
         return Belief(
             agreement=max(float(agreement(refined, end, looks)[number]) for end in others),
             chance_agreement=looks[number].chance(len(rows)),
+            kept=len(rows) / int((best.label == number).sum()),
             resolution=curve.resolution(0.143),
             resolution_strict=curve.resolution(0.5),
             peak=float(best.peak[best.label == number].mean()),
