@@ -73,9 +73,10 @@ class Structures:
     def _structure(self, particles: Particles, place: int) -> Stream[Round, tuple[Structure, Particles]]:
         """One class's particles refined, in the frame of its symmetry."""
         group = _C1
-        looked_for = self.course.options.symmetry == "auto" and len(particles) >= _ENOUGH_FOR_SYMMETRY
-        few = f": that takes {_ENOUGH_FOR_SYMMETRY} particles" if len(particles) < _ENOUGH_FOR_SYMMETRY else ""
-        words: tuple[str, ...] = (f"Symmetry was not looked for{few}.",)
+        enough = len(particles) >= _ENOUGH_FOR_SYMMETRY
+        looked_for = self.course.options.symmetry == "auto" and enough
+        few = "" if enough else f" That takes {_ENOUGH_FOR_SYMMETRY} particles."
+        words: tuple[str, ...] = (f"Symmetry was not looked for.{few}",)
         wedges = self._wedges(particles)
         labelled: Labelled = self._by_tomogram(particles)
         average = self._averaged(labelled, group)
