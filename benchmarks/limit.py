@@ -27,7 +27,7 @@ from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
+from napari_orient.engine.refinement import Matcher, Poses, RefinementOptions, learn, patch_side
 from napari_orient.engine.refinement.together import UsualPlace
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
@@ -94,6 +94,18 @@ def noisier(patches: Tensor, imaging: Imaging, factor: float, generator: torch.G
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 
 
+def together(matcher: Matcher, patches: Tensor, poses: Poses) -> Poses:
+    """Poses as the places of all tell of each one; where one is odd, the usual place is looked at again."""
+    usual = UsualPlace.told_by(poses, max_shift=matcher.options.max_shift, trust=matcher.trust)
+    if usual is None:
+        return poses
+    odd = usual.odd(poses)
+    if len(odd):
+        at = (usual.middle / matcher.imaging.voxel_size).round().expand(len(odd), 3)
+        poses = usual.weighed(poses, odd, matcher.solve(patches[odd], at=at), group=matcher.group)
+    return usual.drawn(poses)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--polnet", type=Path, required=True)
@@ -122,13 +134,8 @@ def main() -> None:
         poses = matcher.solve(patches)
         rotations = truth.known_rotations()
         alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
-        usual = UsualPlace.told_by(poses, max_shift=options.max_shift) if len(group) == 1 else None
-        if usual is not None:
-            odd = usual.odd(poses)
-            if len(odd):
-                at = (usual.middle / size).round().expand(len(odd), 3)
-                poses = usual.weighed(poses, odd, matcher.solve(patches[odd], at=at), group=group)
-            poses = usual.drawn(poses)
+        if len(group) == 1:
+            poses = together(matcher, patches, poses)
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)

@@ -15,13 +15,7 @@ def certain_to(degrees: list[float]) -> Fit:
     return Fit(torch.eye(3).expand(len(degrees), 3, 3), torch.zeros(len(degrees), 3), gram)
 
 
-def test_a_turn_uncertain_by_degrees_has_a_trust_of_its_own():
-    fit = certain_to([0.5, 2.0, 3.0, 6.0])
-    expected = settled([fit], symmetry("C1"), trust=4.0, loose_trust=1.0).expected_error_deg
-    assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0, 6.0]), rel=1e-3)
-
-
-def test_one_trust_holds_for_all_where_no_other_is_given():
+def test_the_expected_error_falls_with_the_root_of_the_trust() -> None:
     fit = certain_to([0.5, 2.0, 6.0])
     expected = settled([fit], symmetry("C1"), trust=4.0).expected_error_deg
     assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0]), rel=1e-3)

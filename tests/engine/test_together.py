@@ -34,7 +34,7 @@ def found(count: int) -> Poses:
 
 
 def usual_place(poses: Poses) -> UsualPlace:
-    usual = UsualPlace.told_by(poses, max_shift=30.0)
+    usual = UsualPlace.told_by(poses, max_shift=30.0, trust=1.1)
     assert usual is not None
     return usual
 
@@ -63,7 +63,7 @@ def test_a_pick_far_from_the_others_stays_where_it_is() -> None:
 
 
 def test_of_few_poses_nothing_is_told() -> None:
-    assert UsualPlace.told_by(found(8), max_shift=30.0) is None
+    assert UsualPlace.told_by(found(8), max_shift=30.0, trust=1.1) is None
 
 
 def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_odd_one_widens_the_error() -> None:

@@ -58,11 +58,12 @@ def harmonics_about_z(
     gathered = _Gathered(rings, radius_about_z(average.as_reference(), average.voxel_size))
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         patches, every = Patches.holding(reference, tomogram, particles), np.arange(len(particles))
-        imaging, fits = imaging_for(reference, patches, every, wedge).to(device), []
+        imaging, trust = imaging_for(reference, patches, every, wedge)
+        imaging, fits = imaging.to(device), []
         for observed, fit in patches.fits(there, imaging, every, device=device):
             gathered.add(*rings.sums(imaging, fit, _left(there, imaging, observed, fit)))
             fits.append(fit)
-        answer.append((tomogram, patches.posed(poses_of(fits, _C1), options)))
+        answer.append((tomogram, patches.posed(poses_of(fits, _C1, trust=trust), options)))
     rotations = np.concatenate([part.known_rotations() for _, part in answer])
     return Harmonics(
         answer, {order: _without_microscope(part, rotations, order) for order, part in gathered.whitened().items()}

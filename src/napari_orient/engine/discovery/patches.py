@@ -19,14 +19,13 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 from napari_orient.engine.rotations import Symmetry
 
 _FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
 _ENOUGH, _SAMPLE = 8, 128
 _WALK, UNKNOWN_DEG = 1.5, 127.0
 """Voxels of the search that a fit may walk from where it began; the error of one that walked farther."""
-_TRUST, _LOOSE_TRUST = 1.3, 1.1
-"""What log-likelihoods are multiplied by, as in refinement: the noise measured holds neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +85,24 @@ class Patches:
         )
 
 
-def imaging_for(reference: Reference, patches: Patches, own: NDArray[np.int_], wedge: Wedge) -> Imaging:
-    """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it."""
+def imaging_for(reference: Reference, patches: Patches, own: NDArray[np.int_], wedge: Wedge) -> tuple[Imaging, float]:
+    """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it.
+
+    The number is what log-likelihoods of its matches are to be multiplied by; see `trust_in`.
+    """
     rows = own[:: -(-len(own) // _SAMPLE)]
     cubes, (rotations, shifts) = patches.cut(rows), patches.start()
     voxel_size = patches.tomogram.voxel_size
     imaging = first_imaging(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
     if len(rows) < _ENOUGH:
-        return imaging
+        return imaging, USUAL_TRUST
     observed = imaging.observe(cubes)
     fit = fitted(reference, imaging, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
     imaging = calibrate(reference, imaging, observed, fit, wedge=wedge)
     observed = imaging.observe(cubes)
     fit = fitted(reference, imaging, observed, fit.rotations, fit.shifts, steps=_FIRST_STEPS)
-    return align_tilts(reference, imaging, observed, fit, wedge=wedge)
+    imaging = align_tilts(reference, imaging, observed, fit, wedge=wedge)
+    return imaging, trust_in(reference, imaging, imaging.observe(cubes), fit)
 
 
 def fitted(
@@ -120,6 +123,6 @@ def fitted(
     )
 
 
-def poses_of(fits: Sequence[Fit], group: Symmetry) -> Poses:
+def poses_of(fits: Sequence[Fit], group: Symmetry, *, trust: float) -> Poses:
     """The pose that each fit comes to, and its expected error; on the CPU."""
-    return Poses.concatenated([settled([joined(list(fits))], group, trust=_TRUST, loose_trust=_LOOSE_TRUST)])
+    return Poses.concatenated([settled([joined(list(fits))], group, trust=trust)])

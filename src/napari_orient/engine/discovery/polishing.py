@@ -12,7 +12,6 @@ from napari_orient.engine.averaging import Average, AveragingOptions, average
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, imaging_for, poses_of
 from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
-from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
@@ -121,9 +120,11 @@ def _polished(
     for number, reference in enumerate(maps):
         own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
         if len(own):
-            imaging = imaging_for(reference, patches, own, wedge)
+            imaging, trust = imaging_for(reference, patches, own, wedge)
             asked = np.concatenate([own, others[:: max(1, len(others) // _GUESTS)]])
-            poses = _against(reference.to(device), imaging.to(device), patches, asked, group, device=device)
+            # Few patches are held at a time.
+            fits = [fit for _, fit in patches.fits(reference.to(device), imaging.to(device), asked, device=device)]
+            poses = poses_of(fits, group, trust=trust)
             answers.append(poses.take(torch.arange(len(own))))
             guests.append((asked[len(own) :], poses.rotations[len(own) :]))
             order.append(torch.as_tensor(own))
@@ -133,19 +134,6 @@ def _polished(
         for rows, others in guests
     ]
     return own_poses, torch.as_tensor(np.concatenate(turns))
-
-
-def _against(
-    reference: Reference,
-    imaging: Imaging,
-    patches: Patches,
-    rows: NDArray[np.int_],
-    group: Symmetry,
-    *,
-    device: torch.device,
-) -> Poses:
-    """Poses of some rows' patches, few of which are held at a time; on the CPU."""
-    return poses_of([fit for _, fit in patches.fits(reference, imaging, rows, device=device)], group)
 
 
 def reframed(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:

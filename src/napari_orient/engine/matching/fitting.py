@@ -54,6 +54,11 @@ class Fit:
         """Fisher information on turn (radians) and shift (Å) with the amplitude free, (N, 6, 6)."""
         return self.amplitude.square()[:, None, None] * _profiled(self.gram)
 
+    def slope(self) -> Tensor:
+        """Slope of the log-likelihood by turn (radians) and shift (Å), the amplitude the best, (N, 6)."""
+        amplitude = self.amplitude[:, None]
+        return amplitude * (self.gram[:, 1:7, 7] - amplitude * self.gram[:, 1:7, 0])
+
     def covariance(self) -> Tensor:
         """Covariance that the noise leaves on turn (radians) and shift (Å), (N, 6, 6): the Cramér-Rao bound."""
         information = self.information()
@@ -114,19 +119,27 @@ def compare(reference: Reference, imaging: Imaging, observed: Tensor, rotations:
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
     """
+    rows = design(reference, imaging, observed, rotations, shifts)
+    return Fit(rotations, shifts, rows @ rows.transpose(1, 2))
+
+
+def design(reference: Reference, imaging: Imaging, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
+    """Model, its derivatives by turn (3) and by shift (3), and patch, whitened, about the particle, (N, 8, 2 M).
+
+    Parameters are those of `compare`, units those of `Fit`.
+    """
     frequency = imaging.frequency
     found, own = reference.turned(frequency, rotations, weight=imaging.weight)
     wave = 2 * torch.pi * frequency.T
-    columns = found.new_empty(len(found), 8, 2, len(frequency))
-    columns[:, 0] = found[:, 0]
+    rows = found.new_empty(len(found), 8, 2, len(frequency))
+    rows[:, 0] = found[:, 0]
     # By a turn: slope × frequency.
     own = own[:, :, None]
-    torch.mul(found[:, 2:5], own[:, 2:], out=columns[:, 1:4]).addcmul_(found[:, 3:], own[:, 1:4], value=-1)
-    torch.mul(found[:, :1, 1], wave, out=columns[:, 4:7, 0])
-    torch.mul(found[:, :1, 0], -wave, out=columns[:, 4:7, 1])
-    _phased(observed, shifts @ wave, out=columns[:, 7])
-    flat = columns.flatten(2)
-    return Fit(rotations, shifts, flat @ flat.transpose(1, 2))
+    torch.mul(found[:, 2:5], own[:, 2:], out=rows[:, 1:4]).addcmul_(found[:, 3:], own[:, 1:4], value=-1)
+    torch.mul(found[:, :1, 1], wave, out=rows[:, 4:7, 0])
+    torch.mul(found[:, :1, 0], -wave, out=rows[:, 4:7, 1])
+    _phased(observed, shifts @ wave, out=rows[:, 7])
+    return rows.flatten(2)
 
 
 def polish(

@@ -21,9 +21,10 @@ from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, bu
 from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import FAINT_TRUST, FAST_TRUST, LOOSE_TRUST, TRUST, settled
+from napari_orient.engine.refinement.posterior import settled
 from napari_orient.engine.refinement.presence import Presence
 from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
+from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
@@ -54,6 +55,7 @@ class Matcher:
     dark : whether particles are darker than their surroundings.
     faint : whether noise is so strong that more places are tried for each particle.
     options : how it was asked for.
+    trust : what log-likelihoods of its matches are multiplied by; see `trust_in`.
     presence : what picks on nothing score, and what particles do; None before it is learnt.
     """
 
@@ -67,6 +69,7 @@ class Matcher:
     dark: bool
     faint: bool
     options: RefinementOptions
+    trust: float = USUAL_TRUST
     presence: Presence | None = None
 
     def absence(self, poses: Poses) -> Tensor:
@@ -108,10 +111,7 @@ class Matcher:
             kept = (_KEPT_IF_FAINT if self.faint else _KEPT) + (len(self.group) > 1)
             fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
             sight = (self.reference, self.imaging, observed)
-        tight, loose = (FAST_TRUST, FAST_TRUST) if fast else (TRUST, LOOSE_TRUST)
-        if self.faint and not fast:
-            tight = loose = FAINT_TRUST
-        poses = settled(fits, self.group, trust=tight, loose_trust=loose, sight=sight)
+        poses = settled(fits, self.group, trust=self.trust, sight=sight)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
 
 
@@ -236,6 +236,7 @@ def learn(
     told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
     matcher = Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
     yield Step(5 + _ROUNDS, steps, "Matching noise")
+    matcher = replace(matcher, trust=_trust(matcher, patches, centres, fit))
     noise = noise_patches(imaging, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
     return replace(matcher, presence=Presence.learnt(matcher.solve(noise.to(patches)).score, fit.score.cpu()))
 
@@ -243,6 +244,16 @@ def learn(
 def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
     """The imaging as the poses show it, as far as so many particles can: few would teach it their own noise."""
     return calibrate(reference, imaging, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else imaging
+
+
+def _trust(matcher: Matcher, patches: Tensor, centres: Tensor, fit: Fit) -> float:
+    """What the matches that errors are told by are worth, given the poses of the patches that taught the tomogram."""
+    reference, imaging = matcher.reference, matcher.full_imaging
+    fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
+    told = matcher.imaging
+    if matcher.options.precision == "fast":
+        reference, told = matcher.bank.sight.reference, matcher.bank.sight.imaging.chosen(matcher.bank.telling)
+    return trust_in(reference, told, told.observe(patches, centres), fit)
 
 
 def _places(*, faint: bool) -> int:

@@ -123,7 +123,7 @@ def _together(
     Places are those of a point of the reference's frame, (3,) xyz in Å from its origin.
     """
     moved = poses.about(centre)
-    usual = UsualPlace.told_by(moved, max_shift=matcher.options.max_shift)
+    usual = UsualPlace.told_by(moved, max_shift=matcher.options.max_shift, trust=matcher.trust)
     if usual is None:
         return poses
     odd, again, done = usual.odd(moved), [], 0

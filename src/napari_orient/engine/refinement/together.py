@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import LOOSE_TRUST, turns_between
+from napari_orient.engine.refinement.posterior import turns_between
 from napari_orient.engine.rotations import Symmetry
 
 _ENOUGH = 24
@@ -28,20 +28,23 @@ class UsualPlace:
     middle : (3,) xyz in Å from the pick.
     spread : (3, 3) covariance, Å², without what the noise adds.
     log_odd : logarithm of the density, in 1/Å³, of a place within reach.
+    trust : what the log-likelihood of a match is multiplied by.
     """
 
     middle: Tensor
     spread: Tensor
     log_odd: float
+    trust: float
 
     @classmethod
-    def told_by(cls, poses: Poses, *, max_shift: float) -> UsualPlace | None:
+    def told_by(cls, poses: Poses, *, max_shift: float, trust: float) -> UsualPlace | None:
         """What the surer half of the particles tell; None of few.
 
         Parameters
         ----------
         poses : on the CPU; shifts from the picks, of particles without symmetry or with axes through their origin.
         max_shift : Å along each axis that a pick may be off.
+        trust : what log-likelihoods are multiplied by; see `trust_in`.
         """
         if len(poses.shifts) < _ENOUGH:
             return None
@@ -51,7 +54,7 @@ class UsualPlace:
         spread = _DEVIATION * (sure.shifts - middle).abs().median(0).values
         own = sure.shift_covariance.diagonal(dim1=-2, dim2=-1).median(0).values
         spread = torch.diag((spread.square() - own).clamp_min(_LEAST_SPREAD**2))
-        return cls(middle, spread, math.log(_ODD) - 3 * math.log(2 * max(max_shift, _LEAST_SPREAD)))
+        return cls(middle, spread, math.log(_ODD) - 3 * math.log(2 * max(max_shift, _LEAST_SPREAD)), trust)
 
     def log_usual(self, poses: Poses) -> Tensor:
         """Logarithm of the density of the places found, (N,), if they are usual ones."""
@@ -83,7 +86,7 @@ class UsualPlace:
         return poses.with_rows(rows, replace(chosen, turn_covariance=chosen.turn_covariance + doubt))
 
     def _log_posterior(self, poses: Poses) -> Tensor:
-        return LOOSE_TRUST * poses.score.clamp_min(0).square() / 2 + self.log_prior(poses)
+        return self.trust * poses.score.clamp_min(0).square() / 2 + self.log_prior(poses)
 
     def drawn(self, poses: Poses) -> Poses:
         """The same poses, shifts drawn to the usual place, and turns as they hang on the shifts.

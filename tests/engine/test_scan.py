@@ -1,0 +1,65 @@
+"""The posterior along a turn that the noise leaves uncertain: as wide as poses are found to scatter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import roma
+import torch
+from phantom import Molecule
+from seen import observed, shown
+
+from napari_orient.engine.matching.fitting import polish
+from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.scan import reach_within
+from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+
+C7 = symmetry("C7")
+
+
+def nearly_round() -> Molecule:
+    """A cone of rings, with seven bumps that hardly show."""
+    angle = np.radians(np.arange(0, 360, 360 / 28))
+    rings = [(45.0, -30.0), (30.0, 0.0), (15.0, 30.0)]
+    places = [np.stack([r * np.cos(angle), r * np.sin(angle), np.full(28, z)], -1) for r, z in rings]
+    bumps = np.where(np.arange(28) % 4 == 0, 2.0, 1.0)
+    return Molecule(np.concatenate(places), np.tile(bumps, 3))
+
+
+def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses, np.ndarray]:
+    """Poses of particles in normal noise, and their true errors, searched from the truth and from round about it."""
+    reference, imaging = shown(nearly_round(), noise=noise)
+    true = roma.random_rotmat(count, generator=torch.Generator().manual_seed(3))
+    seen = observed(reference, imaging, true, noise=1.0, seed=4)
+    starts = [roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, way])) for way in (-0.3, 0.0, 0.3)]
+    fits = [
+        polish(reference, imaging, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
+        for start in starts
+    ]
+    evidence = torch.stack([fit.evidence for fit in fits]).argmax(0)
+    best = fits[0]
+    for number, fit in enumerate(fits[1:], start=1):
+        rows = (evidence == number).nonzero().squeeze(1)
+        best = best.with_rows(rows, fit.take(rows))
+    poses = settled([best], C7, trust=1.0, sight=(reference, imaging, seen) if scan else None)
+    return poses, symmetric_angle_deg(poses.rotations.double().numpy(), true.double().numpy(), C7)
+
+
+def over_true(poses: Poses, error: np.ndarray) -> float:
+    return float(np.sqrt(np.square(poses.expected_error_deg.numpy()).mean() / np.square(error).mean()))
+
+
+def test_expected_errors_of_a_spin_that_hardly_shows_are_the_true_ones() -> None:
+    poses, error = found(scan=True)
+    best, unscanned = found(scan=False)
+    assert 5.0 < np.sqrt(np.square(error).mean()) < 10.0, "the noise leaves the spin uncertain, but not quite unknown"
+    assert over_true(poses, error) == pytest.approx(1.0, abs=0.12)
+    assert over_true(best, unscanned) < 0.88, "a normal law knows nothing of what is far from the best"
+    assert np.square(error).mean() < np.square(unscanned).mean(), "the posterior's mean is nearer than its best"
+
+
+def test_a_scan_goes_no_farther_than_half_way_to_the_next_copy() -> None:
+    assert np.degrees(reach_within(C7)) == pytest.approx(180 / 7)
+    assert np.degrees(reach_within(symmetry("C13"))) == pytest.approx(180 / 13)
+    assert np.degrees(reach_within(symmetry("C1"))) == pytest.approx(26.0)
