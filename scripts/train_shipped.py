@@ -43,8 +43,8 @@ BANKS = {
     ),
 }
 """Class, symmetry and summary; labels of simulated particles are exact, so that no round of refinement follows."""
-BANK_SEED = 17
-"""Of 13 tomograms it keeps the last apart."""
+BANK_SEED, BANK_JUDGES = 17, 4
+"""Tomograms kept apart to judge and to calibrate by: what one says of expected errors is chance."""
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--polnet", type=Path)
     parser.add_argument("--tomograms", type=int, default=110)
-    parser.add_argument("--banks", type=int, default=13, help="tomograms that a bank learns from, one of them to judge")
+    parser.add_argument("--banks", type=int, default=16, help="tomograms of a bank, four of them to judge it by")
     parser.add_argument("--only", choices=[*RECIPES, *BANKS], help="train this one alone")
     options = parser.parse_args()
     simulate_all(options.templates, options.work, options.tomograms)
@@ -88,7 +88,7 @@ def learnt(name: str, labelled: Labelled) -> Checkpoint:
         network, training, summary = RECIPES[name]
         return trained(train(labelled, network, training, name=name)).with_card(summary=summary)
     _, group, summary = BANKS[name]
-    options = BankTrainingOptions(validation=1 / len(labelled), seed=BANK_SEED)
+    options = BankTrainingOptions(validation=BANK_JUDGES / len(labelled), seed=BANK_SEED)
     return trained(train(labelled, BankNetworkOptions(symmetry=group), options, name=name)).with_card(summary=summary)
 
 

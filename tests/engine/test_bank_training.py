@@ -131,3 +131,18 @@ def test_calibration_adds_what_the_reference_costs_and_keeps_what_the_noise_does
         errors = np.linalg.norm(direction, axis=1) * np.sqrt(floor + factor * expected**2)
         errors[:40] = 90.0
         np.testing.assert_allclose(excess(errors, expected), (floor, factor), atol=0.12)
+
+
+def test_what_a_few_particles_show_by_chance_calibrates_nothing():
+    rng = np.random.default_rng(0)
+    none = [excess(*errors_of(rng, floor=0.0, factor=1.0, count=60)) for _ in range(40)]
+    assert np.mean([found == (0.0, 1.0) for found in none]) > 0.85
+    poor = [excess(*errors_of(rng, floor=25.0, factor=1.0, count=60))[0] for _ in range(40)]
+    assert 15 < np.median(poor) < 26, "a poor reference's own error is kept"
+
+
+def errors_of(rng: np.random.Generator, *, floor: float, factor: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Errors about three axes, alike, and what the noise alone is expected to leave."""
+    expected = rng.uniform(2, 5, count)
+    deviation = np.sqrt((floor + factor * expected**2) / 3)
+    return np.linalg.norm(rng.normal(size=(count, 3)) * deviation[:, None], axis=1), expected

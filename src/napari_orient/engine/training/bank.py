@@ -144,17 +144,32 @@ def excess(errors_deg: FloatArray, expected_deg: FloatArray) -> tuple[float, flo
 
     What the noise leaves is known, so that it keeps its factor of 1 in whatever noise comes, and what the reference
     adds is the floor. Only where errors are smaller than expected a factor below 1 takes the floor's place. The line
-    goes through the squares with the weights of normal errors; particles that are lost do not set it for all.
+    goes through the squares with the weights of normal errors; particles that are lost do not set it for all. What few
+    particles show by chance corrects nothing: up to two standard errors are taken for none.
     """
     near = errors_deg <= _LOST_DEG
     square, noise = errors_deg[near] ** 2, expected_deg[near] ** 2
-    if len(square) == 0:
+    if len(square) < 2:
         return 0.0, 1.0
-    floor = 0.0
+    floor, weight = 0.0, np.ones_like(noise)
     for _ in range(_SWEEPS):
         weight = 1 / np.maximum(floor + noise, 1e-6) ** 2
         floor = max(0.0, float((weight * (square - noise)).sum() / weight.sum()))
-    return (floor, 1.0) if floor > 0 else (0.0, float((square / noise).mean()))
+    if floor > 0:
+        return _beyond_chance(floor, weight / weight.sum() * (square - noise - floor)), 1.0
+    ratio = square / noise
+    return 0.0, 1 + _beyond_chance(float(ratio.mean() - 1), (ratio - ratio.mean()) / len(ratio))
+
+
+def _beyond_chance(value: float, shares: FloatArray) -> float:
+    """A mean drawn to 0: wholly within two of its standard errors, less and less beyond.
+
+    Parameters
+    ----------
+    shares : (N,) what each particle adds to the mean, less what it was to add.
+    """
+    chance = 4 * float(np.square(shares).sum())
+    return value * max(0.0, 1 - chance / max(value**2, 1e-12))
 
 
 def _resolutions(found: Average) -> dict[str, Any]:
