@@ -1,10 +1,12 @@
 """How well every shipped checkpoint turns the particles of tomograms that it was never trained on.
 
     python benchmarks/accuracy.py POLNET_RESULTS [CHECKPOINT ...] [--off 30] [--precision fast] [--few 3 [--draws 2]]
+        [--false 0.3]
 
 Each is asked for the class that it learnt, modulo its symmetry; picks are the true positions, or moved by up to --off Å
-along each axis (seed 0). With --few only so many random picks of a tomogram are given at once, --draws times. Prints a
-line for each checkpoint, chance beneath, and the processor seconds of predicting one tomogram.
+along each axis (seed 0). With --few only so many random picks of a tomogram are given at once, --draws times. With
+--false that share of the picks is added, farther than 250 Å from every particle, and a line says how they are told
+apart. Prints a line for each checkpoint, chance beneath, and the processor seconds of predicting one tomogram.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from pathlib import Path
 
 import numpy as np
 from bank import by_quartile
+from scipy.spatial import cKDTree
 
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.files import read_labelled
 from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
-from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.particles import Extent, Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 from napari_orient.engine.training import Labelled
+
+_AWAY, _MARGIN = 250.0, 150.0
 
 
 def main() -> None:
@@ -34,6 +39,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--few", type=int, default=10**6)
     parser.add_argument("--draws", type=int, default=1)
+    parser.add_argument("--false", type=float, default=0.0, help="share of the picks that are on nothing")
     given = parser.parse_args()
     everything = read_labelled(given.polnet)
     heads = f"{'≤ 5°':>8}{'≤ 10°':>8}{'≤ 20°':>8}{'≤ 24.56°':>10}{'median':>9}{'R²':>8}{'expected/true':>15}"
@@ -50,19 +56,51 @@ def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespac
     labelled = [
         (tomogram, some(particles, given.few, rng)) for _ in range(given.draws) for tomogram, particles in whole
     ]
-    started, predicted = time.process_time(), []
+    everyone = {tomogram.name: particles.positions for tomogram, particles in everything}
+    started, predicted, strangers = time.process_time(), [], []
     for tomogram, particles in labelled:
         moved = particles.positions + rng.uniform(-given.off, given.off, particles.positions.shape)
         top = (np.array(tomogram.extent.size) - 1) * tomogram.voxel_size
-        picks = particles.replace(positions=np.clip(moved, 0, top), rotations=None)
-        predicted.append(run(predict(tomogram, picks, checkpoint, options)))
+        count = round(len(particles) * given.false / (1 - given.false))
+        false = on_nothing(everyone[tomogram.name], tomogram.extent, count, rng)
+        places = np.concatenate([np.clip(moved, 0, top), false])
+        picks = particles.take(np.arange(len(places)) % len(particles)).replace(positions=places, rotations=None)
+        found = run(predict(tomogram, picks, checkpoint, options))
+        predicted.append(found.take(slice(0, len(particles))))
+        strangers.append(found.take(slice(len(particles), None)))
     seconds = (time.process_time() - started) / len(labelled)
     report = report_of(predicted, [particles for _, particles in labelled], group)
     axis = "" if report.all.axis_median_deg is None else f"   main axis {report.all.axis_median_deg:.2f}°"
     told = f"{report.all.count} of {code}, {seconds:.1f} s a tomogram{axis}"
     print(f"{checkpoint.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
     print(f"  expected ÷ true by quartile of expected error: {_quartiles(predicted, labelled, group)}")
+    if given.false:
+        print(f"  {apart(concatenate(predicted), concatenate(strangers))}")
     print(f"{'  chance':<16}{_shares(report.all.chance_within, 2)}{report.all.chance_median_deg:>8.1f}°")
+
+
+def on_nothing(taken: np.ndarray, extent: Extent, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Places (count, 3), xyz in Å, far from every particle, and as far within the faces as one fits."""
+    far = (np.array(extent.size) - 1) * extent.voxel_size
+    margin = np.minimum(_MARGIN, far / 3)
+    tree, found = cKDTree(taken), np.empty((0, 3))
+    while len(found) < count:
+        drawn = rng.uniform(margin, far - margin, size=(1000, 3))
+        found = np.concatenate([found, drawn[tree.query(drawn)[0] > _AWAY]])
+    return found[:count]
+
+
+def apart(true: Particles, false: Particles) -> str:
+    """How picks on particles and on nothing are told apart, by the probability of being within 20°."""
+
+    def told(name: str, picks: Particles) -> str:
+        sure, expected = np.asarray(picks.confidence), np.median(np.asarray(picks.expected_error_deg))
+        return (
+            f"{len(picks)} {name}: p(≤ 20°) {np.median(sure):.3f} (median), "
+            f"{100 * (sure > 0.5).mean():.1f} % above 0.5, {expected:.1f}° expected (median)"
+        )
+
+    return f"{told('true picks', true)}; {told('false', false)}"
 
 
 def some(particles: Particles, count: int, rng: np.random.Generator) -> Particles:

@@ -151,30 +151,34 @@ def polish(
     shifts: Tensor,
     steps: int,
 ) -> Fit:
-    """The nearest best match from given starts: damped Gauss-Newton steps, kept only where the match improves.
+    """The nearest best match from given starts; `climb` from what `compare` says of them."""
+    return climb(reference, imaging, observed, compare(reference, imaging, observed, rotations, shifts), steps=steps)
+
+
+def climb(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, steps: int) -> Fit:
+    """The nearest best match from a fit: damped Gauss-Newton steps, kept only where the match improves.
 
     Parameters
     ----------
-    observed, rotations, shifts : as in `compare`.
+    observed : as in `compare`.
     steps : trial steps, at most: none are tried that promise next to nothing.
     """
-    best = compare(reference, imaging, observed, rotations, shifts)
-    damping = torch.full_like(best.score, 1e-3)
+    damping = torch.full_like(fit.score, 1e-3)
     for _ in range(steps):
-        step, promise = _step(best, damping, imaging.voxel_size)
+        step, promise = _step(fit, damping, imaging.voxel_size)
         rows = (promise > _PROMISE_NATS).nonzero().squeeze(1)
         if len(rows) == 0:
             break
         every = len(rows) == len(observed)
-        last, seen, step = (best, observed, step) if every else (best.take(rows), observed[rows], step[rows])
+        last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         turned = last.rotations @ roma.rotvec_to_rotmat(step[:, :3])
         trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:])
         better = trial.evidence > last.evidence
         hit = better.nonzero().squeeze(1)
-        best = trial if len(hit) == len(observed) else best.with_rows(rows[hit], trial.take(hit))
+        fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
         damping[rows] *= torch.where(better, 0.2, 20.0)
         damping.clamp_(1e-5, 1e3)
-    return best
+    return fit
 
 
 @lru_cache(maxsize=32)

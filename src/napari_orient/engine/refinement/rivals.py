@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.directions import turned_about
-from napari_orient.engine.matching.fitting import Fit, compare, joined, leading, polish, ranking
+from napari_orient.engine.matching.fitting import Fit, climb, compare, joined, leading, polish, ranking
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.rotations import Symmetry
@@ -45,9 +45,7 @@ def with_half_step(
     rival = compare(reference, imaging, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
     rows = (rival.evidence >= best.evidence - _WORTH_HALF_STEP_NATS).nonzero().squeeze(1)
     if len(rows):
-        start = rival.take(rows)
-        near = polish(reference, imaging, observed[rows], rotations=start.rotations, shifts=start.shifts, steps=steps)
-        rival = rival.with_rows(rows, near)
+        rival = rival.with_rows(rows, climb(reference, imaging, observed[rows], rival.take(rows), steps=steps))
     return leading([*fits, rival], len(fits) + 1)
 
 
