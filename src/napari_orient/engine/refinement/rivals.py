@@ -13,7 +13,7 @@ from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.rotations import Symmetry
 
 _STEPS = 4
-_WORTH_NATS, _WORTH_HALF_STEP_NATS = 15.0, 30.0
+_WORTH_NATS = 15.0
 """How much worse a rival may match before it is polished."""
 
 
@@ -43,7 +43,7 @@ def with_half_step(
         return fits
     best = fits[0]
     rival = compare(reference, imaging, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
-    rows = (rival.evidence >= best.evidence - _WORTH_HALF_STEP_NATS).nonzero().squeeze(1)
+    rows = (rival.evidence >= best.evidence - _WORTH_NATS).nonzero().squeeze(1)
     if len(rows):
         rival = rival.with_rows(rows, climb(reference, imaging, observed[rows], rival.take(rows), steps=steps))
     return leading([*fits, rival], len(fits) + 1)
