@@ -1,15 +1,18 @@
 """Refinement: down to what the noise leaves, and honest about it."""
 
 import tracemalloc
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
+from napari_orient.engine.networks.bank import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import Refined, RefinementOptions, patch_side, refine, refine_few
+from napari_orient.engine.refinement import Refined, RefinementOptions, matcher, patch_side, refine, refine_few
 from napari_orient.engine.rotations import (
     angle_deg,
     axis_angle_deg,
@@ -108,20 +111,42 @@ def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
 
 def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: Refined) -> None:
     volume, picks, _ = seen
-    matcher, before = refined.matcher, torch.get_num_threads()
-    side = patch_side(matcher.reference, volume, max_shift=OPTIONS.max_shift)
+    before = torch.get_num_threads()
+    side = patch_side(refined.matcher.reference, volume, max_shift=OPTIONS.max_shift)
     patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
     answers = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            answers.append(matcher.solve(patches))
+            answers.append(refined.matcher.solve(patches))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert torch.equal(answers[0].rotations, answers[1].rotations)
     assert torch.equal(answers[0].shifts, answers[1].shifts)
     assert torch.equal(answers[0].turn_covariance, answers[1].turn_covariance)
+
+
+def test_a_particle_that_the_search_missed_is_looked_for_again(
+    seen: tuple, refined: Refined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, picks, _ = seen
+    side = patch_side(refined.matcher.reference, volume, max_shift=OPTIONS.max_shift)
+    patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
+    search, looked = matcher.candidates, []
+
+    def misled(bank: MatchedFilterBank, patches: torch.Tensor, *, places: int, **given: Any) -> tuple:
+        looked.append(places)
+        if places == min(looked):
+            given["at"] = torch.full((len(patches), 3), 8)
+        return search(bank, patches, places=places, **given)
+
+    monkeypatch.setattr(matcher, "candidates", misled)
+    found = refined.matcher.solve(patches)
+    assert max(looked) > min(looked), "the second search tries more places"
+    assert angle_deg(found.rotations.double().numpy(), picks.known_rotations()).max() < 6
+    blind = replace(refined.matcher, presence=None).solve(patches)
+    assert np.median(angle_deg(blind.rotations.double().numpy(), picks.known_rotations())) > 30
 
 
 def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:

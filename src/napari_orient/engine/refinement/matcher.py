@@ -39,6 +39,7 @@ _ROUNDS = 2
 _ENOUGH = 8
 _NOISES = 32
 _FAINT = 11.0
+_WALK_VOXELS = 2.0
 _WORTH, _WORTH_NATS = 0.5, 8.0
 
 
@@ -81,12 +82,31 @@ class Matcher:
         """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
 
         Particles are looked for as far from the patches' centres as the options allow, or only about the places ``at``,
-        (N, 3) whole voxels xyz from the centres. On a CPU batches are solved side by side, one to a thread: more
-        threads give the same poses to the bit.
+        (N, 3) whole voxels xyz from the centres. Those that match far worse than is usual are looked for once more, as
+        thoroughly as in much noise. On a CPU batches are solved side by side, one to a thread: more threads give the
+        same poses to the bit.
         """
+        poses = self._in_parts(patches, known, at, thorough=False)
+        if self.presence is None or self.faint or at is not None:
+            return poses
+        rows = self.presence.odd(poses.score).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return poses
+        again = self._in_parts(patches[rows], None if known is None else known[rows], None, thorough=True)
+        # What walked off beyond where picks may be is not this particle.
+        near = again.shifts.abs().amax(1) < self.options.max_shift + _WALK_VOXELS * self.imaging.voxel_size
+        better = ((again.score > poses.score[rows]) & near).nonzero().squeeze(1)
+        return poses.with_rows(rows[better], again.take(better))
 
+    def noise_scores(self, patches: Tensor) -> Tensor:
+        """What patches of noise score in the most thorough search, (N,)."""
+        return self._in_parts(patches, None, None, thorough=True).score
+
+    @torch.no_grad()
+    def _in_parts(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
         def solve(rows: Tensor) -> Poses:
-            return self._solve(patches[rows], *(None if each is None else each[rows] for each in (known, at)))
+            given = (None if each is None else each[rows] for each in (known, at))
+            return self._solve(patches[rows], *given, thorough=thorough or self.faint)
 
         rows = torch.arange(len(patches)).split(at_once(patches.device, _BATCH))
         if patches.device.type == "cpu":
@@ -94,21 +114,21 @@ class Matcher:
         return Poses.concatenated([solve(row) for row in rows])
 
     @torch.inference_mode()
-    def _solve(self, patches: Tensor, known: Tensor | None, at: Tensor | None) -> Poses:
+    def _solve(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
         fast = self.options.precision == "fast"
         fits, centres = candidates(
             self.bank,
             patches,
             group=self.group,
-            starts=1 if fast else _starts(self.options, faint=self.faint),
+            starts=1 if fast and not thorough else _starts(self.options, faint=thorough),
             known=known,
             at=at,
-            places=1 if fast else _places(faint=self.faint),
+            places=1 if fast and not thorough else _places(faint=thorough),
         )
         sight = None
         if not fast:
             observed = self.imaging.observe(patches, centres)
-            kept = (_KEPT_IF_FAINT if self.faint else _KEPT) + (len(self.group) > 1)
+            kept = (_KEPT_IF_FAINT if thorough else _KEPT) + (len(self.group) > 1)
             fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
             sight = (self.reference, self.imaging, observed)
         poses = settled(fits, self.group, trust=self.trust, sight=sight)
@@ -238,7 +258,7 @@ def learn(
     yield Step(5 + _ROUNDS, steps, "Matching noise")
     matcher = replace(matcher, trust=_trust(matcher, patches, centres, fit))
     noise = noise_patches(imaging, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
-    return replace(matcher, presence=Presence.learnt(matcher.solve(noise.to(patches)).score, fit.score.cpu()))
+    return replace(matcher, presence=Presence.learnt(matcher.noise_scores(noise.to(patches)), fit.score.cpu()))
 
 
 def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
