@@ -38,7 +38,7 @@ BANKS = {
     "ribosome": ("4v4r", "C1", "matches with the average of simulated ribosomes; the default"),
     "proteasome": (
         "3j9i",
-        "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917",
+        "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926",
         "matches with the average of simulated proteasomes, D7 about the axes of 3j9i.mrc",
     ),
 }

@@ -20,7 +20,7 @@ from napari_orient.engine.rotations import symmetry
 
 EXAMPLE = """\
   napari-orient average Tomo001_rec.mrc oriented.star --output average.mrc
-  napari-orient average polnet_results --class 3j9i --symmetry D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917 \\
+  napari-orient average polnet_results --class 3j9i --symmetry D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926 \\
       --output proteasome.mrc"""
 
 

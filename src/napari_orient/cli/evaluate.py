@@ -17,7 +17,7 @@ from napari_orient.engine.rotations import symmetry
 EXAMPLE = """\
   napari-orient evaluate oriented.star tomo_001_motif_list.csv --class 4v4r
   napari-orient evaluate oriented.star truth.star --class 6utj --symmetry C7
-  napari-orient evaluate oriented.star truth.star --symmetry D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917 --json"""
+  napari-orient evaluate oriented.star truth.star --symmetry D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926 --json"""
 
 
 def declare(parser: ArgumentParser) -> None:

@@ -24,7 +24,7 @@ from napari_orient.engine.training.examples import Examples, cut_examples
 CODES = ("4v4r", "3j9i")
 """The paper's macromolecules: the 70S ribosome, and the 20S proteasome, which only stands beside it there."""
 
-D7_OF_3J9I = "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"
+D7_OF_3J9I = "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926"
 """Where the symmetry axes of the map computed from PDB entry 3j9i lie in its own frame."""
 
 SECONDS_A_TOMOGRAM, SECONDS_A_PATCH = 10.0, 1e-3
