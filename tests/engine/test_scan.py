@@ -9,10 +9,10 @@ import torch
 from phantom import Molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fitting import polish
+from napari_orient.engine.matching.fitting import compare, polish
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import settled
-from napari_orient.engine.refinement.scan import reach_within
+from napari_orient.engine.refinement.scan import reach_within, scanned
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 
 C7 = symmetry("C7")
@@ -63,3 +63,14 @@ def test_a_scan_goes_no_farther_than_half_way_to_the_next_copy() -> None:
     assert np.degrees(reach_within(C7)) == pytest.approx(180 / 7)
     assert np.degrees(reach_within(symmetry("C13"))) == pytest.approx(180 / 13)
     assert np.degrees(reach_within(symmetry("C1"))) == pytest.approx(26.0)
+
+
+def test_the_two_ends_of_a_whole_round_count_as_the_one_pose_that_they_are() -> None:
+    reference, imaging = shown(nearly_round(), noise=150.0)
+    blank, turned = torch.zeros(2, 2, len(imaging.frequency)), torch.eye(3).expand(2, 3, 3)
+    fit = compare(reference, imaging, blank, turned, torch.zeros(2, 3))
+    covariance = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0, 1.0])).expand(2, 6, 6)
+    scan = scanned(reference, imaging, blank, fit, covariance, trust=1.0, reach=reach_within(C7))
+    inner = scan.log_weight[:, 1:-1]
+    torch.testing.assert_close(inner, inner[:, :1].expand_as(inner))
+    torch.testing.assert_close(scan.log_weight[:, [0, -1]], inner[:, :2] - np.log(2))

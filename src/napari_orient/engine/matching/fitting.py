@@ -13,8 +13,8 @@ from torch import Tensor
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 
-_STEP_DEG = 12.0
-_STEP_VOXELS = 1.5
+STEP_DEG, STEP_VOXELS = 12.0, 1.5
+"""How far one step may turn, and shift: the linear model bears no more."""
 _PROMISE_NATS = 0.003
 """Log-likelihood that a step must promise to be tried: less is a twelfth of the error that the noise leaves."""
 
@@ -184,7 +184,7 @@ def climb(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *,
 @lru_cache(maxsize=32)
 def _most(voxel_size: float, device: torch.device) -> Tensor:
     """How far a step may turn, in radians, and shift, in Å, (2,)."""
-    return torch.tensor([math.radians(_STEP_DEG), _STEP_VOXELS * voxel_size], device=device)
+    return torch.tensor([math.radians(STEP_DEG), STEP_VOXELS * voxel_size], device=device)
 
 
 def _step(fit: Fit, damping: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]:

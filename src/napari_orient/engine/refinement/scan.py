@@ -10,14 +10,12 @@ import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import Fit, compare
+from napari_orient.engine.matching.fitting import STEP_DEG, STEP_VOXELS, Fit, compare
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.rotations import FloatArray, Symmetry
 
 _REACH_DEG, _POINTS = 26.0, 17
-_STEP_DEG, _STEP_VOXELS = 12.0, 1.5
-"""How far the other turns, and the shift, may be corrected at a point of the scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +73,12 @@ def scanned(
         there = compare(reference, imaging, observed, rotations, fit.shifts + move[:, 3:])
         step, gain, information = _corrected(there, free, imaging.voxel_size)
         log_weight = trust * (there.evidence + gain) - torch.logdet(information) / 2
-        # Where a scan goes all the way round, its ends are one pose.
-        log_weight = log_weight - (math.log(2) if abs(way) == reach else 0.0)
         turns = free[:, :3, :2] @ torch.linalg.inv(information)[:, :2, :2] @ free[:, :3, :2].mT
         points.append((move + step, log_weight, turns / trust))
     moves, log_weight, others = (torch.stack(column, dim=1) for column in zip(*points, strict=True))
     log_weight = log_weight - _volume(fit, free)[:, None]
+    # Where a scan goes all the way round, its ends are one pose.
+    log_weight[:, [0, -1]] -= math.log(2)
     return Scan(moves[..., :3], moves[..., 3:], log_weight, others, direction, variance, step=2 * reach / (_POINTS - 1))
 
 
@@ -119,7 +117,7 @@ def _corrected(fit: Fit, free: Tensor, voxel_size: float) -> tuple[Tensor, Tenso
     slope = free.mT @ fit.slope()[:, :, None]
     step = torch.linalg.solve(information, slope)[..., 0]
     turn, shift = step[:, :2].norm(dim=1), step[:, 2:].norm(dim=1)
-    over = torch.maximum(turn / math.radians(_STEP_DEG), shift / (_STEP_VOXELS * voxel_size))
+    over = torch.maximum(turn / math.radians(STEP_DEG), shift / (STEP_VOXELS * voxel_size))
     part = 1 / over.clamp_min(1)
     gain = (slope[..., 0] * step).sum(1) * (part - part.square() / 2)
     return (free @ (part[:, None] * step)[:, :, None])[..., 0], gain, information
