@@ -15,6 +15,7 @@ above the bound too, the bound is out of reach, and the model is not to blame.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ import torch
 from bank import load, template
 from torch import Tensor
 
+from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.fitting import compare, polish
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.noise import noise_patches
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import Matcher, Poses, RefinementOptions, learn, patch_side
-from napari_orient.engine.refinement.together import UsualPlace
+from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
+from napari_orient.engine.refinement.finishing import together
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.tasks import run
 
@@ -94,16 +96,9 @@ def noisier(patches: Tensor, imaging: Imaging, factor: float, generator: torch.G
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 
 
-def together(matcher: Matcher, patches: Tensor, poses: Poses) -> Poses:
-    """Poses as the places of all tell of each one; where one is odd, the usual place is looked at again."""
-    usual = UsualPlace.told_by(poses, max_shift=matcher.options.max_shift, trust=matcher.trust)
-    if usual is None:
-        return poses
-    odd = usual.odd(poses)
-    if len(odd):
-        at = (usual.middle / matcher.imaging.voxel_size).round().expand(len(odd), 3)
-        poses = usual.weighed(poses, odd, matcher.solve(patches[odd], at=at), group=matcher.group)
-    return usual.drawn(poses)
+def cut(patches: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Some of the patches, whose centres are the picks."""
+    return patches[rows], torch.zeros(len(rows), 3)
 
 
 def main() -> None:
@@ -131,11 +126,12 @@ def main() -> None:
         if given.noise > 1:
             patches = noisier(patches, matcher.full_imaging, given.noise, generator)
             matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
-        poses = matcher.solve(patches)
+        poses = matcher.find(patches)
         rotations = truth.known_rotations()
-        alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
-        if len(group) == 1:
-            poses = together(matcher, patches, poses)
+        itself = matcher.finish(patches, poses)
+        alone.append(symmetric_angle_deg(itself.rotations.double().numpy(), rotations, group))
+        centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
+        poses = run(together(matcher, poses, partial(cut, patches), centre=centre))
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)

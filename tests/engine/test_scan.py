@@ -11,7 +11,7 @@ from seen import observed, shown
 
 from napari_orient.engine.matching.fitting import compare, polish
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.posterior import Seen, finished, settled
 from napari_orient.engine.refinement.scan import reach_within, scanned
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 
@@ -42,7 +42,9 @@ def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses,
     for number, fit in enumerate(fits[1:], start=1):
         rows = (evidence == number).nonzero().squeeze(1)
         best = best.with_rows(rows, fit.take(rows))
-    poses = settled([best], C7, trust=1.0, sight=(reference, imaging, seen) if scan else None)
+    poses = settled([best], C7, trust=1.0)
+    if scan:
+        poses = finished(poses, Seen(reference, imaging, seen), C7, trust=1.0)
     return poses, symmetric_angle_deg(poses.rotations.double().numpy(), true.double().numpy(), C7)
 
 

@@ -30,6 +30,8 @@ def found(count: int) -> Poses:
         TOGETHER * TURN_ERROR * SHIFT_ERROR * whole,
         torch.ones(count),
         torch.ones(count),
+        whole[:, None],
+        torch.full((count, 1), -torch.inf),
     )
 
 
@@ -82,6 +84,9 @@ def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_o
     assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
     assert torch.allclose(both.rotations[1], poses.rotations[1])
     assert torch.equal(both.rotations[3:], poses.rotations[3:])
+    assert torch.allclose(both.rivals[rows, 0], torch.cat([poses.rotations[:1], about_y[1:2], poses.rotations[2:3]]))
+    assert (both.odds[rows] < 0).all()
+    assert (both.odds[3:] == -torch.inf).all()
     before = poses.expected_error_deg
     assert both.expected_error_deg[0] > 2 * before[0], "the odd place may be right after all"
     assert both.expected_error_deg[2] < both.expected_error_deg[0]
@@ -102,6 +107,8 @@ def test_shifts_of_another_point_vary_with_the_turns_and_come_back() -> None:
         whole[None, :3, 3:],
         torch.ones(1),
         torch.ones(1),
+        pose[:, None],
+        torch.full((1, 1), -torch.inf),
     )
     moved = poses.about(point)
     drawn = torch.randn(count, 6, generator=generator) @ root.T

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.place import Place
 from napari_orient.engine.matching.reference import Reference
 
 STEP_DEG, STEP_VOXELS = 12.0, 1.5
@@ -28,12 +29,14 @@ class Fit:
     rotations : (N, 3, 3), reference frame -> tomogram frame.
     shifts : (N, 3) xyz in Å from the patch's centre to the reference's origin.
     gram : (N, 8, 8) inner products of [model, its derivatives by turn (3, reference frame, radians) and by shift
-        (3, Å), patch], all whitened.
+        (3, Å), patch], all whitened; and what a `Place` tells of turn and shift.
+    cost : (N,) nats that a place takes off the gain in log-likelihood; 0 without one.
     """
 
     rotations: Tensor
     shifts: Tensor
     gram: Tensor
+    cost: Tensor
 
     @cached_property
     def score(self) -> Tensor:
@@ -43,7 +46,7 @@ class Fit:
     @cached_property
     def evidence(self) -> Tensor:
         """Gain in log-likelihood over no particle, (N,), at the best amplitude that is not negative."""
-        return self.score.clamp_min(0).square() / 2
+        return self.score.clamp_min(0).square() / 2 - self.cost
 
     @cached_property
     def amplitude(self) -> Tensor:
@@ -68,7 +71,7 @@ class Fit:
 
     def take(self, rows: Tensor) -> Fit:
         """The fits of these rows."""
-        return Fit(self.rotations[rows], self.shifts[rows], self.gram[rows])
+        return Fit(*(getattr(self, item.name)[rows] for item in fields(Fit)))
 
     def with_rows(self, rows: Tensor, others: Fit) -> Fit:
         """The same fits with some rows replaced."""
@@ -110,7 +113,15 @@ def joined(fits: list[Fit]) -> Fit:
     return Fit(*(torch.cat([getattr(fit, item.name) for fit in fits]) for item in fields(Fit)))
 
 
-def compare(reference: Reference, imaging: Imaging, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Fit:
+def compare(
+    reference: Reference,
+    imaging: Imaging,
+    observed: Tensor,
+    rotations: Tensor,
+    shifts: Tensor,
+    *,
+    place: Place | None = None,
+) -> Fit:
     """The match of the reference in given poses.
 
     Parameters
@@ -118,9 +129,13 @@ def compare(reference: Reference, imaging: Imaging, observed: Tensor, rotations:
     observed : (N, 2, M) as `Imaging.observe` gives it.
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
+    place : where the particles are likely to stand, from those centres; None tells nothing.
     """
     rows = design(reference, imaging, observed, rotations, shifts)
-    return Fit(rotations, shifts, rows @ rows.transpose(1, 2))
+    gram = rows @ rows.transpose(1, 2)
+    if place is None:
+        return Fit(rotations, shifts, gram, torch.zeros_like(gram[:, 0, 0]))
+    return Fit(rotations, shifts, *place.told(rotations, shifts, gram))
 
 
 def design(reference: Reference, imaging: Imaging, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
@@ -155,12 +170,20 @@ def polish(
     return climb(reference, imaging, observed, compare(reference, imaging, observed, rotations, shifts), steps=steps)
 
 
-def climb(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, steps: int) -> Fit:
+def climb(
+    reference: Reference,
+    imaging: Imaging,
+    observed: Tensor,
+    fit: Fit,
+    *,
+    steps: int,
+    place: Place | None = None,
+) -> Fit:
     """The nearest best match from a fit: damped Gauss-Newton steps, kept only where the match improves.
 
     Parameters
     ----------
-    observed : as in `compare`.
+    observed, place : as in `compare`; the place is the one that the fit was compared with.
     steps : trial steps, at most: none are tried that promise next to nothing.
     """
     damping = torch.full_like(fit.score, 1e-3)
@@ -171,8 +194,9 @@ def climb(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *,
             break
         every = len(rows) == len(observed)
         last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
+        likely = place if place is None or every else place.take(rows)
         turned = last.rotations @ roma.rotvec_to_rotmat(step[:, :3])
-        trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:])
+        trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:], place=likely)
         better = trial.evidence > last.evidence
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Lock
 
 import torch
 from torch import Tensor
@@ -14,22 +11,22 @@ from napari_orient.engine.matching.calibration import align_tilts, calibrate, fi
 from napari_orient.engine.matching.fitting import Fit, compare, joined, polish, ranking
 from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
 from napari_orient.engine.matching.noise import noise_patches
+from napari_orient.engine.matching.place import Place
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring, telling
 from napari_orient.engine.networks.contract import at_once
+from napari_orient.engine.refinement.batches import BATCH, in_batches
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
 from napari_orient.engine.refinement.presence import Presence
 from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
 from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.tasks import Step, Stream
 
-_BATCH = 16
-_SIDE_BY_SIDE = Lock()
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
 _STEPS, _LEARNING_STEPS = 3, 2
@@ -77,44 +74,78 @@ class Matcher:
         """Probability that nothing is where a pose was found, (N,)."""
         return self.presence.absence(poses.score) if self.presence else torch.zeros_like(poses.score)
 
-    @torch.no_grad()
     def solve(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
+        """Poses of patches, found and finished: `find`, then `finish`."""
+        return self.finish(patches, self.find(patches, known, at=at))
+
+    @torch.no_grad()
+    def find(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
         """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
 
         Particles are looked for as far from the patches' centres as the options allow, or only about the places ``at``,
         (N, 3) whole voxels xyz from the centres. Those that match far worse than is usual are looked for once more, as
-        thoroughly as in much noise. On a CPU batches are solved side by side, one to a thread: more threads give the
-        same poses to the bit.
+        thoroughly as in much noise. Where a turn is uncertain its law is taken for a normal one; see `finish`.
         """
-        poses = self._in_parts(patches, known, at, thorough=False)
+        poses = self._searched(patches, known, at, thorough=False)
         if self.presence is None or self.faint or at is not None:
             return poses
         rows = self.presence.odd(poses.score).nonzero().squeeze(1)
         if len(rows) == 0:
             return poses
-        again = self._in_parts(patches[rows], None if known is None else known[rows], None, thorough=True)
-        # What walked off beyond where picks may be is not this particle.
-        near = again.shifts.abs().amax(1) < self.options.max_shift + _WALK_VOXELS * self.imaging.voxel_size
-        better = ((again.score > poses.score[rows]) & near).nonzero().squeeze(1)
+        again = self._searched(patches[rows], None if known is None else known[rows], None, thorough=True)
+        better = ((again.score > poses.score[rows]) & ~self._walked_off(again)).nonzero().squeeze(1)
         return poses.with_rows(rows[better], again.take(better))
+
+    @torch.no_grad()
+    def finish(self, patches: Tensor, poses: Poses, place: Place | None = None) -> Poses:
+        """Poses at the mean of all that may be, where a turn is uncertain; the others, and the fast way's, as they are.
+
+        Parameters
+        ----------
+        poses : that were found in the patches, on the CPU.
+        place : where the particles are likely to stand, from the patches' centres, on the CPU.
+        """
+        rows = self.left_open(poses)
+        if len(rows) == 0:
+            return poses
+        device, size = patches.device, self.imaging.voxel_size
+
+        def finish(some: Tensor) -> Poses:
+            part = poses.take(rows[some])
+            voxels = (part.shifts / size).round()
+            near = None if place is None else place.take(rows[some]).moved(voxels * size).to(device)
+            observed = self.imaging.observe(patches[rows[some].to(device)], voxels.to(device))
+            seen = Seen(self.reference, self.imaging, observed, near)
+            start = part.shifted(-voxels * size).to(device)
+            return finished(start, seen, self.group, trust=self.trust).shifted(voxels.to(device) * size)
+
+        before, after = poses.take(rows), in_batches(torch.inference_mode()(finish), len(rows), device)
+        astray = self._walked_off(after).nonzero().squeeze(1)
+        kept = replace(before.take(astray), turn_covariance=after.turn_covariance[astray])
+        return poses.with_rows(rows, after.with_rows(astray, kept))
+
+    def _walked_off(self, poses: Poses) -> Tensor:
+        """Whether a match is beyond where picks may be, (N,): it is another particle's, or nothing's."""
+        return poses.shifts.abs().amax(1) > self.options.max_shift + _WALK_VOXELS * self.imaging.voxel_size
+
+    def left_open(self, poses: Poses) -> Tensor:
+        """Rows of the poses that `finish` has something to do for."""
+        return loose(poses) if self.options.precision != "fast" else torch.arange(0)
 
     def noise_scores(self, patches: Tensor) -> Tensor:
         """What patches of noise score in the most thorough search, (N,)."""
-        return self._in_parts(patches, None, None, thorough=True).score
+        return self._searched(patches, None, None, thorough=True).score
 
     @torch.no_grad()
-    def _in_parts(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
-        def solve(rows: Tensor) -> Poses:
+    def _searched(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
+        def find(rows: Tensor) -> Poses:
             given = (None if each is None else each[rows] for each in (known, at))
-            return self._solve(patches[rows], *given, thorough=thorough or self.faint)
+            return self._batch(patches[rows], *given, thorough=thorough or self.faint)
 
-        rows = torch.arange(len(patches)).split(at_once(patches.device, _BATCH))
-        if patches.device.type == "cpu":
-            return Poses.concatenated(_side_by_side(solve, rows))
-        return Poses.concatenated([solve(row) for row in rows])
+        return in_batches(find, len(patches), patches.device)
 
     @torch.inference_mode()
-    def _solve(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
+    def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
         fast = self.options.precision == "fast"
         fits, centres = candidates(
             self.bank,
@@ -125,30 +156,12 @@ class Matcher:
             at=at,
             places=1 if fast and not thorough else _places(faint=thorough),
         )
-        sight = None
         if not fast:
             observed = self.imaging.observe(patches, centres)
             kept = (_KEPT_IF_FAINT if thorough else _KEPT) + (len(self.group) > 1)
             fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
-            sight = (self.reference, self.imaging, observed)
-        poses = settled(fits, self.group, trust=self.trust, sight=sight)
+        poses = settled(fits, self.group, trust=self.trust)
         return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
-
-
-def _side_by_side(solve: Callable[[Tensor], Poses], parts: tuple[Tensor, ...]) -> list[Poses]:
-    """What each part comes to, in order, as many at once as torch may use threads.
-
-    A batch's kernels are too small to be shared among threads. Each part has one; while they run, torch has one at all.
-    """
-    threads = torch.get_num_threads()
-    if len(parts) == 1 or threads == 1:
-        return [solve(part) for part in parts]
-    with _SIDE_BY_SIDE:
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(solve, parts))
-        finally:
-            torch.set_num_threads(threads)
 
 
 def candidates(
@@ -227,7 +240,7 @@ def learn(
     imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
     centring = build_centring(reference, imaging, group, options.bank())
-    parts = patches.split(at_once(patches.device, _BATCH))
+    parts = patches.split(at_once(patches.device, BATCH))
     centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
     imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     dark = bool(imaging.scale.real.sum() < 0)
@@ -288,7 +301,7 @@ def _found(
     bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, faint: bool
 ) -> tuple[Fit, Tensor]:
     fits, centres = [], []
-    for part in patches.split(at_once(patches.device, _BATCH)):
+    for part in patches.split(at_once(patches.device, BATCH)):
         found, centre = candidates(bank, part, group=group, starts=starts, places=_places(faint=faint))
         fits.append(found[0])
         centres.append(centre)
@@ -300,7 +313,7 @@ def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     mask = telling(reference, imaging, _INFORMATIVE)
     told = imaging.chosen(mask)
     fits = []
-    for row in torch.arange(len(observed)).split(at_once(observed.device, _BATCH)):
+    for row in torch.arange(len(observed)).split(at_once(observed.device, BATCH)):
         near = polish(
             reference,
             told,

@@ -23,6 +23,8 @@ class Poses:
     coupling : (N, 3, 3) covariance of the turn with the shift, radians by Å.
     score : (N,) match in standard deviations of the noise.
     amplitude : (N,) of the reference, 1 for the usual particle.
+    rivals : (N, K, 3, 3) rotations of other poses that match; the turn's covariance counts them.
+    odds : (N, K) nats by which each is likelier than the pose itself; -inf where there is none.
     """
 
     rotations: Tensor
@@ -32,6 +34,8 @@ class Poses:
     coupling: Tensor
     score: Tensor
     amplitude: Tensor
+    rivals: Tensor
+    odds: Tensor
 
     @property
     def expected_error_deg(self) -> Tensor:
@@ -78,6 +82,24 @@ class Poses:
             shift_covariance=self.shift_covariance + mixed + mixed.mT + lever @ by_turn,
             coupling=self.coupling + by_turn,
         )
+
+    def with_rival(self, rotations: Tensor, odds: Tensor) -> Poses:
+        """The same poses, with others (N, 3, 3) so much likelier (N,) for the last, least likely, of their rivals."""
+        order = self.odds.argsort(dim=1, descending=True)[:, :-1]
+        rows = torch.arange(len(order), device=order.device)[:, None]
+        return replace(
+            self,
+            rivals=torch.cat([self.rivals[rows, order], rotations[:, None]], dim=1),
+            odds=torch.cat([self.odds[rows, order], odds[:, None]], dim=1),
+        )
+
+    def shifted(self, by: Tensor) -> Poses:
+        """The same poses, told from where each pick stands instead: shifts grow by (N, 3) xyz in Å."""
+        return replace(self, shifts=self.shifts + by)
+
+    def to(self, device: torch.device) -> Poses:
+        """The same poses on a device."""
+        return Poses(*(getattr(self, item.name).to(device) for item in fields(Poses)))
 
     def take(self, rows: Tensor) -> Poses:
         """The poses of these rows."""

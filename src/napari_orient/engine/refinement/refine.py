@@ -16,16 +16,15 @@ from napari_orient.engine.networks.contract import at_once, choose_device, devic
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
+from napari_orient.engine.refinement.finishing import AT_ONCE, together
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.presence import chance_covariance, judged
 from napari_orient.engine.refinement.suspicion import suspicions
-from napari_orient.engine.refinement.together import UsualPlace
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.tasks import InputError, Step, Stream
 
-_BATCH = 64
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
 _ROOM, _FEWEST = 40_000_000, 24
@@ -101,40 +100,22 @@ def refine(
     )
     words = f"Refining on {device_words(matcher.reference.device)}"
     yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
-    parts, batch = [], at_once(matcher.reference.device, _BATCH)
+    parts, batch = [], at_once(matcher.reference.device, AT_ONCE)
     for start in range(0, len(particles), batch):
-        parts.append(_solved(matcher, tomogram, particles.take(slice(start, start + batch))))
+        parts.append(_found(matcher, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
-    poses = Poses.concatenated(parts)
-    # Symmetric copies of a pose have their origin elsewhere, but not the point where their axes meet.
     centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-    poses = yield from _together(matcher, tomogram, particles, poses, centre=centre)
+    poses = yield from together(
+        matcher,
+        Poses.concatenated(parts),
+        lambda rows: _patches(matcher, tomogram, particles.take(rows.numpy())),
+        known=_known(matcher, particles),
+        centre=centre,
+    )
     answer = _refined(particles, poses, matcher, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
     return answer
-
-
-def _together(
-    matcher: Matcher, tomogram: Tomogram, particles: Particles, poses: Poses, *, centre: torch.Tensor
-) -> Stream[Step, Poses]:
-    """The poses as their places tell of each other; where one is odd, the usual place is looked at again.
-
-    Places are those of a point of the reference's frame, (3,) xyz in Å from its origin.
-    """
-    moved = poses.about(centre)
-    usual = UsualPlace.told_by(moved, max_shift=matcher.options.max_shift, trust=matcher.trust)
-    if usual is None:
-        return poses
-    odd, again, done = usual.odd(moved), [], 0
-    while done < len(odd):
-        rows = odd[done : done + at_once(matcher.reference.device, _BATCH)]
-        again.append(_solved(matcher, tomogram, particles.take(rows.numpy()), about=usual.middle))
-        done += len(rows)
-        yield Step(done, len(odd), "Looking again where others stand")
-    if again:
-        moved = usual.weighed(moved, odd, Poses.concatenated(again).about(centre), group=matcher.group)
-    return usual.drawn(moved).about(-centre)
 
 
 def learn_tomogram(
@@ -167,7 +148,9 @@ def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Re
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    return _refined(particles, _solved(matcher, tomogram, particles), matcher, (), extent=tomogram.extent)
+    patches, to_picks = _patches(matcher, tomogram, particles)
+    poses = matcher.solve(patches, _known(matcher, particles)).shifted(to_picks)
+    return _refined(particles, poses, matcher, (), extent=tomogram.extent)
 
 
 def _learnt(
@@ -193,18 +176,22 @@ def _learnt(
     return matcher, suspicions(matcher, patches)
 
 
-def _solved(matcher: Matcher, tomogram: Tomogram, particles: Particles, *, about: torch.Tensor | None = None) -> Poses:
-    """Poses, wherever the options allow, or about one place alone: (3,) xyz in Å from the picks."""
+def _patches(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches (N, n, n, n) about the particles' nearest voxels, and (N, 3) xyz in Å from the picks to these."""
     side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
-    device, known = matcher.reference.device, particles.rotations
-    cut = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
-    to_picks = torch.as_tensor(cut, dtype=torch.float32)
-    poses = matcher.solve(
-        _cut(tomogram, particles.positions, side=side, device=device),
-        None if known is None else torch.as_tensor(known, dtype=torch.float32, device=device),
-        at=None if about is None else ((about - to_picks) / tomogram.voxel_size).round().to(device),
-    )
-    return replace(poses, shifts=poses.shifts + to_picks)
+    off = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
+    patches = _cut(tomogram, particles.positions, side=side, device=matcher.reference.device)
+    return patches, torch.as_tensor(off, dtype=torch.float32)
+
+
+def _found(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
+    patches, to_picks = _patches(matcher, tomogram, particles)
+    return matcher.find(patches, _known(matcher, particles)).shifted(to_picks)
+
+
+def _known(matcher: Matcher, particles: Particles) -> torch.Tensor | None:
+    given, device = particles.rotations, matcher.reference.device
+    return None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device)
 
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:

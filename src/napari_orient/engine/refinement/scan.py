@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_orient.engine.matching.fitting import STEP_DEG, STEP_VOXELS, Fit, compare
 from napari_orient.engine.matching.imaging import Imaging
+from napari_orient.engine.matching.place import Place
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.rotations import FloatArray, Symmetry
 
@@ -51,6 +52,7 @@ def scanned(
     *,
     trust: float,
     reach: float,
+    place: Place | None = None,
 ) -> Scan:
     """The posterior of each fit's particle along the turn that its covariance (N, 6, 6) is largest for.
 
@@ -61,6 +63,7 @@ def scanned(
     ----------
     trust : what log-likelihoods are multiplied by.
     reach : radians to scan to, either way.
+    place : the one that the fit was compared with.
     """
     values, vectors = torch.linalg.eigh(covariance[:, :3, :3])
     direction, variance = vectors[:, :, -1], values[:, -1]
@@ -70,7 +73,7 @@ def scanned(
     for way in torch.linspace(-reach, reach, _POINTS).tolist():
         move = way * course
         rotations = fit.rotations @ roma.rotvec_to_rotmat(move[:, :3])
-        there = compare(reference, imaging, observed, rotations, fit.shifts + move[:, 3:])
+        there = compare(reference, imaging, observed, rotations, fit.shifts + move[:, 3:], place=place)
         step, gain, information = _corrected(there, free, imaging.voxel_size)
         log_weight = trust * (there.evidence + gain) - torch.logdet(information) / 2
         turns = free[:, :3, :2] @ torch.linalg.inv(information)[:, :2, :2] @ free[:, :3, :2].mT

@@ -9,6 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
+from napari_orient.engine.matching.place import Place
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import turns_between
 from napari_orient.engine.rotations import Symmetry
@@ -82,11 +83,26 @@ class UsualPlace:
         between = turns_between(before.rotations, again.rotations[:, None], group)[:, 0]
         doubt = torch.sigmoid(-gain.abs())[:, None, None] * between[:, :, None] * between[:, None]
         better = (gain > 0).nonzero().squeeze(1)
-        chosen = before.with_rows(better, again.take(better))
-        return poses.with_rows(rows, replace(chosen, turn_covariance=chosen.turn_covariance + doubt))
+        chosen, left = before.with_rows(better, again.take(better)), again.with_rows(better, before.take(better))
+        return poses.with_rows(
+            rows,
+            replace(chosen.with_rival(left.rotations, -gain.abs()), turn_covariance=chosen.turn_covariance + doubt),
+        )
 
     def _log_posterior(self, poses: Poses) -> Tensor:
         return self.trust * poses.score.clamp_min(0).square() / 2 + self.log_prior(poses)
+
+    def places(self, poses: Poses, *, point: Tensor) -> Place:
+        """Where the particles are likely to stand; a pick far from the usual place may be anywhere.
+
+        Parameters
+        ----------
+        poses : with shifts of the point.
+        point : (3,) xyz in Å from the reference's origin, in its frame.
+        """
+        bound = torch.sigmoid(self.log_usual(poses) - self.log_odd)[:, None, None]
+        weight = bound * torch.linalg.inv(self.spread) / self.trust
+        return Place(point, self.middle.expand_as(poses.shifts), weight)
 
     def drawn(self, poses: Poses) -> Poses:
         """The same poses, shifts drawn to the usual place, and turns as they hang on the shifts.

@@ -1,0 +1,42 @@
+"""Patches in batches: as many as a processor's cache or a GPU likes, side by side where there are threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+
+import torch
+from torch import Tensor
+
+from napari_orient.engine.networks.contract import at_once
+from napari_orient.engine.refinement.poses import Poses
+
+BATCH = 32
+"""Patches worked on together by a CPU's thread, at most."""
+_FEW = 8
+_SIDE_BY_SIDE = Lock()
+
+
+def in_batches(solve: Callable[[Tensor], Poses], count: int, device: torch.device) -> Poses:
+    """What the rows of each batch come to, in order; on a CPU batches are solved side by side, one to a thread.
+
+    A batch's kernels are too small to be shared among threads: each batch has one, and while they run torch has one at
+    all. More threads give the same poses to the bit, for the batches are the same.
+    """
+    parts, threads = _shares(count, at_once(device, BATCH)), torch.get_num_threads()
+    if device.type != "cpu" or len(parts) == 1 or threads == 1:
+        return Poses.concatenated([solve(part) for part in parts])
+    with _SIDE_BY_SIDE:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return Poses.concatenated(list(pool.map(solve, parts)))
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _shares(count: int, most: int) -> tuple[Tensor, ...]:
+    """Rows in shares of at most so many, as alike in size as can be; an even number, so that no thread of two waits."""
+    parts = 1 if count <= _FEW else 2 * math.ceil(count / (2 * most))
+    return torch.arange(count).tensor_split(parts)
