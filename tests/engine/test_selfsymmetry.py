@@ -29,7 +29,7 @@ def same_group(proposed: Proposal, name: str) -> float:
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_group_and_its_axes_are_found_off_centre(name):
     proposed = propose_symmetry(map_of(name), VOXEL_SIZE)
-    assert same_group(proposed, name) < 2.0
+    assert same_group(proposed, name) < 0.5
     kind = name.split("@", maxsplit=1)[0]
     assert proposed.scores[kind] > 0.85
     assert f"Symmetry {kind}@" in next(proposed.words())
@@ -57,7 +57,7 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
     density, rng = map_of("C5@-1,2,0.5"), np.random.default_rng(0)
     halves = tuple(density + rng.normal(size=density.shape) * 0.06 * density.max() for _ in range(2))
     proposed = propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves)
-    assert same_group(proposed, "C5@-1,2,0.5") < 4
+    assert same_group(proposed, "C5@-1,2,0.5") < 1.2
 
 
 def test_what_is_no_map_is_refused():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.matching.directions import direction_text, even_directions, turned_about
@@ -22,7 +23,7 @@ ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 """The folds that are looked for."""
 _ALIKE, _FOLDED, _ROUND = 0.8, 0.7, 0.005
 """Least likeness of turned copies, least share of folds, and least of what is not round, that an axis needs."""
-_DIRECTIONS, _POINTS, _SHELLS, _TURNS = 500, 1000, 12, 72
+_DIRECTIONS, _POINTS, _FINE_POINTS, _SHELLS, _TURNS = 500, 1000, 4000, 12, 72
 _FINEST, _UPRIGHT_DEG = 3.2, 0.5
 _LOWEST = 0.15
 """Frequencies below this share of the highest say nothing of turns."""
@@ -133,7 +134,9 @@ def propose_symmetry(
         return Proposal(symmetry("C1"), tuple(axes), None)
     main = max(true, key=lambda axis: axis.order)
     across = two_fold_across(likeness, main.direction)
-    return Proposal(_group(main, across), (main, *(axis for axis in axes if axis is not main)), across)
+    fine = Likeness(maps, likeness.centre, resolution=resolution, points=_FINE_POINTS)
+    main, across = _polished(fine, main, across)
+    return Proposal(_group(main, across), (main, *(axis for axis in axes if axis.order != main.order)), across)
 
 
 class Likeness:
@@ -145,12 +148,15 @@ class Likeness:
     centre : (3,) xyz in Å from the frame's origin to the point turned about.
     resolution : Å of the finest detail looked at.
 
-    ``round`` is True of a map that every turn leaves alike.
+    ``round`` is True of a map that every turn leaves alike; its ``reach`` is the map's radius in Å.
     """
 
-    def __init__(self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float) -> None:
+    def __init__(
+        self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float, points: int = _POINTS
+    ) -> None:
+        self.centre, self.reach = centre, maps[-1].radius
         self._second, self._centre = maps[-1], torch.as_tensor(centre, dtype=torch.float32)
-        self._frequency = _half_ball(_POINTS, 1 / resolution)
+        self._frequency = _half_ball(points, 1 / resolution)
         share = self._frequency.norm(dim=-1) * resolution
         self._shell = (share**3 * _SHELLS).long().clamp_max(_SHELLS - 1)
         self._count = torch.bincount(self._shell, minlength=_SHELLS).clamp_min(1)
@@ -162,11 +168,20 @@ class Likeness:
         every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
         self.round = float(first.abs().square().sum() / every) < _ROUND
 
-    def of(self, rotations: FloatArray) -> FloatArray:
-        """Likeness of the map to itself turned by each rotation, (R,); 1 where it is the same."""
+    def of(self, rotations: FloatArray, *, beside: FloatArray | None = None) -> FloatArray:
+        """Likeness of the map to itself turned by each rotation, (R,); 1 where it is the same.
+
+        Parameters
+        ----------
+        beside : (3,) xyz in Å from the centre to the point to turn about instead.
+        """
         told = []
         for part in torch.as_tensor(rotations, dtype=torch.float32).split(64):
             turned = self._values(self._second, self._frequency @ part)
+            if beside is not None:
+                point = torch.as_tensor(beside, dtype=torch.float32)
+                angle = -2 * torch.pi * ((point - part @ point) @ self._frequency.T)
+                turned = turned * torch.polar(torch.ones_like(angle), angle)
             told.append((self._first.conj() * turned).real.sum(-1) / self._whole)
         likeness: FloatArray = torch.cat(told).double().numpy()
         return likeness
@@ -227,6 +242,30 @@ def _judged(likeness: Likeness, order: int, direction: FloatArray) -> Axis:
     uneven = max(float(power.sum()), 1e-12)
     alike = float(likeness.of(turned_about(direction, 360 / order))[0])
     return Axis(order, direction, alike, float(power[repeats % order == 0].sum()) / uneven, uneven)
+
+
+def _polished(likeness: Likeness, main: Axis, across: Axis) -> tuple[Axis, Axis]:
+    """Axes turned together, about a point found with them, to where all the group's copies lie best over the map.
+
+    One axis is told by its own copies alone, and by where the centre is believed to be; the whole group knows both.
+    """
+    others = _group(main, across).matrices[1:]
+
+    def turn(place: FloatArray) -> FloatArray:
+        found: FloatArray = Rotation.from_rotvec(place[:3] / likeness.reach).as_matrix()
+        return found
+
+    def unlike(place: Any) -> float:
+        frame = turn(place)
+        return -float(likeness.of(frame @ others @ frame.T, beside=place[3:]).mean())
+
+    # Å, of the point and of what a turn moves at the map's rim.
+    way = {"initial_simplex": np.vstack([np.zeros(6), np.eye(6)]), "xatol": 0.02, "fatol": 1e-7, "maxiter": 600}
+    best: Any = minimize(unlike, np.zeros(6), method="Nelder-Mead", options=way)  # type: ignore[call-overload]
+    moved = turn(best.x)
+    direction = moved @ main.direction
+    beside = _judged(likeness, 2, moved @ across.direction) if across.holds else two_fold_across(likeness, direction)
+    return _judged(likeness, main.order, direction), beside
 
 
 def two_fold_across(likeness: Likeness, direction: FloatArray) -> Axis:
