@@ -88,6 +88,19 @@ def tomogram(
     return _seen(density, level, axis, tilts, rng), _picks(middles, rotations, off, rng), middles * VOXEL_SIZE
 
 
+def ring_halves(folds: int, *, right: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy averages of rings of blobs with a knob at one end, (24, 24, 24): some spun right, a hundred at random."""
+    rng, halves = np.random.default_rng(seed), []
+    for _ in range(2):
+        turns = np.append(rng.uniform(0, 360, 100), np.zeros(right))
+        angles = np.radians(np.add.outer(turns, 360 / folds * np.arange(folds))).ravel()
+        places = 50 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
+        weights = np.append(np.full(len(places), 1 / len(turns)), 2.0)
+        made = Molecule(np.concatenate([places, [[0.0, 0.0, 40.0]]]), weights).density(24)
+        halves.append((made + rng.normal(scale=0.02, size=made.shape)).astype(np.float32))
+    return halves[0], halves[1]
+
+
 def _picks(middles: np.ndarray, rotations: np.ndarray, off: float, rng: np.random.Generator) -> Particles:
     moves = rng.uniform(-off, off, size=middles.shape)
     return Particles(positions=middles * VOXEL_SIZE + moves, rotations=rotations, tomogram="phantom")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
+from phantom import VOXEL_SIZE, molecule, ring_halves, tomogram
 from scipy.spatial.transform import Rotation
 from streams import followed
 
@@ -238,15 +238,7 @@ def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
 
 def ring(folds: int, *, right: int, seed: int = 0) -> Average:
     """The noisy average of rings of blobs with a knob at one end: some spun right, a hundred spun at random."""
-    rng, halves = np.random.default_rng(seed), []
-    for _ in range(2):
-        turns = np.append(rng.uniform(0, 360, 100), np.zeros(right))
-        angles = np.radians(np.add.outer(turns, 360 / folds * np.arange(folds))).ravel()
-        places = 50 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-        weights = np.full(len(places), 1 / len(turns))
-        knob = np.array([[0.0, 0.0, 40.0]])
-        made = Molecule(np.concatenate([places, knob]), np.append(weights, 2.0)).density(24)
-        halves.append((made + rng.normal(scale=0.02, size=made.shape)).astype(np.float32))
+    halves = ring_halves(folds, right=right, seed=seed)
     curve = fourier_shell_correlation(*halves, VOXEL_SIZE)
     whole = (halves[0] + halves[1]) / 2
     return Average(

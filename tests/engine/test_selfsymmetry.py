@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from phantom import VOXEL_SIZE, Molecule, molecule
+from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
@@ -58,6 +58,18 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
     halves = tuple(density + rng.normal(size=density.shape) * 0.06 * density.max() for _ in range(2))
     proposed = propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves)
     assert same_group(proposed, "C5@-1,2,0.5") < 1.2
+
+
+def test_of_what_is_nearly_round_only_folds_above_the_noise_are_proposed():
+    halves = ring_halves(7, right=40)
+    told = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    assert told.group.name.startswith("C7")
+    assert "folds rise above the noise" in list(told.words())[1]
+    halves = ring_halves(7, right=0)
+    untold = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    assert untold.group.name == "C1", "every order fits, and two-folds of no group"
+    assert abs(untold.round_about[2]) > 0.995
+    assert "nothing tells its folds" in list(untold.words())[1]
 
 
 def test_what_is_no_map_is_refused():

@@ -20,7 +20,7 @@ from napari_orient.engine.discovery.polishing import Labelled, reference_for
 from napari_orient.engine.matching.fitting import Fit
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.selfsymmetry import ORDERS
+from napari_orient.engine.matching.roundness import ORDERS
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import symmetry

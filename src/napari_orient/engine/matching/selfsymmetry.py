@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from napari_orient.engine.matching.directions import direction_text, even_directions, turned_about
-from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.matching.roundness import ORDERS, round_axis, told_folds
+from napari_orient.engine.matching.selflikeness import FINE_POINTS, TURNS, Likeness, centre_of_mass
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 
 AUTO = "auto"
 """What is given in the place of a group's name to have one proposed."""
 
-ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
-"""The folds that are looked for."""
 _ALIKE, _FOLDED, _ROUND = 0.8, 0.7, 0.005
 """Least likeness of turned copies, least share of folds, and least of what is not round, that an axis needs."""
-_DIRECTIONS, _POINTS, _FINE_POINTS, _SHELLS, _TURNS = 500, 1000, 4000, 12, 72
+_DIRECTIONS = 500
 _FINEST, _UPRIGHT_DEG = 3.2, 0.5
-_LOWEST = 0.15
-"""Frequencies below this share of the highest say nothing of turns."""
-_FAINTEST = 1e-3
-"""Shells of detail count alike, unless their power is below this share of the strongest's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +50,11 @@ class Axis:
 
     @property
     def words(self) -> str:
-        """The axis and its figures in a line."""
+        """The axis and its figures in a line; that noise may bring them above 1 is not told."""
         x, y, z = self.direction
         return (
-            f"{self.order}-fold about ({x:.3f}, {y:.3f}, {z:.3f}): copies alike to {self.alike:.3f}, "
-            f"{self.folded:.0%} of what is not round repeats {self.order} times"
+            f"{self.order}-fold about ({x:.3f}, {y:.3f}, {z:.3f}): copies alike to {min(self.alike, 1):.3f}, "
+            f"{min(self.folded, 1):.0%} of what is not round repeats {self.order} times"
         )
 
 
@@ -73,17 +67,19 @@ class Proposal:
     group : C1 where no axis holds; its name carries its axes, unless they are z and x.
     axes : the best axis of every order looked at, the main one of the group first.
     across : the best two-fold across the main axis; None without one.
+    round_about : (3,) the direction about which the map is nearly round; None of a map that is not, or is a ball.
     """
 
     group: Symmetry
     axes: tuple[Axis, ...]
     across: Axis | None
+    round_about: FloatArray | None = None
 
     @property
     def scores(self) -> dict[str, float]:
         """What speaks for each group looked at, 0 to 1: the lesser of likeness and folds of its worst axis."""
         told = {f"C{axis.order}": min(axis.alike, axis.folded) for axis in self.axes}
-        if self.across is not None:
+        if self.across is not None and self.axes:
             main = f"C{self.axes[0].order}"
             told["D" + main[1:]] = min(told[main], self.across.alike, self.across.folded)
         return told
@@ -91,8 +87,12 @@ class Proposal:
     def words(self) -> Iterator[str]:
         """Why, in a few lines."""
         yield f"Symmetry {self.group.name} proposed."
-        if not self.axes:
+        if self.round_about is not None:
+            folded = "its folds rise above the noise", "nothing tells its folds; name the group if it is known"
+            yield f"Nearly round about ({direction_text(self.round_about)}): {folded[len(self.group) == 1]}."
+        elif not self.axes:
             yield "The map is round: every axis fits alike."
+        if not self.axes:
             return
         if len(self.group) == 1:
             best = max(self.axes, key=lambda axis: min(axis.alike, axis.folded))
@@ -104,19 +104,25 @@ class Proposal:
 
 
 def propose_symmetry(
-    density: FloatArray, voxel_size: float, *, halves: tuple[FloatArray, FloatArray] | None = None
+    density: FloatArray,
+    voxel_size: float,
+    *,
+    halves: tuple[FloatArray, FloatArray] | None = None,
+    radius: float | None = None,
 ) -> Proposal:
     """The group Cn or Dn that a map shows, about its own axes through its own centre of mass; C1 where it shows none.
 
     The map is turned about many directions; of the one that each order fits best, its round part is set aside and what
-    is left is taken apart by how often it repeats in a turn. An axis of n folds leaves only multiples of n. Cubic
-    groups are not looked for: they are proposed as the largest Cn or Dn within them.
+    is left is taken apart by how often it repeats in a turn. An axis of n folds leaves only multiples of n. About the
+    axis of a map that is nearly round every order fits: there the folds count that rise above the noise, and where none
+    do nothing is proposed. Cubic groups are not looked for: they are proposed as the largest Cn or Dn within them.
 
     Parameters
     ----------
     density : (n, n, n) [z, y, x], particle positive.
     voxel_size : Å.
     halves : maps of two halves of the particles, in the same frame: with them noise costs no likeness.
+    radius : Å about the box's centre to look at; None finds what holds the density.
 
     Raises
     ------
@@ -124,96 +130,25 @@ def propose_symmetry(
         If the map is no cube, flat or not finite.
     """
     resolution = _FINEST * voxel_size
-    maps = [build_reference(part, voxel_size, resolution=resolution) for part in halves or (density,)]
-    likeness = Likeness(maps, centre_of_mass(np.asarray(density), voxel_size), resolution=resolution)
-    if likeness.round:
+    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves or (density,)]
+    centre = centre_of_mass(np.asarray(density), voxel_size)
+    likeness = Likeness(maps, centre, resolution=resolution)
+    if likeness.ball:
         return Proposal(symmetry("C1"), (), None)
-    axes = [_best_axis(likeness, order) for order in ORDERS]
-    true = [axis for axis in axes if axis.holds]
-    if not true:
-        return Proposal(symmetry("C1"), tuple(axes), None)
-    main = max(true, key=lambda axis: axis.order)
-    across = two_fold_across(likeness, main.direction)
-    fine = Likeness(maps, likeness.centre, resolution=resolution, points=_FINE_POINTS)
-    main, across = _polished(fine, main, across)
-    return Proposal(_group(main, across), (main, *(axis for axis in axes if axis.order != main.order)), across)
-
-
-class Likeness:
-    """How well turned copies of a map lie over it, without what every turn leaves alike.
-
-    Parameters
-    ----------
-    maps : one reference, or those of two halves, to be laid over each other.
-    centre : (3,) xyz in Å from the frame's origin to the point turned about.
-    resolution : Å of the finest detail looked at.
-
-    ``round`` is True of a map that every turn leaves alike; its ``reach`` is the map's radius in Å.
-    """
-
-    def __init__(
-        self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float, points: int = _POINTS
-    ) -> None:
-        self.centre, self.reach = centre, maps[-1].radius
-        self._second, self._centre = maps[-1], torch.as_tensor(centre, dtype=torch.float32)
-        self._frequency = _half_ball(points, 1 / resolution)
-        share = self._frequency.norm(dim=-1) * resolution
-        self._shell = (share**3 * _SHELLS).long().clamp_max(_SHELLS - 1)
-        self._count = torch.bincount(self._shell, minlength=_SHELLS).clamp_min(1)
-        first = self._values(maps[0], self._frequency[None])[0]
-        second = self._values(self._second, self._frequency[None])[0]
-        power = self._mean((first.conj() * second).real[None])[0].clamp_min(0)
-        self._first = first / power.clamp_min(max(_FAINTEST * float(power.max()), 1e-20))[self._shell]
-        self._whole = max(float((self._first.conj() * second).real.sum()), 1e-12)
-        every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
-        self.round = float(first.abs().square().sum() / every) < _ROUND
-
-    def of(self, rotations: FloatArray, *, beside: FloatArray | None = None) -> FloatArray:
-        """Likeness of the map to itself turned by each rotation, (R,); 1 where it is the same.
-
-        Parameters
-        ----------
-        beside : (3,) xyz in Å from the centre to the point to turn about instead.
-        """
-        told = []
-        for part in torch.as_tensor(rotations, dtype=torch.float32).split(64):
-            turned = self._values(self._second, self._frequency @ part)
-            if beside is not None:
-                point = torch.as_tensor(beside, dtype=torch.float32)
-                angle = -2 * torch.pi * ((point - part @ point) @ self._frequency.T)
-                turned = turned * torch.polar(torch.ones_like(angle), angle)
-            told.append((self._first.conj() * turned).real.sum(-1) / self._whole)
-        likeness: FloatArray = torch.cat(told).double().numpy()
-        return likeness
-
-    def _values(self, reference: Reference, frequency: Tensor) -> Tensor:
-        """The map's transform about the centre, less its mean over each shell, (R, M) complex."""
-        values = torch.view_as_complex(reference.sample(frequency)[..., 0].contiguous())
-        angle = 2 * torch.pi * (frequency @ self._centre)
-        values = values * torch.polar(torch.ones_like(angle), angle)
-        return values - self._mean(values.real)[:, self._shell]
-
-    def _mean(self, values: Tensor) -> Tensor:
-        """Mean of values (R, M) over each shell, (R, S)."""
-        return torch.zeros(len(values), _SHELLS).index_add(1, self._shell, values) / self._count
-
-
-def _half_ball(count: int, radius: float) -> Tensor:
-    """About ``count`` frequencies evenly in half a ball, (M, 3): of the rest Friedel's law tells."""
-    step = (2 * np.pi / 3 / count) ** (1 / 3) * radius
-    line = torch.arange(-radius, radius + step, step) + step / 3
-    points = torch.cartesian_prod(line, line, line)
-    length = points.norm(dim=-1)
-    return points[(length <= radius) & (points[:, 2] > 0) & (length > _LOWEST * radius)]
-
-
-def centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
-    """Where the bright density's mass lies, (3,) xyz in Å from the box's centre: every axis of the map runs through."""
-    line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
-    mass = np.clip(density - 0.25 * density.max(), 0, None)
-    along = [mass.sum(axis=other) for other in ((0, 1), (0, 2), (1, 2))]
-    centre: FloatArray = np.array([(part * line).sum() for part in along]) / max(float(mass.sum()), 1e-12)
-    return centre
+    fine, round_about = Likeness(maps, centre, resolution=resolution, points=FINE_POINTS), round_axis(likeness)
+    if round_about is not None:
+        order = told_folds(fine, round_about)
+        if not order:
+            return Proposal(symmetry("C1"), (), two_fold_across(fine, round_about), round_about)
+        axes = [_judged(fine, order, round_about)]
+    else:
+        axes = [_best_axis(likeness, order) for order in ORDERS]
+        true = [axis for axis in axes if axis.holds]
+        if not true:
+            return Proposal(symmetry("C1"), tuple(axes), None)
+        axes.sort(key=lambda axis: (axis.holds, axis.order), reverse=True)
+    main, across = _polished(fine, axes[0], two_fold_across(likeness, axes[0].direction))
+    return Proposal(_group(main, across), (main, *axes[1:]), across, round_about)
 
 
 def _best_axis(likeness: Likeness, order: int) -> Axis:
@@ -236,8 +171,7 @@ def _best_axis(likeness: Likeness, order: int) -> Axis:
 
 def _judged(likeness: Likeness, order: int, direction: FloatArray) -> Axis:
     """An axis with its figures, from a whole turn about it taken apart by how often it repeats."""
-    turn = likeness.of(turned_about(direction, 360 / _TURNS * np.arange(_TURNS)))
-    power = np.fft.rfft(turn).real[1:] * 2 / _TURNS
+    power = np.fft.rfft(likeness.whole_turn(direction)).real[1:] * 2 / TURNS
     repeats = np.arange(1, len(power) + 1)
     uneven = max(float(power.sum()), 1e-12)
     alike = float(likeness.of(turned_about(direction, 360 / order))[0])
