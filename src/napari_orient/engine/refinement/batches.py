@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Lock
 
 import torch
-from torch import Tensor
 
 from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.poses import Poses
@@ -19,7 +19,7 @@ _FEW = 8
 _SIDE_BY_SIDE = Lock()
 
 
-def in_batches(solve: Callable[[Tensor], Poses], count: int, device: torch.device) -> Poses:
+def in_batches(solve: Callable[[slice], Poses], count: int, device: torch.device) -> Poses:
     """What the rows of each batch come to, in order; on a CPU batches are solved side by side, one to a thread.
 
     A batch's kernels are too small to be shared among threads: each batch has one, and while they run torch has one at
@@ -36,7 +36,8 @@ def in_batches(solve: Callable[[Tensor], Poses], count: int, device: torch.devic
             torch.set_num_threads(threads)
 
 
-def _shares(count: int, most: int) -> tuple[Tensor, ...]:
+def _shares(count: int, most: int) -> list[slice]:
     """Rows in shares of at most so many, as alike in size as can be; an even number, so that no thread of two waits."""
     parts = 1 if count <= _FEW else 2 * math.ceil(count / (2 * most))
-    return torch.arange(count).tensor_split(parts)
+    ends = [count * part // parts for part in range(parts + 1)]
+    return [slice(*both) for both in pairwise(ends)]

@@ -110,7 +110,7 @@ class Matcher:
             return poses
         device, size = patches.device, self.imaging.voxel_size
 
-        def finish(some: Tensor) -> Poses:
+        def finish(some: slice) -> Poses:
             part = poses.take(rows[some])
             voxels = (part.shifts / size).round()
             near = None if place is None else place.take(rows[some]).moved(voxels * size).to(device)
@@ -138,7 +138,7 @@ class Matcher:
 
     @torch.no_grad()
     def _searched(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
-        def find(rows: Tensor) -> Poses:
+        def find(rows: slice) -> Poses:
             given = (None if each is None else each[rows] for each in (known, at))
             return self._batch(patches[rows], *given, thorough=thorough or self.faint)
 
