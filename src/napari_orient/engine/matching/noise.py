@@ -24,6 +24,8 @@ def noise_patches(imaging: Imaging, side: int, *, count: int, generator: torch.G
     places = np.fft.fftfreq(side, 1 / imaging.box)
     grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))
     fine = torch.as_tensor(map_coordinates(deviation.numpy(), grid, order=1, mode="grid-wrap"), dtype=torch.float32)
-    white = torch.fft.fftn(torch.randn(count, side, side, side, generator=generator), dim=(-3, -2, -1))
-    noise: Tensor = torch.fft.ifftn(white * fine, dim=(-3, -2, -1)).real
+    # One by one: the spectra of many at once would fill the memory.
+    noise = torch.randn(count, side, side, side, generator=generator)
+    for patch in noise:
+        patch.copy_(torch.fft.ifftn(torch.fft.fftn(patch) * fine).real)
     return noise

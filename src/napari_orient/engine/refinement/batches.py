@@ -13,19 +13,29 @@ import torch
 from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.poses import Poses
 
-BATCH = 32
-"""Patches worked on together by a CPU's thread, at most."""
-_FEW = 8
+_MOST, _LEAST, _ROOM = 32, 8, 6_000_000
+"""Patches worked on together by a CPU's thread, at most and at least, and voxels that they may have in all."""
+_FEW, _HELD = 8, 4
 _SIDE_BY_SIDE = Lock()
 
 
-def in_batches(solve: Callable[[slice], Poses], count: int, device: torch.device) -> Poses:
+def batch_of(side: int, device: torch.device) -> int:
+    """How many patches of so many voxels along each side to work on together."""
+    return at_once(device, min(_MOST, max(_LEAST, _ROOM // side**3)))
+
+
+def held_at_once(side: int, device: torch.device) -> int:
+    """How many such patches to cut and hold in memory at a time: some batches, for as many threads."""
+    return _HELD * batch_of(side, device)
+
+
+def in_batches(solve: Callable[[slice], Poses], count: int, *, side: int, device: torch.device) -> Poses:
     """What the rows of each batch come to, in order; on a CPU batches are solved side by side, one to a thread.
 
     A batch's kernels are too small to be shared among threads: each batch has one, and while they run torch has one at
     all. More threads give the same poses to the bit, for the batches are the same.
     """
-    parts, threads = _shares(count, at_once(device, BATCH)), torch.get_num_threads()
+    parts, threads = _shares(count, batch_of(side, device)), torch.get_num_threads()
     if device.type != "cpu" or len(parts) == 1 or threads == 1:
         return Poses.concatenated([solve(part) for part in parts])
     with _SIDE_BY_SIDE:

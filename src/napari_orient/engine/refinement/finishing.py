@@ -7,21 +7,17 @@ from collections.abc import Callable
 from torch import Tensor
 
 from napari_orient.engine.matching.place import Place
-from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.refinement.matcher import Matcher
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.together import UsualPlace
 from napari_orient.engine.tasks import Step, Stream
-
-AT_ONCE = 128
-"""Patches held in memory at a time, where a CPU works on them."""
 
 Cut = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Patches of some rows (N, n, n, n), on the device to work on, and (N, 3) xyz in Å from the picks to their centres."""
 
 
 def together(
-    matcher: Matcher, poses: Poses, cut: Cut, *, known: Tensor | None = None, centre: Tensor
+    matcher: Matcher, poses: Poses, cut: Cut, *, at_once: int, known: Tensor | None = None, centre: Tensor
 ) -> Stream[Step, Poses]:
     """The poses of all particles of a tomogram, as they and their places tell of each other.
 
@@ -31,6 +27,7 @@ def together(
     Parameters
     ----------
     poses : as `Matcher.find` gives them, with shifts from the picks; on the CPU.
+    at_once : patches to cut at a time.
     known : rotations that the particles were given with, (N, 3, 3).
     centre : (3,) xyz in Å from the reference's origin: where its axes meet. Symmetric copies of a pose have their
         origin elsewhere, but not this point.
@@ -38,15 +35,17 @@ def together(
     moved = poses.about(centre)
     usual = UsualPlace.told_by(moved, max_shift=matcher.options.max_shift, trust=matcher.trust)
     if usual is None:
-        return (yield from _finished(matcher, poses, poses, cut, usual=None, centre=centre))
+        return (yield from _finished(matcher, poses, poses, cut, at_once=at_once, usual=None, centre=centre))
     odd, again = usual.odd(moved), []
-    for rows in _portions(odd, matcher):
+    for rows in _portions(odd, at_once):
         again.append(_near(matcher, rows, cut, usual=usual, known=known).about(centre))
         yield Step(sum(len(part.shifts) for part in again), len(odd), "Looking again where others stand")
     if again:
         moved = usual.weighed(moved, odd, Poses.concatenated(again), group=matcher.group)
     drawn = usual.drawn(moved).about(-centre)
-    return (yield from _finished(matcher, moved.about(-centre), drawn, cut, usual=usual, centre=centre))
+    return (
+        yield from _finished(matcher, moved.about(-centre), drawn, cut, at_once=at_once, usual=usual, centre=centre)
+    )
 
 
 def _near(matcher: Matcher, rows: Tensor, cut: Cut, *, usual: UsualPlace, known: Tensor | None) -> Poses:
@@ -57,11 +56,18 @@ def _near(matcher: Matcher, rows: Tensor, cut: Cut, *, usual: UsualPlace, known:
 
 
 def _finished(
-    matcher: Matcher, found: Poses, drawn: Poses, cut: Cut, *, usual: UsualPlace | None, centre: Tensor
+    matcher: Matcher,
+    found: Poses,
+    drawn: Poses,
+    cut: Cut,
+    *,
+    at_once: int,
+    usual: UsualPlace | None,
+    centre: Tensor,
 ) -> Stream[Step, Poses]:
     """The poses drawn, those in which a turn is left open finished from where they were found."""
     rows, done = matcher.left_open(found), 0
-    for some in _portions(rows, matcher):
+    for some in _portions(rows, at_once):
         part = found.take(some)
         place = None if usual is None else usual.places(part.about(centre), point=centre)
         drawn = drawn.with_rows(some, _open_ended(matcher, part, cut(some), place))
@@ -77,5 +83,5 @@ def _open_ended(matcher: Matcher, poses: Poses, seen: tuple[Tensor, Tensor], pla
     return matcher.finish(patches, poses.shifted(-to_picks), from_patches).shifted(to_picks)
 
 
-def _portions(rows: Tensor, matcher: Matcher) -> tuple[Tensor, ...]:
-    return rows.split(at_once(matcher.reference.device, AT_ONCE)) if len(rows) else ()
+def _portions(rows: Tensor, at_once: int) -> tuple[Tensor, ...]:
+    return rows.split(at_once) if len(rows) else ()

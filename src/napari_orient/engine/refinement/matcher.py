@@ -16,8 +16,7 @@ from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.matching.spectrum import mean_power, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring, telling
-from napari_orient.engine.networks.contract import at_once
-from napari_orient.engine.refinement.batches import BATCH, in_batches
+from napari_orient.engine.refinement.batches import batch_of, in_batches
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
@@ -119,7 +118,8 @@ class Matcher:
             start = part.shifted(-voxels * size).to(device)
             return finished(start, seen, self.group, trust=self.trust).shifted(voxels.to(device) * size)
 
-        before, after = poses.take(rows), in_batches(torch.inference_mode()(finish), len(rows), device)
+        solve, side = torch.inference_mode()(finish), patches.shape[-1]
+        before, after = poses.take(rows), in_batches(solve, len(rows), side=side, device=device)
         astray = self._walked_off(after).nonzero().squeeze(1)
         kept = replace(before.take(astray), turn_covariance=after.turn_covariance[astray])
         return poses.with_rows(rows, after.with_rows(astray, kept))
@@ -142,7 +142,7 @@ class Matcher:
             given = (None if each is None else each[rows] for each in (known, at))
             return self._batch(patches[rows], *given, thorough=thorough or self.faint)
 
-        return in_batches(find, len(patches), patches.device)
+        return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
     def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
@@ -240,7 +240,7 @@ def learn(
     imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
     centring = build_centring(reference, imaging, group, options.bank())
-    parts = patches.split(at_once(patches.device, BATCH))
+    parts = patches.split(batch_of(patches.shape[-1], patches.device))
     centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
     imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     dark = bool(imaging.scale.real.sum() < 0)
@@ -301,7 +301,7 @@ def _found(
     bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, faint: bool
 ) -> tuple[Fit, Tensor]:
     fits, centres = [], []
-    for part in patches.split(at_once(patches.device, BATCH)):
+    for part in patches.split(batch_of(patches.shape[-1], patches.device)):
         found, centre = candidates(bank, part, group=group, starts=starts, places=_places(faint=faint))
         fits.append(found[0])
         centres.append(centre)
@@ -313,7 +313,7 @@ def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
     mask = telling(reference, imaging, _INFORMATIVE)
     told = imaging.chosen(mask)
     fits = []
-    for row in torch.arange(len(observed)).split(at_once(observed.device, BATCH)):
+    for row in torch.arange(len(observed)).split(batch_of(imaging.box, observed.device)):
         near = polish(
             reference,
             told,

@@ -12,11 +12,12 @@ from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.spectrum import that_show
-from napari_orient.engine.networks.contract import at_once, choose_device, device_words
+from napari_orient.engine.networks.contract import choose_device, device_words
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
+from napari_orient.engine.refinement.batches import held_at_once
 from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
-from napari_orient.engine.refinement.finishing import AT_ONCE, together
+from napari_orient.engine.refinement.finishing import together
 from napari_orient.engine.refinement.matcher import Matcher, learn
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
@@ -100,7 +101,8 @@ def refine(
     )
     words = f"Refining on {device_words(matcher.reference.device)}"
     yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
-    parts, batch = [], at_once(matcher.reference.device, AT_ONCE)
+    side = patch_side(matcher.reference, tomogram, max_shift=options.max_shift)
+    parts, batch = [], held_at_once(side, matcher.reference.device)
     for start in range(0, len(particles), batch):
         parts.append(_found(matcher, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
@@ -109,6 +111,7 @@ def refine(
         matcher,
         Poses.concatenated(parts),
         lambda rows: _patches(matcher, tomogram, particles.take(rows.numpy())),
+        at_once=batch,
         known=_known(matcher, particles),
         centre=centre,
     )
