@@ -40,7 +40,7 @@ class Likeness:
     def __init__(
         self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float, points: int = POINTS
     ) -> None:
-        self.centre, self.reach = centre, maps[-1].radius
+        self.reach = maps[-1].radius
         self._second, self._centre = maps[-1], torch.as_tensor(centre, dtype=torch.float32)
         self._frequency = _half_ball(points, 1 / resolution)
         share = self._frequency.norm(dim=-1) * resolution
