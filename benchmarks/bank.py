@@ -25,7 +25,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import Refined, RefinementOptions, patch_side, refine
 from napari_orient.engine.rotations import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 Labelled = list[tuple[Tomogram, Particles]]
 

@@ -22,7 +22,7 @@ from napari_orient.engine.files import read_labelled
 from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 def line(name: str, error: np.ndarray, expected: np.ndarray) -> str:

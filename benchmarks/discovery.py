@@ -46,7 +46,7 @@ from napari_orient.engine.discovery import (
 )
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import Stream, run
+from napari_orient.engine.streams import Stream, run
 
 TRUE_GROUPS = {"4v4r": "C1", "3j9i": "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926"}
 AWAY, MARGIN = 250.0, 210.0

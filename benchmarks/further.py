@@ -25,7 +25,7 @@ from napari_orient.engine.networks import ReferenceMap, load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import Matcher, RefinementOptions, learn_tomogram, patch_side
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 CLOUD, SPREADS_DEG = 12, (2.0, 4.0, 8.0)
 

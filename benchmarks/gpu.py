@@ -25,7 +25,7 @@ from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_tu
 from napari_orient.engine.networks import choose_device, device_words, load_checkpoint
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 @dataclass(frozen=True)

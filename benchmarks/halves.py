@@ -17,7 +17,7 @@ from bank import load, moved, template
 from napari_orient.engine.averaging import FSC, AveragingOptions, average
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 def draw(path: Path, curves: dict[str, FSC]) -> None:

@@ -32,7 +32,7 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
 from napari_orient.engine.refinement.finishing import together
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 _BATCH = 32
 _DRAWS = 200

@@ -31,7 +31,7 @@ from napari_orient.engine.files import read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import live
 from napari_orient.gui.correction import CorrectDock
 from napari_orient.gui.inspection import InspectDock

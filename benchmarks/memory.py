@@ -22,7 +22,7 @@ from napari_orient.engine.files import read_particles, read_tomogram, write_tomo
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 def peak() -> float:

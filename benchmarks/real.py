@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 _KINDS = {1: "i1", 2: "<i2", 4: "<i4", 5: "<f4", 9: "<f8"}
 _HEADER = 512

@@ -39,7 +39,7 @@ from napari_orient.engine.refinement import RefinementOptions, learn
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 SIDE, VOXEL_SIZE = 40, 10.0
 TILT_DEG = 60.0

@@ -21,7 +21,7 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import load_template
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 def reference(text: str) -> tuple[FloatArray, float, Symmetry]:

@@ -19,7 +19,7 @@ from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.engine.refinement import Matcher, learn_tomogram, patch_side
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 
 def learnt(given: argparse.Namespace) -> tuple[Matcher, torch.Tensor]:

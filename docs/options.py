@@ -8,11 +8,11 @@ from pathlib import Path
 
 from napari_orient.engine.averaging import AveragingOptions
 from napari_orient.engine.discovery import DiscoveryOptions
+from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.engine.refinement import RefinementOptions
 from napari_orient.engine.reproduction import ReproductionOptions
 from napari_orient.engine.simulation import SimulationOptions
-from napari_orient.engine.tasks import Options, Parameter, Value
 from napari_orient.engine.training import NETWORKS
 
 PAGE = Path(__file__).with_suffix(".md")

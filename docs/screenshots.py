@@ -27,7 +27,7 @@ from napari_orient.cli import main as command_line
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.tasks import Step
+from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture

@@ -23,12 +23,13 @@ from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.places import has_display
 from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.corrections import marked_corrected
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation import SimulationOptions
-from napari_orient.engine.tasks import InputError, Step
+from napari_orient.engine.streams import Step
 from napari_orient.engine.training import PRESETS, TrainingOptions
 
 

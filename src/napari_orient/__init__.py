@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_orient.engine.errors import InputError
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.files import read_labelled, read_particles, read_tomogram, write_particles
     from napari_orient.engine.networks import load_checkpoint
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.prediction import predict
     from napari_orient.engine.rotations import symmetry
     from napari_orient.engine.simulation import simulate
-    from napari_orient.engine.tasks import InputError, run
+    from napari_orient.engine.streams import run
     from napari_orient.engine.training import train
 
 __version__ = "0.1.0"
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InputError": "tasks",
+    "InputError": "errors",
     "Particles": "particles",
     "Tomogram": "particles",
     "evaluate": "evaluation",
@@ -48,7 +49,7 @@ _HOMES = {
     "read_labelled": "files",
     "read_particles": "files",
     "read_tomogram": "files",
-    "run": "tasks",
+    "run": "streams",
     "simulate": "simulation",
     "symmetry": "rotations",
     "train": "training",

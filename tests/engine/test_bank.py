@@ -5,6 +5,7 @@ import pytest
 import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.calibration import first_imaging
 from napari_orient.engine.matching.grid import half_sphere
 from napari_orient.engine.matching.imaging import cropped, imaging_of
@@ -14,7 +15,6 @@ from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
 from napari_orient.engine.networks.bank import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import InputError
 
 OPTIONS = BankOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
 

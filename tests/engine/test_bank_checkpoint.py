@@ -9,6 +9,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import pose_words, read_particles, write_particles
 from napari_orient.engine.files.own import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import (
@@ -24,7 +25,7 @@ from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg, symmetry
-from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.streams import run
 
 BANK = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
 FAST = PredictionOptions(precision="fast", device="cpu")

@@ -8,9 +8,10 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging import AveragingOptions, average, random_halves
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import BankNetworkOptions, NetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import angle_deg, symmetry
-from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.streams import run
 from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train
 from napari_orient.engine.training.apart import _in_frame, refined_apart
 from napari_orient.engine.training.bank import excess

@@ -29,10 +29,11 @@ from napari_orient.engine.discovery.looks import Looks
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.discovery.size import fitting_diameter, size_words
 from napari_orient.engine.discovery.views import see
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.streams import run
 
 QUICK = DiscoveryOptions(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from files_fixtures import angles, coordinates, star_loop, write
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_labelled, write_tomogram
-from napari_orient.engine.tasks import InputError
 
 
 def volumes(folder: Path, *names: str) -> None:

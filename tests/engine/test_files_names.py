@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import match_tomogram, same_tomogram
-from napari_orient.engine.tasks import InputError
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import (
     is_polnet_folder,
     membrane_points,
@@ -24,7 +25,6 @@ from napari_orient.engine.files import (
 )
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import InputError
 
 HEADER = ["type", "label", "code", "polymer", "x", "y", "z", "q1", "q2", "q3", "q4"]
 PROTEIN = ["cprotein", 1, "pdb_4v4r", 0, 264.70054, 1833.2616, 520.57979, *WXYZ]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_particles, write_import_list, write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import InputError
 
 EXTENTS = {"TS_01": Extent((400, 300, 200), 1.5)}
 CENTRE = np.array([300.0, 225.0, 150.0])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from files_fixtures import MATRIX, WXYZ, ZYZ, golden_particles, write
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_particles, write_particles
 from napari_orient.engine.particles import Extent
-from napari_orient.engine.tasks import InputError
 
 
 def test_the_golden_pose_is_read_from_angles_and_from_a_quaternion(tmp_path):

@@ -19,7 +19,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import angle_deg, symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.engine.training import BankTrainingOptions, train
 
 REAL = torch.cuda.is_available()

@@ -3,11 +3,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine import neighbours
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import InspectionOptions, inspect
 from napari_orient.engine.neighbours import clusters, nearest_neighbour
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.tasks import InputError
 
 
 def line(*x, tomogram="TS_01", **columns):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import (
     PAPER_NETWORK,
     Checkpoint,
@@ -19,7 +20,6 @@ from napari_orient.engine.networks import (
 )
 from napari_orient.engine.networks.mlp import fourier_bin, shift_cubes
 from napari_orient.engine.rotations import HALF_TURNS
-from napari_orient.engine.tasks import InputError
 
 SMALL = NetworkOptions(width=8, depth=2, patch_side=16, mask_radius=60.0, dropout=0.0)
 

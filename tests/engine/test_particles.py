@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Extent, Particles, Tomogram, check_inside, concatenate
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.tasks import InputError
 
 ONE_LINE = r"^[^\n]+$"
 

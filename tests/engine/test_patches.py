@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches, normalised
-from napari_orient.engine.tasks import InputError
 
 
 def smooth_tomogram(*, shape=(40, 44, 48), voxel_size=10.0, seed=0):

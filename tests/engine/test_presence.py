@@ -9,7 +9,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement import Refined, RefinementOptions, judged, refine, refine_few
 from napari_orient.engine.refinement.presence import Presence, chance_covariance
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 

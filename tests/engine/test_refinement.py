@@ -9,6 +9,7 @@ import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.bank import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
@@ -20,7 +21,7 @@ from napari_orient.engine.rotations import (
     symmetric_angle_deg,
     symmetry,
 )
-from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.streams import run
 
 OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
 

@@ -11,6 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from engine.learning import BALLS, WEIGHTS
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.files import read_labelled, read_particles
 from napari_orient.engine.networks import MLPNetwork, NetworkOptions, load_checkpoint
@@ -35,7 +36,7 @@ from napari_orient.engine.rotations import (
     symmetry,
 )
 from napari_orient.engine.simulation import Template
-from napari_orient.engine.tasks import InputError, Step, run
+from napari_orient.engine.streams import Step, run
 
 TINY = ReproductionOptions(
     tomograms=4,

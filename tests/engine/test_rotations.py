@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.rotations import (
     EULER,
     HALF_TURNS,
@@ -31,7 +32,6 @@ from napari_orient.engine.rotations import (
     turned_symmetry,
     within_from_rms,
 )
-from napari_orient.engine.tasks import InputError
 
 EVERY_REPRESENTATION = pytest.mark.parametrize("representation", REPRESENTATIONS.values(), ids=REPRESENTATIONS.keys())
 GROUPS = {"C1": 1, "C2": 2, "C7": 7, "D2": 4, "D7": 14, "T": 12, "O": 24, "I": 60}

@@ -8,12 +8,13 @@ import pytest
 from scipy import ndimage
 from scipy.stats import kstest
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import write_tomogram
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles
 from napari_orient.engine.simulation.templates import bead_density, low_pass
-from napari_orient.engine.tasks import InputError, run
+from napari_orient.engine.streams import run
 
 SMALL = SimulationOptions(size_x=96, size_y=96, size_z=48, voxel_size=10.0)
 FAITHFUL = {"misalignment_low": 0.0, "misalignment_high": 0.0, "snr_low": 1e6, "snr_high": 1e6}

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram, small_world
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import InputError, Options, run
+from napari_orient.engine.streams import run
 from napari_orient.engine.training import Epoch, TrainingOptions, TrainingState, fingerprint, split, train
 from napari_orient.engine.training.course import calibration
 

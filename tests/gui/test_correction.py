@@ -14,7 +14,7 @@ from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.correction import CorrectDock

@@ -18,7 +18,7 @@ from napari_orient.engine.files import read_particles, read_tomogram, write_part
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.discover import DiscoverDock

@@ -14,7 +14,7 @@ from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.arrows import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer

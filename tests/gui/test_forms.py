@@ -2,8 +2,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.prediction import PredictionOptions
-from napari_orient.engine.tasks import InputError, Options, option
 from napari_orient.gui.forms import OptionsForm
 
 

@@ -8,7 +8,7 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 
 from napari_orient.engine import corrections
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer, drawn_arrows
 from napari_orient.gui.history import History

@@ -6,7 +6,8 @@ import pytest
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-from napari_orient.engine.tasks import InputError, Step
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.streams import Step
 from napari_orient.gui.jobs import Job, time_words
 
 

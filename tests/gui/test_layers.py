@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from napari.layers import Image, Points, Vectors
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts, directions
 

@@ -15,7 +15,7 @@ from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import layers, live
 from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
 from napari_orient.gui.correction import CorrectDock

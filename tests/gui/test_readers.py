@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_particles, write_particles, write_tomogram
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers, readers
 from napari_orient.gui.sample import simulated
 

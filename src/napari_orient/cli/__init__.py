@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, make_parser
 from napari_orient.cli.progress import Stopped, say
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

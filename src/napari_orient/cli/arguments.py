@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from napari_orient.engine.tasks import InputError, Options, Parameter, Value
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, Parameter, Value
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 

@@ -20,9 +20,9 @@ from napari_orient.engine.figures import overview, save_picture
 from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
-from napari_orient.engine.tasks import replacing
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 

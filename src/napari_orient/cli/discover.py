@@ -32,7 +32,7 @@ from napari_orient.engine.discovery import (
 )
 from napari_orient.engine.files import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.engine.tasks import Stream
+from napari_orient.engine.streams import Stream
 
 EXAMPLE = """\
   napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from napari_orient.cli.progress import say
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import (
     CENTRES,
     membrane_points,
@@ -15,10 +16,10 @@ from napari_orient.engine.files import (
     write_import_list,
 )
 from napari_orient.engine.matching.selfsymmetry import AUTO, propose_symmetry
+from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import Template
-from napari_orient.engine.tasks import InputError, check_writable
 
 WRITTEN = (".star", ".csv", ".tsv")
 

@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from napari_orient.engine.tasks import InputError, check_writable
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.outputs import check_writable
 
 
 def check_folder(path: Path) -> None:

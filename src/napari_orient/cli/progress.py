@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from typing import TypeVar
 
-from napari_orient.engine.tasks import Step, seconds_left
+from napari_orient.engine.streams import Step, seconds_left
 
 ResultT = TypeVar("ResultT")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import labelled_of_kind, read_labelled
 from napari_orient.engine.networks import (
     BankNetworkOptions,
@@ -26,9 +27,10 @@ from napari_orient.engine.networks import (
     ReferenceMap,
     ReferenceMapOptions,
 )
+from napari_orient.engine.options import Options
+from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import load_template
-from napari_orient.engine.tasks import InputError, Options, existing_file
 from napari_orient.engine.training import (
     NETWORKS,
     BankTrainingOptions,

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.own import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import Symmetry, angle_deg
-from napari_orient.engine.tasks import InputError
 
 Rows = NDArray[Any] | Sequence[int]
 """Which particles: indices or a mask."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import (
@@ -25,7 +26,6 @@ from napari_orient.engine.rotations import (
     symmetric_angle_deg,
     symmetry,
 )
-from napari_orient.engine.tasks import InputError
 
 WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
 """Thresholds reported; the last is what the paper's released code counts as 20°."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 Columns = Mapping[str, NDArray[Any]]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.evaluation import Report
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.tasks import replacing
 
 PREDICTED_COLOUR, TRUE_COLOUR = "#ff3b30", "#34c759"
 _INK, _PAPER = "#e8e8ea", "#1c1c20"

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 FloatArray = NDArray[np.floating[Any]]
 TextArray = NDArray[np.str_]

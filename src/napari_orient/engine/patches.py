@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import FloatArray, Tomogram
-from napari_orient.engine.tasks import InputError
 
 PatchArray = NDArray[np.float32]
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.own import AXIS_ERROR, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap, choose_device, device_words
 from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.options import option
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
 from napari_orient.engine.refinement import (
@@ -23,7 +25,7 @@ from napari_orient.engine.refinement import (
     refine_few,
 )
 from napari_orient.engine.rotations import within_from_rms
-from napari_orient.engine.tasks import InputError, Step, Stream, option
+from napari_orient.engine.streams import Step, Stream
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import chi
 from torch import Tensor
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 FloatArray = NDArray[np.floating[Any]]
 

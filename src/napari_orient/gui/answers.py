@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.files import pose_words
 from napari_orient.engine.networks import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.pieces import GOOD, MUTED, WARNING
 
 

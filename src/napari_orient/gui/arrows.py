@@ -6,7 +6,7 @@ from typing import Any
 
 import napari.viewer
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED
 from napari_orient.gui.forms import OptionsForm

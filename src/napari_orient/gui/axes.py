@@ -10,8 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.tasks import Options, option
 from napari_orient.gui import layers
 from napari_orient.gui.colours import (
     AXIS,

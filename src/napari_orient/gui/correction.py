@@ -15,11 +15,12 @@ from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_orient.engine.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, prepare
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
 from napari_orient.gui.gone import when_gone
 from napari_orient.gui.history import History, count_words

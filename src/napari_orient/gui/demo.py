@@ -11,9 +11,9 @@ from pathlib import Path
 import napari
 from napari.layers import Layer, Points
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Tomogram
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH

@@ -28,9 +28,9 @@ from napari_orient.engine.discovery import (
     write_discovery,
     write_round,
 )
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import choose_device, device_words
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE

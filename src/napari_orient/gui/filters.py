@@ -11,8 +11,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleRangeSlider
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.expressions import rows_where
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui.known import QUANTITIES
 from napari_orient.gui.pieces import BAD, Note, row
 

@@ -11,7 +11,8 @@ from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_orient.engine.tasks import InputError, Options, Parameter, Value
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.gui.pieces.plain import Fold
 
 OptionsT = TypeVar("OptionsT", bound=Options)

@@ -15,10 +15,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget, QVBoxLayout, QWidget
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import chance_shares
 from napari_orient.engine.inspection import InspectionOptions, groups_named
+from napari_orient.engine.options import Parameter
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.tasks import InputError, Parameter
 from napari_orient.gui import layers
 from napari_orient.gui.error_figures import by_chance, cluster_words, error_words, errors_of
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter

@@ -18,7 +18,8 @@ from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_orient.engine.tasks import InputError, Step, seconds_left
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.streams import Step, seconds_left
 from napari_orient.gui.gone import when_gone
 
 PERIOD = 0.2

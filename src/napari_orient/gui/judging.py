@@ -8,10 +8,10 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from napari.utils.events import EmitterGroup
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.simulation import bead_models, bead_symmetry
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.known import Known, fingerprint, known_of
 from napari_orient.gui.shown import Shown

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Points
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.own import FIRST_POSES
 from napari_orient.engine.inspection import InspectionOptions
 from napari_orient.engine.networks import shipped_checkpoints
+from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.tasks import InputError, Options
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import FIRST, NUMBER, STATUS

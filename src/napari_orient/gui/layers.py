@@ -18,9 +18,9 @@ from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery import OUTLIER
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import own
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
-from napari_orient.engine.tasks import InputError
 
 LayerParts = tuple[Any, dict[str, Any], str]
 """What npe2 calls layer data: the array, keyword arguments, and the layer's type."""

@@ -15,10 +15,11 @@ import numpy as np
 from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, Teller, prepare
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job

@@ -12,12 +12,12 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import match_tomogram
 from napari_orient.engine.likeness import Likeness, likeness, wedge_of
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.known import Known
 from napari_orient.gui.pieces import BAD, MUTED, Note, labelled

@@ -11,6 +11,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import (
     Checkpoint,
     choose_device,
@@ -20,7 +21,6 @@ from napari_orient.engine.networks import (
 )
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.prediction import PredictionOptions, provenance
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.answers import Answer, Question, answer, card_in_full, card_words, result_colour, result_words
 from napari_orient.gui.axes import axes_layer

@@ -6,7 +6,7 @@ from functools import cache
 
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.layers import PICKS, TRUTH, LayerParts

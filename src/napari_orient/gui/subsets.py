@@ -8,8 +8,8 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
 from napari_orient.engine import corrections
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.tasks import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.pieces import Later, listen, shrinkable
 from napari_orient.gui.rows import Rows, rows_of

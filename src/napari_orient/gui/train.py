@@ -9,6 +9,7 @@ from typing import Any
 import napari.viewer
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import (
     BankNetworkOptions,
     Checkpoint,
@@ -16,7 +17,7 @@ from napari_orient.engine.networks import (
     choose_device,
     device_words,
 )
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training import (
     NETWORKS,
     BankTrainingOptions,

@@ -10,16 +10,18 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.grid import frequencies, half_sphere, offsets, soft_ball
 from napari_orient.engine.matching.gridding import Coefficients, Gridding
 from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
 from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
+from napari_orient.engine.streams import Step, Stream
 
 _BATCH = 32
 _SAMPLE = 256

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from napari_orient.engine.averaging.average import Average
 from napari_orient.engine.averaging.fsc import FSC
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import write_tomogram
-from napari_orient.engine.tasks import InputError, check_writable, replacing
+from napari_orient.engine.outputs import check_writable, replacing
 
 
 def average_places(output: Path) -> tuple[Path, Path, Path, Path]:

@@ -23,7 +23,7 @@ from napari_orient.engine.discovery.structure import Round, class_name
 from napari_orient.engine.discovery.views import Views, see
 from napari_orient.engine.networks import device_words
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
-from napari_orient.engine.tasks import Stream
+from napari_orient.engine.streams import Stream
 
 _FEWEST = 20
 _AGREED = 0.7

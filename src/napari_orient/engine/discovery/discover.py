@@ -8,9 +8,10 @@ from napari_orient.engine.discovery.course import Course, Labelled, Map, best_of
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.structure import Discovery, Round
 from napari_orient.engine.discovery.structures import Structures
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import choose_device
 from napari_orient.engine.particles import check_inside
-from napari_orient.engine.tasks import InputError, Stream
+from napari_orient.engine.streams import Stream
 
 _LEAST_VOXELS = 15
 _USUAL = DiscoveryOptions()

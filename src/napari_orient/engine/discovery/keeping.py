@@ -10,8 +10,8 @@ from napari_orient.engine.averaging import average_places, write_average
 from napari_orient.engine.discovery.belief import NOTHING
 from napari_orient.engine.discovery.structure import Discovery, Round, class_name
 from napari_orient.engine.files import write_particles, write_tomogram
+from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent
-from napari_orient.engine.tasks import check_writable
 
 
 @dataclass(frozen=True)

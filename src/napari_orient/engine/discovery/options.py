@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
+from napari_orient.engine.options import option
 from napari_orient.engine.refinement.options import PoseOptions
-from napari_orient.engine.tasks import option
 
 AUTO = "auto"
 MOST_KINDS = 8

@@ -17,7 +17,7 @@ from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
-from napari_orient.engine.tasks import run
+from napari_orient.engine.streams import run
 
 _FINEST = 2.4
 """Finest detail used, in voxels."""

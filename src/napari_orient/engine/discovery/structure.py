@@ -12,7 +12,7 @@ from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, 
 from napari_orient.engine.networks import Checkpoint, bank_checkpoint
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import Symmetry
-from napari_orient.engine.tasks import Step
+from napari_orient.engine.streams import Step
 
 _MANY = 0.2
 """Share of the picks set aside that makes one think of another kind."""

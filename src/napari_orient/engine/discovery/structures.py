@@ -27,7 +27,7 @@ from napari_orient.engine.matching.reference import build_reference
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
-from napari_orient.engine.tasks import Stream
+from napari_orient.engine.streams import Stream
 
 _FEWEST = 5
 _ALIKE = 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.lists import read_particles
 from napari_orient.engine.files.mrc import read_mrc
 from napari_orient.engine.files.names import match_tomogram
@@ -13,7 +14,6 @@ from napari_orient.engine.files.relion import named_tomograms
 from napari_orient.engine.files.sizes import read_tomograms, tomogram_files
 from napari_orient.engine.files.table import read_rows
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.tasks import InputError
 
 VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
 

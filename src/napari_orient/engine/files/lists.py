@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.polnet import is_motif_list, read_motif_list
 from napari_orient.engine.files.relion import read_relion
 from napari_orient.engine.files.relion_write import write_relion
 from napari_orient.engine.files.table import read_table, write_table
 from napari_orient.engine.particles import Extent, Particles
-from napari_orient.engine.tasks import InputError
 
 _STAR = (".star",)
 _TABLES = (".csv", ".tsv", ".txt")

@@ -12,8 +12,9 @@ import numpy as np
 from mrcfile.utils import dtype_from_mode  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import Tomogram
-from napari_orient.engine.tasks import InputError, existing_file, replacing
 
 _HEADER_BYTES = 1024
 _VOLUME_STACKS = range(401, 631)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 _SUFFIXES = re.compile(r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|mdoc|gz)$", re.IGNORECASE)
 _TAGS = re.compile(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.tasks import InputError
 
 DECIMALS = 6
 _UPRIGHT_DEG = 1e-4

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.names import plain_name, rows_of_tomogram
 from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.files.poses import zyz_to_matrix
@@ -34,7 +35,6 @@ from napari_orient.engine.files.sizes import (
 )
 from napari_orient.engine.files.star import Table, numbers, read_star, single
 from napari_orient.engine.particles import Extent, FloatArray, Particles
-from napari_orient.engine.tasks import InputError
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")

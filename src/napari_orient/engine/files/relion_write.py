@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.poses import DECIMALS, matrix_to_zyz
 from napari_orient.engine.files.relion import (
     ANGLES,
@@ -32,7 +33,6 @@ from napari_orient.engine.files.sizes import (
 )
 from napari_orient.engine.files.star import write_star
 from napari_orient.engine.particles import Extent, FloatArray, Particles
-from napari_orient.engine.tasks import InputError
 
 DIALECTS = {"relion5": "50001", "relion4": "30001"}
 """STAR dialects that can be written, and the version mark that RELION gives each."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.names import match_tomogram
 from napari_orient.engine.files.star import Table, numbers, read_star, single
 from napari_orient.engine.particles import Extent, FloatArray
-from napari_orient.engine.tasks import InputError
 
 GLOBAL = "global"
 TOMOGRAM = "rlnTomoName"

@@ -16,8 +16,9 @@ import pandas as pd
 import starfile  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.tasks import InputError, existing_file, replacing
 
 Table = dict[str, tuple[str, ...]]
 """Columns by name, in order; the values are text."""

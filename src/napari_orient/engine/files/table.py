@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.names import rows_of_tomogram
 from napari_orient.engine.files.own import FIGURES
 from napari_orient.engine.files.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.files.sizes import find_extents
 from napari_orient.engine.files.star import Table, numbers, single
+from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import Extent, FloatArray, Particles
-from napari_orient.engine.tasks import InputError, existing_file, replacing
 
 _POSITION = ("x", "y", "z")
 _VOXEL = ("x_voxel", "y_voxel", "z_voxel")

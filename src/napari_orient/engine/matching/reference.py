@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.grid import soft_ball
-from napari_orient.engine.tasks import InputError
 
 _OVERSAMPLING = 3.0
 

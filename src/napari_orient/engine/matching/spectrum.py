@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.matching.wedge import Wedge
-from napari_orient.engine.tasks import InputError
 
 _BATCH = 64
 _FLOOR = 0.05

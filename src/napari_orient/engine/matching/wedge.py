@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.grid import frequencies
 from napari_orient.engine.rotations import FloatArray
-from napari_orient.engine.tasks import InputError
 
 _TILT_ACROSS = {"x": 1, "y": 0}
 _SECTOR_DEG = 2.0

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference
 from napari_orient.engine.networks.centring import Centring
 from napari_orient.engine.networks.contract import at_once
 from napari_orient.engine.networks.filters import Filters, Sight, leading_vectors, shown_reference
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
-from napari_orient.engine.tasks import InputError, Options, option
 
 _BUILD_BATCH = 32
 _COARSE = 1.5

@@ -16,12 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.networks.contract import Network
 from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
+from napari_orient.engine.options import Value
+from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.rotations import FloatArray
-from napari_orient.engine.tasks import InputError, Value, existing_file, replacing
 
 FORMAT = 1
 HEADER = "napari-orient"

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPU_BATCHES = 16

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.options import Value, option
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
-from napari_orient.engine.tasks import InputError, Value, option
 
 _UNCALIBRATED = (0.0, 1.0)
 

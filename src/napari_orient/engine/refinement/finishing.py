@@ -10,7 +10,7 @@ from napari_orient.engine.matching.place import Place
 from napari_orient.engine.refinement.matcher import Matcher
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.together import UsualPlace
-from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 Cut = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Patches of some rows (N, n, n, n), on the device to work on, and (N, 3) xyz in Å from the picks to their centres."""

@@ -24,7 +24,7 @@ from napari_orient.engine.refinement.presence import Presence
 from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
 from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 from napari_orient.engine.rotations import Symmetry
-from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985

@@ -9,7 +9,7 @@ import torch
 from napari_orient.engine.matching.wedge import Wedge
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.networks.contract import DEVICES
-from napari_orient.engine.tasks import Options, option
+from napari_orient.engine.options import Options, option
 
 PRECISIONS = ("auto", "fast", "precise")
 PRECISE_UP_TO = 2000

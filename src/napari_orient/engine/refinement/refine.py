@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.imaging import box_side
@@ -24,7 +25,7 @@ from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.presence import chance_covariance, judged
 from napari_orient.engine.refinement.suspicion import suspicions
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.reproduction.experiment import Experiment
 from napari_orient.engine.reproduction.options import SCALES, ReproductionOptions
 from napari_orient.engine.reproduction.outcome import gathered, write_outcome
@@ -23,7 +24,7 @@ from napari_orient.engine.reproduction.sample import (
 from napari_orient.engine.reproduction.stages import Record, Stage, in_turn
 from napari_orient.engine.simulation import Template
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 __all__ = ["SCALES", "Record", "ReproductionOptions", "paper_templates", "reproduce"]
 

@@ -34,7 +34,7 @@ from napari_orient.engine.reproduction.scores import Told, judged, raw_outputs, 
 from napari_orient.engine.reproduction.stages import Record, Stage, begun, finish
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation import Template
-from napari_orient.engine.tasks import Step, Stream, run
+from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.training import Epoch, Labelled, TrainingState, fingerprint
 from napari_orient.engine.training.course import Course
 from napari_orient.engine.training.examples import Examples, cut_examples

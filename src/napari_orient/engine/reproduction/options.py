@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.contract import DEVICES
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.simulation import SimulationOptions
-from napari_orient.engine.tasks import InputError, Options, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from napari_orient.engine.figures import save_picture
 from napari_orient.engine.files import read_particles
 from napari_orient.engine.neighbours import nearest_neighbour
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.reproduction import pictures, tables
 from napari_orient.engine.reproduction.comparison import compare_samples, draw_comparison
@@ -20,7 +21,7 @@ from napari_orient.engine.reproduction.sample import particles_of, read_folders
 from napari_orient.engine.reproduction.scores import by_neighbour, chances, crowther, resolution_allowed
 from napari_orient.engine.reproduction.stages import Record, read_record, write_record
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import Step, Stream, replacing
+from napari_orient.engine.streams import Step, Stream
 
 _PANELS = {"printed-": "as printed", "code-": "128 nodes, 15 epochs, as in the code", "wide-": "as shipped"}
 

@@ -22,7 +22,7 @@ from napari_orient.engine.rotations import (
     nearest_copy,
     symmetric_angle_deg,
 )
-from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.examples import Examples
 
 THRESHOLDS = {"20": 20.0, "24.56": PAPER_20_DEG, "10": 10.0, "5": 5.0}

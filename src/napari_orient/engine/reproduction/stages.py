@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_orient.engine.tasks import InputError, Step, Stream, replacing
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.streams import Step, Stream
 
 Record = dict[str, Any]
 """Plain values fit for JSON."""

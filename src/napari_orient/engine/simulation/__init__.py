@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import write_polnet_tomogram
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, shaped
 from napari_orient.engine.simulation.templates import Template, Volume, bead_models, bead_symmetry, load_template
-from napari_orient.engine.tasks import InputError, Options, Step, Stream, option
+from napari_orient.engine.streams import Step, Stream
 
 __all__ = [
     "SimulationOptions",

@@ -16,10 +16,10 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation.templates import Template, Volume, low_pass
-from napari_orient.engine.tasks import InputError
 
 _CHAIN_TRIES = 20
 _PARTICLE_TRIES = 4000

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import read_tomogram
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.tasks import InputError
 
 Volume = NDArray[np.float32]
 

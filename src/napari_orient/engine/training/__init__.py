@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import (
     BankNetworkOptions,
     Checkpoint,
@@ -17,8 +18,9 @@ from napari_orient.engine.networks import (
     choose_device,
     device_words,
 )
+from napari_orient.engine.options import Options
 from napari_orient.engine.particles import check_inside
-from napari_orient.engine.tasks import InputError, Options, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.bank import judge_template, learn_bank
 from napari_orient.engine.training.course import Course, Epoch, Milestone, TrainingState
 from napari_orient.engine.training.examples import Labelled, cut_examples, fingerprint, split

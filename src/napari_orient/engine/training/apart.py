@@ -15,7 +15,7 @@ from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, mean_rotation, nearest_copy, symmetry
-from napari_orient.engine.tasks import ResultT, Step, Stream
+from napari_orient.engine.streams import ResultT, Step, Stream
 from napari_orient.engine.training.examples import Labelled
 from napari_orient.engine.training.options import BankTrainingOptions
 

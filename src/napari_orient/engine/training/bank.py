@@ -13,7 +13,7 @@ from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, Refere
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.refinement import refine
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.apart import (
     averaging_options,
     bank_options,

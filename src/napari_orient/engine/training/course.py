@@ -13,11 +13,13 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import Checkpoint, MLPNetwork
 from napari_orient.engine.networks.checkpoint import load_tensors, save_tensors
 from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, shift_cubes
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
-from napari_orient.engine.tasks import InputError, Step, Stream, replacing
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.examples import Examples
 from napari_orient.engine.training.options import TrainingOptions
 

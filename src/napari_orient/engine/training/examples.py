@@ -13,7 +13,7 @@ from torch import Tensor
 from napari_orient.engine.networks import MLPNetwork
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
-from napari_orient.engine.tasks import Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 Labelled = Sequence[tuple[Tomogram, Particles]]
 """What a network learns from: tomograms, each with particles of known rotations."""

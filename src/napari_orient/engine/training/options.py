@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari_orient.engine.averaging import AveragingOptions
 from napari_orient.engine.networks import PAPER_NETWORK, BankNetworkOptions, NetworkOptions
 from napari_orient.engine.networks.contract import DEVICES
-from napari_orient.engine.tasks import Options, option
+from napari_orient.engine.options import Options, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import match_tomogram, read_labelled, read_particles, read_tomogram
 from napari_orient.engine.files.labelled import VOLUME_SUFFIXES
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.lessons.values import Pairs, read_all
 from napari_orient.gui.pieces import FileRow, PathList, labelled, size_box

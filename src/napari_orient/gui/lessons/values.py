@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.files import labelled_of_kind, read_labelled
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
-from napari_orient.engine.tasks import InputError, Step, Stream
+from napari_orient.engine.streams import Step, Stream
 
 Pairs = list[tuple[Tomogram, Particles]]
 

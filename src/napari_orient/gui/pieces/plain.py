@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_orient.engine.tasks import InputError
+from napari_orient.engine.errors import InputError
 
 MUTED, GOOD, WARNING, BAD = "#9aa5b4", "#2fa84f", "#d98e04", "#e5484d"
 ACCENT = "#2f7de1"

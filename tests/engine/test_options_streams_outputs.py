@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_orient.engine.tasks import (
-    InputError,
-    Options,
-    Step,
-    check_writable,
-    existing_file,
-    option,
-    replacing,
-    run,
-    seconds_left,
-)
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, option
+from napari_orient.engine.outputs import check_writable, existing_file, replacing
+from napari_orient.engine.streams import Step, run, seconds_left
 
 ONE_LINE = r"^[^\n]+$"
 

@@ -1,0 +1,78 @@
+"""Outputs: files written beside their place and renamed, checked before the work starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_orient.engine.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, is not a folder, or cannot be written.
+    """
+    path = Path(path)
+    check_writable(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def check_writable(path: Path | str) -> None:
+    """Nothing, if a file can be written at ``path``; asked before long work starts.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or cannot be written, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the name of a file to write.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder, so {path.name} cannot be written there. Make it first.")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path.parent} cannot be written ({reason}); choose another folder.") from error
+
+
+def existing_file(path: Path | str) -> Path:
+    """The path, if it is a file that is there and not empty.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a folder, or it is empty.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a file.")
+    if not path.exists():
+        raise InputError(f"{path}: no such file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes); was it copied or downloaded completely?")
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
