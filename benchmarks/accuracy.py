@@ -20,7 +20,7 @@ from bank import by_quartile
 from scipy.spatial import cKDTree
 
 from napari_orient.engine.evaluation import Report, evaluate
-from napari_orient.engine.files import read_labelled
+from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.particles import Extent, Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict

@@ -17,7 +17,7 @@ import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.files import read_labelled
+from napari_orient.engine.io import read_labelled
 from napari_orient.engine.matching.fitting import Fit, compare, polish
 from napari_orient.engine.matching.imaging import Imaging
 from napari_orient.engine.matching.reference import Reference, build_reference

@@ -23,7 +23,7 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_orient.engine.files import read_labelled
+from napari_orient.engine.io import read_labelled
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
 from napari_orient.engine.streams import run

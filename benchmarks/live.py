@@ -27,7 +27,7 @@ from napari.components import ViewerModel
 from napari.layers import Points
 from qtpy.QtWidgets import QApplication
 
-from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations

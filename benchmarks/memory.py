@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.ndimage import zoom
 
-from napari_orient.engine.files import read_particles, read_tomogram, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict

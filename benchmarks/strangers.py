@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.files import read_labelled
+from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine

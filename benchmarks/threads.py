@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import PredictionOptions

@@ -11,9 +11,9 @@ from napari_orient.engine.discovery import DiscoveryOptions
 from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.engine.refinement import RefinementOptions
-from napari_orient.engine.reproduction import ReproductionOptions
 from napari_orient.engine.simulation import SimulationOptions
 from napari_orient.engine.training import NETWORKS
+from napari_orient.paper import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")
 

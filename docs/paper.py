@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from napari_orient.engine.reproduction.tables import texts
+from napari_orient.paper.tables import texts
 
 PAGE = Path(__file__).with_suffix(".md")
 KEPT = Path(__file__).with_suffix("")

@@ -20,7 +20,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation.templates import bead_density, read_beads

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from napari_orient.engine.evaluation import evaluate
-from napari_orient.engine.files import read_labelled, write_polnet_tomogram
+from napari_orient.engine.io import read_labelled, write_polnet_tomogram
 from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, NetworkOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import predict

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from napari_orient.cli import main
-from napari_orient.engine.files import write_tomogram
+from napari_orient.engine.io import write_tomogram
 
 # One thread, here and in subprocesses: quick on a busy machine, and the same to the bit on any.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -24,7 +24,7 @@ from napari_orient.cli.places import has_display
 from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.corrections import marked_corrected
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_labelled, read_particles, write_particles, write_tomogram
+from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import angle_deg

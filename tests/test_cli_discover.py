@@ -9,7 +9,7 @@ import pytest
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
 from napari_orient.engine.discovery import OUTLIER, shared_turn
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.rotations import angle_deg
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.rotations import angle_deg
 
 QUICK = ["--rotations", "1000", "--search-resolution", "45", "--max-shift", "10"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_orient.cli import main
-from napari_orient.engine.files import read_particles
+from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.correction import CorrectDock

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.evaluation import evaluate
-    from napari_orient.engine.files import read_labelled, read_particles, read_tomogram, write_particles
+    from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
     from napari_orient.engine.networks import load_checkpoint
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import predict
@@ -46,14 +46,14 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_checkpoint": "networks",
     "predict": "prediction",
-    "read_labelled": "files",
-    "read_particles": "files",
-    "read_tomogram": "files",
+    "read_labelled": "io",
+    "read_particles": "io",
+    "read_tomogram": "io",
     "run": "streams",
     "simulate": "simulation",
     "symmetry": "rotations",
     "train": "training",
-    "write_particles": "files",
+    "write_particles": "io",
 }
 """The engine's module that each public name lives in."""
 

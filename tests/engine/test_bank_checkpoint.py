@@ -10,8 +10,8 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import pose_words, read_particles, write_particles
-from napari_orient.engine.files.own import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
+from napari_orient.engine.io import pose_words, read_particles, write_particles
+from napari_orient.engine.io.columns import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import (
     Checkpoint,
     MLPNetwork,

@@ -13,21 +13,9 @@ from scipy.spatial.transform import Rotation
 from engine.learning import BALLS, WEIGHTS
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
-from napari_orient.engine.files import read_labelled, read_particles
+from napari_orient.engine.io import read_labelled, read_particles
 from napari_orient.engine.networks import MLPNetwork, NetworkOptions, load_checkpoint
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.reproduction import SCALES, ReproductionOptions, paper_templates, reproduce
-from napari_orient.engine.reproduction.recipes import fewer, printed, shipped, steps_up
-from napari_orient.engine.reproduction.sample import Library, Subject, read_folders, split_sample
-from napari_orient.engine.reproduction.scores import (
-    axis_and_spin_deg,
-    by_neighbour,
-    crowther,
-    judged,
-    raw_r_squared,
-)
-from napari_orient.engine.reproduction.stages import Stage, begun, finish, in_turn
-from napari_orient.engine.reproduction.tables import reading
 from napari_orient.engine.rotations import (
     REPRESENTATIONS,
     angle_deg,
@@ -37,6 +25,18 @@ from napari_orient.engine.rotations import (
 )
 from napari_orient.engine.simulation import Template
 from napari_orient.engine.streams import Step, run
+from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce
+from napari_orient.paper.recipes import fewer, printed, shipped, steps_up
+from napari_orient.paper.sample import Library, Subject, read_folders, split_sample
+from napari_orient.paper.scores import (
+    axis_and_spin_deg,
+    by_neighbour,
+    crowther,
+    judged,
+    raw_r_squared,
+)
+from napari_orient.paper.stages import Stage, begun, finish, in_turn
+from napari_orient.paper.tables import reading
 
 TINY = ReproductionOptions(
     tomograms=4,

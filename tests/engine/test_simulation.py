@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.stats import kstest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import write_tomogram
+from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.files import write_particles, write_tomogram
+from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, MLPNetwork, NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations

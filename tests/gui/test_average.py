@@ -6,7 +6,7 @@ from gui_scene import settle
 from napari.components import ViewerModel
 
 from napari_orient.cli import main
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles
 from napari_orient.gui import layers
 from napari_orient.gui.averaging import AverageDock
 from napari_orient.gui.editing import judge

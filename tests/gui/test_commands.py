@@ -9,7 +9,7 @@ from napari.settings import get_settings
 from npe2 import PluginManifest
 
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui import commands, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import session_of

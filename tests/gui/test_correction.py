@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 
 from engine.phantom import molecule, tomogram
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import predict

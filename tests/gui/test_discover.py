@@ -14,7 +14,7 @@ from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
 from napari_orient.engine.corrections import ACCEPTED
 from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, Round
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
@@ -480,7 +480,7 @@ def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
         assert np.median(angle_deg(again.rotations, own.rotations)) < 6
 
 
-def test_files_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_shown(small, tmp_path, qtbot):
+def test_io_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_shown(small, tmp_path, qtbot):
     names, picks = ("TS_1", "TS_2"), small.picks.replace(rotations=None)
     for name in names:
         write_tomogram(tmp_path / f"{name}.mrc", small.tomogram.density, voxel_size=VOXEL_SIZE)

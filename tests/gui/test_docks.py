@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Points
 
 from engine.phantom import molecule
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import concatenate

@@ -8,8 +8,8 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.files import read_particles, write_particles
 from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layers, rows
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.editing import judge, reset, turn

@@ -9,7 +9,7 @@ from test_history import drag
 
 from engine.phantom import molecule
 from engine.phantom import tomogram as phantom
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import Particles, Tomogram

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtGui import QImage
 
-from napari_orient.engine.files import read_particles, write_particles
+from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.demo import main
 from napari_orient.gui.layers import PREDICTED, TRUTH

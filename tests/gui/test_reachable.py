@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_orient.engine.files import read_particles, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.session import session_of
 

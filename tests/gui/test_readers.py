@@ -4,7 +4,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_particles, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, write_particles, write_tomogram
 from napari_orient.engine.particles import concatenate
 from napari_orient.gui import layers, readers
 from napari_orient.gui.sample import simulated

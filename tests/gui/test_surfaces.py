@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 
 from engine.phantom import molecule
 from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.files import write_tomogram
+from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.networks import bank_checkpoint
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
-from napari_orient.engine.files import DIALECTS, read_tomogram, write_particles
+from napari_orient.engine.io import DIALECTS, read_tomogram, write_particles
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc

@@ -17,7 +17,7 @@ from napari_orient.cli.places import check_folder, has_display
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.figures import overview, save_picture
-from napari_orient.engine.files import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT
 from napari_orient.engine.outputs import replacing

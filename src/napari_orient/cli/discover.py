@@ -30,7 +30,7 @@ from napari_orient.engine.discovery import (
     write_discovery,
     write_round,
 )
-from napari_orient.engine.files import read_labelled, read_tomogram
+from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Stream
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_orient.cli.progress import say
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import (
+from napari_orient.engine.io import (
     CENTRES,
     membrane_points,
     pose_words,

@@ -23,7 +23,7 @@ from napari_orient.cli.lists import (
     write_beside,
 )
 from napari_orient.cli.progress import follow, say
-from napari_orient.engine.files import write_particles
+from napari_orient.engine.io import write_particles
 from napari_orient.engine.networks import (
     Checkpoint,
     ReferenceMap,

@@ -16,8 +16,8 @@ from pathlib import Path
 from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.places import check_folder
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.reproduction import SCALES, ReproductionOptions, paper_templates, reproduce
 from napari_orient.engine.simulation import Template
+from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce
 
 EXAMPLE = """\
   napari-orient reproduce --output paper --templates maps

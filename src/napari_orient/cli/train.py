@@ -19,7 +19,7 @@ from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import labelled_of_kind, read_labelled
+from napari_orient.engine.io import labelled_of_kind, read_labelled
 from napari_orient.engine.networks import (
     BankNetworkOptions,
     Checkpoint,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.own import CORRECTED, STATUS
+from napari_orient.engine.io.columns import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import Symmetry, angle_deg
 

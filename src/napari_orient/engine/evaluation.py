@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import (
     PAPER_20_DEG,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.own import AXIS_ERROR, SPIN_ERROR, without_figures
+from napari_orient.engine.io.columns import AXIS_ERROR, SPIN_ERROR, without_figures
 from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap, choose_device, device_words
 from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.options import option

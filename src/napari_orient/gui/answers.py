@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
-from napari_orient.engine.files import pose_words
+from napari_orient.engine.io import pose_words
 from napari_orient.engine.networks import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict

@@ -12,7 +12,7 @@ import napari
 from napari.layers import Layer, Points
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import camera

@@ -10,7 +10,7 @@ import numpy as np
 from napari_orient.engine import corrections
 from napari_orient.engine.corrections import ACCEPTED, REJECTED
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.own import FIGURES
+from napari_orient.engine.io.columns import FIGURES
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words

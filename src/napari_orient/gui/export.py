@@ -15,7 +15,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import write_particles
+from napari_orient.engine.io import write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.keeping import with_state

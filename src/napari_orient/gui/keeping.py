@@ -14,8 +14,8 @@ import numpy as np
 from napari.layers import Points
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.own import FIRST_POSES
 from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.io.columns import FIRST_POSES
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.discovery import OUTLIER
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import own
+from napari_orient.engine.io import columns as file_columns
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 
 LayerParts = tuple[Any, dict[str, Any], str]
@@ -44,7 +44,7 @@ STATUS, CORRECTED = "status", "corrected"
 FIRST = "first poses"
 """Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
 
-SPOKEN = {own.STATUS: STATUS, own.CORRECTED: CORRECTED}
+SPOKEN = {file_columns.STATUS: STATUS, file_columns.CORRECTED: CORRECTED}
 """Columns of files that have a plainer name as features."""
 
 PICK_DIAMETER = 150.0

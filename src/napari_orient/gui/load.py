@@ -11,7 +11,7 @@ import napari.viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram, read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import match_tomogram, read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.pieces import (

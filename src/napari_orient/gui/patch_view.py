@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.likeness import Likeness, likeness, wedge_of
 from napari_orient.engine.matching.reference import Reference, build_reference
 from napari_orient.engine.matching.wedge import Wedge

@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram, read_particles, read_provenance, read_tomogram, write_particles
+from napari_orient.engine.io import match_tomogram, read_particles, read_provenance, read_tomogram, write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts

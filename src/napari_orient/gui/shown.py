@@ -7,7 +7,7 @@ import weakref
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
-from napari_orient.engine.files import match_tomogram
+from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.particles import Extent
 from napari_orient.gui import layers
 from napari_orient.gui.layers import TRUTH

@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_orient.engine.averaging.average import Average
 from napari_orient.engine.averaging.fsc import FSC
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import write_tomogram
+from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.outputs import check_writable, replacing
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_orient.engine.averaging import average_places, write_average
 from napari_orient.engine.discovery.belief import NOTHING
 from napari_orient.engine.discovery.structure import Discovery, Round, class_name
-from napari_orient.engine.files import write_particles, write_tomogram
+from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.own import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
+from napari_orient.engine.io.columns import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
 from napari_orient.engine.matching.centre import symmetry_centre
 from napari_orient.engine.matching.imaging import box_side
 from napari_orient.engine.matching.reference import Reference, build_reference

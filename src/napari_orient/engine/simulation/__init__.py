@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import write_polnet_tomogram
+from napari_orient.engine.io import write_polnet_tomogram
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope

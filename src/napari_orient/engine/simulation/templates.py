@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
 

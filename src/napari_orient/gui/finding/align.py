@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
-from napari_orient.engine.files import read_tomogram
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.simulation import bead_models, load_template
 from napari_orient.gui.pieces import shrinkable

@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
 from napari_orient.engine import corrections
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram
-from napari_orient.engine.files.own import STATUS
+from napari_orient.engine.io import match_tomogram
+from napari_orient.engine.io.columns import STATUS
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED, TRUTH

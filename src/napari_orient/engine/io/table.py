@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.names import rows_of_tomogram
-from napari_orient.engine.files.own import FIGURES
-from napari_orient.engine.files.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
-from napari_orient.engine.files.sizes import find_extents
-from napari_orient.engine.files.star import Table, numbers, single
+from napari_orient.engine.io.columns import FIGURES
+from napari_orient.engine.io.names import rows_of_tomogram
+from napari_orient.engine.io.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
+from napari_orient.engine.io.sizes import find_extents
+from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import Extent, FloatArray, Particles
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from files_fixtures import MATRIX, WXYZ, golden_particles, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from io_fixtures import MATRIX, WXYZ, golden_particles, write
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import (
+from napari_orient.engine.io import (
     is_polnet_folder,
     membrane_points,
     polnet_results,

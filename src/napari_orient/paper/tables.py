@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Iterator
 
-from napari_orient.engine.reproduction.stages import Record
+from napari_orient.paper.stages import Record
 
 PAPER = {"6d": (0.96, 0.87, 0.81), "quaternion": (0.76, -0.47, None), "euler": (-0.07, -0.07, None)}
 """The paper's own figures: R² in training and in test, and the share within what its code counts as 20°."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.names import match_tomogram
-from napari_orient.engine.files.star import Table, numbers, read_star, single
+from napari_orient.engine.io.names import match_tomogram
+from napari_orient.engine.io.star import Table, numbers, read_star, single
 from napari_orient.engine.particles import Extent, FloatArray
 
 GLOBAL = "global"

@@ -12,13 +12,19 @@ from typing import Any
 
 import torch
 
-from napari_orient.engine.files import read_polnet_folder, write_particles
+from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.networks import Checkpoint, MLPNetwork, choose_device, device_words, load_checkpoint
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.reproduction import recipes as book
-from napari_orient.engine.reproduction.options import ReproductionOptions
-from napari_orient.engine.reproduction.recipes import Recipe
-from napari_orient.engine.reproduction.sample import (
+from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.simulation import Template
+from napari_orient.engine.streams import Step, Stream, run
+from napari_orient.engine.training import Epoch, Labelled, TrainingState, fingerprint
+from napari_orient.engine.training.course import Course
+from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.paper import recipes as book
+from napari_orient.paper.options import ReproductionOptions
+from napari_orient.paper.recipes import Recipe
+from napari_orient.paper.sample import (
     SECONDS_A_PATCH,
     SECONDS_A_TOMOGRAM,
     Library,
@@ -30,14 +36,8 @@ from napari_orient.engine.reproduction.sample import (
     simulated,
     split_sample,
 )
-from napari_orient.engine.reproduction.scores import Told, judged, raw_outputs, raw_r_squared, tell
-from napari_orient.engine.reproduction.stages import Record, Stage, begun, finish
-from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.simulation import Template
-from napari_orient.engine.streams import Step, Stream, run
-from napari_orient.engine.training import Epoch, Labelled, TrainingState, fingerprint
-from napari_orient.engine.training.course import Course
-from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.paper.scores import Told, judged, raw_outputs, raw_r_squared, tell
+from napari_orient.paper.stages import Record, Stage, begun, finish
 
 _SAVE_EVERY = 20.0
 """Seconds between two saved states of training: a state is 30 MB, and a small training's epoch takes a blink."""

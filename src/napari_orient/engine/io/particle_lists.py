@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.polnet import is_motif_list, read_motif_list
-from napari_orient.engine.files.relion import read_relion
-from napari_orient.engine.files.relion_write import write_relion
-from napari_orient.engine.files.table import read_table, write_table
+from napari_orient.engine.io.polnet import is_motif_list, read_motif_list
+from napari_orient.engine.io.relion import read_relion, write_relion
+from napari_orient.engine.io.table import read_table, write_table
 from napari_orient.engine.particles import Extent, Particles
 
 _STAR = (".star",)

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray
-from napari_orient.engine.reproduction.pictures import blank
 from napari_orient.engine.training import Labelled
+from napari_orient.paper.pictures import blank
 
 _SIDE = 40
 _PLACES = 60

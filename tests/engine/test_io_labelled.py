@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from files_fixtures import angles, coordinates, star_loop, write
+from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_labelled, write_tomogram
+from napari_orient.engine.io import read_labelled, write_tomogram
 
 
 def volumes(folder: Path, *names: str) -> None:

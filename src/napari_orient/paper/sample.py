@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import polnet_results, read_polnet_folder, write_polnet_tomogram
+from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks import MLPNetwork
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.reproduction.options import ReproductionOptions
-from napari_orient.engine.reproduction.recipes import Recipe
-from napari_orient.engine.reproduction.stages import begun, finish
 from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training import Labelled, fingerprint, split
 from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.paper.options import ReproductionOptions
+from napari_orient.paper.recipes import Recipe
+from napari_orient.paper.stages import begun, finish
 
 CODES = ("4v4r", "3j9i")
 """The paper's macromolecules: the 70S ribosome, and the 20S proteasome, which only stands beside it there."""

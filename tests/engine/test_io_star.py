@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import starfile
-from files_fixtures import MATRIX, ZYZ, angles, coordinates, golden_particles, proper, star_loop, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from io_fixtures import MATRIX, ZYZ, angles, coordinates, golden_particles, proper, star_loop, write
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_particles, write_import_list, write_particles
+from napari_orient.engine.io import read_particles, write_import_list, write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import angle_deg
 

@@ -9,19 +9,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_orient.engine.figures import save_picture
-from napari_orient.engine.files import read_particles
+from napari_orient.engine.io import read_particles
 from napari_orient.engine.neighbours import nearest_neighbour
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.reproduction import pictures, tables
-from napari_orient.engine.reproduction.comparison import compare_samples, draw_comparison
-from napari_orient.engine.reproduction.experiment import Experiment
-from napari_orient.engine.reproduction.recipes import SHIPPED, Recipe
-from napari_orient.engine.reproduction.sample import particles_of, read_folders
-from napari_orient.engine.reproduction.scores import by_neighbour, chances, crowther, resolution_allowed
-from napari_orient.engine.reproduction.stages import Record, read_record, write_record
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.paper import pictures, tables
+from napari_orient.paper.comparison import compare_samples, draw_comparison
+from napari_orient.paper.experiment import Experiment
+from napari_orient.paper.recipes import SHIPPED, Recipe
+from napari_orient.paper.sample import particles_of, read_folders
+from napari_orient.paper.scores import by_neighbour, chances, crowther, resolution_allowed
+from napari_orient.paper.stages import Record, read_record, write_record
 
 _PANELS = {"printed-": "as printed", "code-": "128 nodes, 15 epochs, as in the code", "wide-": "as shipped"}
 

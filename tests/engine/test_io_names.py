@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import match_tomogram, same_tomogram
+from napari_orient.engine.io import match_tomogram, same_tomogram
 
 
 @pytest.mark.parametrize(

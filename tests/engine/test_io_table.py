@@ -4,10 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from files_fixtures import MATRIX, WXYZ, ZYZ, golden_particles, write
+from io_fixtures import MATRIX, WXYZ, ZYZ, golden_particles, write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import read_particles, write_particles
+from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.particles import Extent
 
 

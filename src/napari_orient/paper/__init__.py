@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.reproduction.experiment import Experiment
-from napari_orient.engine.reproduction.options import SCALES, ReproductionOptions
-from napari_orient.engine.reproduction.outcome import gathered, write_outcome
-from napari_orient.engine.reproduction.sample import (
+from napari_orient.engine.simulation import Template
+from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.streams import Step, Stream
+from napari_orient.paper.experiment import Experiment
+from napari_orient.paper.options import SCALES, ReproductionOptions
+from napari_orient.paper.outcome import gathered, write_outcome
+from napari_orient.paper.sample import (
     CODES,
     D7_OF_3J9I,
     Subject,
@@ -21,10 +24,7 @@ from napari_orient.engine.reproduction.sample import (
     particles_of,
     read_folders,
 )
-from napari_orient.engine.reproduction.stages import Record, Stage, in_turn
-from napari_orient.engine.simulation import Template
-from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.paper.stages import Record, Stage, in_turn
 
 __all__ = ["SCALES", "Record", "ReproductionOptions", "paper_templates", "reproduce"]
 

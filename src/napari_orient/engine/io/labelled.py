@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files.lists import read_particles
-from napari_orient.engine.files.mrc import read_mrc
-from napari_orient.engine.files.names import match_tomogram
-from napari_orient.engine.files.polnet import is_polnet_folder, read_polnet_folder
-from napari_orient.engine.files.relion import named_tomograms
-from napari_orient.engine.files.sizes import read_tomograms, tomogram_files
-from napari_orient.engine.files.table import read_rows
+from napari_orient.engine.io.mrc import read_mrc
+from napari_orient.engine.io.names import match_tomogram
+from napari_orient.engine.io.particle_lists import read_particles
+from napari_orient.engine.io.polnet import is_polnet_folder, read_polnet_folder
+from napari_orient.engine.io.relion import named_tomograms
+from napari_orient.engine.io.sizes import read_tomograms, tomogram_files
+from napari_orient.engine.io.table import read_rows
 from napari_orient.engine.particles import Particles, Tomogram
 
 VOLUME_SUFFIXES = (".mrc", ".rec", ".map")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.files import header_voxel_size, read_tomogram, write_tomogram
+from napari_orient.engine.io import header_voxel_size, read_tomogram, write_tomogram
 
 
 def volume(shape: tuple[int, int, int] = (4, 5, 6)) -> np.ndarray:

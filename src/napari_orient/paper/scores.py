@@ -14,7 +14,6 @@ from torch import Tensor
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.networks import MLPNetwork
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.reproduction.stages import Record
 from napari_orient.engine.rotations import (
     PAPER_20_DEG,
     Symmetry,
@@ -24,6 +23,7 @@ from napari_orient.engine.rotations import (
 )
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.examples import Examples
+from napari_orient.paper.stages import Record
 
 THRESHOLDS = {"20": 20.0, "24.56": PAPER_20_DEG, "10": 10.0, "5": 5.0}
 """Degrees by the names that records use; 24.56° is what the paper's released code counts as 20°."""

@@ -1,0 +1,48 @@
+"""Tomograms and particles in the files of other programs: one module a dialect; nothing else knows their columns.
+
+``mrc``: volumes. ``star`` (the text), ``relion`` (its meaning), ``polnet``, ``table`` (CSV and TSV): lists of
+particles, which ``particle_lists`` chooses between; ``labelled`` brings tomograms and particles together. A new dialect
+is a module with a reader and a writer, and a line in ``particle_lists``.
+"""
+
+from napari_orient.engine.io.columns import pose_words
+from napari_orient.engine.io.labelled import VOLUME_SUFFIXES, labelled_of_kind, read_labelled
+from napari_orient.engine.io.mrc import header_voxel_size
+from napari_orient.engine.io.mrc import read_mrc as read_tomogram
+from napari_orient.engine.io.mrc import write_mrc as write_tomogram
+from napari_orient.engine.io.names import match_tomogram, same_tomogram
+from napari_orient.engine.io.particle_lists import PARTICLE_SUFFIXES, read_particles, read_provenance, write_particles
+from napari_orient.engine.io.polnet import (
+    is_polnet_folder,
+    membrane_points,
+    polnet_results,
+    read_polnet_folder,
+    write_polnet,
+    write_polnet_tomogram,
+)
+from napari_orient.engine.io.relion import CENTRES, DIALECTS, write_import_list
+
+__all__ = [
+    "CENTRES",
+    "DIALECTS",
+    "PARTICLE_SUFFIXES",
+    "VOLUME_SUFFIXES",
+    "header_voxel_size",
+    "is_polnet_folder",
+    "labelled_of_kind",
+    "match_tomogram",
+    "membrane_points",
+    "polnet_results",
+    "pose_words",
+    "read_labelled",
+    "read_particles",
+    "read_polnet_folder",
+    "read_provenance",
+    "read_tomogram",
+    "same_tomogram",
+    "write_import_list",
+    "write_particles",
+    "write_polnet",
+    "write_polnet_tomogram",
+    "write_tomogram",
+]
