@@ -19,7 +19,7 @@ from bank import moved, template
 from scipy.spatial import KDTree
 
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.matching.fitting import Fit, compare, polish
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.matching.fit import Fit, compare, polish
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.networks import ReferenceMap, load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import Matcher, RefinementOptions, learn_tomogram, patch_side

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from bank import Labelled, load
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_turn
-from napari_orient.engine.networks import choose_device, device_words, load_checkpoint
+from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

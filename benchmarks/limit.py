@@ -23,11 +23,11 @@ import torch
 from bank import load, template
 from torch import Tensor
 
-from napari_orient.engine.matching.centre import symmetry_centre
-from napari_orient.engine.matching.fitting import compare, polish
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.noise import noise_patches
-from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.matching.fit import compare, polish
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.noise import noise_patches
+from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
 from napari_orient.engine.refinement.finishing import together

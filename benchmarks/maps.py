@@ -9,7 +9,7 @@ from scipy.ndimage import map_coordinates
 
 from napari_orient.engine.averaging import FSC, Average, fourier_shell_correlation
 from napari_orient.engine.discovery import align_map
-from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
+from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.io import read_polnet_folder
-from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.patches import cut_patches

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from phantom import VOXEL_SIZE, Molecule
 
-from napari_orient.engine.matching.fitting import design
-from napari_orient.engine.matching.imaging import Imaging, imaging_of
-from napari_orient.engine.matching.reference import Reference, build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.matching.fit import design
+from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.model.wedge import Wedge
 
 SIDE = 24
 

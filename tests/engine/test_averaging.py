@@ -8,7 +8,7 @@ from streams import followed
 
 from napari_orient.engine.averaging import FSC, Average, AveragingOptions, average, fourier_shell_correlation
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.centre import symmetry_centre
+from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import angle_deg, symmetric_angle_deg, symmetry

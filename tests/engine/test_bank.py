@@ -6,13 +6,13 @@ import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.calibration import first_imaging
-from napari_orient.engine.matching.grid import half_sphere
-from napari_orient.engine.matching.imaging import cropped, imaging_of
-from napari_orient.engine.matching.reference import build_reference, mirrored
-from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, window
-from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
-from napari_orient.engine.networks.bank import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
+from napari_orient.engine.matching.search import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
+from napari_orient.engine.model.forward import cropped, imaging_of
+from napari_orient.engine.model.gain import first_imaging
+from napari_orient.engine.model.grid import half_sphere
+from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
+from napari_orient.engine.model.reference import build_reference, mirrored
+from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations, symmetric_angle_deg, symmetry
 

@@ -12,6 +12,7 @@ from streams import followed
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import pose_words, read_particles, write_particles
 from napari_orient.engine.io.columns import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
+from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import (
     Checkpoint,
     MLPNetwork,
@@ -21,7 +22,6 @@ from napari_orient.engine.networks import (
     bank_checkpoint,
     load_checkpoint,
 )
-from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg, symmetry

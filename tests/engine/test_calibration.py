@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from phantom import VOXEL_SIZE, molecule
 
-from napari_orient.engine.matching.calibration import calibrate
-from napari_orient.engine.matching.fitting import compare
-from napari_orient.engine.matching.imaging import Imaging, imaging_of
-from napari_orient.engine.matching.reference import Reference, build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.matching.fit import compare
+from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.gain import calibrate
+from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.model.wedge import Wedge
 
 SIDE, RADIUS = 28, 80.0
 

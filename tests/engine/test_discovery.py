@@ -30,7 +30,7 @@ from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.discovery.size import fitting_diameter, size_words
 from napari_orient.engine.discovery.views import see
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.reference import build_reference
+from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run

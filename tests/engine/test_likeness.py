@@ -6,9 +6,9 @@ from scipy.spatial.transform import Rotation
 
 from conftest import five_blobs
 from napari_orient.engine.likeness import likeness, turned_reference, wedge_of
-from napari_orient.engine.matching.grid import frequencies
-from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.grid import frequencies
+from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
 
 VOXEL = 10.0

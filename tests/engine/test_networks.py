@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import (
     PAPER_NETWORK,
     Checkpoint,
     MLPNetwork,
     NetworkOptions,
-    choose_device,
     load_checkpoint,
     shipped_checkpoints,
 )

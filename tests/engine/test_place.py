@@ -9,8 +9,7 @@ import torch
 from phantom import molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fitting import compare, polish
-from napari_orient.engine.matching.place import Place
+from napari_orient.engine.matching.fit import Place, compare, polish
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
 from napari_orient.engine.rotations import angle_deg, symmetry

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_orient.engine.matching.fitting import Fit
+from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.refinement.posterior import settled
 from napari_orient.engine.rotations import symmetry
 

@@ -10,7 +10,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.bank import MatchedFilterBank
+from napari_orient.engine.matching.search import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import Refined, RefinementOptions, matcher, patch_side, refine, refine_few

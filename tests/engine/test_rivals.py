@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
-from napari_orient.engine.matching.calibration import first_imaging
-from napari_orient.engine.matching.fitting import compare
-from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.matching.fit import compare
+from napari_orient.engine.matching.modes import with_half_step
+from napari_orient.engine.model.gain import first_imaging
+from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.rivals import with_half_step
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 
 C3 = symmetry("C3")

@@ -9,7 +9,7 @@ import torch
 from phantom import Molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fitting import compare, polish
+from napari_orient.engine.matching.fit import compare, polish
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import Seen, finished, settled
 from napari_orient.engine.refinement.scan import reach_within, scanned

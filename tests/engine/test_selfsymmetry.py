@@ -5,7 +5,7 @@ import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
+from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 
 OFF = np.array([7.0, -11.0, 5.0])

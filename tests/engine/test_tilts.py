@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from napari_orient.engine.matching.imaging import Imaging, imaging_of
-from napari_orient.engine.matching.tilts import shifted_gain, tilt_images
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.tilts import shifted_gain, tilt_images
+from napari_orient.engine.model.wedge import Wedge
 
 Told = tuple[Imaging, torch.Tensor, torch.Tensor, torch.Tensor]
 

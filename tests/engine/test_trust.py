@@ -9,7 +9,7 @@ import torch
 from phantom import molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fitting import polish
+from napari_orient.engine.matching.fit import polish
 from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 
 

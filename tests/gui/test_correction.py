@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QApplication, QWidget
 from engine.phantom import molecule, tomogram
 from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.io import read_particles, read_tomogram
+from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
-from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

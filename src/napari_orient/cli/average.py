@@ -14,7 +14,7 @@ from napari_orient.cli.arguments import add_options, options_from
 from napari_orient.cli.progress import follow
 from napari_orient.engine.averaging import AveragingOptions, average, average_places, write_average
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.matching.selfsymmetry import AUTO
+from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import symmetry
 

@@ -15,7 +15,7 @@ from napari_orient.engine.io import (
     read_tomogram,
     write_import_list,
 )
-from napari_orient.engine.matching.selfsymmetry import AUTO, propose_symmetry
+from napari_orient.engine.model.map_symmetry import AUTO, propose_symmetry
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetry

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_orient.engine.matching.grid import frequencies
-from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.spectrum import mean_power, window
-from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.grid import frequencies
+from napari_orient.engine.model.noise import mean_power, window
+from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, SPIN_ERROR, without_figures
-from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap, choose_device, device_words
-from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap
 from napari_orient.engine.options import option
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches

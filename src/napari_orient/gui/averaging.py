@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
 
 from napari_orient.engine.averaging import Average, AveragingOptions, average, average_places, write_average
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.selfsymmetry import AUTO
+from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.gui import layers

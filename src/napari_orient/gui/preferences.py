@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import napari.settings
 
+from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.contract import DEVICES
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.refinement.options import PRECISIONS
 from napari_orient.gui.colours import COLORMAPS, COLOURINGS, INKS, PREDICTED_INK, TRUE_INK

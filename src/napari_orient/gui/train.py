@@ -9,14 +9,9 @@ from typing import Any
 import napari.viewer
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import (
-    BankNetworkOptions,
-    Checkpoint,
-    NetworkOptions,
-    choose_device,
-    device_words,
-)
+from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, NetworkOptions
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training import (
     NETWORKS,

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.io import read_polnet_folder, write_particles
-from napari_orient.engine.networks import Checkpoint, MLPNetwork, choose_device, device_words, load_checkpoint
+from napari_orient.engine.networks import Checkpoint, MLPNetwork, load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation import Template

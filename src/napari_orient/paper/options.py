@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.contract import DEVICES
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.simulation import SimulationOptions
 

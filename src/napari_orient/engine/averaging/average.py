@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.centre import symmetry_centre
-from napari_orient.engine.matching.grid import frequencies, half_sphere, offsets, soft_ball
-from napari_orient.engine.matching.gridding import Coefficients, Gridding
-from napari_orient.engine.matching.selfsymmetry import Proposal, propose_symmetry
-from napari_orient.engine.matching.spectrum import mean_power, radial_level, smooth_spectrum, window
-from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
+from napari_orient.engine.model.gridding import Coefficients, Gridding
+from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry, symmetry_centre
+from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
+from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel

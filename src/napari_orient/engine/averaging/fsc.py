@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_orient.engine.matching.grid import frequencies
+from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.rotations import FloatArray
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_orient.engine.matching.fitting import polish
-from napari_orient.engine.matching.imaging import imaging_of
-from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.matching.fit import polish
+from napari_orient.engine.model.forward import imaging_of
+from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.rotations import (
     FloatArray,
     Symmetry,

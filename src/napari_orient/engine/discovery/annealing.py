@@ -13,8 +13,8 @@ from torch import Tensor
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.outliers import inlier_odds
 from napari_orient.engine.discovery.views import Views
-from napari_orient.engine.matching.gridding import Coefficients, Gridding
-from napari_orient.engine.matching.reference import Reference, build_reference
+from napari_orient.engine.model.gridding import Coefficients, Gridding
+from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.rotations import even_rotations, random_rotations
 
 _HOT, _FALL, _COLD = 0.5, 0.85, 0.03

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.discovery.annealing import Guess, Look, anneal, average_maps, centred, references
 from napari_orient.engine.discovery.belief import agreement
 from napari_orient.engine.discovery.kinds import Gain, held_out, kinds_words
@@ -21,7 +22,6 @@ from napari_orient.engine.discovery.searching import search
 from napari_orient.engine.discovery.size import size_words
 from napari_orient.engine.discovery.structure import Round, class_name
 from napari_orient.engine.discovery.views import Views, see
-from napari_orient.engine.networks import device_words
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.streams import Stream
 

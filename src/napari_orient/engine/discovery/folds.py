@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.matching.directions import direction_text
-from napari_orient.engine.matching.roundness import ORDERS
-from napari_orient.engine.matching.selfsymmetry import propose_symmetry
+from napari_orient.engine.model.map_symmetry import ORDERS, direction_text, propose_symmetry
 from napari_orient.engine.rotations import Symmetry, symmetry
 
 

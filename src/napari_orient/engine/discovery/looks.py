@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import FloatArray, even_rotations, random_rotations
 
 WITHIN_DEG = 20.0

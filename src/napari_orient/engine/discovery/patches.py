@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.matching.calibration import align_tilts, calibrate, first_imaging
-from napari_orient.engine.matching.fitting import Fit, joined, polish
-from napari_orient.engine.matching.imaging import Imaging, box_side
-from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.matching.fit import Fit, joined, polish
+from napari_orient.engine.model.forward import Imaging, box_side
+from napari_orient.engine.model.gain import align_tilts, calibrate, first_imaging
+from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.poses import Poses

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from napari_orient.engine.averaging import Average, AveragingOptions, average
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, imaging_for, poses_of
-from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
-from napari_orient.engine.matching.reference import Reference, build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
+from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg

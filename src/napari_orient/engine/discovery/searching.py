@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_orient.engine.devices import at_once
 from napari_orient.engine.discovery.annealing import Guess, bank_of
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.views import Views
-from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.networks.contract import at_once
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import even_rotations
 
 _COARSE, _ROTATIONS = 1.6, 700

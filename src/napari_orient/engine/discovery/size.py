@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.matching.grid import offsets
+from napari_orient.engine.model.grid import offsets
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import cut_patches
 

@@ -22,9 +22,9 @@ from napari_orient.engine.discovery.polishing import averaged, polished, reframe
 from napari_orient.engine.discovery.spins import Spins, spun, told_spins
 from napari_orient.engine.discovery.structure import OUTLIER, Round, Structure, class_name
 from napari_orient.engine.discovery.views import Views
-from napari_orient.engine.matching.centre import symmetry_centre
-from napari_orient.engine.matching.reference import build_reference
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
 from napari_orient.engine.streams import Stream

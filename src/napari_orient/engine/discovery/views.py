@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.matching.grid import half_sphere, offsets
-from napari_orient.engine.matching.spectrum import mean_power, smooth_spectrum, that_show, window
-from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.grid import half_sphere, offsets
+from napari_orient.engine.model.noise import mean_power, smooth_spectrum, that_show, window
+from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import cut_patches
 

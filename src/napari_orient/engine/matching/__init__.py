@@ -1,1 +1,1 @@
-"""Matching a reference to patches in Fourier space: wedge, noise, turned reference, least squares."""
+"""Template matching: the search for poses by matched filters, and their fit by Gauss–Newton steps."""

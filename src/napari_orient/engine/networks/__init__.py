@@ -1,7 +1,7 @@
 """Networks: patches in, rotations out; and the checkpoint, one file that holds one."""
 
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint, shipped_checkpoints
-from napari_orient.engine.networks.contract import Answer, Network, choose_device, device_words
+from napari_orient.engine.networks.contract import Answer, Network
 from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork, NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 
@@ -16,8 +16,6 @@ __all__ = [
     "ReferenceMap",
     "ReferenceMapOptions",
     "bank_checkpoint",
-    "choose_device",
-    "device_words",
     "load_checkpoint",
     "shipped_checkpoints",
 ]

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks.contract import Network
 from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.bank import BankOptions
+from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.options import Value, option
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 

@@ -10,7 +10,7 @@ from threading import Lock
 
 import torch
 
-from napari_orient.engine.networks.contract import at_once
+from napari_orient.engine.devices import at_once
 from napari_orient.engine.refinement.poses import Poses
 
 _MOST, _LEAST, _ROOM = 32, 8, 6_000_000

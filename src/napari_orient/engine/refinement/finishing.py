@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from napari_orient.engine.matching.place import Place
+from napari_orient.engine.matching.fit import Place
 from napari_orient.engine.refinement.matcher import Matcher
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.together import UsualPlace

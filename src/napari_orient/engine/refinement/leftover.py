@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.gridding import Coefficients, Gridding
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.gridding import Coefficients, Gridding
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.poses import Poses
 
 _LEAST_WEIGHT = 1e-6

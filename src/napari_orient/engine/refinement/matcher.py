@@ -7,21 +7,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.calibration import align_tilts, calibrate, first_imaging
-from napari_orient.engine.matching.fitting import Fit, compare, joined, polish, ranking
-from napari_orient.engine.matching.imaging import Imaging, box_side, cropped
-from napari_orient.engine.matching.noise import noise_patches
-from napari_orient.engine.matching.place import Place
-from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.spectrum import mean_power, window
-from napari_orient.engine.matching.wedge import Wedge, estimate_wedge
-from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank, build_centring, telling
+from napari_orient.engine.matching.fit import Fit, Place, compare, joined, polish, ranking
+from napari_orient.engine.matching.modes import polished_rivals, with_half_step
+from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
+from napari_orient.engine.model.forward import Imaging, box_side, cropped
+from napari_orient.engine.model.gain import align_tilts, calibrate, first_imaging
+from napari_orient.engine.model.noise import mean_power, noise_patches, window
+from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.refinement.batches import batch_of, in_batches
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
 from napari_orient.engine.refinement.presence import Presence
-from napari_orient.engine.refinement.rivals import polished_rivals, with_half_step
 from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream

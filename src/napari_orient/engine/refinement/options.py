@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from napari_orient.engine.matching.wedge import Wedge
-from napari_orient.engine.networks.bank import BankOptions
-from napari_orient.engine.networks.contract import DEVICES
+from napari_orient.engine.devices import DEVICES
+from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.options import Options, option
 
 PRECISIONS = ("auto", "fast", "precise")

@@ -10,10 +10,9 @@ import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import Fit, climb, compare
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.place import Place
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.fit import Fit, Place, climb, compare
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.scan import Scan, reach_within, scanned
 from napari_orient.engine.rotations import Symmetry

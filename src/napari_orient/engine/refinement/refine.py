@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
-from napari_orient.engine.matching.centre import symmetry_centre
-from napari_orient.engine.matching.imaging import box_side
-from napari_orient.engine.matching.reference import Reference, build_reference
-from napari_orient.engine.matching.spectrum import that_show
-from napari_orient.engine.networks.contract import choose_device, device_words
+from napari_orient.engine.model.forward import box_side
+from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.noise import that_show
+from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import held_at_once

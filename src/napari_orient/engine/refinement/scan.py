@@ -10,10 +10,9 @@ import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import STEP_DEG, STEP_VOXELS, Fit, compare
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.place import Place
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, Place, compare
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import FloatArray, Symmetry
 
 _REACH_DEG, _POINTS = 26.0, 17

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.reference import mirrored
-from napari_orient.engine.networks.bank import MatchedFilterBank, build_bank
+from napari_orient.engine.matching.search import MatchedFilterBank, build_bank
+from napari_orient.engine.model.reference import mirrored
 from napari_orient.engine.refinement.leftover import unexplained
 from napari_orient.engine.refinement.matcher import Matcher, candidates
 from napari_orient.engine.refinement.poses import Poses

@@ -9,7 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.place import Place
+from napari_orient.engine.matching.fit import Place
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import turns_between
 from napari_orient.engine.rotations import Symmetry

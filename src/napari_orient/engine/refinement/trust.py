@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import Fit, design
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.fit import Fit, design
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.reference import Reference
 
 USUAL_TRUST = 1.3
 """Of simulated ribosomes and proteasomes in PolNet's crowds, 1.2 to 1.5."""

@@ -8,16 +8,9 @@ from typing import Any
 
 import torch
 
+from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import (
-    BankNetworkOptions,
-    Checkpoint,
-    MLPNetwork,
-    NetworkOptions,
-    ReferenceMap,
-    choose_device,
-    device_words,
-)
+from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, MLPNetwork, NetworkOptions, ReferenceMap
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import check_inside
 from napari_orient.engine.streams import Step, Stream

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, AveragingOptions, random_halves
-from napari_orient.engine.matching.centre import symmetry_centre
+from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.networks import BankNetworkOptions
-from napari_orient.engine.networks.bank import BankOptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, mean_rotation, nearest_copy, symmetry

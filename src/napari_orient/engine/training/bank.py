@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.averaging import Average, average
-from napari_orient.engine.matching.selfsymmetry import AUTO
+from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, ReferenceMap, bank_checkpoint
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.refinement import refine

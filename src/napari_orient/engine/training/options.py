@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_orient.engine.averaging import AveragingOptions
+from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.networks import PAPER_NETWORK, BankNetworkOptions, NetworkOptions
-from napari_orient.engine.networks.contract import DEVICES
 from napari_orient.engine.options import Options, option
 
 

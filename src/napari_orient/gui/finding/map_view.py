@@ -11,7 +11,7 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_orient.engine.matching.grid import offsets, soft_ball
+from napari_orient.engine.model.grid import offsets, soft_ball
 
 Colour = tuple[float, float, float]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,14 +11,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from napari_orient.engine.matching.fitting import Fit
-from napari_orient.engine.matching.grid import frequencies
-from napari_orient.engine.matching.imaging import Imaging, imaging_of
-from napari_orient.engine.matching.reference import Reference
-from napari_orient.engine.matching.spectrum import mean_power, mirrored, radial_level, smooth_spectrum, window
-from napari_orient.engine.matching.tilts import shifted_gain
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.grid import frequencies
+from napari_orient.engine.model.noise import mean_power, mirrored, radial_level, smooth_spectrum, window
+from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.tilts import shifted_gain
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.rotations import even_rotations
+
+if TYPE_CHECKING:
+    from napari_orient.engine.matching.fit import Fit
 
 _DECAYS = torch.linspace(0, 6000, 61)
 _USUAL_DECAY, _DECAY_SPREAD = 1500.0, 1500.0

@@ -9,9 +9,9 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.grid import half_sphere
-from napari_orient.engine.matching.spectrum import window
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.grid import half_sphere
+from napari_orient.engine.model.noise import window
+from napari_orient.engine.model.wedge import Wedge
 
 _MEASURED = 0.3
 

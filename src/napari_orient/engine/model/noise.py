@@ -1,16 +1,22 @@
-"""The power of the noise at every Fourier coefficient, found from patches of background or from the particles' own."""
+"""Power spectrum of the noise at every Fourier coefficient, estimated from patches, and patches drawn from it."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.grid import frequencies, offsets, soft_ball
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
+from napari_orient.engine.model.wedge import Wedge
+
+if TYPE_CHECKING:
+    from napari_orient.engine.model.forward import Imaging
+
 
 _BATCH = 64
 _FLOOR = 0.05
@@ -103,3 +109,24 @@ def radial_level(
 def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
     blurred: NDArray[np.float64] = gaussian_filter(values, 1.0, mode="wrap")
     return blurred
+
+
+def noise_patches(imaging: Imaging, side: int, *, count: int, generator: torch.Generator) -> Tensor:
+    """Normal noise as strong and as coloured as the imaging's, (N, side, side, side), on the CPU.
+
+    Coefficients that the imaging does not hold, within the missing wedge or beyond its resolution, are left out.
+    """
+    imaging = imaging.to("cpu")
+    deviation = imaging.window.new_zeros((imaging.box,) * 3)
+    x, y, z = imaging.steps.T
+    for sign in (1, -1):
+        deviation[sign * z, sign * y, sign * x] = 1 / imaging.scale.abs() * (2 / imaging.box**3) ** 0.5
+    # The noise of a patch, whose spectrum is finer than the imaging's.
+    places = np.fft.fftfreq(side, 1 / imaging.box)
+    grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))
+    fine = torch.as_tensor(map_coordinates(deviation.numpy(), grid, order=1, mode="grid-wrap"), dtype=torch.float32)
+    # One by one: the spectra of many at once would fill the memory.
+    noise = torch.randn(count, side, side, side, generator=generator)
+    for patch in noise:
+        patch.copy_(torch.fft.ifftn(torch.fft.fftn(patch) * fine).real)
+    return noise

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.directions import turned_about
-from napari_orient.engine.matching.fitting import Fit, climb, compare, joined, leading, polish, ranking
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.reference import Reference
+from napari_orient.engine.matching.fit import Fit, climb, compare, joined, leading, polish, ranking
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.map_symmetry import turned_about
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import Symmetry
 
 _STEPS = 4

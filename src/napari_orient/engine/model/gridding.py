@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.matching.reference import nodes_of
+from napari_orient.engine.model.reference import nodes_of
 from napari_orient.engine.rotations import FloatArray, Symmetry
 
 _OVERSAMPLING = 2

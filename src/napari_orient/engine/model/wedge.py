@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.grid import frequencies
+from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.rotations import FloatArray
 
 _TILT_ACROSS = {"x": 1, "y": 0}

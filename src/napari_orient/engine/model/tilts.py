@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.imaging import Imaging
-from napari_orient.engine.matching.wedge import Wedge
+from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.wedge import Wedge
 
 _SPACING_DEG = 3.0
 """How far apart images are taken to lie; those of a series tilted otherwise share the nearest ones' shifts."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.grid import soft_ball
+from napari_orient.engine.model.grid import soft_ball
 
 _OVERSAMPLING = 3.0
 
