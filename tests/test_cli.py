@@ -22,8 +22,8 @@ from napari_orient.cli import VERBS, main, progress
 from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.places import has_display
 from napari_orient.cli.progress import follow, time_words
-from napari_orient.engine.corrections import marked_corrected
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, concatenate

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.corrections import (
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.corrections import (
     axis_turn,
     leaves_unseen,
     marked_corrected,
@@ -16,7 +17,6 @@ from napari_orient.engine.corrections import (
     turned,
     with_status,
 )
-from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import angle_deg, random_rotations, symmetry
 

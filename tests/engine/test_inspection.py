@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine import neighbours
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection import InspectionOptions, inspect
-from napari_orient.engine.neighbours import clusters, nearest_neighbour
+from napari_orient.engine.inspection import neighbours
+from napari_orient.engine.inspection.neighbours import clusters, nearest_neighbour
+from napari_orient.engine.inspection.quantities import InspectionOptions, inspect
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
 

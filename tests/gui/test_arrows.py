@@ -4,7 +4,7 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers

@@ -8,7 +8,7 @@ from napari import Viewer
 from napari.settings import get_settings
 from npe2 import PluginManifest
 
-from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_turn
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui import commands, layers
 from napari_orient.gui.layers import PICKS, PREDICTED

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from engine.phantom import molecule, tomogram
-from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_turn
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint

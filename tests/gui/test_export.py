@@ -7,8 +7,8 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
-from napari_orient.engine.corrections import axis_turn
-from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layers, rows
 from napari_orient.gui.axes import ViewOptions

@@ -6,9 +6,9 @@ from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
 
-from napari_orient.engine import corrections
-from napari_orient.engine.corrections import axis_turn
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection import corrections
+from napari_orient.engine.inspection.corrections import axis_turn
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer, drawn_arrows
 from napari_orient.gui.history import History

@@ -6,7 +6,7 @@ from gui_scene import EXTENT, VOXEL_SIZE, some_particles
 from napari.components import ViewerModel
 
 from engine.phantom import molecule
-from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_turn
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.networks import bank_checkpoint
 from napari_orient.gui import editing, layers

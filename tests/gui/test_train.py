@@ -9,7 +9,7 @@ from gui_scene import settle
 from napari.components import ViewerModel
 
 from napari_orient.cli import main
-from napari_orient.engine.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_turn
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.training import Epoch

@@ -11,7 +11,7 @@ from typing import Any
 import napari
 from napari.utils.notifications import show_error, show_info
 
-from napari_orient.engine.corrections import ACCEPTED, REJECTED
+from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.pieces import Dock, LayerChoice
 from napari_orient.gui.session import session_of

@@ -14,8 +14,8 @@ from napari.layers import Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
-from napari_orient.engine.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, prepare

@@ -12,7 +12,6 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.corrections import ACCEPTED
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery import (
     NOTHING,
@@ -30,6 +29,7 @@ from napari_orient.engine.discovery import (
     write_round,
 )
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still

@@ -9,7 +9,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer, Points, Surface, Vectors
 
-from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions

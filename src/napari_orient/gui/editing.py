@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from napari_orient.engine import corrections
-from napari_orient.engine.corrections import ACCEPTED, REJECTED
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection import corrections
+from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.engine.io.columns import FIGURES
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers

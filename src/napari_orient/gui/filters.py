@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QToolButton, QVBoxLay
 from superqt import QLabeledDoubleRangeSlider
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.expressions import rows_where
+from napari_orient.engine.inspection.filters import rows_where
 from napari_orient.gui.known import QUANTITIES
 from napari_orient.gui.pieces import BAD, Note, row
 

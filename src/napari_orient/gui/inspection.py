@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import chance_shares
-from napari_orient.engine.inspection import InspectionOptions, groups_named
+from napari_orient.engine.inspection.quantities import InspectionOptions, groups_named
 from napari_orient.engine.options import Parameter
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui import layers

@@ -14,7 +14,7 @@ import numpy as np
 from napari.layers import Points
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection import InspectionOptions
+from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io.columns import FIRST_POSES
 from napari_orient.engine.networks import shipped_checkpoints
 from napari_orient.engine.options import Options

@@ -11,7 +11,7 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery import OUTLIER
-from napari_orient.engine.inspection import Inspection, InspectionOptions, inspect
+from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_orient.engine.corrections import FRAMES
+from napari_orient.engine.inspection.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
 from napari_orient.gui.pieces import Later, Note, labelled, row

@@ -13,8 +13,8 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.similarity import Likeness, likeness, wedge_of
 from napari_orient.engine.io import match_tomogram
-from napari_orient.engine.likeness import Likeness, likeness, wedge_of
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Tomogram

@@ -7,8 +7,8 @@ from napari.layers import Points
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
-from napari_orient.engine import corrections
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection import corrections
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.pieces import Later, listen, shrinkable

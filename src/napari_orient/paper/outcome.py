@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from napari_orient.engine.figures import save_picture
+from napari_orient.engine.inspection.neighbours import nearest_neighbour
 from napari_orient.engine.io import read_particles
-from napari_orient.engine.neighbours import nearest_neighbour
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry

@@ -1,8 +1,8 @@
 """The symmetry axes that a map has, and the point where they meet, found from its correlation with itself.
 
 `propose_symmetry` rotates the map about its centre of mass, finds the best axis of each order, and keeps the group
-whose axes lie above the noise of the map. About an axis of a nearly round map every order fits; there the repeats of the
-self-correlation in a whole rotation decide.
+whose axes lie above the noise of the map. About an axis of a nearly round map every order fits; there the repeats of
+the self-correlation in a whole rotation decide.
 """
 
 from __future__ import annotations

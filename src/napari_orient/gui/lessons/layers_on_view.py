@@ -9,8 +9,8 @@ from napari.layers import Points
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListWidget, QVBoxLayout, QWidget
 
-from napari_orient.engine import corrections
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection import corrections
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.io.columns import STATUS
 from napari_orient.engine.particles import Particles, Tomogram, concatenate

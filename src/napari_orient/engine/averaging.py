@@ -1,25 +1,31 @@
-"""Averaging: the map that particles imply in their poses, each half of them apart, and how far the halves agree."""
+"""Subtomogram averaging: the map of particles in their poses, its half maps, and their Fourier shell correlation.
+
+The FSC follows Harauz and van Heel, Optik 1986. `write_average` writes map, half maps and curve.
+"""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.fsc import FSC, fourier_shell_correlation
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 from napari_orient.engine.streams import Step, Stream
 
 _BATCH = 32
@@ -207,3 +213,72 @@ def _mask(side: int, voxel_size: float, radius: float | None) -> FloatArray:
     distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
     mask: FloatArray = soft_ball(distance, radius or 0.4 * side * voxel_size, 4 * voxel_size).numpy()
     return mask
+
+
+@dataclass(frozen=True, eq=False)
+class FSC:
+    """Fourier shell correlation of two maps: ``frequency`` (S,) cycles/Å, ``correlation`` (S,)."""
+
+    frequency: FloatArray
+    correlation: FloatArray
+
+    def resolution(self, threshold: float) -> float:
+        """Å at which the curve first falls below the threshold; the finest shell's where it never does."""
+        below = np.flatnonzero(self.correlation < threshold)
+        if len(below) == 0:
+            return float(1 / self.frequency[-1])
+        last = int(below[0])
+        if last == 0:
+            return float(1 / self.frequency[0])
+        high, low = self.correlation[last - 1], self.correlation[last]
+        part = (high - threshold) / (high - low)
+        crossing = self.frequency[last - 1] + part * (self.frequency[last] - self.frequency[last - 1])
+        return float(1 / crossing)
+
+
+def fourier_shell_correlation(first: FloatArray, second: FloatArray, voxel_size: float) -> FSC:
+    """Correlation of two maps (n, n, n) in shells one coefficient wide, up to Nyquist, without the origin."""
+    side = len(first)
+    one, two = np.fft.fftn(first), np.fft.fftn(second)
+    shell = np.rint(frequencies(side, voxel_size).norm(dim=-1).numpy() * side * voxel_size).astype(int).ravel()
+    cross, own, other = (
+        np.bincount(shell, values.ravel())[1 : side // 2 + 1]
+        for values in ((one * two.conj()).real, np.abs(one) ** 2, np.abs(two) ** 2)
+    )
+    frequency = np.arange(1, side // 2 + 1) / (side * voxel_size)
+    return FSC(frequency, cross / np.sqrt(np.maximum(own * other, 1e-30)))
+
+
+def average_places(output: Path) -> tuple[Path, Path, Path, Path]:
+    """The files of the map, its halves and the curve, all writable.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .mrc, or the place cannot be written.
+    """
+    if output.suffix.lower() != ".mrc":
+        raise InputError(f"{output} given as map; expected a name that ends in .mrc.")
+    first, second = (output.with_name(f"{output.stem}_half{half}.mrc") for half in (1, 2))
+    places = output, first, second, output.with_name(f"{output.stem}_fsc.csv")
+    for place in places:
+        check_writable(place)
+    return places
+
+
+def write_average(found: Average, places: tuple[Path, Path, Path, Path]) -> None:
+    """Write map, halves and curve to the places that `average_places` names."""
+    *maps, curve = places
+    for place, density in zip(maps, (found.density, found.first_half, found.second_half), strict=True):
+        write_tomogram(place, density, voxel_size=found.voxel_size)
+    _write_curve(curve, found.fsc)
+
+
+def _write_curve(path: Path, fsc: FSC) -> None:
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        rows.writerow(["resolution_angstrom", "frequency_per_angstrom", "fsc"])
+        rows.writerows(
+            (f"{1 / frequency:.3f}", f"{frequency:.6f}", f"{value:.4f}")
+            for frequency, value in zip(fsc.frequency, fsc.correlation, strict=True)
+        )

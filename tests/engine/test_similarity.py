@@ -5,7 +5,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from conftest import five_blobs
-from napari_orient.engine.likeness import likeness, turned_reference, wedge_of
+from napari_orient.engine.inspection.similarity import likeness, turned_reference, wedge_of
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import match
-from napari_orient.engine.neighbours import clusters, nearest_neighbour
+from napari_orient.engine.inspection.neighbours import clusters, nearest_neighbour
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles, concatenate
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.expressions import rows_where
+from napari_orient.engine.inspection.filters import rows_where
 
 COLUMNS = {
     "expected_error": np.array([3.0, 12.0, 25.0, np.nan]),

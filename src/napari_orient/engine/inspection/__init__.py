@@ -1,0 +1,1 @@
+"""Inspection: quantities of posed particles, neighbours, filters, comparison with the reference, corrections."""
