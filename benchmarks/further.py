@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.networks import ReferenceMap, load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import Matcher, RefinementOptions, learn_tomogram, patch_side
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 
@@ -115,7 +115,7 @@ def main() -> None:
         for rows in torch.randperm(len(train.true), generator=generator).split(16):
             spread = torch.tensor(SPREADS_DEG).repeat(CLOUD // len(SPREADS_DEG))
             axis = torch.nn.functional.normalize(torch.randn(CLOUD, 3, generator=generator), dim=1)
-            turns = roma.rotvec_to_rotmat(torch.cat([torch.zeros(1, 3), axis * torch.deg2rad(spread)[:, None]]))
+            turns = rotvec_to_matrix(torch.cat([torch.zeros(1, 3), axis * torch.deg2rad(spread)[:, None]]))
             optimiser.zero_grad()
             step = loss(density, bank, train, rows, turns)
             step.backward()

@@ -16,8 +16,8 @@ from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, read_particles
 from napari_orient.engine.networks import MLPNetwork, NetworkOptions, load_checkpoint
 from napari_orient.engine.particles import Particles
+from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import (
-    REPRESENTATIONS,
     angle_deg,
     paper_angle_deg,
     random_rotations,

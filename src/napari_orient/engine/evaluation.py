@@ -15,9 +15,9 @@ from scipy.spatial import cKDTree
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.representations import SIXD
 from napari_orient.engine.rotations import (
     PAPER_20_DEG,
-    SIXD,
     Symmetry,
     axis_angle_deg,
     chance_within,

@@ -1,23 +1,18 @@
-"""The rotation group SO(3): representations, symmetry groups, distances, and even and random rotations.
+"""The rotation group SO(3) on NumPy arrays: symmetry groups, distances, means, and even and random rotations.
 
-Matrices are active, reference frame -> tomogram frame, acting on xyz columns. Functions on training's path take torch
-tensors and keep gradients; the rest take NumPy arrays. roma and SciPy do the mathematics.
+Matrices are active, reference frame -> tomogram frame, acting on xyz columns. `representations` has what networks and
+fits need of rotations: torch tensors with gradients.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import roma
-import torch
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
-from scipy.stats import chi
-from torch import Tensor
 
 from napari_orient.engine.errors import InputError
 
@@ -25,108 +20,6 @@ FloatArray = NDArray[np.floating[Any]]
 
 PAPER_20_DEG = math.degrees(math.acos((3 * math.cos(math.radians(20)) - 1) / 2))
 """True angle of what the paper's released code counts as 20°: 24.56°."""
-
-# --- representations: the paper's f (to_matrix) and g (from_matrix) --------------------------------------------------
-
-_TINY = 1e-6
-
-
-@dataclass(frozen=True)
-class Representation:
-    """A way to write a rotation as the raw numbers of a network's last layer.
-
-    ``to_matrix`` takes any finite raw vectors (..., size) to proper rotations (..., 3, 3) with finite gradients;
-    ``from_matrix`` takes rotations to raw vectors whose components lie in [-1, 1], the range of tanh.
-    """
-
-    name: str
-    size: int
-    to_matrix: Callable[[Tensor], Tensor]
-    from_matrix: Callable[[Tensor], Tensor]
-
-
-def _euler_to_matrix(raw: Tensor) -> Tensor:
-    rot, tilt, psi = raw.unbind(-1)
-    angles = torch.stack([rot * math.pi, (tilt + 1) * (math.pi / 2), psi * math.pi], dim=-1)
-    matrix: Tensor = roma.euler_to_rotmat("ZYZ", angles)
-    return matrix
-
-
-def _matrix_to_euler(matrix: Tensor) -> Tensor:
-    rot, tilt, psi = roma.rotmat_to_euler("ZYZ", matrix, as_tuple=True)
-    return torch.stack([_half_turns(rot), tilt / (math.pi / 2) - 1, _half_turns(psi)], dim=-1)
-
-
-def _half_turns(angle: Tensor) -> Tensor:
-    return torch.remainder(angle / math.pi + 1, 2) - 1
-
-
-def _unit(vector: Tensor, fallback: Tensor) -> Tensor:
-    """The vector at length 1, or the fallback where it is too short to have a direction; gradients stay finite."""
-    short = (vector * vector).sum(-1, keepdim=True) < _TINY**2
-    return torch.nn.functional.normalize(torch.where(short, fallback, vector), dim=-1, eps=_TINY)
-
-
-def _axis_like(vector: Tensor, index: int) -> Tensor:
-    return torch.eye(vector.shape[-1], dtype=vector.dtype, device=vector.device)[index].expand_as(vector)
-
-
-def _quaternion_to_matrix(raw: Tensor) -> Tensor:
-    matrix: Tensor = roma.unitquat_to_rotmat(_unit(raw, _axis_like(raw, 3)))
-    return matrix
-
-
-def _matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    quaternion: Tensor = roma.rotmat_to_unitquat(matrix)
-    return torch.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
-
-
-def _sixd_to_matrix(raw: Tensor) -> Tensor:
-    first = _unit(raw[..., :3], _axis_like(raw[..., :3], 0))
-    second = raw[..., 3:] - (first * raw[..., 3:]).sum(-1, keepdim=True) * first
-    second = _unit(second, _any_normal(first))
-    # Once more: what is left of a nearly parallel second vector is mostly rounding, and not quite normal to the first.
-    second = torch.nn.functional.normalize(second - (first * second).sum(-1, keepdim=True) * first, dim=-1)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
-
-
-def _any_normal(direction: Tensor) -> Tensor:
-    least = torch.nn.functional.one_hot(direction.abs().argmin(-1), 3).to(direction.dtype)
-    return torch.nn.functional.normalize(torch.linalg.cross(direction, least), dim=-1)
-
-
-def _matrix_to_sixd(matrix: Tensor) -> Tensor:
-    return torch.cat([matrix[..., :, 0], matrix[..., :, 1]], dim=-1)
-
-
-def _procrustes_to_matrix(raw: Tensor) -> Tensor:
-    matrix: Tensor = roma.special_procrustes(raw.unflatten(-1, (3, 3)), gradient_eps=1e-3, method="svd")
-    return matrix
-
-
-def _matrix_to_procrustes(matrix: Tensor) -> Tensor:
-    return matrix.flatten(-2)
-
-
-EULER = Representation("euler", 3, _euler_to_matrix, _matrix_to_euler)
-"""Intrinsic ZYZ angles of the matrix, scaled: first and third in half-turns, the second from [0°, 180°] to [-1, 1]."""
-
-QUATERNION = Representation("quaternion", 4, _quaternion_to_matrix, _matrix_to_quaternion)
-"""Unit quaternion x, y, z, w with w >= 0."""
-
-SIXD = Representation("6d", 6, _sixd_to_matrix, _matrix_to_sixd)
-"""Two columns of the matrix and Gram-Schmidt.
-
-Zhou et al., "On the continuity of rotation representations in neural networks", CVPR 2019.
-"""
-
-PROCRUSTES = Representation("9d", 9, _procrustes_to_matrix, _matrix_to_procrustes)
-"""The whole matrix, projected by SVD.
-
-Levinson et al., "An analysis of SVD for deep rotation estimation", NeurIPS 2020.
-"""
-
-REPRESENTATIONS = {item.name: item for item in (SIXD, QUATERNION, EULER, PROCRUSTES)}
 
 # --- symmetry groups --------------------------------------------------------------------------------------------
 
@@ -184,8 +77,29 @@ def _own_matrices(name: str) -> FloatArray:
     known = name in ("T", "O", "I") or (name[:1] in ("C", "D") and name[1:].isdigit() and int(name[1:]) > 0)
     if not known:
         raise InputError(f"symmetry {name!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7.")
+    if name[0] in "CD":
+        return _cyclic(int(name[1:])) if name[0] == "C" else _dihedral(int(name[1:]))
+    # SciPy takes a third of a second to import, and few particles are polyhedra.
+    from scipy.spatial.transform import Rotation
+
     group: Any = name
     return Rotation.create_group(group).as_matrix()
+
+
+def _cyclic(order: int) -> FloatArray:
+    """Rotations about z by whole multiples of a full turn / order, (order, 3, 3)."""
+    angle = 2 * np.pi / order * np.arange(order)
+    matrices = np.tile(np.eye(3), (order, 1, 1))
+    matrices[:, 0, 0] = matrices[:, 1, 1] = np.cos(angle)
+    matrices[:, 1, 0] = np.sin(angle)
+    matrices[:, 0, 1] = -matrices[:, 1, 0]
+    return matrices
+
+
+def _dihedral(order: int) -> FloatArray:
+    """Those about z and as many half-turns about axes normal to it, the first about x, (2 order, 3, 3)."""
+    cyclic = _cyclic(order)
+    return np.concatenate([cyclic, cyclic @ np.diag([1.0, -1.0, -1.0])])
 
 
 def _direction(text: str) -> FloatArray:
@@ -268,14 +182,20 @@ def chance_within(angle: float, *, copies: int = 1) -> float:
 
 def within_from_rms(rms_deg: FloatArray, angle: float) -> FloatArray:
     """Probability of an error within ``angle`` degrees, for errors normal about three axes with this rms in all."""
-    return np.asarray(chi.cdf(angle / np.maximum(rms_deg / math.sqrt(3), 1e-6), df=3))
+    # The chi distribution with three degrees of freedom.
+    bound = angle / np.maximum(np.asarray(rms_deg, float) / math.sqrt(3), 1e-6)
+    error_function = np.frompyfunc(math.erf, 1, 1)(bound / math.sqrt(2))
+    within: FloatArray = np.asarray(error_function, float) - math.sqrt(2 / math.pi) * bound * np.exp(-(bound**2) / 2)
+    return within
 
 
 def mean_rotation(rotations: FloatArray) -> FloatArray:
     """Chordal mean of rotations (..., K, 3, 3) over K, (..., 3, 3): the rotation nearest to their average matrix."""
-    mean = torch.as_tensor(np.asarray(rotations, float).mean(axis=-3))
-    projected: FloatArray = roma.special_procrustes(mean).numpy()
-    return projected
+    u, _, vt = np.linalg.svd(np.asarray(rotations, float).mean(axis=-3))
+    # The smallest singular value's vector turns round where the product would be a reflection.
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None].round()
+    nearest: FloatArray = u @ vt
+    return nearest
 
 
 # --- even and random rotations ------------------------------------------------------------------------------------
@@ -283,7 +203,7 @@ def mean_rotation(rotations: FloatArray) -> FloatArray:
 
 def random_rotations(count: int, rng: np.random.Generator) -> FloatArray:
     """Uniform random rotations, (count, 3, 3), from uniform unit quaternions (the paper's Algorithm S2)."""
-    return Rotation.random(count, rng=rng).as_matrix() if count else np.zeros((0, 3, 3))
+    return _from_quaternions(rng.normal(size=(count, 4)))
 
 
 def even_rotations(count: int) -> FloatArray:
@@ -298,7 +218,18 @@ def even_rotations(count: int) -> FloatArray:
     quaternions = np.stack(
         [radius * np.sin(alpha), radius * np.cos(alpha), other * np.sin(beta), other * np.cos(beta)], axis=1
     )
-    return Rotation.from_quat(quaternions).as_matrix()
+    return _from_quaternions(quaternions)
+
+
+def _from_quaternions(quaternions: FloatArray) -> FloatArray:
+    """Rotations (N, 3, 3) of quaternions (N, 4), x, y, z, w, of any length but 0."""
+    x, y, z, w = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows, float), -1, 0)
 
 
 HALF_TURNS: FloatArray = np.array(

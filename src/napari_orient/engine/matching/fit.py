@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 
-import roma
 import torch
 from torch import Tensor
 
 from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.representations import rotvec_to_matrix
 
 STEP_DEG, STEP_VOXELS = 12.0, 1.5
 """How far one step may turn, and shift: the linear model bears no more."""
@@ -194,7 +194,7 @@ def climb(
         every = len(rows) == len(observed)
         last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         likely = place if place is None or every else place.take(rows)
-        turned = last.rotations @ roma.rotvec_to_rotmat(step[:, :3])
+        turned = last.rotations @ rotvec_to_matrix(step[:, :3])
         trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:], place=likely)
         better = trial.evidence > last.evidence
         hit = better.nonzero().squeeze(1)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.scan import Scan, reach_within, scanned
+from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
 from napari_orient.engine.rotations import Symmetry
 
 _LOOSE_DEG = 2.5
@@ -151,7 +151,7 @@ def _mean_of_scan(poses: Poses, scan: Scan, *, others: Tensor, gain: Tensor) -> 
     along = scan.direction[:, :, None] * scan.direction[:, None]
     return replace(
         poses,
-        rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
+        rotations=poses.rotations @ rotvec_to_matrix(turn),
         shifts=poses.shifts + shift,
         turn_covariance=usual + spread + scan.step**2 / 12 * along,
     )
@@ -175,5 +175,4 @@ def turns_between(rotations: Tensor, others: Tensor, group: Symmetry) -> Tensor:
     copies = torch.as_tensor(group.matrices, dtype=rotations.dtype, device=rotations.device)
     between = rotations.transpose(-1, -2)[:, None] @ others
     best = torch.einsum("nkij,gji->nkg", between, copies).argmax(-1)
-    turns: Tensor = roma.rotmat_to_rotvec(between @ copies[best])
-    return turns
+    return matrix_to_rotvec(between @ copies[best])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
+from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.rotations import (
     FloatArray,
     Symmetry,
@@ -115,5 +115,5 @@ def _turns_of_chance(matrices: bytes) -> FloatArray:
     """Turns in radians to even poses, (N, 3), modulo the group of these matrices: asked for at every single pick."""
     group = Symmetry("", np.frombuffer(matrices).reshape(-1, 3, 3), np.eye(3))
     poses = torch.from_numpy(nearest_copy(even_rotations(_EVEN), np.eye(3)[None], group))
-    turns: FloatArray = roma.rotmat_to_rotvec(poses).numpy()
+    turns: FloatArray = matrix_to_rotvec(poses).numpy()
     return turns

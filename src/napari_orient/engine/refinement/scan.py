@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import roma
 import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, Place, compare
 from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray, Symmetry
 
 _REACH_DEG, _POINTS = 26.0, 17
@@ -71,7 +71,7 @@ def scanned(
     points = []
     for way in torch.linspace(-reach, reach, _POINTS).tolist():
         move = way * course
-        rotations = fit.rotations @ roma.rotvec_to_rotmat(move[:, :3])
+        rotations = fit.rotations @ rotvec_to_matrix(move[:, :3])
         there = compare(reference, imaging, observed, rotations, fit.shifts + move[:, 3:], place=place)
         step, gain, information = _corrected(there, free, imaging.voxel_size)
         log_weight = trust * (there.evidence + gain) - torch.logdet(information) / 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import roma
 import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import Place
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.refinement.posterior import turns_between
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import Symmetry
 
 _ENOUGH = 24
@@ -116,7 +116,7 @@ class UsualPlace:
         move = -(bound * (poses.shift_covariance @ pull))[..., 0]
         return replace(
             poses,
-            rotations=poses.rotations @ roma.rotvec_to_rotmat(turn),
+            rotations=poses.rotations @ rotvec_to_matrix(turn),
             shifts=poses.shifts + move,
             turn_covariance=poses.turn_covariance - bound * (poses.coupling @ whole @ poses.coupling.mT),
             shift_covariance=poses.shift_covariance - bound * (poses.shift_covariance @ whole @ poses.shift_covariance),
