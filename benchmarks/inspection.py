@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.session import session_of
 

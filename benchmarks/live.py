@@ -32,9 +32,8 @@ from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
-from napari_orient.gui import live
-from napari_orient.gui.correction import CorrectDock
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.correct_dock import CorrectDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.session import session_of
 
@@ -75,7 +74,7 @@ class Scene:
         self.docks = CorrectDock(self.viewer), InspectDock(self.viewer)
         self.live = self.docks[0].live
         self.live.attend(self.layer, tomogram.name)
-        self.live.ready = run(live.make_ready(tomogram, there, load_checkpoint(checkpoint)))
+        self.live.ready = run(live_prediction.make_ready(tomogram, there, load_checkpoint(checkpoint)))
         self.plain = ViewerModel().add_points(self.layer.data.copy(), features=self.layer.features.copy())
         self.told = 0.0
         self.live.said.connect(self._note)
@@ -156,7 +155,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=2.0, help="of the large tomogram; 0 for none")
     given = parser.parse_args()
     application = QApplication.instance() or QApplication(["live"])
-    live.AT_ONCE = 60.0  # However busy the machine is, picks are told on the spot.
+    live_prediction.AT_ONCE = 60.0  # However busy the machine is, picks are told on the spot.
     volumes = [Tomogram(np.random.default_rng(1).standard_normal(SMALL, np.float32), VOXEL_SIZE, "small")]
     with tempfile.TemporaryDirectory() as folder:
         volumes += [large(Path(folder), given.gigabytes)] if given.gigabytes else []

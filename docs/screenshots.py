@@ -30,9 +30,9 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
-from napari_orient.gui.demo import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
+from napari_orient.gui.demo_viewer import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
 from napari_orient.gui.layers import PICKS
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import SURE
 

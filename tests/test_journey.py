@@ -12,12 +12,12 @@ from napari_orient.cli import main
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
-from napari_orient.gui.correction import CorrectDock
-from napari_orient.gui.export import ExportDock
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.correct_dock import CorrectDock
+from napari_orient.gui.export_dock import ExportDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.load import LoadDock
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.load_dock import LoadDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
 
 

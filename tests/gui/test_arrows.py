@@ -8,7 +8,7 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers
-from napari_orient.gui.arrows import ArrowsDock
+from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.canvas import corner
 from napari_orient.gui.layers import PREDICTED, TRUTH

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
 from napari_orient.gui import layers
-from napari_orient.gui.averaging import AverageDock
+from napari_orient.gui.average_dock import AverageDock
 from napari_orient.gui.editing import judge
 from napari_orient.gui.layers import MAP, TRUTH
 from napari_orient.gui.session import session_of

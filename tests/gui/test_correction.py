@@ -17,9 +17,9 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.correction import CorrectDock
+from napari_orient.gui.correct_dock import CorrectDock
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.references import read_reference
+from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
 
 

@@ -21,14 +21,14 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.discover import DiscoverDock
-from napari_orient.gui.finding import Preview, delivery, map_view
-from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
-from napari_orient.gui.finding.preview import UNJUDGED
+from napari_orient.gui.discover_dock import DiscoverDock
+from napari_orient.gui.discover_widgets import Preview, discovered_layers, map_view
+from napari_orient.gui.discover_widgets.preview import UNJUDGED
+from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train import TrainDock
+from napari_orient.gui.train_dock import TrainDock
 
 QUICK = DiscoveryOptions(
     diameter=150.0, rounds=10, search=500, starts=2, passes=1, max_shift=0.0, symmetry="C1", device="cpu"
@@ -176,7 +176,7 @@ def onward_to_train(dock, viewer, qtbot):
     dock.go_onward(TRAIN)
     (points,) = dock._on_view()
     assert training.from_layers.chosen() == [points]
-    sure = len(delivery.determined(points))
+    sure = len(discovered_layers.determined(points))
     assert sure > 25
     assert [len(particles) for _, particles in training.from_layers.pairs()] == [sure]
     assert (points.features["status"] == ACCEPTED).sum() == sure
@@ -366,7 +366,9 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
 
     def show(particles: Particles) -> tuple[list[Points], list[str]]:
         return run(
-            delivery.show_poses(session, particles, [small.tomogram], drawn=preview, provenance="", words="again")
+            discovered_layers.show_poses(
+                session, particles, [small.tomogram], drawn=preview, provenance="", words="again"
+            )
         )
 
     (layer,), missing = show(poses)
@@ -377,7 +379,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     qtbot.waitUntil(lambda: session.finished)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
-    np.testing.assert_array_equal(delivery.determined(layer), np.flatnonzero(~flags))
+    np.testing.assert_array_equal(discovered_layers.determined(layer), np.flatnonzero(~flags))
     changed = poses.replace(extra={OUTLIER: np.zeros(COUNT, int)})
     assert show(changed) == ([layer], [])
     assert len(axes_layer(viewer, layer).data) == 3 * COUNT

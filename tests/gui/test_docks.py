@@ -16,11 +16,11 @@ from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
-from napari_orient.gui.arrows import ArrowsDock
+from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.export import FORMATS, ExportDock
-from napari_orient.gui.load import LoadDock
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.export_dock import FORMATS, ExportDock
+from napari_orient.gui.load_dock import LoadDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"

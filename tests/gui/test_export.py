@@ -13,8 +13,8 @@ from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layers, rows
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.editing import judge, reset, turn
-from napari_orient.gui.export import ExportDock
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.export_dock import ExportDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.readers import read_particle_layers, write_points
 from napari_orient.gui.session import session_of

@@ -11,9 +11,9 @@ from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation import bead_symmetry
 from napari_orient.gui import layers
+from napari_orient.gui.camera import looks_at
 from napari_orient.gui.canvas import camera
-from napari_orient.gui.flight import looks_at
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.session import session_of
 

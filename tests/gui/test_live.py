@@ -16,10 +16,10 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
-from napari_orient.gui import layers, live
+from napari_orient.gui import layers, live_prediction
 from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
-from napari_orient.gui.correction import CorrectDock
-from napari_orient.gui.inspection import InspectDock
+from napari_orient.gui.correct_dock import CorrectDock
+from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import session_of
 
@@ -44,7 +44,7 @@ class Counted:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """However busy the machine is, single picks are told on the spot; one test says otherwise."""
-    monkeypatch.setattr(live, "AT_ONCE", 30.0)
+    monkeypatch.setattr(live_prediction, "AT_ONCE", 30.0)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     told = parent.live
     told.attend(layer, "TS")
     volume = Tomogram(counted, VOXEL_SIZE, "TS")
-    told.ready = run(live.make_ready(volume, picks, tiny_checkpoint()))
+    told.ready = run(live_prediction.make_ready(volume, picks, tiny_checkpoint()))
     counted.voxels = counted.reads = 0
     layer.add([21.0, 22.0, 23.0])
     assert layers.has_pose(layer).tolist() == [False, True]
@@ -190,7 +190,7 @@ def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_t
 
 def test_what_takes_longer_than_a_moment_goes_to_a_worker_and_stale_answers_are_dropped(on, scene, qtbot, monkeypatch):
     viewer, layer, dock = on
-    monkeypatch.setattr(live, "AT_ONCE", 0.0)
+    monkeypatch.setattr(live_prediction, "AT_ONCE", 0.0)
     place = layer.data[2].copy()
     layer.add([15.0, 20.0, 30.0])
     assert not layers.has_pose(layer)[12]

@@ -6,7 +6,7 @@ from qtpy.QtGui import QImage
 
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.demo import main
+from napari_orient.gui.demo_viewer import main
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.session import session_of
 

@@ -9,14 +9,14 @@ from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 from npe2 import PluginManifest
 
-from napari_orient.gui.arrows import ArrowsDock
+from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.colours import INKS
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.preferences import PLUGIN, SECTION, Preferences
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train import TrainDock
+from napari_orient.gui.train_dock import TrainDock
 
 HAS_A_PAGE = hasattr(napari.settings, "get_plugin_settings")
 

@@ -8,11 +8,11 @@ from scipy.spatial.transform import Rotation
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import editing, layers
-from napari_orient.gui.correction import CorrectDock
+from napari_orient.gui.correct_dock import CorrectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train import ON_VIEW, TrainDock
+from napari_orient.gui.train_dock import ON_VIEW, TrainDock
 
 CORRECTED = 180
 

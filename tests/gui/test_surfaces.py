@@ -12,9 +12,9 @@ from napari_orient.engine.networks import bank_checkpoint
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.references import read_reference
+from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
-from napari_orient.gui.surface import SurfaceDock
+from napari_orient.gui.surface_dock import SurfaceDock
 from napari_orient.gui.surfaces import MOST_VERTICES, Shape, merged, surface_layer
 
 

@@ -16,10 +16,10 @@ from napari_orient.engine.training import Epoch
 from napari_orient.gui import layers
 from napari_orient.gui.editing import judge, turn
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.lessons import Known
-from napari_orient.gui.predict import PredictDock
+from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train import IN_FILES, ON_VIEW, SIMULATED, TrainDock
+from napari_orient.gui.train_dock import IN_FILES, ON_VIEW, SIMULATED, TrainDock
+from napari_orient.gui.training_sets import Known
 
 SMALL = {"width": 16, "depth": 1, "dropout": 0.0, "patch_side": 20, "mask_radius": 90.0}
 FEW_EPOCHS = {"epochs": 3, "shift": 0.0, "validation": 0.3, "batch": 16, "device": "cpu"}

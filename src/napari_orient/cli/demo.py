@@ -104,7 +104,7 @@ def _view(arguments: Namespace) -> int:
         say("There is no display here, so napari stays closed; look at picture.png.")
         return 0
     say("Opening napari; close its window to end.")
-    ended = subprocess.run([sys.executable, "-m", "napari_orient.gui.demo", str(arguments.output)], check=False)
+    ended = subprocess.run([sys.executable, "-m", "napari_orient.gui.demo_viewer", str(arguments.output)], check=False)
     if ended.returncode:
         say(f"napari ended with status {ended.returncode}; the files above are whole all the same.")
     return 1 if ended.returncode else 0

@@ -21,7 +21,7 @@ from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.known import Known
 from napari_orient.gui.pieces import BAD, MUTED, Note, labelled
-from napari_orient.gui.references import ReferenceChoice, read_reference
+from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import Session
 
 SIDE = 400.0

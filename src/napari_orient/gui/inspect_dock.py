@@ -21,13 +21,13 @@ from napari_orient.engine.inspection.quantities import InspectionOptions, groups
 from napari_orient.engine.options import Parameter
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui import layers
-from napari_orient.gui.error_figures import by_chance, cluster_words, error_words, errors_of
+from napari_orient.gui.camera import fly_to
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
-from napari_orient.gui.filters import Filters
-from napari_orient.gui.flight import fly_to
+from napari_orient.gui.error_summary import by_chance, cluster_words, error_words, errors_of
 from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.particle_filter import Filters
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
 from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.pieces import BAD, MUTED, Dock, Later, LayerChoice, Note, labelled, listen, primary_button, row

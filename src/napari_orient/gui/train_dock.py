@@ -23,10 +23,8 @@ from napari_orient.engine.training import (
     kept,
     train,
 )
-from napari_orient.gui.curves import Curves
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.lessons import FromFiles, FromLayers, FromTemplate, Known, Lessons, Pairs, count_words, kinds_of
 from napari_orient.gui.pieces import (
     BAD,
     GOOD,
@@ -42,6 +40,17 @@ from napari_orient.gui.pieces import (
     shrinkable,
 )
 from napari_orient.gui.session import session_of
+from napari_orient.gui.training_curves import Curves
+from napari_orient.gui.training_sets import (
+    FromFiles,
+    FromLayers,
+    FromTemplate,
+    Known,
+    Lessons,
+    Pairs,
+    count_words,
+    kinds_of,
+)
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
 NOTHING = {

@@ -14,7 +14,7 @@ from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer, take_arrows
 from napari_orient.gui.canvas import holding_still
-from napari_orient.gui.finding.preview import Preview
+from napari_orient.gui.discover_widgets.preview import Preview
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import Session
 

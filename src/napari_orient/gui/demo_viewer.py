@@ -1,6 +1,6 @@
 """napari on a folder of the demo: tomogram, picks, true poses and predicted ones, docks open.
 
-``python -m napari_orient.gui.demo FOLDER [--picture FILE] [--flat]``
+``python -m napari_orient.gui.demo_viewer FOLDER [--picture FILE] [--flat]``
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ SIZE = (1400, 900)
 
 def main(arguments: list[str] | None = None) -> int:
     """Open the folder in napari, or, with ``--picture``, leave a picture of the window and end."""
-    parser = argparse.ArgumentParser(prog="python -m napari_orient.gui.demo", description="napari on the demo's files")
+    parser = argparse.ArgumentParser(
+        prog="python -m napari_orient.gui.demo_viewer", description="napari on the demo's files"
+    )
     parser.add_argument("folder", type=Path, help="with a tomogram (.mrc), picks.star, truth.star, predicted.star")
     parser.add_argument("--picture", type=Path, help="save a picture of the window there and end")
     parser.add_argument("--flat", action="store_true", help="a thick slice in 2D instead of the view in 3D")

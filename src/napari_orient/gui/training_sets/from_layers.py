@@ -16,10 +16,10 @@ from napari_orient.engine.io.columns import STATUS
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.lessons.values import Pairs
 from napari_orient.gui.pieces import Later, checkable, listen
 from napari_orient.gui.rows import rows_of
 from napari_orient.gui.session import Session
+from napari_orient.gui.training_sets.training_data import Pairs
 
 
 class FromLayers(QWidget):

@@ -26,10 +26,10 @@ from napari_orient.gui.gone import when_gone
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
-from napari_orient.gui.live import Live
+from napari_orient.gui.live_prediction import Live
 from napari_orient.gui.pads import TURN_KEYS, HistoryList, MovePad, TurnPad, evenly
 from napari_orient.gui.pieces import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
-from napari_orient.gui.references import ReferenceChoice, read_reference
+from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.rows import Rows, rows_of
 from napari_orient.gui.session import session_of
 

@@ -17,7 +17,6 @@ from napari_orient.engine.networks import Checkpoint, load_checkpoint, shipped_c
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.prediction import PredictionOptions, provenance
 from napari_orient.gui import layers
-from napari_orient.gui.answers import Answer, Question, answer, card_in_full, card_words, result_colour, result_words
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
@@ -34,6 +33,15 @@ from napari_orient.gui.pieces import (
     listen,
     show_classes,
     shrinkable,
+)
+from napari_orient.gui.prediction_jobs import (
+    Answer,
+    Question,
+    answer,
+    card_in_full,
+    card_words,
+    result_colour,
+    result_words,
 )
 from napari_orient.gui.session import session_of
 

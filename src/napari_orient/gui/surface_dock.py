@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.gui import layers
 from napari_orient.gui.pieces import GOOD, WARNING, Dock, LayerChoice, Note, labelled, listen, row
-from napari_orient.gui.references import ReferenceChoice, read_reference
+from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, Shape, surface_layer
 

@@ -20,8 +20,8 @@ from napari_orient.engine.discovery import (
     class_name,
 )
 from napari_orient.gui.colours import SET_APART
-from napari_orient.gui.finding.map_view import MapView
-from napari_orient.gui.finding.preview import AMBER
+from napari_orient.gui.discover_widgets.map_view import MapView
+from napari_orient.gui.discover_widgets.preview import AMBER
 from napari_orient.gui.maps import FSCPlot
 from napari_orient.gui.pieces import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, Note, labelled, shrinkable
 from napari_orient.gui.pieces.plot import Line, Plot

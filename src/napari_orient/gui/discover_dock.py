@@ -35,12 +35,18 @@ from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
 from napari_orient.gui.commands import dock_of
+from napari_orient.gui.discover_widgets import AlignChoice, Outcome, PicksChoice, Preview
+from napari_orient.gui.discover_widgets.alignment_choice import Map
+from napari_orient.gui.discover_widgets.discovered_layers import (
+    believed,
+    determined,
+    hide_own_poses,
+    show_poses,
+    true_errors,
+)
+from napari_orient.gui.discover_widgets.picks_choice import LABELS, Pairs
+from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.editing import judge
-from napari_orient.gui.finding import AlignChoice, Outcome, PicksChoice, Preview
-from napari_orient.gui.finding.align import Map
-from napari_orient.gui.finding.delivery import believed, determined, hide_own_poses, show_poses, true_errors
-from napari_orient.gui.finding.outcome import INSPECT, OTHERS, PREDICT, TRAIN
-from napari_orient.gui.finding.picks import LABELS, Pairs
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
