@@ -32,6 +32,7 @@ from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
+from napari_orient.gui import live_prediction
 from napari_orient.gui.correct_dock import CorrectDock
 from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
