@@ -115,7 +115,8 @@ def report_of(predicted: list[Particles], true: list[Particles], group: Symmetry
 
 def _quartiles(predicted: list[Particles], labelled: Labelled, group: Symmetry) -> str:
     pairs = [
-        (found.known_rotations(), true.known_rotations()) for found, (_, true) in zip(predicted, labelled, strict=True)
+        (found.required_rotations(), true.required_rotations())
+        for found, (_, true) in zip(predicted, labelled, strict=True)
     ]
     error = np.concatenate([symmetric_angle_deg(*pair, group) for pair in pairs])
     return by_quartile(error, np.concatenate([np.asarray(found.expected_error_deg) for found in predicted]))

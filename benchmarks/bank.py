@@ -44,8 +44,8 @@ def template(path: Path) -> tuple[np.ndarray, float]:
 
 def centre_error(answer: Refined, truth: Particles, group: Symmetry, centre: np.ndarray) -> np.ndarray:
     """Å between the centres of symmetry: a symmetric copy of a pose has its origin elsewhere, its axes' meeting not."""
-    found = answer.particles.positions + answer.particles.known_rotations() @ centre
-    true = truth.positions + truth.known_rotations() @ centre
+    found = answer.particles.positions + answer.particles.required_rotations() @ centre
+    true = truth.positions + truth.required_rotations() @ centre
     if len(group) > 1 and group.name.startswith("C"):
         raise SystemExit("the centre of a lone axis is not fixed along it")
     return found - true
@@ -147,7 +147,7 @@ def main() -> None:
         middle = time.process_time()
         answer.matcher.solve(patches)
         seconds.append((learnt - start, (time.process_time() - middle) / len(truth)))
-        poses, true = answer.particles.known_rotations(), truth.known_rotations()
+        poses, true = answer.particles.required_rotations(), truth.required_rotations()
         rows.append(
             (
                 symmetric_angle_deg(poses, true, group),

@@ -53,7 +53,7 @@ def main() -> None:
             truth = everyone.of_kind(given.code)
             picks = moved(truth, 30.0, rng)
             answer = run(refine(tomogram, picks, density, voxel_size=voxel_size, group=group, options=options))
-            error = symmetric_angle_deg(answer.particles.known_rotations(), truth.known_rotations(), group)
+            error = symmetric_angle_deg(answer.particles.required_rotations(), truth.required_rotations(), group)
             nearest = KDTree(everyone.positions).query(truth.positions, k=2)[0][:, 1]
             rows.append((error, np.asarray(answer.particles.expected_error_deg), nearest))
     error, expected, nearest = (np.concatenate(column) for column in zip(*rows, strict=True))

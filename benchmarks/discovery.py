@@ -64,7 +64,7 @@ class Scene:
     @property
     def rotations(self) -> np.ndarray:
         """Of all picks, in order."""
-        return concatenate([part for _, part in self.truth]).known_rotations()
+        return concatenate([part for _, part in self.truth]).required_rotations()
 
 
 def scene(given: argparse.Namespace, seed: int) -> Scene:
@@ -86,7 +86,9 @@ def scene(given: argparse.Namespace, seed: int) -> Scene:
         own = [code for code, part in zip(codes, parts, strict=False) for _ in range(len(part))] + [FALSE] * len(away)
         if own:
             positions = np.concatenate([*(part.positions for part in parts), away])
-            turns = np.concatenate([*(part.known_rotations() for part in parts), np.tile(np.eye(3), (len(away), 1, 1))])
+            turns = np.concatenate(
+                [*(part.required_rotations() for part in parts), np.tile(np.eye(3), (len(away), 1, 1))]
+            )
             louder = noisier(tomogram, given.noise, rng) if given.noise > 1 else tomogram
             true = Particles(positions=positions, rotations=turns, tomogram=tomogram.name)
             truth.append((louder, true))
@@ -173,7 +175,7 @@ def picture(given: argparse.Namespace, seen: Scene, found: Discovery, rounds: li
     item, (density, voxel_size) = found.structures[0], template(given.templates / f"{given.code}.mrc")
     draw(
         given.picture,
-        way_of(rounds, found.particles.known_rotations()),
+        way_of(rounds, found.particles.required_rotations()),
         seen.rotations,
         refined=item.average.density,
         halves=item.average.fsc,
@@ -231,7 +233,7 @@ def poses(seen: Scene, found: Discovery, code: str, rows: np.ndarray) -> dict[st
     own = every & rows
     if own.sum() < 3:
         return dict.fromkeys(("within20", "axis10"), 0.0) | {"median": 180.0, "expected_over_true": float("nan")}
-    turns, true = found.particles.known_rotations()[own], seen.rotations[own]
+    turns, true = found.particles.required_rotations()[own], seen.rotations[own]
     turns = turns @ shared_turn(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
     error, axis = np.full(every.sum(), 180.0), np.full(every.sum(), 90.0)
     error[own[every]] = symmetric_angle_deg(turns, true, group)

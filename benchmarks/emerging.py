@@ -23,14 +23,14 @@ def way_of(rounds: Sequence[Round], rotations: np.ndarray) -> list[Round]:
     starts = [[item for item in rounds if item.start == number] for number in {item.start for item in rounds} - {0}]
 
     def off(way: list[Round]) -> float:
-        return float(np.median(angle_deg(way[-1].particles.known_rotations(), rotations)))
+        return float(np.median(angle_deg(way[-1].particles.required_rotations(), rotations)))
 
     return min(starts, key=off)
 
 
 def within_20(item: Round, truth: np.ndarray) -> float:
     """Share of a round's poses within 20° of the truth, up to one turn."""
-    turns = item.particles.known_rotations()
+    turns = item.particles.required_rotations()
     return float((angle_deg(turns @ shared_turn(truth, turns), truth) <= 20).mean())
 
 

@@ -88,7 +88,7 @@ class Window:
 def figures_of(found: list[Particles], true: list[Particles], group: str) -> Figures:
     """Number of particles, % within 5° and 20°, median error (°, Å), expected ÷ true error (rms of those ≤ 20°)."""
     mine, truth = concatenate(found), concatenate(true)
-    error = symmetric_angle_deg(mine.known_rotations(), truth.known_rotations(), symmetry(group))
+    error = symmetric_angle_deg(mine.required_rotations(), truth.required_rotations(), symmetry(group))
     near = error <= 20
     figures = {
         "count": float(len(error)),
@@ -136,8 +136,8 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
 def discovered(tomogram: Tomogram, true: Particles, *, off: float) -> Figures:
     """The figures of ``discover``, up to the one rotation and shift of its map's frame."""
     found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions(device="cpu", seed=0))).particles
-    between = shared_turn(true.known_rotations(), found.known_rotations(), near_deg=25.0)
-    figures = figures_of([found.replace(rotations=found.known_rotations() @ between)], [true], "C1")
+    between = shared_turn(true.required_rotations(), found.required_rotations(), near_deg=25.0)
+    figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true], "C1")
     del figures["position_median"]
     return figures
 

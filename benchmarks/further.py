@@ -44,7 +44,7 @@ class Seen:
         patches = torch.from_numpy(cut_patches(tomogram, particles.positions, side=side))
         self.imaging: Imaging = self.matcher.imaging
         self.observed = self.imaging.observe(patches)
-        self.true = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
+        self.true = torch.as_tensor(particles.required_rotations(), dtype=torch.float32)
         self.shifts = self.polished(self.matcher.reference).shifts
 
     def polished(self, reference: Reference) -> Fit:

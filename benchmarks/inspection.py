@@ -66,7 +66,7 @@ def filled(count: int) -> ViewerModel:
         positions=rng.uniform(0, size, (count, 3)), rotations=random_rotations(count, rng), tomogram=tomogram.name
     )
     turns = rng.uniform(0, 60, count)
-    turned = truth.known_rotations() @ Rotation.from_rotvec(np.radians(turns[:, None]) * [0, 0, 1.0]).as_matrix()
+    turned = truth.required_rotations() @ Rotation.from_rotvec(np.radians(turns[:, None]) * [0, 0, 1.0]).as_matrix()
     session = session_of(viewer)
     session.show_tomogram(tomogram)
     session.show_particles(truth, tomogram.extent, role=TRUTH, name="true")

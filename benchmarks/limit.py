@@ -127,7 +127,7 @@ def main() -> None:
             patches = noisier(patches, matcher.full_imaging, given.noise, generator)
             matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
         poses = matcher.find(patches)
-        rotations = truth.known_rotations()
+        rotations = truth.required_rotations()
         itself = matcher.finish(patches, poses)
         alone.append(symmetric_angle_deg(itself.rotations.double().numpy(), rotations, group))
         centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)

@@ -50,7 +50,7 @@ def main() -> None:
     bright = np.median(density) - density
     # The list's frame turns about voxel n // 2, a map's about (n - 1) / 2: half a voxel that only shifts.
     answer = run(refine(tomogram, pick, bright, voxel_size=given.voxel_size, options=RefinementOptions(device="cpu")))
-    error = float(angle_deg(answer.particles.known_rotations()[0], listed))
+    error = float(angle_deg(answer.particles.required_rotations()[0], listed))
     expected = np.asarray(answer.particles.expected_error_deg)[0]
     print(
         f"{given.particle}: {error:.1f}° from row {given.row}, {expected:.1f}° expected; moved "

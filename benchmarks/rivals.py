@@ -126,7 +126,7 @@ def patches_of(folder: Path, kind: str, count: int) -> tuple[np.ndarray, np.ndar
         inside = ((own.positions >= SIDE / 2 * VOXEL_SIZE) & (own.positions <= room)).all(axis=1)
         own = own.take(inside)
         patches.append(cut_patches(tomogram, own.positions, side=SIDE, voxel_size=VOXEL_SIZE, centring="rounded"))
-        rotations.append(own.known_rotations())
+        rotations.append(own.required_rotations())
     return np.concatenate(patches)[:count], np.concatenate(rotations)[:count]
 
 

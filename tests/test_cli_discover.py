@@ -43,8 +43,8 @@ def test_picks_become_poses_a_map_with_halves_and_a_checkpoint_that_predict_can_
     assert re.search(r"40 particles, expected error \d+\.\d° .* verdict: structure", told.out)
     assert "A structure was found" in told.err
     found, truth = read_particles(out), read_particles(lab / "tomo_truth.star")
-    turns = found.known_rotations() @ shared_turn(truth.known_rotations(), found.known_rotations())
-    assert (angle_deg(turns, truth.known_rotations()) < 20).mean() > 0.85
+    turns = found.required_rotations() @ shared_turn(truth.required_rotations(), found.required_rotations())
+    assert (angle_deg(turns, truth.required_rotations()) < 20).mean() > 0.85
     assert set(np.asarray(found.extra[OUTLIER]).astype(int)) <= {0, 1}
     assert "discovered from picks alone" in out.read_text().splitlines()[0]
     names = {path.name for path in tmp_path.iterdir()}

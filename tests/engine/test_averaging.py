@@ -39,7 +39,7 @@ def test_particles_averaged_in_their_true_poses_are_the_molecule(averaged: Avera
 
 def test_averaged_in_inverse_poses_they_are_not(seen: tuple, averaged: Average) -> None:
     volume, picks, _ = seen
-    inverse = picks.replace(rotations=picks.known_rotations().transpose(0, 2, 1))
+    inverse = picks.replace(rotations=picks.required_rotations().transpose(0, 2, 1))
     wrong = run(average([(volume, inverse)], options=OPTIONS))
     assert likeness(wrong.density, molecule().density(24)) < 0.9
     assert wrong.fsc.resolution(0.5) > 1.2 * averaged.fsc.resolution(0.5)
@@ -63,7 +63,7 @@ def test_a_learnt_reference_serves_as_the_template_does(seen: tuple, averaged: A
     medians = []
     for density in (molecule().density(24), averaged.as_reference()):
         answer = run(refine(other, blank, density, voxel_size=VOXEL_SIZE, options=options))
-        medians.append(np.median(angle_deg(answer.particles.known_rotations(), picks.known_rotations())))
+        medians.append(np.median(angle_deg(answer.particles.required_rotations(), picks.required_rotations())))
     assert medians[1] < medians[0] + 0.8
 
 

@@ -10,8 +10,8 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import pose_words, read_particles, write_particles
-from napari_orient.engine.io.columns import AXIS_ERROR, FIGURES, SPIN_ERROR, without_figures
+from napari_orient.engine.io import pose_summary, read_particles, write_particles
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
 from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import (
     Checkpoint,
@@ -60,7 +60,7 @@ def test_a_bank_comes_back_as_it_went(checkpoint, tmp_path):
 def test_a_bank_predicts_poses_and_centres(steps_and_answer, seen):
     _, answer = steps_and_answer
     _, picks, places = seen
-    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    assert np.median(angle_deg(answer.required_rotations(), picks.required_rotations())) < 4
     assert np.median(np.linalg.norm(answer.positions - places, axis=1)) < 3
     assert (answer.confidence > 0.9).all()
 
@@ -85,14 +85,14 @@ def symmetric():
 
 def test_symmetric_particles_carry_errors_of_axis_and_spin_and_all_carry_score_and_move(symmetric, steps_and_answer):
     _, answer = symmetric
-    assert set(answer.extra) == set(FIGURES)
-    both = np.hypot(answer.extra[AXIS_ERROR], answer.extra[SPIN_ERROR])
+    assert set(answer.extra) == set(RESULT_COLUMNS)
+    both = np.hypot(answer.extra[AXIS_ERROR], answer.extra[AZIMUTH_ERROR])
     np.testing.assert_allclose(both, answer.expected_error_deg, rtol=1e-3)
     plain = steps_and_answer[1]
-    assert set(plain.extra) == set(FIGURES) - {AXIS_ERROR, SPIN_ERROR}
-    assert "main axis" in " ".join(pose_words(answer))
-    assert "moved by" in " ".join(pose_words(plain))
-    assert "main axis" not in " ".join(pose_words(plain))
+    assert set(plain.extra) == set(RESULT_COLUMNS) - {AXIS_ERROR, AZIMUTH_ERROR}
+    assert "main axis" in " ".join(pose_summary(answer))
+    assert "moved by" in " ".join(pose_summary(plain))
+    assert "main axis" not in " ".join(pose_summary(plain))
 
 
 @pytest.mark.parametrize("suffix", [".star", ".csv"])
@@ -104,19 +104,19 @@ def test_what_matching_told_survives_save_reload_save_to_the_byte(symmetric, tmp
     reloaded = read_particles(first, extents=extents)
     write_particles(second, reloaded, extents=extents)
     assert first.read_bytes() == second.read_bytes()
-    for name in FIGURES:
+    for name in RESULT_COLUMNS:
         np.testing.assert_allclose(reloaded.extra[name], answer.extra[name], atol=1e-6)
 
 
 def test_a_later_prediction_drops_what_an_earlier_match_told(steps_and_answer):
     old = steps_and_answer[1].replace(extra={AXIS_ERROR: np.ones(18), "rlnImageName": np.full(18, "a")})
-    assert list(without_figures(old).extra) == ["rlnImageName"]
+    assert list(without_results(old).extra) == ["rlnImageName"]
 
 
 def test_rotations_that_the_picks_carry_are_not_looked_at(steps_and_answer, seen, checkpoint):
     volume, picks, _ = seen
     answer = run(predict(volume, picks.replace(rotations=None), checkpoint, FAST))
-    np.testing.assert_array_equal(answer.known_rotations(), steps_and_answer[1].known_rotations())
+    np.testing.assert_array_equal(answer.required_rotations(), steps_and_answer[1].required_rotations())
 
 
 def test_calibration_widens_the_expected_error(steps_and_answer, seen, checkpoint):
@@ -136,7 +136,7 @@ def test_an_mlp_is_precise_only_with_a_reference(seen, checkpoint):
     with pytest.raises(InputError, match="reference of its own"):
         next(predict(volume, picks, checkpoint, FAST, reference=checkpoint.bank()))
     answer = run(predict(volume, picks, untrained, FAST, reference=checkpoint.bank()))
-    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    assert np.median(angle_deg(answer.required_rotations(), picks.required_rotations())) < 4
     line = provenance(untrained, FAST, count=18, reference="blobs.mrc")
     assert line.endswith("predicted by mlp (mlp); picks rounded; refined against blobs.mrc, fast")
 
@@ -215,5 +215,5 @@ def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accurac
     low, high = map(float, re.search(r"tilted about x from (-\d+)° to (\d+)°", notes[0]).groups())
     assert abs(low + 48) <= 4
     assert abs(high - 60) <= 4
-    assert np.median(angle_deg(answer.known_rotations(), picks.known_rotations())) < 4
+    assert np.median(angle_deg(answer.required_rotations(), picks.required_rotations())) < 4
     assert np.median(np.linalg.norm(answer.positions - places, axis=1)) < 3

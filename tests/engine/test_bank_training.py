@@ -91,12 +91,12 @@ def test_a_half_that_drifted_as_a_whole_is_brought_back_to_its_labels():
     labels, rows = picks.replace(positions=picks.positions), rng.random(9) < 0.6
     turn, move = Rotation.from_rotvec([0.05, -0.03, 0.08]).as_matrix(), np.array([8.0, -3.0, 5.0])
     copy = np.where(rng.random(9)[:, None, None] < 0.5, group.matrices[1], np.eye(3))
-    straight = labels.known_rotations()
+    straight = labels.required_rotations()
     rotations = straight @ turn @ copy
     positions = labels.positions + (straight @ turn - rotations) @ centre + straight @ move
     drifted = labels.replace(rotations=rotations, positions=positions)
     (back,) = _in_frame([drifted], [labels], rows=[rows], group=group, centre=centre)
-    assert angle_deg(back.known_rotations(), straight)[rows].max() < 1e-3
+    assert angle_deg(back.required_rotations(), straight)[rows].max() < 1e-3
     assert np.abs(back.positions - labels.positions)[rows].max() < 1
     np.testing.assert_array_equal(back.positions[~rows], drifted.positions[~rows])
 

@@ -34,7 +34,7 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
     steps, refined = followed(stream)
     unseen = unseen_share(refined.particles.positions, cut.extent, refined.matcher.reference.radius)
     expected = refined.particles.expected_error_deg
-    error = angle_deg(refined.particles.known_rotations(), truth.known_rotations())
+    error = angle_deg(refined.particles.required_rotations(), truth.required_rotations())
     lost, whole = unseen > 0.25, unseen < 0.01
     assert error[lost].max() > 20
     assert refined.particles.confidence[lost].max() < 0.05

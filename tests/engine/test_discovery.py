@@ -51,7 +51,7 @@ def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[Round], Di
 
 
 def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
-    found, truth = rounds_and_answer[1].particles.known_rotations(), seen[1].known_rotations()
+    found, truth = rounds_and_answer[1].particles.required_rotations(), seen[1].required_rotations()
     error = angle_deg(found @ shared_turn(truth, found), truth)
     assert (error < 20).mean() > 0.9
     assert np.median(error) < 5
@@ -143,7 +143,7 @@ def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> Non
 
 def guess_of(picks: Particles, label: np.ndarray) -> Guess:
     """What would be believed by one who knows the truth."""
-    rotations, nothing = torch.as_tensor(picks.known_rotations(), dtype=torch.float32), torch.zeros(len(picks))
+    rotations, nothing = torch.as_tensor(picks.required_rotations(), dtype=torch.float32), torch.zeros(len(picks))
     return Guess(rotations, torch.zeros(len(picks), 3), torch.as_tensor(label), nothing + 1, nothing, nothing)
 
 
@@ -194,7 +194,7 @@ def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_tha
     assert found.structures[0].group.name.startswith("C2@")
     assert abs(found.structures[0].group.main_axis @ turn[:, 2]) > 0.99
     # The map given is the molecule turned: poses are in its frame, with no turn left to remove.
-    error = symmetric_angle_deg(found.particles.known_rotations() @ turn, picks.known_rotations(), group)
+    error = symmetric_angle_deg(found.particles.required_rotations() @ turn, picks.required_rotations(), group)
     assert (error < 20).mean() > 0.85
 
 

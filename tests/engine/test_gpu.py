@@ -72,7 +72,7 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
         ).particles
         for device in ("cpu", gpu)
     )
-    angle = angle_deg(one.known_rotations(), two.known_rotations())
+    angle = angle_deg(one.required_rotations(), two.required_rotations())
     assert np.quantile(angle, 0.9) < (2 if REAL else 1e-9)
     assert np.allclose(np.median(one.expected_error_deg), np.median(two.expected_error_deg), rtol=0.02)
 
@@ -82,11 +82,11 @@ def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
     options = DiscoveryOptions(diameter=150.0, starts=2, passes=1, max_shift=10.0, **work)
     labelled = [(seen[0], seen[1].replace(rotations=None))]
     one = run(discover(labelled, replace(options, device=gpu))).particles
-    assert np.allclose(np.linalg.det(one.known_rotations()), 1, atol=1e-4)
+    assert np.allclose(np.linalg.det(one.required_rotations()), 1, atol=1e-4)
     assert np.isfinite(np.asarray(one.expected_error_deg)).all()
     if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
-        two = run(discover(labelled, replace(options, device="cpu"))).particles.known_rotations()
-        assert np.median(angle_deg(one.known_rotations() @ shared_turn(two, one.known_rotations()), two)) < 6
+        two = run(discover(labelled, replace(options, device="cpu"))).particles.required_rotations()
+        assert np.median(angle_deg(one.required_rotations() @ shared_turn(two, one.required_rotations()), two)) < 6
 
 
 def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:
@@ -94,7 +94,7 @@ def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> 
     checkpoint = run(train(world, SMALL_NETWORK, replace(QUICK_TRAINING, epochs=3, device=gpu)))
     volume, picks = world[0]
     one, two = (run(predict(volume, picks, checkpoint, PredictionOptions(device=device))) for device in ("cpu", gpu))
-    assert np.quantile(angle_deg(one.known_rotations(), two.known_rotations()), 0.95) < 0.5
+    assert np.quantile(angle_deg(one.required_rotations(), two.required_rotations()), 0.95) < 0.5
 
 
 def test_a_bank_is_learnt_on_the_gpu(gpu: str) -> None:

@@ -22,7 +22,7 @@ def test_a_pose_off_by_half_a_step_is_mended_and_the_wrong_one_kept_as_rival() -
     reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
     patches = torch.from_numpy(cut_patches(seen, picks.positions[:6], side=28))
     imaging = first_imaging(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
-    true = picks.known_rotations()[:6]
+    true = picks.required_rotations()[:6]
     wrong = torch.as_tensor(true @ HALF, dtype=torch.float32)
     observed = imaging.observe(patches)
     mistaken = [compare(reference, imaging, observed, wrong, torch.zeros(6, 3))]

@@ -52,7 +52,7 @@ def test_a_missing_rotation_is_unknown_and_never_the_identity():
     picks = Particles(positions=np.zeros((2, 3)))
     assert picks.rotations is None
     with pytest.raises(InputError, match="have no orientations"):
-        picks.known_rotations()
+        picks.required_rotations()
 
 
 def test_one_name_of_a_tomogram_stands_for_all():

@@ -43,7 +43,7 @@ def refined(seen: tuple[Tomogram, Particles, np.ndarray]) -> Refined:
 
 
 def test_every_particle_is_found_to_a_few_degrees(refined: Refined, seen: tuple) -> None:
-    error = angle_deg(refined.particles.known_rotations(), seen[1].known_rotations())
+    error = angle_deg(refined.particles.required_rotations(), seen[1].required_rotations())
     assert error.max() < 6
     assert np.median(error) < 2.2
 
@@ -59,7 +59,7 @@ def test_picks_that_are_off_are_recentred(refined: Refined, seen: tuple) -> None
 
 
 def test_the_expected_error_is_the_true_one(refined: Refined, seen: tuple) -> None:
-    error = angle_deg(refined.particles.known_rotations(), seen[1].known_rotations())
+    error = angle_deg(refined.particles.required_rotations(), seen[1].required_rotations())
     expected = refined.particles.expected_error_deg
     assert 0.75 < np.sqrt(np.mean(expected**2) / np.mean(error**2)) < 1.3
     off = np.linalg.norm(refined.particles.positions - seen[2], axis=1)
@@ -74,7 +74,7 @@ def test_confidence_is_a_probability_and_high_here(refined: Refined) -> None:
 def test_more_noise_is_admitted() -> None:
     volume, picks, _ = tomogram(molecule(), noise=3.0)
     answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
-    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert np.median(error) > 2.5
     assert 0.65 < np.median(answer.particles.expected_error_deg) / np.median(error) < 1.7
 
@@ -86,7 +86,7 @@ def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_othe
     alone = refine_few(together.matcher, volume, unknown(picks))
     right, far, off = [], [], []
     for answer in (together, alone):
-        error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+        error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
         right.append((error < 20).mean())
         off.append(error)
         far.append((np.linalg.norm(answer.particles.positions - places, axis=1) > 10).sum())
@@ -103,7 +103,7 @@ def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
     volume, picks, _ = seen
     density = molecule().density(40, voxel_size=6.3)
     answer = run(refine(volume, unknown(picks), density, voxel_size=6.3, options=OPTIONS))
-    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert error.max() < 6
 
 
@@ -111,7 +111,7 @@ def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
     volume, picks, _ = seen
     fast = RefinementOptions(precision="fast", max_shift=20.0, rotations=900, search_resolution=36.0)
     answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=fast))
-    error = angle_deg(answer.particles.known_rotations(), picks.known_rotations())
+    error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert np.median(error) < 4
     assert (error < 20).mean() > 0.9
 
@@ -151,9 +151,9 @@ def test_a_particle_that_the_search_missed_is_looked_for_again(
     monkeypatch.setattr(matcher, "candidates", misled)
     found = refined.matcher.solve(patches)
     assert max(looked) > min(looked), "the second search tries more places"
-    assert angle_deg(found.rotations.double().numpy(), picks.known_rotations()).max() < 6
+    assert angle_deg(found.rotations.double().numpy(), picks.required_rotations()).max() < 6
     blind = replace(refined.matcher, presence=None).solve(patches)
-    assert np.median(angle_deg(blind.rotations.double().numpy(), picks.known_rotations())) > 30
+    assert np.median(angle_deg(blind.rotations.double().numpy(), picks.required_rotations())) > 30
 
 
 def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
@@ -161,9 +161,9 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
     shape = molecule(group=group)
     volume, picks, _ = tomogram(shape, noise=1.0)
     answer = run(refine(volume, unknown(picks), shape.density(24), voxel_size=VOXEL_SIZE, group=group, options=OPTIONS))
-    rotations = answer.particles.known_rotations()
-    assert symmetric_angle_deg(rotations, picks.known_rotations(), group).max() < 8
-    axis = axis_angle_deg(rotations, picks.known_rotations(), group)
+    rotations = answer.particles.required_rotations()
+    assert symmetric_angle_deg(rotations, picks.required_rotations(), group).max() < 8
+    axis = axis_angle_deg(rotations, picks.required_rotations(), group)
     assert 0.6 < np.sqrt(np.mean(answer.axis_error_deg**2) / np.mean(axis**2)) < 1.6
     both = np.hypot(answer.axis_error_deg, answer.spin_error_deg)
     assert np.allclose(both, answer.particles.expected_error_deg, rtol=1e-3)
@@ -189,7 +189,7 @@ def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
     inverted = Tomogram(-volume.density, VOXEL_SIZE, "phantom")
     answer = run(refine(inverted, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
     assert any("contrast" in line for line in answer.warnings)
-    assert angle_deg(answer.particles.known_rotations(), picks.known_rotations()).max() < 6
+    assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()).max() < 6
 
 
 def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: Refined) -> None:
@@ -210,17 +210,17 @@ def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple
 
 def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:
     volume, picks, _ = seen
-    near = picks.replace(rotations=picks.known_rotations() @ random_rotations(1, np.random.default_rng(0))[0])
+    near = picks.replace(rotations=picks.required_rotations() @ random_rotations(1, np.random.default_rng(0))[0])
     few = RefinementOptions(max_shift=20.0, rotations=300, starts=1, search_resolution=36.0)
     answer = run(refine(volume, near, molecule().density(24), voxel_size=VOXEL_SIZE, options=few))
-    assert np.median(angle_deg(answer.particles.known_rotations(), picks.known_rotations())) < 2.5
+    assert np.median(angle_deg(answer.particles.required_rotations(), picks.required_rotations())) < 2.5
 
 
 def test_one_particle_alone_can_be_refined(seen: tuple) -> None:
     volume, picks, _ = seen
     one = unknown(picks.take([5]))
     answer = run(refine(volume, one, molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
-    assert angle_deg(answer.particles.known_rotations(), picks.known_rotations()[[5]]).max() < 10
+    assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()[[5]]).max() < 10
 
 
 def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: Refined) -> None:
@@ -230,7 +230,7 @@ def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: Re
         refine_few(refined.matcher, volume, Particles(positions=middle + move)).particles for move in (-4.0, 4.0)
     )
     assert np.allclose(one.positions, other.positions, atol=1e-3)
-    assert np.array_equal(one.known_rotations(), other.known_rotations())
+    assert np.array_equal(one.required_rotations(), other.required_rotations())
 
 
 def test_no_particles_are_refused(seen: tuple) -> None:
@@ -292,6 +292,6 @@ def test_picks_in_the_corners_come_out_less_sure_and_never_nan(seen: tuple, refi
     corners = Particles(positions=np.array(np.meshgrid(*([0, 1],) * 3)).reshape(3, -1).T * top, tomogram="phantom")
     found = refine_few(refined.matcher, volume, corners).particles
     assert np.isfinite(found.positions).all()
-    assert np.allclose(np.linalg.det(found.known_rotations()), 1, atol=1e-5)
+    assert np.allclose(np.linalg.det(found.required_rotations()), 1, atol=1e-5)
     assert found.expected_error_deg.min() > 3 * np.median(refined.particles.expected_error_deg)
     assert (np.abs(found.positions - corners.positions) <= 45).all()

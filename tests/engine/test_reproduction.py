@@ -281,10 +281,10 @@ def test_both_shares_are_counted_and_the_second_is_the_papers_own():
     )
     turns = np.linspace(0, 40, 4000)
     axis = np.array([[0, 0, 1.0]])
-    told = truth.known_rotations() @ Rotation.from_rotvec(np.radians(turns)[:, None] * axis).as_matrix()
+    told = truth.required_rotations() @ Rotation.from_rotvec(np.radians(turns)[:, None] * axis).as_matrix()
     record = judged(told, truth, symmetry("C1"))
     assert record["within"]["20"] == pytest.approx(0.5, abs=0.001)
-    papers = np.mean(paper_angle_deg(told, truth.known_rotations()) <= 20)
+    papers = np.mean(paper_angle_deg(told, truth.required_rotations()) <= 20)
     assert record["within"]["24.56"] == pytest.approx(papers, abs=1e-9)
     assert record["median_deg"] == pytest.approx(20, abs=0.02)
     # The four tomograms differ wholly, and the standard error says so.

@@ -28,7 +28,7 @@ def world() -> tuple[MatchedFilterBank, torch.Tensor, np.ndarray, np.ndarray]:
     patches = torch.from_numpy(cut_patches(seen, picks.positions, side=28))
     imaging = first_imaging(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
     bank = build_bank(reference, imaging, symmetry("C1"), OPTIONS)
-    return bank, patches, picks.known_rotations(), places - picks.positions
+    return bank, patches, picks.required_rotations(), places - picks.positions
 
 
 def test_the_reference_is_the_fourier_transform_of_its_map_at_any_frequency() -> None:

@@ -5,7 +5,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from conftest import five_blobs
-from napari_orient.engine.inspection.similarity import likeness, turned_reference, wedge_of
+from napari_orient.engine.inspection.similarity import compare_with_reference, estimate_patch_wedge, rotated_reference
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -31,7 +31,7 @@ def correlation(first, second):
 
 @pytest.mark.parametrize("rotation", [np.eye(3), TURN])
 def test_the_turned_reference_is_the_turned_map_and_not_the_one_turned_back(rotation):
-    shown = turned_reference(REFERENCE, rotation, side=24, voxel_size=VOXEL)
+    shown = rotated_reference(REFERENCE, rotation, side=24, voxel_size=VOXEL)
     assert correlation(shown, turned_map(rotation)) > 0.995
     if rotation is TURN:
         assert correlation(shown, turned_map(rotation.T)) < 0.95
@@ -47,7 +47,7 @@ def tomogram(sign=1):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_right_pose_looks_like_the_patch_in_either_contrast(sign):
     volume, position = tomogram(sign)
-    seen = likeness(volume, position, side=24, rotation=TURN, reference=REFERENCE)
+    seen = compare_with_reference(volume, position, side=24, rotation=TURN, reference=REFERENCE)
     assert correlation(seen.predicted, seen.patch) > 0.9
     assert seen.true is None
     assert seen.difference.std() < 0.45 * seen.patch.std()
@@ -55,16 +55,18 @@ def test_the_right_pose_looks_like_the_patch_in_either_contrast(sign):
 
 def test_the_difference_of_two_poses_is_nothing_where_they_agree():
     volume, position = tomogram()
-    same = likeness(volume, position, side=24, rotation=TURN, true_rotation=TURN, reference=REFERENCE)
+    same = compare_with_reference(volume, position, side=24, rotation=TURN, true_rotation=TURN, reference=REFERENCE)
     np.testing.assert_allclose(same.difference, 0, atol=1e-5)
-    wrong = likeness(volume, position, side=24, rotation=np.eye(3), true_rotation=TURN, reference=REFERENCE)
+    wrong = compare_with_reference(
+        volume, position, side=24, rotation=np.eye(3), true_rotation=TURN, reference=REFERENCE
+    )
     assert wrong.difference.std() > 0.3
     assert correlation(wrong.true, wrong.patch) > correlation(wrong.predicted, wrong.patch) + 0.05
 
 
 def test_without_a_reference_there_is_the_patch_alone():
     volume, position = tomogram()
-    seen = likeness(volume, position, side=24, rotation=TURN)
+    seen = compare_with_reference(volume, position, side=24, rotation=TURN)
     assert seen.predicted is None and seen.difference is None
     assert seen.patch.shape == (24, 24, 24)
 
@@ -80,11 +82,11 @@ def test_the_reference_misses_what_the_tomogram_misses_so_that_what_differs_is_t
     wedge = Wedge("y", -60, 60)
     volume = wedged(np.random.default_rng(1).standard_normal((96, 96, 96)).astype(np.float32), wedge)
     places = np.random.default_rng(2).uniform(160, 780, (20, 3))
-    found = wedge_of(Tomogram(volume, VOXEL, "t"), places, side=24)
+    found = estimate_patch_wedge(Tomogram(volume, VOXEL, "t"), places, side=24)
     assert (found.axis, abs(found.low_deg + 60) <= 4, abs(found.high_deg - 60) <= 4) == ("y", True, True)
     particle = Tomogram(wedged(turned_map(TURN).astype(np.float32), wedge), VOXEL, "t")
     with_wedge, without = (
-        likeness(particle, np.full(3, 120.0), side=24, rotation=TURN, reference=REFERENCE, wedge=known)
+        compare_with_reference(particle, np.full(3, 120.0), side=24, rotation=TURN, reference=REFERENCE, wedge=known)
         for known in (wedge, None)
     )
     assert correlation(with_wedge.predicted, with_wedge.patch) > 0.995
@@ -93,4 +95,4 @@ def test_the_reference_misses_what_the_tomogram_misses_so_that_what_differs_is_t
 
 def test_a_few_particles_do_not_tell_the_wedge():
     volume, position = tomogram()
-    assert wedge_of(volume, np.tile(position, (3, 1)), side=24) is None
+    assert estimate_patch_wedge(volume, np.tile(position, (3, 1)), side=24) is None

@@ -30,7 +30,7 @@ def rings(folds: int, ways: tuple[float, ...], weights: tuple[float, ...] = (1.0
 def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[Harmonics, FloatArray]:
     """Harmonics of particles whose poses are right but for their spins and, maybe, their ends; and right poses."""
     volume, truth, _ = tomogram(shape, noise=0.6, count=(2, 4, 3))
-    rng, poses = np.random.default_rng(0), truth.known_rotations()
+    rng, poses = np.random.default_rng(0), truth.required_rotations()
     spins = Rotation.from_rotvec(np.outer(rng.uniform(0, 7, len(poses)), [0, 0, 1])).as_matrix()
     ends = np.where((rng.random(len(poses)) < 0.5)[:, None, None] & either_end_up, OVER, np.eye(3))
     picks = Particles(positions=truth.positions, rotations=poses @ ends @ spins, tomogram=volume.name)
@@ -54,7 +54,7 @@ def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, eith
     assert spins.name == group
     assert f"{spins.order} repeats a turn" in spins.words
     ((_, particles),) = spun(found.labelled, spins)
-    poses, copies = particles.known_rotations(), symmetry(group)
+    poses, copies = particles.required_rotations(), symmetry(group)
     # The frame's own spin is free; that of what is alike upside down but by half a fold, with a two-fold along x.
     half = Rotation.from_rotvec([0, 0, np.pi / spins.order]).as_matrix()
     turns = [np.eye(3), half] if spins.dihedral else [shared_turn(truth, poses, copies, near_deg=8.0)]

@@ -128,7 +128,7 @@ def test_a_symmetric_particle_is_learnt_only_by_a_loss_that_knows_its_symmetry()
         # The C2 copy that the truth names is chosen at random: the density cannot tell.
         tomogram, truth = small_tomogram(seed)
         flips = group.matrices[rng.integers(2, size=len(truth))]
-        return tomogram, truth.replace(rotations=truth.known_rotations() @ flips)
+        return tomogram, truth.replace(rotations=truth.required_rotations() @ flips)
 
     world = [ambiguous(seed) for seed in range(5)]
     aware = run(train(world, changed(SMALL_NETWORK, symmetry="C2"), QUICK_TRAINING)).card["figures"]
@@ -154,7 +154,7 @@ def test_the_card_says_what_it_was_made_of(trained, world):
 
 def test_the_fingerprint_changes_with_one_rotation(world):
     tomogram, particles = world[0]
-    other = particles.known_rotations().copy()
+    other = particles.required_rotations().copy()
     other[0] = other[0].T
     assert fingerprint(world) != fingerprint([(tomogram, particles.replace(rotations=other)), *world[1:]])
 
@@ -246,7 +246,7 @@ def test_evaluation_of_a_random_guess_is_chance():
 def test_evaluation_is_by_class_and_by_tomogram():
     first, second = (small_tomogram(seed, kind=kind)[1] for seed, kind in ((1, "a"), (2, "b")))
     truth = concatenate([first, second])
-    wrong = second.known_rotations() @ np.diag([1.0, -1, -1])
+    wrong = second.required_rotations() @ np.diag([1.0, -1, -1])
     predicted = concatenate([first, second.replace(rotations=wrong)])
     report = evaluate(predicted, truth)
     assert report.by_class["a"].median_deg == pytest.approx(0, abs=1e-4)

@@ -8,7 +8,7 @@ from napari import Viewer
 from napari.settings import get_settings
 from npe2 import PluginManifest
 
-from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui import commands, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
@@ -71,7 +71,7 @@ def test_correcting_by_commands_opens_the_dock_and_acts_on_the_selected_particle
     call("correct.turn_y")
     call("correct.turn_z_back")
     after = layers.particles_of(layer).rotations
-    np.testing.assert_allclose(after[2], before[2] @ axis_turn("y", 10) @ axis_turn("z", -10), atol=1e-12)
+    np.testing.assert_allclose(after[2], before[2] @ axis_rotation("y", 10) @ axis_rotation("z", -10), atol=1e-12)
     call("correct.accept")
     assert layer.features["status"][2] == "accepted"
     for _ in range(3):

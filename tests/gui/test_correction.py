@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
 
 from engine.phantom import molecule, tomogram
-from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
@@ -78,7 +78,9 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
     dock.turns.pad.buttons["y", 1].click()
     dock.turns.pad.buttons["z", -1].click()
     after = layers.particles_of(layer).rotations
-    np.testing.assert_allclose(after[[2, 5]], before[[2, 5]] @ axis_turn("y", 25) @ axis_turn("z", -25), atol=1e-12)
+    np.testing.assert_allclose(
+        after[[2, 5]], before[[2, 5]] @ axis_rotation("y", 25) @ axis_rotation("z", -25), atol=1e-12
+    )
     np.testing.assert_array_equal(np.delete(after, [2, 5], axis=0), np.delete(before, [2, 5], axis=0))
     drawn = axes_layer(viewer, layer).data[2 * 3 + 2, 1]
     np.testing.assert_allclose(drawn, after[2, :, 2][::-1], atol=1e-6)
@@ -96,7 +98,7 @@ def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
     before = layers.particles_of(layer).rotations
     layer.selected_data = {1}
     press(viewer, "L", "L", "J", "I", "K", "O", "U", "O")
-    expected = before[1] @ axis_turn("x", 10) @ axis_turn("z", 10)
+    expected = before[1] @ axis_rotation("x", 10) @ axis_rotation("z", 10)
     np.testing.assert_allclose(layers.particles_of(layer).rotations[1], expected, atol=1e-12)
     press(viewer, "G")
     assert layer.features["status"].tolist()[:3] == ["", "accepted", ""]
@@ -126,7 +128,7 @@ def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_v
     layer.selected_data = {1}
     qtbot.keyClick(canvas, Qt.Key.Key_L)
     turned = layers.particles_of(layer).rotations
-    np.testing.assert_allclose(turned[1], before[1] @ axis_turn("x", 10), atol=1e-12)
+    np.testing.assert_allclose(turned[1], before[1] @ axis_rotation("x", 10), atol=1e-12)
     qtbot.keyClick(canvas, Qt.Key.Key_G)
     assert layer.features["status"][1] == "accepted"
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -148,7 +150,7 @@ def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
     dock.turns.line.setText("0 0 -30")
     dock.turns.line.returnPressed.emit()
     after = layers.particles_of(layer).rotations
-    np.testing.assert_allclose(after[4], before[4] @ axis_turn("z", 30), atol=1e-12)
+    np.testing.assert_allclose(after[4], before[4] @ axis_rotation("z", 30), atol=1e-12)
     count = len(session_of(dock.session.viewer).history(layer).steps)
     dock.turn_by("one two")
     assert len(session_of(dock.session.viewer).history(layer).steps) == count

@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
-from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layers, rows
@@ -100,7 +100,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     session.judge_by(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
     session.show_as(ViewOptions(most_expected=25.0))
     first = layers.particles_of(layer)
-    turn(session.history(layer), np.array([1, 6]), axis_turn("y", 33), words="by 33° about y")
+    turn(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
     judge(session.history(layer), np.array([6]), "accepted")
     if way == "export":
         exported(dock, path)
@@ -136,7 +136,7 @@ def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opene
 def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, scene):
     viewer, layer, dock = opened
     session_of(viewer).judge_by(InspectionOptions(threshold=7.5))
-    turn(session_of(viewer).history(layer), np.array([1]), axis_turn("y", 33), words="by 33° about y")
+    turn(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
     exported(dock, scene.folder / "kept.star")
     text = (scene.folder / "kept.star").read_text()
     (scene.folder / "spoilt.star").write_text(text.replace("7.5", "seven").replace("orientX", "orientQ"))

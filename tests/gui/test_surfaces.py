@@ -6,7 +6,7 @@ from gui_scene import EXTENT, VOXEL_SIZE, some_particles
 from napari.components import ViewerModel
 
 from engine.phantom import molecule
-from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.networks import bank_checkpoint
 from napari_orient.gui import editing, layers
@@ -85,7 +85,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
     place = np.array([0.0, 0, 60.0])
     surface = session.show_surface(layer, Shape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
-    editing.turn(history, np.array([3]), axis_turn("x", 90), words="by 90°")
+    editing.turn(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
     particles = layers.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
     layer.selected_data = {5}

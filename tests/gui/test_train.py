@@ -9,7 +9,7 @@ from gui_scene import settle
 from napari.components import ViewerModel
 
 from napari_orient.cli import main
-from napari_orient.engine.inspection.corrections import axis_turn
+from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.training import Epoch
@@ -271,7 +271,7 @@ def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     settle(training)
     assert "30 particles with orientations in 1 tomogram" in training.data_note.text()
     assert "predicted · 30 accepted or corrected" in training.from_layers.list.item(0).text()
-    turn(session.history(predicted), np.array([1, 4]), axis_turn("z", 20), words="by 20°")
+    turn(session.history(predicted), np.array([1, 4]), axis_rotation("z", 20), words="by 20°")
     settle(training)
     assert "32 particles" in training.data_note.text()
     judge(session.history(truth), thirds, "rejected")

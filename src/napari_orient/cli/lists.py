@@ -10,7 +10,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     CENTRES,
     membrane_points,
-    pose_words,
+    pose_summary,
     read_particles,
     read_tomogram,
     write_import_list,
@@ -129,7 +129,7 @@ def template_group(text: str | None, template: Template) -> Symmetry:
 
 def summary(particles: Particles) -> str:
     """How many particles, and what is told of their poses, in a line."""
-    return ", ".join([f"{len(particles)} particles", *pose_words(particles)])
+    return ", ".join([f"{len(particles)} particles", *pose_summary(particles)])
 
 
 def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:

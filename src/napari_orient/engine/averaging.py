@@ -122,7 +122,7 @@ def average(
     if total < 2:
         raise InputError(f"{total} particles cannot be averaged in halves; expected at least 2.")
     for tomogram, particles in labelled:
-        particles.known_rotations()
+        particles.required_rotations()
         check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
@@ -196,7 +196,7 @@ def _prepared(
     # Patches about whole voxels need no interpolation: what is left of the way is a phase.
     middles = nearest_voxel(particles.positions, tomogram.voxel_size)
     ways = torch.as_tensor(particles.positions - middles + side // 2 * voxel_size, dtype=torch.float32)
-    rotations = torch.as_tensor(particles.known_rotations(), dtype=torch.float32)
+    rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32)
     for start in range(0, len(particles), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(particles)))
         cubes = cut_patches(tomogram, middles[rows], side=side, voxel_size=voxel_size)

@@ -34,7 +34,7 @@ ASYMMETRIC = symmetry("C1")
 
 
 @dataclass(frozen=True)
-class Figures:
+class Scores:
     """What is said of one set of particles: their number, errors in degrees, shares (0 to 1) within thresholds."""
 
     count: int
@@ -55,8 +55,8 @@ class Report:
     """Figures of all particles and of each class, and the error of every particle, (N,) degrees, in matched order."""
 
     symmetry: str
-    all: Figures
-    by_class: dict[str, Figures]
+    all: Scores
+    by_class: dict[str, Scores]
     unmatched: int
     errors_deg: FloatArray
     predicted: Particles
@@ -67,7 +67,7 @@ class Report:
         return {
             "symmetry": self.symmetry,
             "all": asdict(self.all),
-            "by_class": {name: asdict(figures) for name, figures in self.by_class.items()},
+            "by_class": {name: asdict(scores) for name, scores in self.by_class.items()},
             "unmatched": self.unmatched,
         }
 
@@ -92,8 +92,8 @@ def evaluate(
     InputError
         If either has no orientations, or no particle of the one lies near a particle of the other.
     """
-    predicted.known_rotations(), truth.known_rotations()
-    rows, true_rows = match(predicted, truth, tolerance=tolerance)
+    predicted.required_rotations(), truth.required_rotations()
+    rows, true_rows = match_particles(predicted, truth, tolerance=tolerance)
     if len(rows) == 0:
         raise InputError(
             f"none of {len(predicted)} predicted particles lies within {tolerance:g} Å of one of the {len(truth)} true "
@@ -101,14 +101,14 @@ def evaluate(
         )
     unmatched = len(predicted) - len(rows)
     predicted, truth = predicted.take(rows), truth.take(true_rows)
-    errors = symmetric_angle_deg(predicted.known_rotations(), truth.known_rotations(), group)
+    errors = symmetric_angle_deg(predicted.required_rotations(), truth.required_rotations(), group)
     kinds = sorted(set(truth.kind)) if truth.kind is not None else []
-    by_class = {str(kind): _figures(predicted, truth, errors, group=group, rows=truth.kind == kind) for kind in kinds}
-    everyone = _figures(predicted, truth, errors, group=group, rows=np.ones(len(errors), bool))
+    by_class = {str(kind): _scores(predicted, truth, errors, group=group, rows=truth.kind == kind) for kind in kinds}
+    everyone = _scores(predicted, truth, errors, group=group, rows=np.ones(len(errors), bool))
     return Report(group.name, everyone, by_class, unmatched, errors, predicted, truth)
 
 
-def match(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+def match_particles(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of predicted and true particles that belong together: mutual nearest neighbours of the same tomogram.
 
     Where each list is of one tomogram alone, their names need not agree; else they may differ by what
@@ -138,14 +138,12 @@ def _mutual(first: FloatArray, second: FloatArray, tolerance: float) -> tuple[np
     return kept, partner[kept]
 
 
-def _figures(
-    predicted: Particles, truth: Particles, errors: FloatArray, *, group: Symmetry, rows: np.ndarray
-) -> Figures:
+def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group: Symmetry, rows: np.ndarray) -> Scores:
     predicted, truth, errors = predicted.take(rows), truth.take(rows), errors[rows]
-    mine, true = predicted.known_rotations(), truth.known_rotations()
+    mine, true = predicted.required_rotations(), truth.required_rotations()
     rms = float(np.sqrt(np.mean(errors**2)))
     expected = predicted.expected_error_deg
-    return Figures(
+    return Scores(
         count=len(errors),
         median_deg=float(np.median(errors)),
         mean_deg=float(np.mean(errors)),
@@ -198,9 +196,9 @@ def _lines(report: Report) -> Iterator[str]:
     heads = ["≤ 5°", "≤ 10°", "≤ 20°", "≤ 24.56°"]
     yield f"{'class':<16}{'number':>8}{'median':>9}" + "".join(f"{head:>10}" for head in heads) + f"{'R²':>8}"
     rows = report.by_class.items() if len(report.by_class) > 1 else []
-    for name, figures in [*rows, ("all", report.all)]:
-        shares = "".join(f"{share:>10.1%}" for share in figures.within.values())
-        yield f"{name:<16}{figures.count:>8}{figures.median_deg:>8.2f}°{shares}{figures.r_squared:>8.3f}"
+    for name, scores in [*rows, ("all", report.all)]:
+        shares = "".join(f"{share:>10.1%}" for share in scores.within.values())
+        yield f"{name:<16}{scores.count:>8}{scores.median_deg:>8.2f}°{shares}{scores.r_squared:>8.3f}"
     shares = "".join(f"{share:>10.2%}" for share in report.all.chance_within.values())
     yield f"{'chance':<16}{'':>8}{report.all.chance_median_deg:>8.1f}°{shares}"
     yield ""

@@ -172,7 +172,7 @@ class Particles:
         """The tomograms that these particles lie in, in order of appearance."""
         return list(dict.fromkeys(str(name) for name in self.tomogram))
 
-    def known_rotations(self) -> FloatArray:
+    def required_rotations(self) -> FloatArray:
         """The rotations, (N, 3, 3).
 
         Raises

@@ -10,7 +10,7 @@ import torch
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, SPIN_ERROR, without_figures
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
 from napari_orient.engine.matching.search import BankOptions
 from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap
 from napari_orient.engine.options import option
@@ -86,7 +86,7 @@ def predict(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    particles = without_figures(particles)
+    particles = without_results(particles)
     if checkpoint.kind == "bank":
         if reference is not None:
             raise InputError(f"{checkpoint.name} has a reference of its own; refine against another one afterwards.")
@@ -125,7 +125,7 @@ def _calibrated(refined: Refined, reference: ReferenceMap) -> Particles:
     sure = reference.calibrated_deg(refined.sure_error_deg)
     expected, confidence = judged(sure, refined.absence, reference.group)
     scale = expected / np.maximum(found.expected_error_deg, 1e-6)
-    parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, SPIN_ERROR) if name in found.extra}
+    parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}
     return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
 
 

@@ -150,7 +150,7 @@ def _flat(shades: FloatArray) -> FloatArray:
 
 def _arrows(particles: Particles, size: float, axes: str) -> FloatArray:
     """Arrows (N·A, 2, 3) as starts and directions."""
-    along = directions(particles.known_rotations(), axes)
+    along = directions(particles.required_rotations(), axes)
     starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
     return np.stack([starts, along.reshape(-1, 3)], axis=1)
 

@@ -15,7 +15,13 @@ from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QCheckBox, QPushButton
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED, axis_turn, leaves_unseen, read_turn
+from napari_orient.engine.inspection.corrections import (
+    ACCEPTED,
+    REJECTED,
+    axis_rotation,
+    is_symmetry_operation,
+    parse_rotation,
+)
 from napari_orient.engine.networks import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, prepare
@@ -197,16 +203,16 @@ class CorrectDock(Dock):
 
     def turn(self, axis: str, angle: float) -> None:
         """Turn the selected particles about their own axis by an angle in degrees."""
-        self._turn(axis_turn(axis, angle), f"by {angle:+g}° about {axis}")
+        self._turn(axis_rotation(axis, angle), f"by {angle:+g}° about {axis}")
 
     def turn_by(self, text: str) -> None:
         """Turn the selected particles by what was typed, in their own frames."""
-        self.attempt(lambda: self._turn(read_turn(text), f"by {text.strip()}"))
+        self.attempt(lambda: self._turn(parse_rotation(text), f"by {text.strip()}"))
 
     def _turn(self, matrix: FloatArray, words: str) -> None:
         self._do(editing.turn, matrix, words=words)
         name = self.session.network_symmetry
-        unseen = leaves_unseen(matrix, symmetry(name))
+        unseen = is_symmetry_operation(matrix, symmetry(name))
         self.note.say(f"A turn {words} is a step of {name.split('@')[0]}: it leaves the particle as it was." * unseen)
 
     def move_by(self, shift: FloatArray, frame: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
-from napari_orient.engine.io.columns import FIGURES
+from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
@@ -34,7 +34,7 @@ def turn(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> Non
         put_rows(
             history.layer,
             rows,
-            corrections.marked_corrected(corrections.turned(particles, every, matrix), every, True),
+            corrections.marked_corrected(corrections.rotated(particles, every, matrix), every, True),
         )
 
 
@@ -51,7 +51,7 @@ def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None
         posed = frame == "own" or layers.has_pose(history.layer)[rows].all()
         particles = rows_of(history.layer, rows) if posed else layers.picks_of(history.layer).take(rows)
         remember(history.layer, rows)
-        put_rows(history.layer, rows, corrections.moved(particles, np.arange(len(rows)), shift, frame=frame))
+        put_rows(history.layer, rows, corrections.shifted(particles, np.arange(len(rows)), shift, frame=frame))
 
 
 def delete(history: History, rows: Rows) -> None:
@@ -102,7 +102,7 @@ def put_poses(history: History, rows: Rows, particles: Particles) -> None:
     """Nothing; the same within a step that has begun already."""
     every, unknown = np.arange(len(particles)), np.full(len(particles), np.nan)
     # What an earlier match told of these particles is no longer true.
-    stale = {name: unknown for name in FIGURES if name in history.layer.features.columns}
+    stale = {name: unknown for name in RESULT_COLUMNS if name in history.layer.features.columns}
     told = particles.replace(extra=stale | dict(particles.extra))
     put_rows(history.layer, rows, corrections.marked_corrected(told, every, False))
     forget(history.layer, rows)

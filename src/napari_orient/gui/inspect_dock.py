@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import chance_shares
-from napari_orient.engine.inspection.quantities import InspectionOptions, groups_named
+from napari_orient.engine.inspection.quantities import InspectionOptions, symmetries_by_class
 from napari_orient.engine.options import Parameter
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui import layers
@@ -163,7 +163,7 @@ class InspectDock(Dock):
     def _judge(self, *_: object) -> None:
         try:
             values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
-            groups_named(str(values["symmetry"] or ""))
+            symmetries_by_class(str(values["symmetry"] or ""))
             self.session.judge_by(InspectionOptions.from_record({**self.session.inspection.to_record(), **values}))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)

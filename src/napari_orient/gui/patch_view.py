@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection.similarity import Likeness, likeness, wedge_of
+from napari_orient.engine.inspection.similarity import ReferenceComparison, compare_with_reference, estimate_patch_wedge
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -93,14 +93,14 @@ class PatchView(QWidget):
         """The wedge that the layer's patches show, found once."""
         if layer not in self._wedges:
             tomogram = self._tomogram(layer)
-            self._wedges[layer] = wedge_of(tomogram, known.particles.positions, side=_side(tomogram))
+            self._wedges[layer] = estimate_patch_wedge(tomogram, known.particles.positions, side=_side(tomogram))
         return self._wedges[layer]
 
-    def _likeness(self, layer: Points, known: Known, row: int) -> Likeness:
+    def _likeness(self, layer: Points, known: Known, row: int) -> ReferenceComparison:
         tomogram = self._tomogram(layer)
         particles, partner = known.particles, int(known.inspection.partner[row])
         truth = None if known.truth is None or partner < 0 else known.truth.rotations
-        return likeness(
+        return compare_with_reference(
             tomogram,
             particles.positions[row],
             side=_side(tomogram),
@@ -150,7 +150,7 @@ class SliceGrid(QWidget):
         """Voxels along a slice."""
         return self.columns[0][1][0].width() if self.columns else 0
 
-    def show_likeness(self, seen: Likeness | None) -> None:
+    def show_likeness(self, seen: ReferenceComparison | None) -> None:
         """Nothing; this is shown, or nothing."""
         self.columns = []
         if seen is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
-from napari_orient.engine.io import pose_words
+from napari_orient.engine.io import pose_summary
 from napari_orient.engine.networks import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
@@ -79,7 +79,7 @@ def result_words(answer: Answer) -> str:
     """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
     predicted = answer.predicted
     lines = [f"{len(predicted)} orientations in {answer.seconds:.1f} s"]
-    lines += [words[0].upper() + words[1:] for words in pose_words(predicted)]
+    lines += [words[0].upper() + words[1:] for words in pose_summary(predicted)]
     if answer.report is not None:
         figures = answer.report.all
         share, chance = figures.within["20"], figures.chance_within["20"]

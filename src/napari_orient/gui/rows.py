@@ -11,7 +11,7 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import FIGURES
+from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRST, NUMBER, ROTATION_COLUMNS, STATUS
@@ -22,7 +22,7 @@ Rows = NDArray[np.int_]
 _FEW = 16
 """Up to so many rows are written cell by cell."""
 
-_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *FIGURES, *ROTATION_COLUMNS)
+_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *RESULT_COLUMNS, *ROTATION_COLUMNS)
 
 
 def rows_of(layer: Points, rows: Rows) -> Particles:
@@ -48,8 +48,8 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
     """
     said = layers.about(layer)
     told: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
-    told |= {name: particles.extra[name] for name in FIGURES if name in particles.extra}
-    said["extra"] = said.get("extra", {}) | {name: "f" for name in FIGURES if name in particles.extra}
+    told |= {name: particles.extra[name] for name in RESULT_COLUMNS if name in particles.extra}
+    said["extra"] = said.get("extra", {}) | {name: "f" for name in RESULT_COLUMNS if name in particles.extra}
     if particles.rotations is not None:
         told |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     for name in set(layers.SPOKEN) & set(particles.extra):

@@ -92,7 +92,7 @@ class Subset(QWidget):
         if wanted == SELECTED:
             return np.array(sorted(layer.selected_data), int)
         if wanted == ACCEPTED:
-            return np.flatnonzero(corrections.trusted(layers.picks_of(layer)))
+            return np.flatnonzero(corrections.confirmed(layers.picks_of(layer)))
         if wanted == ALL:
             return np.arange(len(layer.data))
         if layers.EXPECTED_ERROR not in layer.features.columns:

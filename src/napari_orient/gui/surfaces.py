@@ -113,7 +113,7 @@ def merged(particles: Particles, mesh: Mesh, colours: FloatArray) -> tuple[Float
     ----------
     colours : (N, 3), one for each particle.
     """
-    turns = particles.known_rotations().astype(np.float32)
+    turns = particles.required_rotations().astype(np.float32)
     placed = mesh.vertices @ turns.transpose(0, 2, 1) + particles.positions[:, None].astype(np.float32)
     # The light is turned into each particle's frame, not the normals out of it.
     facing = mesh.normals @ (turns.transpose(0, 2, 1) @ (_LIGHT / np.linalg.norm(_LIGHT)).astype(np.float32)).T

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_orient.engine.figures import save_picture
 from napari_orient.engine.inspection.neighbours import nearest_neighbour
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.report_plots import save_picture
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.paper import pictures, tables
@@ -121,7 +121,7 @@ def _predicted(experiment: Experiment, recipe: Recipe) -> tuple[Particles, Parti
 def _errors(experiment: Experiment, recipe: Recipe, group: str | None = None) -> FloatArray:
     predicted, truth = _predicted(experiment, recipe)
     wanted = experiment.library.subject(recipe).group if group is None else group
-    return symmetric_angle_deg(predicted.known_rotations(), truth.known_rotations(), symmetry(wanted))
+    return symmetric_angle_deg(predicted.required_rotations(), truth.required_rotations(), symmetry(wanted))
 
 
 def _neighbours(experiment: Experiment, recipe: Recipe) -> list[Record]:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from napari_orient.engine.figures import PREDICTED_COLOUR, TRUE_COLOUR
 from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.report_plots import PREDICTED_COLOUR, TRUE_COLOUR
 from napari_orient.engine.rotations import PAPER_20_DEG, Symmetry, even_rotations, symmetric_angle_deg
 from napari_orient.paper.stages import Record
 
@@ -56,7 +56,7 @@ def draw_axes(truth: Particles, predicted: Mapping[str, Particles], *, name: str
     for column, (title, told) in enumerate(predicted.items(), start=1):
         place: Any = figure.add_subplot(1, len(predicted), column, projection="3d")
         for particles, colour, label in ((truth, TRUE_COLOUR, "true"), (told, PREDICTED_COLOUR, "predicted")):
-            arrows = particles.known_rotations()[:, :, 2]
+            arrows = particles.required_rotations()[:, :, 2]
             place.quiver(*truth.positions.T, *arrows.T, length=length, color=colour, linewidth=1.3, label=label)
         place.set(title=f"{title}: {len(truth)} particles of {name}", xlabel="x (Å)", ylabel="y (Å)", zlabel="z (Å)")
         place.set_aspect("equal")

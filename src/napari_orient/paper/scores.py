@@ -98,7 +98,7 @@ def raw_r_squared(network: MLPNetwork, raw: Tensor, rotations: Tensor) -> float:
 
 def judged(rotations: FloatArray, truth: Particles, group: Symmetry) -> Record:
     """Median, mean and shares within each threshold, with the standard error that other tomograms give them."""
-    errors = symmetric_angle_deg(rotations, truth.known_rotations(), group)
+    errors = symmetric_angle_deg(rotations, truth.required_rotations(), group)
     draws = _drawn_tomograms(errors, np.asarray(truth.tomogram))
     record: Record = {
         "count": len(errors),
@@ -109,7 +109,7 @@ def judged(rotations: FloatArray, truth: Particles, group: Symmetry) -> Record:
         "within_error": {name: _share_error(errors, draws, angle) for name, angle in THRESHOLDS.items()},
     }
     if len(group) > 1:
-        axis, spin = axis_and_spin_deg(rotations, truth.known_rotations(), group)
+        axis, spin = axis_and_spin_deg(rotations, truth.required_rotations(), group)
         record |= {"axis_median_deg": float(np.median(axis)), "spin_median_deg": float(np.median(spin))}
     return record
 

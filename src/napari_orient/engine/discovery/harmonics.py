@@ -64,7 +64,7 @@ def harmonics_about_z(
             gathered.add(*rings.sums(imaging, fit, _left(there, imaging, observed, fit)))
             fits.append(fit)
         answer.append((tomogram, patches.posed(poses_of(fits, _C1, trust=trust), options)))
-    rotations = np.concatenate([part.known_rotations() for _, part in answer])
+    rotations = np.concatenate([part.required_rotations() for _, part in answer])
     return Harmonics(
         answer, {order: _without_microscope(part, rotations, order) for order, part in gathered.whitened().items()}
     )

@@ -57,7 +57,7 @@ class Patches:
     def start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations (N, 3, 3) and shifts (N, 3) in Å that fits begin from."""
         shifts = torch.as_tensor(self.particles.positions - self.middles, dtype=torch.float32)
-        return torch.as_tensor(self.particles.known_rotations(), dtype=torch.float32), shifts
+        return torch.as_tensor(self.particles.required_rotations(), dtype=torch.float32), shifts
 
     def fits(
         self, reference: Reference, imaging: Imaging, rows: NDArray[np.int_], *, device: torch.device
@@ -79,7 +79,7 @@ class Patches:
         return self.particles.replace(
             positions=np.where(stays[:, None], self.particles.positions, positions),
             rotations=np.where(
-                stays[:, None, None], self.particles.known_rotations(), poses.rotations.double().numpy()
+                stays[:, None, None], self.particles.required_rotations(), poses.rotations.double().numpy()
             ),
             expected_error_deg=error,
         )

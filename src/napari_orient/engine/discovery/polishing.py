@@ -138,5 +138,5 @@ def _polished(
 
 def reframed(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
     """The same particles in a new reference frame: its axes are the columns of a frame, its origin a centre in Å."""
-    rotations = particles.known_rotations()
+    rotations = particles.required_rotations()
     return particles.replace(positions=particles.positions + rotations @ centre, rotations=rotations @ frame)

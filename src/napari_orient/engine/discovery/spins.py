@@ -97,7 +97,7 @@ def spun(labelled: Labelled, spins: Spins) -> list[tuple[Tomogram, Particles]]:
     answer, done = [], 0
     for tomogram, part in labelled:
         turns = spins.turns[done : done + len(part)]
-        answer.append((tomogram, part.replace(rotations=part.known_rotations() @ turns)))
+        answer.append((tomogram, part.replace(rotations=part.required_rotations() @ turns)))
         done += len(part)
     return answer
 

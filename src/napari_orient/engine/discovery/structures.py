@@ -199,7 +199,8 @@ class Structures:
         )
         looks = [Looks(reference.to(self.course.device))] * options.kinds
         refined = replace(
-            best, rotations=torch.as_tensor(particles.known_rotations(), dtype=torch.float32, device=self.course.device)
+            best,
+            rotations=torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.course.device),
         ).take(torch.as_tensor(self.course.rows, device=self.course.device))
         curve = average.fsc
         return Belief(

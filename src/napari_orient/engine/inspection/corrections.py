@@ -28,13 +28,13 @@ ACCEPTED, REJECTED = "accepted", "rejected"
 VERDICTS = ("", ACCEPTED, REJECTED)
 
 
-def axis_turn(axis: str, angle: float) -> FloatArray:
+def axis_rotation(axis: str, angle: float) -> FloatArray:
     """The turn by an angle in degrees about the own axis ``x``, ``y`` or ``z``, (3, 3); right-handed."""
     matrix: FloatArray = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
     return matrix
 
 
-def read_turn(text: str) -> FloatArray:
+def parse_rotation(text: str) -> FloatArray:
     """The turn that a person has typed, (3, 3): RELION's rot, tilt and psi, or the nine entries of a matrix by rows.
 
     Raises
@@ -62,7 +62,7 @@ def _proper(matrix: FloatArray, text: str) -> FloatArray:
     return nearest
 
 
-def turned(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
+def rotated(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
     """The particles, some of them turned about their own axes.
 
     Parameters
@@ -74,13 +74,13 @@ def turned(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
     InputError
         If the particles have no orientations.
     """
-    rotations = particles.known_rotations().copy()
+    rotations = particles.required_rotations().copy()
     # Rounding would creep in over thousands of small turns: each result is made a rotation again.
     rotations[rows] = Rotation.from_matrix(rotations[rows] @ turn).as_matrix()
     return particles.replace(rotations=rotations)
 
 
-def moved(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str = "tomogram") -> Particles:
+def shifted(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str = "tomogram") -> Particles:
     """The particles, some of them moved by a shift (3,) xyz in Å along the tomogram's axes, or along their own.
 
     Raises
@@ -90,7 +90,7 @@ def moved(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str = "
     """
     positions = particles.positions.copy()
     step = np.asarray(shift, float)
-    positions[rows] += step if frame == "tomogram" else particles.known_rotations()[rows] @ step
+    positions[rows] += step if frame == "tomogram" else particles.required_rotations()[rows] @ step
     return particles.replace(positions=positions)
 
 
@@ -109,7 +109,7 @@ def marked_corrected(particles: Particles, rows: Rows, corrected: bool) -> Parti
     return particles.replace(extra={**particles.extra, CORRECTED: column.astype(str)})
 
 
-def trusted(particles: Particles) -> NDArray[np.bool_]:
+def confirmed(particles: Particles) -> NDArray[np.bool_]:
     """Which poses a person stands behind, (N,): accepted ones, and corrected ones that were not rejected."""
     status = _texts(particles, STATUS)
     trust: NDArray[np.bool_] = (status == ACCEPTED) | ((_texts(particles, CORRECTED) == "1") & (status != REJECTED))
@@ -121,7 +121,7 @@ def _texts(particles: Particles, column: str) -> NDArray[np.str_]:
     return np.full(len(particles), "") if found is None else np.asarray(found).astype(str)
 
 
-def leaves_unseen(turn: FloatArray, group: Symmetry, *, within: float = 0.5) -> bool:
+def is_symmetry_operation(turn: FloatArray, group: Symmetry, *, within: float = 0.5) -> bool:
     """Whether a turn (not: none at all) leaves a particle of this symmetry looking as it did, ``within`` degrees."""
     if angle_deg(turn, np.eye(3)) <= within:
         return False

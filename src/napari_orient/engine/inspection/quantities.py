@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.evaluation import match
+from napari_orient.engine.evaluation import match_particles
 from napari_orient.engine.inspection.neighbours import clusters, nearest_neighbour
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles, concatenate
@@ -69,7 +69,7 @@ def inspect(
         If the symmetry is none.
     """
     partner = _partners(particles, truth, options.tolerance)
-    named = groups_named(options.symmetry or "")
+    named = symmetries_by_class(options.symmetry or "")
     known = {} if "" in named else {_code(kind): name for kind, name in (groups or {}).items()}
     names = _symmetries(particles, {"": "C1", **known, **named})
     return Inspection(
@@ -81,7 +81,7 @@ def inspect(
     )
 
 
-def groups_named(text: str) -> dict[str, str]:
+def symmetries_by_class(text: str) -> dict[str, str]:
     """Symmetries by class, as ``3j9i=D7 4v4r=C1`` names them; one without a class, under ``""``, is of all classes.
 
     Raises
@@ -111,7 +111,7 @@ def _partners(particles: Particles, truth: Particles | None, tolerance: float) -
     partner = np.full(len(particles), -1)
     if truth is not None and len(particles) and len(truth):
         try:
-            rows, true_rows = match(particles, truth, tolerance=tolerance)
+            rows, true_rows = match_particles(particles, truth, tolerance=tolerance)
         except InputError:
             return partner  # The truth is of another tomogram.
         partner[rows] = true_rows

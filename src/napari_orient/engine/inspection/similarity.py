@@ -19,7 +19,7 @@ _SAMPLE, _FEWEST = 48, 8
 
 
 @dataclass(frozen=True, eq=False)
-class Likeness:
+class ReferenceComparison:
     """Cubes (n, n, n) [z, y, x] about one particle, all in the tomogram's contrast; None where something is unknown.
 
     The reference has lost what the tomogram's missing wedge takes from the patch, and the patch what is finer than the
@@ -35,7 +35,7 @@ class Likeness:
     difference: PatchArray | None
 
 
-def likeness(
+def compare_with_reference(
     tomogram: Tomogram,
     position: FloatArray,
     *,
@@ -44,7 +44,7 @@ def likeness(
     true_rotation: FloatArray | None = None,
     reference: Reference | None = None,
     wedge: Wedge | None = None,
-) -> Likeness:
+) -> ReferenceComparison:
     """The patch at a position (3,) xyz in Å, and the reference turned to the predicted and to the true pose.
 
     ``wedge`` is the tomogram's, as `wedge_of` finds it; None where nothing is missing.
@@ -56,21 +56,21 @@ def likeness(
     """
     patch = cut_patches(tomogram, np.asarray(position)[None], side=side)[0]
     if reference is None or rotation is None:
-        return Likeness(patch, None, None, None)
+        return ReferenceComparison(patch, None, None, None)
     voxel_size = tomogram.voxel_size
     patch = _as_sharp(patch, reference.resolution, voxel_size)
-    predicted = turned_reference(reference, rotation, side=side, voxel_size=voxel_size, wedge=wedge)
+    predicted = rotated_reference(reference, rotation, side=side, voxel_size=voxel_size, wedge=wedge)
     # The reference is brighter than its surroundings; in most tomograms the particle is darker.
     sign = np.float32(-1 if float((patch * predicted).sum()) < 0 else 1)
     predicted = sign * predicted
     if true_rotation is None:
         share = np.float32((patch * predicted).sum() / max(float((predicted**2).sum()), 1e-9))
-        return Likeness(patch, predicted, None, patch - share * predicted)
-    true = sign * turned_reference(reference, true_rotation, side=side, voxel_size=voxel_size, wedge=wedge)
-    return Likeness(patch, predicted, true, predicted - true)
+        return ReferenceComparison(patch, predicted, None, patch - share * predicted)
+    true = sign * rotated_reference(reference, true_rotation, side=side, voxel_size=voxel_size, wedge=wedge)
+    return ReferenceComparison(patch, predicted, true, predicted - true)
 
 
-def wedge_of(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Wedge | None:
+def estimate_patch_wedge(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Wedge | None:
     """The wedge that patches about some of the positions (N, 3) show; None where they are too few to tell."""
     if len(positions) < _FEWEST:
         return None
@@ -86,7 +86,7 @@ def _as_sharp(patch: PatchArray, resolution: float, voxel_size: float) -> PatchA
     return normalised(torch.fft.ifftn(torch.fft.fftn(torch.from_numpy(patch)) * inside).real.numpy())
 
 
-def turned_reference(
+def rotated_reference(
     reference: Reference, rotation: FloatArray, *, side: int, voxel_size: float, wedge: Wedge | None = None
 ) -> PatchArray:
     """The reference turned by a rotation (3, 3) about the centre voxel ``side // 2``, (side, side, side) [z, y, x].

@@ -5,7 +5,7 @@ particles, which ``particle_lists`` chooses between; ``labelled`` brings tomogra
 is a module with a reader and a writer, and a line in ``particle_lists``.
 """
 
-from napari_orient.engine.io.columns import pose_words
+from napari_orient.engine.io.columns import pose_summary
 from napari_orient.engine.io.labelled import VOLUME_SUFFIXES, labelled_of_kind, read_labelled
 from napari_orient.engine.io.mrc import header_voxel_size
 from napari_orient.engine.io.mrc import read_mrc as read_tomogram
@@ -33,7 +33,7 @@ __all__ = [
     "match_tomogram",
     "membrane_points",
     "polnet_results",
-    "pose_words",
+    "pose_summary",
     "read_labelled",
     "read_particles",
     "read_polnet_folder",

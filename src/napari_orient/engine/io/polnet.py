@@ -157,7 +157,7 @@ def write_polnet_tomogram(
     InputError
         If the particles have no orientations or no class, or the place cannot be written.
     """
-    rotations = particles.known_rotations()
+    rotations = particles.required_rotations()
     if particles.kind is None:
         raise InputError("particles without a class cannot be written as a PolNet list; name their macromolecule.")
     folder = Path(folder)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import FIGURES
+from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.io.names import plain_name, rows_of_tomogram
 from napari_orient.engine.io.poses import DECIMALS, matrix_to_zyz, zyz_to_matrix
 from napari_orient.engine.io.sizes import (
@@ -203,7 +203,7 @@ class _Source:
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
             extra={
                 name: single(self.table, name, where=str(self.path), finite=False)
-                if name in FIGURES
+                if name in RESULT_COLUMNS
                 else np.array(values, str)
                 for name, values in self.table.items()
                 if name not in dropped

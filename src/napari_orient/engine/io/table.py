@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import FIGURES
+from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.io.names import rows_of_tomogram
 from napari_orient.engine.io.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.io.sizes import find_extents
@@ -118,7 +118,7 @@ def read_table(
         tomogram=np.array(names, str),
         kind=np.array(table["class"], str) if "class" in table else None,
         extra={
-            name: single(table, name, where=where, finite=False) if name in FIGURES else np.array(values, str)
+            name: single(table, name, where=where, finite=False) if name in RESULT_COLUMNS else np.array(values, str)
             for name, values in table.items()
             if name not in _KNOWN
         },

@@ -9,7 +9,7 @@ import torch
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, CENTRE_ERROR, MOVED, SCORE, SPIN_ERROR, without_figures
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import that_show
@@ -239,10 +239,10 @@ def _refined(
     axis = poses.expected_axis_error_deg(matcher.group).double().numpy()
     spin = poses.expected_spin_error_deg(matcher.group).double().numpy()
     centre, score = poses.shift_error.double().numpy(), poses.score.double().numpy()
-    told = {SCORE: score, MOVED: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
+    told = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
     if len(matcher.group) > 1:
-        told |= {AXIS_ERROR: axis, SPIN_ERROR: spin}
-    kept = without_figures(particles)
+        told |= {AXIS_ERROR: axis, AZIMUTH_ERROR: spin}
+    kept = without_results(particles)
     return Refined(
         particles=kept.replace(
             positions=particles.positions + moved,

@@ -111,7 +111,7 @@ def _check(labelled: Labelled) -> None:
     if len(kinds) > 1:
         raise InputError(f"the data hold the classes {', '.join(kinds)}; a network learns one. Choose it (--class).")
     for tomogram, particles in labelled:
-        particles.known_rotations()
+        particles.required_rotations()
         check_inside(particles, tomogram.extent, name=tomogram.name)
 
 

@@ -66,8 +66,8 @@ def _rows_of(chosen: NDArray[np.bool_], labelled: Labelled) -> Iterator[NDArray[
 
 
 def _with_poses(particles: Particles, rows: NDArray[np.bool_], posed: Particles) -> Particles:
-    positions, rotations = particles.positions.copy(), particles.known_rotations().copy()
-    positions[rows], rotations[rows] = posed.positions, posed.known_rotations()
+    positions, rotations = particles.positions.copy(), particles.required_rotations().copy()
+    positions[rows], rotations[rows] = posed.positions, posed.required_rotations()
     return particles.replace(positions=positions, rotations=rotations)
 
 
@@ -90,11 +90,11 @@ def _in_frame(
         for part, label, row in zip(refined, labels, rows, strict=True)
     ]
     turns = [
-        label.take(row).known_rotations().transpose(0, 2, 1) @ part.known_rotations()
+        label.take(row).required_rotations().transpose(0, 2, 1) @ part.required_rotations()
         for part, label, row in zip(poses, labels, rows, strict=True)
     ]
     turn = mean_rotation(np.concatenate(turns))
-    straight = [part.known_rotations() @ turn.T for part in poses]
+    straight = [part.required_rotations() @ turn.T for part in poses]
     moves = [
         np.einsum("nji,nj->ni", rotations, part.positions - label.take(row).positions)
         for part, rotations, label, row in zip(poses, straight, labels, rows, strict=True)
@@ -107,8 +107,8 @@ def _in_frame(
 
 def _nearest(particles: Particles, labels: Particles, group: Symmetry, centre: FloatArray) -> Particles:
     """The symmetric copy of each pose that is nearest its label: the same density, with its origin elsewhere."""
-    rotations = nearest_copy(particles.known_rotations(), labels.known_rotations(), group)
-    moved = (particles.known_rotations() - rotations) @ centre
+    rotations = nearest_copy(particles.required_rotations(), labels.required_rotations(), group)
+    moved = (particles.required_rotations() - rotations) @ centre
     return particles.replace(rotations=rotations, positions=particles.positions + moved)
 
 

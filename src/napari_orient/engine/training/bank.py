@@ -132,7 +132,7 @@ def judge(reference: ReferenceMap, validation: Labelled, *, device: str) -> Stre
                 options=options,
             )
         )
-        mine, true = told.particles.known_rotations(), particles.known_rotations()
+        mine, true = told.particles.required_rotations(), particles.required_rotations()
         errors.append(symmetric_angle_deg(mine, true, reference.group))
         axes.append(errors[-1] if len(reference.group) == 1 else axis_angle_deg(mine, true, reference.group))
         expected.append(np.asarray(told.particles.expected_error_deg))

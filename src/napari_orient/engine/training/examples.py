@@ -42,7 +42,7 @@ def fingerprint(labelled: Labelled) -> str:
     for tomogram, particles in labelled:
         digest.update(f"{tomogram.name} {tomogram.extent}".encode())
         digest.update(np.round(particles.positions, 3).tobytes())
-        digest.update(np.round(particles.known_rotations(), 5).tobytes())
+        digest.update(np.round(particles.required_rotations(), 5).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -79,7 +79,7 @@ def cut_examples(network: MLPNetwork, labelled: Labelled, *, words: str) -> Stre
             yield Step(done, total, words)
             part = particles.take(slice(start, start + 64))
             cubes[done : done + len(part)] = network.condense(torch.from_numpy(_patches(network, tomogram, part)))
-            rotations.append(torch.from_numpy(part.known_rotations()).float())
+            rotations.append(torch.from_numpy(part.required_rotations()).float())
             done += len(part)
     yield Step(done, total, words)
     return Examples(cubes, torch.cat(rotations))

@@ -72,7 +72,7 @@ class Preview:
 
     def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str, kinds: int) -> None:
         size = tomogram.voxel_size
-        along = directions(particles.known_rotations(), axes)
+        along = directions(particles.required_rotations(), axes)
         starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
         arrows = np.stack([starts, along.reshape(-1, 3)], axis=1).astype(np.float32)
         colours = np.repeat(_colours(particles, kinds), along.shape[1], axis=0)

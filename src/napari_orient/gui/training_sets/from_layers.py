@@ -117,7 +117,7 @@ def learnable(layer: Points) -> Particles:
     """
     picks = layers.picks_of(layer)
     if layers.role(layer) == PREDICTED:
-        wanted = corrections.trusted(picks)
+        wanted = corrections.confirmed(picks)
     else:
         wanted = np.asarray(picks.extra.get(STATUS, np.full(len(picks), ""))) != corrections.REJECTED
     return rows_of(layer, np.flatnonzero(wanted & layers.has_pose(layer)))

@@ -69,7 +69,7 @@ def read_all(paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float
         try:
             pairs += read_labelled(path, tomograms=tomograms, voxel_size=voxel_size)
             for _, particles in pairs:
-                particles.known_rotations()
+                particles.required_rotations()
         except InputError as error:
             return str(error)
     return pairs

@@ -111,7 +111,7 @@ def _frame(tomogram: Tomogram) -> tuple[float, float, float, float]:
 def _draw_arrows(
     axes: Axes, particles: Particles, *, colour: str, label: str, wide: bool, length: float = 150.0
 ) -> None:
-    axis: FloatArray = particles.known_rotations()[:, :, 2]
+    axis: FloatArray = particles.required_rotations()[:, :, 2]
     axes.quiver(
         particles.positions[:, 0],
         particles.positions[:, 1],
