@@ -12,7 +12,7 @@ from streams import followed
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import pose_summary, read_particles, write_particles
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks import (
     Checkpoint,
     MLPNetwork,
@@ -27,7 +27,7 @@ from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.streams import run
 
-BANK = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+BANK = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
 FAST = PredictionOptions(precision="fast", device="cpu")
 
 

@@ -6,7 +6,8 @@ import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.search import BankOptions, MatchedFilterBank, asymmetric_rotations, build_bank
+from napari_orient.engine.matching.options import SearchOptions
+from napari_orient.engine.matching.search import MatchedFilterBank, asymmetric_rotations, build_bank
 from napari_orient.engine.model.forward import cropped, imaging_of
 from napari_orient.engine.model.gain import first_imaging
 from napari_orient.engine.model.grid import half_sphere
@@ -16,7 +17,7 @@ from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations, symmetric_angle_deg, symmetry
 
-OPTIONS = BankOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
+OPTIONS = SearchOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
 def test_a_bank_says_when_the_patches_hold_too_little(world: tuple) -> None:
     bank, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
-        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), BankOptions(search_resolution=150.0))
+        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), SearchOptions(search_resolution=150.0))
 
 
 @pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])

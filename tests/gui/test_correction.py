@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication, QWidget
 from engine.phantom import molecule, tomogram
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg
@@ -220,7 +220,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     volume, picks, places = tomogram(molecule(), noise=0.5, count=(1, 3, 4))
     size = {"rotations": 250, "dimensions": 120, "search_resolution": 40.0, "coarse_rotations": 60}
     bank = bank_checkpoint(
-        molecule().density(24), voxel_size=10.0, options=BankOptions(**size, coarse_dimensions=30), name="blobs"
+        molecule().density(24), voxel_size=10.0, options=SearchOptions(**size, coarse_dimensions=30), name="blobs"
     )
     bank.save(tmp_path / "blobs.safetensors")
     session, truth = session_of(viewer), picks.replace(positions=places)

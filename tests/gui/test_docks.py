@@ -10,7 +10,7 @@ from napari.layers import Points
 
 from engine.phantom import molecule
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
@@ -451,7 +451,7 @@ def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, open
 def test_what_a_bank_found_of_the_tomogram_stands_in_the_predict_dock(opened, scene, qtbot, tmp_path):
     _, prediction = opened
     size = {"rotations": 100, "dimensions": 40, "coarse_rotations": 60, "coarse_dimensions": 16, "max_shift": 0.0}
-    bank = bank_checkpoint(molecule().density(18), voxel_size=10.0, options=BankOptions(**size), name="blobs")
+    bank = bank_checkpoint(molecule().density(18), voxel_size=10.0, options=SearchOptions(**size), name="blobs")
     bank.save(tmp_path / "blobs.safetensors")
     prediction.show_checkpoint(str(tmp_path / "blobs.safetensors"))
     finish(prediction, qtbot)

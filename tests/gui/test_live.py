@@ -10,7 +10,7 @@ from test_history import drag
 from engine.phantom import molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.engine.io import read_particles, read_tomogram
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import predict
@@ -149,7 +149,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
 
 def with_a_map(viewer, volume, folder):
     """The viewer's session, the tomogram on view, a bank of its molecule in use."""
-    bank = BankOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+    bank = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
     path = folder / "blobs.safetensors"
     bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
     session = session_of(viewer)

@@ -11,7 +11,7 @@ import torch
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap
 from napari_orient.engine.options import option
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
@@ -50,7 +50,7 @@ class PredictionOptions(PoseOptions):
     def refinement(self, reference: ReferenceMap) -> RefinementOptions:
         """The refinement that these options ask for, with the reference's own bank."""
         shared = {item.name: getattr(self, item.name) for item in PoseOptions.parameters()}
-        bank = {item.name: getattr(reference.options, item.name) for item in BankOptions.parameters()}
+        bank = {item.name: getattr(reference.options, item.name) for item in SearchOptions.parameters()}
         if self.max_shift is not None:
             bank["max_shift"] = self.max_shift
         return RefinementOptions(**shared, **bank)

@@ -16,29 +16,15 @@ from torch import Tensor, nn
 
 from napari_orient.engine.devices import at_once
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.options import Options, option
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
 
 _BUILD_BATCH = 32
 _COARSE = 1.5
 _TOLD = 0.93
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankOptions(Options):
-    """What a matched-filter bank is made of."""
-
-    rotations: int = option(4608, help="rotations over the asymmetric unit", low=60, high=200_000)
-    dimensions: int = option(
-        160, help="dimensions that patches and turned references are compressed to", low=8, high=4096
-    )
-    search_resolution: float = option(40.0, help="finest detail that the bank matches", unit="Å", low=1, high=200)
-    max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
-    coarse_rotations: int = option(576, help="rotations of the search that finds the centre", low=60, high=20_000)
-    coarse_dimensions: int = option(96, help="dimensions of the search that finds the centre", low=8, high=1024)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +103,7 @@ def asymmetric_rotations(count: int, group: Symmetry) -> FloatArray:
     return kept
 
 
-def build_centring(
-    reference: Reference, imaging: Imaging, group: Symmetry, options: BankOptions = BankOptions()
-) -> Centring:
+def build_centring(reference: Reference, imaging: Imaging, group: Symmetry, options: SearchOptions) -> Centring:
     """What finds the centre of a reference that shows under an imaging.
 
     Raises
@@ -134,9 +118,7 @@ def build_centring(
     return Centring(reference, imaging, filters=filters, max_shift=max_shift, spacing=spacing)
 
 
-def build_bank(
-    reference: Reference, imaging: Imaging, group: Symmetry, options: BankOptions = BankOptions()
-) -> MatchedFilterBank:
+def build_bank(reference: Reference, imaging: Imaging, group: Symmetry, options: SearchOptions) -> MatchedFilterBank:
     """The bank of a reference as it shows under an imaging, modulo the group's rotations.
 
     Raises
@@ -150,7 +132,7 @@ def build_bank(
     return MatchedFilterBank(reference, imaging, centring=centring, filters=filters)
 
 
-def _enough(imaging: Imaging, dimensions: int, options: BankOptions) -> Imaging:
+def _enough(imaging: Imaging, dimensions: int, options: SearchOptions) -> Imaging:
     if 2 * len(imaging.steps) < dimensions:
         raise InputError(
             f"only {len(imaging.steps)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "

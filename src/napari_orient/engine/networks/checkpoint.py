@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.contract import Network
 from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
@@ -29,7 +29,7 @@ FORMAT = 1
 HEADER = "napari-orient"
 SUFFIX = ".safetensors"
 KINDS = ("mlp", "bank")
-_USUAL_BANK = BankOptions()
+_USUAL_BANK = SearchOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def bank_checkpoint(
     *,
     voxel_size: float,
     symmetry: str = "C1",
-    options: BankOptions = _USUAL_BANK,
+    options: SearchOptions = _USUAL_BANK,
     name: str = "reference",
     card: Mapping[str, Any] | None = None,
     calibration: tuple[float, float] = (0.0, 1.0),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.options import Value, option
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 
@@ -20,7 +20,7 @@ _UNCALIBRATED = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BankNetworkOptions(BankOptions):
+class BankNetworkOptions(SearchOptions):
     """What a bank is to look like: the network options of `train` that ask for one."""
 
     symmetry: str = option(

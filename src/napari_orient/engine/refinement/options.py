@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from napari_orient.engine.devices import DEVICES
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.options import Options, option
 
@@ -56,7 +56,7 @@ class PoseOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefinementOptions(BankOptions, PoseOptions):
+class RefinementOptions(SearchOptions, PoseOptions):
     """How poses are found and polished against a reference."""
 
     resolution: float | None = option(
@@ -65,6 +65,6 @@ class RefinementOptions(BankOptions, PoseOptions):
     starts: int = option(3, help="matches polished by the precise way", low=1, high=32)
     calibration: int = option(256, help="particles that noise and gain are learnt from", low=1, high=100_000)
 
-    def bank(self) -> BankOptions:
+    def bank(self) -> SearchOptions:
         """The bank that starts the refinement."""
-        return BankOptions(**{item.name: getattr(self, item.name) for item in fields(BankOptions)})
+        return SearchOptions(**{item.name: getattr(self, item.name) for item in fields(SearchOptions)})

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, AveragingOptions, random_halves
-from napari_orient.engine.matching.search import BankOptions
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.networks import BankNetworkOptions
 from napari_orient.engine.particles import FloatArray, Particles
@@ -124,9 +124,9 @@ def quiet(stream: Generator[Step, None, ResultT]) -> Stream[Step, ResultT]:
         stream.close()
 
 
-def bank_options(options: BankOptions) -> BankOptions:
+def bank_options(options: SearchOptions) -> SearchOptions:
     """The size of the bank alone."""
-    return BankOptions.from_record({item.name: getattr(options, item.name) for item in BankOptions.parameters()})
+    return SearchOptions.from_record({item.name: getattr(options, item.name) for item in SearchOptions.parameters()})
 
 
 def averaging_options(options: AveragingOptions) -> AveragingOptions:
@@ -136,7 +136,7 @@ def averaging_options(options: AveragingOptions) -> AveragingOptions:
     )
 
 
-def refinement_options(options: BankOptions, device: str) -> RefinementOptions:
+def refinement_options(options: SearchOptions, device: str) -> RefinementOptions:
     """How training refines: precisely, with the bank that is asked for."""
     return RefinementOptions.from_record(
         {**bank_options(options).to_record(), "device": device, "precision": "precise"}
