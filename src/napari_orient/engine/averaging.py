@@ -6,7 +6,7 @@ The FSC follows Harauz and van Heel, Optik 1986. `write_average` writes map, hal
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from napari_orient.engine.model.noise import mean_power, radial_level, smooth_sp
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.outputs import check_writable, replacing
-from napari_orient.engine.particles import Particles, Tomogram, check_inside
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
 from napari_orient.engine.streams import Step, Stream
@@ -98,7 +98,7 @@ def random_halves(count: int, seed: int) -> NDArray[np.int_]:
 
 
 def average(
-    labelled: Sequence[tuple[Tomogram, Particles]],
+    labelled: Labelled,
     *,
     group: Symmetry | None = _C1,
     options: AveragingOptions = AveragingOptions(),

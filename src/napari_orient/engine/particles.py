@@ -205,6 +205,23 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
     )
 
 
+Labelled = Sequence[tuple[Tomogram, Particles]]
+"""Tomograms, each with its own particles."""
+
+
+def split_like(labelled: Labelled, rows: NDArray[Any]) -> list[NDArray[Any]]:
+    """One array (N, ...) over all the particles of several tomograms, in order, as one array for each tomogram."""
+    counts = [len(particles) for _, particles in labelled]
+    if len(rows) != sum(counts):
+        raise ValueError(f"{len(rows)} rows do not belong to {sum(counts)} particles")
+    return np.split(rows, np.cumsum(counts)[:-1])
+
+
+def evenly_spaced_rows(count: int, most: int) -> NDArray[np.int_]:
+    """Rows of a list of ``count``, at most ``most`` of them, evenly spaced from the first to the last, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
 def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
     """Nothing, if every particle lies in the tomogram.
 

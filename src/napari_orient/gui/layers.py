@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.discovery import OUTLIER
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import columns as file_columns
-from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows
 
 LayerParts = tuple[Any, dict[str, Any], str]
 """What npe2 calls layer data: the array, keyword arguments, and the layer's type."""
@@ -161,7 +161,8 @@ def _angstrom(unit: Any) -> float:
 def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) -> tuple[float, float]:
     """Grey values of the 0.5th and 99.5th percent, from a sample of slices: a memory map is never read whole."""
     depth, height, width = density.shape
-    rows = np.unique(np.linspace(0, depth - 1, slices + 2).round().astype(int)[1:-1])
+    rows = evenly_spaced_rows(depth, slices + 2)
+    rows = rows[1:-1] if depth > 2 else rows
     steps = (slice(None, None, max(1, height // side)), slice(None, None, max(1, width // side)))
     sample = np.concatenate([np.asarray(density[row][steps], np.float32).ravel() for row in rows])
     sample = sample[np.isfinite(sample)]

@@ -9,6 +9,7 @@ from napari_orient.engine.matching.fit import polish
 from napari_orient.engine.model.forward import imaging_of
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import (
     FloatArray,
     Symmetry,
@@ -33,7 +34,7 @@ def shared_turn(
     whose copies of a pose should lie farther apart than twice what counts as near.
     """
     between = np.swapaxes(second, -1, -2) @ first
-    tried = between[np.unique(np.linspace(0, len(between) - 1, min(_TRIED, len(between))).round().astype(int))]
+    tried = between[evenly_spaced_rows(len(between), _TRIED)]
     shares = [(symmetric_angle_deg(second @ turn, first, group) < near_deg).mean() for turn in tried]
     best: FloatArray = tried[int(np.argmax(shares))]
     for _ in range(_ROUNDS):

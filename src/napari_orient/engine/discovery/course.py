@@ -22,14 +22,13 @@ from napari_orient.engine.discovery.searching import search
 from napari_orient.engine.discovery.size import size_words
 from napari_orient.engine.discovery.structure import Round, class_name
 from napari_orient.engine.discovery.views import Views, see
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, evenly_spaced_rows
 from napari_orient.engine.streams import Stream
 
 _FEWEST = 20
 _AGREED = 0.7
 _LOOKS = 2
 
-Labelled = Sequence[tuple[Tomogram, Particles]]
 Map = tuple[FloatArray, float]
 """A density (n, n, n) and its voxel size in Å."""
 
@@ -108,7 +107,7 @@ class Course:
     def rows(self) -> NDArray[np.int_]:
         """The picks that the map is found from."""
         count = sum(len(particles) for _, particles in self.picks)
-        return np.unique(np.linspace(0, count - 1, min(count, self.options.sample)).round().astype(int))
+        return evenly_spaced_rows(count, self.options.sample)
 
     def round(self, done: int, message: str, **more: Any) -> Round:
         """A step, whose maps are as coarse as the search unless told otherwise."""

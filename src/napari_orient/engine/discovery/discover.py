@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from napari_orient.engine.devices import choose_device
-from napari_orient.engine.discovery.course import Course, Labelled, Map, best_of, fewest
+from napari_orient.engine.discovery.course import Course, Map, best_of, fewest
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.structure import Discovery, Round
 from napari_orient.engine.discovery.structures import Structures
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import check_inside
+from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Stream
 
 _LEAST_VOXELS = 15

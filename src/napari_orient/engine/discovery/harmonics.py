@@ -16,13 +16,13 @@ from torch import Tensor
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.patches import Patches, imaging_for, poses_of
-from napari_orient.engine.discovery.polishing import Labelled, reference_for
+from napari_orient.engine.discovery.polishing import reference_for
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.map_symmetry import ORDERS
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
 from napari_orient.engine.rotations import symmetry
 
 _HELD, _MEASURED = 0.95, 0.9

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, random_rotations
 
 WITHIN_DEG = 20.0
@@ -55,7 +56,7 @@ class Looks:
         ``first`` are in the map's frame; ``second`` in one of their own.
         """
         between = np.swapaxes(second, -1, -2) @ first
-        rows, tried = _some(len(first), _ROWS), between[_some(len(first), _TRIED)]
+        rows, tried = evenly_spaced_rows(len(first), _ROWS), between[evenly_spaced_rows(len(first), _TRIED)]
         seen = self.of(first[rows])
         shares = [self.alike(seen, self.of(second[rows] @ turn)).mean() for turn in tried]
         return self.alike(self.of(first), self.of(second @ tried[int(np.argmax(shares))]))
@@ -82,7 +83,3 @@ def _half_ball(radius: float) -> Tensor:
     points = torch.cartesian_prod(line, line, line)
     length = points.norm(dim=-1)
     return points[(length <= radius) & (points[:, 2] > 0) & (length > _LOWEST * radius)]
-
-
-def _some(count: int, most: int) -> NDArray[np.int_]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

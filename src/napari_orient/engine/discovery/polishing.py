@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, AveragingOptions, average
+from napari_orient.engine.averaging import Average, AveragingOptions, average, random_halves
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, imaging_for, poses_of
 from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.refinement.poses import Poses
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.engine.streams import run
@@ -23,8 +23,6 @@ _FINEST = 2.4
 """Finest detail used, in voxels."""
 _GUESTS, _NEAR_DEG = 12, 20.0
 """Particles of each half of each tomogram that the other half's map is tried on, and how far a turn is no error."""
-
-Labelled = Sequence[tuple[Tomogram, Particles]]
 
 
 def box(options: DiscoveryOptions, voxel_size: float) -> int:
@@ -45,11 +43,6 @@ def averaged(labelled: Labelled, group: Symmetry, options: DiscoveryOptions, *, 
     return run(average(labelled, group=group, options=asked))
 
 
-def halves_of(count: int, options: DiscoveryOptions) -> NDArray[np.int_]:
-    """Which half each particle belongs to, (N,) 0 or 1, as `average` throws the coin."""
-    return np.asarray(np.random.default_rng(options.seed).permutation(count) % 2)
-
-
 def polished(
     labelled: Labelled,
     found: Average,
@@ -65,11 +58,9 @@ def polished(
     turn between the two poses is what a map's own noise costs, and is added to what the patch's noise leaves.
     """
     maps = [reference_for(part, found, options) for part in (found.first_half, found.second_half)]
-    half = halves_of(sum(len(particles) for _, particles in labelled), options)
-    answer, turns, done = [], [], 0
-    for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
-        own = half[done : done + len(particles)]
-        done += len(particles)
+    halves = split_like(labelled, random_halves(sum(len(particles) for _, particles in labelled), options.seed))
+    answer, turns = [], []
+    for (tomogram, particles), own, wedge in zip(labelled, halves, wedges, strict=True):
         patches = Patches.holding(maps[0], tomogram, particles)
         poses, apart = _polished(patches, own, maps, group, wedge=wedge, device=device)
         turns.append(apart)

@@ -10,7 +10,6 @@ Statistics 29, 295, 2001).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 
 _CLEARLY = 2.0
 """How far an order must stand above the median order, its leading eigenvalue over the largest of noise alone."""
@@ -29,8 +28,6 @@ _LEAST = 3
 _ALIKE = 0.5
 """Least likeness of the patterns that two halves of the particles show."""
 _OVER = np.diag([1.0, -1.0, -1.0])
-
-Labelled = Sequence[tuple[Tomogram, Particles]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +91,10 @@ def told_spins(parts: dict[int, Tensor], *, dihedral: bool) -> Spins:
 
 def spun(labelled: Labelled, spins: Spins) -> list[tuple[Tomogram, Particles]]:
     """The particles with their spins undone."""
-    answer, done = [], 0
-    for tomogram, part in labelled:
-        turns = spins.turns[done : done + len(part)]
-        answer.append((tomogram, part.replace(rotations=part.required_rotations() @ turns)))
-        done += len(part)
-    return answer
+    return [
+        (tomogram, part.replace(rotations=part.required_rotations() @ turns))
+        for (tomogram, part), turns in zip(labelled, split_like(labelled, spins.turns), strict=True)
+    ]
 
 
 def told_order(heights: dict[int, float]) -> int:

@@ -13,7 +13,7 @@ from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.alignment import align_map
 from napari_orient.engine.discovery.annealing import Guess
 from napari_orient.engine.discovery.belief import NOTHING, UNJUDGED, Belief, agreement
-from napari_orient.engine.discovery.course import Course, Labelled, Map
+from napari_orient.engine.discovery.course import Course, Map
 from napari_orient.engine.discovery.folds import found_symmetry
 from napari_orient.engine.discovery.harmonics import harmonics_about_z
 from napari_orient.engine.discovery.looks import Looks
@@ -25,7 +25,7 @@ from napari_orient.engine.discovery.views import Views
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.particles import Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
 from napari_orient.engine.streams import Stream
 

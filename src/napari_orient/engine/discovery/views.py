@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.model.grid import half_sphere, offsets
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, that_show, window
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
-from napari_orient.engine.particles import FloatArray, Tomogram
+from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 
 _BATCH, _SAMPLE = 64, 256
@@ -94,7 +93,7 @@ def see(
     phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
     values, power, group, wedges = [], [], [], []
     for number, (tomogram, positions) in enumerate(places):
-        some = that_show(_cut(tomogram, positions[_evenly(len(positions), _SAMPLE)], options), tomogram.name)
+        some = that_show(_cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options), tomogram.name)
         total = mean_power(some, view)
         wedge = options.wedge(_wedge(tomogram, positions, options))
         noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
@@ -122,7 +121,7 @@ def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions)
     """The wedge that patches of the tomogram's own voxels show: its edges lie where binned ones see little."""
     voxel_size = tomogram.voxel_size
     side = min(options.view_side * options.view_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE)
-    chosen = positions[_evenly(len(positions), _WEDGE_SAMPLE)]
+    chosen = positions[evenly_spaced_rows(len(positions), _WEDGE_SAMPLE)]
     patches = torch.from_numpy(cut_patches(tomogram, chosen, side=int(side), centring="rounded"))
     return estimate_wedge(mean_power(patches, window(int(side), voxel_size, side * voxel_size / 2)), voxel_size)
 
@@ -133,17 +132,13 @@ def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -
     )
 
 
-def _evenly(count: int, most: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
-
-
 def _dark(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions) -> bool:
     """Whether particles are dark: told, or seen in their middles; dark, as is usual, where it cannot be seen."""
     if options.contrast != "found":
         return options.contrast == "dark"
     ball = offsets(options.view_side, options.view_voxel_size).norm(dim=-1) < 0.6 * options.radius
     levels = torch.cat(
-        [_cut(tomogram, at[_evenly(len(at), _SAMPLE)], options)[:, ball].mean(1) for tomogram, at in places]
+        [_cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1) for tomogram, at in places]
     )
     error = float(levels.std()) / len(levels) ** 0.5 if len(levels) > 1 else torch.inf
     return float(levels.mean()) < _CLEARLY * error

@@ -11,7 +11,7 @@ from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.noise import mean_power, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
-from napari_orient.engine.particles import FloatArray, Tomogram
+from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
 
 _SAMPLE, _FEWEST = 48, 8
@@ -74,7 +74,7 @@ def estimate_patch_wedge(tomogram: Tomogram, positions: FloatArray, *, side: int
     """The wedge that patches about some of the positions (N, 3) show; None where they are too few to tell."""
     if len(positions) < _FEWEST:
         return None
-    chosen = positions[np.unique(np.linspace(0, len(positions) - 1, _SAMPLE).round().astype(int))]
+    chosen = positions[evenly_spaced_rows(len(positions), _SAMPLE)]
     patches = torch.from_numpy(cut_patches(tomogram, chosen, side=side, centring="rounded"))
     view = window(side, tomogram.voxel_size, side * tomogram.voxel_size / 2)
     return estimate_wedge(mean_power(patches, view), tomogram.voxel_size)

@@ -14,7 +14,7 @@ from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import that_show
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import held_at_once
 from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
@@ -174,7 +174,7 @@ def _learnt(
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
-    some = particles.positions[_spread(len(particles), most)]
+    some = particles.positions[evenly_spaced_rows(len(particles), most)]
     patches = that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
     matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
     return matcher, suspicions(matcher, patches)
@@ -219,11 +219,6 @@ def _as_notes(warnings: tuple[str, ...]) -> tuple[str, ...]:
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
     """Patches about the nearest voxels: the shift is found anyway, and interpolation would blur what is finest."""
     return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded")).to(device)
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many rows, evenly over the list."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _refined(

@@ -8,6 +8,7 @@ from torch import Tensor
 from napari_orient.engine.matching.fit import Fit, design
 from napari_orient.engine.model.forward import Imaging
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.particles import evenly_spaced_rows
 
 USUAL_TRUST = 1.3
 """Of simulated ribosomes and proteasomes in PolNet's crowds, 1.2 to 1.5."""
@@ -34,7 +35,7 @@ def trust_in(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit)
     observed : (N, 2, M) as the imaging observes them, of particles of one tomogram.
     fit : the poses fitted to them.
     """
-    some = torch.linspace(0, len(observed) - 1, min(len(observed), _SAMPLE), device=observed.device).round().long()
+    some = torch.as_tensor(evenly_spaced_rows(len(observed), _SAMPLE), device=observed.device)
     count = len(some)
     if count < 2:
         return USUAL_TRUST

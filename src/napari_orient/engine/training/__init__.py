@@ -12,11 +12,11 @@ from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, MLPNetwork, NetworkOptions, ReferenceMap
 from napari_orient.engine.options import Options
-from napari_orient.engine.particles import check_inside
+from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.bank import judge_template, learn_bank
 from napari_orient.engine.training.course import Course, Epoch, Milestone, TrainingState
-from napari_orient.engine.training.examples import Labelled, cut_examples, fingerprint, split
+from napari_orient.engine.training.examples import cut_examples, fingerprint, split
 from napari_orient.engine.training.keeping import checkpoint_places, kept
 from napari_orient.engine.training.options import (
     NETWORKS,

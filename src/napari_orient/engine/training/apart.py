@@ -12,11 +12,10 @@ from napari_orient.engine.averaging import Average, AveragingOptions, random_hal
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.networks import BankNetworkOptions
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
 from napari_orient.engine.refinement import RefinementOptions, refine
 from napari_orient.engine.rotations import Symmetry, mean_rotation, nearest_copy, symmetry
 from napari_orient.engine.streams import ResultT, Step, Stream
-from napari_orient.engine.training.examples import Labelled
 from napari_orient.engine.training.options import BankTrainingOptions
 
 
@@ -40,7 +39,7 @@ def refined_apart(
     centre = symmetry_centre(found.density, found.voxel_size, group)
     refined = [part for _, part in posed]
     for half, density in enumerate(found.halves_as_references()):
-        rows = list(_rows_of(coin == half, posed))
+        rows = split_like(posed, coin == half)
         for index, (tomogram, particles) in enumerate(posed):
             if rows[index].any():
                 told = yield from quiet(
@@ -56,13 +55,6 @@ def refined_apart(
                 refined[index] = _with_poses(refined[index], rows[index], told.particles)
         refined = list(_in_frame(refined, [part for _, part in labels], rows=rows, group=group, centre=centre))
     return [(tomogram, part) for (tomogram, _), part in zip(posed, refined, strict=True)]
-
-
-def _rows_of(chosen: NDArray[np.bool_], labelled: Labelled) -> Iterator[NDArray[np.bool_]]:
-    start = 0
-    for _, particles in labelled:
-        yield chosen[start : start + len(particles)]
-        start += len(particles)
 
 
 def _with_poses(particles: Particles, rows: NDArray[np.bool_], posed: Particles) -> Particles:

@@ -10,7 +10,7 @@ import numpy as np
 from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, ReferenceMap, bank_checkpoint
-from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.particles import FloatArray, Labelled
 from napari_orient.engine.refinement import refine
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
@@ -22,7 +22,6 @@ from napari_orient.engine.training.apart import (
     refinement_options,
 )
 from napari_orient.engine.training.course import Milestone
-from napari_orient.engine.training.examples import Labelled
 from napari_orient.engine.training.options import BankTrainingOptions
 
 _ENOUGH_TO_CALIBRATE = 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +10,9 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.networks import MLPNetwork
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.streams import Step, Stream
-
-Labelled = Sequence[tuple[Tomogram, Particles]]
-"""What a network learns from: tomograms, each with particles of known rotations."""
 
 
 def split(labelled: Labelled, *, share: float, seed: int) -> tuple[Labelled, Labelled]:
