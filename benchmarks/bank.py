@@ -23,7 +23,7 @@ from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import Refined, RefinementOptions, patch_side, refine
+from napari_orient.engine.refinement import RefinementOptions, RefinementResult, patch_side, refine
 from napari_orient.engine.rotations import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
 
@@ -42,7 +42,7 @@ def template(path: Path) -> tuple[np.ndarray, float]:
     return np.asarray(volume.density, np.float32), volume.voxel_size
 
 
-def centre_error(answer: Refined, truth: Particles, group: Symmetry, centre: np.ndarray) -> np.ndarray:
+def centre_error(answer: RefinementResult, truth: Particles, group: Symmetry, centre: np.ndarray) -> np.ndarray:
     """Å between the centres of symmetry: a symmetric copy of a pose has its origin elsewhere, its axes' meeting not."""
     found = answer.particles.positions + answer.particles.required_rotations() @ centre
     true = truth.positions + truth.required_rotations() @ centre
@@ -145,7 +145,7 @@ def main() -> None:
         learnt = time.process_time()
         patches = torch.from_numpy(_patches(tomogram, answer.particles, answer))
         middle = time.process_time()
-        answer.matcher.solve(patches)
+        answer.finder.solve(patches)
         seconds.append((learnt - start, (time.process_time() - middle) / len(truth)))
         poses, true = answer.particles.required_rotations(), truth.required_rotations()
         rows.append(
@@ -173,9 +173,9 @@ def main() -> None:
     print(f"processor time: {whole:.1f} s a tomogram with learning, {1e3 * each:.1f} ms a particle once learnt")
 
 
-def _patches(tomogram: Tomogram, particles: Particles, answer: Refined) -> np.ndarray:
-    matcher = answer.matcher
-    side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
+def _patches(tomogram: Tomogram, particles: Particles, answer: RefinementResult) -> np.ndarray:
+    finder = answer.finder
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.max_shift)
     return cut_patches(tomogram, particles.positions, side=side)
 
 

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.matching.fit import Fit, compare, polish
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.networks import ReferenceMap, load_checkpoint
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import Matcher, RefinementOptions, learn_tomogram, patch_side
+from napari_orient.engine.refinement import PoseFinder, RefinementOptions, patch_side, prepare_finder
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
@@ -31,32 +31,32 @@ CLOUD, SPREADS_DEG = 12, (2.0, 4.0, 8.0)
 
 
 class Seen:
-    """The particles of a tomogram as a matcher sees them: whitened coefficients, true rotations, fitted shifts."""
+    """The particles of a tomogram as a finder observes them: whitened coefficients, true rotations, fitted shifts."""
 
     def __init__(self, folder: Path, code: str, count: int, bank: ReferenceMap) -> None:
         ((tomogram, particles),) = read_labelled(folder)
         particles = particles.of_kind(code).take(slice(0, count))
         shared = {"voxel_size": bank.voxel_size, "group": bank.group}
         options = RefinementOptions(device="cpu", precision="precise", max_shift=0.0)
-        stream = learn_tomogram(tomogram, particles.replace(rotations=None), bank.density, options=options, **shared)
-        self.matcher: Matcher = run(stream)
-        side = patch_side(self.matcher.reference, tomogram, max_shift=0.0)
+        stream = prepare_finder(tomogram, particles.replace(rotations=None), bank.density, options=options, **shared)
+        self.finder: PoseFinder = run(stream)
+        side = patch_side(self.finder.reference, tomogram, max_shift=0.0)
         patches = torch.from_numpy(cut_patches(tomogram, particles.positions, side=side))
-        self.imaging: Imaging = self.matcher.imaging
-        self.observed = self.imaging.observe(patches)
+        self.model: ForwardModel = self.finder.model
+        self.observed = self.model.observe(patches)
         self.true = torch.as_tensor(particles.required_rotations(), dtype=torch.float32)
-        self.shifts = self.polished(self.matcher.reference).shifts
+        self.shifts = self.polished(self.finder.reference).shifts
 
     def polished(self, reference: Reference) -> Fit:
         """Fits of the map as it is by now, from the true rotations."""
         shifts = getattr(self, "shifts", torch.zeros(len(self.true), 3))
-        return polish(reference, self.imaging, self.observed, rotations=self.true, shifts=shifts, steps=4)
+        return polish(reference, self.model, self.observed, rotations=self.true, shifts=shifts, steps=4)
 
     def judged(self, reference: Reference) -> str:
         """In words, how far these fits are off, and what the true rotations gain over no particle."""
         fit = self.polished(reference)
         error = angle_deg(fit.rotations.double().numpy(), self.true.double().numpy())
-        at_truth = compare(reference, self.imaging, self.observed, self.true, self.shifts).evidence.mean()
+        at_truth = compare(reference, self.model, self.observed, self.true, self.shifts).log_likelihood_gain.mean()
         return f"median {np.median(error):.3f}°, rms {np.sqrt((error**2).mean()):.3f}°, evidence {float(at_truth):.1f}"
 
 
@@ -77,17 +77,17 @@ def transform(density: Tensor, voxel_size: float, reference: Reference, frequenc
 
 def loss(density: Tensor, bank: ReferenceMap, seen: Seen, rows: Tensor, turns: Tensor) -> Tensor:
     """Mean negative logarithm of the true rotation's share among it and a cloud of turns (C, 3, 3) from it."""
-    imaging, reference = seen.imaging, seen.matcher.reference
+    model, reference = seen.model, seen.finder.reference
     rotations = seen.true[rows, None] @ turns
-    model = transform(density, bank.voxel_size, reference, (imaging.frequency @ rotations).reshape(-1, 3))
-    model = model.reshape(*rotations.shape[:2], -1) * imaging.weight
-    angle = 2 * torch.pi * (seen.shifts[rows] @ imaging.frequency.T)
+    predicted = transform(density, bank.voxel_size, reference, (model.frequency @ rotations).reshape(-1, 3))
+    predicted = predicted.reshape(*rotations.shape[:2], -1) * model.weight
+    angle = 2 * torch.pi * (seen.shifts[rows] @ model.frequency.T)
     patch = torch.view_as_complex(seen.observed[rows].movedim(1, -1).contiguous()) * torch.polar(
         torch.ones_like(angle), angle
     )
-    match = (model.conj() * patch[:, None]).real.sum(-1)
-    evidence = match.clamp_min(0).square() / model.abs().square().sum(-1) / 2
-    return -torch.log_softmax(evidence, dim=1)[:, 0].mean()
+    match = (predicted.conj() * patch[:, None]).real.sum(-1)
+    log_likelihood_gain = match.clamp_min(0).square() / predicted.abs().square().sum(-1) / 2
+    return -torch.log_softmax(log_likelihood_gain, dim=1)[:, 0].mean()
 
 
 def main() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     train, judge = (Seen(folder, given.code, given.particles, bank) for folder in (given.train, given.judge))
     density = torch.tensor(bank.density, requires_grad=True)
     optimiser = torch.optim.Adam([density], lr=given.rate * float(density.detach().std()))
-    finest = train.matcher.reference.resolution
+    finest = train.finder.reference.resolution
     for epoch in range(given.epochs + 1):
         if epoch % 5 == 0:
             reference = build_reference(density.detach().numpy(), bank.voxel_size, resolution=finest)

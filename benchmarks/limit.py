@@ -24,13 +24,13 @@ from bank import load, template
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import compare, polish
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import symmetry_centre
-from napari_orient.engine.model.noise import noise_patches
+from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import RefinementOptions, learn, patch_side
-from napari_orient.engine.refinement.finishing import together
+from napari_orient.engine.refinement import RefinementOptions, estimate_tomogram_model, patch_side
+from napari_orient.engine.refinement.offset_prior import together
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
 
@@ -39,7 +39,7 @@ _DRAWS = 200
 
 
 def at_truth(
-    reference: Reference, imaging: Imaging, patches: Tensor, rotations: Tensor
+    reference: Reference, model: ForwardModel, patches: Tensor, rotations: Tensor
 ) -> tuple[Tensor, np.ndarray, float]:
     """The bound's covariance of the turn at true rotations, (N, 3, 3) radians², the best rotations from there, and the
     mean amplitude.
@@ -48,10 +48,10 @@ def at_truth(
     """
     bounds, found, amplitudes = [], [], []
     for rows in torch.arange(len(patches)).split(_BATCH):
-        observed = imaging.observe(patches[rows])
+        observed = model.observe(patches[rows])
         zero = torch.zeros(len(rows), 3)
-        near = polish(reference, imaging, observed, rotations=rotations[rows], shifts=zero, steps=10)
-        fit = compare(reference, imaging, observed, rotations[rows], near.shifts)
+        near = polish(reference, model, observed, rotations=rotations[rows], shifts=zero, steps=10)
+        fit = compare(reference, model, observed, rotations[rows], near.shifts)
         usual = fit.amplitude.square() / fit.amplitude.mean().square()
         bounds.append(fit.covariance()[:, :3, :3] * usual[:, None, None])
         found.append(near.rotations)
@@ -60,14 +60,14 @@ def at_truth(
 
 
 def in_normal_noise(
-    reference: Reference, imaging: Imaging, rotations: Tensor, amplitude: float, generator: torch.Generator
+    reference: Reference, model: ForwardModel, rotations: Tensor, amplitude: float, generator: torch.Generator
 ) -> np.ndarray:
-    """The best rotations from the true ones (N, 3, 3), for the model itself in normal noise of the imaging's power."""
+    """The best rotations from the true ones (N, 3, 3), for the model itself in normal noise of the model's power."""
     found = []
     for part in rotations.split(_BATCH):
-        model, _ = reference.turned(imaging.frequency, part, weight=imaging.weight)
-        seen = amplitude * model[:, 0] + torch.randn(model[:, 0].shape, generator=generator)
-        near = polish(reference, imaging, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
+        predicted, _ = reference.turned(model.frequency, part, weight=model.weight)
+        seen = amplitude * predicted[:, 0] + torch.randn(predicted[:, 0].shape, generator=generator)
+        near = polish(reference, model, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
         found.append(near.rotations)
     return torch.cat(found).double().numpy()
 
@@ -89,9 +89,9 @@ def told(name: str, error: np.ndarray, limit: tuple[float, float]) -> str:
     )
 
 
-def noisier(patches: Tensor, imaging: Imaging, factor: float, generator: torch.Generator) -> Tensor:
-    """Patches with noise of the imaging's own colour added, so that its deviation grows by a factor."""
-    added = noise_patches(imaging, patches.shape[-1], count=len(patches), generator=generator)
+def noisier(patches: Tensor, model: ForwardModel, factor: float, generator: torch.Generator) -> Tensor:
+    """Patches with noise of the model's own colour added, so that its deviation grows by a factor."""
+    added = simulate_noise_patches(model, patches.shape[-1], count=len(patches), generator=generator)
     louder = patches + (factor**2 - 1) ** 0.5 * added
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 
@@ -122,21 +122,21 @@ def main() -> None:
         side = patch_side(reference, tomogram, max_shift=30.0)
         patches = torch.from_numpy(cut_patches(tomogram, truth.positions, side=side))
         options = RefinementOptions(device="cpu", max_shift=given.max_shift)
-        matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
+        finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
         if given.noise > 1:
-            patches = noisier(patches, matcher.full_imaging, given.noise, generator)
-            matcher = run(learn(patches, reference, group, voxel_size=size, options=options))
-        poses = matcher.find(patches)
+            patches = noisier(patches, finder.full_model, given.noise, generator)
+            finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
+        poses = finder.find(patches)
         rotations = truth.required_rotations()
-        itself = matcher.finish(patches, poses)
+        itself = finder.finish(patches, poses)
         alone.append(symmetric_angle_deg(itself.rotations.double().numpy(), rotations, group))
         centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-        poses = run(together(matcher, poses, partial(cut, patches), at_once=_BATCH, centre=centre))
+        poses = run(together(finder, poses, partial(cut, patches), at_once=_BATCH, centre=centre))
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)
-        bound, best, amplitude = at_truth(reference, matcher.imaging, patches, true)
-        drawn = in_normal_noise(reference, matcher.imaging, true, amplitude, another)
+        bound, best, amplitude = at_truth(reference, finder.model, patches, true)
+        drawn = in_normal_noise(reference, finder.model, true, amplitude, another)
         ideal.append(symmetric_angle_deg(drawn, rotations, group))
         bounds.append(bound)
         near.append(symmetric_angle_deg(best, rotations, group))

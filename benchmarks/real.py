@@ -54,7 +54,7 @@ def main() -> None:
     expected = np.asarray(answer.particles.expected_error_deg)[0]
     print(
         f"{given.particle}: {error:.1f}° from row {given.row}, {expected:.1f}° expected; moved "
-        f"{np.linalg.norm(answer.moved[0]):.1f} Å; score {answer.score[0]:.1f}; {answer.matcher.wedge.words}"
+        f"{np.linalg.norm(answer.moved[0]):.1f} Å; score {answer.score[0]:.1f}; {answer.finder.wedge.words}"
     )
     for line in answer.warnings:
         print(line)

@@ -35,7 +35,7 @@ from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import RefinementOptions, learn
+from napari_orient.engine.refinement import RefinementOptions, estimate_tomogram_model
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.simulation.placement import shaped
@@ -177,10 +177,10 @@ def bank(contest: Contest, precision: str) -> Solver:
     reference = build_reference(template.density, template.voxel_size, resolution=2.4 * VOXEL_SIZE)
     options = RefinementOptions(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
     patches = torch.from_numpy(contest.patches)
-    matcher = run(learn(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
+    finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
 
     def solve(given: np.ndarray) -> np.ndarray:
-        return matcher.solve(torch.from_numpy(given)).rotations.double().numpy()
+        return finder.solve(torch.from_numpy(given)).rotations.double().numpy()
 
     return solve, f"{options.rotations} rotations, refined"
 

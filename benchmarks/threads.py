@@ -18,18 +18,18 @@ from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import PredictionOptions
-from napari_orient.engine.refinement import Matcher, learn_tomogram, patch_side
+from napari_orient.engine.refinement import PoseFinder, patch_side, prepare_finder
 from napari_orient.engine.streams import run
 
 
-def learnt(given: argparse.Namespace) -> tuple[Matcher, torch.Tensor]:
+def learnt(given: argparse.Namespace) -> tuple[PoseFinder, torch.Tensor]:
     tomogram = read_tomogram(given.tomogram)
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = picks.of_kind(given.kind) if given.kind else picks
     reference = load_checkpoint(given.checkpoint).bank()
     options = PredictionOptions(precision=given.precision, device="cpu").refinement(reference)
-    matcher = run(
-        learn_tomogram(
+    finder = run(
+        prepare_finder(
             tomogram,
             picks,
             reference.density,
@@ -38,15 +38,15 @@ def learnt(given: argparse.Namespace) -> tuple[Matcher, torch.Tensor]:
             options=options,
         )
     )
-    side = patch_side(matcher.reference, tomogram, max_shift=options.max_shift)
-    return matcher, torch.from_numpy(cut_patches(tomogram, picks.positions, side=side))
+    side = patch_side(finder.reference, tomogram, max_shift=options.max_shift)
+    return finder, torch.from_numpy(cut_patches(tomogram, picks.positions, side=side))
 
 
-def timed(matcher: Matcher, patches: torch.Tensor, threads: int) -> tuple[float, float, torch.Tensor]:
+def timed(finder: PoseFinder, patches: torch.Tensor, threads: int) -> tuple[float, float, torch.Tensor]:
     """Milliseconds a particle of clock and of processors, and the rotations."""
     torch.set_num_threads(threads)
     clock, processor = time.perf_counter(), time.process_time()
-    rotations = matcher.solve(patches).rotations
+    rotations = finder.solve(patches).rotations
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     return 1e3 * clock / len(patches), 1e3 * processor / len(patches), rotations
 
@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--precision", default="fast")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
-    matcher, patches = learnt(given)
-    rounds = [[timed(matcher, patches, threads) for threads in (1, 2)] for _ in range(given.rounds)]
+    finder, patches = learnt(given)
+    rounds = [[timed(finder, patches, threads) for threads in (1, 2)] for _ in range(given.rounds)]
     best = []
     for threads, column in zip((1, 2), zip(*rounds, strict=True), strict=True):
         clock, processor = (min(answer[row] for answer in column) for row in (0, 1))

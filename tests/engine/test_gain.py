@@ -5,7 +5,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule
 
 from napari_orient.engine.matching.fit import compare
-from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.gain import calibrate
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -13,18 +13,16 @@ from napari_orient.engine.model.wedge import Wedge
 SIDE, RADIUS = 28, 80.0
 
 
-def calibrated(strength: float) -> tuple[Imaging, Imaging]:
-    """An imaging before and after twelve upright particles, so strong in white noise of deviation 1, taught it."""
+def calibrated(strength: float) -> tuple[ForwardModel, ForwardModel]:
+    """A model before and after twelve upright particles, so strong in white noise of deviation 1, taught it."""
     density = molecule().density(SIDE).astype(np.float32)
     reference: Reference = build_reference(density, VOXEL_SIZE, resolution=30.0, radius=RADIUS)
     flat = torch.ones(SIDE, SIDE, SIDE)
-    imaging = imaging_of(flat, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0, radius=RADIUS)
+    model = build_forward_model(flat, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0, radius=RADIUS)
     noise = torch.randn(12, SIDE, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    observed = imaging.observe(noise + strength * torch.as_tensor(density))
+    observed = model.observe(noise + strength * torch.as_tensor(density))
     upright = torch.eye(3).expand(12, 3, 3), torch.full((12, 3), -VOXEL_SIZE / 2)
-    return imaging, calibrate(
-        reference, imaging, observed, compare(reference, imaging, observed, *upright), wedge=Wedge()
-    )
+    return model, calibrate(reference, model, observed, compare(reference, model, observed, *upright), wedge=Wedge())
 
 
 def test_the_noise_is_what_the_particles_leave() -> None:
@@ -33,7 +31,7 @@ def test_the_noise_is_what_the_particles_leave() -> None:
     assert 0.9 < float(told) < 1.1
 
 
-def test_particles_that_fit_only_upside_down_leave_the_imaging_as_it_was() -> None:
+def test_particles_that_fit_only_upside_down_leave_the_model_as_it_was() -> None:
     before, after = calibrated(-3.0)
     torch.testing.assert_close(after.weight, before.weight)
     torch.testing.assert_close(after.scale, before.scale)

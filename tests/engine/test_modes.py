@@ -6,7 +6,7 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.matching.fit import compare
 from napari_orient.engine.matching.modes import with_half_step
-from napari_orient.engine.model.gain import first_imaging
+from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.patches import cut_patches
@@ -21,14 +21,14 @@ def test_a_pose_off_by_half_a_step_is_mended_and_the_wrong_one_kept_as_rival() -
     seen, picks, _ = tomogram(shape, noise=0.5)
     reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
     patches = torch.from_numpy(cut_patches(seen, picks.positions[:6], side=28))
-    imaging = first_imaging(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
+    model = initial_forward_model(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
     true = picks.required_rotations()[:6]
     wrong = torch.as_tensor(true @ HALF, dtype=torch.float32)
-    observed = imaging.observe(patches)
-    mistaken = [compare(reference, imaging, observed, wrong, torch.zeros(6, 3))]
-    found = with_half_step(reference, imaging, observed, mistaken, group=C3, steps=3)
+    observed = model.observe(patches)
+    mistaken = [compare(reference, model, observed, wrong, torch.zeros(6, 3))]
+    found = with_half_step(reference, model, observed, mistaken, group=C3, steps=3)
     errors = [symmetric_angle_deg(fit.rotations.double().numpy(), true, C3) for fit in found]
     assert len(found) == 2
     assert errors[0].max() < 6
     assert np.allclose(errors[1], 60, atol=1e-3)
-    assert with_half_step(reference, imaging, observed, mistaken, group=symmetry("C1"), steps=3) is mistaken
+    assert with_half_step(reference, model, observed, mistaken, group=symmetry("C1"), steps=3) is mistaken

@@ -10,8 +10,13 @@ from phantom import molecule
 from seen import observed, shown
 
 from napari_orient.engine.matching.fit import Place, compare, polish
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
+from napari_orient.engine.refinement.posterior import (
+    Observation,
+    Poses,
+    poorly_determined,
+    posterior_mean,
+    summarise_modes,
+)
 from napari_orient.engine.rotations import angle_deg, symmetry
 
 C1 = symmetry("C1")
@@ -24,19 +29,19 @@ def near(true: torch.Tensor, *, point: torch.Tensor, spread: float) -> Place:
 
 
 def test_slope_and_information_are_those_of_the_likelihood_with_the_place() -> None:
-    reference, imaging = shown(molecule(), noise=60.0)
+    reference, model = shown(molecule(), noise=60.0)
     true = roma.random_rotmat(4, generator=torch.Generator().manual_seed(0))
-    seen = observed(reference, imaging, true, noise=0.0, seed=0)
+    seen = observed(reference, model, true, noise=0.0, seed=0)
     place = near(true, point=POINT, spread=5.0)
     here = true @ roma.rotvec_to_rotmat(torch.tensor([0.03, -0.02, 0.04])), torch.full((4, 3), 1.5)
-    fit = compare(reference, imaging, seen, *here, place=place)
-    bare = compare(reference, imaging, seen, *here)
+    fit = compare(reference, model, seen, *here, place=place)
+    bare = compare(reference, model, seen, *here)
     slope, bend = [], []
     for move in 0.02 * torch.eye(6):
         costs = []
         for way in (-1.0, 1.0):
             rotations = here[0] @ roma.rotvec_to_rotmat(way * move[:3])
-            costs.append(compare(reference, imaging, seen, rotations, here[1] + way * move[3:], place=place).cost)
+            costs.append(compare(reference, model, seen, rotations, here[1] + way * move[3:], place=place).cost)
         slope.append((costs[0] - costs[1]) / 0.04)
         bend.append((costs[0] + costs[1] - 2 * fit.cost) / 0.02**2)
     told = fit.slope() - bare.slope()
@@ -46,19 +51,21 @@ def test_slope_and_information_are_those_of_the_likelihood_with_the_place() -> N
     torch.testing.assert_close(added[:, 3:], torch.stack(bend, dim=1)[:, 3:], rtol=0.05, atol=0.01)
     assert (added[:, :3] > 0).any(dim=1).all()
     assert torch.equal(fit.score, bare.score)
-    torch.testing.assert_close(bare.evidence - fit.evidence, fit.cost, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(bare.log_likelihood_gain - fit.log_likelihood_gain, fit.cost, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("point", [torch.zeros(3), POINT], ids=["origin", "elsewhere"])
 def test_poses_gain_what_a_likely_place_tells_and_expect_so(point: torch.Tensor) -> None:
-    reference, imaging = shown(molecule(), noise=150.0)
+    reference, model = shown(molecule(), noise=150.0)
     true = roma.random_rotmat(200, generator=torch.Generator().manual_seed(3))
-    seen = observed(reference, imaging, true, noise=1.0, seed=4)
-    best = polish(reference, imaging, seen, rotations=true, shifts=torch.zeros(200, 3), steps=6)
-    start = settled([best], C1, trust=1.0)
-    assert len(loose(start)) > 150
-    alone = finished(start, Seen(reference, imaging, seen), C1, trust=1.0)
-    drawn = finished(start, Seen(reference, imaging, seen, near(true, point=point, spread=2.0)), C1, trust=1.0)
+    seen = observed(reference, model, true, noise=1.0, seed=4)
+    best = polish(reference, model, seen, rotations=true, shifts=torch.zeros(200, 3), steps=6)
+    start = summarise_modes([best], C1, likelihood_scale=1.0)
+    assert len(poorly_determined(start)) > 150
+    alone = posterior_mean(start, Observation(reference, model, seen), C1, likelihood_scale=1.0)
+    drawn = posterior_mean(
+        start, Observation(reference, model, seen, near(true, point=point, spread=2.0)), C1, likelihood_scale=1.0
+    )
     assert rms_deg(drawn, true) < 0.95 * rms_deg(alone, true)
     for poses in (alone, drawn):
         expected = float(poses.expected_error_deg.square().mean().sqrt())

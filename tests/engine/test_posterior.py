@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_orient.engine.matching.fit import Fit
-from napari_orient.engine.refinement.posterior import settled
+from napari_orient.engine.refinement.posterior import summarise_modes
 from napari_orient.engine.rotations import symmetry
 
 
@@ -17,5 +17,5 @@ def certain_to(degrees: list[float]) -> Fit:
 
 def test_the_expected_error_falls_with_the_root_of_the_trust() -> None:
     fit = certain_to([0.5, 2.0, 6.0])
-    expected = settled([fit], symmetry("C1"), trust=4.0).expected_error_deg
+    expected = summarise_modes([fit], symmetry("C1"), likelihood_scale=4.0).expected_error_deg
     assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0]), rel=1e-3)

@@ -13,7 +13,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.search import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import Refined, RefinementOptions, matcher, patch_side, refine, refine_few
+from napari_orient.engine.refinement import RefinementOptions, RefinementResult, finder, patch_side, refine, refine_with
 from napari_orient.engine.rotations import (
     angle_deg,
     axis_angle_deg,
@@ -37,18 +37,18 @@ def unknown(picks: Particles) -> Particles:
 
 
 @pytest.fixture(scope="module")
-def refined(seen: tuple[Tomogram, Particles, np.ndarray]) -> Refined:
+def refined(seen: tuple[Tomogram, Particles, np.ndarray]) -> RefinementResult:
     volume, picks, _ = seen
     return run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
 
 
-def test_every_particle_is_found_to_a_few_degrees(refined: Refined, seen: tuple) -> None:
+def test_every_particle_is_found_to_a_few_degrees(refined: RefinementResult, seen: tuple) -> None:
     error = angle_deg(refined.particles.required_rotations(), seen[1].required_rotations())
     assert error.max() < 6
     assert np.median(error) < 2.2
 
 
-def test_picks_that_are_off_are_recentred(refined: Refined, seen: tuple) -> None:
+def test_picks_that_are_off_are_recentred(refined: RefinementResult, seen: tuple) -> None:
     _, picks, places = seen
     before = np.linalg.norm(picks.positions - places, axis=1)
     after = np.linalg.norm(refined.particles.positions - places, axis=1)
@@ -58,7 +58,7 @@ def test_picks_that_are_off_are_recentred(refined: Refined, seen: tuple) -> None
     assert np.allclose(refined.particles.positions - picks.positions, refined.moved)
 
 
-def test_the_expected_error_is_the_true_one(refined: Refined, seen: tuple) -> None:
+def test_the_expected_error_is_the_true_one(refined: RefinementResult, seen: tuple) -> None:
     error = angle_deg(refined.particles.required_rotations(), seen[1].required_rotations())
     expected = refined.particles.expected_error_deg
     assert 0.75 < np.sqrt(np.mean(expected**2) / np.mean(error**2)) < 1.3
@@ -66,7 +66,7 @@ def test_the_expected_error_is_the_true_one(refined: Refined, seen: tuple) -> No
     assert 0.6 < np.sqrt(np.mean(refined.centre_error**2) / np.mean(off**2)) < 1.6
 
 
-def test_confidence_is_a_probability_and_high_here(refined: Refined) -> None:
+def test_confidence_is_a_probability_and_high_here(refined: RefinementResult) -> None:
     assert (refined.particles.confidence > 0.99).all()
     assert refined.warnings == ()
 
@@ -83,7 +83,7 @@ def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_othe
     volume, picks, places = tomogram(molecule(), noise=4.2, count=(2, 5, 5))
     density = molecule().density(24)
     together = run(refine(volume, unknown(picks), density, voxel_size=VOXEL_SIZE, options=OPTIONS))
-    alone = refine_few(together.matcher, volume, unknown(picks))
+    alone = refine_with(together.finder, volume, unknown(picks))
     right, far, off = [], [], []
     for answer in (together, alone):
         error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
@@ -116,31 +116,31 @@ def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
     assert (error < 20).mean() > 0.9
 
 
-def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: Refined) -> None:
+def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     before = torch.get_num_threads()
-    side = patch_side(refined.matcher.reference, volume, max_shift=OPTIONS.max_shift)
+    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.max_shift)
     patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
     answers = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            answers.append(refined.matcher.solve(patches))
+            answers.append(refined.finder.solve(patches))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert torch.equal(answers[0].rotations, answers[1].rotations)
     assert torch.equal(answers[0].shifts, answers[1].shifts)
-    assert torch.equal(answers[0].turn_covariance, answers[1].turn_covariance)
+    assert torch.equal(answers[0].rotation_covariance, answers[1].rotation_covariance)
 
 
 def test_a_particle_that_the_search_missed_is_looked_for_again(
-    seen: tuple, refined: Refined, monkeypatch: pytest.MonkeyPatch
+    seen: tuple, refined: RefinementResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, picks, _ = seen
-    side = patch_side(refined.matcher.reference, volume, max_shift=OPTIONS.max_shift)
+    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.max_shift)
     patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
-    search, looked = matcher.candidates, []
+    search, looked = finder.candidates, []
 
     def misled(bank: MatchedFilterBank, patches: torch.Tensor, *, places: int, **given: Any) -> tuple:
         looked.append(places)
@@ -148,11 +148,11 @@ def test_a_particle_that_the_search_missed_is_looked_for_again(
             given["at"] = torch.full((len(patches), 3), 8)
         return search(bank, patches, places=places, **given)
 
-    monkeypatch.setattr(matcher, "candidates", misled)
-    found = refined.matcher.solve(patches)
+    monkeypatch.setattr(finder, "candidates", misled)
+    found = refined.finder.solve(patches)
     assert max(looked) > min(looked), "the second search tries more places"
     assert angle_deg(found.rotations.double().numpy(), picks.required_rotations()).max() < 6
-    blind = replace(refined.matcher, presence=None).solve(patches)
+    blind = replace(refined.finder, detection=None).solve(patches)
     assert np.median(angle_deg(blind.rotations.double().numpy(), picks.required_rotations())) > 30
 
 
@@ -169,7 +169,7 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
     assert np.allclose(both, answer.particles.expected_error_deg, rtol=1e-3)
 
 
-def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Refined) -> None:
+def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     wrong = molecule().density(24)[:, :, ::-1].copy()
     answer = run(refine(volume, unknown(picks), wrong, voxel_size=VOXEL_SIZE, options=OPTIONS))
@@ -192,7 +192,7 @@ def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
     assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()).max() < 6
 
 
-def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: Refined) -> None:
+def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     other = molecule(seed=9).density(24)
     answer = run(refine(volume, unknown(picks), other, voxel_size=VOXEL_SIZE, options=OPTIONS))
@@ -223,11 +223,11 @@ def test_one_particle_alone_can_be_refined(seen: tuple) -> None:
     assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()[[5]]).max() < 10
 
 
-def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: Refined) -> None:
+def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     middle = np.round(picks.positions[:2] / VOXEL_SIZE) * VOXEL_SIZE
     one, other = (
-        refine_few(refined.matcher, volume, Particles(positions=middle + move)).particles for move in (-4.0, 4.0)
+        refine_with(refined.finder, volume, Particles(positions=middle + move)).particles for move in (-4.0, 4.0)
     )
     assert np.allclose(one.positions, other.positions, atol=1e-3)
     assert np.array_equal(one.required_rotations(), other.required_rotations())
@@ -286,11 +286,11 @@ def test_patches_are_dropped_batch_by_batch(seen: tuple) -> None:
     assert max(rest) < 1.1 * first
 
 
-def test_picks_in_the_corners_come_out_less_sure_and_never_nan(seen: tuple, refined: Refined) -> None:
+def test_picks_in_the_corners_come_out_less_sure_and_never_nan(seen: tuple, refined: RefinementResult) -> None:
     volume, _, _ = seen
     top = (np.array(volume.extent.size) - 1) * VOXEL_SIZE
     corners = Particles(positions=np.array(np.meshgrid(*([0, 1],) * 3)).reshape(3, -1).T * top, tomogram="phantom")
-    found = refine_few(refined.matcher, volume, corners).particles
+    found = refine_with(refined.finder, volume, corners).particles
     assert np.isfinite(found.positions).all()
     assert np.allclose(np.linalg.det(found.required_rotations()), 1, atol=1e-5)
     assert found.expected_error_deg.min() > 3 * np.median(refined.particles.expected_error_deg)

@@ -8,8 +8,8 @@ from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.matching.search import MatchedFilterBank, asymmetric_rotations, build_bank
-from napari_orient.engine.model.forward import cropped, imaging_of
-from napari_orient.engine.model.gain import first_imaging
+from napari_orient.engine.model.forward import build_forward_model, cropped
+from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.grid import half_sphere
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
 from napari_orient.engine.model.reference import build_reference, mirrored
@@ -27,8 +27,8 @@ def world() -> tuple[MatchedFilterBank, torch.Tensor, np.ndarray, np.ndarray]:
     seen, picks, places = tomogram(shape, noise=0.7, off=20.0)
     reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
     patches = torch.from_numpy(cut_patches(seen, picks.positions, side=28))
-    imaging = first_imaging(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
-    bank = build_bank(reference, imaging, symmetry("C1"), OPTIONS)
+    model = initial_forward_model(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
+    bank = build_bank(reference, model, symmetry("C1"), OPTIONS)
     return bank, patches, picks.required_rotations(), places - picks.positions
 
 
@@ -139,7 +139,7 @@ def test_starts_of_the_bank_lie_well_apart(world: tuple) -> None:
 def test_a_bank_learns_from_labelled_patches(world: tuple) -> None:
     bank, patches, rotations, offsets = world
     voxels = torch.as_tensor(np.rint(offsets / VOXEL_SIZE), dtype=torch.float32)
-    observed = bank.sight.imaging.observe(patches, voxels)
+    observed = bank.sight.model.observe(patches, voxels)
     cells = bank.filters.rotations.double().numpy()
     label = torch.as_tensor([angle_deg(cells, np.broadcast_to(r, cells.shape)).argmin() for r in rotations])
     before = {name: value.clone() for name, value in bank.state_dict().items()}
@@ -159,11 +159,11 @@ def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
     bank, patches, _, _ = world
     other = build_bank(
         build_reference(molecule(seed=5).density(24), VOXEL_SIZE, resolution=25.0),
-        bank.sight.imaging,
+        bank.sight.model,
         symmetry("C1"),
         OPTIONS,
     )
-    observed = bank.sight.imaging.observe(patches[:4])
+    observed = bank.sight.model.observe(patches[:4])
     assert not torch.allclose(other(observed), bank(observed), atol=0.1)
     other.load_state_dict(bank.state_dict())
     assert torch.allclose(other(observed), bank(observed), atol=1e-5)
@@ -172,7 +172,7 @@ def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
 def test_a_bank_says_when_the_patches_hold_too_little(world: tuple) -> None:
     bank, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
-        build_bank(bank.sight.reference, bank.sight.imaging, symmetry("C1"), SearchOptions(search_resolution=150.0))
+        build_bank(bank.sight.reference, bank.sight.model, symmetry("C1"), SearchOptions(search_resolution=150.0))
 
 
 @pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])
@@ -214,12 +214,12 @@ def test_cropping_brings_the_voxel_asked_for_to_the_centre() -> None:
 
 
 def test_observed_coefficients_are_those_of_the_whole_transform() -> None:
-    imaging = imaging_of(torch.ones(12, 12, 12), Wedge(), voxel_size=VOXEL_SIZE, resolution=25.0, radius=30.0)
+    model = build_forward_model(torch.ones(12, 12, 12), Wedge(), voxel_size=VOXEL_SIZE, resolution=25.0, radius=30.0)
     patch = torch.randn(2, 12, 12, 12, generator=torch.Generator().manual_seed(0))
-    whole = torch.fft.fftn(torch.fft.ifftshift(patch * imaging.window, dim=(1, 2, 3)), dim=(1, 2, 3))
-    x, y, z = imaging.steps.unbind(1)
-    found = torch.view_as_complex(imaging.observe(patch).movedim(1, -1).contiguous())
-    torch.testing.assert_close(found, whole[:, z, y, x] * imaging.scale, atol=1e-5, rtol=1e-4)
+    whole = torch.fft.fftn(torch.fft.ifftshift(patch * model.window, dim=(1, 2, 3)), dim=(1, 2, 3))
+    x, y, z = model.steps.unbind(1)
+    found = torch.view_as_complex(model.observe(patch).movedim(1, -1).contiguous())
+    torch.testing.assert_close(found, whole[:, z, y, x] * model.scale, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("given", [("z", -60.0, 60.0), ("y", 60.0, -60.0), ("y", -100.0, 60.0)])

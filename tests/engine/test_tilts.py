@@ -3,22 +3,22 @@
 import pytest
 import torch
 
-from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.tilts import shifted_gain, tilt_images
 from napari_orient.engine.model.wedge import Wedge
 
-Told = tuple[Imaging, torch.Tensor, torch.Tensor, torch.Tensor]
+Told = tuple[ForwardModel, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def told(wedge: Wedge, *, worth: float) -> Told:
     """A tomogram whose images are shifted by about 8 Å, and what particles worth so much tell: gain, match, power."""
     generator = torch.Generator().manual_seed(0)
-    imaging = imaging_of(torch.ones(28, 28, 28), wedge, voxel_size=10.0, resolution=40.0, radius=90.0)
-    images = tilt_images(imaging, wedge)
+    model = build_forward_model(torch.ones(28, 28, 28), wedge, voxel_size=10.0, resolution=40.0, radius=90.0)
+    images = tilt_images(model, wedge)
     gain = images.parts(8 * torch.randn(2, images.share.shape[1], generator=generator)).sum(1)
-    power = worth * torch.exp(-2000 * imaging.frequency.square().sum(1))
+    power = worth * torch.exp(-2000 * model.frequency.square().sum(1))
     noise = torch.view_as_complex(torch.randn(len(power), 2, generator=generator))
-    return imaging, gain, power * gain + power.sqrt() * noise, power
+    return model, gain, power * gain + power.sqrt() * noise, power
 
 
 def distance(one: torch.Tensor, two: torch.Tensor, power: torch.Tensor) -> float:
@@ -28,8 +28,8 @@ def distance(one: torch.Tensor, two: torch.Tensor, power: torch.Tensor) -> float
 @pytest.mark.parametrize("axis", ["y", "x"])
 def test_shifts_of_the_tilt_images_are_told_by_the_particles(axis: str) -> None:
     wedge = Wedge(axis)
-    imaging, gain, match, power = told(wedge, worth=30.0)
-    found = shifted_gain(imaging, wedge, match, power)
+    model, gain, match, power = told(wedge, worth=30.0)
+    found = shifted_gain(model, wedge, match, power)
     assert distance(torch.ones_like(gain), gain, power) > 0.3
     assert distance(found, gain, power) < 0.13
     # Coefficient by coefficient the noise would leave more.
@@ -37,13 +37,13 @@ def test_shifts_of_the_tilt_images_are_told_by_the_particles(axis: str) -> None:
 
 
 def test_a_series_tilted_otherwise_than_taken_serves_nearly_as_well() -> None:
-    imaging, gain, match, power = told(Wedge("y", -60, 60), worth=30.0)
-    found = shifted_gain(imaging, Wedge("y", -64, 61), match, power)
+    model, gain, match, power = told(Wedge("y", -60, 60), worth=30.0)
+    found = shifted_gain(model, Wedge("y", -64, 61), match, power)
     assert distance(found, gain, power) < 0.5 * distance(torch.ones_like(gain), gain, power)
 
 
-def test_particles_that_tell_nothing_leave_the_imaging_as_it_was() -> None:
+def test_particles_that_tell_nothing_leave_the_model_as_it_was() -> None:
     wedge = Wedge()
-    imaging, _, match, power = told(wedge, worth=1e-5)
-    found = shifted_gain(imaging, wedge, match, power)
+    model, _, match, power = told(wedge, worth=1e-5)
+    found = shifted_gain(model, wedge, match, power)
     assert float((found - 1).abs().max()) < 0.1

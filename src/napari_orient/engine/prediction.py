@@ -18,12 +18,12 @@ from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
 from napari_orient.engine.refinement import (
     PoseOptions,
-    Refined,
     RefinementOptions,
-    judged,
-    learn_tomogram,
+    RefinementResult,
+    error_with_false_picks,
+    prepare_finder,
     refine,
-    refine_few,
+    refine_with,
 )
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream
@@ -117,13 +117,13 @@ def _matched(
     return _calibrated(refined, reference)
 
 
-def _calibrated(refined: Refined, reference: ReferenceMap) -> Particles:
+def _calibrated(refined: RefinementResult, reference: ReferenceMap) -> Particles:
     """Particles with errors corrected as far as particles are there: calibration knows nothing of picks on nothing."""
     found = refined.particles
     if found.expected_error_deg is None or not reference.calibrated:
         return found
     sure = reference.calibrated_deg(refined.sure_error_deg)
-    expected, confidence = judged(sure, refined.absence, reference.group)
+    expected, confidence = error_with_false_picks(sure, refined.p_false, reference.group)
     scale = expected / np.maximum(found.expected_error_deg, 1e-6)
     parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}
     return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
@@ -189,7 +189,7 @@ def prepare(
 def _prepared_bank(
     tomogram: Tomogram, particles: Particles, reference: ReferenceMap, options: PredictionOptions, *, known: bool
 ) -> Stream[Step, Teller]:
-    matcher = yield from learn_tomogram(
+    finder = yield from prepare_finder(
         tomogram,
         particles,
         reference.density,
@@ -200,7 +200,7 @@ def _prepared_bank(
 
     def tell(picks: Particles) -> Particles:
         asked = picks if known else picks.replace(rotations=None)
-        return _calibrated(refine_few(matcher, tomogram, asked), reference)
+        return _calibrated(refine_with(finder, tomogram, asked), reference)
 
     return tell
 

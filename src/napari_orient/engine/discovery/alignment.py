@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.matching.fit import polish
-from napari_orient.engine.model.forward import imaging_of
+from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import evenly_spaced_rows
@@ -67,13 +67,13 @@ def align_map(
     still = build_reference(density, voxel_size, resolution=finest, radius=radius)
     side = 2 * int(np.ceil(1.3 * radius / voxel_size)) + 4
     flat = torch.ones(side, side, side)
-    imaging = imaging_of(flat, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
-    observed = still.sample(imaging.frequency)[..., 0].T[None] * imaging.scale.real
+    model = build_forward_model(flat, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
+    observed = still.sample(model.frequency)[..., 0].T[None] * model.scale.real
     observed = observed / observed.norm()
-    starts = _starts(turned.sample, imaging.frequency, observed[0])
+    starts = _starts(turned.sample, model.frequency, observed[0])
     fit = polish(
         turned,
-        imaging,
+        model,
         observed.expand(len(starts), -1, -1).contiguous(),
         rotations=starts,
         shifts=torch.zeros(len(starts), 3),

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.patches import Patches, imaging_for, poses_of
+from napari_orient.engine.discovery.patches import Patches, model_for, poses_of
 from napari_orient.engine.discovery.polishing import reference_for
 from napari_orient.engine.matching.fit import Fit
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import ORDERS
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
@@ -58,24 +58,24 @@ def harmonics_about_z(
     gathered = _Gathered(rings, radius_about_z(average.as_reference(), average.voxel_size))
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         patches, every = Patches.holding(reference, tomogram, particles), np.arange(len(particles))
-        imaging, trust = imaging_for(reference, patches, every, wedge)
-        imaging, fits = imaging.to(device), []
-        for observed, fit in patches.fits(there, imaging, every, device=device):
-            gathered.add(*rings.sums(imaging, fit, _left(there, imaging, observed, fit)))
+        model, likelihood_scale = model_for(reference, patches, every, wedge)
+        model, fits = model.to(device), []
+        for observed, fit in patches.fits(there, model, every, device=device):
+            gathered.add(*rings.sums(model, fit, _left(there, model, observed, fit)))
             fits.append(fit)
-        answer.append((tomogram, patches.posed(poses_of(fits, _C1, trust=trust), options)))
+        answer.append((tomogram, patches.posed(poses_of(fits, _C1, likelihood_scale=likelihood_scale), options)))
     rotations = np.concatenate([part.required_rotations() for _, part in answer])
     return Harmonics(
         answer, {order: _without_microscope(part, rotations, order) for order, part in gathered.whitened().items()}
     )
 
 
-def _left(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Tensor:
+def _left(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Tensor:
     """What the fitted reference leaves of patches, about its origin: whitened coefficients (N, M), complex."""
-    angle = 2 * torch.pi * (fit.shifts @ imaging.frequency.T)
+    angle = 2 * torch.pi * (fit.shifts @ model.frequency.T)
     seen = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * torch.polar(torch.ones_like(angle), angle)
-    model = reference.transform(imaging.frequency @ fit.rotations) * imaging.weight
-    left: Tensor = seen - fit.amplitude[:, None].clamp_min(0) * model
+    predicted = reference.transform(model.frequency @ fit.rotations) * model.weight
+    left: Tensor = seen - fit.amplitude[:, None].clamp_min(0) * predicted
     return left
 
 
@@ -100,11 +100,11 @@ class _Rings:
         spacing = 1 / (2 * reference.radius)
         return cls(spacing, math.ceil(1 / reference.resolution / spacing) + 1)
 
-    def sums(self, imaging: Imaging, fit: Fit, left: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, model: ForwardModel, fit: Fit, left: Tensor) -> tuple[Tensor, Tensor]:
         """Over each ring, of N particles' coefficients times the weight, (N, orders, B), and of its square, (N, B)."""
         # With their Friedel mates the coefficients fill whole rings.
-        frequency = torch.cat([imaging.frequency, -imaging.frequency]) @ fit.rotations
-        weight = imaging.weight.repeat(2)
+        frequency = torch.cat([model.frequency, -model.frequency]) @ fit.rotations
+        weight = model.weight.repeat(2)
         x, y, z = frequency.unbind(-1)
         out, up = (x.hypot(y) / self.spacing).long(), (z / self.spacing).round().long()
         ring = out.clamp_max(self.count - 1) * (2 * self.count + 1) + up.clamp(-self.count, self.count) + self.count

@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, joined, polish
-from napari_orient.engine.model.forward import Imaging, box_side
-from napari_orient.engine.model.gain import align_tilts, calibrate, first_imaging
+from napari_orient.engine.model.forward import ForwardModel, box_side
+from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import settled
-from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
+from napari_orient.engine.refinement.posterior import Poses, summarise_modes
+from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.rotations import Symmetry
 
 _FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
@@ -60,13 +59,13 @@ class Patches:
         return torch.as_tensor(self.particles.required_rotations(), dtype=torch.float32), shifts
 
     def fits(
-        self, reference: Reference, imaging: Imaging, rows: NDArray[np.int_], *, device: torch.device
+        self, reference: Reference, model: ForwardModel, rows: NDArray[np.int_], *, device: torch.device
     ) -> Iterator[tuple[torch.Tensor, Fit]]:
         """What was observed of some rows and the fits to it, a few at a time: no more are held."""
         rotations, shifts = (part.to(device) for part in self.start())
         for some in np.array_split(rows, -(-len(rows) // _CUT)):
-            observed = imaging.observe(self.cut(some).to(device))
-            yield observed, fitted(reference, imaging, observed, rotations[some], shifts[some], steps=_STEPS)
+            observed = model.observe(self.cut(some).to(device))
+            yield observed, fitted(reference, model, observed, rotations[some], shifts[some], steps=_STEPS)
 
     def posed(self, poses: Poses, options: DiscoveryOptions) -> Particles:
         """The particles in new poses, but for those that walked too far: they keep the poses they had.
@@ -85,29 +84,31 @@ class Patches:
         )
 
 
-def imaging_for(reference: Reference, patches: Patches, own: NDArray[np.int_], wedge: Wedge) -> tuple[Imaging, float]:
+def model_for(
+    reference: Reference, patches: Patches, own: NDArray[np.int_], wedge: Wedge
+) -> tuple[ForwardModel, float]:
     """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it.
 
-    The number is what log-likelihoods of its matches are to be multiplied by; see `trust_in`.
+    The number is what log-likelihoods of its matches are to be multiplied by; see `estimate_likelihood_scale`.
     """
     rows = own[:: -(-len(own) // _SAMPLE)]
     cubes, (rotations, shifts) = patches.cut(rows), patches.start()
     voxel_size = patches.tomogram.voxel_size
-    imaging = first_imaging(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
+    model = initial_forward_model(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
     if len(rows) < _ENOUGH:
-        return imaging, USUAL_TRUST
-    observed = imaging.observe(cubes)
-    fit = fitted(reference, imaging, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
-    imaging = calibrate(reference, imaging, observed, fit, wedge=wedge)
-    observed = imaging.observe(cubes)
-    fit = fitted(reference, imaging, observed, fit.rotations, fit.shifts, steps=_FIRST_STEPS)
-    imaging = align_tilts(reference, imaging, observed, fit, wedge=wedge)
-    return imaging, trust_in(reference, imaging, imaging.observe(cubes), fit)
+        return model, TYPICAL_LIKELIHOOD_SCALE
+    observed = model.observe(cubes)
+    fit = fitted(reference, model, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
+    model = calibrate(reference, model, observed, fit, wedge=wedge)
+    observed = model.observe(cubes)
+    fit = fitted(reference, model, observed, fit.rotations, fit.shifts, steps=_FIRST_STEPS)
+    model = align_tilts(reference, model, observed, fit, wedge=wedge)
+    return model, estimate_likelihood_scale(reference, model, model.observe(cubes), fit)
 
 
 def fitted(
     reference: Reference,
-    imaging: Imaging,
+    model: ForwardModel,
     observed: torch.Tensor,
     rotations: torch.Tensor,
     shifts: torch.Tensor,
@@ -117,12 +118,12 @@ def fitted(
     """The nearest best match of each patch from where its particle is believed to be."""
     return joined(
         [
-            polish(reference, imaging, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
+            polish(reference, model, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
             for rows in torch.arange(len(observed)).split(_BATCH)
         ]
     )
 
 
-def poses_of(fits: Sequence[Fit], group: Symmetry, *, trust: float) -> Poses:
+def poses_of(fits: Sequence[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
     """The pose that each fit comes to, and its expected error; on the CPU."""
-    return Poses.concatenated([settled([joined(list(fits))], group, trust=trust)])
+    return Poses.concatenated([summarise_modes([joined(list(fits))], group, likelihood_scale=likelihood_scale)])

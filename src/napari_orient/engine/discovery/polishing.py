@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, AveragingOptions, average, random_halves
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, imaging_for, poses_of
+from napari_orient.engine.discovery.patches import UNKNOWN_DEG, Patches, model_for, poses_of
 from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
-from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.engine.streams import run
 
@@ -111,11 +111,11 @@ def _polished(
     for number, reference in enumerate(maps):
         own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
         if len(own):
-            imaging, trust = imaging_for(reference, patches, own, wedge)
+            model, likelihood_scale = model_for(reference, patches, own, wedge)
             asked = np.concatenate([own, others[:: max(1, len(others) // _GUESTS)]])
             # Few patches are held at a time.
-            fits = [fit for _, fit in patches.fits(reference.to(device), imaging.to(device), asked, device=device)]
-            poses = poses_of(fits, group, trust=trust)
+            fits = [fit for _, fit in patches.fits(reference.to(device), model.to(device), asked, device=device)]
+            poses = poses_of(fits, group, likelihood_scale=likelihood_scale)
             answers.append(poses.take(torch.arange(len(own))))
             guests.append((asked[len(own) :], poses.rotations[len(own) :]))
             order.append(torch.as_tensor(own))

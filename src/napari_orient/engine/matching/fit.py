@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import rotvec_to_matrix
 
@@ -43,7 +43,7 @@ class Fit:
         return self.gram[:, 0, 7] / self.gram[:, 0, 0].clamp_min(1e-12).sqrt()
 
     @cached_property
-    def evidence(self) -> Tensor:
+    def log_likelihood_gain(self) -> Tensor:
         """Gain in log-likelihood over no particle, (N,), at the best amplitude that is not negative."""
         return self.score.clamp_min(0).square() / 2 - self.cost
 
@@ -85,13 +85,13 @@ def best_of(fits: list[Fit]) -> Fit:
 
 def leading(fits: list[Fit], count: int) -> list[Fit]:
     """Of several fits of the same patches, the best ``count`` for each, best first."""
-    order = torch.stack([fit.evidence for fit in fits], dim=1).argsort(dim=1, descending=True)[:, :count]
+    order = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1).argsort(dim=1, descending=True)[:, :count]
     row = torch.arange(len(order), device=order.device)
     stacked = [torch.stack([getattr(fit, item.name) for fit in fits], dim=1) for item in fields(Fit)]
     return [Fit(*(column[row, place] for column in stacked)) for place in order.unbind(1)]
 
 
-def ranking(evidence: Tensor, owner: Tensor, count: int) -> Tensor:
+def ranking(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
     """Of any number of fits of each patch, the rows of the best, (N, count); where there are fewer, the best again.
 
     Parameters
@@ -99,11 +99,11 @@ def ranking(evidence: Tensor, owner: Tensor, count: int) -> Tensor:
     evidence : (L,) of each fit.
     owner : (L,) which patch it is a fit of; every patch from 0 to the last has one.
     """
-    order = evidence.argsort(descending=True)
+    order = log_likelihood_gain.argsort(descending=True)
     order = order[owner[order].argsort(stable=True)]
     size = torch.bincount(owner)
     first = size.cumsum(0) - size
-    place = torch.arange(count, device=evidence.device)
+    place = torch.arange(count, device=log_likelihood_gain.device)
     return order[first[:, None] + torch.where(place < size[:, None], place, 0)]
 
 
@@ -114,7 +114,7 @@ def joined(fits: list[Fit]) -> Fit:
 
 def compare(
     reference: Reference,
-    imaging: Imaging,
+    model: ForwardModel,
     observed: Tensor,
     rotations: Tensor,
     shifts: Tensor,
@@ -125,25 +125,25 @@ def compare(
 
     Parameters
     ----------
-    observed : (N, 2, M) as `Imaging.observe` gives it.
+    observed : (N, 2, M) as `ForwardModel.observe` gives it.
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
     place : where the particles are likely to stand, from those centres; None tells nothing.
     """
-    rows = design(reference, imaging, observed, rotations, shifts)
+    rows = design(reference, model, observed, rotations, shifts)
     gram = rows @ rows.transpose(1, 2)
     if place is None:
         return Fit(rotations, shifts, gram, torch.zeros_like(gram[:, 0, 0]))
     return Fit(rotations, shifts, *place.told(rotations, shifts, gram))
 
 
-def design(reference: Reference, imaging: Imaging, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
+def design(reference: Reference, model: ForwardModel, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
     """Model, its derivatives by turn (3) and by shift (3), and patch, whitened, about the particle, (N, 8, 2 M).
 
     Parameters are those of `compare`, units those of `Fit`.
     """
-    frequency = imaging.frequency
-    found, own = reference.turned(frequency, rotations, weight=imaging.weight)
+    frequency = model.frequency
+    found, own = reference.turned(frequency, rotations, weight=model.weight)
     wave = 2 * torch.pi * frequency.T
     rows = found.new_empty(len(found), 8, 2, len(frequency))
     rows[:, 0] = found[:, 0]
@@ -158,7 +158,7 @@ def design(reference: Reference, imaging: Imaging, observed: Tensor, rotations: 
 
 def polish(
     reference: Reference,
-    imaging: Imaging,
+    model: ForwardModel,
     observed: Tensor,
     *,
     rotations: Tensor,
@@ -166,12 +166,12 @@ def polish(
     steps: int,
 ) -> Fit:
     """The nearest best match from given starts; `climb` from what `compare` says of them."""
-    return climb(reference, imaging, observed, compare(reference, imaging, observed, rotations, shifts), steps=steps)
+    return climb(reference, model, observed, compare(reference, model, observed, rotations, shifts), steps=steps)
 
 
 def climb(
     reference: Reference,
-    imaging: Imaging,
+    model: ForwardModel,
     observed: Tensor,
     fit: Fit,
     *,
@@ -187,7 +187,7 @@ def climb(
     """
     damping = torch.full_like(fit.score, 1e-3)
     for _ in range(steps):
-        step, promise = _step(fit, damping, imaging.voxel_size)
+        step, promise = _step(fit, damping, model.voxel_size)
         rows = (promise > _PROMISE_NATS).nonzero().squeeze(1)
         if len(rows) == 0:
             break
@@ -195,8 +195,8 @@ def climb(
         last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         likely = place if place is None or every else place.take(rows)
         turned = last.rotations @ rotvec_to_matrix(step[:, :3])
-        trial = compare(reference, imaging, seen, turned, last.shifts + step[:, 3:], place=likely)
-        better = trial.evidence > last.evidence
+        trial = compare(reference, model, seen, turned, last.shifts + step[:, 3:], place=likely)
+        better = trial.log_likelihood_gain > last.log_likelihood_gain
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
         damping[rows] *= torch.where(better, 0.2, 20.0)

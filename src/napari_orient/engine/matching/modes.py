@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import Fit, climb, compare, joined, leading, polish, ranking
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import turned_about
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import Symmetry
@@ -17,18 +17,18 @@ _WORTH_NATS = 15.0
 """How much worse a rival may match before it is polished."""
 
 
-def polished_rivals(reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+def polished_rivals(reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit]) -> list[Fit]:
     """Fits of the same patches, best first, polished where they are not far worse than the best."""
-    evidence = torch.stack([fit.evidence for fit in fits], dim=1)
-    row, rival = (evidence >= evidence[:, :1] - _WORTH_NATS).nonzero(as_tuple=True)
+    log_likelihood_gain = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1)
+    row, rival = (log_likelihood_gain >= log_likelihood_gain[:, :1] - _WORTH_NATS).nonzero(as_tuple=True)
     stacked = joined(fits).take(rival * len(observed) + row)
-    fit = polish(reference, imaging, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_STEPS)
-    rows = ranking(fit.evidence, row, len(fits))
+    fit = polish(reference, model, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_STEPS)
+    rows = ranking(fit.log_likelihood_gain, row, len(fits))
     return [fit.take(column) for column in rows.unbind(1)]
 
 
 def with_half_step(
-    reference: Reference, imaging: Imaging, observed: Tensor, fits: list[Fit], *, group: Symmetry, steps: int
+    reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit], *, group: Symmetry, steps: int
 ) -> list[Fit]:
     """Fits of the same patches, best first, and among them the best turned by half a step about the main axis.
 
@@ -42,10 +42,10 @@ def with_half_step(
     if len(group) == 1:
         return fits
     best = fits[0]
-    rival = compare(reference, imaging, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
-    rows = (rival.evidence >= best.evidence - _WORTH_NATS).nonzero().squeeze(1)
+    rival = compare(reference, model, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
+    rows = (rival.log_likelihood_gain >= best.log_likelihood_gain - _WORTH_NATS).nonzero().squeeze(1)
     if len(rows):
-        rival = rival.with_rows(rows, climb(reference, imaging, observed[rows], rival.take(rows), steps=steps))
+        rival = rival.with_rows(rows, climb(reference, model, observed[rows], rival.take(rows), steps=steps))
     return leading([*fits, rival], len(fits) + 1)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from napari_orient.engine.devices import at_once
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
@@ -55,20 +55,20 @@ class MatchedFilterBank(nn.Module):
 
     Parameters
     ----------
-    reference, imaging : what is matched, and how it shows.
+    reference, model : what is matched, and how it shows.
     centring : finds the particle first.
     filters : one for each rotation.
 
     Its ``telling`` (M,) masks the coefficients that its matches are polished on.
     """
 
-    def __init__(self, reference: Reference, imaging: Imaging, *, centring: Centring, filters: Filters) -> None:
+    def __init__(self, reference: Reference, model: ForwardModel, *, centring: Centring, filters: Filters) -> None:
         super().__init__()
-        self.sight = Sight(reference, imaging)
+        self.sight = Sight(reference, model)
         self.centring = centring
         self.filters = filters
         self.log_temperature = nn.Parameter(torch.zeros(()))
-        self.register_buffer("telling", telling(reference, imaging, _TOLD), persistent=False)
+        self.register_buffer("telling", telling(reference, model, _TOLD), persistent=False)
 
     telling: Tensor
 
@@ -84,7 +84,7 @@ class MatchedFilterBank(nn.Module):
     @torch.no_grad()
     def search(self, patches: Tensor, centres: Tensor, *, starts: int) -> Candidates:
         """The best rotations in patches (N, n, n, n) whose particles stand whole voxels xyz (N, 3) off the centres."""
-        return self.ranked(self.sight.imaging.observe(patches, centres), starts=starts)
+        return self.ranked(self.sight.model.observe(patches, centres), starts=starts)
 
     @torch.no_grad()
     def ranked(self, observed: Tensor, *, starts: int) -> Candidates:
@@ -103,61 +103,61 @@ def asymmetric_rotations(count: int, group: Symmetry) -> FloatArray:
     return kept
 
 
-def build_centring(reference: Reference, imaging: Imaging, group: Symmetry, options: SearchOptions) -> Centring:
-    """What finds the centre of a reference that shows under an imaging.
+def build_centring(reference: Reference, model: ForwardModel, group: Symmetry, options: SearchOptions) -> Centring:
+    """What finds the centre of a reference that shows under an model.
 
     Raises
     ------
     InputError
         If too few coefficients of the patch lie within the resolution.
     """
-    rough = _enough(imaging.within(options.search_resolution * _COARSE), options.coarse_dimensions, options)
+    rough = _enough(model.within(options.search_resolution * _COARSE), options.coarse_dimensions, options)
     filters = _filters(reference, rough, group, count=options.coarse_rotations, dimensions=options.coarse_dimensions)
     spacing = options.search_resolution * _COARSE / 4
-    max_shift = options.max_shift if options.max_shift >= imaging.voxel_size else 0.0
-    return Centring(reference, imaging, filters=filters, max_shift=max_shift, spacing=spacing)
+    max_shift = options.max_shift if options.max_shift >= model.voxel_size else 0.0
+    return Centring(reference, model, filters=filters, max_shift=max_shift, spacing=spacing)
 
 
-def build_bank(reference: Reference, imaging: Imaging, group: Symmetry, options: SearchOptions) -> MatchedFilterBank:
-    """The bank of a reference as it shows under an imaging, modulo the group's rotations.
+def build_bank(reference: Reference, model: ForwardModel, group: Symmetry, options: SearchOptions) -> MatchedFilterBank:
+    """The bank of a reference as it shows under an model, modulo the group's rotations.
 
     Raises
     ------
     InputError
         If too few coefficients of the patch lie within the resolution.
     """
-    centring = build_centring(reference, imaging, group, options)
-    imaging = _enough(imaging.within(options.search_resolution), options.dimensions, options)
-    filters = _filters(reference, imaging, group, count=options.rotations, dimensions=options.dimensions)
-    return MatchedFilterBank(reference, imaging, centring=centring, filters=filters)
+    centring = build_centring(reference, model, group, options)
+    model = _enough(model.within(options.search_resolution), options.dimensions, options)
+    filters = _filters(reference, model, group, count=options.rotations, dimensions=options.dimensions)
+    return MatchedFilterBank(reference, model, centring=centring, filters=filters)
 
 
-def _enough(imaging: Imaging, dimensions: int, options: SearchOptions) -> Imaging:
-    if 2 * len(imaging.steps) < dimensions:
+def _enough(model: ForwardModel, dimensions: int, options: SearchOptions) -> ForwardModel:
+    if 2 * len(model.steps) < dimensions:
         raise InputError(
-            f"only {len(imaging.steps)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
+            f"only {len(model.steps)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
             "Use larger patches, a finer resolution or fewer dimensions."
         )
-    return imaging
+    return model
 
 
-def _filters(reference: Reference, imaging: Imaging, group: Symmetry, *, count: int, dimensions: int) -> Filters:
+def _filters(reference: Reference, model: ForwardModel, group: Symmetry, *, count: int, dimensions: int) -> Filters:
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
-    basis = leading_vectors(shown_reference(reference, imaging, some).flatten(1), dimensions)
+    basis = leading_vectors(shown_reference(reference, model, some).flatten(1), dimensions)
     parts = rotations.split(at_once(rotations.device, _BUILD_BATCH))
-    turned = [shown_reference(reference, imaging, part).flatten(1) @ basis for part in parts]
+    turned = [shown_reference(reference, model, part).flatten(1) @ basis for part in parts]
     return Filters(rotations, basis=basis, turned=torch.cat(turned))
 
 
-def telling(reference: Reference, imaging: Imaging, share: float) -> Tensor:
+def telling(reference: Reference, model: ForwardModel, share: float) -> Tensor:
     """Mask (M,) of the fewest coefficients that hold a share of all that a patch tells of a pose.
 
     What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
     """
-    turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=imaging.frequency.device)
-    values = reference.sample(imaging.frequency @ turns)[..., 0] * imaging.weight[:, None]
-    told = values.square().sum(-1).mean(0) * imaging.frequency.square().sum(-1)
+    turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=model.frequency.device)
+    values = reference.sample(model.frequency @ turns)[..., 0] * model.weight[:, None]
+    told = values.square().sum(-1).mean(0) * model.frequency.square().sum(-1)
     order = torch.argsort(told, descending=True)
     held = torch.cumsum(told[order], 0) / told.sum()
     mask = torch.zeros_like(told, dtype=torch.bool)
@@ -212,18 +212,18 @@ class Filters(nn.Module):
 
 
 class Sight(nn.Module):
-    """A reference and an imaging as buffers of a module, so that they move to a device with it."""
+    """A reference and a model as buffers of a module, so that they move to a device with it."""
 
     table: Tensor
 
-    def __init__(self, reference: Reference, imaging: Imaging) -> None:
+    def __init__(self, reference: Reference, model: ForwardModel) -> None:
         super().__init__()
-        reference = reference.within(1 / float(imaging.frequency.norm(dim=-1).max()))
-        self._reference, self._imaging = reference, imaging
+        reference = reference.within(1 / float(model.frequency.norm(dim=-1).max()))
+        self._reference, self._model = reference, model
         self.register_buffer("table", reference.table, persistent=False)
-        for item in fields(Imaging):
+        for item in fields(ForwardModel):
             if item.name not in _NUMBERS:
-                self.register_buffer(item.name, getattr(imaging, item.name))
+                self.register_buffer(item.name, getattr(model, item.name))
 
     @property
     def reference(self) -> Reference:
@@ -231,15 +231,15 @@ class Sight(nn.Module):
         return replace(self._reference, table=self.table)
 
     @property
-    def imaging(self) -> Imaging:
-        """The imaging, on the module's device."""
-        names = [item.name for item in fields(Imaging) if item.name not in _NUMBERS]
-        return replace(self._imaging, **{name: getattr(self, name) for name in names})
+    def model(self) -> ForwardModel:
+        """The model, on the module's device."""
+        names = [item.name for item in fields(ForwardModel) if item.name not in _NUMBERS]
+        return replace(self._model, **{name: getattr(self, name) for name in names})
 
 
-def shown_reference(reference: Reference, imaging: Imaging, rotations: Tensor) -> Tensor:
+def shown_reference(reference: Reference, model: ForwardModel, rotations: Tensor) -> Tensor:
     """Turned references as they show, (J, 2, M), each of length 1."""
-    shown = reference.sample(imaging.frequency @ rotations)[..., 0].movedim(-1, 1) * imaging.weight
+    shown = reference.sample(model.frequency @ rotations)[..., 0].movedim(-1, 1) * model.weight
     length = shown.flatten(1).norm(dim=1).clamp_min(1e-12)
     unit: Tensor = shown / length[:, None, None]
     return unit
@@ -270,8 +270,8 @@ class Centring(nn.Module):
 
     Parameters
     ----------
-    reference, imaging : what is matched, and how it shows; the imaging's window is widened to the places allowed.
-    filters : coarse ones, on the first coefficients of the imaging.
+    reference, model : what is matched, and how it shows; the model's window is widened to the places allowed.
+    filters : coarse ones, on the first coefficients of the model.
     max_shift : Å along each axis.
     spacing : Å between the places tried, at most.
     """
@@ -285,18 +285,18 @@ class Centring(nn.Module):
     rough_waves: Tensor
 
     def __init__(
-        self, reference: Reference, imaging: Imaging, *, filters: Filters, max_shift: float, spacing: float
+        self, reference: Reference, model: ForwardModel, *, filters: Filters, max_shift: float, spacing: float
     ) -> None:
         super().__init__()
-        side = imaging.box + 2 * math.ceil(max_shift / imaging.voxel_size)
-        wide = window(side, imaging.voxel_size, reference.radius + max_shift).to(reference.device)
-        self.sight = Sight(reference, replace(imaging.first(filters.coefficients), window=wide))
+        side = model.box + 2 * math.ceil(max_shift / model.voxel_size)
+        wide = window(side, model.voxel_size, reference.radius + max_shift).to(reference.device)
+        self.sight = Sight(reference, replace(model.first(filters.coefficients), window=wide))
         self.filters = filters
-        self._reach = max_shift + imaging.voxel_size / 2
+        self._reach = max_shift + model.voxel_size / 2
         self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0
         line = torch.arange(-max_shift, max_shift + self._spacing / 2, self._spacing, device=reference.device)
         places = torch.cartesian_prod(line, line, line)
-        angle = 2 * torch.pi * (places @ self.sight.imaging.frequency.T)
+        angle = 2 * torch.pi * (places @ self.sight.model.frequency.T)
         self.register_buffer("places", places)
         self.register_buffer("beside", torch.cdist(places, places) < 1.5 * self._spacing, persistent=False)
         self.register_buffer("waves", torch.polar(torch.ones_like(angle), angle), persistent=False)
@@ -306,7 +306,7 @@ class Centring(nn.Module):
         self._add_rough()
 
     def _add_rough(self) -> None:
-        frequency = self.sight.imaging.frequency.norm(dim=-1)
+        frequency = self.sight.model.frequency.norm(dim=-1)
         count = int((frequency <= frequency.max() / _ROUGHER).sum())
         turned = self.filters.turned.detach() @ self.basis[: 2 * count].T
         basis = leading_vectors(turned, _ROUGH_DIMENSIONS)
@@ -322,7 +322,7 @@ class Centring(nn.Module):
         """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may stand, best first."""
         if len(self.places) == 1:
             return torch.zeros(len(patches), 1, 3, device=patches.device)
-        observed = self.sight.imaging.observe(patches)
+        observed = self.sight.model.observe(patches)
         patch = torch.view_as_complex(observed.movedim(1, -1).contiguous())
         tried = self._ranked(observed, min(_TRIED * count, len(self.places)))
         matches = self._scores(patch, tried)
@@ -330,7 +330,7 @@ class Centring(nn.Module):
         rotation = matches.argmax(-1).gather(1, chosen)
         place = tried.gather(1, chosen)
         shifts = self.places[place] + self._steps(patch[:, None] * self.waves[place], rotation)
-        return torch.round(shifts.clamp(-self._reach, self._reach) / self.sight.imaging.voxel_size)
+        return torch.round(shifts.clamp(-self._reach, self._reach) / self.sight.model.voxel_size)
 
     def _ranked(self, observed: Tensor, count: int) -> Tensor:
         """The places (N, count) where the rough match with any rotation is best, by coefficients (N, 2, M)."""
@@ -370,7 +370,7 @@ class Centring(nn.Module):
         """
         filters = torch.view_as_complex((self.filters.turned[rotation] @ self.basis.T).unflatten(-1, (-1, 2)))
         match = filters.conj() * moved
-        wave = 2 * torch.pi * self.sight.imaging.frequency
+        wave = 2 * torch.pi * self.sight.model.frequency
         slope = -(match.imag @ wave)
         curve = (match.real @ (wave[:, :, None] * wave[:, None]).flatten(1)).unflatten(-1, (3, 3))
         diagonal = curve.diagonal(dim1=-2, dim2=-1)

@@ -17,7 +17,7 @@ _MEASURED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class Imaging:
+class ForwardModel:
     """The measured coefficients of a patch, nearest the origin first, and the weights that whiten their noise.
 
     Parameters
@@ -27,7 +27,7 @@ class Imaging:
     weight : (M,) wedge and gain over the noise's standard deviation (of real and of imaginary part alike); a model is
         multiplied by it.
     scale : (M,) complex; one over that standard deviation, with the sign of the particle's contrast and the phase that
-        undoes the imaging's; the patch is multiplied by it.
+        undoes the model's; the patch is multiplied by it.
     window : (n, n, n) weights of the voxels observed, round the particle's centre; n may be more than ``box``.
     voxel_size : Å.
     box : voxels; its spectrum is as fine as the particle's size needs.
@@ -61,29 +61,29 @@ class Imaging:
         whitened = spectrum.flatten(1)[:, place + self.steps[:, 0]] * self.scale
         return torch.view_as_real(whitened).movedim(-1, 1).contiguous()
 
-    def within(self, resolution: float) -> Imaging:
-        """The same imaging, of the coefficients up to a resolution in Å only."""
+    def within(self, resolution: float) -> ForwardModel:
+        """The same model, of the coefficients up to a resolution in Å only."""
         return self.first(int((self.frequency.norm(dim=-1) <= 1 / resolution).sum()))
 
-    def first(self, count: int) -> Imaging:
-        """The same imaging, of the first coefficients only."""
+    def first(self, count: int) -> ForwardModel:
+        """The same model, of the first coefficients only."""
         names = ("steps", "frequency", "weight", "scale")
         return replace(self, **{name: getattr(self, name)[:count] for name in names})
 
-    def chosen(self, mask: Tensor) -> Imaging:
-        """The same imaging, of the coefficients in a mask (M,) only."""
+    def chosen(self, mask: Tensor) -> ForwardModel:
+        """The same model, of the coefficients in a mask (M,) only."""
         names = ("steps", "frequency", "weight", "scale")
         return replace(self, **{name: getattr(self, name)[mask] for name in names})
 
-    def to(self, device: torch.device | str) -> Imaging:
-        """The same imaging on a device."""
+    def to(self, device: torch.device | str) -> ForwardModel:
+        """The same model on a device."""
         names = ("steps", "frequency", "weight", "scale", "window")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
-def imaging_of(
+def build_forward_model(
     noise: Tensor, wedge: Wedge, *, voxel_size: float, resolution: float, radius: float, sign: float = 1.0
-) -> Imaging:
+) -> ForwardModel:
     """How a reference of a radius (Å) shows in patches with this noise (n, n, n), up to a resolution in Å.
 
     ``sign`` is -1 where the particle is darker than its surroundings.
@@ -97,7 +97,7 @@ def imaging_of(
     view = window(side, voxel_size, radius)
     steps = torch.round(frequency * (side * voxel_size)).long()
     scale = (sign / deviation).to(torch.complex64)
-    return Imaging(steps, frequency, weight / deviation, scale, view, voxel_size, side)
+    return ForwardModel(steps, frequency, weight / deviation, scale, view, voxel_size, side)
 
 
 def box_side(radius: float, voxel_size: float) -> int:

@@ -1,4 +1,4 @@
-"""What the patches themselves say of the imaging: their noise, and how strongly the reference shows in them."""
+"""What the patches themselves say of the model: their noise, and how strongly the reference shows in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from napari_orient.engine.model.forward import Imaging, imaging_of
+from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.noise import mean_power, mirrored, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import Reference
@@ -32,10 +32,10 @@ _NEIGHBOURS = (2 * np.sqrt(np.pi) * _BLUR) ** 3
 _LEAST_NOISE = 0.2
 
 
-def first_imaging(
+def initial_forward_model(
     patches: Tensor, reference: Reference, wedge: Wedge, *, voxel_size: float, resolution: float
-) -> Imaging:
-    """Imaging estimated before any pose is known, on the patches' device.
+) -> ForwardModel:
+    """The model estimated before any pose is known, on the patches' device.
 
     The reference's mean over all rotations, a ball, matches a patch alike however the particle is turned: it gives the
     amplitude, the sign of the contrast, and the decay of the signal with frequency, ``exp(-B k²)``. The power that such
@@ -58,37 +58,39 @@ def first_imaging(
     signal = (gain * measured).square() * power / view.square().sum()
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
     sign = float(gain.sum().sign())
-    imaging = imaging_of(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign)
-    x, y, z = imaging.steps.unbind(1)
-    return replace(imaging, weight=imaging.weight * gain.abs()[z, y, x]).to(patches.device)
+    model = build_forward_model(
+        noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign
+    )
+    x, y, z = model.steps.unbind(1)
+    return replace(model, weight=model.weight * gain.abs()[z, y, x]).to(patches.device)
 
 
-def calibrate(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
-    """The imaging with gain and noise measured anew, from what fitted references explain of the patches.
+def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
+    """The model with gain and noise measured anew, from what fitted references explain of the patches.
 
     The gain at a frequency is the regression of the patches on their fitted references; it need not be the same along
     and across the tilts, nor fall off evenly. The noise is the power of what the references then leave.
-    Where no reference fits with its own sign, as in water, the imaging stays as it is.
+    Where no reference fits with its own sign, as in water, the model stays as it is.
 
     Parameters
     ----------
-    observed : (N, 2, M) as the imaging observes them.
+    observed : (N, 2, M) as the model observes them.
     fit : the poses fitted to them.
     """
-    match, model, left = _regression(reference, imaging, observed, fit)
-    if not bool(model.any()):
-        return imaging
-    cubes = _Cubes(imaging)
-    level = cubes.radial(model)
-    known = cubes.smooth(model / level, wedge)
+    match, power, left = _regression(reference, model, observed, fit)
+    if not bool(power.any()):
+        return model
+    cubes = _Cubes(model)
+    level = cubes.radial(power)
+    known = cubes.smooth(power / level, wedge)
     gain = cubes.smooth(match.real / level, wedge) / known
     gain = _shrunk(gain, known * level * _NEIGHBOURS)
-    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * imaging.fill)).sqrt()
-    return replace(imaging, weight=imaging.weight * gain.clamp_min(0) / deviation, scale=imaging.scale / deviation)
+    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * model.fill)).sqrt()
+    return replace(model, weight=model.weight * gain.clamp_min(0) / deviation, scale=model.scale / deviation)
 
 
-def align_tilts(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
-    """The imaging of one tomogram with what its tilt images' own shifts do to its coefficients, phase and all.
+def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
+    """The model of one tomogram with what its tilt images' own shifts do to its coefficients, phase and all.
 
     Images that were aligned imperfectly shift their planes of coefficients alike for all particles of the tomogram; the
     particles together tell by how much.
@@ -96,14 +98,14 @@ def align_tilts(reference: Reference, imaging: Imaging, observed: Tensor, fit: F
     Parameters
     ----------
     observed, fit : as in `calibrate`, of particles of one tomogram.
-    wedge : with an axis; without one the tilts are unknown, and the imaging stays as it is.
+    wedge : with an axis; without one the tilts are unknown, and the model stays as it is.
     """
     if wedge.axis == "none":
-        return imaging
-    match, model, _ = _regression(reference, imaging, observed, fit)
-    gain = shifted_gain(imaging, wedge, match, model)
+        return model
+    match, power, _ = _regression(reference, model, observed, fit)
+    gain = shifted_gain(model, wedge, match, power)
     turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
-    return replace(imaging, weight=imaging.weight * gain.abs(), scale=imaging.scale * turned)
+    return replace(model, weight=model.weight * gain.abs(), scale=model.scale * turned)
 
 
 def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
@@ -111,15 +113,17 @@ def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
     return 1 + (gain - 1) * (_GAIN_SPREAD**2 / (_GAIN_SPREAD**2 + 1 / precision.clamp_min(1e-9)))
 
 
-def _regression(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
+def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
     """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
-    match = torch.zeros(len(imaging.steps), dtype=torch.complex64, device=observed.device)
+    match = torch.zeros(len(model.steps), dtype=torch.complex64, device=observed.device)
     power, left = match.real.clone(), match.real.clone()
     for first in range(0, len(observed), _BATCH):
         rows = slice(first, first + _BATCH)
-        model = reference.sample(imaging.frequency @ fit.rotations[rows])[..., 0] * imaging.weight[:, None]
-        angle = -2 * torch.pi * (fit.shifts[rows] @ imaging.frequency.T)
-        shown = torch.view_as_complex(model.contiguous()) * torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
+        predicted = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.weight[:, None]
+        angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
+        shown = torch.view_as_complex(predicted.contiguous()) * torch.polar(
+            fit.amplitude[rows, None].clamp_min(0), angle
+        )
         patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
         match += (shown.conj() * patch).sum(0)
         power += shown.abs().square().sum(0)
@@ -130,10 +134,10 @@ def _regression(reference: Reference, imaging: Imaging, observed: Tensor, fit: F
 class _Cubes:
     """Coefficients laid out in space, to be averaged with their neighbours."""
 
-    def __init__(self, imaging: Imaging) -> None:
-        side = imaging.box
-        self._imaging = imaging
-        steps = imaging.steps.cpu().numpy()
+    def __init__(self, model: ForwardModel) -> None:
+        side = model.box
+        self._model = model
+        steps = model.steps.cpu().numpy()
         self._radius = np.linalg.norm(steps, axis=1)
         self._own = tuple(steps[:, axis] % side for axis in (2, 1, 0))
         self._mate = tuple(-steps[:, axis] % side for axis in (2, 1, 0))
@@ -150,22 +154,22 @@ class _Cubes:
         return self._column(blurred / self._blurred(np.ones_like(column), wedge))
 
     def _blurred(self, column: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
-        cube = np.zeros((self._imaging.box,) * 3)
+        cube = np.zeros((self._model.box,) * 3)
         cube[self._own] = cube[self._mate] = column
         return np.asarray(gaussian_filter(mirrored(cube, wedge), _BLUR, mode="wrap")[self._own])
 
     def _column(self, values: NDArray[np.float64]) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=self._imaging.frequency.device)
+        return torch.as_tensor(values, dtype=torch.float32, device=self._model.frequency.device)
 
 
-def _decaying_gain(model: Tensor, seen: Tensor, noise: Tensor, grid: Tensor) -> Tensor:
-    """The gain ``a exp(-B k²)`` at which a model best shows in a mean spectrum, (n, n, n), with B held to the usual."""
+def _decaying_gain(ball: Tensor, seen: Tensor, noise: Tensor, grid: Tensor) -> Tensor:
+    """The gain ``a exp(-B k²)`` at which a ball best shows in a mean spectrum, (n, n, n), with B held to the usual."""
     square = grid.square().sum(-1)
     weight = torch.where(square > (1.5 * grid[0, 0, 1, 0]) ** 2, 1 / noise, 0.0)
-    best, answer = -torch.inf, torch.zeros_like(model)
+    best, answer = -torch.inf, torch.zeros_like(ball)
     for decay in _DECAYS:
         fall = torch.exp(-decay * square)
-        match, norm = (weight * model * fall * seen).sum(), (weight * (model * fall).square()).sum()
+        match, norm = (weight * ball * fall * seen).sum(), (weight * (ball * fall).square()).sum()
         worth = float(match**2 / norm / 2) - float((decay - _USUAL_DECAY) / _DECAY_SPREAD) ** 2 / 2
         if worth > best:
             best, answer = worth, match / norm * fall

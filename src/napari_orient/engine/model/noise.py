@@ -15,7 +15,7 @@ from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.model.wedge import Wedge
 
 if TYPE_CHECKING:
-    from napari_orient.engine.model.forward import Imaging
+    from napari_orient.engine.model.forward import ForwardModel
 
 
 _BATCH = 64
@@ -111,18 +111,18 @@ def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return blurred
 
 
-def noise_patches(imaging: Imaging, side: int, *, count: int, generator: torch.Generator) -> Tensor:
-    """Normal noise as strong and as coloured as the imaging's, (N, side, side, side), on the CPU.
+def simulate_noise_patches(model: ForwardModel, side: int, *, count: int, generator: torch.Generator) -> Tensor:
+    """Normal noise as strong and as coloured as the model's, (N, side, side, side), on the CPU.
 
-    Coefficients that the imaging does not hold, within the missing wedge or beyond its resolution, are left out.
+    Coefficients that the model does not hold, within the missing wedge or beyond its resolution, are left out.
     """
-    imaging = imaging.to("cpu")
-    deviation = imaging.window.new_zeros((imaging.box,) * 3)
-    x, y, z = imaging.steps.T
+    model = model.to("cpu")
+    deviation = model.window.new_zeros((model.box,) * 3)
+    x, y, z = model.steps.T
     for sign in (1, -1):
-        deviation[sign * z, sign * y, sign * x] = 1 / imaging.scale.abs() * (2 / imaging.box**3) ** 0.5
-    # The noise of a patch, whose spectrum is finer than the imaging's.
-    places = np.fft.fftfreq(side, 1 / imaging.box)
+        deviation[sign * z, sign * y, sign * x] = 1 / model.scale.abs() * (2 / model.box**3) ** 0.5
+    # The noise of a patch, whose spectrum is finer than the model's.
+    places = np.fft.fftfreq(side, 1 / model.box)
     grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))
     fine = torch.as_tensor(map_coordinates(deviation.numpy(), grid, order=1, mode="grid-wrap"), dtype=torch.float32)
     # One by one: the spectra of many at once would fill the memory.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_orient.engine.model.forward import Imaging
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.wedge import Wedge
 
 _SPACING_DEG = 3.0
@@ -39,11 +39,11 @@ class TiltImages:
         return torch.polar(self.share, -2 * torch.pi * turns)
 
 
-def tilt_images(imaging: Imaging, wedge: Wedge) -> TiltImages:
+def tilt_images(model: ForwardModel, wedge: Wedge) -> TiltImages:
     """The images of a tilt series with that wedge, which must have an axis."""
     count = 1 + max(1, round((wedge.high_deg - wedge.low_deg) / _SPACING_DEG))
-    tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=imaging.frequency.device))
-    steps, frequency = imaging.steps.to(tilt.dtype), imaging.frequency
+    tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=model.frequency.device))
+    steps, frequency = model.steps.to(tilt.dtype), model.frequency
     side, axis = (0, 1) if wedge.axis == "y" else (1, 0)
     distance = steps[:, 2:] * tilt.cos() - steps[:, side, None] * tilt.sin()
     share = torch.softmax(-0.5 * (distance / _THICKNESS).square(), dim=1)
@@ -51,7 +51,7 @@ def tilt_images(imaging: Imaging, wedge: Wedge) -> TiltImages:
     return TiltImages(share, across, frequency[:, axis, None].expand_as(across))
 
 
-def shifted_gain(imaging: Imaging, wedge: Wedge, match: Tensor, power: Tensor) -> Tensor:
+def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor) -> Tensor:
     """The gain (M,), complex, of tilt images shifted as particles show them to be: Gauss-Newton on all shifts at once.
 
     An image's shift turns the phases of its plane in proportion to frequency, and where planes meet they weaken each
@@ -61,12 +61,12 @@ def shifted_gain(imaging: Imaging, wedge: Wedge, match: Tensor, power: Tensor) -
     ----------
     match, power : (M,) complex and real: the model's conjugate times the patch, and its square, over all particles.
     """
-    images = tilt_images(imaging, wedge)
+    images = tilt_images(model, wedge)
     shifts = images.share.new_zeros(2, images.share.shape[1])
-    usual = _USUAL_VOXELS * imaging.voxel_size
-    root = (power * imaging.fill).sqrt()
+    usual = _USUAL_VOXELS * model.voxel_size
+    root = (power * model.fill).sqrt()
     seen = match / power.clamp_min(1e-12)
-    shell = imaging.steps.float().norm(dim=-1).round().long()
+    shell = model.steps.float().norm(dim=-1).round().long()
     for _ in range(_STEPS):
         parts = images.parts(shifts)
         gain, level = _levelled(parts.sum(1), match, power, shell)
@@ -75,7 +75,7 @@ def shifted_gain(imaging: Imaging, wedge: Wedge, match: Tensor, power: Tensor) -
         left = _real((root * (seen - gain))[:, None])[:, 0]
         matrix = slope.T @ slope + torch.eye(slope.shape[1], device=slope.device) / usual**2
         step = torch.linalg.solve(matrix, slope.T @ left - shifts.flatten() / usual**2)
-        most = _STEP_VOXELS * imaging.voxel_size
+        most = _STEP_VOXELS * model.voxel_size
         shifts = shifts + step.reshape(2, -1).clamp(-most, most)
     return _levelled(images.parts(shifts).sum(1), match, power, shell)[0]
 

@@ -1,21 +1,27 @@
-"""Refinement: poses polished against a reference until only the noise is left, and what error the noise leaves."""
+"""Refinement: poses found and fitted against a reference, and what error the noise leaves."""
 
-from napari_orient.engine.refinement.matcher import Matcher, learn
+from napari_orient.engine.refinement.detection import error_with_false_picks
+from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
 from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.presence import judged
-from napari_orient.engine.refinement.refine import Refined, learn_tomogram, patch_side, refine, refine_few
+from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.refine import (
+    RefinementResult,
+    patch_side,
+    prepare_finder,
+    refine,
+    refine_with,
+)
 
 __all__ = [
-    "Matcher",
+    "PoseFinder",
     "PoseOptions",
     "Poses",
-    "Refined",
     "RefinementOptions",
-    "judged",
-    "learn",
-    "learn_tomogram",
+    "RefinementResult",
+    "error_with_false_picks",
+    "estimate_tomogram_model",
     "patch_side",
+    "prepare_finder",
     "refine",
-    "refine_few",
+    "refine_with",
 ]

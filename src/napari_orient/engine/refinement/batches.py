@@ -11,7 +11,7 @@ from threading import Lock
 import torch
 
 from napari_orient.engine.devices import at_once
-from napari_orient.engine.refinement.poses import Poses
+from napari_orient.engine.refinement.posterior import Poses
 
 _MOST, _LEAST, _ROOM = 32, 8, 6_000_000
 """Patches worked on together by a CPU's thread, at most and at least, and voxels that they may have in all."""

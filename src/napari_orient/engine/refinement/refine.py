@@ -17,13 +17,18 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import held_at_once
-from napari_orient.engine.refinement.borders import MOST_UNSEEN, cost_deg, unseen_share, warned
-from napari_orient.engine.refinement.finishing import together
-from napari_orient.engine.refinement.matcher import Matcher, learn
+from napari_orient.engine.refinement.detection import error_with_false_picks, random_pose_covariance
+from napari_orient.engine.refinement.diagnostics import diagnostics
+from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
+from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.presence import chance_covariance, judged
-from napari_orient.engine.refinement.suspicion import suspicions
+from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.uncertainty import (
+    MAX_TRUNCATED_SHARE,
+    truncated_share,
+    truncation_error_deg,
+    warned,
+)
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.streams import Step, Stream
 
@@ -35,7 +40,7 @@ _C1, _USUAL = symmetry("C1"), RefinementOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Refined:
+class RefinementResult:
     """Particles in the poses that the reference found, and what is to be known of them.
 
     Parameters
@@ -49,7 +54,7 @@ class Refined:
     absence : (N,) probability that nothing is there, by the score, or too much outside the tomogram; expected errors
         and confidence count it.
     sure_error_deg : (N,) expected error of the rotation if a particle is there.
-    matcher : what was learnt of the tomogram, to solve more of its particles with.
+    finder : what was learnt of the tomogram, to solve more of its particles with.
     warnings : what looks wrong with reference, wedge or contrast, a line each.
     """
 
@@ -59,15 +64,15 @@ class Refined:
     axis_error_deg: FloatArray
     spin_error_deg: FloatArray
     score: FloatArray
-    absence: FloatArray
+    p_false: FloatArray
     sure_error_deg: FloatArray
-    matcher: Matcher
+    finder: PoseFinder
     warnings: tuple[str, ...]
 
     @property
     def precision(self) -> str:
         """Fast or precise, whichever it was."""
-        return self.matcher.options.precision
+        return self.finder.options.precision
 
 
 def refine(
@@ -78,7 +83,7 @@ def refine(
     voxel_size: float,
     group: Symmetry = _C1,
     options: RefinementOptions = _USUAL,
-) -> Stream[Step, Refined]:
+) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
     The first step of the refining itself notes the missing wedge in force and what looks wrong.
@@ -97,32 +102,32 @@ def refine(
         coarse, or the device is missing.
     """
     options = replace(options, precision=options.precision_for(len(particles), choose_device(options.device)))
-    matcher, warnings = yield from _learnt(
+    finder, warnings = yield from _learnt(
         tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
     )
-    words = f"Refining on {device_words(matcher.reference.device)}"
-    yield Step(0, len(particles), words, notes=_notes(matcher, warnings))
-    side = patch_side(matcher.reference, tomogram, max_shift=options.max_shift)
-    parts, batch = [], held_at_once(side, matcher.reference.device)
+    words = f"Refining on {device_words(finder.reference.device)}"
+    yield Step(0, len(particles), words, notes=_notes(finder, warnings))
+    side = patch_side(finder.reference, tomogram, max_shift=options.max_shift)
+    parts, batch = [], held_at_once(side, finder.reference.device)
     for start in range(0, len(particles), batch):
-        parts.append(_found(matcher, tomogram, particles.take(slice(start, start + batch))))
+        parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
     centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-    poses = yield from together(
-        matcher,
+    poses = yield from apply_offset_prior(
+        finder,
         Poses.concatenated(parts),
-        lambda rows: _patches(matcher, tomogram, particles.take(rows.numpy())),
+        lambda rows: _patches(finder, tomogram, particles.take(rows.numpy())),
         at_once=batch,
-        known=_known(matcher, particles),
+        known=_known(finder, particles),
         centre=centre,
     )
-    answer = _refined(particles, poses, matcher, warnings, extent=tomogram.extent)
+    answer = _refined(particles, poses, finder, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
     return answer
 
 
-def learn_tomogram(
+def prepare_finder(
     tomogram: Tomogram,
     particles: Particles,
     density: FloatArray,
@@ -130,21 +135,21 @@ def learn_tomogram(
     voxel_size: float,
     group: Symmetry = _C1,
     options: RefinementOptions = _USUAL,
-) -> Stream[Step, Matcher]:
+) -> Stream[Step, PoseFinder]:
     """What refinement learns of a tomogram before it refines, from its particles' positions; see `refine`.
 
-    `refine_few` uses it, as often as one likes.
+    `refine_with` uses it, as often as one likes.
     """
     options = replace(options, precision=options.precision_for(1, choose_device(options.device)))
-    matcher, warnings = yield from _learnt(
+    finder, warnings = yield from _learnt(
         tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
     )
-    yield Step(1, 1, "Learnt the tomogram", notes=_notes(matcher, warnings))
-    return matcher
+    yield Step(1, 1, "Learnt the tomogram", notes=_notes(finder, warnings))
+    return finder
 
 
-def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Refined:
-    """A few particles of the tomogram that a matcher has learnt, refined at once: recentred, posed, with errors.
+def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> RefinementResult:
+    """A few particles of the tomogram that a finder has learnt, refined at once: recentred, posed, with errors.
 
     Raises
     ------
@@ -152,9 +157,9 @@ def refine_few(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Re
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    patches, to_picks = _patches(matcher, tomogram, particles)
-    poses = matcher.solve(patches, _known(matcher, particles)).shifted(to_picks)
-    return _refined(particles, poses, matcher, (), extent=tomogram.extent)
+    patches, to_picks = _patches(finder, tomogram, particles)
+    poses = finder.solve(patches, _known(finder, particles)).shifted(to_picks)
+    return _refined(particles, poses, finder, (), extent=tomogram.extent)
 
 
 def _learnt(
@@ -165,7 +170,7 @@ def _learnt(
     voxel_size: float,
     group: Symmetry,
     options: RefinementOptions,
-) -> Stream[Step, tuple[Matcher, tuple[str, ...]]]:
+) -> Stream[Step, tuple[PoseFinder, tuple[str, ...]]]:
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
@@ -176,25 +181,27 @@ def _learnt(
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
     some = particles.positions[evenly_spaced_rows(len(particles), most)]
     patches = that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
-    matcher = yield from learn(patches, reference, group, voxel_size=tomogram.voxel_size, options=options)
-    return matcher, suspicions(matcher, patches)
+    finder = yield from estimate_tomogram_model(
+        patches, reference, group, voxel_size=tomogram.voxel_size, options=options
+    )
+    return finder, diagnostics(finder, patches)
 
 
-def _patches(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
+def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
     """Patches (N, n, n, n) about the particles' nearest voxels, and (N, 3) xyz in Å from the picks to these."""
-    side = patch_side(matcher.reference, tomogram, max_shift=matcher.options.max_shift)
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.max_shift)
     off = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
-    patches = _cut(tomogram, particles.positions, side=side, device=matcher.reference.device)
+    patches = _cut(tomogram, particles.positions, side=side, device=finder.reference.device)
     return patches, torch.as_tensor(off, dtype=torch.float32)
 
 
-def _found(matcher: Matcher, tomogram: Tomogram, particles: Particles) -> Poses:
-    patches, to_picks = _patches(matcher, tomogram, particles)
-    return matcher.find(patches, _known(matcher, particles)).shifted(to_picks)
+def _found(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> Poses:
+    patches, to_picks = _patches(finder, tomogram, particles)
+    return finder.find(patches, _known(finder, particles)).shifted(to_picks)
 
 
-def _known(matcher: Matcher, particles: Particles) -> torch.Tensor | None:
-    given, device = particles.rotations, matcher.reference.device
+def _known(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
+    given, device = particles.rotations, finder.reference.device
     return None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device)
 
 
@@ -204,11 +211,11 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
 
 
-def _notes(matcher: Matcher, warnings: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(finder: PoseFinder, warnings: tuple[str, ...]) -> tuple[str, ...]:
     """What a person should know: the wedge in force, the precision, and what looks wrong."""
-    told = matcher.options.tilt_axis != "found"
+    told = finder.options.tilt_axis != "found"
     source = "axis as told" if told else "found in the data"
-    wedge = f"Missing wedge: {matcher.wedge.words} ({source}); {matcher.options.precision}."
+    wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.precision}."
     return (wedge, *_as_notes(warnings))
 
 
@@ -222,23 +229,23 @@ def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.
 
 
 def _refined(
-    particles: Particles, poses: Poses, matcher: Matcher, warnings: tuple[str, ...], *, extent: Extent
-) -> Refined:
-    unseen = unseen_share(particles.positions + poses.shifts.numpy(), extent, matcher.reference.radius)
-    poses = poses.loosened(torch.from_numpy(cost_deg(unseen)))
-    absence = torch.where(torch.from_numpy(unseen > MOST_UNSEEN), 1.0, matcher.absence(poses))
+    particles: Particles, poses: Poses, finder: PoseFinder, warnings: tuple[str, ...], *, extent: Extent
+) -> RefinementResult:
+    unseen = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
+    poses = poses.loosened(torch.from_numpy(truncation_error_deg(unseen)))
+    p_false = torch.where(torch.from_numpy(unseen > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
     sure = poses.expected_error_deg.double().numpy()
-    expected, confidence = judged(sure, absence.double().numpy(), matcher.group)
-    poses = poses.blurred(chance_covariance(matcher.group), absence)
+    expected, confidence = error_with_false_picks(sure, p_false.double().numpy(), finder.group)
+    poses = poses.blurred(random_pose_covariance(finder.group), p_false)
     moved = poses.shifts.double().numpy()
-    axis = poses.expected_axis_error_deg(matcher.group).double().numpy()
-    spin = poses.expected_spin_error_deg(matcher.group).double().numpy()
+    axis = poses.expected_axis_error_deg(finder.group).double().numpy()
+    spin = poses.expected_in_plane_error_deg(finder.group).double().numpy()
     centre, score = poses.shift_error.double().numpy(), poses.score.double().numpy()
     told = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
-    if len(matcher.group) > 1:
+    if len(finder.group) > 1:
         told |= {AXIS_ERROR: axis, AZIMUTH_ERROR: spin}
     kept = without_results(particles)
-    return Refined(
+    return RefinementResult(
         particles=kept.replace(
             positions=particles.positions + moved,
             rotations=poses.rotations.double().numpy(),
@@ -251,8 +258,8 @@ def _refined(
         axis_error_deg=axis,
         spin_error_deg=spin,
         score=score,
-        absence=absence.double().numpy(),
+        p_false=p_false.double().numpy(),
         sure_error_deg=sure,
-        matcher=matcher,
+        finder=finder,
         warnings=(*warnings, *warned(unseen)),
     )

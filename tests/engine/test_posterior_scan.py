@@ -10,9 +10,14 @@ from phantom import Molecule
 from seen import observed, shown
 
 from napari_orient.engine.matching.fit import compare, polish
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import Seen, finished, settled
-from napari_orient.engine.refinement.scan import reach_within, scanned
+from napari_orient.engine.refinement.posterior import (
+    Observation,
+    Poses,
+    posterior_mean,
+    reach_within,
+    scan_rotation,
+    summarise_modes,
+)
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 
 C7 = symmetry("C7")
@@ -29,22 +34,22 @@ def nearly_round() -> Molecule:
 
 def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses, np.ndarray]:
     """Poses of particles in normal noise, and their true errors, searched from the truth and from round about it."""
-    reference, imaging = shown(nearly_round(), noise=noise)
+    reference, model = shown(nearly_round(), noise=noise)
     true = roma.random_rotmat(count, generator=torch.Generator().manual_seed(3))
-    seen = observed(reference, imaging, true, noise=1.0, seed=4)
+    seen = observed(reference, model, true, noise=1.0, seed=4)
     starts = [roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, way])) for way in (-0.3, 0.0, 0.3)]
     fits = [
-        polish(reference, imaging, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
+        polish(reference, model, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
         for start in starts
     ]
-    evidence = torch.stack([fit.evidence for fit in fits]).argmax(0)
+    log_likelihood_gain = torch.stack([fit.log_likelihood_gain for fit in fits]).argmax(0)
     best = fits[0]
     for number, fit in enumerate(fits[1:], start=1):
-        rows = (evidence == number).nonzero().squeeze(1)
+        rows = (log_likelihood_gain == number).nonzero().squeeze(1)
         best = best.with_rows(rows, fit.take(rows))
-    poses = settled([best], C7, trust=1.0)
+    poses = summarise_modes([best], C7, likelihood_scale=1.0)
     if scan:
-        poses = finished(poses, Seen(reference, imaging, seen), C7, trust=1.0)
+        poses = posterior_mean(poses, Observation(reference, model, seen), C7, likelihood_scale=1.0)
     return poses, symmetric_angle_deg(poses.rotations.double().numpy(), true.double().numpy(), C7)
 
 
@@ -68,11 +73,11 @@ def test_a_scan_goes_no_farther_than_half_way_to_the_next_copy() -> None:
 
 
 def test_the_two_ends_of_a_whole_round_count_as_the_one_pose_that_they_are() -> None:
-    reference, imaging = shown(nearly_round(), noise=150.0)
-    blank, turned = torch.zeros(2, 2, len(imaging.frequency)), torch.eye(3).expand(2, 3, 3)
-    fit = compare(reference, imaging, blank, turned, torch.zeros(2, 3))
+    reference, model = shown(nearly_round(), noise=150.0)
+    blank, turned = torch.zeros(2, 2, len(model.frequency)), torch.eye(3).expand(2, 3, 3)
+    fit = compare(reference, model, blank, turned, torch.zeros(2, 3))
     covariance = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0, 1.0])).expand(2, 6, 6)
-    scan = scanned(reference, imaging, blank, fit, covariance, trust=1.0, reach=reach_within(C7))
+    scan = scan_rotation(reference, model, blank, fit, covariance, likelihood_scale=1.0, reach=reach_within(C7))
     inner = scan.log_weight[:, 1:-1]
     torch.testing.assert_close(inner, inner[:, :1].expand_as(inner))
     torch.testing.assert_close(scan.log_weight[:, [0, -1]], inner[:, :2] - np.log(2))

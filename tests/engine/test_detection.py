@@ -6,8 +6,14 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement import Refined, RefinementOptions, judged, refine, refine_few
-from napari_orient.engine.refinement.presence import Presence, chance_covariance
+from napari_orient.engine.refinement import (
+    RefinementOptions,
+    RefinementResult,
+    error_with_false_picks,
+    refine,
+    refine_with,
+)
+from napari_orient.engine.refinement.detection import DetectionModel, random_pose_covariance
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import run
 
@@ -27,13 +33,15 @@ def nothing() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def refined(seen: tuple[Tomogram, Particles, np.ndarray], nothing: np.ndarray) -> Refined:
+def refined(seen: tuple[Tomogram, Particles, np.ndarray], nothing: np.ndarray) -> RefinementResult:
     volume, picks, _ = seen
     both = Particles(positions=np.concatenate([picks.positions, nothing]), tomogram=volume.name)
     return run(refine(volume, both, molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
 
 
-def test_false_picks_among_true_ones_are_told_by_their_confidence(refined: Refined, nothing: np.ndarray) -> None:
+def test_false_picks_among_true_ones_are_told_by_their_confidence(
+    refined: RefinementResult, nothing: np.ndarray
+) -> None:
     confidence, expected = refined.particles.confidence, refined.particles.expected_error_deg
     false = np.arange(len(expected)) >= len(expected) - len(nothing)
     assert confidence[~false].min() > 0.99
@@ -42,28 +50,30 @@ def test_false_picks_among_true_ones_are_told_by_their_confidence(refined: Refin
     assert expected[~false].max() < 5
 
 
-def test_a_false_pick_asked_for_alone_later_is_told_too(refined: Refined, seen: tuple, nothing: np.ndarray) -> None:
+def test_a_false_pick_asked_for_alone_later_is_told_too(
+    refined: RefinementResult, seen: tuple, nothing: np.ndarray
+) -> None:
     lone = Particles(positions=nothing[:1], tomogram=seen[0].name)
-    assert refine_few(refined.matcher, seen[0], lone).particles.confidence[0] < 0.2
+    assert refine_with(refined.finder, seen[0], lone).particles.confidence[0] < 0.2
 
 
 def test_a_better_score_never_makes_a_particle_less_likely() -> None:
     rng = torch.Generator().manual_seed(0)
     noise, scores = 4 + 0.4 * torch.randn(32, generator=rng), 12 + torch.randn(64, generator=rng)
-    presence = Presence.learnt(noise, torch.cat([scores, noise[:16]]))
-    assert presence.share == pytest.approx(0.2, abs=0.03)
-    absence = presence.absence(torch.linspace(-1, 40, 200))
-    assert (absence.diff() <= 1e-6).all()
-    assert absence[0] > 0.97
-    assert absence[-1] < 1e-6
+    detection = DetectionModel.learnt(noise, torch.cat([scores, noise[:16]]))
+    assert detection.share == pytest.approx(0.2, abs=0.03)
+    p_false = detection.p_false(torch.linspace(-1, 40, 200))
+    assert (p_false.diff() <= 1e-6).all()
+    assert p_false[0] > 0.97
+    assert p_false[-1] < 1e-6
 
 
 @pytest.mark.parametrize("name", ["C1", "C7", "D7"])
 def test_a_pick_on_nothing_expects_what_chance_gives(name: str) -> None:
     group = symmetry(name)
-    expected, within = judged(np.array([2.0, 2.0]), np.array([0.0, 1.0]), group)
+    expected, within = error_with_false_picks(np.array([2.0, 2.0]), np.array([0.0, 1.0]), group)
     assert expected[0] == pytest.approx(2.0)
     assert within[0] > 0.999
-    assert expected[1] == pytest.approx(np.degrees(float(chance_covariance(group).trace()) ** 0.5), rel=1e-3)
+    assert expected[1] == pytest.approx(np.degrees(float(random_pose_covariance(group).trace()) ** 0.5), rel=1e-3)
     # One ball of 20° for each copy: exact while they do not overlap.
     assert within[1] == pytest.approx(len(group) * (np.radians(20) - np.sin(np.radians(20))) / np.pi, rel=0.35)

@@ -6,7 +6,7 @@ from streams import followed
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.refinement import RefinementOptions, refine
-from napari_orient.engine.refinement.borders import unseen_share
+from napari_orient.engine.refinement.uncertainty import truncated_share
 from napari_orient.engine.rotations import angle_deg
 
 CUT = 10
@@ -17,7 +17,7 @@ OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.
 def test_half_of_a_ball_on_a_face_is_unseen_and_none_of_one_well_inside() -> None:
     extent = Extent((40, 50, 60), 10.0)
     places = np.array([[-5.0, 200, 300], [200, 495, 300], [200, 200, 300], [200, 200, 595 - 35]])
-    np.testing.assert_allclose(unseen_share(places, extent, 70.0), [0.5, 0.5, 0, 0.25 * 2.5 / 4], atol=1e-9)
+    np.testing.assert_allclose(truncated_share(places, extent, 70.0), [0.5, 0.5, 0, 0.25 * 2.5 / 4], atol=1e-9)
 
 
 def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
@@ -32,7 +32,7 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
         options=OPTIONS,
     )
     steps, refined = followed(stream)
-    unseen = unseen_share(refined.particles.positions, cut.extent, refined.matcher.reference.radius)
+    unseen = truncated_share(refined.particles.positions, cut.extent, refined.finder.reference.radius)
     expected = refined.particles.expected_error_deg
     error = angle_deg(refined.particles.required_rotations(), truth.required_rotations())
     lost, whole = unseen > 0.25, unseen < 0.01

@@ -32,7 +32,7 @@ _EVEN = 4000
 
 
 @dataclass(frozen=True)
-class Presence:
+class DetectionModel:
     """Scores of picks on nothing, and of particles, in one tomogram.
 
     Parameters
@@ -49,14 +49,14 @@ class Presence:
     share: float
 
     @classmethod
-    def learnt(cls, noise: Tensor, scores: Tensor) -> Presence:
+    def learnt(cls, noise: Tensor, scores: Tensor) -> DetectionModel:
         """From scores in noise, and in picks of which some may be on nothing; by expectation and maximisation."""
         mean, spread = float(noise.mean()), max(float(noise.std()), _LEAST_NOISE_SPREAD * float(noise.mean()))
         least = mean + _LEAST_APART * spread
         usual = max(float(scores.quantile(0.9)), least)
         believed = cls(mean, spread, usual, max(_LEAST_SPREAD * usual, (usual - mean) / 4), _FIRST_SHARE)
         for _ in range(_ROUNDS):
-            absent = believed.absence(scores)
+            absent = believed.p_false(scores)
             there = 1 - absent
             count = there.sum().clamp_min(1e-6)
             usual = max(float((there * scores).sum() / count), least)
@@ -69,7 +69,7 @@ class Presence:
         """Whether a pick scores far less than is usual, (N,): the search may have missed its particle."""
         return score < self.usual - _FAR_BELOW * self.usual_spread
 
-    def absence(self, score: Tensor) -> Tensor:
+    def p_false(self, score: Tensor) -> Tensor:
         """Probability that nothing is there, (N,), given what a pick scores, (N,); the more it scores, the less."""
         scale = self.noise_spread * math.sqrt(6) / math.pi
         mode = self.noise - 0.5772 * scale
@@ -82,7 +82,7 @@ class Presence:
         return torch.sigmoid(nothing - particle + math.log(self.share / (1 - self.share)))
 
 
-def judged(sure_deg: FloatArray, absence: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
+def error_with_false_picks(sure_deg: FloatArray, p_false: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
     """Expected error in degrees, and probability of being within 20°, of picks that may be on nothing, (N,) each.
 
     Where nothing is there the pose is a random one, modulo the group.
@@ -92,19 +92,19 @@ def judged(sure_deg: FloatArray, absence: FloatArray, group: Symmetry) -> tuple[
     sure_deg : (N,) expected errors if there are particles.
     absence : (N,) probabilities that there are none.
     """
-    blind = angles_of_chance(group)
-    expected = np.sqrt((1 - absence) * np.square(sure_deg) + absence * np.square(blind).mean())
-    return expected, (1 - absence) * within_from_rms(sure_deg, 20) + absence * (blind <= 20).mean()
+    blind = random_pose_angles(group)
+    expected = np.sqrt((1 - p_false) * np.square(sure_deg) + p_false * np.square(blind).mean())
+    return expected, (1 - p_false) * within_from_rms(sure_deg, 20) + p_false * (blind <= 20).mean()
 
 
-def chance_covariance(group: Symmetry) -> Tensor:
+def random_pose_covariance(group: Symmetry) -> Tensor:
     """Covariance of the turn to a random pose, (3, 3) radians² in the reference frame, modulo the group."""
     turns = torch.from_numpy(_turns_of_chance(group.matrices.tobytes()))
     covariance: Tensor = turns.T @ turns / len(turns)
     return covariance.float()
 
 
-def angles_of_chance(group: Symmetry) -> FloatArray:
+def random_pose_angles(group: Symmetry) -> FloatArray:
     """Angles in degrees, evenly distributed as those of random poses modulo the group are."""
     angles: FloatArray = np.degrees(np.linalg.norm(_turns_of_chance(group.matrices.tobytes()), axis=1))
     return angles

@@ -7,8 +7,8 @@ import pytest
 import roma
 import torch
 
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.together import UsualPlace
+from napari_orient.engine.refinement.offset_prior import OffsetPrior
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.rotations import symmetry
 
 SHIFT_ERROR, TURN_ERROR, TOGETHER = 4.0, np.radians(3.0), 0.8
@@ -35,8 +35,8 @@ def found(count: int) -> Poses:
     )
 
 
-def usual_place(poses: Poses) -> UsualPlace:
-    usual = UsualPlace.told_by(poses, max_shift=30.0, trust=1.1)
+def usual_place(poses: Poses) -> OffsetPrior:
+    usual = OffsetPrior.estimate(poses, max_shift=30.0, likelihood_scale=1.1)
     assert usual is not None
     return usual
 
@@ -47,11 +47,11 @@ def rms_deg(poses: Poses) -> float:
 
 def test_turns_gain_what_the_law_of_the_shifts_tells() -> None:
     poses = found(600)
-    drawn = usual_place(poses).drawn(poses)
+    shrunk = usual_place(poses).shrink_to_prior(poses)
     kept = 1 - TOGETHER**2 * SHIFT_ERROR**2 / (SHIFT_ERROR**2 + SPREAD**2)
-    assert rms_deg(drawn) / rms_deg(poses) == pytest.approx(kept**0.5, abs=0.06)
-    assert float(drawn.expected_error_deg.square().mean().sqrt()) == pytest.approx(rms_deg(drawn), rel=0.1)
-    assert float(drawn.shift_error.mean()) < 0.7 * float(poses.shift_error.mean())
+    assert rms_deg(shrunk) / rms_deg(poses) == pytest.approx(kept**0.5, abs=0.06)
+    assert float(shrunk.expected_error_deg.square().mean().sqrt()) == pytest.approx(rms_deg(shrunk), rel=0.1)
+    assert float(shrunk.shift_error.mean()) < 0.7 * float(poses.shift_error.mean())
 
 
 def test_a_pick_far_from_the_others_stays_where_it_is() -> None:
@@ -59,13 +59,13 @@ def test_a_pick_far_from_the_others_stays_where_it_is() -> None:
     shifts = poses.shifts.clone()
     shifts[0] = torch.tensor([-28.0, 25.0, 28.0])
     poses = replace(poses, shifts=shifts)
-    drawn = usual_place(poses).drawn(poses)
-    assert torch.allclose(drawn.shifts[0], shifts[0], atol=0.1)
-    assert torch.allclose(drawn.rotations[0], poses.rotations[0], atol=1e-3)
+    shrunk = usual_place(poses).shrink_to_prior(poses)
+    assert torch.allclose(shrunk.shifts[0], shifts[0], atol=0.1)
+    assert torch.allclose(shrunk.rotations[0], poses.rotations[0], atol=1e-3)
 
 
 def test_of_few_poses_nothing_is_told() -> None:
-    assert UsualPlace.told_by(found(8), max_shift=30.0, trust=1.1) is None
+    assert OffsetPrior.estimate(found(8), max_shift=30.0, likelihood_scale=1.1) is None
 
 
 def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_odd_one_widens_the_error() -> None:
@@ -80,13 +80,15 @@ def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_o
     # The odds of the place are worth some eight nats, a score of 8 as much as 35.
     score = torch.tensor([7.5, 6.0, 8.0])
     again = replace(poses.take(rows), rotations=about_y, shifts=usual.middle.expand(3, 3), score=score)
-    both = usual.weighed(poses, rows, again, group=symmetry("C1"))
+    both = usual.choose_by_posterior(poses, rows, again, group=symmetry("C1"))
     assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
     assert torch.allclose(both.rotations[1], poses.rotations[1])
     assert torch.equal(both.rotations[3:], poses.rotations[3:])
-    assert torch.allclose(both.rivals[rows, 0], torch.cat([poses.rotations[:1], about_y[1:2], poses.rotations[2:3]]))
-    assert (both.odds[rows] < 0).all()
-    assert (both.odds[3:] == -torch.inf).all()
+    assert torch.allclose(
+        both.alternative_rotations[rows, 0], torch.cat([poses.rotations[:1], about_y[1:2], poses.rotations[2:3]])
+    )
+    assert (both.log_odds[rows] < 0).all()
+    assert (both.log_odds[3:] == -torch.inf).all()
     before = poses.expected_error_deg
     assert both.expected_error_deg[0] > 2 * before[0], "the odd place may be right after all"
     assert both.expected_error_deg[2] < both.expected_error_deg[0]

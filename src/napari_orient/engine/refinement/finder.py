@@ -1,4 +1,4 @@
-"""A matcher: a reference and the imaging of one tomogram, learnt from its own particles, ready to say their poses."""
+"""A pose finder: a reference and the model of one tomogram, learnt from its own particles, ready to say their poses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from torch import Tensor
 from napari_orient.engine.matching.fit import Fit, Place, compare, joined, polish, ranking
 from napari_orient.engine.matching.modes import polished_rivals, with_half_step
 from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
-from napari_orient.engine.model.forward import Imaging, box_side, cropped
-from napari_orient.engine.model.gain import align_tilts, calibrate, first_imaging
-from napari_orient.engine.model.noise import mean_power, noise_patches, window
+from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
+from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
+from napari_orient.engine.model.noise import mean_power, simulate_noise_patches, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.refinement.batches import batch_of, in_batches
+from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.refinement.poses import Poses
-from napari_orient.engine.refinement.posterior import Seen, finished, loose, settled
-from napari_orient.engine.refinement.presence import Presence
-from napari_orient.engine.refinement.trust import USUAL_TRUST, trust_in
+from napari_orient.engine.refinement.posterior import (
+    Observation,
+    Poses,
+    poorly_determined,
+    posterior_mean,
+    summarise_modes,
+)
+from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream
 
@@ -28,48 +33,48 @@ _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
 _STEPS, _LEARNING_STEPS = 3, 2
 _KEPT, _PLACES = 2, 2
-_KEPT_IF_FAINT, _PLACES_IF_FAINT, _STARTS_IF_FAINT = 4, 10, 8
+_KEPT_AT_LOW_SNR, _PLACES_AT_LOW_SNR, _STARTS_AT_LOW_SNR = 4, 10, 8
 _ROUNDS = 2
 _ENOUGH = 8
 _NOISES = 32
-_FAINT = 11.0
+_LOW_SNR_SCORE = 11.0
 _WALK_VOXELS = 2.0
 _WORTH, _WORTH_NATS = 0.5, 8.0
 
 
 @dataclass(frozen=True, eq=False)
-class Matcher:
+class PoseFinder:
     """A reference as it shows in one tomogram, and the bank that finds where to start.
 
     Parameters
     ----------
     reference, group : what is matched, and its symmetry.
-    full_imaging, imaging : wedge, gain and noise of the tomogram: of all coefficients, of those that tell of the pose.
+    full_model, model : wedge, gain and noise of the tomogram: of all coefficients, of those that tell of the pose.
     bank : of the same reference and tomogram.
     wedge, found_wedge : the missing wedge in force, and the one that the patches show.
     dark : whether particles are darker than their surroundings.
     faint : whether noise is so strong that more places are tried for each particle.
     options : how it was asked for.
-    trust : what log-likelihoods of its matches are multiplied by; see `trust_in`.
+    likelihood_scale : what log-likelihoods of its matches are multiplied by; see `estimate_likelihood_scale`.
     presence : what picks on nothing score, and what particles do; None before it is learnt.
     """
 
     reference: Reference
     group: Symmetry
-    full_imaging: Imaging
-    imaging: Imaging
+    full_model: ForwardModel
+    model: ForwardModel
     bank: MatchedFilterBank
     wedge: Wedge
     found_wedge: Wedge
-    dark: bool
-    faint: bool
+    particles_dark: bool
+    low_snr: bool
     options: RefinementOptions
-    trust: float = USUAL_TRUST
-    presence: Presence | None = None
+    likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
+    detection: DetectionModel | None = None
 
-    def absence(self, poses: Poses) -> Tensor:
+    def p_false(self, poses: Poses) -> Tensor:
         """Probability that nothing is where a pose was found, (N,)."""
-        return self.presence.absence(poses.score) if self.presence else torch.zeros_like(poses.score)
+        return self.detection.p_false(poses.score) if self.detection else torch.zeros_like(poses.score)
 
     def solve(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
         """Poses of patches, found and finished: `find`, then `finish`."""
@@ -84,9 +89,9 @@ class Matcher:
         thoroughly as in much noise. Where a turn is uncertain its law is taken for a normal one; see `finish`.
         """
         poses = self._searched(patches, known, at, thorough=False)
-        if self.presence is None or self.faint or at is not None:
+        if self.detection is None or self.low_snr or at is not None:
             return poses
-        rows = self.presence.odd(poses.score).nonzero().squeeze(1)
+        rows = self.detection.odd(poses.score).nonzero().squeeze(1)
         if len(rows) == 0:
             return poses
         again = self._searched(patches[rows], None if known is None else known[rows], None, thorough=True)
@@ -105,30 +110,32 @@ class Matcher:
         rows = self.left_open(poses)
         if len(rows) == 0:
             return poses
-        device, size = patches.device, self.imaging.voxel_size
+        device, size = patches.device, self.model.voxel_size
 
         def finish(some: slice) -> Poses:
             part = poses.take(rows[some])
             voxels = (part.shifts / size).round()
             near = None if place is None else place.take(rows[some]).moved(voxels * size).to(device)
-            observed = self.imaging.observe(patches[rows[some].to(device)], voxels.to(device))
-            seen = Seen(self.reference, self.imaging, observed, near)
+            observed = self.model.observe(patches[rows[some].to(device)], voxels.to(device))
+            seen = Observation(self.reference, self.model, observed, near)
             start = part.shifted(-voxels * size).to(device)
-            return finished(start, seen, self.group, trust=self.trust).shifted(voxels.to(device) * size)
+            return posterior_mean(start, seen, self.group, likelihood_scale=self.likelihood_scale).shifted(
+                voxels.to(device) * size
+            )
 
         solve, side = torch.inference_mode()(finish), patches.shape[-1]
         before, after = poses.take(rows), in_batches(solve, len(rows), side=side, device=device)
         astray = self._walked_off(after).nonzero().squeeze(1)
-        kept = replace(before.take(astray), turn_covariance=after.turn_covariance[astray])
+        kept = replace(before.take(astray), rotation_covariance=after.rotation_covariance[astray])
         return poses.with_rows(rows, after.with_rows(astray, kept))
 
     def _walked_off(self, poses: Poses) -> Tensor:
         """Whether a match is beyond where picks may be, (N,): it is another particle's, or nothing's."""
-        return poses.shifts.abs().amax(1) > self.options.max_shift + _WALK_VOXELS * self.imaging.voxel_size
+        return poses.shifts.abs().amax(1) > self.options.max_shift + _WALK_VOXELS * self.model.voxel_size
 
     def left_open(self, poses: Poses) -> Tensor:
         """Rows of the poses that `finish` has something to do for."""
-        return loose(poses) if self.options.precision != "fast" else torch.arange(0)
+        return poorly_determined(poses) if self.options.precision != "fast" else torch.arange(0)
 
     def noise_scores(self, patches: Tensor) -> Tensor:
         """What patches of noise score in the most thorough search, (N,)."""
@@ -138,7 +145,7 @@ class Matcher:
     def _searched(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
         def find(rows: slice) -> Poses:
             given = (None if each is None else each[rows] for each in (known, at))
-            return self._batch(patches[rows], *given, thorough=thorough or self.faint)
+            return self._batch(patches[rows], *given, thorough=thorough or self.low_snr)
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
@@ -149,17 +156,17 @@ class Matcher:
             self.bank,
             patches,
             group=self.group,
-            starts=1 if fast and not thorough else _starts(self.options, faint=thorough),
+            starts=1 if fast and not thorough else _starts(self.options, low_snr=thorough),
             known=known,
             at=at,
-            places=1 if fast and not thorough else _places(faint=thorough),
+            places=1 if fast and not thorough else _places(low_snr=thorough),
         )
         if not fast:
-            observed = self.imaging.observe(patches, centres)
-            kept = (_KEPT_IF_FAINT if thorough else _KEPT) + (len(self.group) > 1)
-            fits = polished_rivals(self.reference, self.imaging, observed, fits[:kept])
-        poses = settled(fits, self.group, trust=self.trust)
-        return replace(poses, shifts=poses.shifts + centres * self.imaging.voxel_size)
+            observed = self.model.observe(patches, centres)
+            kept = (_KEPT_AT_LOW_SNR if thorough else _KEPT) + (len(self.group) > 1)
+            fits = polished_rivals(self.reference, self.model, observed, fits[:kept])
+        poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
+        return replace(poses, shifts=poses.shifts + centres * self.model.voxel_size)
 
 
 def candidates(
@@ -179,7 +186,7 @@ def candidates(
     """
     sight = bank.sight
     centres = bank.centring(patches, count=places) if at is None else at[:, None]
-    observed = torch.stack([sight.imaging.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
+    observed = torch.stack([sight.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
     found = bank.ranked(observed.flatten(0, 1), starts=starts)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in (found.rotations, found.best))
     if known is not None:
@@ -187,24 +194,24 @@ def candidates(
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
     best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
     mask = bank.telling
-    imaging, told = sight.imaging.chosen(mask), observed[..., mask]
+    model, told = sight.model.chosen(mask), observed[..., mask]
     row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
     fit = polish(
         sight.reference,
-        imaging,
+        model,
         told[row, place],
         rotations=rotations[row, place, start],
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_STEPS,
     )
-    chosen = place[ranking(fit.evidence, row, 1)[:, 0]]
+    chosen = place[ranking(fit.log_likelihood_gain, row, 1)[:, 0]]
     # Fits about another centre are fits of another patch.
     same = (place == chosen[row]).nonzero().squeeze(1)
-    rows = same[ranking(fit.evidence[same], row[same], rotations.shape[2])]
+    rows = same[ranking(fit.log_likelihood_gain[same], row[same], rotations.shape[2])]
     each = torch.arange(len(centres), device=patches.device)
     fits = with_half_step(
         sight.reference,
-        imaging,
+        model,
         told[each, chosen],
         [fit.take(column) for column in rows.unbind(1)],
         group=group,
@@ -214,10 +221,10 @@ def candidates(
 
 
 @torch.no_grad()
-def learn(
+def estimate_tomogram_model(
     patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
-) -> Stream[Step, Matcher]:
-    """The matcher of a tomogram, learnt from some of its particles' patches (N, n, n, n) without knowing their poses.
+) -> Stream[Step, PoseFinder]:
+    """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
     The wedge is found or taken from the options; then, in turn: noise and gain as seen without poses; the particles'
     centres, and the same again; the bank; poses; noise and gain as the poses show them, phases last; the bank again;
@@ -235,83 +242,83 @@ def learn(
     found = estimate_wedge(mean_power(middle, window(box, voxel_size, reference.radius)), voxel_size)
     wedge = options.wedge(found)
     resolution = max(options.resolution or 0.0, reference.resolution)
-    imaging = first_imaging(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
-    centring = build_centring(reference, imaging, group, options.bank())
+    centring = build_centring(reference, model, group, options.bank())
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
     centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
-    imaging = first_imaging(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
-    dark = bool(imaging.scale.real.sum() < 0)
+    model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    particles_dark = bool(model.scale.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
     first = replace(options.bank(), rotations=max(_FIRST_ROTATIONS, options.rotations // 3))
-    bank = build_bank(reference, imaging, group, first)
+    bank = build_bank(reference, model, group, first)
     yield Step(3, steps, "First poses")
-    fit, centres = _found(bank, patches, group, options.starts, faint=False)
-    faint = False
+    fit, centres = _found(bank, patches, group, options.starts, low_snr=False)
+    low_snr = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
-        observed = imaging.observe(patches, centres)
-        fit = _polished(reference, imaging, observed, fit)
-        imaging = _relearnt(reference, imaging, observed, fit, wedge=wedge)
-        faint = float(fit.score.mean()) < _FAINT
-        if faint:
-            # In much noise the first poses were found with too rough an imaging: look again with a better one.
-            bank = build_bank(reference, imaging, group, options.bank())
-            fit, centres = _found(bank, patches, group, options.starts, faint=True)
+        observed = model.observe(patches, centres)
+        fit = _polished(reference, model, observed, fit)
+        model = _relearnt(reference, model, observed, fit, wedge=wedge)
+        low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
+        if low_snr:
+            # In much noise the first poses were found with too rough a model: look again with a better one.
+            bank = build_bank(reference, model, group, options.bank())
+            fit, centres = _found(bank, patches, group, options.starts, low_snr=True)
     if len(patches) >= _ENOUGH:
         yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
-        fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
+        fit = _polished(reference, model, model.observe(patches, centres), fit)
         # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
-        imaging = align_tilts(reference, imaging, imaging.observe(patches, centres), fit, wedge=wedge)
-    bank = build_bank(reference, imaging, group, options.bank())
-    told = imaging.chosen(telling(reference, imaging, _INFORMATIVE))
-    matcher = Matcher(reference, group, imaging, told, bank, wedge, found, dark, faint, options)
+        model = align_tilts(reference, model, model.observe(patches, centres), fit, wedge=wedge)
+    bank = build_bank(reference, model, group, options.bank())
+    told = model.chosen(telling(reference, model, _INFORMATIVE))
+    finder = PoseFinder(reference, group, model, told, bank, wedge, found, particles_dark, low_snr, options)
     yield Step(5 + _ROUNDS, steps, "Matching noise")
-    matcher = replace(matcher, trust=_trust(matcher, patches, centres, fit))
-    noise = noise_patches(imaging, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
-    return replace(matcher, presence=Presence.learnt(matcher.noise_scores(noise.to(patches)), fit.score.cpu()))
+    finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
+    noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
+    return replace(finder, detection=DetectionModel.learnt(finder.noise_scores(noise.to(patches)), fit.score.cpu()))
 
 
-def _relearnt(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit, *, wedge: Wedge) -> Imaging:
-    """The imaging as the poses show it, as far as so many particles can: few would teach it their own noise."""
-    return calibrate(reference, imaging, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else imaging
+def _relearnt(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
+    """The model as the poses show it, as far as so many particles can: few would teach it their own noise."""
+    return calibrate(reference, model, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else model
 
 
-def _trust(matcher: Matcher, patches: Tensor, centres: Tensor, fit: Fit) -> float:
+def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit) -> float:
     """What the matches that errors are told by are worth, given the poses of the patches that taught the tomogram."""
-    reference, imaging = matcher.reference, matcher.full_imaging
-    fit = _polished(reference, imaging, imaging.observe(patches, centres), fit)
-    told = matcher.imaging
-    if matcher.options.precision == "fast":
-        reference, told = matcher.bank.sight.reference, matcher.bank.sight.imaging.chosen(matcher.bank.telling)
-    return trust_in(reference, told, told.observe(patches, centres), fit)
+    reference, model = finder.reference, finder.full_model
+    fit = _polished(reference, model, model.observe(patches, centres), fit)
+    told = finder.model
+    if finder.options.precision == "fast":
+        reference, told = finder.bank.sight.reference, finder.bank.sight.model.chosen(finder.bank.telling)
+    return estimate_likelihood_scale(reference, told, told.observe(patches, centres), fit)
 
 
-def _places(*, faint: bool) -> int:
-    return _PLACES_IF_FAINT if faint else _PLACES
+def _places(*, low_snr: bool) -> int:
+    return _PLACES_AT_LOW_SNR if low_snr else _PLACES
 
 
-def _starts(options: RefinementOptions, *, faint: bool) -> int:
-    return max(options.starts, _STARTS_IF_FAINT) if faint else options.starts
+def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
+    return max(options.starts, _STARTS_AT_LOW_SNR) if low_snr else options.starts
 
 
 def _found(
-    bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, faint: bool
+    bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, low_snr: bool
 ) -> tuple[Fit, Tensor]:
     fits, centres = [], []
     for part in patches.split(batch_of(patches.shape[-1], patches.device)):
-        found, centre = candidates(bank, part, group=group, starts=starts, places=_places(faint=faint))
+        found, centre = candidates(bank, part, group=group, starts=starts, places=_places(low_snr=low_snr))
         fits.append(found[0])
         centres.append(centre)
     return joined(fits), torch.cat(centres)
 
 
-def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit) -> Fit:
+def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Fit:
     """Fits polished on the coefficients that tell of the pose, then compared on all."""
-    mask = telling(reference, imaging, _INFORMATIVE)
-    told = imaging.chosen(mask)
+    mask = telling(reference, model, _INFORMATIVE)
+    told = model.chosen(mask)
     fits = []
-    for row in torch.arange(len(observed)).split(batch_of(imaging.box, observed.device)):
+    for row in torch.arange(len(observed)).split(batch_of(model.box, observed.device)):
         near = polish(
             reference,
             told,
@@ -320,5 +327,5 @@ def _polished(reference: Reference, imaging: Imaging, observed: Tensor, fit: Fit
             shifts=fit.shifts[row],
             steps=_LEARNING_STEPS,
         )
-        fits.append(compare(reference, imaging, observed[row], near.rotations, near.shifts))
+        fits.append(compare(reference, model, observed[row], near.rotations, near.shifts))
     return joined(fits)
