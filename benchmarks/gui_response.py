@@ -109,7 +109,7 @@ def discovering(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, 
     tell("idle", heart.listen(5))
     dock.discover()
     tell("discovering", heart.listen(given.seconds, lambda: dock.running.job is None))
-    print(dock.outcome.banner.headline.text())
+    print(dock.result_panel.banner.headline.text())
     finish(dock)
 
 

@@ -74,11 +74,11 @@ class Scene:
         self.layer = session.show_particles(there, tomogram.extent, role=PREDICTED, name="predicted")
         self.docks = CorrectDock(self.viewer), InspectDock(self.viewer)
         self.live = self.docks[0].live
-        self.live.attend(self.layer, tomogram.name)
-        self.live.ready = run(live_prediction.make_ready(tomogram, there, load_checkpoint(checkpoint)))
+        self.live.follow_edits(self.layer, tomogram.name)
+        self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_checkpoint(checkpoint)))
         self.plain = ViewerModel().add_points(self.layer.data.copy(), features=self.layer.features.copy())
         self.told = 0.0
-        self.live.said.connect(self._note)
+        self.live.status_changed.connect(self._note)
 
     def _note(self) -> None:
         self.told = time.process_time()
@@ -89,8 +89,8 @@ class Scene:
 
     def pose(self) -> None:
         """What tells the pose, alone."""
-        assert self.live.ready is not None
-        self.live.ready.tell(Particles(positions=self.place()[None], tomogram=self.tomogram.name))
+        assert self.live.prepared is not None
+        self.live.prepared.tell(Particles(positions=self.place()[None], tomogram=self.tomogram.name))
 
     def add(self, layer: Points) -> None:
         """A pick set down somewhere, as napari's tool does it."""
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=2.0, help="of the large tomogram; 0 for none")
     given = parser.parse_args()
     application = QApplication.instance() or QApplication(["live"])
-    live_prediction.AT_ONCE = 60.0  # However busy the machine is, picks are told on the spot.
+    live_prediction.IMMEDIATE_LIMIT = 60.0  # However busy the machine is, picks are told on the spot.
     volumes = [Tomogram(np.random.default_rng(1).standard_normal(SMALL, np.float32), VOXEL_SIZE, "small")]
     with tempfile.TemporaryDirectory() as folder:
         volumes += [large(Path(folder), given.gigabytes)] if given.gigabytes else []

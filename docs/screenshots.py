@@ -30,11 +30,11 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
-from napari_orient.gui.demo_viewer import SIZE, found_tomogram, look, show_docks, show_folder, take_picture
+from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import SURE
+from napari_orient.gui.subsets import MAX_ERROR
 
 PLUGIN = "napari-orient"
 KIND = "pdb_4v4r"
@@ -64,11 +64,11 @@ def wait(until: Callable[[], bool], seconds: float = 600) -> None:
 
 
 def demo(folder: Path, path: Path, *, flat: bool, theme: str = "dark") -> None:
-    tomogram = found_tomogram(folder)
+    tomogram = read_folder_tomogram(folder)
     with window(theme) as viewer:
         show_folder(session_of(viewer), folder, tomogram)
         show_docks(viewer)
-        look(viewer, tomogram, flat=flat)
+        set_view(viewer, tomogram, flat=flat)
         take_picture(viewer, path)
 
 
@@ -155,7 +155,7 @@ def average(folder: Path, path: Path, *, theme: str = "dark") -> None:
 def export(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Export", flat=True)
-        dock.subset.choice.setCurrentText(SURE)
+        dock.subset.choice.setCurrentText(MAX_ERROR)
         dock.file.show_path(folder / "oriented.star")
         dock.export()
         take_picture(viewer, path)
@@ -171,8 +171,8 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
         dock.judge("accepted")
         dock.particles.layer.selected_data = {12, 14}
         dock.judge("rejected")
-        dock.turn_by("10 20 30")
-        dock.steps.undo.click()
+        dock.rotate_by("10 20 30")
+        dock.history_list.undo.click()
         take_picture(viewer, path)
 
 
@@ -182,7 +182,7 @@ def live(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> N
         _, dock = posed(viewer, folder, "Correct", flat=True)
         session_of(viewer).checkpoint = checkpoint
         dock.live_box.setChecked(True)
-        wait(lambda: dock.live.ready is not None)
+        wait(lambda: dock.live.prepared is not None)
         layer = dock.particles.layer
         middle = layer.data[abs(layer.data[:, 0] - layer.data[:, 0].mean()).argmin()]
         layer.add(np.add(middle, [0, 3, 2]))
@@ -235,7 +235,7 @@ def stage(viewer: napari.Viewer, path: Path, name: str) -> None:
 
 def nothing(folder: Path, path: Path, theme: str = "dark") -> None:
     """Discover on places in the water of the demo's tomogram."""
-    tomogram = found_tomogram(folder)
+    tomogram = read_folder_tomogram(folder)
     with window(theme) as viewer:
         session = session_of(viewer)
         session.show_tomogram(tomogram)
@@ -259,9 +259,9 @@ def empty_places(tomogram: Tomogram, count: int) -> np.ndarray:
 
 def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False) -> tuple[QWidget, QWidget]:
     """The frame of a dock and the dock, beside the demo's particles."""
-    tomogram = found_tomogram(folder)
+    tomogram = read_folder_tomogram(folder)
     show_folder(session_of(viewer), folder, tomogram)
-    look(viewer, tomogram, flat=flat)
+    set_view(viewer, tomogram, flat=flat)
     return viewer.window.add_plugin_dock_widget(PLUGIN, name)
 
 
@@ -305,15 +305,15 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
 
 def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None:
     """The demo's particles under inspection, at the worst of them, arrows by their true error."""
-    tomogram = found_tomogram(folder)
+    tomogram = read_folder_tomogram(folder)
     with window(theme) as viewer:
         session = session_of(viewer)
         show_folder(session, folder, tomogram)
-        look(viewer, tomogram, flat=True)
+        set_view(viewer, tomogram, flat=True)
         session.show_as(ViewOptions(axes="z", colour="true error"))
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Inspect")
         QApplication.processEvents()
-        dock.fly(1)
+        dock.go_to_worst(1)
         pages = [dock.tabs.tabText(number) for number in range(dock.tabs.count())]
         dock.tabs.setCurrentIndex(pages.index(page))
         take_picture(viewer, path)
@@ -321,12 +321,12 @@ def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None
 
 def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """Arrows by their expected error, and the legend."""
-    tomogram = found_tomogram(folder)
+    tomogram = read_folder_tomogram(folder)
     with window(theme) as viewer:
         session = session_of(viewer)
         show_folder(session, folder, tomogram)
         viewer.window.add_plugin_dock_widget(PLUGIN, "Arrows")
-        look(viewer, tomogram, flat=True)
+        set_view(viewer, tomogram, flat=True)
         session.show_as(ViewOptions(axes="z", colour="expected error"))
         take_picture(viewer, path)
 

@@ -59,18 +59,18 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     inspect, correct, export = InspectDock(viewer), CorrectDock(viewer), ExportDock(viewer)
     for dock in (inspect, correct, export):
         viewer.window.add_dock_widget(dock, name=type(dock).__name__)
-    inspect.fly(1)
+    inspect.go_to_worst(1)
     (worst,) = layer.selected_data
     assert inspect.known.inspection.true_error_deg.argmax() == worst
     correct.turn("y", 30.0)
     correct.judge("accepted")
     assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst
-    for button, steps in ((correct.steps.undo, 2), (correct.steps.redo, 2)):
+    for button, steps in ((correct.history_list.undo, 2), (correct.history_list.redo, 2)):
         for _ in range(steps):
             button.click()
         export.file.show_path(out)
         export.export()
-        assert (out.read_bytes() == predicted) == (button is correct.steps.undo)
+        assert (out.read_bytes() == predicted) == (button is correct.history_list.undo)
     again = read_particles(out)
     np.testing.assert_allclose(angle_deg(again.rotations, first.rotations)[worst], 30, atol=1e-3)
     assert (again.extra["orientStatus"][worst], again.extra["orientCorrected"][worst]) == ("accepted", "1")

@@ -9,10 +9,10 @@ from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
 from napari_orient.gui import layers
 from napari_orient.gui.average_dock import AverageDock
-from napari_orient.gui.editing import judge
+from napari_orient.gui.editing import set_status
 from napari_orient.gui.layers import MAP, TRUTH
 from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import ACCEPTED, SELECTED, SURE
+from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path
     assert "Wrote" in dock.saved.text()
     poses = tmp_path / "tomo_001_rec.star"
     tomogram = read_tomogram(world.tomogram)
-    write_particles(poses, dock.question().particles, extents={tomogram.name: tomogram.extent})
+    write_particles(poses, dock.request().particles, extents={tomogram.name: tomogram.extent})
     words = ["average", world.tomogram, poses, "--side", 24, "--output", tmp_path / "cli.mrc"]
     assert main([str(word) for word in words]) == 0
     for name in ("", "_half1", "_half2"):
@@ -85,10 +85,10 @@ def test_a_subset_is_counted_as_it_changes_and_alone_is_averaged(opened, qtbot):
     assert dock.found.count == 3
     dock.subset.choice.setCurrentText(ACCEPTED)
     assert "accepted or corrected yet" in dock.note.text()
-    judge(session_of(viewer).history(truth), np.arange(40), "accepted")
+    set_status(session_of(viewer).history(truth), np.arange(40), "accepted")
     settle(dock)
     assert dock.note.text() == "40 of 90 particles"
-    dock.subset.choice.setCurrentText(SURE)
+    dock.subset.choice.setCurrentText(MAX_ERROR)
     assert "no expected errors" in dock.note.text()
 
 

@@ -67,16 +67,16 @@ def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):
     dock.turn("x", 10)
     dock.predict_button.click()
     assert "No particles open" in dock.counts.text()
-    assert not dock.turns.isEnabled()
+    assert not dock.rotation_pad.isEnabled()
 
 
 def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes_it_back(corrected):
     viewer, layer, dock = corrected
     before = layers.particles_of(layer).rotations
     layer.selected_data = {2, 5}
-    dock.turns.angle.setValue(25)
-    dock.turns.pad.buttons["y", 1].click()
-    dock.turns.pad.buttons["z", -1].click()
+    dock.rotation_pad.angle.setValue(25)
+    dock.rotation_pad.pad.buttons["y", 1].click()
+    dock.rotation_pad.pad.buttons["z", -1].click()
     after = layers.particles_of(layer).rotations
     np.testing.assert_allclose(
         after[[2, 5]], before[[2, 5]] @ axis_rotation("y", 25) @ axis_rotation("z", -25), atol=1e-12
@@ -86,11 +86,11 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
     np.testing.assert_allclose(drawn, after[2, :, 2][::-1], atol=1e-6)
     assert "2 of 12 selected" in dock.counts.text()
     assert "2 turned by hand" in dock.counts.text()
-    dock.steps.undo.click()
-    dock.steps.undo.click()
+    dock.history_list.undo.click()
+    dock.history_list.undo.click()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
-    assert not dock.steps.undo.isEnabled()
-    assert dock.steps.redo.text() == "Redo: turn 2 particles…"
+    assert not dock.history_list.undo.isEnabled()
+    assert dock.history_list.redo.text() == "Redo: turn 2 particles…"
 
 
 def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
@@ -108,7 +108,7 @@ def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
     press(viewer, "Ctrl+Z", "Ctrl+Shift+Z")
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
-    assert "(key L)" in dock.turns.pad.buttons["x", 1].toolTip()
+    assert "(key L)" in dock.rotation_pad.pad.buttons["x", 1].toolTip()
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not {"L", "G"} & set(map(str, viewer.keymap)), timeout=2000)
@@ -147,12 +147,12 @@ def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
     _, layer, dock = bare
     before = layers.particles_of(layer).rotations
     layer.selected_data = {4}
-    dock.turns.line.setText("0 0 -30")
-    dock.turns.line.returnPressed.emit()
+    dock.rotation_pad.line.setText("0 0 -30")
+    dock.rotation_pad.line.returnPressed.emit()
     after = layers.particles_of(layer).rotations
     np.testing.assert_allclose(after[4], before[4] @ axis_rotation("z", 30), atol=1e-12)
     count = len(session_of(dock.session.viewer).history(layer).steps)
-    dock.turn_by("one two")
+    dock.rotate_by("one two")
     assert len(session_of(dock.session.viewer).history(layer).steps) == count
 
 
@@ -160,10 +160,10 @@ def test_moves_go_along_the_tomogram_s_or_the_particles_own_axes(bare):
     _, layer, dock = bare
     before = layers.particles_of(layer)
     layer.selected_data = {0, 3}
-    dock.moves.length.setValue(4)
-    dock.moves.pad.buttons["x", -1].click()
-    dock.moves.frame.setCurrentIndex(1)
-    dock.moves.pad.buttons["z", 1].click()
+    dock.move_pad.length.setValue(4)
+    dock.move_pad.pad.buttons["x", -1].click()
+    dock.move_pad.frame.setCurrentIndex(1)
+    dock.move_pad.pad.buttons["z", 1].click()
     moved = layers.particles_of(layer).positions - before.positions
     np.testing.assert_allclose(moved[[0, 3]], [-4, 0, 0] + 4 * before.rotations[[0, 3], :, 2], atol=1e-9)
     assert not moved[1:3].any()
@@ -181,9 +181,9 @@ def test_a_click_on_a_line_of_the_history_goes_there(bare):
         dock.turn("x", 30)
         states.append(layers.particles_of(layer).rotations[0])
     settle(dock)
-    dock.steps.list.itemClicked.emit(dock.steps.list.item(2))
+    dock.history_list.list.itemClicked.emit(dock.history_list.list.item(2))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[1])
-    dock.steps.list.itemClicked.emit(dock.steps.list.item(0))
+    dock.history_list.list.itemClicked.emit(dock.history_list.list.item(0))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[3])
 
 
@@ -210,8 +210,8 @@ def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene
     np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
     np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
     np.testing.assert_array_equal(np.delete(after.rotations, [1, 7], 0), np.delete(before.rotations, [1, 7], 0))
-    assert dock.steps.undo.toolTip() == "Undo: predict 2 particles (Ctrl+Z)"
-    dock.steps.undo.click()
+    assert dock.history_list.undo.toolTip() == "Undo: predict 2 particles (Ctrl+Z)"
+    dock.history_list.undo.click()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
 
 
@@ -240,7 +240,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     others = np.delete(np.arange(len(truth)), [2, 5])
     np.testing.assert_array_equal(refined.rotations[others], off.rotations[others])
     assert np.isfinite(layer.features["expected_error_deg"].to_numpy(float)[[2, 5]]).all()
-    dock.steps.undo.click()
+    dock.history_list.undo.click()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, off.rotations)
 
 
@@ -286,7 +286,7 @@ def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
     layer.selected_data, other_layer.selected_data = {1}, {2}
     before = layers.particles_of(layer).rotations.copy()
     press(other, "L")
-    other_dock.judge("accepted")
+    other_dock.set_status("accepted")
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
     assert session_of(viewer).history(layer).steps == []
     press(viewer, "I")

@@ -22,8 +22,8 @@ from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.discover_dock import DiscoverDock
-from napari_orient.gui.discover_widgets import Preview, discovered_layers, map_view
-from napari_orient.gui.discover_widgets.preview import UNJUDGED
+from napari_orient.gui.discover_widgets import DiscoveryPreview, discovered_layers, map_view
+from napari_orient.gui.discover_widgets.preview import PROVISIONAL
 from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.predict_dock import PredictDock
@@ -110,7 +110,7 @@ def watched(dock, viewer):
     seen = {"arrows": [], "maps": [], "peaks": []}
 
     def look(step):
-        seen["arrows"] += [layer for layer in of_role(viewer, UNJUDGED) if layer not in seen["arrows"]]
+        seen["arrows"] += [layer for layer in of_role(viewer, PROVISIONAL) if layer not in seen["arrows"]]
         seen["maps"] += [layer for layer in of_role(viewer, MAP) if layer not in seen["maps"]]
 
     dock.running.job.reached.connect(look)
@@ -124,9 +124,9 @@ def as_the_command_line(dock, small, folder):
     words = ["discover", *small.files, "--output", places["output"], "--map", places["map"]]
     words += ["--checkpoint-output", folder / "cli" / "found.safetensors", *FLAGS.split()]
     assert main([str(word) for word in words]) == 0
-    dock.outcome.file.show_path(folder / "dock" / "found.star")
-    dock.outcome.save.click()
-    assert "Wrote" in dock.outcome.saved.text()
+    dock.result_panel.file.show_path(folder / "dock" / "found.star")
+    dock.result_panel.save.click()
+    assert "Wrote" in dock.result_panel.saved.text()
     written = sorted(path.name for path in (folder / "cli").iterdir())
     assert written == sorted(path.name for path in (folder / "dock").iterdir())
     for name in written:
@@ -138,8 +138,8 @@ def as_the_command_line(dock, small, folder):
 
 
 def as_layers(dock, viewer, seen):
-    assert "A structure was found" in dock.outcome.banner.headline.text()
-    found = dock.outcome.found
+    assert "A structure was found" in dock.result_panel.banner.headline.text()
+    found = dock.result_panel.found
     (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
     held = layers.particles_of(points)
     for name in ("positions", "rotations", "confidence", "expected_error_deg"):
@@ -148,11 +148,11 @@ def as_layers(dock, viewer, seen):
     assert len(axes_layer(viewer, points).data) == 3 * COUNT
     assert seen["maps"] == [map_layer]
     assert len(seen["arrows"]) == 1
-    assert not of_role(viewer, UNJUDGED)
+    assert not of_role(viewer, PROVISIONAL)
     np.testing.assert_array_equal(map_layer.data, found.structures[0].average.density)
     assert tuple(map_layer.scale) == (VOXEL_SIZE,) * 3
-    assert dock.outcome.fsc.marks
-    assert dock.outcome.details.text().startswith(f"{COUNT} particles, symmetry C1; expected error")
+    assert dock.result_panel.fsc.marks
+    assert dock.result_panel.details.text().startswith(f"{COUNT} particles, symmetry C1; expected error")
     assert not session_of(viewer).history(points).undoable
 
 
@@ -160,23 +160,23 @@ def onward_to_predict(dock, viewer, small, qtbot):
     session = session_of(viewer)
     predicting = PredictDock(viewer)
     qtbot.addWidget(predicting)
-    dock.go_onward(PREDICT)
+    dock.take_next_step(PREDICT)
     assert predicting.checkpoint.kind == "bank"
     assert Path(session.checkpoint).parent == session.scratch()
     predicting.predict()
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
     (layer,) = (layer for layer in session.particles(PREDICTED) if layer not in dock._on_view())
-    found = dock.outcome.found.particles
+    found = dock.result_panel.found.particles
     assert np.median(angle_deg(layers.rotations_in(layer), found.rotations)) < 5
 
 
 def onward_to_train(dock, viewer, qtbot):
     training = TrainDock(viewer)
     qtbot.addWidget(training)
-    dock.go_onward(TRAIN)
+    dock.take_next_step(TRAIN)
     (points,) = dock._on_view()
     assert training.from_layers.chosen() == [points]
-    sure = len(discovered_layers.determined(points))
+    sure = len(discovered_layers.well_determined_rows(points))
     assert sure > 25
     assert [len(particles) for _, particles in training.from_layers.pairs()] == [sure]
     assert (points.features["status"] == ACCEPTED).sum() == sure
@@ -194,10 +194,10 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
     np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
     assert map_layer.scale[0] == pytest.approx(QUICK.view_voxel_size)
-    assert "Nothing has judged them" in dock.outcome.banner.reasons.text()
-    assert not dock.outcome.buttons[PREDICT].isVisibleTo(dock)
-    dock.outcome.file.show_path(tmp_path / "stopped.star")
-    dock.outcome.save.click()
+    assert "Nothing has judged them" in dock.result_panel.banner.reasons.text()
+    assert not dock.result_panel.buttons[PREDICT].isVisibleTo(dock)
+    dock.result_panel.file.show_path(tmp_path / "stopped.star")
+    dock.result_panel.save.click()
     kept = read_particles(tmp_path / "stopped.star", extents={"phantom": small.tomogram.extent})
     assert angle_deg(kept.rotations, dock._last.particles.rotations).max() < 1e-3
     assert "discovery stopped at: Start" in (tmp_path / "stopped.star").read_text().splitlines()[0]
@@ -226,12 +226,12 @@ def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbo
     viewer = ViewerModel()
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
     begin(dock, qtbot)
-    qtbot.waitUntil(lambda: bool(of_role(viewer, UNJUDGED) and of_role(viewer, MAP)), timeout=20_000)
-    for layer in [*of_role(viewer, UNJUDGED), *of_role(viewer, MAP), *of_role(viewer, PICKS)]:
+    qtbot.waitUntil(lambda: bool(of_role(viewer, PROVISIONAL) and of_role(viewer, MAP)), timeout=20_000)
+    for layer in [*of_role(viewer, PROVISIONAL), *of_role(viewer, MAP), *of_role(viewer, PICKS)]:
         viewer.layers.remove(layer)
     reached = dock._last.done
     qtbot.waitUntil(lambda: dock._last.done > reached + 1, timeout=20_000)
-    assert not of_role(viewer, UNJUDGED)
+    assert not of_role(viewer, PROVISIONAL)
     assert not of_role(viewer, MAP)
     for image in session_of(viewer).tomograms():
         viewer.layers.remove(image)
@@ -249,13 +249,13 @@ def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, show
     begin(dock, qtbot)
     finish(dock, qtbot)
     assert shown == []
-    assert dock.outcome.found.verdict == "nothing"
-    assert "no common structure" in dock.outcome.banner.headline.text()
-    assert "What may help" in dock.outcome.tips.text()
-    assert not of_role(viewer, UNJUDGED)
+    assert dock.result_panel.found.verdict == "nothing"
+    assert "no common structure" in dock.result_panel.banner.headline.text()
+    assert "What may help" in dock.result_panel.tips.text()
+    assert not of_role(viewer, PROVISIONAL)
     assert not of_role(viewer, MAP)
     assert not session_of(viewer).particles(PREDICTED)
-    assert not any(button.isVisibleTo(dock) for button in (*dock.outcome.buttons.values(), dock.outcome.save))
+    assert not any(button.isVisibleTo(dock) for button in (*dock.result_panel.buttons.values(), dock.result_panel.save))
 
 
 class Unreadable:
@@ -275,15 +275,15 @@ def test_an_error_inside_is_told_and_leaves_nothing_behind(small, qtbot):
     viewer = ViewerModel()
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
     density = Unreadable(small.tomogram.density)
-    question = dock.question()
-    (_, picks) = question.pairs[0]
+    request = dock.request()
+    (_, picks) = request.pairs[0]
     density.broken = True
-    broken = type(question)([(Tomogram(density, VOXEL_SIZE, "phantom"), picks)], question.options)
+    broken = type(request)([(Tomogram(density, VOXEL_SIZE, "phantom"), picks)], request.options)
     with qtbot.captureExceptions() as flown:
-        dock.ask(broken)
+        dock.start(broken)
         finish(dock, qtbot)
     assert [str(error) for _, error, _ in flown] == ["the disk is gone"]
-    assert "Broken off" in dock.outcome.banner.headline.text()
+    assert "Broken off" in dock.result_panel.banner.headline.text()
     assert len(viewer.layers) == 2
     assert dock.running.start.isEnabled()
 
@@ -293,8 +293,8 @@ def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
     wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 300.0})
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks, options=wide)
     dock.running.start.click()
-    qtbot.waitUntil(lambda: bool(dock.outcome.hints.text()), timeout=60_000)
-    assert "look smaller than the diameter of 300 Å" in dock.outcome.hints.text()
+    qtbot.waitUntil(lambda: bool(dock.result_panel.hints.text()), timeout=60_000)
+    assert "look smaller than the diameter of 300 Å" in dock.result_panel.hints.text()
     dock.running.stop.click()
     finish(dock, qtbot)
 
@@ -337,7 +337,7 @@ def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make
     first.options.show_options(QUICK)
     first.discover()
     begin(second, qtbot)
-    qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, UNJUDGED)), timeout=60_000)
+    qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, PROVISIONAL)), timeout=60_000)
     shown.close()
     second.running.stop.click()
     finish(second, qtbot)
@@ -347,8 +347,8 @@ def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make
 def test_docks_are_opened_by_the_way_onward(small, make_napari_viewer):
     viewer = make_napari_viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Discover")
-    dock.go_onward(INSPECT)
-    dock.go_onward(OTHERS)
+    dock.take_next_step(INSPECT)
+    dock.take_next_step(OTHERS)
     assert {"Inspect (napari-orient)", "Predict (napari-orient)", "Load (napari-orient)"} <= set(
         viewer.window.dock_widgets
     )
@@ -360,9 +360,9 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     session.show_tomogram(small.tomogram)
     flags = np.arange(COUNT) % 6 == 0
     poses = small.picks.replace(extra={OUTLIER: flags.astype(int)}, expected_error_deg=np.full(COUNT, 5.0))
-    preview = Preview(session, [small.tomogram])
+    preview = DiscoveryPreview(session, [small.tomogram])
     preview.show(Round(1, 9, "", particles=poses, voxel_size=15.0, start=1, kinds=1))
-    (drawn,) = of_role(viewer, UNJUDGED)
+    (drawn,) = of_role(viewer, PROVISIONAL)
 
     def show(particles: Particles) -> tuple[list[Points], list[str]]:
         return run(
@@ -379,7 +379,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     qtbot.waitUntil(lambda: session.finished)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
-    np.testing.assert_array_equal(discovered_layers.determined(layer), np.flatnonzero(~flags))
+    np.testing.assert_array_equal(discovered_layers.well_determined_rows(layer), np.flatnonzero(~flags))
     changed = poses.replace(extra={OUTLIER: np.zeros(COUNT, int)})
     assert show(changed) == ([layer], [])
     assert len(axes_layer(viewer, layer).data) == 3 * COUNT
@@ -396,9 +396,9 @@ def test_each_class_has_its_map_and_colour_and_a_hidden_tomogram_no_arrows(small
     kinds = np.array(["class1", "class2"])[np.arange(COUNT) % 2]
     both = concatenate([small.picks.replace(kind=kinds), small.picks.replace(kind=kinds, tomogram="other")])
     maps = (molecule(seed=1).density(20), molecule(seed=2).density(20))
-    preview = Preview(session, [small.tomogram, other])
+    preview = DiscoveryPreview(session, [small.tomogram, other])
     preview.show(Round(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1, kinds=2))
-    (arrows,), shown = of_role(viewer, UNJUDGED), of_role(viewer, MAP)
+    (arrows,), shown = of_role(viewer, PROVISIONAL), of_role(viewer, MAP)
     assert arrows.name.startswith("phantom")
     first, second = arrows.edge_color[0], arrows.edge_color[3]
     assert not np.allclose(first, second)
@@ -434,7 +434,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
     dock = docked(viewer, qtbot, options=two)
     dock.running.start.click()
     finish(dock, qtbot)
-    found = dock.outcome.found
+    found = dock.result_panel.found
     assert [np.unique(layers.picks_of(layer).kind).tolist() for layer in dock._on_view()] in (
         [["class1"], ["class2"]],
         [["class2"], ["class1"]],
@@ -442,14 +442,14 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
     assert [layer.name for layer in of_role(viewer, MAP)] == ["discovered map class1", "discovered map class2"]
     assert session.view.colour == "class"
     for label in (0, 1):
-        dock.outcome.structure.setCurrentIndex(label)
+        dock.result_panel.structure.setCurrentIndex(label)
         verdict = found.structures[label].belief.verdict
-        assert dock.outcome.structure.currentText() == f"class{label + 1} · {verdict} · 24"
-        assert found.structures[label].belief.words.partition(":")[0] == dock.outcome.banner.headline.text()
-        assert "True error, up to one common turn" in dock.outcome.details.text()
-    dock.go_onward(PREDICT)
+        assert dock.result_panel.structure.currentText() == f"class{label + 1} · {verdict} · 24"
+        assert found.structures[label].belief.words.partition(":")[0] == dock.result_panel.banner.headline.text()
+        assert "True error, up to one common turn" in dock.result_panel.details.text()
+    dock.take_next_step(PREDICT)
     assert load_checkpoint(session.checkpoint).card["classes"] == ["class2"]
-    dock.go_onward(TRAIN)
+    dock.take_next_step(TRAIN)
     kinds = np.concatenate(
         [
             layer.features["class"][layer.features["status"] == ACCEPTED]
@@ -463,11 +463,11 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
 
 def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
     """From the files that are saved, by the command line."""
-    dock.outcome.file.show_path(folder / "found.star")
-    dock.outcome.save.click()
+    dock.result_panel.file.show_path(folder / "found.star")
+    dock.result_panel.save.click()
     for tomogram, _ in mixed:
         write_tomogram(folder / f"{tomogram.name}.mrc", tomogram.density, voxel_size=VOXEL_SIZE)
-    found = dock.outcome.found.particles
+    found = dock.result_panel.found.particles
     for label, end in ((0, ""), (1, "_class2")):
         network = folder / f"found{end}.safetensors"
         card = load_checkpoint(network).card
@@ -499,7 +499,7 @@ def test_io_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_
 
 def test_a_finer_map_goes_through_the_coarse_one_s_voxels():
     density = molecule().density(20)
-    fine = map_view.finer(density)
+    fine = map_view.upsampled(density)
     assert len(fine) == 80
     np.testing.assert_allclose(fine[::4, ::4, ::4], density, atol=1e-4)
 
@@ -507,7 +507,7 @@ def test_a_finer_map_goes_through_the_coarse_one_s_voxels():
 def test_a_ball_is_brightest_where_it_faces_the_light_and_its_middle_is_nearest():
     line = np.arange(64) - 31.5
     distance = np.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + line**2)
-    bright = map_view.shaded((30 - distance).clip(0).astype(np.float32))
+    bright = map_view.shaded_surface((30 - distance).clip(0).astype(np.float32))
     row, column = np.unravel_index(np.nanargmax(bright), bright.shape)
     assert row < 31
     assert column < 31

@@ -331,9 +331,9 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
             raise RuntimeError("CUDA out of memory")
 
     broken = Broken(np.asarray(image.data))
-    question = prediction.question()
+    request = prediction.request()
     with qtbot.captureExceptions() as flown:
-        prediction.ask(replace(question, tomogram=replace(question.tomogram, density=broken)))
+        prediction.start(replace(request, tomogram=replace(request.tomogram, density=broken)))
         qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.finished, timeout=20_000)
     assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()

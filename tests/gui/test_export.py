@@ -12,13 +12,13 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layers, rows
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.editing import judge, reset, turn
+from napari_orient.gui.editing import reset, rotate, set_status
 from napari_orient.gui.export_dock import ExportDock
 from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.readers import read_particle_layers, write_points
 from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import ACCEPTED, SELECTED, SURE
+from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
 
 LINE = "napari-orient 0.1.0: predicted by tiny, data abc; picks rounded"
 
@@ -52,7 +52,7 @@ def test_the_whole_layer_a_selection_or_the_sure_ones_alone_are_written(opened, 
     assert dock.note.text().startswith("2 of 12 particles")
     assert dock.table.rowCount() == 2
     np.testing.assert_array_equal(exported(dock, scene.folder / "two.star").expected_error_deg, [3, 8])
-    dock.subset.choice.setCurrentText(SURE)
+    dock.subset.choice.setCurrentText(MAX_ERROR)
     dock.subset.limit.setValue(4.5)
     assert dock.note.text().startswith("4 of 12 particles")
     np.testing.assert_array_equal(exported(dock, scene.folder / "sure.star").expected_error_deg, [1, 2, 3, 4])
@@ -61,7 +61,7 @@ def test_the_whole_layer_a_selection_or_the_sure_ones_alone_are_written(opened, 
 def test_accepted_particles_are_counted_and_written_with_their_verdict(opened, scene):
     viewer, layer, dock = opened
     dock.subset.choice.setCurrentText(ACCEPTED)
-    judge(session_of(viewer).history(layer), np.array([0, 4, 9]), "accepted")
+    set_status(session_of(viewer).history(layer), np.array([0, 4, 9]), "accepted")
     settle(dock)
     assert dock.note.text().startswith("3 of 12 particles")
     assert set(exported(dock, scene.folder / "accepted.star").extra["orientStatus"]) == {"accepted"}
@@ -77,8 +77,8 @@ def test_the_first_line_of_the_file_is_shown_before_it_is_written(opened, scene)
 @pytest.mark.parametrize("suffix", [".star", ".csv"])
 def test_verdicts_and_provenance_survive_napari_s_own_save_and_opening_again(opened, scene, suffix):
     viewer, layer, _ = opened
-    judge(session_of(viewer).history(layer), np.array([0, 4]), "accepted")
-    judge(session_of(viewer).history(layer), np.array([5]), "rejected")
+    set_status(session_of(viewer).history(layer), np.array([0, 4]), "accepted")
+    set_status(session_of(viewer).history(layer), np.array([5]), "rejected")
     QApplication.processEvents()
     first, second = (scene.folder / f"{name}{suffix}" for name in ("first", "second"))
     write_points(str(first), *layer.as_layer_data_tuple()[:2])
@@ -100,8 +100,8 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     session.judge_by(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
     session.show_as(ViewOptions(most_expected=25.0))
     first = layers.particles_of(layer)
-    turn(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
-    judge(session.history(layer), np.array([6]), "accepted")
+    rotate(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
+    set_status(session.history(layer), np.array([6]), "accepted")
     if way == "export":
         exported(dock, path)
     else:
@@ -136,7 +136,7 @@ def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opene
 def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, scene):
     viewer, layer, dock = opened
     session_of(viewer).judge_by(InspectionOptions(threshold=7.5))
-    turn(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
+    rotate(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
     exported(dock, scene.folder / "kept.star")
     text = (scene.folder / "kept.star").read_text()
     (scene.folder / "spoilt.star").write_text(text.replace("7.5", "seven").replace("orientX", "orientQ"))

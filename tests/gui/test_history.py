@@ -51,8 +51,8 @@ COMMANDS = {
     "delete": lambda h: editing.delete(h, rows(0, 5)),
     "delete the last": lambda h: editing.delete(h, rows(5)),
     "delete all": lambda h: editing.delete(h, np.arange(6)),
-    "accept": lambda h: editing.judge(h, rows(1, 2), "accepted"),
-    "predict": lambda h: editing.give_poses(h, rows(1, 2), some_particles(2, seed=9), words="predict"),
+    "accept": lambda h: editing.set_status(h, rows(1, 2), "accepted"),
+    "predict": lambda h: editing.assign_poses(h, rows(1, 2), some_particles(2, seed=9), words="predict"),
 }
 
 
@@ -210,7 +210,7 @@ def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_correc
 def test_poses_told_anew_are_where_the_next_corrections_begin(layer, history):
     COMMANDS["turn"](history)
     told = some_particles(2, seed=9)
-    editing.give_poses(history, rows(1, 2), told, words="predict")
+    editing.assign_poses(history, rows(1, 2), told, words="predict")
     COMMANDS["turn"](history)
     editing.reset(history, rows(1))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[1], told.rotations[0])
@@ -226,9 +226,9 @@ def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
 
 
 def test_verdicts_and_corrections_go_with_the_particles(layer, history):
-    editing.judge(history, rows(0, 4), "accepted")
+    editing.set_status(history, rows(0, 4), "accepted")
     COMMANDS["turn"](history)
-    editing.judge(history, rows(4), "rejected")
+    editing.set_status(history, rows(4), "rejected")
     particles = layers.particles_of(layer)
     assert corrections.confirmed(particles).tolist() == [True, True, False, False, False, False]
     assert particles.extra["orientStatus"].tolist() == ["accepted", "", "", "", "rejected", ""]

@@ -11,7 +11,7 @@ from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation import bead_symmetry
 from napari_orient.gui import layers
-from napari_orient.gui.camera import looks_at
+from napari_orient.gui.camera import camera_center
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
@@ -254,7 +254,7 @@ def test_next_worst_goes_down_the_errors_shown_and_takes_slice_and_camera_along(
     for particle in order:
         dock.next.click()
         assert set(layer.selected_data) == {particle}
-        np.testing.assert_allclose(looks_at(dock.session.viewer), positions[particle], atol=1e-6)
+        np.testing.assert_allclose(camera_center(dock.session.viewer), positions[particle], atol=1e-6)
         assert abs(dock.session.viewer.dims.point[0] - positions[particle][2]) <= 5
     dock.previous.click()
     assert set(layer.selected_data) == {5}
@@ -267,11 +267,11 @@ def test_flying_comes_close_but_never_further_away(opened):
     dock, _ = opened
     view = camera(dock.session.viewer)
     view.zoom = 0.01
-    dock.fly(1)
+    dock.go_to_worst(1)
     close = view.zoom
     assert close > 0.1
     view.zoom = 5.0
-    dock.fly(1)
+    dock.go_to_worst(1)
     assert view.zoom == 5
 
 
@@ -297,7 +297,7 @@ def test_an_empty_dock_says_what_to_do_and_fills_when_particles_come(qtbot):
 
 def test_deleting_the_inspected_layer_turns_to_the_next_and_deleting_all_empties_the_dock(opened):
     dock, layer = opened
-    dock.fly(1)
+    dock.go_to_worst(1)
     viewer = dock.session.viewer
     viewer.layers.remove(layer)
     assert layers.role(dock.particles.layer) == TRUTH
@@ -319,7 +319,7 @@ def test_deleting_points_keeps_rows_and_points_together(opened):
     layer.remove_selected()
     settle(dock)
     assert cells(dock, "#") == ["2", "4", "5", "6"]
-    dock.fly(1)
+    dock.go_to_worst(1)
     assert set(layer.selected_data) == {1}
 
 
@@ -339,7 +339,7 @@ def test_two_docks_of_two_viewers_do_not_mix(qtbot):
     docks = [InspectDock(viewer) for viewer in viewers]
     for dock in docks:
         qtbot.addWidget(dock)
-    docks[0].fly(1)
+    docks[0].go_to_worst(1)
     docks[0].settings["symmetry"].value = "C4"
     assert set(first.selected_data) == {3}
     assert set(second.selected_data) == set()
@@ -351,7 +351,7 @@ def test_the_dock_opens_by_the_manifest_and_closing_the_viewer_leaves_nothing(ma
     viewer = make_napari_viewer()
     layer = fill(viewer)
     _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Inspect")
-    dock.fly(1)
+    dock.go_to_worst(1)
     assert set(layer.selected_data) == {3}
     viewer.close()
 
@@ -373,7 +373,7 @@ def test_keys_fly_from_anywhere_in_the_window_but_not_from_where_one_writes(open
 
 def test_the_slab_in_3d_comes_along(opened):
     dock, layer = opened
-    dock.fly(1)
+    dock.go_to_worst(1)
     (image,) = [found for found in dock.session.viewer.layers if isinstance(found, Image)]
     assert image.plane.position[0] * 10 == pytest.approx(layers.picks_of(layer).positions[3][2])
 
@@ -391,7 +391,7 @@ def test_ten_thousand_particles_are_filtered_chosen_and_flown_to(qtbot):
     layer.selected_data = set(range(0, 10_000, 10))
     dock.choose(np.array([7]))
     assert set(layer.selected_data) == {7}
-    dock.fly(1)
+    dock.go_to_worst(1)
     (worst,) = layer.selected_data
     assert turns[worst] > 30
 

@@ -67,7 +67,7 @@ def on(viewer, scene, qtbot):
 
 def switch_on(dock, qtbot):
     dock.live_box.setChecked(True)
-    qtbot.waitUntil(lambda: dock.live.ready is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=60_000)
 
 
 def told_of(layer, row):
@@ -137,9 +137,9 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     parent = CorrectDock(viewer)
     qtbot.addWidget(parent)
     told = parent.live
-    told.attend(layer, "TS")
+    told.follow_edits(layer, "TS")
     volume = Tomogram(counted, VOXEL_SIZE, "TS")
-    told.ready = run(live_prediction.make_ready(volume, picks, tiny_checkpoint()))
+    told.prepared = run(live_prediction.prepare_model(volume, picks, tiny_checkpoint()))
     counted.voxels = counted.reads = 0
     layer.add([21.0, 22.0, 23.0])
     assert layers.has_pose(layer).tolist() == [False, True]
@@ -239,10 +239,10 @@ def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_af
     settle(inspect)
     layer.add([15.0, 20.0, 30.0])
     assert len(drawn_arrows(axes_layer(viewer, layer))) == 39
-    assert (len(inspect.known), dock.steps.list.count()) == (12, 0)
+    assert (len(inspect.known), dock.history_list.list.count()) == (12, 0)
     settle(inspect)
     settle(dock)
-    assert (len(inspect.known), dock.steps.list.count()) == (13, 1)
+    assert (len(inspect.known), dock.history_list.list.count()) == (13, 1)
     high = session.legend().scale.high
     qtbot.waitUntil(lambda: session.legend().scale.high > high, timeout=5000)
     ahead = axes_layer(viewer, layer).edge_color.copy()
@@ -257,7 +257,7 @@ def test_what_was_put_off_is_dropped_quietly_where_its_layer_is_gone_and_drawn_w
     session_of(viewer).history(layer).undo()
     assert len(drawn_arrows(axes_layer(viewer, layer))) == 36
     dock.live_box.setChecked(True)
-    qtbot.waitUntil(lambda: dock.live.ready is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=60_000)
     layer.add([15.0, 20.0, 30.0])
     viewer.layers.remove(layer)
     qtbot.wait(60)

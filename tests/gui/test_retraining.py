@@ -40,7 +40,7 @@ def turn_right(history, truth, rows, rng):
     with history.layer.events.data.blocker():  # Arrows are drawn when all is done.
         for row in rows:
             slip = Rotation.from_rotvec(rng.normal(size=3) * 3 / np.sqrt(3), degrees=True).as_matrix()
-            editing.turn(history, np.array([row]), told[row].T @ truth.rotations[row] @ slip, words="by eye")
+            editing.rotate(history, np.array([row]), told[row].T @ truth.rotations[row] @ slip, words="by eye")
 
 
 def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(docks, qtbot, tmp_path):

@@ -85,7 +85,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
     place = np.array([0.0, 0, 60.0])
     surface = session.show_surface(layer, Shape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
-    editing.turn(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
+    editing.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
     particles = layers.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
     layer.selected_data = {5}

@@ -14,12 +14,12 @@ from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.training import Epoch
 from napari_orient.gui import layers
-from napari_orient.gui.editing import judge, turn
+from napari_orient.gui.editing import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.train_dock import IN_FILES, ON_VIEW, SIMULATED, TrainDock
-from napari_orient.gui.training_sets import Known
+from napari_orient.gui.training_sets import LabelledTrainingSet
 
 SMALL = {"width": 16, "depth": 1, "dropout": 0.0, "patch_side": 20, "mask_radius": 90.0}
 FEW_EPOCHS = {"epochs": 3, "shift": 0.0, "validation": 0.3, "batch": 16, "device": "cpu"}
@@ -218,10 +218,12 @@ def test_a_runtime_error_while_training_is_shown_and_leaves_the_dock_usable(worl
     training = dock()
     read(training, qtbot, world.simulated)
     training.file.show_path(tmp_path / "mine.safetensors")
-    question = training.question()
-    pairs = [(replace(tomogram, density=Broken(tomogram.density)), part) for tomogram, part in question.lessons.pairs]
+    request = training.request()
+    pairs = [
+        (replace(tomogram, density=Broken(tomogram.density)), part) for tomogram, part in request.training_set.pairs
+    ]
     with qtbot.captureExceptions() as flown:
-        training.ask(replace(question, lessons=Known(pairs)))
+        training.start(replace(request, training_set=LabelledTrainingSet(pairs)))
         qtbot.waitUntil(lambda: training.running.job is None, timeout=20_000)
     assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
     assert training.running.start.isEnabled()
@@ -267,14 +269,14 @@ def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     assert "No particles" in training.data_note.text()
     assert not training.running.start.isEnabled()
     session, thirds = session_of(viewer), np.arange(0, len(particles), 3)
-    judge(session.history(predicted), thirds, "accepted")
+    set_status(session.history(predicted), thirds, "accepted")
     settle(training)
     assert "30 particles with orientations in 1 tomogram" in training.data_note.text()
     assert "predicted · 30 accepted or corrected" in training.from_layers.list.item(0).text()
-    turn(session.history(predicted), np.array([1, 4]), axis_rotation("z", 20), words="by 20°")
+    rotate(session.history(predicted), np.array([1, 4]), axis_rotation("z", 20), words="by 20°")
     settle(training)
     assert "32 particles" in training.data_note.text()
-    judge(session.history(truth), thirds, "rejected")
+    set_status(session.history(truth), thirds, "rejected")
     settle(training)
     training.from_layers.choose(truth)
     assert "60 particles" in training.data_note.text()

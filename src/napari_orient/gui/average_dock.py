@@ -32,13 +32,13 @@ from napari_orient.gui.pieces import (
     labelled,
 )
 from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import Subset
+from napari_orient.gui.subsets import SubsetChoice
 
 LABELS = 112
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class AveragingRequest:
     """What is to be averaged: values alone, taken from the layers before the work starts."""
 
     tomogram: Tomogram
@@ -54,7 +54,7 @@ class AverageDock(Dock):
         super().__init__()
         self.session = session_of(napari_viewer)
         self.found: Average | None = None
-        self._asked_of: tuple[str, Tomogram] | None = None
+        self._source: tuple[str, Tomogram] | None = None
         self._make()
         self._lay_out()
         self._layer_chosen()
@@ -65,7 +65,7 @@ class AverageDock(Dock):
         viewer = self.session.viewer
         self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.subset = Subset()
+        self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
         self.symmetry.setToolTip(
             "Symmetry to impose, with its axes where they are not z and x: D7@z@x. auto looks for it in the average."
@@ -131,9 +131,9 @@ class AverageDock(Dock):
 
     def average(self) -> None:
         """Average what is chosen; what is amiss is shown in one line."""
-        self.attempt(lambda: self.ask(self.question()))
+        self.attempt(lambda: self.start(self.request()))
 
-    def question(self) -> Question:
+    def request(self) -> AveragingRequest:
         """What is chosen, as values that no later change of a layer can touch.
 
         Raises
@@ -145,27 +145,27 @@ class AverageDock(Dock):
         if not isinstance(image, Image):
             raise InputError("to average, a tomogram and its particles are needed. Open what is missing.")
         _group(self.symmetry.text())
-        return Question(
+        return AveragingRequest(
             layers.tomogram_of(image), self.subset.particles(), self.symmetry.text(), self.options.options()
         )
 
-    def ask(self, question: Question) -> None:
+    def start(self, request: AveragingRequest) -> None:
         """Ask for the average; it comes as a layer of its own, also where the particles have gone by then."""
         if self.running.job is not None or self.particles.layer is None:
             return
-        self._asked_of = (self.particles.layer.name, question.tomogram)
+        self._source = (self.particles.layer.name, request.tomogram)
         self.result.say("")
         self.saved.say("")
-        pairs = [(question.tomogram, question.particles)]
-        stream = average(pairs, group=_group(question.symmetry), options=question.options)
+        pairs = [(request.tomogram, request.particles)]
+        stream = average(pairs, group=_group(request.symmetry), options=request.options)
         job = Job(stream, title="Averaging particles", parent=self)
         job.answered.connect(self._deliver)
         self.running.follow(job)
 
     def _deliver(self, found: Average) -> None:
-        assert self._asked_of is not None
+        assert self._source is not None
         self.found = found
-        name, tomogram = self._asked_of
+        name, tomogram = self._source
         maps = {f"{name} average": found.density}
         if self.halves.isChecked():
             maps |= {f"{name} half 1": found.first_half, f"{name} half 2": found.second_half}

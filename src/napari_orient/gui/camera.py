@@ -14,7 +14,7 @@ CLOSE = 0.45
 """Pixels an Å, at least, when one looks at a single particle: a ribosome is then over a hundred pixels wide."""
 
 
-def fly_to(session: Session, position: FloatArray) -> None:
+def center_on(session: Session, position: FloatArray) -> None:
     """Nothing; the viewer looks at a position (3,) xyz in Å, closely: nearer if it was far, never further."""
     viewer, place = session.viewer, tuple(float(part) for part in layers.flip(position))
     first = viewer.dims.ndim - 3
@@ -33,6 +33,6 @@ def _move_slabs(session: Session, place: tuple[float, ...]) -> None:
             layer.plane.position = (row, *layer.plane.position[1:])
 
 
-def looks_at(viewer: ViewerModel) -> FloatArray:
+def camera_center(viewer: ViewerModel) -> FloatArray:
     """Where the camera looks, (3,) xyz in Å."""
     return layers.flip(np.array(camera(viewer).center, float)[-3:])

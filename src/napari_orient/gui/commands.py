@@ -101,12 +101,12 @@ def stop() -> None:
 
 def next_worst() -> None:
     """Fly to the particle of the next largest error."""
-    open_dock("Inspect").fly(1)
+    open_dock("Inspect").go_to_worst(1)
 
 
 def previous_worst() -> None:
     """Fly back to the one before."""
-    open_dock("Inspect").fly(-1)
+    open_dock("Inspect").go_to_worst(-1)
 
 
 def show_arrows() -> None:
@@ -124,27 +124,27 @@ def show_surfaces() -> None:
 
 def undo() -> None:
     """Take the last change of the particles back."""
-    _click(open_dock("Correct").steps.undo, "nothing to undo in the layer that the Correct dock shows.")
+    _click(open_dock("Correct").history_list.undo, "nothing to undo in the layer that the Correct dock shows.")
 
 
 def redo() -> None:
     """Make the change taken back last again."""
-    _click(open_dock("Correct").steps.redo, "nothing to redo in the layer that the Correct dock shows.")
+    _click(open_dock("Correct").history_list.redo, "nothing to redo in the layer that the Correct dock shows.")
 
 
 def accept() -> None:
     """Accept the selected particles."""
-    open_dock("Correct").judge(ACCEPTED)
+    open_dock("Correct").set_status(ACCEPTED)
 
 
 def reject() -> None:
     """Reject the selected particles."""
-    open_dock("Correct").judge(REJECTED)
+    open_dock("Correct").set_status(REJECTED)
 
 
 def clear() -> None:
     """Clear the verdict of the selected particles."""
-    open_dock("Correct").judge("")
+    open_dock("Correct").set_status("")
 
 
 def delete() -> None:
@@ -172,31 +172,31 @@ def live() -> None:
     open_dock("Correct").live_box.click()
 
 
-def turn_x() -> None:
+def rotate_x() -> None:
     """Turn the selected particles about their own x axis by the dock's step, right-handed."""
-    open_dock("Correct").turns.press("x", 1)
+    open_dock("Correct").rotation_pad.press("x", 1)
 
 
-def turn_x_back() -> None:
+def rotate_x_back() -> None:
     """The same, left-handed."""
-    open_dock("Correct").turns.press("x", -1)
+    open_dock("Correct").rotation_pad.press("x", -1)
 
 
-def turn_y() -> None:
+def rotate_y() -> None:
     """Turn the selected particles about their own y axis by the dock's step, right-handed."""
-    open_dock("Correct").turns.press("y", 1)
+    open_dock("Correct").rotation_pad.press("y", 1)
 
 
-def turn_y_back() -> None:
+def rotate_y_back() -> None:
     """The same, left-handed."""
-    open_dock("Correct").turns.press("y", -1)
+    open_dock("Correct").rotation_pad.press("y", -1)
 
 
-def turn_z() -> None:
+def rotate_z() -> None:
     """Turn the selected particles about their own z axis by the dock's step, right-handed."""
-    open_dock("Correct").turns.press("z", 1)
+    open_dock("Correct").rotation_pad.press("z", 1)
 
 
-def turn_z_back() -> None:
+def rotate_z_back() -> None:
     """The same, left-handed."""
-    open_dock("Correct").turns.press("z", -1)
+    open_dock("Correct").rotation_pad.press("z", -1)

@@ -32,21 +32,21 @@ from napari_orient.gui.gone import when_gone
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
-from napari_orient.gui.live_prediction import Live
-from napari_orient.gui.pads import TURN_KEYS, HistoryList, MovePad, TurnPad, evenly
+from napari_orient.gui.live_prediction import LivePrediction
+from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
 from napari_orient.gui.pieces import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.rows import Rows, rows_of
 from napari_orient.gui.session import session_of
 
-JUDGING = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
+STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
 """Keys of what a network or a reference tells; napari has none of these for itself."""
 
 _BATCH = 32
 
 
-def told_anew(
+def estimate_poses(
     tomogram: Tomogram,
     every: Particles,
     chosen: Particles,
@@ -72,9 +72,9 @@ class CorrectDock(Dock):
         self.session = session_of(napari_viewer)
         self.job: Job | None = None
         self._history: History | None = None
-        self._asked: tuple[Points, Rows] | None = None
+        self._requested: tuple[Points, Rows] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
-        self.live = Live(self.session, self)
+        self.live = LivePrediction(self.session, self)
         self._build(self.session.viewer)
         self._bind_keys(self.session.viewer)
         self._layer_chosen()
@@ -88,7 +88,7 @@ class CorrectDock(Dock):
         self.stop_button.clicked.connect(self._stop)
         self.running = row(self.running_note, self.stop_button)
         self.running.setVisible(False)
-        self.turns, self.moves, self.steps = TurnPad(), MovePad(), HistoryList()
+        self.rotation_pad, self.move_pad, self.history_list = RotationPad(), MovePad(), HistoryList()
         self.reference = ReferenceChoice(self.session, kinds=self._classes)
         self.live_box = QCheckBox("Live: tell a pick's pose when it is added or dragged")
         self.live_box.setToolTip(
@@ -99,30 +99,30 @@ class CorrectDock(Dock):
         self.add(labelled({"Layer": self.particles}), self.counts)
         self.add(self._judging())
         self.add_heading("Turn about own axes")
-        self.add(self.turns, self.note)
+        self.add(self.rotation_pad, self.note)
         self.add_heading("Move")
-        self.add(self.moves)
+        self.add(self.move_pad)
         self.add_heading("Pose")
         self.add(self._telling(), labelled({"Reference": self.reference}), self.running, self.live_box, self.live_note)
         self.add_heading("History")
-        self.add(self.steps)
+        self.add(self.history_list)
         self.close_column()
         self.particles.chosen.connect(self._layer_chosen)
-        self.turns.stepped.connect(self.turn)
-        self.turns.typed.connect(self.turn_by)
-        self.moves.stepped.connect(self.move_by)
+        self.rotation_pad.stepped.connect(self.rotate)
+        self.rotation_pad.typed.connect(self.rotate_by)
+        self.move_pad.stepped.connect(self.move_by)
         self.live_box.toggled.connect(self._live_toggled)
-        self.live.said.connect(self.live_note.say)
+        self.live.status_changed.connect(self.live_note.say)
         listen(self, self.session.events.checkpoint, self._network_changed)
 
     def _judging(self) -> Any:
-        self.judge_buttons = {}
-        for status, (words, key) in JUDGING.items():
-            self.judge_buttons[status] = _button(words, f"{words} the selected particles (key {key})")
-            self.judge_buttons[status].clicked.connect(partial(self.judge, status))
+        self.status_buttons = {}
+        for status, (words, key) in STATUS_BUTTONS.items():
+            self.status_buttons[status] = _button(words, f"{words} the selected particles (key {key})")
+            self.status_buttons[status].clicked.connect(partial(self.set_status, status))
         self.delete_button = _button("Delete", "Delete the selected particles (key Delete in the viewer)")
         self.delete_button.clicked.connect(self.delete)
-        return evenly(*self.judge_buttons.values(), self.delete_button)
+        return equal_width_row(*self.status_buttons.values(), self.delete_button)
 
     def _telling(self) -> Any:
         self.reset_button = _button("Reset", "Put the selected particles back to how they were predicted (key H)")
@@ -137,7 +137,7 @@ class CorrectDock(Dock):
         self.reset_button.clicked.connect(self.reset)
         self.predict_button.clicked.connect(self.predict)
         self.refine_button.clicked.connect(self.refine)
-        return evenly(self.reset_button, self.predict_button, self.refine_button)
+        return equal_width_row(self.reset_button, self.predict_button, self.refine_button)
 
     def _offered(self) -> list[Points]:
         """Particles to correct: predictions first, truth last."""
@@ -150,11 +150,15 @@ class CorrectDock(Dock):
 
     def _bind_keys(self, viewer: ViewerModel) -> None:
         keys: dict[str, Callable[[], None]] = {
-            key: partial(self.turns.press, axis, sign) for (axis, sign), key in TURN_KEYS.items()
+            key: partial(self.rotation_pad.press, axis, sign) for (axis, sign), key in ROTATION_KEYS.items()
         }
-        keys |= {key: partial(self.judge, status) for status, (_, key) in JUDGING.items()}
+        keys |= {key: partial(self.set_status, status) for status, (_, key) in STATUS_BUTTONS.items()}
         keys |= {PREDICT: self.predict, REFINE: self.refine, LIVE: self.live_box.click}
-        keys |= {"H": self.reset, "Control-Z": self.steps.undo.click, "Control-Shift-Z": self.steps.redo.click}
+        keys |= {
+            "H": self.reset,
+            "Control-Z": self.history_list.undo.click,
+            "Control-Shift-Z": self.history_list.redo.click,
+        }
         for key, act in keys.items():
             viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
         when_gone(self, partial(_unbind, weakref.ref(viewer), tuple(keys)))
@@ -180,7 +184,7 @@ class CorrectDock(Dock):
         return np.array(sorted(layer.selected_data), int) if isinstance(layer, Points) else np.zeros(0, int)
 
     def _show_everything(self, event: object = None) -> None:
-        self.steps.show_history(self._history)
+        self.history_list.show_history(self._history)
         self._show_counts()
 
     def _show_counts(self, event: object = None) -> None:
@@ -189,7 +193,13 @@ class CorrectDock(Dock):
             self.counts.say("No particles open yet: load some, or predict.", WARNING)
         else:
             self.counts.say(_count_words(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
-        for widget in (self.turns, self.moves, *self.judge_buttons.values(), self.delete_button, self.reset_button):
+        for widget in (
+            self.rotation_pad,
+            self.move_pad,
+            *self.status_buttons.values(),
+            self.delete_button,
+            self.reset_button,
+        ):
             widget.setEnabled(len(self.rows) > 0)
         for button in (self.predict_button, self.refine_button):
             button.setEnabled(len(self.rows) > 0 and self.job is None)
@@ -201,16 +211,16 @@ class CorrectDock(Dock):
         if self._history is not None:
             self.attempt(partial(command, self._history, self.rows, *arguments, **keywords))
 
-    def turn(self, axis: str, angle: float) -> None:
+    def rotate(self, axis: str, angle: float) -> None:
         """Turn the selected particles about their own axis by an angle in degrees."""
         self._turn(axis_rotation(axis, angle), f"by {angle:+g}° about {axis}")
 
-    def turn_by(self, text: str) -> None:
+    def rotate_by(self, text: str) -> None:
         """Turn the selected particles by what was typed, in their own frames."""
         self.attempt(lambda: self._turn(parse_rotation(text), f"by {text.strip()}"))
 
     def _turn(self, matrix: FloatArray, words: str) -> None:
-        self._do(editing.turn, matrix, words=words)
+        self._do(editing.rotate, matrix, words=words)
         name = self.session.network_symmetry
         unseen = is_symmetry_operation(matrix, symmetry(name))
         self.note.say(f"A turn {words} is a step of {name.split('@')[0]}: it leaves the particle as it was." * unseen)
@@ -219,9 +229,9 @@ class CorrectDock(Dock):
         """Move the selected particles by a shift (3,) xyz in Å along the axes of this frame."""
         self._do(editing.move, shift, frame=frame)
 
-    def judge(self, status: str, *_: object) -> None:
+    def set_status(self, status: str, *_: object) -> None:
         """Accept or reject the selected particles, or clear their verdict."""
-        self._do(editing.judge, status)
+        self._do(editing.set_status, status)
 
     def delete(self, *_: object) -> None:
         """Delete the selected particles."""
@@ -235,17 +245,17 @@ class CorrectDock(Dock):
 
     def predict(self, *_: object) -> None:
         """Predict the selected particles anew, and no others."""
-        self._ask_for("predict", lambda: load_checkpoint(self.session.checkpoint))
+        self._request_poses("predict", lambda: load_checkpoint(self.session.checkpoint))
 
     def refine(self, *_: object) -> None:
         """Refine the selected particles against the reference, and no others."""
-        self._ask_for("refine", lambda: read_reference(self.reference.name))
+        self._request_poses("refine", lambda: read_reference(self.reference.name))
 
-    def _ask_for(self, words: str, read: Callable[[], Checkpoint]) -> None:
+    def _request_poses(self, words: str, read: Callable[[], Checkpoint]) -> None:
         if self.job is None:
-            self.attempt(lambda: self._ask(words, read()))
+            self.attempt(lambda: self._start_estimation(words, read()))
 
-    def _ask(self, words: str, checkpoint: Checkpoint) -> None:
+    def _start_estimation(self, words: str, checkpoint: Checkpoint) -> None:
         layer, rows = self.particles.layer, self.rows
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
@@ -254,8 +264,10 @@ class CorrectDock(Dock):
             raise InputError("no particle is selected; select some points of the layer first.")
         every, known = layers.picks_of(layer), words == "refine"
         chosen = rows_of(layer, rows) if known and layers.has_pose(layer)[rows].all() else every.take(rows)
-        stream = told_anew(layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, known=known)
-        self._asked = (layer, layer.features[NUMBER].to_numpy(int)[rows])
+        stream = estimate_poses(
+            layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, known=known
+        )
+        self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
         self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
         self.job.answered.connect(partial(self._deliver, words))
         self.job.stepped.connect(self._stepped)
@@ -279,8 +291,8 @@ class CorrectDock(Dock):
             self.job.stop()
 
     def _deliver(self, words: str, told: Particles) -> None:
-        assert self._asked is not None
-        layer, numbers = self._asked
+        assert self._requested is not None
+        layer, numbers = self._requested
         if layer not in self.session.viewer.layers:
             show_warning("The particles' layer was removed meanwhile; their new poses were dropped.")
             return
@@ -288,7 +300,7 @@ class CorrectDock(Dock):
         places = {number: place for place, number in enumerate(numbers.tolist())}
         part = told.take([places[number] for number in layer.features[NUMBER].to_numpy(int)[rows].tolist()])
         if len(rows):
-            editing.give_poses(self.session.history(layer), rows, part, words=words)
+            editing.assign_poses(self.session.history(layer), rows, part, words=words)
 
     def _ended(self, outcome: str) -> None:
         self.job = None

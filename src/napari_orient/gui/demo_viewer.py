@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--flat", action="store_true", help="a thick slice in 2D instead of the view in 3D")
     given = parser.parse_args(arguments)
     try:
-        tomogram = found_tomogram(given.folder)
+        tomogram = read_folder_tomogram(given.folder)
     except InputError as error:
         parser.error(str(error))
     viewer = napari.Viewer(title="napari-orient", show=True)
     viewer.window.resize(*SIZE)
     show_folder(session_of(viewer), given.folder, tomogram)
     show_docks(viewer)
-    look(viewer, tomogram, flat=given.flat)
+    set_view(viewer, tomogram, flat=given.flat)
     if given.picture is None:
         napari.run()
     else:
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def found_tomogram(folder: Path) -> Tomogram:
+def read_folder_tomogram(folder: Path) -> Tomogram:
     """The tomogram in the folder.
 
     Raises
@@ -85,7 +85,7 @@ def show_docks(viewer: napari.Viewer) -> None:
     dock.raise_()
 
 
-def look(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:
+def set_view(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:
     """Turn the camera so that arrows, slab and scale bar are all seen."""
     viewer.dims.ndisplay = 2 if flat else 3
     viewer.reset_view()

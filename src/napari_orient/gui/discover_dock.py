@@ -35,18 +35,18 @@ from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
 from napari_orient.gui.commands import dock_of
-from napari_orient.gui.discover_widgets import AlignChoice, Outcome, PicksChoice, Preview
+from napari_orient.gui.discover_widgets import AlignmentChoice, DiscoveryPreview, DiscoveryResultPanel, PicksChoice
 from napari_orient.gui.discover_widgets.alignment_choice import Map
 from napari_orient.gui.discover_widgets.discovered_layers import (
-    believed,
-    determined,
     hide_own_poses,
     show_poses,
+    supported_particles,
     true_errors,
+    well_determined_rows,
 )
 from napari_orient.gui.discover_widgets.picks_choice import LABELS, Pairs
 from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
-from napari_orient.gui.editing import judge
+from napari_orient.gui.editing import set_status
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
@@ -54,18 +54,18 @@ from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, Fold, JobRow, Not
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 
-STOPPED = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
-STOPPED_AT_ONCE = "Stopped before the first round was done\nNothing was changed."
-BROKEN = "Broken off by an error\nNothing was changed."
-RIM = 9.0
+STOPPED_TEXT = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
+STOPPED_EARLY_TEXT = "Stopped before the first round was done\nNothing was changed."
+FAILED_TEXT = "Broken off by an error\nNothing was changed."
+RING_LINE_WIDTH = 9.0
 """Å of the line of a ring."""
 
-PERIOD = 0.5
+DRAW_INTERVAL = 0.5
 """Seconds between two drawings, at least."""
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class DiscoveryRequest:
     """What a discovery is asked of: values alone, taken from layers and fields before the work starts."""
 
     pairs: Pairs
@@ -79,10 +79,10 @@ class DiscoverDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self._question: Question | None = None
-        self._asked_of: list[Points] = []
+        self._request: DiscoveryRequest | None = None
+        self._pick_layers: list[Points] = []
         self._job: Job | None = None
-        self._preview: Preview | None = None
+        self._preview: DiscoveryPreview | None = None
         self._last: Round | None = None
         self._drawn = 0.0
         self._shown: list[Points] = []
@@ -104,11 +104,11 @@ class DiscoverDock(Dock):
             label_width=LABELS,
         )
         self.options.show_options(DiscoveryOptions(device=Preferences.now().device))
-        self.align = AlignChoice()
+        self.align = AlignmentChoice()
         self.note, self.device_note = Note(), Note()
         self.running = JobRow("Discover", "Find what the picks have in common, and how each is turned", stopped="")
-        self.outcome = Outcome()
-        self.outcome.setVisible(False)
+        self.result_panel = DiscoveryResultPanel()
+        self.result_panel.setVisible(False)
 
     def _lay_out(self) -> None:
         asked = QWidget()
@@ -119,7 +119,7 @@ class DiscoverDock(Dock):
             column.addWidget(widget)
         self.fold = Fold("What to look for", asked)
         self.fold.open(True)
-        self.add(self.fold, self.running, self.outcome)
+        self.add(self.fold, self.running, self.result_panel)
         self.close_column()
 
     def _connect(self) -> None:
@@ -127,8 +127,8 @@ class DiscoverDock(Dock):
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.discover)
         self.running.ended.connect(self._ended)
-        self.outcome.onward.connect(self.go_onward)
-        self.outcome.saving.connect(self.save)
+        self.result_panel.next_step.connect(self.take_next_step)
+        self.result_panel.saving.connect(self.save)
 
     # --- what was chosen ----------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class DiscoverDock(Dock):
             return False
         self._draw_rings(options.diameter)
         sizes = {tomogram.voxel_size for tomogram, _ in pairs}
-        words = f"{pick_words(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
+        words = f"{pick_count_text(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
         self.note.say(words, WARNING if 1.0 in sizes else GOOD)
         return True
 
@@ -163,15 +163,15 @@ class DiscoverDock(Dock):
             size = diameter / layers.voxel_size(layer)
             if layers.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
                 layer.size = size
-                layer.border_width = RIM / diameter
+                layer.border_width = RING_LINE_WIDTH / diameter
 
     # --- the work -----------------------------------------------------------------------------------------------
 
     def discover(self) -> None:
         """Look for what the chosen picks have in common; what is amiss is shown in one line."""
-        self.attempt(lambda: self.ask(self.question()))
+        self.attempt(lambda: self.start(self.request()))
 
-    def question(self) -> Question:
+    def request(self) -> DiscoveryRequest:
         """What is chosen, as values that no later change of a layer can touch.
 
         Raises
@@ -181,42 +181,47 @@ class DiscoverDock(Dock):
         """
         pairs, options = self.picks.pairs(), self.options.options()
         check_picks(pairs, options)
-        return Question(pairs, options, self.align.target())
+        return DiscoveryRequest(pairs, options, self.align.target())
 
-    def ask(self, question: Question) -> None:
+    def start(self, request: DiscoveryRequest) -> None:
         """Ask for a discovery; what it has is drawn as it goes, and stays when it is stopped."""
         if self.running.job is not None:
             return
-        self._question, self._asked_of = question, self.picks.chosen()
+        self._request, self._pick_layers = request, self.picks.chosen()
         self._last, self._drawn = None, 0.0
-        tomograms = [tomogram for tomogram, _ in question.pairs]
-        self._preview = Preview(self.session, tomograms, before=self._maps)
-        self.outcome.begin(question.options)
-        self.outcome.setVisible(True)
-        self._fold_away(question)
-        stream = discover(question.pairs, question.options, align_to=question.align_to)
+        tomograms = [tomogram for tomogram, _ in request.pairs]
+        self._preview = DiscoveryPreview(self.session, tomograms, before=self._maps)
+        self.result_panel.begin(request.options)
+        self.result_panel.setVisible(True)
+        self._fold_away(request)
+        stream = discover(request.pairs, request.options, align_to=request.align_to)
         job = self._job = Job(stream, title="Discovering structure", parent=self, show=self._deliver)
         job.stepped.connect(self._stepped)
         job.reached.connect(self._reached)
         self.running.follow(job)
 
-    def _fold_away(self, question: Question) -> None:
+    def _fold_away(self, request: DiscoveryRequest) -> None:
         """Make room for what is to be seen."""
-        self.fold.button.setText(f"{pick_words(question.pairs)} · {question.options.diameter:g} Å")
+        self.fold.button.setText(f"{pick_count_text(request.pairs)} · {request.options.diameter:g} Å")
         self.fold.open(False)
 
     def _stepped(self, step: Round) -> None:
         if step.particles is not None:
             self._last = step
-        self.outcome.note(step)
+        self.result_panel.note(step)
 
     def _reached(self, step: Round) -> None:
         stopping = self._job is None or self._job.stopping
-        if stopping or step.particles is None or self._preview is None or time.monotonic() - self._drawn < PERIOD:
+        if (
+            stopping
+            or step.particles is None
+            or self._preview is None
+            or time.monotonic() - self._drawn < DRAW_INTERVAL
+        ):
             return
         with holding_still(self.session.viewer):
             self._preview.show(step, more=1)
-        self.outcome.show_round(step)
+        self.result_panel.show_round(step)
         self._drawn = time.monotonic()
 
     # --- what it came to ----------------------------------------------------------------------------------------
@@ -237,21 +242,21 @@ class DiscoverDock(Dock):
         yield
         if good:
             self._maps = yield from self._preview.keep_maps()
-            yield from self._show_poses(believed(found), origin(found))
+            yield from self._show_poses(supported_particles(found), origin(found))
             self._show_classes(len(found.structures))
         yield from self._preview.clear_arrows()
-        self.outcome.show_found(found)
+        self.result_panel.show_found(found)
         yield
         self._say_truth(found)
 
     def _show_poses(self, particles: Particles, line: str) -> Iterator[None]:
-        assert self._question is not None
+        assert self._request is not None
         assert self._preview is not None
-        tomograms = [tomogram for tomogram, _ in self._question.pairs]
+        tomograms = [tomogram for tomogram, _ in self._request.pairs]
         self._shown, missing = yield from show_poses(
             self.session, particles, tomograms, drawn=self._preview, provenance=line, words="discover again"
         )
-        hide_own_poses(self.session, self._asked_of)
+        hide_own_poses(self.session, self._pick_layers)
         if missing:
             show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
 
@@ -264,7 +269,7 @@ class DiscoverDock(Dock):
         for label, item in enumerate(found.structures if self._shown else ()):
             errors = true_errors(self.session, self._shown, item.group, kind=_kind(found, label))
             if errors is not None and item.belief.verdict != NOTHING:
-                self.outcome.say_truth(label, float(np.median(errors)), float((errors < 20).mean()))
+                self.result_panel.show_true_error(label, float(np.median(errors)), float((errors < 20).mean()))
 
     def _ended(self, outcome: str) -> None:
         job, self._job = self._job, None
@@ -272,8 +277,8 @@ class DiscoverDock(Dock):
             return
         if outcome == "failed":
             self._clear()
-            self.outcome.show_end(BROKEN, BAD)
-        if self.outcome.found is None:
+            self.result_panel.show_ended(FAILED_TEXT, BAD)
+        if self.result_panel.found is None:
             self.fold.open(True)
         self._preview = None
         self._show_everything()
@@ -283,7 +288,7 @@ class DiscoverDock(Dock):
         last = self._last
         if last is None or last.particles is None:
             self._clear()
-            self.outcome.show_end(STOPPED_AT_ONCE, WARNING)
+            self.result_panel.show_ended(STOPPED_EARLY_TEXT, WARNING)
             return
         assert self._preview is not None
         with holding_still(self.session.viewer):
@@ -292,8 +297,8 @@ class DiscoverDock(Dock):
         yield from self._show_poses(last.particles, origin(last))
         self._maps = yield from self._preview.keep_maps()
         yield from self._preview.clear_arrows()
-        self.outcome.show_round(last)
-        self.outcome.show_end(STOPPED, WARNING, savable=True)
+        self.result_panel.show_round(last)
+        self.result_panel.show_ended(STOPPED_TEXT, WARNING, savable=True)
 
     def _clear(self) -> None:
         if self._preview is not None:
@@ -303,7 +308,7 @@ class DiscoverDock(Dock):
 
     # --- the way onward -----------------------------------------------------------------------------------------
 
-    def go_onward(self, way: str) -> None:
+    def take_next_step(self, way: str) -> None:
         """Go on with what was found: `PREDICT`, `OTHERS`, `TRAIN` or `INSPECT`."""
         self.attempt(
             {PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train, INSPECT: self._inspect}[way]
@@ -316,27 +321,27 @@ class DiscoverDock(Dock):
 
     def _use(self) -> None:
         """Make the chosen structure's map the network in use; it is written to a file for that."""
-        found = self.outcome.found
+        found = self.result_panel.found
         if found is None:
             return
-        path = numbered(self.session.scratch() / "discovered.safetensors", self.outcome.label)
-        write_checkpoint(found, path, label=self.outcome.label)
+        path = numbered(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
+        write_checkpoint(found, path, label=self.result_panel.label)
         self.session.checkpoint = str(path)
-        self.outcome.done.say("Predict uses this map now. Save it below to keep it when napari is closed.", GOOD)
+        self.result_panel.done.say("Predict uses this map now. Save it below to keep it when napari is closed.", GOOD)
 
     def _train(self) -> None:
         """Accept what is determined, so that it can be learnt, and choose it in the Train dock."""
-        found, accepted = self.outcome.found, 0
-        kind = "" if found is None else _kind(found, self.outcome.label)
+        found, accepted = self.result_panel.found, 0
+        kind = "" if found is None else _kind(found, self.result_panel.label)
         for layer in self._on_view():
-            rows = determined(layer, kind=kind)
+            rows = well_determined_rows(layer, kind=kind)
             if len(rows):
-                judge(self.session.history(layer), rows, ACCEPTED)
+                set_status(self.session.history(layer), rows, ACCEPTED)
                 accepted += len(rows)
         self._open("Train")
         self.session.events.lessons(layers=tuple(self._on_view()))
         words = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
-        self.outcome.done.say(f"{words}; the Train dock learns from them. Undo takes it back.", GOOD)
+        self.result_panel.done.say(f"{words}; the Train dock learns from them. Undo takes it back.", GOOD)
 
     def _inspect(self) -> None:
         """Open the Inspect dock, the first layer of discovered particles in hand."""
@@ -356,19 +361,19 @@ class DiscoverDock(Dock):
 
     def save(self) -> None:
         """Write poses, maps and checkpoint, as the command line does; of a stopped discovery, poses and map."""
-        path = self.outcome.file.path
+        path = self.result_panel.file.path
         if path is not None:
             self.attempt(lambda: self._write(Places.beside(path if path.suffix else path.with_suffix(".star"))))
 
     def _write(self, places: Places) -> None:
-        assert self._question is not None
-        extents = {tomogram.name: tomogram.extent for tomogram, _ in self._question.pairs}
+        assert self._request is not None
+        extents = {tomogram.name: tomogram.extent for tomogram, _ in self._request.pairs}
         places.check()
-        if self.outcome.found is not None:
-            write_discovery(self.outcome.found, places, extents=extents)
+        if self.result_panel.found is not None:
+            write_discovery(self.result_panel.found, places, extents=extents)
         elif self._last is not None:
             write_round(self._last, places, extents=extents)
-        self.outcome.saved.say(saved_words(places, whole=self.outcome.found is not None), GOOD)
+        self.result_panel.saved.say(saved_files_text(places, whole=self.result_panel.found is not None), GOOD)
 
 
 def _kind(found: Discovery, label: int) -> str:
@@ -376,13 +381,13 @@ def _kind(found: Discovery, label: int) -> str:
     return class_name(label) if len(found.structures) > 1 else ""
 
 
-def pick_words(pairs: Pairs) -> str:
+def pick_count_text(pairs: Pairs) -> str:
     """How many picks in how many tomograms, in words."""
     total = sum(len(picks) for _, picks in pairs)
     return f"{total} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
-def saved_words(places: Places, *, whole: bool) -> str:
+def saved_files_text(places: Places, *, whole: bool) -> str:
     """What was written."""
     assert places.map is not None
     assert places.checkpoint is not None

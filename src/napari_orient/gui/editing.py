@@ -16,10 +16,10 @@ from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
 from napari_orient.gui.rows import Rows, forget, put_rows, recall, remember, rows_of
 
-VERDICT_WORDS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the verdict of"}
+STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the verdict of"}
 
 
-def turn(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:
+def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:
     """Nothing; the particles are turned about their own axes, and count as corrected by hand.
 
     Raises
@@ -67,7 +67,7 @@ def delete(history: History, rows: Rows) -> None:
         history.layer.remove_selected()
 
 
-def judge(history: History, rows: Rows, status: str) -> None:
+def set_status(history: History, rows: Rows, status: str) -> None:
     """Nothing; the particles are accepted, rejected, or (empty) neither.
 
     Raises
@@ -75,7 +75,7 @@ def judge(history: History, rows: Rows, status: str) -> None:
     InputError
         If none is chosen.
     """
-    with _step(history, rows, f"{VERDICT_WORDS[status]} {count_words(len(rows))}"):
+    with _step(history, rows, f"{STATUS_ACTIONS[status]} {count_words(len(rows))}"):
         particles = layers.picks_of(history.layer).take(rows)
         put_rows(history.layer, rows, corrections.with_status(particles, np.arange(len(rows)), status))
 
@@ -92,13 +92,13 @@ def reset(history: History, rows: Rows) -> None:
         recall(history.layer, rows)
 
 
-def give_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
+def assign_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
     """Nothing; the particles hold these poses, told by a network or a reference: corrections begin from here."""
     with _step(history, rows, f"{words} {count_words(len(rows))}"):
-        put_poses(history, rows, particles)
+        write_poses(history, rows, particles)
 
 
-def put_poses(history: History, rows: Rows, particles: Particles) -> None:
+def write_poses(history: History, rows: Rows, particles: Particles) -> None:
     """Nothing; the same within a step that has begun already."""
     every, unknown = np.arange(len(particles)), np.full(len(particles), np.nan)
     # What an earlier match told of these particles is no longer true.

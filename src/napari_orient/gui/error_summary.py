@@ -22,14 +22,14 @@ def errors_of(known: Known | None) -> tuple[FloatArray, str]:
     return np.full(0 if known is None else len(known), np.nan), "error"
 
 
-def by_chance(known: Known | None, of: Callable[[Symmetry], Any]) -> Any:
+def expected_by_chance(known: Known | None, of: Callable[[Symmetry], Any]) -> Any:
     """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
     names = np.array(["C1"]) if known is None or not len(known) else known.inspection.symmetry
     groups, counts = np.unique(names, return_counts=True)
     return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
 
 
-def error_words(told: FloatArray, words: str, known: Known | None, *, threshold: float) -> list[str]:
+def error_text(told: FloatArray, words: str, known: Known | None, *, threshold: float) -> list[str]:
     """How large these errors are, and how many of them count as right, in at most one line."""
     if not len(told):
         return []
@@ -37,10 +37,10 @@ def error_words(told: FloatArray, words: str, known: Known | None, *, threshold:
     line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
     if words != "true error":
         return [line]
-    return [f"{line} (chance {by_chance(known, lambda group: chance(threshold, group)):.1%})"]
+    return [f"{line} (chance {expected_by_chance(known, lambda group: chance(threshold, group)):.1%})"]
 
 
-def cluster_words(known: Known | None) -> str:
+def cluster_text(known: Known | None) -> str:
     """How many clusters there are, and how many particles stand alone."""
     if known is None:
         return ""

@@ -33,7 +33,7 @@ from napari_orient.gui.pieces import (
     shrinkable,
 )
 from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import Subset
+from napari_orient.gui.subsets import SubsetChoice
 
 PREVIEWED = 6
 
@@ -76,7 +76,7 @@ class ExportDock(Dock):
         self.form.setToolTip("RELION 5: Å from the tomogram's centre. RELION 4: unbinned pixels. CSV: Å from voxel 0.")
         shrinkable(self.form)
         self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="where to write", saving=True)
-        self.subset = Subset()
+        self.subset = SubsetChoice()
         self.note, self.preview_note, self.source_note, self.done = Note(), Note(), Note(), Note()
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file")

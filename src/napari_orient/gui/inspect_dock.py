@@ -21,13 +21,13 @@ from napari_orient.engine.inspection.quantities import InspectionOptions, symmet
 from napari_orient.engine.options import Parameter
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui import layers
-from napari_orient.gui.camera import fly_to
+from napari_orient.gui.camera import center_on
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
-from napari_orient.gui.error_summary import by_chance, cluster_words, error_words, errors_of
+from napari_orient.gui.error_summary import cluster_text, error_text, errors_of, expected_by_chance
 from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.particle_filter import Filters
+from napari_orient.gui.particle_filter import ParticleFilter
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
 from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.pieces import BAD, MUTED, Dock, Later, LayerChoice, Note, labelled, listen, primary_button, row
@@ -65,7 +65,7 @@ class InspectDock(Dock):
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.note, self.clusters_note = Note(), Note()
         self.histogram, self.scatter = ErrorHistogram(), NeighbourScatter()
-        self.filters, self.table = Filters(), ParticleTable()
+        self.filters, self.table = ParticleFilter(), ParticleTable()
         self.tabs = QTabWidget()
         self.tabs.addTab(self._page("threshold", "symmetry", below=self.histogram), "Errors")
         self.tabs.addTab(self._page("cluster_distance", below=self.scatter), "Neighbours")
@@ -110,8 +110,8 @@ class InspectDock(Dock):
         self.particles.chosen.connect(self._layer_chosen)
         self.table.chosen.connect(self._rows_chosen)
         self.filters.changed.connect(self._filter)
-        self.next.clicked.connect(lambda: self.fly(1))
-        self.previous.clicked.connect(lambda: self.fly(-1))
+        self.next.clicked.connect(lambda: self.go_to_worst(1))
+        self.previous.clicked.connect(lambda: self.go_to_worst(-1))
         for key, step in ((NEXT, 1), (PREVIOUS, -1)):
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
@@ -234,7 +234,7 @@ class InspectDock(Dock):
         true = words == "true error"
         high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
         edges = np.linspace(0, high, len(self.histogram.edges))
-        expected = by_chance(self.known, lambda group: chance_shares(edges, group)) if true else None
+        expected = expected_by_chance(self.known, lambda group: chance_shares(edges, group)) if true else None
         self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
         columns, nobody = self._columns, np.zeros(self._count)
         self.scatter.show_points(
@@ -244,7 +244,7 @@ class InspectDock(Dock):
             self.shown,
             label=f"{words} (°)",
         )
-        self.clusters_note.say(cluster_words(self.known))
+        self.clusters_note.say(cluster_text(self.known))
 
     @property
     def threshold(self) -> float:
@@ -268,7 +268,7 @@ class InspectDock(Dock):
         )
         chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
         told = errors[self.shown & np.isfinite(errors)]
-        lines = [f"{shown}{chosen}", *error_words(told, words, self.known, threshold=self.threshold)]
+        lines = [f"{shown}{chosen}", *error_text(told, words, self.known, threshold=self.threshold)]
         left_out = len(self.layer.data) - self._count if self.layer is not None else 0
         if left_out:
             lines.append(f"{left_out} added later have no pose and are left out: predict them first.")
@@ -317,7 +317,7 @@ class InspectDock(Dock):
 
     # --- the next worst -------------------------------------------------------------------------------------------
 
-    def fly(self, step: int) -> None:
+    def go_to_worst(self, step: int) -> None:
         """Nothing; the next worst particle shown (or with -1 the one before) is chosen, and the camera looks at it."""
         self._refreshing.settle()
         errors, _ = self.errors
@@ -330,7 +330,7 @@ class InspectDock(Dock):
         start = int(place[0]) + step if len(place) else (0 if step > 0 else len(worst) - 1)
         particle = int(worst[start % len(worst)])
         self.choose(np.array([particle]))
-        fly_to(self.session, self.known.particles.positions[particle])
+        center_on(self.session, self.known.particles.positions[particle])
         self.tabs.setCurrentWidget(self.patch)
 
 

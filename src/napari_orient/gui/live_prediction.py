@@ -28,23 +28,23 @@ from napari_orient.gui.pieces import BAD, GOOD, MUTED
 from napari_orient.gui.rows import Rows
 from napari_orient.gui.session import Session
 
-AT_ONCE = 0.05
+IMMEDIATE_LIMIT = 0.05
 """Seconds that an answer may take on the spot."""
 
 _TRIALS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class PreparedModel:
     """What tells poses of one tomogram, and the seconds that it takes for one pick."""
 
     tell: Teller
     seconds: float
 
 
-def make_ready(
+def prepare_model(
     tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint, *, device: str = "auto"
-) -> Stream[Step, Ready]:
+) -> Stream[Step, PreparedModel]:
     """A checkpoint ready for single picks of this tomogram, and timed on one in its middle."""
     tell = yield from prepare(
         tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint), device=device)
@@ -56,22 +56,22 @@ def make_ready(
         began = time.monotonic()
         tell(middle)
         taken.append(time.monotonic() - began)
-    return Ready(tell, min(taken))
+    return PreparedModel(tell, min(taken))
 
 
 def _precision(checkpoint: Checkpoint) -> str:
     return "fast" if checkpoint.kind == "bank" else "auto"
 
 
-class Live(QObject):
+class LivePrediction(QObject):
     """Tells poses of picks as they come, for one layer; ``said`` tells in words, and their colour, how that goes."""
 
-    said = Signal(str, str)
+    status_changed = Signal(str, str)
 
     def __init__(self, session: Session, parent: QObject) -> None:
         super().__init__(parent)
         self.session = session
-        self.ready: Ready | None = None
+        self.prepared: PreparedModel | None = None
         self._history: History | None = None
         self._tomogram = ""
         self._job: Job | None = None
@@ -96,20 +96,20 @@ class Live(QObject):
         self.stop()
         checkpoint, tomogram = load_checkpoint(name), layers.tomogram_of(image)
         self.session.adopt(points, image)
-        self.attend(points, tomogram.name)
+        self.follow_edits(points, tomogram.name)
         if checkpoint.kind == "bank" and len(points.data) == 0:
             self._to_learn = tomogram, checkpoint
-            self.said.emit("Live: place a first pick; the tomogram is learnt from it.", MUTED)
+            self.status_changed.emit("Live: place a first pick; the tomogram is learnt from it.", MUTED)
         else:
             self._make_ready(tomogram, layers.picks_of(points), checkpoint)
 
     def _make_ready(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
         self._to_learn = None
-        self.said.emit(f"Making {checkpoint.name} ready…", MUTED)
-        stream = make_ready(tomogram, picks, checkpoint, device=self.session.preferences.device)
+        self.status_changed.emit(f"Making {checkpoint.name} ready…", MUTED)
+        stream = prepare_model(tomogram, picks, checkpoint, device=self.session.preferences.device)
         self._run(stream, "Making Live ready", self._begin)
 
-    def attend(self, points: Points, tomogram: str) -> None:
+    def follow_edits(self, points: Points, tomogram: str) -> None:
         """Nothing; edits of this layer of particles of a tomogram are heard, and told once something is ready."""
         self._history, self._tomogram = self.session.history(points), tomogram
         self._history.events.edited.connect(self._edited)
@@ -122,20 +122,20 @@ class Live(QObject):
             self._job.answered.disconnect(self._answered)
             self._job.ended.disconnect(self._ended)
             self._job.stop()
-        self._history = self.ready = self._job = self._to_learn = None
+        self._history = self.prepared = self._job = self._to_learn = None
         self._waiting.clear()
-        self.said.emit("", MUTED)
+        self.status_changed.emit("", MUTED)
 
-    def _begin(self, ready: Ready) -> None:
-        self.ready = ready
-        self.said.emit(f"Live: about {1000 * ready.seconds:.0f} ms for a pick. Add or drag points.", GOOD)
+    def _begin(self, prepared: PreparedModel) -> None:
+        self.prepared = prepared
+        self.status_changed.emit(f"Live: about {1000 * prepared.seconds:.0f} ms for a pick. Add or drag points.", GOOD)
         self._ask_waiting()
 
     # --- questions --------------------------------------------------------------------------------------------------
 
     def _edited(self, event: Any) -> None:
         rows: Rows = event.rows
-        if self.ready is None or self._job is not None or self.ready.seconds * len(rows) > AT_ONCE:
+        if self.prepared is None or self._job is not None or self.prepared.seconds * len(rows) > IMMEDIATE_LIMIT:
             self._waiting |= set(self._numbers()[rows].tolist())
             if self._to_learn is not None:
                 tomogram, checkpoint = self._to_learn
@@ -145,25 +145,25 @@ class Live(QObject):
         history, began = self._history, time.monotonic()
         assert history is not None
         try:
-            told = self.ready.tell(self._picks(rows))
+            told = self.prepared.tell(self._picks(rows))
         except InputError as error:
-            self.said.emit(str(error), BAD)
+            self.status_changed.emit(str(error), BAD)
             return
         layer = history.layer
         # Napari's own event, of which this is a part, tells of both when all is done.
         with layer.events.data.blocker(), layer.events.features.blocker():
-            editing.put_poses(history, rows, told)
+            editing.write_poses(history, rows, told)
         self.session.draw_ahead(layer, rows, told)
         self._say(told, time.monotonic() - began)
 
     def _ask_waiting(self) -> None:
-        if self.ready is None or self._job is not None or not self._waiting or self._history is None:
+        if self.prepared is None or self._job is not None or not self._waiting or self._history is None:
             return
         rows = self._rows(self._waiting)
         self._waiting.clear()
         picks = self._picks(rows)
         self._asked = dict(zip(self._numbers()[rows].tolist(), self._history.layer.data[rows].copy(), strict=True))
-        self._run(_told(self.ready.tell, picks), f"Live: {count_words(len(rows))}", self._deliver)
+        self._run(_told(self.prepared.tell, picks), f"Live: {count_words(len(rows))}", self._deliver)
 
     def _deliver(self, told: Particles) -> None:
         history = self._history
@@ -175,7 +175,7 @@ class Live(QObject):
         places = {number: place for place, number in enumerate(self._asked)}
         rows, part = rows[still], told.take([places[number] for number in numbers[still]])
         if len(rows):
-            editing.give_poses(history, rows, part, words="tell")
+            editing.assign_poses(history, rows, part, words="tell")
             self._say(part, 0.0)
 
     def _run(self, stream: Stream[Step, Any], title: str, deliver: Callable[[Any], None]) -> None:
@@ -188,9 +188,9 @@ class Live(QObject):
 
     def _ended(self, outcome: str) -> None:
         self._job = None
-        if outcome != "done" and self.ready is None:
+        if outcome != "done" and self.prepared is None:
             self.stop()
-            self.said.emit("Live is off: the network could not be made ready.", BAD)
+            self.status_changed.emit("Live is off: the network could not be made ready.", BAD)
         self._ask_waiting()
 
     # --- what the layer holds ---------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class Live(QObject):
         words = f"Told {count_words(len(told))}"
         if told.expected_error_deg is not None:
             words += f": expected error {np.median(told.expected_error_deg):.1f}°"
-        self.said.emit(words + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
+        self.status_changed.emit(words + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
 
 
 def _told(tell: Teller, picks: Particles) -> Stream[Step, Particles]:

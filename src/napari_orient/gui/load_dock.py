@@ -107,7 +107,7 @@ class LoadDock(Dock):
                 self.tomogram = read_tomogram(path, voxel_size=self._given_size())
                 self._say_tomogram(self.tomogram)
             except InputError as error:
-                self.tomogram_note.say(in_dock(error), WARNING if "voxel size" in str(error) else BAD)
+                self.tomogram_note.say(dock_message(error), WARNING if "voxel size" in str(error) else BAD)
         self._read_lists()
 
     def _say_tomogram(self, tomogram: Tomogram) -> None:
@@ -148,9 +148,9 @@ class LoadDock(Dock):
             found = self._own(read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None))
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or "pixel size" in str(error))
-            note.say(in_dock(error), BAD)
+            note.say(dock_message(error), BAD)
             return None
-        note.say(particle_words(found), GOOD)
+        note.say(particle_summary(found), GOOD)
         return found
 
     def _extents(self) -> dict[str, Extent]:
@@ -219,7 +219,7 @@ class LoadDock(Dock):
         return particles if code is None or particles.kind is None else particles.of_kind(code)
 
 
-def particle_words(particles: Particles) -> str:
+def particle_summary(particles: Particles) -> str:
     """What a list holds, in words: how many, of which classes, with or without poses."""
     words = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
     counts = [] if particles.kind is None else Counter(particles.kind.tolist()).most_common()
@@ -230,7 +230,7 @@ def particle_words(particles: Particles) -> str:
     return f"{words}\n{'Orientations known' if particles.rotations is not None else 'No orientations yet'}"
 
 
-def in_dock(error: InputError) -> str:
+def dock_message(error: InputError) -> str:
     """The error's line as a dock says it: what the command line calls an option has a field here."""
     line = re.sub(r" \(--[\w-]+\)", "", str(error))
     return line[:1].upper() + line[1:]

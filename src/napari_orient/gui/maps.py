@@ -38,7 +38,9 @@ def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogra
     )
 
 
-def renew_map(layer: Image, density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, place: int) -> None:
+def update_map(
+    layer: Image, density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, place: int
+) -> None:
     """Nothing; the layer shows this map instead, where it stood; what is as it was is not touched."""
     wanted = _standing(density, voxel_size, tomogram, place) | _looks(density)
     # Where the map is as large as before, the viewer need not measure and slice every layer anew.

@@ -26,7 +26,7 @@ from napari_orient.gui.history import History
 from napari_orient.gui.pieces import Later, Note, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
-TURN_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
+ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
 """Keys that turn: the six under the right hand."""
 
 _SHORT = 16
@@ -44,7 +44,7 @@ def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBo
     return box
 
 
-def evenly(*widgets: QWidget) -> QWidget:
+def equal_width_row(*widgets: QWidget) -> QWidget:
     """Widgets side by side, all of one width."""
     holder = QWidget()
     line = QHBoxLayout(holder)
@@ -79,7 +79,7 @@ class StepPad(QWidget):
         self.pressed.emit(axis, sign)
 
 
-class TurnPad(QWidget):
+class RotationPad(QWidget):
     """Turns about own axes: ``stepped`` tells the axis and the angle in degrees, ``typed`` what was typed."""
 
     stepped = Signal(str, float)
@@ -93,7 +93,7 @@ class TurnPad(QWidget):
         self.pad = StepPad(
             {
                 (axis, sign): f"Turn each selected particle about its own {axis} axis, {words[sign]} (key {key})"
-                for (axis, sign), key in TURN_KEYS.items()
+                for (axis, sign), key in ROTATION_KEYS.items()
             }
         )
         self.pad.pressed.connect(lambda axis, sign: self.stepped.emit(axis, sign * self.angle.value()))
@@ -170,7 +170,7 @@ class HistoryList(QWidget):
         self.empty = Note("Nothing changed yet.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(evenly(self.undo, self.redo))
+        column.addWidget(equal_width_row(self.undo, self.redo))
         column.addWidget(self.empty)
         column.addWidget(self.list)
 

@@ -20,7 +20,7 @@ RANGES = {"expected_error": "Expected error", "true_error": "True error", "neigh
 _UNITS = {item.name: item.unit for item in QUANTITIES}
 
 
-class Filters(QWidget):
+class ParticleFilter(QWidget):
     """A line for an expression, and sliders that unfold; ``changed`` tells that other particles are to be shown."""
 
     changed = Signal()

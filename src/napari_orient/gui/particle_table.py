@@ -22,7 +22,7 @@ _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _ERRORS = ("expected_error", "true_error")
 
 
-class ParticleModel(QAbstractTableModel):
+class ParticleTableModel(QAbstractTableModel):
     """Columns of values by name, of which some rows are shown in some order: ``rows`` tells which."""
 
     def __init__(self) -> None:
@@ -148,7 +148,7 @@ class ParticleTable(QTableView):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.particles = ParticleModel()
+        self.particles = ParticleTableModel()
         self._quiet = False
         self.setModel(self.particles)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

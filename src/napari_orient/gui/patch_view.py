@@ -70,12 +70,12 @@ class PatchView(QWidget):
     def _show(self, *_: object) -> None:
         if not self.isVisible():
             return
-        self.pictures.show_likeness(None)
+        self.pictures.show_comparison(None)
         if self._asked is None:
             self.note.say("Choose a particle: in the table, in a plot, or in the viewer.", MUTED)
             return
         try:
-            self.pictures.show_likeness(self._likeness(*self._asked))
+            self.pictures.show_comparison(self._likeness(*self._asked))
             self.note.say(self._words(*self._asked))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
@@ -150,7 +150,7 @@ class SliceGrid(QWidget):
         """Voxels along a slice."""
         return self.columns[0][1][0].width() if self.columns else 0
 
-    def show_likeness(self, seen: ReferenceComparison | None) -> None:
+    def show_comparison(self, seen: ReferenceComparison | None) -> None:
         """Nothing; this is shown, or nothing."""
         self.columns = []
         if seen is not None:

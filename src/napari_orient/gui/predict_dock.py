@@ -35,13 +35,13 @@ from napari_orient.gui.pieces import (
     shrinkable,
 )
 from napari_orient.gui.prediction_jobs import (
-    Answer,
-    Question,
-    answer,
-    card_in_full,
-    card_words,
+    PredictionRequest,
+    PredictionResult,
+    card_text,
+    full_card_text,
+    predict_and_evaluate,
     result_colour,
-    result_words,
+    result_text,
 )
 from napari_orient.gui.session import session_of
 
@@ -58,8 +58,8 @@ class PredictDock(Dock):
         super().__init__()
         self.session = session_of(napari_viewer)
         self.checkpoint: Checkpoint | None = None
-        self._asked_of: tuple[Image, Points] | None = None
-        self._question: Question | None = None
+        self._source_layers: tuple[Image, Points] | None = None
+        self._request: PredictionRequest | None = None
         self._build(self.session.viewer)
         self._network_chosen()
         self._show_everything()
@@ -142,8 +142,8 @@ class PredictDock(Dock):
         else:
             try:
                 self.checkpoint = load_checkpoint(name)
-                self.card.say(card_words(self.checkpoint), MUTED)
-                self.card.setToolTip(card_in_full(self.checkpoint))
+                self.card.say(card_text(self.checkpoint), MUTED)
+                self.card.setToolTip(full_card_text(self.checkpoint))
             except InputError as error:
                 self.card.say(str(error), BAD)
         self._choose_class()
@@ -222,9 +222,9 @@ class PredictDock(Dock):
 
     def predict(self) -> None:
         """Ask for the poses of what is chosen; what is amiss is shown in one line."""
-        self.attempt(lambda: self.ask(self.question()))
+        self.attempt(lambda: self.start(self.request()))
 
-    def question(self) -> Question:
+    def request(self) -> PredictionRequest:
         """What is chosen, as values that no later change of a layer can touch.
 
         Raises
@@ -243,30 +243,30 @@ class PredictDock(Dock):
             picks = picks.replace(tomogram=tomogram.name)
         truth = self.session.truth_of(tomogram.name)
         known = None if truth is None else layers.particles_of(truth)
-        return Question(tomogram, picks, self.checkpoint, self.options.options(), known)
+        return PredictionRequest(tomogram, picks, self.checkpoint, self.options.options(), known)
 
-    def ask(self, question: Question) -> None:
+    def start(self, request: PredictionRequest) -> None:
         """Ask for the poses; they come when they are there, or not at all if their layers are gone by then."""
         if self.running.job is not None:
             return
-        self._question = question
-        self._asked_of = (self.tomogram.layer, self.particles.layer)
+        self._request = request
+        self._source_layers = (self.tomogram.layer, self.particles.layer)
         self.result.say("")
-        job = Job(answer(question), title="Predicting orientations", parent=self)
+        job = Job(predict_and_evaluate(request), title="Predicting orientations", parent=self)
         job.answered.connect(self._deliver)
         self.running.follow(job)
 
-    def _deliver(self, answer: Answer) -> None:
-        assert self._asked_of is not None
-        assert self._question is not None
-        if not all(layer in self.session.viewer.layers for layer in self._asked_of):
+    def _deliver(self, result: PredictionResult) -> None:
+        assert self._source_layers is not None
+        assert self._request is not None
+        if not all(layer in self.session.viewer.layers for layer in self._source_layers):
             show_warning("The tomogram or the particles were removed meanwhile; their prediction was dropped.")
             return
-        _, points = self._asked_of
-        question = self._question
-        line = provenance(question.checkpoint, question.options, count=len(question.picks))
-        self._show_predicted(answer.predicted, points, self._question.tomogram.extent, line)
-        self.result.say(result_words(answer), result_colour(answer))
+        _, points = self._source_layers
+        request = self._request
+        line = provenance(request.checkpoint, request.options, count=len(request.picks))
+        self._show_predicted(result.predicted, points, self._request.tomogram.extent, line)
+        self.result.say(result_text(result), result_colour(result))
 
     def _show_predicted(self, predicted: Particles, points: Points, extent: Extent, line: str) -> None:
         source = layers.identity(points)

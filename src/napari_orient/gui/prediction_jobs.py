@@ -21,7 +21,7 @@ from napari_orient.gui.pieces import GOOD, MUTED, WARNING
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class PredictionRequest:
     """What a prediction is asked of: values alone, taken from the layers before the work starts."""
 
     tomogram: Tomogram
@@ -32,7 +32,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class PredictionResult:
     """Predicted particles, seconds taken, the report against the truth where that is known, and what was noted."""
 
     predicted: Particles
@@ -41,14 +41,14 @@ class Answer:
     notes: tuple[str, ...] = ()
 
 
-def answer(question: Question) -> Stream[Step, Answer]:
+def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionResult]:
     """The prediction as a stream, evaluated at its end where the truth is known."""
     began = time.monotonic()
     notes: list[str] = []
-    asked = predict(question.tomogram, question.picks, question.checkpoint, question.options)
+    asked = predict(request.tomogram, request.picks, request.checkpoint, request.options)
     predicted = yield from _heard(asked, notes)
     seconds = time.monotonic() - began
-    return Answer(predicted, seconds, _report(predicted, question), tuple(notes))
+    return PredictionResult(predicted, seconds, _report(predicted, request), tuple(notes))
 
 
 def _heard(stream: Stream[Step, Particles], notes: list[str]) -> Stream[Step, Particles]:
@@ -65,40 +65,40 @@ def _heard(stream: Stream[Step, Particles], notes: list[str]) -> Stream[Step, Pa
         stream.close()
 
 
-def _report(predicted: Particles, question: Question) -> Report | None:
-    if question.truth is None:
+def _report(predicted: Particles, request: PredictionRequest) -> Report | None:
+    if request.truth is None:
         return None
-    group = symmetry(str(question.checkpoint.options.get("symmetry", "C1")))
+    group = symmetry(str(request.checkpoint.options.get("symmetry", "C1")))
     try:
-        return evaluate(predicted, question.truth, group=group)
+        return evaluate(predicted, request.truth, group=group)
     except InputError:
         return None  # The truth on view is of other particles; the prediction stands all the same.
 
 
-def result_words(answer: Answer) -> str:
+def result_text(result: PredictionResult) -> str:
     """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
-    predicted = answer.predicted
-    lines = [f"{len(predicted)} orientations in {answer.seconds:.1f} s"]
+    predicted = result.predicted
+    lines = [f"{len(predicted)} orientations in {result.seconds:.1f} s"]
     lines += [words[0].upper() + words[1:] for words in pose_summary(predicted)]
-    if answer.report is not None:
-        figures = answer.report.all
+    if result.report is not None:
+        figures = result.report.all
         share, chance = figures.within["20"], figures.chance_within["20"]
         lines.append(
             f"True error {figures.median_deg:.1f}° (median of {figures.count}; chance {figures.chance_median_deg:.0f}°)"
         )
         lines.append(f"{share:.1%} within 20° of the truth (chance {chance:.1%})")
-    return "\n".join([*lines, *answer.notes])
+    return "\n".join([*lines, *result.notes])
 
 
-def result_colour(answer: Answer) -> str:
+def result_colour(result: PredictionResult) -> str:
     """How good the answer looks: by the truth where it is known, else by what the network expects of itself."""
-    if answer.report is not None:
-        return GOOD if answer.report.all.within["20"] >= 0.8 else WARNING
-    expected = answer.predicted.expected_error_deg
+    if result.report is not None:
+        return GOOD if result.report.all.within["20"] >= 0.8 else WARNING
+    expected = result.predicted.expected_error_deg
     return MUTED if expected is None else GOOD if np.median(expected) <= 20 else WARNING
 
 
-def card_words(checkpoint: Checkpoint) -> str:
+def card_text(checkpoint: Checkpoint) -> str:
     """What a person should know of a network, in a few short lines."""
     card, options = checkpoint.card, checkpoint.options
     lines = []
@@ -115,7 +115,7 @@ def card_words(checkpoint: Checkpoint) -> str:
     return " · ".join(lines) or "This network carries no card."
 
 
-def card_in_full(checkpoint: Checkpoint) -> str:
+def full_card_text(checkpoint: Checkpoint) -> str:
     """All that is known of a network, line by line."""
     entries: dict[str, Any] = {"kind": checkpoint.kind, **checkpoint.options, **checkpoint.card}
     return "\n".join(f"{name}: {value}" for name, value in entries.items())

@@ -43,7 +43,7 @@ def read_reference(name: str) -> Checkpoint:
     return _read(name, path.stat().st_mtime if path.exists() else 0.0)
 
 
-def is_bank(name: str) -> bool:
+def is_template(name: str) -> bool:
     """Whether a network of this name is there and holds a reference map."""
     try:
         return bool(name) and load_checkpoint(name).kind == "bank"
@@ -87,7 +87,7 @@ class ReferenceChoice(QComboBox):
 
     def _fill(self, event: object = None) -> None:
         kept = self.name
-        own = [self.session.checkpoint] if is_bank(self.session.checkpoint) else []
+        own = [self.session.checkpoint] if is_template(self.session.checkpoint) else []
         self.blockSignals(True)
         self.clear()
         for name in own:

@@ -14,17 +14,17 @@ from napari_orient.gui import layers
 from napari_orient.gui.pieces import Later, listen, shrinkable
 from napari_orient.gui.rows import Rows, rows_of
 
-ALL, SELECTED, ACCEPTED, SURE = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
+ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
 
-NONE_WORDS = {
+EMPTY_TEXTS = {
     ALL: "The layer holds no particles.",
     SELECTED: "No points of the layer are selected: select some with its selection tool.",
     ACCEPTED: "No particles are accepted or corrected yet: the Correct dock does both.",
-    SURE: "No particle is expected to be so right: raise the limit.",
+    MAX_ERROR: "No particle is expected to be so right: raise the limit.",
 }
 
 
-class Subset(QWidget):
+class SubsetChoice(QWidget):
     """A choice of particles; ``changed`` tells that others are meant, be it that the layer or its selection changed."""
 
     changed = Signal()
@@ -65,7 +65,7 @@ class Subset(QWidget):
                 listen(self, emitter, self._telling.ask)
 
     def _chosen(self, *_: object) -> None:
-        self.limit.setVisible(self.choice.currentText() == SURE)
+        self.limit.setVisible(self.choice.currentText() == MAX_ERROR)
         self.changed.emit()
 
     def _tell(self) -> None:
@@ -84,7 +84,7 @@ class Subset(QWidget):
             raise InputError("no particles are open; load some, or predict.")
         rows = self._chosen_rows(layer)
         if not len(rows):
-            raise InputError(NONE_WORDS[self.choice.currentText()])
+            raise InputError(EMPTY_TEXTS[self.choice.currentText()])
         return rows
 
     def _chosen_rows(self, layer: Points) -> Rows:

@@ -40,16 +40,16 @@ from napari_orient.gui.pieces import (
     shrinkable,
 )
 from napari_orient.gui.session import session_of
-from napari_orient.gui.training_curves import Curves
+from napari_orient.gui.training_curves import TrainingCurves
 from napari_orient.gui.training_sets import (
-    FromFiles,
-    FromLayers,
-    FromTemplate,
-    Known,
-    Lessons,
+    FilesSource,
+    LabelledTrainingSet,
+    LayersSource,
     Pairs,
-    count_words,
-    kinds_of,
+    TemplateSource,
+    TrainingSet,
+    class_counts,
+    training_count_text,
 )
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
@@ -57,28 +57,28 @@ NOTHING = {
     ON_VIEW: "No particles with known orientations are chosen: open true poses, or accept predicted ones.",
     IN_FILES: "Add a PolNet folder, or a list of particles with angles, or drop them here.",
 }
-NETWORK_WORDS = {"default": "network, as shipped", "paper": "network, as printed", "bank": "bank: a reference to match"}
+PRESET_LABELS = {"default": "network, as shipped", "paper": "network, as printed", "bank": "bank: a reference to match"}
 KINDS = "Networks (*.safetensors)"
 LABELS = 112
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class TrainingRequest:
     """What a training is asked for: values alone, taken from layers and fields before the work starts."""
 
-    lessons: Lessons
+    training_set: TrainingSet
     network: NetworkOptions | BankNetworkOptions
     training: TrainingOptions | BankTrainingOptions
     output: Path
     resume: bool
 
 
-def training(question: Question) -> Stream[Step, Checkpoint]:
+def train_and_save(request: TrainingRequest) -> Stream[Step, Checkpoint]:
     """The best network, as ``napari-orient train`` makes it; it and the state to go on from are kept on disk."""
-    output, state = checkpoint_places(question.output)
-    resumed = TrainingState.load(state) if question.resume else None
-    pairs = yield from question.lessons.labelled()
-    stream = train(pairs, question.network, question.training, name=output.stem, resume=resumed)
+    output, state = checkpoint_places(request.output)
+    resumed = TrainingState.load(state) if request.resume else None
+    pairs = yield from request.training_set.labelled()
+    stream = train(pairs, request.network, request.training, name=output.stem, resume=resumed)
     return (yield from kept(stream, output, state))
 
 
@@ -88,7 +88,7 @@ class TrainDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self._question: Question | None = None
+        self._request: TrainingRequest | None = None
         self._make()
         self._lay_out()
         self._connect()
@@ -106,10 +106,14 @@ class TrainDock(Dock):
             "averages the particles to a reference, and matches with it"
         )
         for name in NETWORKS:
-            self.preset.addItem(NETWORK_WORDS.get(name, name), name)
+            self.preset.addItem(PRESET_LABELS.get(name, name), name)
         for choice in (self.source, self.kind, self.preset):
             shrinkable(choice)
-        self.from_layers, self.from_files, self.from_template = FromLayers(self.session), FromFiles(), FromTemplate()
+        self.from_layers, self.from_files, self.from_template = (
+            LayersSource(self.session),
+            FilesSource(),
+            TemplateSource(),
+        )
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
@@ -121,7 +125,7 @@ class TrainDock(Dock):
         self.resume.setToolTip("With the same data and options as before, it comes to the same end")
         self.data_note, self.file_note, self.result = Note(), Note(), Note()
         self.running = JobRow("Train", "Train the network; the best so far is kept on disk", stopped="")
-        self.curves = Curves()
+        self.curves = TrainingCurves()
 
     def _lay_out(self) -> None:
         self.add_heading("Data")
@@ -156,7 +160,7 @@ class TrainDock(Dock):
     # --- what was chosen ----------------------------------------------------------------------------------------
 
     def _data_changed(self, *_: object) -> None:
-        counts = {} if self._simulates else kinds_of(self._pairs_or_none())
+        counts = {} if self._simulates else class_counts(self._pairs_or_none())
         show_classes(self.kind, counts, sum(counts.values()))
         if len(counts) > 1 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(1)  # One class must be chosen: the largest stands first.
@@ -217,7 +221,7 @@ class TrainDock(Dock):
             self.data_note.say(NOTHING[self.source.currentText()], WARNING)
             return False
         alone = "\nOf a single tomogram, a part is kept to judge by." if len(pairs) == 1 else ""
-        self.data_note.say(count_words(pairs) + alone, GOOD)
+        self.data_note.say(training_count_text(pairs) + alone, GOOD)
         return True
 
     def _say_file(self) -> bool:
@@ -241,9 +245,9 @@ class TrainDock(Dock):
 
     def train(self) -> None:
         """Train on what is chosen; what is amiss is shown in one line."""
-        self.attempt(lambda: self.ask(self.question()))
+        self.attempt(lambda: self.start(self.request()))
 
-    def question(self) -> Question:
+    def request(self) -> TrainingRequest:
         """What is chosen, as values that no later change of a layer can touch.
 
         Raises
@@ -253,20 +257,20 @@ class TrainDock(Dock):
         """
         if self.file.path is None:
             raise InputError("no file was named for the network; say where to write it.")
-        simulated = self.from_template.lessons(beside=self.file.path) if self._simulates else None
-        lessons: Lessons = simulated or Known(self._pairs(), self.kind.currentData())
+        simulated = self.from_template.training_set(beside=self.file.path) if self._simulates else None
+        training_set: TrainingSet = simulated or LabelledTrainingSet(self._pairs(), self.kind.currentData())
         resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
         network, training = (form.options() for form in self.forms)
-        return Question(lessons, network, training, self.file.path, resume)
+        return TrainingRequest(training_set, network, training, self.file.path, resume)
 
-    def ask(self, question: Question) -> None:
+    def start(self, request: TrainingRequest) -> None:
         """Ask for a network; its best so far stays when it is stopped, and when its layers are gone by then."""
         if self.running.job is not None:
             return
-        self._question = question
+        self._request = request
         self.result.say("")
         self.curves.begin()
-        job = Job(training(question), title="Training", parent=self)
+        job = Job(train_and_save(request), title="Training", parent=self)
         job.stepped.connect(self._stepped)
         self.running.follow(job)
 
@@ -276,9 +280,9 @@ class TrainDock(Dock):
             self.curves.add(step)
 
     def _ended(self, outcome: str) -> None:
-        if self._question is not None and self.curves.milestones:
+        if self._request is not None and self.curves.milestones:
             self.curves.show_milestones()
-            self.session.checkpoint = str(self._question.output)
+            self.session.checkpoint = str(self._request.output)
             self.result.say(self._words(outcome), GOOD if outcome == "done" else WARNING)
         elif outcome == "stopped":
             self.result.say("Stopped before anything was judged; no network was written.", WARNING)
@@ -286,11 +290,11 @@ class TrainDock(Dock):
 
     def _words(self, outcome: str) -> str:
         """What became of the training, and which network is kept where."""
-        assert self._question is not None
+        assert self._request is not None
         best, last, unit = self.curves.best, self.curves.milestones[-1], self.curves.unit
         ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Broken off after"}
         return (
             f"{ends[outcome]} {last.done} of {last.total} {unit}s. The best network, of {unit} {self.curves.best_at}, "
-            f"is in {self._question.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
+            f"is in {self._request.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
             f"{best['validation_median_deg']:.1f}°, mean {best['validation_mean_deg']:.1f}°."
         )

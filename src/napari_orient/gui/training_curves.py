@@ -10,11 +10,11 @@ from napari_orient.engine.training import Epoch, Milestone
 from napari_orient.gui.pieces import ACCENT, GOOD, WARNING
 from napari_orient.gui.pieces.plot import Line, Mark, Plot
 
-PERIOD = 0.2
+DRAW_INTERVAL = 0.2
 """Seconds between two drawings, at least."""
 
 
-class Curves(QWidget):
+class TrainingCurves(QWidget):
     """Mean and median validation error in degrees against the epoch or the reference; of epochs the losses too."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Curves(QWidget):
     def add(self, milestone: Milestone) -> None:
         """Nothing; this milestone is drawn too, at once or with the next."""
         self.milestones.append(milestone)
-        if time.monotonic() - self._drawn > PERIOD:
+        if time.monotonic() - self._drawn > DRAW_INTERVAL:
             self.show_milestones()
 
     @property

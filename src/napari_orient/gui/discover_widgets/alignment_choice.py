@@ -19,7 +19,7 @@ ANY_FRAME, FROM_FILE = "no map: any frame", "a map from a file…"
 KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
 
 
-class AlignChoice(QComboBox):
+class AlignmentChoice(QComboBox):
     """A choice of map, or of none."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer, take_arrows
 from napari_orient.gui.canvas import holding_still
-from napari_orient.gui.discover_widgets.preview import Preview
+from napari_orient.gui.discover_widgets.preview import DiscoveryPreview
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import Session
 
@@ -22,7 +22,7 @@ DISCOVERED = "discovered"
 """Where a layer's metadata say that its poses come from a discovery."""
 
 
-def believed(found: Discovery) -> Particles:
+def supported_particles(found: Discovery) -> Particles:
     """The particles of the structures that may be believed; those of a class without any are left out."""
     every = found.particles
     bad = [class_name(label) for label, item in enumerate(found.structures) if item.belief.verdict == NOTHING]
@@ -36,7 +36,7 @@ def show_poses(
     particles: Particles,
     tomograms: Sequence[Tomogram],
     *,
-    drawn: Preview,
+    drawn: DiscoveryPreview,
     provenance: str,
     words: str,
 ) -> Generator[None, None, tuple[list[Points], list[str]]]:
@@ -53,7 +53,7 @@ def show_poses(
             missing.append(tomogram.name)
         elif len(own):
             layer = _found_before(session, tomogram)
-            arrows = drawn.give_arrows(tomogram.name) if layer is None else None
+            arrows = drawn.release_arrows(tomogram.name) if layer is None else None
             if arrows is not None:
                 session.viewer.layers.move(session.viewer.layers.index(arrows), -1)
                 yield
@@ -130,7 +130,7 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     return np.asarray(symmetric_angle_deg(truth @ shared_turn(rotations, truth, group), rotations, group))
 
 
-def determined(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def well_determined_rows(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Rows of the particles whose poses are determined: an expected error below 20°, and no false pick.
 
     Those of one class alone, if one is named.

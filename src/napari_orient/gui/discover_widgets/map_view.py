@@ -53,7 +53,7 @@ class MapView(QWidget):
 
     def show_map(self, density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> None:
         """Nothing; this map (n, n, n) is shown, what lies beyond the radius in Å left out of its surface."""
-        self.picture = picture_of(density, voxel_size, radius=radius, colour=colour)
+        self.picture = map_picture(density, voxel_size, radius=radius, colour=colour)
         self.update()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -91,14 +91,14 @@ class MapView(QWidget):
         painter.drawText(QRectF(left + 7, bottom - 17, max(wide, 44), 15), Qt.AlignmentFlag.AlignLeft, "10 nm")
 
 
-def picture_of(density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> MapPicture:
+def map_picture(density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> MapPicture:
     """Surfaces and slices of a map (n, n, n), [z, y, x], cut to the ball that holds the particle and a little more."""
     ball = soft_ball((offsets(len(density), voxel_size) + voxel_size / 2).norm(dim=-1), radius, 2 * voxel_size).numpy()
     length = min(2 * _ROOM * radius, len(density) * voxel_size)
     share = length / (len(density) * voxel_size)
-    fine, cut = _middle(finer(density * ball), share), _middle(density, share)
+    fine, cut = _middle(upsampled(density * ball), share), _middle(density, share)
     return MapPicture(
-        surfaces=tuple(_coloured(shaded(_seen_along(fine, axis)), colour) for axis in range(3)),
+        surfaces=tuple(_coloured(shaded_surface(_seen_along(fine, axis)), colour) for axis in range(3)),
         slices=tuple(_grey(_seen_along(cut, axis)) for axis in range(3)),
         length=length,
     )
@@ -115,7 +115,7 @@ def _seen_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.moveaxis(cube, axis, 0)
 
 
-def finer(density: NDArray[np.float32]) -> NDArray[np.float32]:
+def upsampled(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """The map on a grid of at least `_FINE` voxels a side, interpolated by its own waves; a finer map as it is."""
     side = len(density)
     if side >= _FINE:
@@ -128,7 +128,7 @@ def finer(density: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(scipy.fft.ifftn(scipy.fft.ifftshift(padded)).real * (wide / side) ** 3, np.float32)
 
 
-def shaded(cube: NDArray[np.float32]) -> NDArray[np.float32]:
+def shaded_surface(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     """Brightness of a map's surface as seen along its first axis, (n, n), 0 to 1; NaN beside it."""
     level = _LEVEL * float(cube.max())
     inside = cube > level

@@ -16,20 +16,20 @@ from napari_orient.gui.axes import directions
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.layers import KEY
-from napari_orient.gui.maps import map_layer, maps_of, renew_map
+from napari_orient.gui.maps import map_layer, maps_of, update_map
 from napari_orient.gui.session import Session
 
-UNJUDGED = "unjudged axes"
+PROVISIONAL = "unjudged axes"
 """The role of a layer of arrows that nothing has judged yet."""
 
-AMBER = (1.0, 0.66, 0.12)
+PROVISIONAL_COLOUR = (1.0, 0.66, 0.12)
 MOST_TRIADS = 400
 """Of so many particles all axes are drawn; of more the z axis alone, which is quick to draw anew."""
 
 _WIDTH = 0.07
 
 
-class Preview:
+class DiscoveryPreview:
     """The arrows of each tomogram on view and the map of each class.
 
     A layer that is removed meanwhile is not made again. The maps lie over those of the discovery ``before``, which go
@@ -94,13 +94,13 @@ class Preview:
             vector_style=view.style,
             projection_mode="all",
             opacity=1.0,
-            metadata={KEY: {"role": UNJUDGED}},
+            metadata={KEY: {"role": PROVISIONAL}},
             **layers.world(size),
         )
         _append(self.session, layer)
         return layer
 
-    def give_arrows(self, tomogram: str) -> Vectors | None:
+    def release_arrows(self, tomogram: str) -> Vectors | None:
         """The arrows of a tomogram, if they are on view; whoever asks has them from now on."""
         layer = self._arrows.pop(tomogram, None)
         return layer if layer in self.session.viewer.layers else None
@@ -127,7 +127,7 @@ class Preview:
         name = "discovered map" if kinds == 1 else f"discovered map {class_name(label)}"
         if label in self._maps:
             if self._maps[label] in self.session.viewer.layers:
-                renew_map(self._maps[label], density, voxel_size, tomogram, place=self._place + label)
+                update_map(self._maps[label], density, voxel_size, tomogram, place=self._place + label)
                 self._maps[label].name = name
             return
         if not self._may_add():
@@ -162,7 +162,7 @@ def _labels(step: Round) -> Sequence[int]:
 def _colours(particles: Particles, kinds: int) -> FloatArray:
     """A colour for each particle, (N, 4): amber, or its class's."""
     if kinds == 1 or particles.kind is None:
-        return np.tile([*AMBER, 1.0], (len(particles), 1))
+        return np.tile([*PROVISIONAL_COLOUR, 1.0], (len(particles), 1))
     names = [class_name(label) for label in range(kinds)]
     palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(kinds)])
     return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])

@@ -21,16 +21,16 @@ from napari_orient.engine.discovery import (
 )
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discover_widgets.map_view import MapView
-from napari_orient.gui.discover_widgets.preview import AMBER
+from napari_orient.gui.discover_widgets.preview import PROVISIONAL_COLOUR
 from napari_orient.gui.maps import FSCPlot
 from napari_orient.gui.pieces import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, Note, labelled, shrinkable
 from napari_orient.gui.pieces.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
-BONE = (0.83, 0.88, 0.96)
+FINAL_COLOUR = (0.83, 0.88, 0.96)
 """Colour of a map's surface once it is judged."""
 
-PREDICT, INSPECT, OTHERS, TRAIN = ONWARD = ("predict", "inspect", "others", "train")
+PREDICT, INSPECT, OTHERS, TRAIN = NEXT_STEPS = ("predict", "inspect", "others", "train")
 _BUTTONS = {
     PREDICT: ("Use for Predict", "Make this map the network in use: Predict matches other picks with it at once"),
     OTHERS: ("Predict other tomograms", "Use the map, and open the Load and Predict docks for the next tomogram"),
@@ -47,10 +47,10 @@ TIPS = (
     "•  Picks that are far off their particles: raise how far they may be off.\n"
     "•  Several kinds of particle in one list: raise the number of kinds, or choose a class."
 )
-WORKING = "Looking for a structure\nIt is believed only if independent random starts find the same one."
+RUNNING_TEXT = "Looking for a structure\nIt is believed only if independent random starts find the same one."
 
 
-class Banner(QFrame):
+class VerdictBanner(QFrame):
     """The verdict: a headline in its colour and the reasons beneath, on a ground of the same colour."""
 
     def __init__(self) -> None:
@@ -78,13 +78,13 @@ class Banner(QFrame):
         self.reasons.setVisible(bool(reasons))
 
 
-class Outcome(QWidget):
-    """What is there by now, and, at the end, whether to believe it; ``onward`` tells what the user wants to do next.
+class DiscoveryResultPanel(QWidget):
+    """What is there by now, and, at the end, whether to believe it; ``next_step`` tells what the user wants to do next.
 
     ``saving`` tells the file of the particles to be written, beside which the others go.
     """
 
-    onward = Signal(str)
+    next_step = Signal(str)
     saving = Signal()
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Outcome(QWidget):
         self._radius = 0.0
         self._truth: dict[int, str] = {}
         self._peaks: dict[int, list[float]] = {}
-        self.banner, self.view = Banner(), MapView()
+        self.banner, self.view = VerdictBanner(), MapView()
         self.structure = QComboBox()
         self.structure.setToolTip(
             "Which structure is shown here, and used further on: the colour of its arrows, its verdict, its particles"
@@ -125,7 +125,7 @@ class Outcome(QWidget):
         grid.setContentsMargins(0, 4, 0, 0)
         for name, place in {PREDICT: (0, 0), INSPECT: (0, 1), OTHERS: (1, 0, 1, 2), TRAIN: (2, 0, 1, 2)}.items():
             grid.addWidget(self.buttons[name], *place)
-            self.buttons[name].clicked.connect(lambda _=False, name=name: self.onward.emit(name))
+            self.buttons[name].clicked.connect(lambda _=False, name=name: self.next_step.emit(name))
         self._saving = QWidget()
         keep = QVBoxLayout(self._saving)
         keep.setContentsMargins(0, 2, 0, 0)
@@ -157,7 +157,7 @@ class Outcome(QWidget):
         self._peaks, self._truth = {}, {}
         self.view.picture = None
         self._across = (1.0, float(options.rounds + 2))
-        self.banner.say(WORKING, ACCENT)
+        self.banner.say(RUNNING_TEXT, ACCENT)
         for line in (self.done, self.saved, self.hints):
             line.say("")
         self._show_parts()
@@ -172,7 +172,7 @@ class Outcome(QWidget):
     def show_round(self, step: Round) -> None:
         """Nothing; this round is shown."""
         if step.maps:
-            self.view.show_map(step.maps[0], step.voxel_size, radius=self._radius, colour=AMBER)
+            self.view.show_map(step.maps[0], step.voxel_size, radius=self._radius, colour=PROVISIONAL_COLOUR)
         lines = [
             Line(f"start {start}", _hex(SET_APART[(start - 1) % len(SET_APART)]), _from_one(peaks), list(peaks))
             for start, peaks in self._peaks.items()
@@ -197,7 +197,7 @@ class Outcome(QWidget):
         self.structure.blockSignals(False)
         self._show_structure()
 
-    def show_end(self, words: str, colour: str, *, savable: bool = False) -> None:
+    def show_ended(self, words: str, colour: str, *, savable: bool = False) -> None:
         """Nothing; it came to no end of its own: stopped, or broken off."""
         self.banner.say(words, colour)
         self._show_parts()
@@ -218,15 +218,15 @@ class Outcome(QWidget):
             self.banner.say(f"{headline}\n{reasons[:1].upper()}{reasons[1:]}", COLOURS[item.belief.verdict])
         if item is not None and item.belief.verdict != NOTHING:
             average = item.average
-            self.view.show_map(average.density, average.voxel_size, radius=self._radius, colour=BONE)
+            self.view.show_map(average.density, average.voxel_size, radius=self._radius, colour=FINAL_COLOUR)
             self.fsc.show_fsc(average.fsc)
-            lines = [details_words(item, self.found, self.label), self._truth.get(self.label, "")]
+            lines = [details_text(item, self.found, self.label), self._truth.get(self.label, "")]
             self.details.say("\n".join(filter(None, lines)), MUTED)
             self.details.setToolTip("\n".join(item.symmetry_words))
         self.tips.say("" if item is not None and item.belief.verdict == STRUCTURE else TIPS)
         self._show_parts()
 
-    def say_truth(self, label: int, median: float, share: float) -> None:
+    def show_true_error(self, label: int, median: float, share: float) -> None:
         """Nothing; beside a structure stands how right its poses are, in degrees and as the share within 20°."""
         self._truth[label] = f"True error, up to one common turn: {median:.1f}° (median), {share:.0%} within 20°."
         self._show_structure()
@@ -258,7 +258,7 @@ class Outcome(QWidget):
         self.save.setEnabled(self.file.path is not None)
 
 
-def details_words(item: Structure, found: Discovery, label: int) -> str:
+def details_text(item: Structure, found: Discovery, label: int) -> str:
     """What is to be known beside the verdict: numbers, error, symmetry, and how that was found if there is any."""
     expected = np.median(np.asarray(found.of_class(label).expected_error_deg))
     lines = [f"{item.count} particles, symmetry {item.group.name}; expected error {expected:.1f}° (median)"]

@@ -1,18 +1,25 @@
 """What a network is to learn from, chosen in the Train dock: layers on view, files, or tomograms to be simulated."""
 
-from napari_orient.gui.training_sets.from_files import FromFiles
-from napari_orient.gui.training_sets.from_layers import FromLayers
-from napari_orient.gui.training_sets.from_template import FromTemplate
-from napari_orient.gui.training_sets.training_data import Known, Lessons, Pairs, Simulated, count_words, kinds_of
+from napari_orient.gui.training_sets.from_files import FilesSource
+from napari_orient.gui.training_sets.from_layers import LayersSource
+from napari_orient.gui.training_sets.from_template import TemplateSource
+from napari_orient.gui.training_sets.training_data import (
+    LabelledTrainingSet,
+    Pairs,
+    SimulatedTrainingSet,
+    TrainingSet,
+    class_counts,
+    training_count_text,
+)
 
 __all__ = [
-    "FromFiles",
-    "FromLayers",
-    "FromTemplate",
-    "Known",
-    "Lessons",
+    "FilesSource",
+    "LabelledTrainingSet",
+    "LayersSource",
     "Pairs",
-    "Simulated",
-    "count_words",
-    "kinds_of",
+    "SimulatedTrainingSet",
+    "TemplateSource",
+    "TrainingSet",
+    "class_counts",
+    "training_count_text",
 ]

@@ -8,13 +8,13 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_orient.engine.errors import InputError
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.pieces import FileRow, PathList, labelled, size_box
-from napari_orient.gui.training_sets.training_data import Pairs, read_all
+from napari_orient.gui.training_sets.training_data import Pairs, read_training_files
 
 LISTS = "Particle lists (*.star *.csv *.tsv);;All files (*)"
 LABELS = 112
 
 
-class FromFiles(QWidget):
+class FilesSource(QWidget):
     """PolNet folders and lists of particles with their tomograms, read in a worker as soon as they are named."""
 
     changed = Signal()
@@ -41,7 +41,7 @@ class FromFiles(QWidget):
             self.reading.stop()
         self._read, self.error = [], ""
         size = self.voxel_size.value() or None
-        stream = read_all(self.paths.paths, tomograms=self.tomograms.path, voxel_size=size)
+        stream = read_training_files(self.paths.paths, tomograms=self.tomograms.path, voxel_size=size)
         job = self.reading = Job(stream, title="Reading particle lists", parent=self)
         job.answered.connect(lambda answer: self._take(job, answer))
         job.ended.connect(lambda _: self._ended(job))

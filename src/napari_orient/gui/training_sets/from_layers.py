@@ -22,7 +22,7 @@ from napari_orient.gui.session import Session
 from napari_orient.gui.training_sets.training_data import Pairs
 
 
-class FromLayers(QWidget):
+class LayersSource(QWidget):
     """Layers on view whose poses are known; ``changed`` tells that others are chosen, or that they are others."""
 
     changed = Signal()
@@ -99,7 +99,7 @@ class FromLayers(QWidget):
         found: dict[str, tuple[Tomogram, list[Particles]]] = {}
         opened = {tomogram.name: tomogram for tomogram in map(layers.tomogram_of, self.session.tomograms())}
         for layer in self.chosen():
-            particles = learnable(layer)
+            particles = training_particles(layer)
             name = str(layers.about(layer).get("tomogram", ""))
             match = match_tomogram(name, opened) if name else next(iter(opened), None)
             if match is None:
@@ -110,7 +110,7 @@ class FromLayers(QWidget):
         return [(tomogram, concatenate(parts)) for tomogram, parts in found.values()]
 
 
-def learnable(layer: Points) -> Particles:
+def training_particles(layer: Points) -> Particles:
     """The particles of a layer that a network may learn: poses that a person stands behind.
 
     Of predicted particles these are those accepted or corrected, of others all that have poses and are not rejected.
@@ -129,4 +129,4 @@ def _has_poses(layer: Points) -> bool:
 
 def _words(layer: Points) -> str:
     kept = "accepted or corrected" if layers.role(layer) == PREDICTED else "particles"
-    return f"{layer.name} · {len(learnable(layer))} {kept}"
+    return f"{layer.name} · {len(training_particles(layer))} {kept}"

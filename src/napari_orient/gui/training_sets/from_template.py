@@ -10,13 +10,13 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidge
 from napari_orient.engine.simulation import SimulationOptions, bead_models, bead_symmetry
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.pieces import FileRow, labelled, shrinkable
-from napari_orient.gui.training_sets.training_data import Simulated
+from napari_orient.gui.training_sets.training_data import SimulatedTrainingSet
 
 MAPS = "Maps (*.mrc *.map);;All files (*)"
 LABELS = 112
 
 
-class FromTemplate(QWidget):
+class TemplateSource(QWidget):
     """A template, and how many tomograms of it are to be simulated; ``changed`` tells that it is another."""
 
     changed = Signal()
@@ -62,7 +62,7 @@ class FromTemplate(QWidget):
         code = self.template.currentData()
         return bead_symmetry(code) if code in bead_models() else "C1"
 
-    def lessons(self, *, beside: Path) -> Simulated:
+    def training_set(self, *, beside: Path) -> SimulatedTrainingSet:
         """What is to be simulated; kept beside the network where no folder was named.
 
         Raises
@@ -72,7 +72,7 @@ class FromTemplate(QWidget):
         """
         folder = self.folder.path or beside.with_name(f"{beside.stem}_tomograms")
         template = str(self.template.currentData())
-        return Simulated(template, self.tomograms.value(), self.seed.value(), self.options.options(), folder)
+        return SimulatedTrainingSet(template, self.tomograms.value(), self.seed.value(), self.options.options(), folder)
 
 
 def _count_box(value: int, tip: str, *, low: int = 1) -> QSpinBox:

@@ -18,7 +18,7 @@ Pairs = list[tuple[Tomogram, Particles]]
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class LabelledTrainingSet:
     """Tomograms and their particles, as they are; of one class alone if it is named."""
 
     pairs: Sequence[tuple[Tomogram, Particles]]
@@ -31,7 +31,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Simulated:
+class SimulatedTrainingSet:
     """Tomograms to be simulated into a folder, as ``napari-orient simulate`` does."""
 
     template: str
@@ -57,11 +57,13 @@ class Simulated:
         return read_labelled(self.folder)
 
 
-Lessons = Known | Simulated
+TrainingSet = LabelledTrainingSet | SimulatedTrainingSet
 """What a network is to learn from, as a value that no later change of a layer can touch."""
 
 
-def read_all(paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float | None) -> Stream[Step, Pairs | str]:
+def read_training_files(
+    paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float | None
+) -> Stream[Step, Pairs | str]:
     """The tomograms of all paths with their particles, or, in one line, what is amiss with the first bad one."""
     pairs: Pairs = []
     for number, path in enumerate(paths):
@@ -75,13 +77,13 @@ def read_all(paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float
     return pairs
 
 
-def count_words(pairs: Pairs) -> str:
+def training_count_text(pairs: Pairs) -> str:
     """How many particles of which tomograms, in words."""
     total = sum(len(particles) for _, particles in pairs)
     return f"{total} particles with orientations in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
-def kinds_of(pairs: Pairs) -> dict[str, int]:
+def class_counts(pairs: Pairs) -> dict[str, int]:
     """The classes of the particles, with their numbers."""
     every = [particles.kind for _, particles in pairs if particles.kind is not None]
     codes, counts = np.unique(np.concatenate(every), return_counts=True) if every else (np.array([]), np.array([]))
