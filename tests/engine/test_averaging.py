@@ -126,7 +126,7 @@ def test_the_symmetry_that_an_average_shows_is_proposed_imposed_and_told_of():
     shape = molecule(group=symmetry("C4@1,2,2"), radius=70.0)
     volume, picks, places = tomogram(shape, noise=0.5, count=(1, 3, 4))
     steps, found = followed(average([(volume, picks.replace(positions=places))], group=None, options=OPTIONS))
-    notes = [note for step in steps for note in step.notes]
+    notes = [note.text for step in steps for note in step.notes]
     assert found.group.name.startswith("C4@")
     assert np.degrees(np.arccos(abs(found.group.main_axis @ np.array([1, 2, 2]) / 3))) < 3
     assert notes[0] == f"Symmetry {found.group.name} proposed."

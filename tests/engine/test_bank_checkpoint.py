@@ -67,7 +67,7 @@ def test_a_bank_predicts_poses_and_centres(steps_and_answer, seen):
 
 def test_the_wedge_and_precision_are_noted_and_steps_never_pass_their_total(steps_and_answer):
     steps, _ = steps_and_answer
-    notes = [note for step in steps for note in step.notes]
+    notes = [str(note) for step in steps for note in step.notes]
     assert re.search(r"tilted about y from -6[0-2]° to 6[0-2]° \(found in the data\); fast", notes[0])
     assert not any("Warning" in note for note in notes)
     assert all(0 <= step.done <= step.total for step in steps)
@@ -211,7 +211,7 @@ def test_a_network_prepared_tells_to_the_bit_what_it_predicts(seen):
 def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accuracy(checkpoint):
     volume, picks, places = tomogram(molecule(), axis="x", tilts=(-48.0, 60.0), count=(2, 3, 3))
     steps, answer = followed(predict(volume, picks, checkpoint, FAST))
-    notes = [note for step in steps for note in step.notes]
+    notes = [str(note) for step in steps for note in step.notes]
     low, high = map(float, re.search(r"tilted about x from (-\d+)° to (\d+)°", notes[0]).groups())
     assert abs(low + 48) <= 4
     assert abs(high - 60) <= 4

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.outputs import check_writable, existing_file, replacing
-from napari_orient.engine.streams import Step, run, seconds_left
+from napari_orient.engine.streams import Note, Step, run, seconds_left
 
 ONE_LINE = r"^[^\n]+$"
 
@@ -64,6 +64,12 @@ def test_the_time_left_follows_the_pace_so_far():
     assert seconds_left(Step(0, 10, ""), 5.0) is None
     assert seconds_left(Step(2, 10, ""), 5.0) == 20.0
     assert seconds_left(Step(10, 10, ""), 5.0) == 0.0
+
+
+def test_a_warning_begins_with_the_word_where_it_is_shown_but_not_in_its_text():
+    assert str(Note("Missing wedge: none.")) == "Missing wedge: none."
+    warning = Note("the contrast looks inverted.", "warning")
+    assert (str(warning), warning.text) == ("Warning: the contrast looks inverted.", "the contrast looks inverted.")
 
 
 def test_an_option_carries_all_that_a_form_or_a_command_line_needs():

@@ -173,7 +173,7 @@ def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Ref
     volume, picks, _ = seen
     wrong = molecule().density(24)[:, :, ::-1].copy()
     answer = run(refine(volume, unknown(picks), wrong, voxel_size=VOXEL_SIZE, options=OPTIONS))
-    assert any("mirror image" in line for line in answer.warnings)
+    assert any("mirror image" in note.text for note in answer.warnings)
     assert answer.score.mean() < 0.9 * refined.score.mean()
 
 
@@ -181,14 +181,14 @@ def test_a_wrong_tilt_axis_is_suspected(seen: tuple) -> None:
     volume, picks, _ = seen
     wrong = RefinementOptions(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
     answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=wrong))
-    assert any("look tilted about y" in line for line in answer.warnings)
+    assert any("look tilted about y" in note.text for note in answer.warnings)
 
 
 def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
     volume, picks, _ = seen
     inverted = Tomogram(-volume.density, VOXEL_SIZE, "phantom")
     answer = run(refine(inverted, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
-    assert any("contrast" in line for line in answer.warnings)
+    assert any("contrast" in note.text for note in answer.warnings)
     assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()).max() < 6
 
 
@@ -198,14 +198,14 @@ def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: R
     answer = run(refine(volume, unknown(picks), other, voxel_size=VOXEL_SIZE, options=OPTIONS))
     assert answer.score.mean() < 0.8 * refined.score.mean()
     assert np.median(answer.particles.expected_error_deg) > 1.3 * np.median(refined.particles.expected_error_deg)
-    assert any("right molecule" in line for line in answer.warnings)
+    assert any("right molecule" in note.text for note in answer.warnings)
 
 
 def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple) -> None:
     volume, picks, _ = seen
     noise = Tomogram(np.random.default_rng(5).normal(size=volume.density.shape), VOXEL_SIZE, "phantom")
     answer = run(refine(noise, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
-    assert any("noise alone reaches" in line for line in answer.warnings)
+    assert any("noise alone reaches" in note.text for note in answer.warnings)
 
 
 def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:

@@ -39,8 +39,8 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
     assert error[lost].max() > 20
     assert refined.particles.confidence[lost].max() < 0.05
     assert expected[lost].min() > 90
-    assert steps[-1].notes[0].startswith(f"Warning: {lost.sum()} particle")
-    assert "more than a quarter outside the tomogram" in steps[-1].notes[0]
+    assert str(steps[-1].notes[0]).startswith(f"Warning: {lost.sum()} particle")
+    assert "more than a quarter outside the tomogram" in steps[-1].notes[0].text
     assert expected[whole].max() < 5
     partly = ~lost & ~whole
     assert partly.any()

@@ -67,7 +67,7 @@ class _Line:
         """Show the step, unless the last one was shown too short a time ago; its notes always, each on a line."""
         for note in step.notes:
             self.erase()
-            say(note)
+            say(str(note))
         first, self.last = self.last is None, step
         now = time.monotonic()
         if first or now - self.shown >= self.pause:

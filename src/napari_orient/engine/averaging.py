@@ -26,7 +26,7 @@ from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream
 
 _BATCH = 32
 _SAMPLE = 256
@@ -137,7 +137,7 @@ def average(
             yield Step(done, total, "Averaging")
     if group is None:
         proposed = _proposed(halves, voxel_size, options)
-        yield Step(total, total, "Looking for symmetry", notes=tuple(proposed.words()))
+        yield Step(total, total, "Looking for symmetry", notes=tuple(map(Note, proposed.words())))
         group = proposed.group
     if len(group) > 1:
         centre = symmetry_centre((halves[0] + halves[1]).density(), voxel_size, group)

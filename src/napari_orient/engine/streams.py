@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line that a person should still see when the work is over.
+
+    Parameters
+    ----------
+    text : what was found or what looks wrong, without a prefix.
+    severity : "warning" where results may be wrong, else "info".
+    """
+
+    text: str
+    severity: Literal["info", "warning"] = "info"
+
+    def __str__(self) -> str:
+        """The line as it is shown: a warning begins with the word."""
+        return f"Warning: {self.text}" if self.severity == "warning" else self.text
 
 
 @dataclass(frozen=True)
 class Step:
     """One piece of progress: ``done`` of ``total`` pieces, and what is being done in a few words.
 
-    ``notes`` are lines that a person should still see when the work is over: what was found, what looks wrong.
+    ``notes`` should still be visible when the work is over.
     """
 
     done: int
     total: int
     message: str
-    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    notes: tuple[Note, ...] = field(default=(), kw_only=True)
 
 
 StepT = TypeVar("StepT", bound=Step)

@@ -16,7 +16,7 @@ from napari_orient.engine.networks import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import symmetry
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.gui.pieces import GOOD, MUTED, WARNING
 
 
@@ -38,20 +38,20 @@ class PredictionResult:
     predicted: Particles
     seconds: float
     report: Report | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionResult]:
     """The prediction as a stream, evaluated at its end where the truth is known."""
     began = time.monotonic()
-    notes: list[str] = []
+    notes: list[Note] = []
     asked = predict(request.tomogram, request.picks, request.checkpoint, request.options)
     predicted = yield from _heard(asked, notes)
     seconds = time.monotonic() - began
     return PredictionResult(predicted, seconds, _report(predicted, request), tuple(notes))
 
 
-def _heard(stream: Stream[Step, Particles], notes: list[str]) -> Stream[Step, Particles]:
+def _heard(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[Step, Particles]:
     """The same stream; what its steps note is kept."""
     try:
         while True:
@@ -87,7 +87,7 @@ def result_text(result: PredictionResult) -> str:
             f"True error {figures.median_deg:.1f}° (median of {figures.count}; chance {figures.chance_median_deg:.0f}°)"
         )
         lines.append(f"{share:.1%} within 20° of the truth (chance {chance:.1%})")
-    return "\n".join([*lines, *result.notes])
+    return "\n".join([*lines, *map(str, result.notes)])
 
 
 def result_colour(result: PredictionResult) -> str:

@@ -23,7 +23,7 @@ from napari_orient.engine.discovery.size import size_words
 from napari_orient.engine.discovery.structure import Round, class_name
 from napari_orient.engine.discovery.views import Views, see
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, evenly_spaced_rows
-from napari_orient.engine.streams import Stream
+from napari_orient.engine.streams import Note, Stream
 
 _FEWEST = 20
 _AGREED = 0.7
@@ -142,11 +142,11 @@ class Course:
         course, ends = yield from self.parted(views, ends)
         return course, views, ends
 
-    def _size_notes(self, views: Views) -> tuple[str, ...]:
+    def _size_notes(self, views: Views) -> tuple[Note, ...]:
         middles = self.every.positions.copy()
         middles[self.rows] += centred(views, self.options).double().cpu().numpy()
         words = size_words(self.places(middles, self.rows), self.options, dark=views.dark)
-        return (words,) if words else ()
+        return (Note(words),) if words else ()
 
     def parted(self, views: Views, ends: list[End]) -> Stream[Round, tuple[Course, list[End]]]:
         """The course of as many kinds as explain particles that their maps have not seen, and the ends of its starts.

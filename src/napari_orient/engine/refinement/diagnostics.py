@@ -18,6 +18,7 @@ from napari_orient.engine.model.reference import Reference, mirrored
 from napari_orient.engine.refinement.finder import PoseFinder, candidates
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.rotations import Symmetry
+from napari_orient.engine.streams import Note
 
 _SAMPLE, _FEWEST = 32, 4
 _CLEARLY = 3.0
@@ -30,8 +31,8 @@ _NOISES = 16
 
 
 @torch.no_grad()
-def diagnostics(finder: PoseFinder, patches: Tensor) -> tuple[str, ...]:
-    """A line for each thing that looks wrong; nothing for a reference, hand, wedge and contrast that fit.
+def diagnostics(finder: PoseFinder, patches: Tensor) -> tuple[Note, ...]:
+    """A warning for each thing that looks wrong; none where reference, hand, wedge and contrast fit.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def diagnostics(finder: PoseFinder, patches: Tensor) -> tuple[str, ...]:
     poses = finder.solve(some)
     strange = _faintness(finder, poses) or _hand(finder, some) or _molecule(finder, some, poses)
     lines = [_wedge(finder), _contrast(finder), _sureness(poses), strange]
-    return tuple(line for line in lines if line)
+    return tuple(Note(line, "warning") for line in lines if line)
 
 
 def _wedge(finder: PoseFinder) -> str:

@@ -27,10 +27,10 @@ from napari_orient.engine.refinement.uncertainty import (
     MAX_TRUNCATED_SHARE,
     truncated_share,
     truncation_error_deg,
-    warned,
+    truncation_warnings,
 )
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream
 
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
@@ -55,7 +55,7 @@ class RefinementResult:
         and confidence count it.
     sure_error_deg : (N,) expected error of the rotation if a particle is there.
     finder : what was learnt of the tomogram, to solve more of its particles with.
-    warnings : what looks wrong with reference, wedge or contrast, a line each.
+    warnings : what looks wrong with reference, wedge or contrast.
     """
 
     particles: Particles
@@ -67,7 +67,7 @@ class RefinementResult:
     p_false: FloatArray
     sure_error_deg: FloatArray
     finder: PoseFinder
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
 
     @property
     def precision(self) -> str:
@@ -123,7 +123,7 @@ def refine(
     )
     answer = _refined(particles, poses, finder, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
-        yield Step(len(particles), len(particles), words, notes=_as_notes(answer.warnings[len(warnings) :]))
+        yield Step(len(particles), len(particles), words, notes=answer.warnings[len(warnings) :])
     return answer
 
 
@@ -170,7 +170,7 @@ def _learnt(
     voxel_size: float,
     group: Symmetry,
     options: RefinementOptions,
-) -> Stream[Step, tuple[PoseFinder, tuple[str, ...]]]:
+) -> Stream[Step, tuple[PoseFinder, tuple[Note, ...]]]:
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
@@ -211,16 +211,12 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
 
 
-def _notes(finder: PoseFinder, warnings: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(finder: PoseFinder, warnings: tuple[Note, ...]) -> tuple[Note, ...]:
     """What a person should know: the wedge in force, the precision, and what looks wrong."""
     told = finder.options.tilt_axis != "found"
     source = "axis as told" if told else "found in the data"
     wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.precision}."
-    return (wedge, *_as_notes(warnings))
-
-
-def _as_notes(warnings: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"Warning: {line}" for line in warnings)
+    return (Note(wedge), *warnings)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
@@ -229,7 +225,7 @@ def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.
 
 
 def _refined(
-    particles: Particles, poses: Poses, finder: PoseFinder, warnings: tuple[str, ...], *, extent: Extent
+    particles: Particles, poses: Poses, finder: PoseFinder, warnings: tuple[Note, ...], *, extent: Extent
 ) -> RefinementResult:
     unseen = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
     poses = poses.loosened(torch.from_numpy(truncation_error_deg(unseen)))
@@ -261,5 +257,5 @@ def _refined(
         p_false=p_false.double().numpy(),
         sure_error_deg=sure,
         finder=finder,
-        warnings=(*warnings, *warned(unseen)),
+        warnings=(*warnings, *truncation_warnings(unseen)),
     )

@@ -13,6 +13,7 @@ from napari_orient.engine.matching.fit import Fit, design
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import Extent, FloatArray, evenly_spaced_rows
+from napari_orient.engine.streams import Note
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
 """Of simulated ribosomes and proteasomes in PolNet's crowds, 1.2 to 1.5."""
@@ -100,10 +101,11 @@ def truncation_error_deg(unseen: FloatArray) -> FloatArray:
     return _COST_DEG * unseen
 
 
-def warned(unseen: FloatArray) -> tuple[str, ...]:
-    """A line where poses mean nothing for what is unseen."""
+def truncation_warnings(unseen: FloatArray) -> tuple[Note, ...]:
+    """A warning where poses mean nothing for what is unseen."""
     count = int((unseen > MAX_TRUNCATED_SHARE).sum())
     if count == 0:
         return ()
     which = "1 particle lies" if count == 1 else f"{count} particles lie"
-    return (f"{which} more than a quarter outside the tomogram: no pose can be told, and the expected error says so.",)
+    text = f"{which} more than a quarter outside the tomogram: no pose can be told, and the expected error says so."
+    return (Note(text, "warning"),)

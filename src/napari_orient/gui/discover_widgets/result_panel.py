@@ -165,7 +165,7 @@ class DiscoveryResultPanel(QWidget):
     def note(self, step: Round) -> None:
         """Nothing; this round is remembered for the plot, and what it notes is shown."""
         if step.notes:
-            self.hints.say("\n".join(step.notes), WARNING)
+            self.hints.say("\n".join(map(str, step.notes)), WARNING)
         if step.start:
             self._peaks.setdefault(step.start, []).append(step.peak)
 
