@@ -30,6 +30,9 @@ def page() -> str:
         "named, and, where there is a dock for the task, a row of its form. Values out of bounds are refused before "
         "any work starts.",
         "",
+        "Options marked *expert* are those that most people never need: forms fold them away under **Advanced**, and "
+        "the command line shows them by `--help-all`.",
+        "",
         "This page is written by `python docs/options.py` from the declarations in the code.",
         *section("Simulation", "napari-orient simulate", SimulationOptions()),
         *section("Network", "napari-orient train", network, paper=paper_network),
@@ -51,10 +54,9 @@ def section(title: str, verb: str, options: Options, *, paper: Options | None = 
     yield "| option | default |" + (" `--network paper` |" if paper else "") + " expected | what it is |"
     yield "|---|---|" + ("---|" if paper else "") + "---|---|"
     for parameter in options.parameters():
-        printed = f" {value(getattr(paper, parameter.name))} |" if paper else ""
-        yield (
-            f"| `{parameter.name}` | {value(parameter.default)} |{printed} {parameter.expected} | {helped(parameter)} |"
-        )
+        name = f"`{parameter.name}`" + (" *expert*" if parameter.expert else "")
+        printed = f" {value(parameter.value_in(paper))} |" if paper else ""
+        yield f"| {name} | {value(parameter.value_in(options))} |{printed} {parameter.expected} | {helped(parameter)} |"
 
 
 def value(given: Value) -> str:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation import SimulationOptions
@@ -279,7 +281,7 @@ def test_help_without_a_verb_names_every_verb_and_imports_nothing_heavy():
 def test_every_option_of_every_task_is_a_flag_that_shows_its_help_and_default(capsys):
     for verb, kinds in {"simulate": [SimulationOptions], "train": [type(item) for item in PRESETS["paper"]]}.items():
         with pytest.raises(SystemExit):
-            main([verb, "--help"])
+            main([verb, "--help-all"])
         text = " ".join(capsys.readouterr().out.split())
         for parameter in (parameter for kind in kinds for parameter in kind.parameters()):
             assert f"--{parameter.name.replace('_', '-')}" in text
@@ -297,6 +299,43 @@ def test_what_is_given_takes_the_place_of_the_presets_and_the_rest_stays():
         "half_turns": True,
         "rate": 1e-3,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tea(Options):
+    """An expert option and an earlier name."""
+
+    sugar: int = option(1, help="lumps of sugar", low=0, aliases=("sweet_lumps",))
+    heat: float = option(95.0, help="heat of the water", unit="°C", expert=True)
+
+
+def test_expert_options_are_parsed_though_only_the_whole_help_shows_them(capsys):
+    parser = make_parser("tea", description="", example="")
+    add_options(parser, Tea, title="tea")
+    short = parser.format_help()
+    assert "--sugar" in short
+    assert "--heat" not in short
+    assert short.endswith("\n1 more options: tea --help-all\n")
+    assert options_from(parser.parse_args(["--heat", "80"]), Tea()) == Tea(heat=80.0)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help-all"])
+    assert "heat of the water" in capsys.readouterr().out
+
+
+def test_an_earlier_name_of_an_option_is_a_flag_that_no_help_shows():
+    parser = make_parser("tea", description="", example="")
+    add_options(parser, Tea, title="tea")
+    assert options_from(parser.parse_args(["--sweet-lumps", "3"]), Tea()) == Tea(sugar=3)
+    assert "sweet" not in parser.format_help()
+
+
+@pytest.mark.filterwarnings("default::napari_orient.engine.options.UnknownOptionWarning")
+def test_an_option_of_a_file_that_this_version_does_not_have_is_noted_in_one_line(tmp_path, capsys):
+    path = tmp_path / "later.safetensors"
+    shipped = load_checkpoint("ribosome")
+    replace(shipped, options={**shipped.options, "lemon": 1}).save(path)
+    assert main(["checkpoints", str(path)]) == 0
+    assert "Note: option 'lemon' is unknown to this version and was ignored" in capsys.readouterr().err
 
 
 def test_a_display_is_one_that_the_environment_names(monkeypatch):

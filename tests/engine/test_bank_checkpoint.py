@@ -22,6 +22,7 @@ from napari_orient.engine.networks import (
     bank_checkpoint,
     load_checkpoint,
 )
+from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg, symmetry
@@ -177,7 +178,13 @@ def test_a_damaged_bank_is_refused_when_it_is_read(checkpoint, tmp_path):
     refused("not numbers", tensors={**checkpoint.tensors, "density": density * torch.nan})
     refused("calibration", tensors={**checkpoint.tensors, "calibration": torch.tensor([torch.nan, 1.0])})
     refused("symmetry", options={**checkpoint.options, "symmetry": "Q7"})
-    refused("no option", options={**checkpoint.options, "colour": 1})
+
+
+def test_an_option_that_this_version_does_not_have_makes_no_file_unreadable(checkpoint, tmp_path):
+    path = tmp_path / "later.safetensors"
+    dataclasses.replace(checkpoint, options={**checkpoint.options, "colour": 1}).save(path)
+    with pytest.warns(UnknownOptionWarning, match="option 'colour' is unknown to this version"):
+        assert load_checkpoint(path).bank().options == checkpoint.bank().options
 
 
 def test_a_checkpoint_of_one_kind_is_not_taken_for_another(checkpoint):

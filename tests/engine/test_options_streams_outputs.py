@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, UnknownOptionWarning, option, part
 from napari_orient.engine.outputs import check_writable, existing_file, replacing
 from napari_orient.engine.streams import Note, Step, run, seconds_left
 
@@ -125,10 +125,82 @@ def test_options_survive_their_record(**values):
     assert TeaOptions.from_record(options.to_record()) == options
 
 
-def test_a_record_may_lack_options_but_not_name_strange_ones():
+def test_a_record_may_lack_options_and_one_that_it_has_beyond_them_is_noted_and_ignored():
     assert TeaOptions.from_record({"sugar": 2}) == TeaOptions(sugar=2)
-    with pytest.raises(InputError, match="no option 'lemon'"):
-        TeaOptions.from_record({"lemon": True})
+    with pytest.warns(UnknownOptionWarning, match="option 'lemon' is unknown to this version and was ignored"):
+        assert TeaOptions.from_record({"sugar": 2, "lemon": True}) == TeaOptions(sugar=2)
+
+
+def test_options_by_name_are_refused_where_there_is_none_of_the_name():
+    with pytest.raises(InputError, match="TeaOptions has no option 'lemon'; expected one of sugar, heat"):
+        TeaOptions.of(lemon=True)
+
+
+# --- parts and earlier names -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class KettleOptions(Options):
+    """A part of other options, itself with a part."""
+
+    litres: float = option(1.7, help="What it holds.", unit="l", low=0.1, expert=True, aliases=("volume",))
+    tea: TeaOptions = part(TeaOptions, sugar=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(Options):
+    """Options with a part and options of their own about it."""
+
+    guests: int = option(2, help="How many sit down.", low=1)
+    kettle: KettleOptions = part(KettleOptions)
+    cake: bool = option(True, help="With cake.")
+
+
+def test_the_options_of_parts_stand_flat_in_their_place_with_the_path_that_leads_to_them():
+    declared = TableOptions.parameters()
+    names = ["guests", "litres", "sugar", "heat", "leaf", "milk", "minutes", "cake"]
+    assert [parameter.name for parameter in declared] == names
+    assert [parameter.path for parameter in declared[:3]] == [(), ("kettle",), ("kettle", "tea")]
+    assert (declared[1].expert, declared[1].aliases, declared[2].expert) == (True, ("volume",), False)
+
+
+def test_a_part_may_have_defaults_of_its_own():
+    assert KettleOptions().tea.sugar == 2
+    assert TableOptions.parameters()[2].default == 2
+    assert TableOptions.from_record({"heat": 80.0}).kettle.tea == TeaOptions(sugar=2, heat=80)
+
+
+def test_options_of_parts_are_given_read_changed_and_written_by_their_plain_names():
+    options = TableOptions.of(guests=4, sugar=3, litres=2.0)
+    assert (options.guests, options.kettle.litres, options.kettle.tea.sugar) == (4, 2.0, 3)
+    assert options.to_record()["sugar"] == 3
+    assert TableOptions.from_record(options.to_record()) == options
+    assert options.replace(sugar=1, heat=90.0) == TableOptions.of(guests=4, sugar=1, litres=2.0, heat=90.0)
+    assert options.replace() == options
+
+
+def test_a_value_in_a_part_is_checked_like_any_other():
+    with pytest.raises(InputError, match="sugar is 9; expected a whole number from 0 to 4"):
+        TableOptions.of(sugar=9)
+
+
+def test_an_earlier_name_is_read_and_the_present_one_wins_beside_it():
+    assert TableOptions.from_record({"volume": 3.0}).kettle.litres == 3
+    assert TableOptions.of(volume=3.0).kettle.litres == 3
+    assert TableOptions.from_record({"volume": 3.0, "litres": 2.0}).kettle.litres == 2
+    assert "volume" not in TableOptions().to_record()
+
+
+def test_two_parts_may_not_declare_one_name():
+    @dataclass(frozen=True, kw_only=True)
+    class Twice(Options):
+        """Sugar here, and sugar there."""
+
+        sugar: int = option(1, help="Lumps.")
+        tea: TeaOptions = part(TeaOptions)
+
+    with pytest.raises(TypeError, match="declares sugar twice"):
+        Twice.parameters()
 
 
 # --- outputs ---------------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@ from dataclasses import dataclass
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, option, part
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.pieces.plain import Fold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,30 @@ def test_a_value_out_of_bounds_is_refused_with_what_would_fit(form):
 def test_a_change_is_told_once(form, qtbot):
     with qtbot.waitSignal(form.changed):
         form.widgets["size"].value = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting(Options):
+    size: int = option(32, help="how large", unit="voxels", low=2)
+    margin: int = option(2, help="how much more", unit="voxels", low=0, expert=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cooking(Options):
+    cutting: Cutting = part(Cutting, size=40)
+    name: str = option("x", help="what to call it")
+
+
+def test_options_of_parts_are_rows_like_others_and_the_expert_ones_are_folded_away(qtbot):
+    form = OptionsForm(Cooking)
+    qtbot.addWidget(form)
+    assert form.options() == Cooking()
+    assert form.widgets["size"].value == 40
+    form.widgets["margin"].value = 5
+    assert form.options().cutting == Cutting(size=40, margin=5)
+    (fold,) = form.findChildren(Fold)
+    assert fold.isAncestorOf(form.widgets["margin"].native)
+    assert not fold.isAncestorOf(form.widgets["size"].native)
 
 
 def test_help_and_unit_stand_in_the_tooltip(form):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, make_parser
 from napari_orient.cli.progress import Stopped, say
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import UnknownOptionWarning
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import Namespace
 
 PROGRAM = "napari-orient"
 
@@ -43,7 +46,7 @@ class Verb(Protocol):
     __doc__: str
     EXAMPLE: str
 
-    def declare(self, parser: ArgumentParser) -> None:
+    def declare(self, parser: Parser) -> None:
         """Give the parser the verb's arguments."""
 
     def perform(self, arguments: Namespace) -> int | None:
@@ -53,7 +56,8 @@ class Verb(Protocol):
 def main(words: Sequence[str] | None = None) -> int:
     """Run one verb; 0, or 2 and one line for what the user can mend, or 130 when stopped by Ctrl-C."""
     try:
-        return _run(list(sys.argv[1:] if words is None else words))
+        with _notes_in_one_line():
+            return _run(list(sys.argv[1:] if words is None else words))
     except InputError as error:
         say(f"{PROGRAM}: {error}")
         return 2
@@ -72,6 +76,22 @@ def parser_of(name: str) -> tuple[Verb, Parser]:
     parser = make_parser(f"{PROGRAM} {name}", description=verb.__doc__, example=verb.EXAMPLE)
     verb.declare(parser)
     return verb, parser
+
+
+@contextmanager
+def _notes_in_one_line() -> Iterator[None]:
+    """Show what a file holds beyond this version as a note, without the place in the source."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], file: str, line: int, *more: Any) -> None:
+            if issubclass(category, UnknownOptionWarning):
+                say(f"Note: {message}")
+            else:
+                usual(message, category, file, line, *more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _run(words: list[str]) -> int:

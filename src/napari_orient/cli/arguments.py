@@ -15,11 +15,50 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose every error is an InputError: one line that names where help is."""
+    """A parser whose every error is an InputError: one line that names where help is.
+
+    Expert options are parsed like all others, but only ``--help-all`` shows them.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._expert_help: dict[argparse.Action, str] = {}
+
+    def add_expert(self, action: argparse.Action) -> None:
+        """Hide an argument from ``--help``; the first one brings ``--help-all``."""
+        if not self._expert_help:
+            self.add_argument("--help-all", action=_HelpAll, help="show this help with all options, and exit")
+        self._expert_help[action] = action.help or ""
+        action.help = argparse.SUPPRESS
+
+    def show_experts(self) -> None:
+        """Show the hidden arguments in the help from now on."""
+        for action, text in self._expert_help.items():
+            action.help = text
+        self._expert_help.clear()
+
+    def format_help(self) -> str:
+        """The help; where arguments are hidden, its last line says how many and how they are shown."""
+        hidden = len(self._expert_help)
+        return super().format_help() + (f"\n{hidden} more options: {self.prog} --help-all\n" if hidden else "")
 
     def error(self, message: str) -> NoReturn:
         """Raise the message instead of printing it with the usage."""
         raise InputError(f"{message} ({self.prog} --help tells more).")
+
+
+class _HelpAll(argparse.Action):
+    """The flag that prints the whole help."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **settings)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the help with everything in it, and exit."""
+        if isinstance(parser, Parser):
+            parser.show_experts()
+        parser.print_help()
+        parser.exit()
 
 
 def make_parser(program: str, *, description: str, example: str) -> Parser:
@@ -35,15 +74,22 @@ def make_parser(program: str, *, description: str, example: str) -> Parser:
     )
 
 
-def add_options(parser: argparse.ArgumentParser, kind: type[Options], *, title: str, leave_out: str = "") -> None:
+def add_options(parser: Parser, kind: type[Options], *, title: str, leave_out: str = "") -> None:
     """Give the parser a flag for each declared option but those left out (names between blanks), under a title.
 
-    A flag that is not given leaves nothing behind, so that `options_from` can begin from any preset.
+    A flag that is not given leaves nothing behind, so that `options_from` can begin from any preset. Earlier names of
+    an option are flags too, which no help shows.
     """
     group = parser.add_argument_group(title)
     for parameter in kind.parameters():
-        if parameter.name not in leave_out.split():
-            group.add_argument(_flag(parameter), dest=parameter.name, default=argparse.SUPPRESS, **_declared(parameter))
+        if parameter.name in leave_out.split():
+            continue
+        declared = {"dest": parameter.name, "default": argparse.SUPPRESS, **_declared(parameter)}
+        action = group.add_argument(_flag(parameter.name), **declared)
+        if parameter.expert:
+            parser.add_expert(action)
+        for name in parameter.aliases:
+            group.add_argument(_flag(name), **{**declared, "help": argparse.SUPPRESS})
 
 
 def options_from(arguments: argparse.Namespace, base: OptionsT) -> OptionsT:
@@ -54,12 +100,12 @@ def options_from(arguments: argparse.Namespace, base: OptionsT) -> OptionsT:
     InputError
         If a value does not fit its declaration.
     """
-    given = {name: value for name, value in vars(arguments).items() if name in base.to_record()}
-    return type(base).from_record({**base.to_record(), **given})
+    given = vars(arguments)
+    return base.replace(**{item.name: given[item.name] for item in base.parameters() if item.name in given})
 
 
-def _flag(parameter: Parameter) -> str:
-    return "--" + parameter.name.replace("_", "-")
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _declared(parameter: Parameter) -> dict[str, Any]:

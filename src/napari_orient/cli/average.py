@@ -7,10 +7,10 @@ particle bright; beside it stand the maps of two random halves and the Fourier s
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.progress import follow
 from napari_orient.engine.averaging import AveragingOptions, average, average_places, write_average
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
@@ -24,7 +24,7 @@ EXAMPLE = """\
       --output proteasome.mrc"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] POSES", help="tomograms, then their list")
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="map to write: .mrc")

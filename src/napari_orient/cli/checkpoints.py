@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
+from napari_orient.cli.arguments import Parser
 from napari_orient.engine.networks import load_checkpoint, shipped_checkpoints
 
 EXAMPLE = """\
@@ -11,7 +12,7 @@ EXAMPLE = """\
   napari-orient checkpoints mine.safetensors"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument(
         "names", nargs="*", metavar="NAME|FILE", help="which to tell of [default: all that are shipped]"

@@ -7,10 +7,11 @@ tomograms.star.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from napari_orient import __version__
+from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
 from napari_orient.engine.io import DIALECTS, read_tomogram, write_particles
 
@@ -19,7 +20,7 @@ EXAMPLE = """\
   napari-orient convert particles.star particles.csv"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
     parser.add_argument("target", type=Path, metavar="OUT", help="particle list to write: .star, .csv, .tsv")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_orient import __version__
+from napari_orient.cli.arguments import Parser
 from napari_orient.cli.places import check_folder, has_display
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.evaluation import evaluate
@@ -30,7 +31,7 @@ SEED = 2024
 TEMPLATES, COUNTS = ("ribosome", "proteasome"), (150, 90)
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument(
         "--output", type=Path, default=Path("napari-orient-demo"), metavar="DIR", help="[default napari-orient-demo]"

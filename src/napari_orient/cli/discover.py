@@ -10,12 +10,12 @@ status is 1. Ctrl-C writes the poses and the map as they are by then.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_reading, check_list, read_list
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.discovery import (
@@ -42,7 +42,7 @@ EXAMPLE = """\
 Pairs = list[tuple[Tomogram, Particles]]
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] PICKS", help="tomograms, then their list")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")

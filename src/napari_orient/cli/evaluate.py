@@ -7,9 +7,10 @@ and nearest position. Every figure stands beside what a random guess would get.
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
+from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.rotations import symmetry
@@ -20,7 +21,7 @@ EXAMPLE = """\
   napari-orient evaluate oriented.star truth.star --symmetry D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926 --json"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("predicted", type=Path, metavar="PREDICTED", help="particle list with predicted angles")
     parser.add_argument("truth", type=Path, metavar="TRUTH", help="particle list with true angles")

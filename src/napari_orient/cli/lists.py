@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
+from napari_orient.cli.arguments import Parser
 from napari_orient.cli.progress import say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
@@ -24,7 +25,7 @@ from napari_orient.engine.simulation import Template
 WRITTEN = (".star", ".csv", ".tsv")
 
 
-def add_reading(parser: ArgumentParser) -> None:
+def add_reading(parser: Parser) -> None:
     """Give the parser the flags for what a list may leave unsaid."""
     group = parser.add_argument_group("what the list may not say itself")
     group.add_argument("--pixel-size", type=float, metavar="Å", help="of coordinates in pixels or voxels")
@@ -62,7 +63,7 @@ def _tell_membranes(path: Path) -> None:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 
 
-def add_picks(parser: ArgumentParser) -> None:
+def add_picks(parser: Parser) -> None:
     """Give the parser a tomogram and the list of its picks, and the flags that say how to read them."""
     parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
     parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
@@ -82,7 +83,7 @@ def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles, dict[str, Ext
     return tomogram, picks, extents
 
 
-def add_import_list(parser: ArgumentParser) -> None:
+def add_import_list(parser: Parser) -> None:
     """Give the parser the flag for RELION's import list."""
     parser.add_argument(
         "--import-list", action="store_true", help="also write the list that RELION's import job wants: OUT_import.star"

@@ -8,10 +8,10 @@ missing wedge and noise, and recentres the particles; one of kind mlp does so wh
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     add_import_list,
     add_picks,
@@ -41,7 +41,7 @@ EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --checkpoint mine.safetensors --output out.star"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_picks(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")

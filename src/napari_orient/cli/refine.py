@@ -7,11 +7,11 @@ tomogram itself. OUT gets the particles recentred, with angles, confidence and e
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from napari_orient import __version__
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, template_group
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
@@ -23,7 +23,7 @@ EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc oriented.star --reference ribosome --output refined.star"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_picks(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a bead model")

@@ -10,10 +10,10 @@ from there, in the middle of a training too. Other options in the same DIR are r
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.places import check_folder
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.simulation import Template
@@ -25,7 +25,7 @@ EXAMPLE = """\
   napari-orient reproduce --output authors --polnet PolNet_Medium_Size_Dataset_4v4r_and_3j9i"""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder that gets everything")
     parser.add_argument(

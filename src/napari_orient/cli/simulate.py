@@ -6,10 +6,10 @@ program: ribosome, proteasome. The same seed makes the same tomograms.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.places import check_folder
 from napari_orient.cli.progress import Stopped, follow
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
@@ -17,7 +17,7 @@ from napari_orient.engine.simulation import SimulationOptions, load_template, si
 EXAMPLE = "  napari-orient simulate ribosome proteasome --output simulated --tomograms 4 --particles 120 --seed 1"
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("templates", nargs="+", metavar="TEMPLATE", help="MRC file, or the name of a bead model")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth")

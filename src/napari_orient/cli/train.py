@@ -12,10 +12,10 @@ from refined poses. With --template a map takes its place, and DATA, if given, s
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
-from napari_orient.cli.arguments import add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
@@ -52,7 +52,7 @@ SHARED = " ".join({item.name for kind in (NetworkOptions, TrainingOptions) for i
 """Options that an mlp and a bank both have are declared as flags once."""
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
     parser.add_argument("--output", type=Path, required=True, metavar="CHECKPOINT", help="file to write: .safetensors")

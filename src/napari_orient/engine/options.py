@@ -1,21 +1,43 @@
-"""Options: a parameter is declared once, with default, unit, bounds and help; forms, flags, checks and docs follow."""
+"""Options: a parameter is declared once, with default, unit, bounds and help; forms, flags, checks and docs follow.
+
+An Options dataclass may be composed of smaller ones (`part`). In Python a part is an attribute (``options.wedge``);
+everywhere else, on the command line, in forms, files and docs, its options stand flat beside the others, by name.
+"""
 
 from __future__ import annotations
 
 import types
+import warnings
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from functools import cache
+from typing import Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from napari_orient.engine.errors import InputError
 
 Value = bool | int | float | str | None
 """What an option may hold. ``None`` means unknown, or "choose for me" where the help says so."""
 
+_PART = "part"
+"""The key in a dataclass field's metadata that marks a part: a field that is itself an Options dataclass."""
+_LARGEST_SEED = 2**31 - 1
+"""What torch and NumPy both take as a seed on every platform."""
+
+
+class UnknownOptionWarning(UserWarning):
+    """An option of a record is unknown to this version and was ignored."""
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared option, as the command line, the form, the check and the docs need it."""
+    """One declared option, as the command line, the form, the check and the docs need it.
+
+    Parameters
+    ----------
+    expert : whether it is shown on request only: most people never need it.
+    aliases : earlier names, still read in records and on the command line.
+    path : the parts that lead to it, outermost first; empty for an option of the class itself.
+    """
 
     name: str
     type: type
@@ -26,9 +48,20 @@ class Parameter:
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    expert: bool = False
+    aliases: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+
+    def value_in(self, options: Options) -> Value:
+        """The value that these options hold for it."""
+        holder: Any = options
+        for name in self.path:
+            holder = getattr(holder, name)
+        value: Value = getattr(holder, self.name)
+        return value
 
     def check(self, value: object) -> None:
-        """Nothing, if the value fits.
+        """Check that the value fits.
 
         Raises
         ------
@@ -75,50 +108,150 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    expert: bool = False,
+    aliases: tuple[str, ...] = (),
 ) -> Any:
-    """A field of an Options dataclass: its default, one line of help, unit, inclusive bounds, or choices."""
-    return field(default=default, metadata={"help": help, "unit": unit, "low": low, "high": high, "choices": choices})
+    """A field of an Options dataclass: its default, one line of help, unit, inclusive bounds, or choices.
+
+    Parameters
+    ----------
+    expert : forms fold it away under "Advanced"; the command line shows it by ``--help-all``.
+    aliases : earlier names, still read in records and on the command line.
+    """
+    declared = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices}
+    return field(default=default, metadata={**declared, "expert": expert, "aliases": aliases})
+
+
+def seed_option(help: str) -> Any:
+    """A field for the seed of a random generator; the help says of what."""
+    return option(0, help=help, low=0, high=_LARGEST_SEED, expert=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of every task's options: a frozen dataclass whose fields are made by `option` and checked when made."""
+    """Base of every task's options: a frozen dataclass whose fields are made by `option` or `part`.
+
+    Every value is checked when the options are made. `of` and `replace` take options of parts by their plain names;
+    `to_record` and `from_record` write and read them so.
+    """
 
     def __post_init__(self) -> None:
-        """Check every field against its declaration."""
+        """Check every field against its declaration; parts have checked themselves."""
         for parameter in self.parameters():
-            parameter.check(getattr(self, parameter.name))
+            if not parameter.path:
+                parameter.check(getattr(self, parameter.name))
+
+    @classmethod
+    def of(cls, **values: Value) -> Self:
+        """Options with these values; options of parts are given by their plain names.
+
+        Raises
+        ------
+        InputError
+            If there is no option of a name, or a value does not fit.
+        """
+        return cls().replace(**values)
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
-        """The declared options, in order."""
-        hints = get_type_hints(cls)
-        return tuple(
-            Parameter(item.name, *_plain_type(hints[item.name]), item.default, **item.metadata)
-            for item in fields(cls)
-            if item.default is not MISSING
-        )
+        """The declared options in order, those of parts in their part's place."""
+        return _parameters_of(cast(Any, cls))
+
+    def replace(self, **values: Value) -> Self:
+        """The same options with some values changed; options of parts are given by their plain names.
+
+        Raises
+        ------
+        InputError
+            If there is no option of a name, or a value does not fit.
+        """
+        named = {parameter.name: parameter for parameter in self.parameters()}
+        current = _current_names(cast(Any, type(self)))
+        unknown = [name for name in values if name not in current]
+        if unknown:
+            raise InputError(f"{type(self).__name__} has no option {unknown[0]!r}; expected one of {', '.join(named)}.")
+        changed: dict[tuple[str, ...], dict[str, Value]] = {}
+        # The current name wins where an earlier one is given beside it.
+        for name in sorted(values, key=lambda name: name in named):
+            parameter = named[current[name]]
+            changed.setdefault(parameter.path, {})[parameter.name] = values[name]
+        made: Any = self
+        for path, parts in changed.items():
+            made = _replaced(made, path, parts)
+        return cast(Self, made)
 
     def to_record(self) -> dict[str, Value]:
-        """The values by name, fit for JSON."""
-        return {parameter.name: getattr(self, parameter.name) for parameter in self.parameters()}
+        """The values by name, those of parts beside the others, fit for JSON."""
+        return {parameter.name: parameter.value_in(self) for parameter in self.parameters()}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Value]) -> Self:
         """Options with the record's values; what the record lacks keeps its default.
 
+        A record may name options that this version does not have, since they were removed or came later: each is
+        ignored with an `UnknownOptionWarning`. Earlier names of options are read.
+
         Raises
         ------
         InputError
-            If the record names an option that does not exist, or a value does not fit.
+            If a value does not fit.
         """
-        unknown = sorted(set(record) - {parameter.name for parameter in cls.parameters()})
-        if unknown:
-            raise InputError(f"{cls.__name__} has no option {unknown[0]!r}; was it written by a newer version?")
-        return cls(**record)
+        current = _current_names(cast(Any, cls))
+        for name in sorted(set(record) - set(current)):
+            words = f"option {name!r} is unknown to this version and was ignored ({cls.__name__})."
+            warnings.warn(words, UnknownOptionWarning, stacklevel=2)
+        return cls.of(**{name: value for name, value in record.items() if name in current})
+
+
+PartT = TypeVar("PartT", bound=Options)
+
+
+def part(kind: type[PartT], **defaults: Value) -> PartT:
+    """A field of an Options dataclass that is itself one of these options, perhaps with defaults of its own."""
+    made: Any = field(default=kind.of(**defaults), metadata={_PART: True})
+    return cast(PartT, made)
+
+
+def _replaced(options: Options, path: tuple[str, ...], values: Mapping[str, Value]) -> Options:
+    """The options with values changed in the part that the path leads to."""
+    if not path:
+        return replace(options, **values)
+    inner = _replaced(getattr(options, path[0]), path[1:], values)
+    return replace(options, **{path[0]: inner})
+
+
+@cache
+def _current_names(kind: Any) -> dict[str, str]:
+    """The name of an option today, by every name that it has or had."""
+    earlier = {alias: parameter.name for parameter in kind.parameters() for alias in parameter.aliases}
+    return {**earlier, **{parameter.name: parameter.name for parameter in kind.parameters()}}
+
+
+@cache
+def _parameters_of(kind: Any) -> tuple[Parameter, ...]:
+    hints = get_type_hints(kind)
+    declared = [item for item in fields(kind) if item.default is not MISSING]
+    found = tuple(parameter for item in declared for parameter in _declared(item, hints[item.name]))
+    names = [parameter.name for parameter in found]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise TypeError(f"{kind.__name__} declares {', '.join(sorted(twice))} twice: names must differ across parts.")
+    return found
+
+
+def _declared(item: Field[Any], hint: Any) -> tuple[Parameter, ...]:
+    """The options that one field declares: itself, or those of its part."""
+    if _PART not in item.metadata:
+        return (Parameter(item.name, *_plain_type(hint), cast(Value, item.default), **item.metadata),)
+    inside = cast(Options, item.default)
+    return tuple(
+        replace(parameter, path=(item.name, *parameter.path), default=parameter.value_in(inside))
+        for parameter in inside.parameters()
+    )
 
 
 def _plain_type(hint: Any) -> tuple[type, bool]:
+    """A field's type without None, and whether None is allowed."""
     if get_origin(hint) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         return kinds[0], True

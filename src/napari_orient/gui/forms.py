@@ -23,10 +23,16 @@ AUTOMATIC = "automatic"
 
 
 class OptionsForm(QWidget, Generic[OptionsT]):
-    """The form of an Options class; ``changed`` tells that the user has changed something.
+    """The form of an Options class: its basic options, and the expert ones folded away under "Advanced".
 
-    ``labels`` may give a parameter another label than its name; ``hidden`` parameters keep their defaults. Where some
-    stand ``first``, the others are folded away behind a line.
+    ``changed`` is emitted when the user has changed something.
+
+    Parameters
+    ----------
+    labels : other labels than the options' names.
+    hidden : options that keep their defaults and have no row.
+    first : the options above the fold, in order; by default those that are not declared expert.
+    label_width : least width of the labels' column, pixels.
     """
 
     changed = Signal()
@@ -46,11 +52,11 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         self.widgets = {name: widget_of(item) for name, item in self._parameters.items()}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        names = first or tuple(self.widgets)
+        names = first or tuple(name for name, item in self._parameters.items() if not item.expert)
         column.addWidget(self._rows(names, labels or {}, label_width))
         others = tuple(name for name in self.widgets if name not in names)
         if others:
-            column.addWidget(Fold("More", self._rows(others, labels or {}, label_width)))
+            column.addWidget(Fold("Advanced", self._rows(others, labels or {}, label_width)))
 
     def _rows(self, names: tuple[str, ...], labels: Mapping[str, str], label_width: int) -> QWidget:
         holder = QWidget()
@@ -76,10 +82,10 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         InputError
             If a value does not fit.
         """
-        return self._kind.from_record({name: value_of(self._parameters[name], w) for name, w in self.widgets.items()})
+        return self._kind.of(**{name: value_of(self._parameters[name], w) for name, w in self.widgets.items()})
 
     def show_options(self, options: OptionsT) -> None:
-        """Nothing; the form now shows these options."""
+        """Show these options."""
         record = options.to_record()
         for name, widget in self.widgets.items():
             show_value(self._parameters[name], widget, record[name])
@@ -150,7 +156,7 @@ def _number(parameter: Parameter, text: str) -> Value:
 
 
 def show_value(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
-    """Nothing; the widget now shows this value."""
+    """Show this value in the widget."""
     if value is None:
         widget.value = AUTOMATIC if parameter.choices else ""
     else:
