@@ -27,17 +27,25 @@ class NetworkOptions(Options):
     )
     symmetry: str = option("C1", help="symmetry of the reference, with its axes where they are not z and x: D7@z@x")
     front_end: str = option(
-        "masked", help="raw: the patch as it is; masked: binned, then a soft sphere", choices=("raw", "masked")
+        "masked",
+        help="raw: the patch as it is; masked: binned, then a soft sphere",
+        choices=("raw", "masked"),
+        expert=True,
     )
-    width: int = option(512, help="nodes of each hidden layer", low=1, high=8192)
-    depth: int = option(4, help="hidden layers", low=1, high=16)
-    dropout: float = option(0.1, help="share of hidden nodes left out at random while training", low=0, high=0.9)
+    width: int = option(512, help="nodes of each hidden layer", low=1, high=8192, expert=True)
+    depth: int = option(4, help="hidden layers", low=1, high=16, expert=True)
+    dropout: float = option(
+        0.1, help="share of hidden nodes left out at random while training", low=0, high=0.9, expert=True
+    )
     initialisation: str = option(
-        "scaled", help="paper: normal with deviation 0.05; scaled: by each layer's inputs", choices=("paper", "scaled")
+        "scaled",
+        help="paper: normal with deviation 0.05; scaled: by each layer's inputs",
+        choices=("paper", "scaled"),
+        expert=True,
     )
     patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128)
     patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
-    binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8)
+    binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8, expert=True)
     mask_radius: float = option(
         170.0, help="masked front end: radius of the sphere, to half height", unit="Å", low=5, high=5000
     )

@@ -18,16 +18,29 @@ class TrainingOptions(Options):
     batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096)
     rate: float = option(2e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1)
     schedule: str = option(
-        "cycle", help="learning rate: up and down once (cycle), or constant", choices=("cycle", "constant")
+        "cycle",
+        help="learning rate: up and down once (cycle), or constant",
+        choices=("cycle", "constant"),
+        expert=True,
     )
     loss: str = option(
-        "huber", help="of the raw outputs: huber with delta 0.5, or squared", choices=("huber", "squared")
+        "huber",
+        help="of the raw outputs: huber with delta 0.5, or squared",
+        choices=("huber", "squared"),
+        expert=True,
     )
-    weight_decay: float = option(1e-4, help="L2 penalty on the weights", low=0, high=1)
-    clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6)
-    half_turns: bool = option(True, help="also show half-turned patches: the turns that keep the missing wedge")
+    weight_decay: float = option(1e-4, help="L2 penalty on the weights", low=0, high=1, expert=True)
+    clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
+    half_turns: bool = option(
+        True, help="also show half-turned patches: the turns that keep the missing wedge", expert=True
+    )
     shift: float = option(
-        5.0, help="also show patches shifted along each axis by up to this", unit="Å", low=0, high=200
+        5.0,
+        help="also show patches shifted along each axis by up to this",
+        unit="Å",
+        low=0,
+        high=200,
+        expert=True,
     )
     validation: float = option(0.15, help="share of the tomograms kept apart to judge by", low=0.01, high=0.9)
     seed: int = option(0, help="of weights, order, turns, shifts and split", low=0, high=2**31 - 1)
