@@ -131,7 +131,7 @@ def main() -> None:
         itself = finder.finish(patches, poses)
         alone.append(symmetric_angle_deg(itself.rotations.double().numpy(), rotations, group))
         centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-        poses = run(together(finder, poses, partial(cut, patches), at_once=_BATCH, centre=centre))
+        poses = run(together(finder, poses, partial(cut, patches), immediately=_BATCH, centre=centre))
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)

@@ -10,7 +10,7 @@ from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, MLPNetwork, NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.pieces import Later
+from napari_orient.gui.widgets import Deferred
 
 VOXEL_SIZE = 13.5
 
@@ -72,5 +72,5 @@ def some_particles(count=6, *, posed=True, seed=4):
 
 def settle(dock):
     """What the dock has put off to a later turn of the event loop is done now."""
-    for later in dock.findChildren(Later):
+    for later in dock.findChildren(Deferred):
         later.settle()

@@ -96,7 +96,7 @@ def test_an_unknown_value_is_grey_and_a_range_asked_for_is_kept(shown):
 
 def test_the_true_error_follows_the_symmetry(shown):
     shown.show_as(ViewOptions(colour="true error", axes="z"))
-    shown.judge_by(InspectionOptions(symmetry="C4"))
+    shown.set_inspection(InspectionOptions(symmetry="C4"))
     drawn = colours_on(shown, shown.predicted)
     np.testing.assert_array_equal(drawn[3], drawn[0])
 
@@ -111,7 +111,7 @@ def test_a_class_has_one_colour_in_every_layer(shown):
 
 def test_clusters_are_set_apart_and_one_alone_is_grey(shown):
     shown.show_as(ViewOptions(colour="cluster", axes="z"))
-    shown.judge_by(InspectionOptions(cluster_distance=60))
+    shown.set_inspection(InspectionOptions(cluster_distance=60))
     drawn = colours_on(shown, shown.predicted)
     assert len(np.unique(drawn, axis=0)) == 3
     np.testing.assert_array_equal(drawn[0], drawn[2])

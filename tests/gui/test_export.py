@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.gui import layers, rows
+from napari_orient.gui import layer_rows, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.editing import reset, rotate, set_status
 from napari_orient.gui.export_dock import ExportDock
@@ -97,7 +97,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     session, path = session_of(viewer), tmp_path / "my work" / "kept.star"
     path.parent.mkdir()
     session.checkpoint = str(scene.checkpoint)
-    session.judge_by(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
+    session.set_inspection(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
     session.show_as(ViewOptions(most_expected=25.0))
     first = layers.particles_of(layer)
     rotate(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
@@ -135,7 +135,7 @@ def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opene
 
 def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, scene):
     viewer, layer, dock = opened
-    session_of(viewer).judge_by(InspectionOptions(threshold=7.5))
+    session_of(viewer).set_inspection(InspectionOptions(threshold=7.5))
     rotate(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
     exported(dock, scene.folder / "kept.star")
     text = (scene.folder / "kept.star").read_text()
@@ -145,7 +145,7 @@ def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, s
     for data, keywords, kind in read_particle_layers(str(scene.folder / "spoilt.star")):
         other.add_layer(Layer.create(data, keywords, kind))
     assert session.inspection == InspectionOptions()
-    assert not rows.remembered(session.particles(PREDICTED)[0]).any()
+    assert not layer_rows.remembered(session.particles(PREDICTED)[0]).any()
 
 
 def test_a_list_of_another_program_has_no_provenance_of_ours(scene):

@@ -6,7 +6,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, part
 from napari_orient.engine.prediction import PredictionOptions
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.pieces.plain import Fold
+from napari_orient.gui.widgets.basic import Fold
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,8 +12,8 @@ from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer, drawn_arrows
 from napari_orient.gui.history import History
+from napari_orient.gui.layer_rows import remembered
 from napari_orient.gui.layers import PICKS, PREDICTED
-from napari_orient.gui.rows import remembered
 from napari_orient.gui.session import session_of
 
 

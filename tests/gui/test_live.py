@@ -42,7 +42,7 @@ class Counted:
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
+def immediately(monkeypatch):
     """However busy the machine is, single picks are told on the spot; one test says otherwise."""
     monkeypatch.setattr(live_prediction, "AT_ONCE", 30.0)
 

@@ -15,7 +15,7 @@ from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surface_dock import SurfaceDock
-from napari_orient.gui.surfaces import MOST_VERTICES, Shape, merged, surface_layer
+from napari_orient.gui.surfaces import MOST_VERTICES, SurfaceShape, merged, surface_layer
 
 
 def ball(place=(0.0, 0.0, 0.0), *, width=30.0, side=24, voxel_size=10.0):
@@ -45,7 +45,7 @@ def middles(surface, count):
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
 def test_a_ball_has_its_known_radius_and_normals_that_point_outwards(level):
-    mesh = Shape(ball(), name="ball").mesh(level)
+    mesh = SurfaceShape(ball(), name="ball").mesh(level)
     radius = np.linalg.norm(mesh.vertices, axis=1)
     np.testing.assert_allclose(radius, 30 * np.sqrt(-2 * np.log(level)), rtol=0.12)
     assert (np.einsum("vi,vi->v", mesh.vertices, mesh.normals) > 0.9 * radius).all()
@@ -54,19 +54,19 @@ def test_a_ball_has_its_known_radius_and_normals_that_point_outwards(level):
 @pytest.mark.parametrize("name", ["4v4r", "3j9i"])
 @pytest.mark.parametrize("level", [0.05, 0.35, 0.9])
 def test_no_reference_is_too_fine_to_be_shown_many_times(name, level):
-    mesh = Shape(read_reference(name).bank(), name=name).mesh(level)
+    mesh = SurfaceShape(read_reference(name).bank(), name=name).mesh(level)
     assert 12 <= len(mesh.vertices) <= MOST_VERTICES
 
 
 def test_surfaces_stand_where_the_poses_put_the_map(viewer, layer):
     place = np.array([60.0, 25.0, -35.0])
-    surface = session_of(viewer).show_surface(layer, Shape(ball(place, width=14), name="off"), level=0.4)
+    surface = session_of(viewer).show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     particles = layers.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
 
 
 def test_a_surface_turned_by_its_pose_is_the_turned_surface():
-    shape = Shape(bank_checkpoint(molecule().density(24), voxel_size=10.0).bank(), name="blobs")
+    shape = SurfaceShape(bank_checkpoint(molecule().density(24), voxel_size=10.0).bank(), name="blobs")
     mesh, particles = shape.mesh(0.3), some_particles(2)
     vertices, faces, colours = merged(particles, mesh, np.ones((2, 3)))
     count = len(mesh.vertices)
@@ -83,7 +83,7 @@ def test_a_surface_turned_by_its_pose_is_the_turned_surface():
 def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer):
     session, history = session_of(viewer), session_of(viewer).history(layer)
     place = np.array([0.0, 0, 60.0])
-    surface = session.show_surface(layer, Shape(ball(place, width=14), name="off"), level=0.4)
+    surface = session.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
     editing.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
     particles = layers.particles_of(layer)
@@ -100,7 +100,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
 
 def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
     session = session_of(viewer)
-    surface = session.show_surface(layer, Shape(ball(), name="ball"), level=0.4)
+    surface = session.show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
     count = len(surface.vertices) // 6
     assert (surface.vertex_colors[:, 0] > 2 * surface.vertex_colors[:, 1]).all()
     session.show_as(ViewOptions(colour="expected error"))
@@ -116,7 +116,7 @@ def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
 
 def test_surfaces_are_never_the_active_layer_and_are_shown_in_3d_alone(viewer, layer):
     viewer.layers.selection = {layer}
-    surface = session_of(viewer).show_surface(layer, Shape(ball(), name="ball"), level=0.4)
+    surface = session_of(viewer).show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
     assert viewer.layers.selection.active is layer
     assert surface.visible
     viewer.dims.ndisplay = 2

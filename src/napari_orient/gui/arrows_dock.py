@@ -11,8 +11,8 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.legend import LegendView
-from napari_orient.gui.pieces import Dock, listen
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import Dock, listen
 
 LABELS = {
     "length": "Arrow length (Å)",

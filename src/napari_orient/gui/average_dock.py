@@ -19,7 +19,9 @@ from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.maps import FSCPlot, map_layer
-from napari_orient.gui.pieces import (
+from napari_orient.gui.session import session_of
+from napari_orient.gui.subsets import SubsetChoice
+from napari_orient.gui.widgets import (
     BAD,
     GOOD,
     MUTED,
@@ -31,8 +33,6 @@ from napari_orient.gui.pieces import (
     Note,
     labelled,
 )
-from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import SubsetChoice
 
 LABELS = 112
 

@@ -26,8 +26,8 @@ from napari_orient.gui.colours import (
     TRUE_INK,
     Colour,
 )
-from napari_orient.gui.known import drawn_of
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
+from napari_orient.gui.particle_values import drawn_particles
 
 SHORT = 0.55
 """Length of the x and y arrows as a share of z's, so that one sees which is which."""
@@ -178,7 +178,7 @@ def draw_axes(
     Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one.
     """
     old = axes_layer(viewer, points)
-    particles, rows = drawn_of(points)
+    particles, rows = drawn_particles(points)
     parts = axes_parts(particles, points, options, colours=colours)
     if parts is None:
         if old is not None:

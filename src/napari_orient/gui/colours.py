@@ -64,7 +64,7 @@ SET_APART: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """From which value to which the colormap runs; of names, which there are, in the order of their colours."""
 
     low: float = 0.0
@@ -79,7 +79,7 @@ class Legend:
     title: str
     entries: tuple[tuple[str, Colour], ...] = ()
     colormap: str = ""
-    scale: Scale = Scale()
+    scale: ColourScale = ColourScale()
     unit: str = ""
 
 
@@ -89,7 +89,7 @@ def column_of(colouring: str) -> str:
 
 
 def particle_colours(
-    columns: Columns, colouring: str, *, ink: Colour, colormap: str, scale: Scale, count: int
+    columns: Columns, colouring: str, *, ink: Colour, colormap: str, scale: ColourScale, count: int
 ) -> FloatArray:
     """A colour for each particle, (N, 3), 0 to 1; ``ink`` where the colouring tells nothing of these particles."""
     values = columns.get(column_of(colouring))
@@ -102,7 +102,7 @@ def particle_colours(
     return named(values, scale.names)
 
 
-def graded(values: NDArray[Any], colormap: str, scale: Scale) -> FloatArray:
+def graded(values: NDArray[Any], colormap: str, scale: ColourScale) -> FloatArray:
     """Colours of numbers, (N, 3); grey where a number is unknown."""
     numbers = np.asarray(values, float)
     share = np.clip((numbers - scale.low) / max(scale.high - scale.low, 1e-9), 0, 1)
@@ -120,7 +120,9 @@ def named(values: NDArray[Any], names: Sequence[str] = ()) -> FloatArray:
     return np.asarray(palette[np.where(number > 0, (number - 1) % len(SET_APART) + 1, 0)])
 
 
-def scale_of(columns: Sequence[Columns], colouring: str, *, low: float | None, high: float | None) -> Scale:
+def colour_scale_of(
+    columns: Sequence[Columns], colouring: str, *, low: float | None, high: float | None
+) -> ColourScale:
     """The scale that layers with these columns share.
 
     It is as asked for; else an error's runs from 0 to nearly the largest, a score's from 0 to 1.
@@ -128,12 +130,14 @@ def scale_of(columns: Sequence[Columns], colouring: str, *, low: float | None, h
     found = [part[column_of(colouring)] for part in columns if column_of(colouring) in part]
     if colouring not in GRADED:
         texts = [part.astype(str) for part in found if part.dtype.kind not in "iu"]
-        return Scale(names=tuple(name for name in np.unique(np.concatenate(texts)).tolist() if name) if texts else ())
+        return ColourScale(
+            names=tuple(name for name in np.unique(np.concatenate(texts)).tolist() if name) if texts else ()
+        )
     numbers = np.concatenate([np.asarray(part, float) for part in found]) if found else np.zeros(0)
     numbers = numbers[np.isfinite(numbers)]
     largest = 1.0 if colouring == "score" else _largest_error(numbers)
     bottom = 0.0 if low is None else low
-    return Scale(bottom, max(largest if high is None else high, bottom + 1e-6))
+    return ColourScale(bottom, max(largest if high is None else high, bottom + 1e-6))
 
 
 def _largest_error(numbers: NDArray[Any]) -> float:
@@ -148,7 +152,7 @@ def _rounded_up(value: float) -> float:
 
 
 def legend_of(
-    colouring: str, *, roles: Mapping[str, Colour], columns: Sequence[Columns], colormap: str, scale: Scale
+    colouring: str, *, roles: Mapping[str, Colour], columns: Sequence[Columns], colormap: str, scale: ColourScale
 ) -> Legend:
     """What the colours mean, of the layers with these roles, each with its colour, and columns."""
     if colouring == AXIS:
@@ -178,7 +182,7 @@ def legend_words(legend: Legend) -> str:
     return lead + ", ".join(named_ones)
 
 
-def _names(values: NDArray[Any], scale: Scale, *, most: int = 8) -> tuple[tuple[str, Colour], ...]:
+def _names(values: NDArray[Any], scale: ColourScale, *, most: int = 8) -> tuple[tuple[str, Colour], ...]:
     names = np.unique(values)
     entries = [(_word(name), _colour(row)) for name, row in zip(names.tolist(), named(names, scale.names), strict=True)]
     if len(entries) > most:

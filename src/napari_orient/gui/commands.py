@@ -13,8 +13,8 @@ from napari.utils.notifications import show_error, show_info
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.pieces import Dock, LayerChoice
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import Dock, LayerChoice
 
 PLUGIN = "napari-orient"
 

@@ -28,16 +28,16 @@ from napari_orient.engine.prediction import PredictionOptions, prepare
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
-from napari_orient.gui.gone import when_gone
+from napari_orient.gui.destruction import when_destroyed
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words
+from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
-from napari_orient.gui.pieces import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
-from napari_orient.gui.rows import Rows, rows_of
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
@@ -161,7 +161,7 @@ class CorrectDock(Dock):
         }
         for key, act in keys.items():
             viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
-        when_gone(self, partial(_unbind, weakref.ref(viewer), tuple(keys)))
+        when_destroyed(self, partial(_unbind, weakref.ref(viewer), tuple(keys)))
 
     # --- what is chosen -----------------------------------------------------------------------------------------
 

@@ -50,9 +50,9 @@ from napari_orient.gui.editing import set_status
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
-from napari_orient.gui.pieces import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled
 
 STOPPED_TEXT = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
 STOPPED_EARLY_TEXT = "Stopped before the first round was done\nNothing was changed."

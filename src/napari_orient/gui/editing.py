@@ -14,7 +14,7 @@ from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
-from napari_orient.gui.rows import Rows, forget, put_rows, recall, remember, rows_of
+from napari_orient.gui.layer_rows import Rows, forget, put_rows, recall, remember, rows_of
 
 STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the verdict of"}
 

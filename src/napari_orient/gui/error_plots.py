@@ -10,8 +10,8 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui.colours import named
-from napari_orient.gui.pieces import ACCENT, BAD
-from napari_orient.gui.pieces.ticks import round_values, square_values
+from napari_orient.gui.widgets import ACCENT, BAD
+from napari_orient.gui.widgets.ticks import round_values, square_values
 
 Rows = NDArray[np.int_]
 

@@ -10,10 +10,10 @@ import numpy as np
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import Symmetry, symmetry
-from napari_orient.gui.known import Known
+from napari_orient.gui.particle_values import ParticleValues
 
 
-def errors_of(known: Known | None) -> tuple[FloatArray, str]:
+def errors_of(known: ParticleValues | None) -> tuple[FloatArray, str]:
     """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
     columns = {} if known is None else known.columns
     for name in ("true_error", "expected_error"):
@@ -22,14 +22,14 @@ def errors_of(known: Known | None) -> tuple[FloatArray, str]:
     return np.full(0 if known is None else len(known), np.nan), "error"
 
 
-def expected_by_chance(known: Known | None, of: Callable[[Symmetry], Any]) -> Any:
+def expected_by_chance(known: ParticleValues | None, of: Callable[[Symmetry], Any]) -> Any:
     """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
     names = np.array(["C1"]) if known is None or not len(known) else known.inspection.symmetry
     groups, counts = np.unique(names, return_counts=True)
     return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
 
 
-def error_text(told: FloatArray, words: str, known: Known | None, *, threshold: float) -> list[str]:
+def error_text(told: FloatArray, words: str, known: ParticleValues | None, *, threshold: float) -> list[str]:
     """How large these errors are, and how many of them count as right, in at most one line."""
     if not len(told):
         return []
@@ -40,7 +40,7 @@ def error_text(told: FloatArray, words: str, known: Known | None, *, threshold: 
     return [f"{line} (chance {expected_by_chance(known, lambda group: chance(threshold, group)):.1%})"]
 
 
-def cluster_text(known: Known | None) -> str:
+def cluster_text(known: ParticleValues | None) -> str:
     """How many clusters there are, and how many particles stand alone."""
     if known is None:
         return ""

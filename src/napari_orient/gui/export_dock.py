@@ -18,8 +18,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
-from napari_orient.gui.keeping import with_state
-from napari_orient.gui.pieces import (
+from napari_orient.gui.session import session_of
+from napari_orient.gui.state_in_file import with_state
+from napari_orient.gui.subsets import SubsetChoice
+from napari_orient.gui.widgets import (
     BAD,
     GOOD,
     MUTED,
@@ -32,8 +34,6 @@ from napari_orient.gui.pieces import (
     primary_button,
     shrinkable,
 )
-from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import SubsetChoice
 
 PREVIEWED = 6
 

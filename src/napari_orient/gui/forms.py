@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, Parameter, Value
-from napari_orient.gui.pieces.plain import Fold
+from napari_orient.gui.widgets.basic import Fold
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 

@@ -17,7 +17,7 @@ from napari.layers import Points
 from napari.utils.events import EmitterGroup
 from numpy.typing import NDArray
 
-from napari_orient.gui import layers, rows
+from napari_orient.gui import layer_rows, layers
 
 LIMIT = 128 * 2**20
 """Bytes that the steps of one layer may keep; the oldest are forgotten first."""
@@ -201,9 +201,9 @@ class History:
         self._depth += 1
         try:
             if action == "added":
-                rows.clear_added(self.layer, at)
+                layer_rows.clear_added(self.layer, at)
             elif action == "changed" and len(before.data) == len(self.layer.data):
-                rows.remember(self.layer, at, data=before.data, table=before.columns)
+                layer_rows.remember(self.layer, at, data=before.data, table=before.columns)
             if action != "removed":
                 self.events.edited(rows=at)
         finally:

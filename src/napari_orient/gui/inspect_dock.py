@@ -25,13 +25,24 @@ from napari_orient.gui.camera import center_on
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
 from napari_orient.gui.error_summary import cluster_text, error_text, errors_of, expected_by_chance
 from napari_orient.gui.forms import show_value, value_of, widget_of
-from napari_orient.gui.known import Known
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_filter import ParticleFilter
 from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
+from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.patch_view import PatchView
-from napari_orient.gui.pieces import BAD, MUTED, Dock, Later, LayerChoice, Note, labelled, listen, primary_button, row
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import (
+    BAD,
+    MUTED,
+    Deferred,
+    Dock,
+    LayerChoice,
+    Note,
+    labelled,
+    listen,
+    primary_button,
+    row,
+)
 
 NEXT, PREVIOUS = "N", "Shift+N"
 """Keys that fly to the next worst particle, and back."""
@@ -45,11 +56,11 @@ class InspectDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.known: Known | None = None
+        self.known: ParticleValues | None = None
         self.shown: NDArray[np.bool_] = np.zeros(0, bool)
         self.chosen: Rows = _NOBODY
         self._watched: Points | None = None
-        self._refreshing = Later(self.refresh, parent=self)
+        self._refreshing = Deferred(self.refresh, parent=self)
         self._linking = False
         self._build(self.session.viewer)
         self._connect(self.session.viewer)
@@ -164,7 +175,9 @@ class InspectDock(Dock):
         try:
             values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
             symmetries_by_class(str(values["symmetry"] or ""))
-            self.session.judge_by(InspectionOptions.from_record({**self.session.inspection.to_record(), **values}))
+            self.session.set_inspection(
+                InspectionOptions.from_record({**self.session.inspection.to_record(), **values})
+            )
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
@@ -195,7 +208,7 @@ class InspectDock(Dock):
     def refresh(self, event: Any = None) -> None:
         """Show the layer as it is now, and the choice that it holds."""
         try:
-            self.known = None if self.layer is None else self.session.known_of(self.layer)
+            self.known = None if self.layer is None else self.session.particle_values(self.layer)
         except InputError as error:
             self.known = None
             show_error(str(error))

@@ -20,7 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.streams import Step, seconds_left
-from napari_orient.gui.gone import when_gone
+from napari_orient.gui.destruction import when_destroyed
 
 PERIOD = 0.2
 """Seconds between two reports of progress: software rendering bears no more."""
@@ -119,7 +119,7 @@ class Job(QObject):
         self._work.abandoned = _quit_asked(weakref.ref(self._worker))
         self._worker.returned.connect(self._deliver)
         self._worker.finished.connect(self._end)
-        when_gone(self, _stopper(self._work, self._bar))
+        when_destroyed(self, _stopper(self._work, self._bar))
         self._worker.start()
 
     def stop(self) -> None:

@@ -44,7 +44,7 @@ STATUS, CORRECTED = "status", "corrected"
 FIRST = "first poses"
 """Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
 
-SPOKEN = {file_columns.STATUS: STATUS, file_columns.CORRECTED: CORRECTED}
+FEATURE_NAMES = {file_columns.STATUS: STATUS, file_columns.CORRECTED: CORRECTED}
 """Columns of files that have a plainer name as features."""
 
 PICK_DIAMETER = 150.0
@@ -53,7 +53,7 @@ PICK_DIAMETER = 150.0
 LONE_GRID = 10.0
 """Å from step to step of the sliders where no tomogram is open."""
 
-_POINTS_LOOKS: Mapping[str, Mapping[str, Any]] = {
+_POINTS_STYLE: Mapping[str, Mapping[str, Any]] = {
     PICKS: {"face_color": [0, 0, 0, 0], "border_color": "#ffd43b", "border_width": 0.08, "diameter": PICK_DIAMETER},
     PREDICTED: {"face_color": "#ff3b30", "border_color": "#5c0a05", "border_width": 0.12, "diameter": 40.0},
     TRUTH: {"face_color": "#30d158", "border_color": "#0a4a1c", "border_width": 0.12, "diameter": 40.0},
@@ -193,7 +193,7 @@ def particles_parts(
     Features hold class, confidence, expected error, the rotation's nine entries and every foreign column; metadata hold
     the rest. What is unknown has no column.
     """
-    look, grid = dict(_POINTS_LOOKS[role]), LONE_GRID if extent is None else extent.voxel_size
+    look, grid = dict(_POINTS_STYLE[role]), LONE_GRID if extent is None else extent.voxel_size
     names = particles.tomogram_names
     said = {
         "role": role,
@@ -239,8 +239,8 @@ def features(particles: Particles) -> pd.DataFrame:
 
 def _feature(column: str) -> str:
     """The feature that holds a foreign column: of the same name, unless that is one of ours."""
-    if column in SPOKEN:
-        return SPOKEN[column]
+    if column in FEATURE_NAMES:
+        return FEATURE_NAMES[column]
     return f"{column} (file)" if column in (*OWN_COLUMNS, STATUS, CORRECTED) else column
 
 

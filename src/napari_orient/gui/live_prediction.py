@@ -23,10 +23,10 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import NUMBER
-from napari_orient.gui.pieces import BAD, GOOD, MUTED
-from napari_orient.gui.rows import Rows
 from napari_orient.gui.session import Session
+from napari_orient.gui.widgets import BAD, GOOD, MUTED
 
 IMMEDIATE_LIMIT = 0.05
 """Seconds that an answer may take on the spot."""

@@ -14,7 +14,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram, read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.pieces import (
+from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import (
     BAD,
     GOOD,
     WARNING,
@@ -26,7 +27,6 @@ from napari_orient.gui.pieces import (
     show_classes,
     size_box,
 )
-from napari_orient.gui.session import session_of
 
 TOMOGRAMS = "Tomograms (*.mrc *.rec *.map);;All files (*)"
 LISTS = "Particle lists (*.star *.csv *.tsv *.txt);;All files (*)"

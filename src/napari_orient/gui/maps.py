@@ -14,8 +14,8 @@ from napari_orient.engine.averaging import FSC
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.layers import KEY, MAP
-from napari_orient.gui.pieces import ACCENT, GOOD, WARNING
-from napari_orient.gui.pieces.plot import Line, Mark, Plot
+from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
+from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
 THRESHOLDS = {0.5: WARNING, 0.143: GOOD}
 ISOVALUE = 0.4

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.inspection.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
-from napari_orient.gui.pieces import Later, Note, labelled, row
+from napari_orient.gui.widgets import Deferred, Note, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
@@ -156,7 +156,7 @@ class HistoryList(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._history: History | None = None
-        self._listing = Later(self._list, parent=self)
+        self._listing = Deferred(self._list, parent=self)
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
         self.undo.clicked.connect(self._undo)
         self.redo.clicked.connect(self._redo)

@@ -13,8 +13,8 @@ from superqt import QLabeledDoubleRangeSlider
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.filters import rows_where
-from napari_orient.gui.known import QUANTITIES
-from napari_orient.gui.pieces import BAD, Note, row
+from napari_orient.gui.particle_values import QUANTITIES
+from napari_orient.gui.widgets import BAD, Note, row
 
 RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
 _UNITS = {item.name: item.unit for item in QUANTITIES}

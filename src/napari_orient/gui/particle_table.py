@@ -12,8 +12,8 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from napari_orient.gui.colours import VERDICTS, named
-from napari_orient.gui.known import QUANTITIES, Quantity
-from napari_orient.gui.pieces import BAD, WARNING
+from napari_orient.gui.particle_values import QUANTITIES, Quantity
+from napari_orient.gui.widgets import BAD, WARNING
 
 Rows = NDArray[np.int_]
 

@@ -19,10 +19,10 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
-from napari_orient.gui.known import Known
-from napari_orient.gui.pieces import BAD, MUTED, Note, labelled
+from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import Session
+from napari_orient.gui.widgets import BAD, MUTED, Note, labelled
 
 SIDE = 400.0
 """Å along a patch: a ribosome and what touches it."""
@@ -39,7 +39,7 @@ class PatchView(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self._asked: tuple[Points, Known, int] | None = None
+        self._asked: tuple[Points, ParticleValues, int] | None = None
         self._wedges: weakref.WeakKeyDictionary[Points, Wedge | None] = weakref.WeakKeyDictionary()
         self.reference = ReferenceChoice(session, kinds=self._classes)
         self.pictures, self.note = SliceGrid(), Note()
@@ -50,7 +50,7 @@ class PatchView(QWidget):
         column.addWidget(self.note)
         self.reference.chosen.connect(self._show)
 
-    def show_particle(self, layer: Points | None, known: Known | None, rows: NDArray[np.int_]) -> None:
+    def show_particle(self, layer: Points | None, known: ParticleValues | None, rows: NDArray[np.int_]) -> None:
         """Nothing; the first of these particles is shown, once one can see it."""
         before = self._classes()
         self._asked = None if layer is None or known is None or not len(rows) else (layer, known, int(rows[0]))
@@ -80,7 +80,7 @@ class PatchView(QWidget):
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
-    def _words(self, layer: Points, known: Known, row: int) -> str:
+    def _words(self, layer: Points, known: ParticleValues, row: int) -> str:
         """What the slices are of."""
         size = self._tomogram(layer).voxel_size
         wide, wedge = self.pictures.voxels * size, self._wedge(layer, known)
@@ -89,14 +89,14 @@ class PatchView(QWidget):
             return words
         return f"{words}; reference: {wedge.words}"
 
-    def _wedge(self, layer: Points, known: Known) -> Wedge | None:
+    def _wedge(self, layer: Points, known: ParticleValues) -> Wedge | None:
         """The wedge that the layer's patches show, found once."""
         if layer not in self._wedges:
             tomogram = self._tomogram(layer)
             self._wedges[layer] = estimate_patch_wedge(tomogram, known.particles.positions, side=_side(tomogram))
         return self._wedges[layer]
 
-    def _likeness(self, layer: Points, known: Known, row: int) -> ReferenceComparison:
+    def _likeness(self, layer: Points, known: ParticleValues, row: int) -> ReferenceComparison:
         tomogram = self._tomogram(layer)
         particles, partner = known.particles, int(known.inspection.partner[row])
         truth = None if known.truth is None or partner < 0 else known.truth.rotations

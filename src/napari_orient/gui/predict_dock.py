@@ -21,7 +21,17 @@ from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pieces import (
+from napari_orient.gui.prediction_jobs import (
+    PredictionRequest,
+    PredictionResult,
+    card_text,
+    full_card_text,
+    predict_and_evaluate,
+    result_colour,
+    result_text,
+)
+from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import (
     BAD,
     MUTED,
     WARNING,
@@ -34,16 +44,6 @@ from napari_orient.gui.pieces import (
     show_classes,
     shrinkable,
 )
-from napari_orient.gui.prediction_jobs import (
-    PredictionRequest,
-    PredictionResult,
-    card_text,
-    full_card_text,
-    predict_and_evaluate,
-    result_colour,
-    result_text,
-)
-from napari_orient.gui.session import session_of
 
 NETWORKS = "Networks (*.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
@@ -276,7 +276,7 @@ class PredictDock(Dock):
                 return
         name = f"{points.name.removesuffix(' picks')} predicted"
         layer = self.session.show_particles(
-            predicted, extent, role=PREDICTED, name=name, provenance=line, at_once=False
+            predicted, extent, role=PREDICTED, name=name, provenance=line, immediately=False
         )
         layers.about(layer)["source"] = source
         # Poses that came with the picks would hide the new ones.

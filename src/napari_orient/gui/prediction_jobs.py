@@ -17,7 +17,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import Note, Step, Stream
-from napari_orient.gui.pieces import GOOD, MUTED, WARNING
+from napari_orient.gui.widgets import GOOD, MUTED, WARNING
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.commands import open_dock
-from napari_orient.gui.keeping import with_state
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.session import session_of
+from napari_orient.gui.state_in_file import with_state
 
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 

@@ -12,8 +12,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks import Checkpoint, bank_checkpoint, load_checkpoint, shipped_checkpoints
 from napari_orient.engine.simulation import bead_models, load_template
-from napari_orient.gui.pieces import listen, shrinkable
 from napari_orient.gui.session import Session
+from napari_orient.gui.widgets import listen, shrinkable
 
 KINDS = "Maps and networks (*.mrc *.map *.rec *.safetensors);;All files (*)"
 FROM_FILE = "from a file…"

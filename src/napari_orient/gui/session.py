@@ -13,14 +13,14 @@ from napari.layers import Image, Layer, Points
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui import axes, layers
+from napari_orient.gui.arrow_drawing import ArrowDrawing
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab
 from napari_orient.gui.colours import AXIS, ROLE
-from napari_orient.gui.drawing import Drawn
 from napari_orient.gui.history import History, announce
-from napari_orient.gui.keeping import take_state
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.preferences import Preferences
+from napari_orient.gui.state_in_file import restore_state
 
 ARROWS_KEY = "Shift-O"
 """Shows and hides all arrows."""
@@ -36,7 +36,7 @@ def session_of(viewer: ViewerModel) -> Session:
     return _SESSIONS[viewer]
 
 
-class Session(Drawn):
+class Session(ArrowDrawing):
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
     ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
@@ -49,7 +49,7 @@ class Session(Drawn):
         self.preferences = Preferences.now()
         super().__init__(viewer, _preferred_view(self.preferences))
         self._checkpoint = self.preferences.checkpoint
-        self.learn_of(self._checkpoint)
+        self.use_symmetry_of(self._checkpoint)
         self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
@@ -68,9 +68,9 @@ class Session(Drawn):
     def checkpoint(self, name: str) -> None:
         """Nothing; this network is now in use, and who listens hears of it."""
         self._checkpoint = name
-        self.learn_of(name)
+        self.use_symmetry_of(name)
         self.events.checkpoint()
-        self.judge_by(self.inspection)
+        self.set_inspection(self.inspection)
 
     def scratch(self) -> Path:
         """A folder for files that nobody has named yet; it is gone when the viewer or the program is."""
@@ -98,13 +98,13 @@ class Session(Drawn):
         role: str,
         name: str,
         provenance: str = "",
-        at_once: bool = True,
+        immediately: bool = True,
     ) -> Points:
         """A new layer that holds the particles; their axes, where they have poses, are drawn at once or in a moment."""
         data, keywords, _ = layers.particles_parts(particles, extent, role=role, name=name, provenance=provenance)
         layer = Points(data, **keywords)
         self.viewer.layers.append(layer)
-        if at_once:
+        if immediately:
             self.draw(layer)
         else:
             self.draw_later(layer)
@@ -153,7 +153,7 @@ class Session(Drawn):
         if isinstance(layer, Points) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
             # Its history hears first: arrows are drawn from what an edit has become.
             self.history(layer)
-            take_state(layer, self)
+            restore_state(layer, self)
             self._paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._told)

@@ -11,8 +11,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
-from napari_orient.gui.pieces import Later, listen, shrinkable
-from napari_orient.gui.rows import Rows, rows_of
+from napari_orient.gui.layer_rows import Rows, rows_of
+from napari_orient.gui.widgets import Deferred, listen, shrinkable
 
 ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
 
@@ -33,7 +33,7 @@ class SubsetChoice(QWidget):
         super().__init__()
         self._layer: Points | None = None
         self._heard: set[int] = set()
-        self._telling = Later(self._tell, parent=self)
+        self._telling = Deferred(self._tell, parent=self)
         self.choice = QComboBox()
         self.choice.addItems(SUBSETS)
         self.choice.setToolTip("Which particles of the layer to take")

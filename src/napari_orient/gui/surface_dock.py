@@ -10,10 +10,10 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.gui import layers
-from napari_orient.gui.pieces import GOOD, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
-from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, Shape, surface_layer
+from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
+from napari_orient.gui.widgets import GOOD, WARNING, Dock, LayerChoice, Note, labelled, listen, row
 
 SETTLED = 30
 """Milliseconds that the slider rests before the surfaces follow it."""
@@ -25,7 +25,7 @@ class SurfaceDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self._shape: Shape | None = None
+        self._shape: SurfaceShape | None = None
         self._settled = QTimer(self)
         self._settled.setSingleShot(True)
         self._settled.setInterval(SETTLED)
@@ -107,7 +107,7 @@ class SurfaceDock(Dock):
 
     def _draw(self, layer: Points) -> None:
         if self._shape is None or self._shape.name != self.reference.name:
-            self._shape = Shape(read_reference(self.reference.name).bank(), name=self.reference.name)
+            self._shape = SurfaceShape(read_reference(self.reference.name).bank(), name=self.reference.name)
         self.session.show_surface(layer, self._shape, level=self.level.value() / 100)
 
     def _show(self, event: object = None) -> None:

@@ -51,7 +51,7 @@ class Mesh:
     normals: FloatArray
 
 
-class Shape:
+class SurfaceShape:
     """A reference of this name, cut down to what its surface needs."""
 
     def __init__(self, reference: ReferenceMap, *, name: str) -> None:

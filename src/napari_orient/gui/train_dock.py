@@ -25,7 +25,19 @@ from napari_orient.engine.training import (
 )
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.pieces import (
+from napari_orient.gui.session import session_of
+from napari_orient.gui.training_curves import TrainingCurves
+from napari_orient.gui.training_sets import (
+    FilesSource,
+    LabelledTrainingSet,
+    LayersSource,
+    Pairs,
+    TemplateSource,
+    TrainingSet,
+    class_counts,
+    training_count_text,
+)
+from napari_orient.gui.widgets import (
     BAD,
     GOOD,
     MUTED,
@@ -38,18 +50,6 @@ from napari_orient.gui.pieces import (
     listen,
     show_classes,
     shrinkable,
-)
-from napari_orient.gui.session import session_of
-from napari_orient.gui.training_curves import TrainingCurves
-from napari_orient.gui.training_sets import (
-    FilesSource,
-    LabelledTrainingSet,
-    LayersSource,
-    Pairs,
-    TemplateSource,
-    TrainingSet,
-    class_counts,
-    training_count_text,
 )
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")

@@ -7,8 +7,8 @@ import time
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.training import Epoch, Milestone
-from napari_orient.gui.pieces import ACCENT, GOOD, WARNING
-from napari_orient.gui.pieces.plot import Line, Mark, Plot
+from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
+from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
 DRAW_INTERVAL = 0.2
 """Seconds between two drawings, at least."""

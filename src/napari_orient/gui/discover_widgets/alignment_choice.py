@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.simulation import bead_models, load_template
-from napari_orient.gui.pieces import shrinkable
+from napari_orient.gui.widgets import shrinkable
 
 Map = tuple[FloatArray, float]
 """A density (n, n, n) and its voxel size in Å."""

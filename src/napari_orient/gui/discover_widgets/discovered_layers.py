@@ -79,7 +79,7 @@ def _found_before(session: Session, tomogram: Tomogram) -> Points | None:
 def _added(session: Session, own: Particles, tomogram: Tomogram, *, arrows: Vectors | None, provenance: str) -> Points:
     name = f"{tomogram.name} discovered"
     layer = session.show_particles(
-        own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance, at_once=False
+        own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance, immediately=False
     )
     layers.about(layer)[DISCOVERED] = True
     if arrows is not None:
@@ -116,7 +116,7 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     for layer in shown:
         if session.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
             continue
-        known = session.known_of(layer)
+        known = session.particle_values(layer)
         if known.truth is None or known.truth.rotations is None or known.particles.rotations is None:
             continue
         partner = known.inspection.partner

@@ -26,8 +26,8 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pieces import DropTarget, Later, checkable, labelled, listen, show_classes, shrinkable
 from napari_orient.gui.session import Session
+from napari_orient.gui.widgets import Deferred, DropTarget, checkable, labelled, listen, show_classes, shrinkable
 
 Pairs = list[tuple[Tomogram, Particles]]
 
@@ -80,7 +80,7 @@ class PicksChoice(DropTarget):
         self.session = session
         self.reading: Job | None = None
         self._offered: list[Points] = []
-        self._counting = Later(self._renamed, parent=self)
+        self._counting = Deferred(self._renamed, parent=self)
         self.list = QListWidget()
         self.list.setFixedHeight(76)
         self.list.setAccessibleName("Layers of picks")

@@ -23,8 +23,8 @@ from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discover_widgets.map_view import MapView
 from napari_orient.gui.discover_widgets.preview import PROVISIONAL_COLOUR
 from napari_orient.gui.maps import FSCPlot
-from napari_orient.gui.pieces import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, Note, labelled, shrinkable
-from napari_orient.gui.pieces.plot import Line, Plot
+from napari_orient.gui.widgets import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, Note, labelled, shrinkable
+from napari_orient.gui.widgets.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
 FINAL_COLOUR = (0.83, 0.88, 0.96)

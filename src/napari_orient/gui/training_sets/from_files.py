@@ -7,8 +7,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.pieces import FileRow, PathList, labelled, size_box
 from napari_orient.gui.training_sets.training_data import Pairs, read_training_files
+from napari_orient.gui.widgets import FileRow, PathList, labelled, size_box
 
 LISTS = "Particle lists (*.star *.csv *.tsv);;All files (*)"
 LABELS = 112

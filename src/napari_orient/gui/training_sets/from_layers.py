@@ -15,11 +15,11 @@ from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.io.columns import STATUS
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.gui import layers
+from napari_orient.gui.layer_rows import rows_of
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.pieces import Later, checkable, listen
-from napari_orient.gui.rows import rows_of
 from napari_orient.gui.session import Session
 from napari_orient.gui.training_sets.training_data import Pairs
+from napari_orient.gui.widgets import Deferred, checkable, listen
 
 
 class LayersSource(QWidget):
@@ -31,7 +31,7 @@ class LayersSource(QWidget):
         super().__init__()
         self.session = session
         self._offered: list[Points] = []
-        self._changing = Later(self._changed, parent=self)
+        self._changing = Deferred(self._changed, parent=self)
         self.list = QListWidget()
         self.list.setFixedHeight(76)
         self.list.setAccessibleName("Layers to learn from")

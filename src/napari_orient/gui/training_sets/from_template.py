@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidge
 
 from napari_orient.engine.simulation import SimulationOptions, bead_models, bead_symmetry
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.pieces import FileRow, labelled, shrinkable
 from napari_orient.gui.training_sets.training_data import SimulatedTrainingSet
+from napari_orient.gui.widgets import FileRow, labelled, shrinkable
 
 MAPS = "Maps (*.mrc *.map);;All files (*)"
 LABELS = 112

@@ -1,10 +1,6 @@
 """The pieces that docks are made of: sections, notes, a choice of layer, a row for a file, one for a running job."""
 
-from napari_orient.gui.pieces.choices import LayerChoice, checkable, show_classes
-from napari_orient.gui.pieces.later import Later
-from napari_orient.gui.pieces.listening import listen
-from napari_orient.gui.pieces.paths import DropTarget, FileRow, PathList
-from napari_orient.gui.pieces.plain import (
+from napari_orient.gui.widgets.basic import (
     ACCENT,
     BAD,
     GOOD,
@@ -19,7 +15,11 @@ from napari_orient.gui.pieces.plain import (
     shrinkable,
     size_box,
 )
-from napari_orient.gui.pieces.running import JobRow
+from napari_orient.gui.widgets.choices import LayerChoice, checkable, show_classes
+from napari_orient.gui.widgets.connections import listen
+from napari_orient.gui.widgets.deferred import Deferred
+from napari_orient.gui.widgets.job_row import JobRow
+from napari_orient.gui.widgets.paths import DropTarget, FileRow, PathList
 
 __all__ = [
     "ACCENT",
@@ -27,12 +27,12 @@ __all__ = [
     "GOOD",
     "MUTED",
     "WARNING",
+    "Deferred",
     "Dock",
     "DropTarget",
     "FileRow",
     "Fold",
     "JobRow",
-    "Later",
     "LayerChoice",
     "Note",
     "PathList",

@@ -14,35 +14,44 @@ from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import holding_still, show_slab, show_words
-from napari_orient.gui.colours import AXIS, ROLE, Legend, Scale, legend_of, legend_words, particle_colours, scale_of
-from napari_orient.gui.judging import Judged
-from napari_orient.gui.known import drawn_of
+from napari_orient.gui.colours import (
+    AXIS,
+    ROLE,
+    ColourScale,
+    Legend,
+    colour_scale_of,
+    legend_of,
+    legend_words,
+    particle_colours,
+)
+from napari_orient.gui.inspection_model import InspectionModel
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pieces import Later
-from napari_orient.gui.rows import Rows
-from napari_orient.gui.surfaces import MOST_PARTICLES, Shape, draw_surface, surface_layer
+from napari_orient.gui.particle_values import drawn_particles
+from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
+from napari_orient.gui.widgets import Deferred
 
 
-class Drawn(Judged):
+class ArrowDrawing(InspectionModel):
     """The particles that one viewer shows, and how they are drawn; ``events.view`` tells that it is otherwise."""
 
     def __init__(self, viewer: ViewerModel, view: ViewOptions) -> None:
         super().__init__(viewer)
         self.view = view
-        self._scale = Scale()
+        self._scale = ColourScale()
         self._words = ""
-        self._shapes: dict[Points, tuple[Shape, float]] = {}
+        self._shapes: dict[Points, tuple[SurfaceShape, float]] = {}
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
-        self._finishing = Later(self._finish)
+        self._finishing = Deferred(self._finish)
         viewer.dims.events.ndisplay.connect(self._turned)
 
-    def judge_by(self, options: InspectionOptions) -> None:
+    def set_inspection(self, options: InspectionOptions) -> None:
         """Nothing; true errors and clusters are now told so, and arrows that show them are coloured anew."""
         self.inspection = options
         if self.view.colour in ("true error", "cluster"):
             self.show_as(self.view)
-        super().judge_by(options)
+        super().set_inspection(options)
 
     def draw(self, points: Points) -> Vectors | None:
         """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
@@ -135,7 +144,7 @@ class Drawn(Judged):
         for layer in drawn:
             layer.visible = wanted
 
-    def show_surface(self, points: Points, shape: Shape, *, level: float) -> Surface | None:
+    def show_surface(self, points: Points, shape: SurfaceShape, *, level: float) -> Surface | None:
         """The reference's surface at every pose of the layer, from now on as they are, coloured as the arrows.
 
         ``level`` is a share of the map's maximum. At most `MOST_PARTICLES` are shown; None where there are no poses.
@@ -154,7 +163,7 @@ class Drawn(Judged):
         if points not in self._shapes:
             return None
         shape, level = self._shapes[points]
-        particles, _ = drawn_of(points)
+        particles, _ = drawn_particles(points)
         if particles.rotations is None:
             self.hide_surface(points)
             return None
@@ -175,21 +184,21 @@ class Drawn(Judged):
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
         if self.view.colour == AXIS:
             return None
-        known, view = self.known_of(points), self.view
+        known, view = self.particle_values(points), self.view
         ink = view.ink(layers.role(points))
         return particle_colours(
             known.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(known)
         )
 
-    def scale(self) -> Scale:
+    def scale(self) -> ColourScale:
         """From which value to which colours run, over all layers of particles on view."""
-        columns = [self.known_of(layer).columns for layer in self._drawn()]
-        return scale_of(columns, self.view.colour, low=self.view.low, high=self.view.high)
+        columns = [self.particle_values(layer).columns for layer in self._drawn()]
+        return colour_scale_of(columns, self.view.colour, low=self.view.low, high=self.view.high)
 
     def legend(self) -> Legend:
         """What the arrows' colours mean."""
         drawn = self._drawn()
-        columns = [] if self.view.colour in (ROLE, AXIS) else [self.known_of(layer).columns for layer in drawn]
+        columns = [] if self.view.colour in (ROLE, AXIS) else [self.particle_values(layer).columns for layer in drawn]
         roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
         return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
 

@@ -12,7 +12,7 @@ MOMENT = 40
 """Milliseconds from the first asking to the act: the canvas paints meanwhile what must be seen at once."""
 
 
-class Later(QObject):
+class Deferred(QObject):
     """An act of something alive, put off; it does not keep that alive, and goes with its parent where it has one."""
 
     def __init__(self, act: Callable[[], object], *, parent: QObject | None = None) -> None:

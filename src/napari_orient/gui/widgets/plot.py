@@ -10,8 +10,8 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_orient.gui.pieces.plain import tone
-from napari_orient.gui.pieces.ticks import decade_values, round_values
+from napari_orient.gui.widgets.basic import tone
+from napari_orient.gui.widgets.ticks import decade_values, round_values
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 18, 34
 
@@ -38,7 +38,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Scale:
+class PlotScale:
     """How values become pixels along one side: ``low`` to ``high``, linear or by decades."""
 
     low: float
@@ -76,7 +76,7 @@ class Plot(QWidget):
         self.lines: tuple[Line, ...] = ()
         self.marks: tuple[Mark, ...] = ()
         self.levels: tuple[float, ...] = ()
-        self._x, self._y = Scale(0, 1), Scale(0.1 if logarithmic else 0, 1, logarithmic)
+        self._x, self._y = PlotScale(0, 1), PlotScale(0.1 if logarithmic else 0, 1, logarithmic)
         self.setFixedHeight(height)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -91,9 +91,11 @@ class Plot(QWidget):
     ) -> None:
         """Nothing; these are shown, over these ranges or what they fill; ``levels`` are lines across."""
         self.lines, self.marks, self.levels = tuple(lines), tuple(marks), tuple(levels)
-        self._x = Scale(*(x or _range([v for line in lines for v in line.x])))
+        self._x = PlotScale(*(x or _range([v for line in lines for v in line.x])))
         values = [v for line in lines for v in line.y if math.isfinite(v) and (v > 0 or not self._log)]
-        self._y = Scale(*(y or (_decades(values) if self._log else (0.0, 1.08 * max(values, default=1.0)))), self._log)
+        self._y = PlotScale(
+            *(y or (_decades(values) if self._log else (0.0, 1.08 * max(values, default=1.0)))), self._log
+        )
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name

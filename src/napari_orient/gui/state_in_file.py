@@ -21,8 +21,8 @@ from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import FIRST, NUMBER, STATUS
-from napari_orient.gui.rows import Rows
 
 if TYPE_CHECKING:
     from napari_orient.gui.session import Session
@@ -45,7 +45,7 @@ def with_state(particles: Particles, layer: Points, rows: Rows, session: Session
     return particles.replace(blocks={**particles.blocks, **{name: table for name, table in found.items() if table}})
 
 
-def take_state(layer: Points, session: Session) -> None:
+def restore_state(layer: Points, session: Session) -> None:
     """Nothing; what a file kept of a person's work is in force again, and no longer among the layer's tables."""
     blocks = layers.about(layer).get("blocks", {})
     state, beginnings = blocks.pop(STATE, {}), blocks.pop(FIRST_POSES, {})
@@ -84,7 +84,7 @@ def _restore(session: Session, texts: Mapping[str, str]) -> None:
         view = _options(session.view, texts, only=_FILTERS)
     except InputError:
         return
-    session.judge_by(inspection)
+    session.set_inspection(inspection)
     if view != session.view:
         session.show_as(view)
 

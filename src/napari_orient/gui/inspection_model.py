@@ -13,11 +13,11 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.simulation import bead_models, bead_symmetry
 from napari_orient.gui import layers
-from napari_orient.gui.known import Known, fingerprint, known_of
-from napari_orient.gui.shown import Shown
+from napari_orient.gui.layer_index import LayerIndex
+from napari_orient.gui.particle_values import ParticleValues, fingerprint, particle_values
 
 
-class Judged(Shown):
+class InspectionModel(LayerIndex):
     """The particles that one viewer shows, and how they are judged: ``events.inspection`` tells that it is otherwise.
 
     The events are the session's, which adds to this class.
@@ -31,18 +31,18 @@ class Judged(Shown):
         )
         self.network_symmetry = "C1"
         self.network_classes: frozenset[str] = frozenset()
-        self._known: weakref.WeakKeyDictionary[Points, tuple[object, Known]] = weakref.WeakKeyDictionary()
+        self._known: weakref.WeakKeyDictionary[Points, tuple[object, ParticleValues]] = weakref.WeakKeyDictionary()
 
-    def learn_of(self, checkpoint: str) -> None:
+    def use_symmetry_of(self, checkpoint: str) -> None:
         """Nothing; particles are judged by the symmetry of this network, where it learnt their class."""
         self.network_symmetry, self.network_classes = _taught(checkpoint)
 
-    def judge_by(self, options: InspectionOptions) -> None:
+    def set_inspection(self, options: InspectionOptions) -> None:
         """Nothing; true errors and clusters are now told so."""
         self.inspection = options
         self.events.inspection()
 
-    def known_of(self, points: Points) -> Known:
+    def particle_values(self, points: Points) -> ParticleValues:
         """Everything known of the particles in a layer; worked out once, until something of it changes.
 
         Raises
@@ -56,7 +56,7 @@ class Judged(Shown):
         key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
         kept = self._known.get(points)
         if kept is None or kept[0] != key:
-            kept = key, known_of(points, options, truth=truth, groups=groups)
+            kept = key, particle_values(points, options, truth=truth, groups=groups)
             self._known[points] = kept
         return kept[1]
 

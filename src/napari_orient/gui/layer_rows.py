@@ -52,8 +52,8 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
     said["extra"] = said.get("extra", {}) | {name: "f" for name in RESULT_COLUMNS if name in particles.extra}
     if particles.rotations is not None:
         told |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
-    for name in set(layers.SPOKEN) & set(particles.extra):
-        told[layers.SPOKEN[name]] = particles.extra[name]
+    for name in set(layers.FEATURE_NAMES) & set(particles.extra):
+        told[layers.FEATURE_NAMES[name]] = particles.extra[name]
         said["extra"] = {**said.get("extra", {}), name: "U"}
     _put_places(layer, rows, particles.positions)
     _put_values(layer, rows, {name: values for name, values in told.items() if values is not None})

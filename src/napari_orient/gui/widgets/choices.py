@@ -10,8 +10,8 @@ from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QListWidgetItem
 
-from napari_orient.gui.pieces.listening import listen
-from napari_orient.gui.pieces.plain import shrinkable
+from napari_orient.gui.widgets.basic import shrinkable
+from napari_orient.gui.widgets.connections import listen
 
 
 def show_classes(choice: QComboBox, counts: Mapping[str, int], total: int) -> None:

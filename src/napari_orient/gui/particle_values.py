@@ -40,7 +40,7 @@ QUANTITIES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class ParticleValues:
     """What is known of a layer's particles.
 
     Parameters
@@ -62,9 +62,9 @@ class Known:
         return len(self.rows)
 
 
-def known_of(
+def particle_values(
     layer: Points, options: InspectionOptions, *, truth: Points | None = None, groups: Mapping[str, str] | None = None
-) -> Known:
+) -> ParticleValues:
     """Everything known of the particles in a layer; ``groups`` are symmetries of classes that the options do not name.
 
     Raises
@@ -72,23 +72,23 @@ def known_of(
     InputError
         If the symmetry is none.
     """
-    particles, rows = posed_of(layer)
-    true = None if truth is None or truth is layer else posed_of(truth)[0]
+    particles, rows = posed_particles(layer)
+    true = None if truth is None or truth is layer else posed_particles(truth)[0]
     inspection = inspect(particles, options, truth=true, groups=groups)
-    return Known(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
+    return ParticleValues(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
 
 
-def posed_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
+def posed_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     """The particles of a layer that have poses, and their rows; where none has one, all of them, without poses."""
-    drawn, rows = drawn_of(layer)
+    drawn, rows = drawn_particles(layer)
     picks = layers.picks_of(layer)
     part = picks if len(rows) == len(picks) else picks.take(rows)
     scores = {layers.CONFIDENCE: drawn.confidence, layers.EXPECTED_ERROR: drawn.expected_error_deg}
     return part if drawn.rotations is None else part.replace(rotations=drawn.rotations, **scores), rows
 
 
-def drawn_of(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
-    """What `posed_of` gives, as far as it is drawn: positions, poses, scores and what looks like no particle."""
+def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
+    """What `posed_particles` gives, as far as it is drawn: positions, poses, scores and what looks like no particle."""
     table, rows = layer.features, np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
     posed = len(rows) > 0
     rows = rows if posed else np.arange(len(layer.data))
@@ -129,6 +129,6 @@ def _columns(
         "cluster": inspection.cluster,
         "status": np.asarray(status, str)[rows],
     }
-    taken = {*known, *layers.SPOKEN}
+    taken = {*known, *layers.FEATURE_NAMES}
     foreign = {name: values for name, values in particles.extra.items() if name not in taken}
     return {name: np.asarray(values) for name, values in {**known, **foreign}.items() if values is not None}

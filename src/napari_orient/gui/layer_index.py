@@ -13,7 +13,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.layers import TRUTH
 
 
-class Shown:
+class LayerIndex:
     """The tomograms and particles that one viewer shows; it does not keep the viewer alive."""
 
     def __init__(self, viewer: ViewerModel) -> None:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_orient.gui.jobs import Job, time_words
-from napari_orient.gui.pieces.plain import Note, primary_button, row
+from napari_orient.gui.widgets.basic import Note, primary_button, row
 
 
 class JobRow(QWidget):

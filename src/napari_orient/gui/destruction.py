@@ -11,7 +11,7 @@ _HELD: set[Callable[..., None]] = set()
 calling an emptied one ends the process."""
 
 
-def when_gone(thing: QObject, act: Callable[[], None]) -> None:
+def when_destroyed(thing: QObject, act: Callable[[], None]) -> None:
     """Call ``act`` once when ``thing`` is destroyed; ``act`` must not know ``thing``, or it would never go."""
 
     def call(*_: object) -> None:
