@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.matching.fit import Fit, compare, polish
+from napari_orient.engine.matching.fit import Fit, fit_at, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.networks import ReferenceMap, load_checkpoint
@@ -50,13 +50,13 @@ class Seen:
     def polished(self, reference: Reference) -> Fit:
         """Fits of the map as it is by now, from the true rotations."""
         shifts = getattr(self, "shifts", torch.zeros(len(self.true), 3))
-        return polish(reference, self.model, self.observed, rotations=self.true, shifts=shifts, steps=4)
+        return fit_poses(reference, self.model, self.observed, rotations=self.true, shifts=shifts, steps=4)
 
     def judged(self, reference: Reference) -> str:
         """In words, how far these fits are off, and what the true rotations gain over no particle."""
         fit = self.polished(reference)
         error = angle_deg(fit.rotations.double().numpy(), self.true.double().numpy())
-        at_truth = compare(reference, self.model, self.observed, self.true, self.shifts).log_likelihood_gain.mean()
+        at_truth = fit_at(reference, self.model, self.observed, self.true, self.shifts).log_likelihood_gain.mean()
         return f"median {np.median(error):.3f}°, rms {np.sqrt((error**2).mean()):.3f}°, evidence {float(at_truth):.1f}"
 
 
@@ -80,7 +80,7 @@ def loss(density: Tensor, bank: ReferenceMap, seen: Seen, rows: Tensor, turns: T
     model, reference = seen.model, seen.finder.reference
     rotations = seen.true[rows, None] @ turns
     predicted = transform(density, bank.voxel_size, reference, (model.frequency @ rotations).reshape(-1, 3))
-    predicted = predicted.reshape(*rotations.shape[:2], -1) * model.weight
+    predicted = predicted.reshape(*rotations.shape[:2], -1) * model.whitened_gain
     angle = 2 * torch.pi * (seen.shifts[rows] @ model.frequency.T)
     patch = torch.view_as_complex(seen.observed[rows].movedim(1, -1).contiguous()) * torch.polar(
         torch.ones_like(angle), angle

@@ -23,7 +23,7 @@ import torch
 from bank import load, template
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import compare, polish
+from napari_orient.engine.matching.fit import fit_at, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import simulate_noise_patches
@@ -50,8 +50,8 @@ def at_truth(
     for rows in torch.arange(len(patches)).split(_BATCH):
         observed = model.observe(patches[rows])
         zero = torch.zeros(len(rows), 3)
-        near = polish(reference, model, observed, rotations=rotations[rows], shifts=zero, steps=10)
-        fit = compare(reference, model, observed, rotations[rows], near.shifts)
+        near = fit_poses(reference, model, observed, rotations=rotations[rows], shifts=zero, steps=10)
+        fit = fit_at(reference, model, observed, rotations[rows], near.shifts)
         usual = fit.amplitude.square() / fit.amplitude.mean().square()
         bounds.append(fit.covariance()[:, :3, :3] * usual[:, None, None])
         found.append(near.rotations)
@@ -65,9 +65,9 @@ def in_normal_noise(
     """The best rotations from the true ones (N, 3, 3), for the model itself in normal noise of the model's power."""
     found = []
     for part in rotations.split(_BATCH):
-        predicted, _ = reference.turned(model.frequency, part, weight=model.weight)
+        predicted, _ = reference.turned(model.frequency, part, weight=model.whitened_gain)
         seen = amplitude * predicted[:, 0] + torch.randn(predicted[:, 0].shape, generator=generator)
-        near = polish(reference, model, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
+        near = fit_poses(reference, model, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
         found.append(near.rotations)
     return torch.cat(found).double().numpy()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from phantom import VOXEL_SIZE, Molecule
 
-from napari_orient.engine.matching.fit import design
+from napari_orient.engine.matching.fit import design_matrix
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -29,5 +29,5 @@ def observed(
     """Coefficients (N, 2, M) of the map in these poses, and noise of a standard deviation where 1 is believed."""
     count = len(rotations)
     nothing = torch.zeros(count, 2, len(model.frequency))
-    predicted = design(reference, model, nothing, rotations, torch.zeros(count, 3))[:, 0].unflatten(1, (2, -1))
+    predicted = design_matrix(reference, model, nothing, rotations, torch.zeros(count, 3))[:, 0].unflatten(1, (2, -1))
     return predicted + noise * torch.randn(predicted.shape, generator=torch.Generator().manual_seed(seed))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from phantom import VOXEL_SIZE, molecule
 
-from napari_orient.engine.matching.fit import compare
+from napari_orient.engine.matching.fit import fit_at
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.gain import calibrate
 from napari_orient.engine.model.reference import Reference, build_reference
@@ -22,16 +22,16 @@ def calibrated(strength: float) -> tuple[ForwardModel, ForwardModel]:
     noise = torch.randn(12, SIDE, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     observed = model.observe(noise + strength * torch.as_tensor(density))
     upright = torch.eye(3).expand(12, 3, 3), torch.full((12, 3), -VOXEL_SIZE / 2)
-    return model, calibrate(reference, model, observed, compare(reference, model, observed, *upright), wedge=Wedge())
+    return model, calibrate(reference, model, observed, fit_at(reference, model, observed, *upright), wedge=Wedge())
 
 
 def test_the_noise_is_what_the_particles_leave() -> None:
     before, after = calibrated(3.0)
-    told = (before.scale.abs() / after.scale.abs()).median()
+    told = (before.whitening.abs() / after.whitening.abs()).median()
     assert 0.9 < float(told) < 1.1
 
 
 def test_particles_that_fit_only_upside_down_leave_the_model_as_it_was() -> None:
     before, after = calibrated(-3.0)
-    torch.testing.assert_close(after.weight, before.weight)
-    torch.testing.assert_close(after.scale, before.scale)
+    torch.testing.assert_close(after.whitened_gain, before.whitened_gain)
+    torch.testing.assert_close(after.whitening, before.whitening)

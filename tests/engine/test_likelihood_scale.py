@@ -9,7 +9,7 @@ import torch
 from phantom import molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fit import polish
+from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 
 
@@ -18,7 +18,7 @@ def trusted(*, noise: float, count: int = 60) -> float:
     reference, model = shown(molecule(), noise=3.0)
     true = roma.random_rotmat(count, generator=torch.Generator().manual_seed(1))
     seen = observed(reference, model, true, noise=noise, seed=2)
-    fit = polish(reference, model, seen, rotations=true, shifts=torch.zeros(count, 3), steps=6)
+    fit = fit_poses(reference, model, seen, rotations=true, shifts=torch.zeros(count, 3), steps=6)
     return estimate_likelihood_scale(reference, model, seen, fit)
 
 
@@ -37,5 +37,5 @@ def test_fits_of_nothing_are_trusted_as_usual() -> None:
     reference, model = shown(molecule(), noise=3.0)
     blank = torch.zeros(8, 2, len(model.frequency))
     turned = torch.eye(3).expand(8, 3, 3)
-    fit = polish(reference, model, blank, rotations=turned, shifts=torch.zeros(8, 3), steps=1)
+    fit = fit_poses(reference, model, blank, rotations=turned, shifts=torch.zeros(8, 3), steps=1)
     assert np.isfinite(estimate_likelihood_scale(reference, model, blank, fit))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
-from napari_orient.engine.matching.fit import compare
+from napari_orient.engine.matching.fit import fit_at
 from napari_orient.engine.matching.modes import with_half_step
 from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.reference import build_reference
@@ -25,7 +25,7 @@ def test_a_pose_off_by_half_a_step_is_mended_and_the_wrong_one_kept_as_rival() -
     true = picks.required_rotations()[:6]
     wrong = torch.as_tensor(true @ HALF, dtype=torch.float32)
     observed = model.observe(patches)
-    mistaken = [compare(reference, model, observed, wrong, torch.zeros(6, 3))]
+    mistaken = [fit_at(reference, model, observed, wrong, torch.zeros(6, 3))]
     found = with_half_step(reference, model, observed, mistaken, group=C3, steps=3)
     errors = [symmetric_angle_deg(fit.rotations.double().numpy(), true, C3) for fit in found]
     assert len(found) == 2

@@ -9,7 +9,7 @@ import torch
 from phantom import molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fit import Place, compare, polish
+from napari_orient.engine.matching.fit import Place, fit_at, fit_poses
 from napari_orient.engine.refinement.posterior import (
     Observation,
     Poses,
@@ -34,14 +34,14 @@ def test_slope_and_information_are_those_of_the_likelihood_with_the_place() -> N
     seen = observed(reference, model, true, noise=0.0, seed=0)
     place = near(true, point=POINT, spread=5.0)
     here = true @ roma.rotvec_to_rotmat(torch.tensor([0.03, -0.02, 0.04])), torch.full((4, 3), 1.5)
-    fit = compare(reference, model, seen, *here, place=place)
-    bare = compare(reference, model, seen, *here)
+    fit = fit_at(reference, model, seen, *here, place=place)
+    bare = fit_at(reference, model, seen, *here)
     slope, bend = [], []
     for move in 0.02 * torch.eye(6):
         costs = []
         for way in (-1.0, 1.0):
             rotations = here[0] @ roma.rotvec_to_rotmat(way * move[:3])
-            costs.append(compare(reference, model, seen, rotations, here[1] + way * move[3:], place=place).cost)
+            costs.append(fit_at(reference, model, seen, rotations, here[1] + way * move[3:], place=place).cost)
         slope.append((costs[0] - costs[1]) / 0.04)
         bend.append((costs[0] + costs[1] - 2 * fit.cost) / 0.02**2)
     told = fit.slope() - bare.slope()
@@ -59,7 +59,7 @@ def test_poses_gain_what_a_likely_place_tells_and_expect_so(point: torch.Tensor)
     reference, model = shown(molecule(), noise=150.0)
     true = roma.random_rotmat(200, generator=torch.Generator().manual_seed(3))
     seen = observed(reference, model, true, noise=1.0, seed=4)
-    best = polish(reference, model, seen, rotations=true, shifts=torch.zeros(200, 3), steps=6)
+    best = fit_poses(reference, model, seen, rotations=true, shifts=torch.zeros(200, 3), steps=6)
     start = summarise_modes([best], C1, likelihood_scale=1.0)
     assert len(poorly_determined(start)) > 150
     alone = posterior_mean(start, Observation(reference, model, seen), C1, likelihood_scale=1.0)

@@ -9,7 +9,7 @@ import torch
 from phantom import Molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fit import compare, polish
+from napari_orient.engine.matching.fit import fit_at, fit_poses
 from napari_orient.engine.refinement.posterior import (
     Observation,
     Poses,
@@ -39,7 +39,7 @@ def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses,
     seen = observed(reference, model, true, noise=1.0, seed=4)
     starts = [roma.rotvec_to_rotmat(torch.tensor([0.0, 0.0, way])) for way in (-0.3, 0.0, 0.3)]
     fits = [
-        polish(reference, model, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
+        fit_poses(reference, model, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
         for start in starts
     ]
     log_likelihood_gain = torch.stack([fit.log_likelihood_gain for fit in fits]).argmax(0)
@@ -75,7 +75,7 @@ def test_a_scan_goes_no_farther_than_half_way_to_the_next_copy() -> None:
 def test_the_two_ends_of_a_whole_round_count_as_the_one_pose_that_they_are() -> None:
     reference, model = shown(nearly_round(), noise=150.0)
     blank, turned = torch.zeros(2, 2, len(model.frequency)), torch.eye(3).expand(2, 3, 3)
-    fit = compare(reference, model, blank, turned, torch.zeros(2, 3))
+    fit = fit_at(reference, model, blank, turned, torch.zeros(2, 3))
     covariance = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0, 1.0])).expand(2, 6, 6)
     scan = scan_rotation(reference, model, blank, fit, covariance, likelihood_scale=1.0, reach=reach_within(C7))
     inner = scan.log_weight[:, 1:-1]

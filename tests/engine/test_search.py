@@ -217,9 +217,9 @@ def test_observed_coefficients_are_those_of_the_whole_transform() -> None:
     model = build_forward_model(torch.ones(12, 12, 12), Wedge(), voxel_size=VOXEL_SIZE, resolution=25.0, radius=30.0)
     patch = torch.randn(2, 12, 12, 12, generator=torch.Generator().manual_seed(0))
     whole = torch.fft.fftn(torch.fft.ifftshift(patch * model.window, dim=(1, 2, 3)), dim=(1, 2, 3))
-    x, y, z = model.steps.unbind(1)
+    x, y, z = model.indices.unbind(1)
     found = torch.view_as_complex(model.observe(patch).movedim(1, -1).contiguous())
-    torch.testing.assert_close(found, whole[:, z, y, x] * model.scale, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found, whole[:, z, y, x] * model.whitening, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("given", [("z", -60.0, 60.0), ("y", 60.0, -60.0), ("y", -100.0, 60.0)])

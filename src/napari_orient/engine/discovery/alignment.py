@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_orient.engine.matching.fit import polish
+from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -68,10 +68,10 @@ def align_map(
     side = 2 * int(np.ceil(1.3 * radius / voxel_size)) + 4
     flat = torch.ones(side, side, side)
     model = build_forward_model(flat, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
-    observed = still.sample(model.frequency)[..., 0].T[None] * model.scale.real
+    observed = still.sample(model.frequency)[..., 0].T[None] * model.whitening.real
     observed = observed / observed.norm()
     starts = _starts(turned.sample, model.frequency, observed[0])
-    fit = polish(
+    fit = fit_poses(
         turned,
         model,
         observed.expand(len(starts), -1, -1).contiguous(),

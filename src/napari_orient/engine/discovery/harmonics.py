@@ -74,7 +74,7 @@ def _left(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit)
     """What the fitted reference leaves of patches, about its origin: whitened coefficients (N, M), complex."""
     angle = 2 * torch.pi * (fit.shifts @ model.frequency.T)
     seen = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * torch.polar(torch.ones_like(angle), angle)
-    predicted = reference.transform(model.frequency @ fit.rotations) * model.weight
+    predicted = reference.transform(model.frequency @ fit.rotations) * model.whitened_gain
     left: Tensor = seen - fit.amplitude[:, None].clamp_min(0) * predicted
     return left
 
@@ -104,7 +104,7 @@ class _Rings:
         """Over each ring, of N particles' coefficients times the weight, (N, orders, B), and of its square, (N, B)."""
         # With their Friedel mates the coefficients fill whole rings.
         frequency = torch.cat([model.frequency, -model.frequency]) @ fit.rotations
-        weight = model.weight.repeat(2)
+        weight = model.whitened_gain.repeat(2)
         x, y, z = frequency.unbind(-1)
         out, up = (x.hypot(y) / self.spacing).long(), (z / self.spacing).round().long()
         ring = out.clamp_max(self.count - 1) * (2 * self.count + 1) + up.clamp(-self.count, self.count) + self.count

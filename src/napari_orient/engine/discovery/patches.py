@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.matching.fit import Fit, joined, polish
+from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.reference import Reference
@@ -116,9 +116,9 @@ def fitted(
     steps: int,
 ) -> Fit:
     """The nearest best match of each patch from where its particle is believed to be."""
-    return joined(
+    return concatenate_fits(
         [
-            polish(reference, model, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
+            fit_poses(reference, model, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
             for rows in torch.arange(len(observed)).split(_BATCH)
         ]
     )
@@ -126,4 +126,6 @@ def fitted(
 
 def poses_of(fits: Sequence[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
     """The pose that each fit comes to, and its expected error; on the CPU."""
-    return Poses.concatenated([summarise_modes([joined(list(fits))], group, likelihood_scale=likelihood_scale)])
+    return Poses.concatenated(
+        [summarise_modes([concatenate_fits(list(fits))], group, likelihood_scale=likelihood_scale)]
+    )

@@ -80,10 +80,10 @@ class Fit:
 
 def best_of(fits: list[Fit]) -> Fit:
     """Of several fits of the same patches, the best for each."""
-    return leading(fits, 1)[0]
+    return best_fits(fits, 1)[0]
 
 
-def leading(fits: list[Fit], count: int) -> list[Fit]:
+def best_fits(fits: list[Fit], count: int) -> list[Fit]:
     """Of several fits of the same patches, the best ``count`` for each, best first."""
     order = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1).argsort(dim=1, descending=True)[:, :count]
     row = torch.arange(len(order), device=order.device)
@@ -91,7 +91,7 @@ def leading(fits: list[Fit], count: int) -> list[Fit]:
     return [Fit(*(column[row, place] for column in stacked)) for place in order.unbind(1)]
 
 
-def ranking(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
+def rank_fits(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
     """Of any number of fits of each patch, the rows of the best, (N, count); where there are fewer, the best again.
 
     Parameters
@@ -107,12 +107,12 @@ def ranking(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
     return order[first[:, None] + torch.where(place < size[:, None], place, 0)]
 
 
-def joined(fits: list[Fit]) -> Fit:
+def concatenate_fits(fits: list[Fit]) -> Fit:
     """Fits of one batch after another."""
     return Fit(*(torch.cat([getattr(fit, item.name) for fit in fits]) for item in fields(Fit)))
 
 
-def compare(
+def fit_at(
     reference: Reference,
     model: ForwardModel,
     observed: Tensor,
@@ -130,20 +130,22 @@ def compare(
     shifts : (N, 3) Å from the centre that the patches were observed about.
     place : where the particles are likely to stand, from those centres; None tells nothing.
     """
-    rows = design(reference, model, observed, rotations, shifts)
+    rows = design_matrix(reference, model, observed, rotations, shifts)
     gram = rows @ rows.transpose(1, 2)
     if place is None:
         return Fit(rotations, shifts, gram, torch.zeros_like(gram[:, 0, 0]))
     return Fit(rotations, shifts, *place.told(rotations, shifts, gram))
 
 
-def design(reference: Reference, model: ForwardModel, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
+def design_matrix(
+    reference: Reference, model: ForwardModel, observed: Tensor, rotations: Tensor, shifts: Tensor
+) -> Tensor:
     """Model, its derivatives by turn (3) and by shift (3), and patch, whitened, about the particle, (N, 8, 2 M).
 
-    Parameters are those of `compare`, units those of `Fit`.
+    Parameters are those of `fit_at`, units those of `Fit`.
     """
     frequency = model.frequency
-    found, own = reference.turned(frequency, rotations, weight=model.weight)
+    found, own = reference.turned(frequency, rotations, weight=model.whitened_gain)
     wave = 2 * torch.pi * frequency.T
     rows = found.new_empty(len(found), 8, 2, len(frequency))
     rows[:, 0] = found[:, 0]
@@ -156,7 +158,7 @@ def design(reference: Reference, model: ForwardModel, observed: Tensor, rotation
     return rows.flatten(2)
 
 
-def polish(
+def fit_poses(
     reference: Reference,
     model: ForwardModel,
     observed: Tensor,
@@ -165,11 +167,11 @@ def polish(
     shifts: Tensor,
     steps: int,
 ) -> Fit:
-    """The nearest best match from given starts; `climb` from what `compare` says of them."""
-    return climb(reference, model, observed, compare(reference, model, observed, rotations, shifts), steps=steps)
+    """The nearest best match from given starts; `gauss_newton` from what `fit_at` says of them."""
+    return gauss_newton(reference, model, observed, fit_at(reference, model, observed, rotations, shifts), steps=steps)
 
 
-def climb(
+def gauss_newton(
     reference: Reference,
     model: ForwardModel,
     observed: Tensor,
@@ -182,7 +184,7 @@ def climb(
 
     Parameters
     ----------
-    observed, place : as in `compare`; the place is the one that the fit was compared with.
+    observed, place : as in `fit_at`; the place is the one that the fit was compared with.
     steps : trial steps, at most: none are tried that promise next to nothing.
     """
     damping = torch.full_like(fit.score, 1e-3)
@@ -195,7 +197,7 @@ def climb(
         last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         likely = place if place is None or every else place.take(rows)
         turned = last.rotations @ rotvec_to_matrix(step[:, :3])
-        trial = compare(reference, model, seen, turned, last.shifts + step[:, 3:], place=likely)
+        trial = fit_at(reference, model, seen, turned, last.shifts + step[:, 3:], place=likely)
         better = trial.log_likelihood_gain > last.log_likelihood_gain
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))

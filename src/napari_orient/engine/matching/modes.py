@@ -6,7 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, climb, compare, joined, leading, polish, ranking
+from napari_orient.engine.matching.fit import (
+    Fit,
+    best_fits,
+    concatenate_fits,
+    fit_at,
+    fit_poses,
+    gauss_newton,
+    rank_fits,
+)
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import turned_about
 from napari_orient.engine.model.reference import Reference
@@ -17,13 +25,13 @@ _WORTH_NATS = 15.0
 """How much worse a rival may match before it is polished."""
 
 
-def polished_rivals(reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+def fit_modes(reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit]) -> list[Fit]:
     """Fits of the same patches, best first, polished where they are not far worse than the best."""
     log_likelihood_gain = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1)
     row, rival = (log_likelihood_gain >= log_likelihood_gain[:, :1] - _WORTH_NATS).nonzero(as_tuple=True)
-    stacked = joined(fits).take(rival * len(observed) + row)
-    fit = polish(reference, model, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_STEPS)
-    rows = ranking(fit.log_likelihood_gain, row, len(fits))
+    stacked = concatenate_fits(fits).take(rival * len(observed) + row)
+    fit = fit_poses(reference, model, observed[row], rotations=stacked.rotations, shifts=stacked.shifts, steps=_STEPS)
+    rows = rank_fits(fit.log_likelihood_gain, row, len(fits))
     return [fit.take(column) for column in rows.unbind(1)]
 
 
@@ -42,11 +50,11 @@ def with_half_step(
     if len(group) == 1:
         return fits
     best = fits[0]
-    rival = compare(reference, model, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
+    rival = fit_at(reference, model, observed, best.rotations @ _half_step(group).to(best.rotations), best.shifts)
     rows = (rival.log_likelihood_gain >= best.log_likelihood_gain - _WORTH_NATS).nonzero().squeeze(1)
     if len(rows):
-        rival = rival.with_rows(rows, climb(reference, model, observed[rows], rival.take(rows), steps=steps))
-    return leading([*fits, rival], len(fits) + 1)
+        rival = rival.with_rows(rows, gauss_newton(reference, model, observed[rows], rival.take(rows), steps=steps))
+    return best_fits([*fits, rival], len(fits) + 1)
 
 
 def _half_step(group: Symmetry) -> Tensor:

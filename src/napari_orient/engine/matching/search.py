@@ -133,9 +133,9 @@ def build_bank(reference: Reference, model: ForwardModel, group: Symmetry, optio
 
 
 def _enough(model: ForwardModel, dimensions: int, options: SearchOptions) -> ForwardModel:
-    if 2 * len(model.steps) < dimensions:
+    if 2 * len(model.indices) < dimensions:
         raise InputError(
-            f"only {len(model.steps)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
+            f"only {len(model.indices)} coefficients of the patch serve a search at {options.search_resolution:g} Å. "
             "Use larger patches, a finer resolution or fewer dimensions."
         )
     return model
@@ -156,7 +156,7 @@ def telling(reference: Reference, model: ForwardModel, share: float) -> Tensor:
     What a coefficient tells of a turn or a shift grows with its signal over noise and its squared frequency.
     """
     turns = torch.as_tensor(even_rotations(60), dtype=torch.float32, device=model.frequency.device)
-    values = reference.sample(model.frequency @ turns)[..., 0] * model.weight[:, None]
+    values = reference.sample(model.frequency @ turns)[..., 0] * model.whitened_gain[:, None]
     told = values.square().sum(-1).mean(0) * model.frequency.square().sum(-1)
     order = torch.argsort(told, descending=True)
     held = torch.cumsum(told[order], 0) / told.sum()
@@ -239,7 +239,7 @@ class Sight(nn.Module):
 
 def shown_reference(reference: Reference, model: ForwardModel, rotations: Tensor) -> Tensor:
     """Turned references as they show, (J, 2, M), each of length 1."""
-    shown = reference.sample(model.frequency @ rotations)[..., 0].movedim(-1, 1) * model.weight
+    shown = reference.sample(model.frequency @ rotations)[..., 0].movedim(-1, 1) * model.whitened_gain
     length = shown.flatten(1).norm(dim=1).clamp_min(1e-12)
     unit: Tensor = shown / length[:, None, None]
     return unit
@@ -253,8 +253,8 @@ def leading_vectors(full: Tensor, dimensions: int) -> Tensor:
     span = torch.linalg.qr(full.T @ (full @ (full.T @ draw)))[0]
     within = full @ span
     _, vectors = torch.linalg.eigh(within.T @ within)
-    leading: Tensor = span @ vectors.flip(1)[:, :dimensions]
-    return leading.contiguous()
+    best_fits: Tensor = span @ vectors.flip(1)[:, :dimensions]
+    return best_fits.contiguous()
 
 
 _ROUGHER, _ROUGH_DIMENSIONS = 4 / 3, 32
@@ -290,7 +290,7 @@ class Centring(nn.Module):
         super().__init__()
         side = model.box + 2 * math.ceil(max_shift / model.voxel_size)
         wide = window(side, model.voxel_size, reference.radius + max_shift).to(reference.device)
-        self.sight = Sight(reference, replace(model.first(filters.coefficients), window=wide))
+        self.sight = Sight(reference, replace(model.lowest(filters.coefficients), window=wide))
         self.filters = filters
         self._reach = max_shift + model.voxel_size / 2
         self._spacing = max_shift / math.ceil(max_shift / spacing) if max_shift else 1.0

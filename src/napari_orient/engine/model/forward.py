@@ -1,4 +1,24 @@
-"""How a reference shows in patches: wedge, noise and window, and the whitened coefficients that are matched."""
+"""Forward model of a patch: what a reference, rotated and shifted, looks like in one tomogram.
+
+In Fourier space, for the coefficients k that the tilt series measured::
+
+    y(k) = a · W(k) · G(k) · exp(-2πi k·t) · T(Rᵀk) + n(k)        n(k) ~ N(0, 2σ²(k))
+
+=========  ====================================================================================
+y          patch, multiplied by a soft window about the particle
+T          Fourier transform of the reference map ρ (`reference.Reference`)
+R, t, a    pose: rotation, shift (Å), amplitude
+W          missing wedge, 0 to 1 (`wedge.Wedge`)
+G          gain: transfer function of the tomogram for this reference (`gain`); complex once
+           the shifts of the tilt images are estimated (`tilts`)
+n          stationary coloured Gaussian noise; σ² is the variance of real and imaginary part
+           (`noise`)
+=========  ====================================================================================
+
+Everything is matched after whitening: the patch becomes x = y / σ (`ForwardModel.observe`; the sign of the contrast
+and the phase of G are undone there) and the reference becomes m = W |G| / σ · T (`ForwardModel.whitened_gain`), so that
+the noise of x is white with variance 1 and the log-likelihood is -|x - a m|² / 2.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +34,36 @@ from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.wedge import Wedge
 
 _MEASURED = 0.3
+"""Least wedge weight (0 to 1) of a coefficient that is matched; the wedge's edge is a ramp one coefficient wide."""
 
 
 @dataclass(frozen=True, eq=False)
 class ForwardModel:
-    """The measured coefficients of a patch, nearest the origin first, and the weights that whiten their noise.
+    """Measured Fourier coefficients of a patch, nearest the origin first, with gain and whitening filter.
 
     Parameters
     ----------
-    steps : (M, 3) whole numbers xyz, the coefficients' places in the spectrum of a box of ``box`` voxels.
+    indices : (M, 3) whole numbers xyz, the coefficients' places in the spectrum of a box of ``box`` voxels.
     frequency : (M, 3) xyz in cycles/Å, the same.
-    weight : (M,) wedge and gain over the noise's standard deviation (of real and of imaginary part alike); a model is
-        multiplied by it.
-    scale : (M,) complex; one over that standard deviation, with the sign of the particle's contrast and the phase that
-        undoes the model's; the patch is multiplied by it.
-    window : (n, n, n) weights of the voxels observed, round the particle's centre; n may be more than ``box``.
+    whitened_gain : (M,) W |G| / σ: what the reference's transform is multiplied by.
+    whitening : (M,) complex, what the patch is multiplied by: 1 / σ, with the sign of the particle's contrast and the
+        phase that undoes G's.
+    window : (n, n, n) weights of the voxels observed, about the particle's centre; n may be more than ``box``.
     voxel_size : Å.
     box : voxels; its spectrum is as fine as the particle's size needs.
     """
 
-    steps: Tensor
+    indices: Tensor
     frequency: Tensor
-    weight: Tensor
-    scale: Tensor
+    whitened_gain: Tensor
+    whitening: Tensor
     window: Tensor
     voxel_size: float
     box: int
 
     @property
-    def fill(self) -> float:
-        """Share of a box's noise that the window lets through."""
+    def window_power(self) -> float:
+        """Share of the noise power of a box that passes the window."""
         return float(self.window.square().sum()) / self.box**3
 
     def observe(self, patches: Tensor, voxels: Tensor | None = None) -> Tensor:
@@ -52,52 +72,55 @@ class ForwardModel:
         Parameters
         ----------
         patches : (N, n, n, n), as large as the window or larger.
-        voxels : (N, 3) whole voxels xyz by which the particle stands off the centre; it is brought there first.
+        voxels : (N, 3) whole voxels xyz from the patch's centre to the point to observe about; None is the centre.
         """
         cubes = cropped(patches, self.window.shape[-1], voxels=voxels, window=self.window)
-        spectrum = _spectrum(cubes, int(self.steps.abs().max()), self.box)
+        spectrum = _spectrum(cubes, int(self.indices.abs().max()), self.box)
         reach = (spectrum.shape[1] - 1) // 2
-        place = ((self.steps[:, 2] + reach) * (2 * reach + 1) + self.steps[:, 1] + reach) * (reach + 1)
-        whitened = spectrum.flatten(1)[:, place + self.steps[:, 0]] * self.scale
+        place = ((self.indices[:, 2] + reach) * (2 * reach + 1) + self.indices[:, 1] + reach) * (reach + 1)
+        whitened = spectrum.flatten(1)[:, place + self.indices[:, 0]] * self.whitening
         return torch.view_as_real(whitened).movedim(-1, 1).contiguous()
 
     def within(self, resolution: float) -> ForwardModel:
-        """The same model, of the coefficients up to a resolution in Å only."""
-        return self.first(int((self.frequency.norm(dim=-1) <= 1 / resolution).sum()))
+        """The same model low-passed: only the coefficients up to a resolution in Å."""
+        return self.lowest(int((self.frequency.norm(dim=-1) <= 1 / resolution).sum()))
 
-    def first(self, count: int) -> ForwardModel:
-        """The same model, of the first coefficients only."""
-        names = ("steps", "frequency", "weight", "scale")
+    def lowest(self, count: int) -> ForwardModel:
+        """The same model, of this many coefficients of lowest frequency only."""
+        names = ("indices", "frequency", "whitened_gain", "whitening")
         return replace(self, **{name: getattr(self, name)[:count] for name in names})
 
-    def chosen(self, mask: Tensor) -> ForwardModel:
+    def select(self, mask: Tensor) -> ForwardModel:
         """The same model, of the coefficients in a mask (M,) only."""
-        names = ("steps", "frequency", "weight", "scale")
+        names = ("indices", "frequency", "whitened_gain", "whitening")
         return replace(self, **{name: getattr(self, name)[mask] for name in names})
 
     def to(self, device: torch.device | str) -> ForwardModel:
         """The same model on a device."""
-        names = ("steps", "frequency", "weight", "scale", "window")
+        names = ("indices", "frequency", "whitened_gain", "whitening", "window")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def build_forward_model(
     noise: Tensor, wedge: Wedge, *, voxel_size: float, resolution: float, radius: float, sign: float = 1.0
 ) -> ForwardModel:
-    """How a reference of a radius (Å) shows in patches with this noise (n, n, n), up to a resolution in Å.
+    """Forward model with gain 1, up to a resolution in Å, for a reference of a radius in Å.
 
-    ``sign`` is -1 where the particle is darker than its surroundings.
+    Parameters
+    ----------
+    noise : (n, n, n) power spectrum of the noise a voxel, as `noise.smooth_spectrum` gives it.
+    sign : -1 where the particle is darker than its surroundings.
     """
     side = noise.shape[-1]
     index, frequency = half_sphere(side, voxel_size, max(resolution, 2 * voxel_size))
-    weight = wedge.weights(frequency, 1 / (side * voxel_size))
-    measured = weight > _MEASURED
-    index, frequency, weight = index[measured], frequency[measured], weight[measured]
+    wedge_weight = wedge.weights(frequency, 1 / (side * voxel_size))
+    measured = wedge_weight > _MEASURED
+    index, frequency, wedge_weight = index[measured], frequency[measured], wedge_weight[measured]
     deviation = (noise[:, :, : side // 2 + 1].flatten()[index] * side**3 / 2).sqrt()
-    view = window(side, voxel_size, radius)
-    steps = torch.round(frequency * (side * voxel_size)).long()
-    scale = (sign / deviation).to(torch.complex64)
-    return ForwardModel(steps, frequency, weight / deviation, scale, view, voxel_size, side)
+    indices = torch.round(frequency * (side * voxel_size)).long()
+    whitening = (sign / deviation).to(torch.complex64)
+    soft = window(side, voxel_size, radius)
+    return ForwardModel(indices, frequency, wedge_weight / deviation, whitening, soft, voxel_size, side)
 
 
 def box_side(radius: float, voxel_size: float) -> int:

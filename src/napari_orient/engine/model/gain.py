@@ -61,8 +61,8 @@ def initial_forward_model(
     model = build_forward_model(
         noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign
     )
-    x, y, z = model.steps.unbind(1)
-    return replace(model, weight=model.weight * gain.abs()[z, y, x]).to(patches.device)
+    x, y, z = model.indices.unbind(1)
+    return replace(model, whitened_gain=model.whitened_gain * gain.abs()[z, y, x]).to(patches.device)
 
 
 def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
@@ -85,8 +85,10 @@ def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: 
     known = cubes.smooth(power / level, wedge)
     gain = cubes.smooth(match.real / level, wedge) / known
     gain = _shrunk(gain, known * level * _NEIGHBOURS)
-    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * model.fill)).sqrt()
-    return replace(model, weight=model.weight * gain.clamp_min(0) / deviation, scale=model.scale / deviation)
+    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * model.window_power)).sqrt()
+    return replace(
+        model, whitened_gain=model.whitened_gain * gain.clamp_min(0) / deviation, whitening=model.whitening / deviation
+    )
 
 
 def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
@@ -105,7 +107,7 @@ def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit
     match, power, _ = _regression(reference, model, observed, fit)
     gain = shifted_gain(model, wedge, match, power)
     turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
-    return replace(model, weight=model.weight * gain.abs(), scale=model.scale * turned)
+    return replace(model, whitened_gain=model.whitened_gain * gain.abs(), whitening=model.whitening * turned)
 
 
 def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
@@ -115,11 +117,11 @@ def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
 
 def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
     """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
-    match = torch.zeros(len(model.steps), dtype=torch.complex64, device=observed.device)
+    match = torch.zeros(len(model.indices), dtype=torch.complex64, device=observed.device)
     power, left = match.real.clone(), match.real.clone()
     for first in range(0, len(observed), _BATCH):
         rows = slice(first, first + _BATCH)
-        predicted = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.weight[:, None]
+        predicted = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.whitened_gain[:, None]
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
         shown = torch.view_as_complex(predicted.contiguous()) * torch.polar(
             fit.amplitude[rows, None].clamp_min(0), angle
@@ -137,7 +139,7 @@ class _Cubes:
     def __init__(self, model: ForwardModel) -> None:
         side = model.box
         self._model = model
-        steps = model.steps.cpu().numpy()
+        steps = model.indices.cpu().numpy()
         self._radius = np.linalg.norm(steps, axis=1)
         self._own = tuple(steps[:, axis] % side for axis in (2, 1, 0))
         self._mate = tuple(-steps[:, axis] % side for axis in (2, 1, 0))

@@ -118,9 +118,9 @@ def simulate_noise_patches(model: ForwardModel, side: int, *, count: int, genera
     """
     model = model.to("cpu")
     deviation = model.window.new_zeros((model.box,) * 3)
-    x, y, z = model.steps.T
+    x, y, z = model.indices.T
     for sign in (1, -1):
-        deviation[sign * z, sign * y, sign * x] = 1 / model.scale.abs() * (2 / model.box**3) ** 0.5
+        deviation[sign * z, sign * y, sign * x] = 1 / model.whitening.abs() * (2 / model.box**3) ** 0.5
     # The noise of a patch, whose spectrum is finer than the model's.
     places = np.fft.fftfreq(side, 1 / model.box)
     grid = np.stack(np.meshgrid(places, places, places, indexing="ij"))

@@ -43,7 +43,7 @@ def tilt_images(model: ForwardModel, wedge: Wedge) -> TiltImages:
     """The images of a tilt series with that wedge, which must have an axis."""
     count = 1 + max(1, round((wedge.high_deg - wedge.low_deg) / _SPACING_DEG))
     tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=model.frequency.device))
-    steps, frequency = model.steps.to(tilt.dtype), model.frequency
+    steps, frequency = model.indices.to(tilt.dtype), model.frequency
     side, axis = (0, 1) if wedge.axis == "y" else (1, 0)
     distance = steps[:, 2:] * tilt.cos() - steps[:, side, None] * tilt.sin()
     share = torch.softmax(-0.5 * (distance / _THICKNESS).square(), dim=1)
@@ -64,9 +64,9 @@ def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor
     images = tilt_images(model, wedge)
     shifts = images.share.new_zeros(2, images.share.shape[1])
     usual = _USUAL_VOXELS * model.voxel_size
-    root = (power * model.fill).sqrt()
+    root = (power * model.window_power).sqrt()
     seen = match / power.clamp_min(1e-12)
-    shell = model.steps.float().norm(dim=-1).round().long()
+    shell = model.indices.float().norm(dim=-1).round().long()
     for _ in range(_STEPS):
         parts = images.parts(shifts)
         gain, level = _levelled(parts.sum(1), match, power, shell)

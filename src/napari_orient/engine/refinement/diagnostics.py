@@ -160,7 +160,7 @@ def residual_power(reference: Reference, model: ForwardModel, patches: Tensor, p
     alike = float(((first * second.conj()).real[laid] / both).sum())
     power = reference.transform(halves[0].frequency[laid]).abs().square()
     explained = float((both * power).sum() * poses.amplitude.square().mean())
-    scatter: float = (_SPHERE_OVER_WEDGE * len(model.steps) / 2) ** 0.5
+    scatter: float = (_SPHERE_OVER_WEDGE * len(model.indices) / 2) ** 0.5
     return alike / explained, 2 * scatter / explained
 
 
@@ -170,6 +170,6 @@ def _left(reference: Reference, model: ForwardModel, patches: Tensor, poses: Pos
     observed = torch.view_as_complex(model.observe(patches, voxels).movedim(1, -1).contiguous())
     angle = 2 * torch.pi * ((poses.shifts - voxels * model.voxel_size) @ model.frequency.T)
     shown = reference.transform(model.frequency @ poses.rotations) * poses.amplitude.clamp_min(0)[:, None]
-    weight = model.weight.clamp_min(_LEAST_WEIGHT)
+    weight = model.whitened_gain.clamp_min(_LEAST_WEIGHT)
     values = observed * torch.polar(torch.ones_like(angle), angle) / weight - shown
     return Coefficients(values, weight.square(), model.frequency, poses.rotations)

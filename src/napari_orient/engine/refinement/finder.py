@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, Place, compare, joined, polish, ranking
-from napari_orient.engine.matching.modes import polished_rivals, with_half_step
+from napari_orient.engine.matching.fit import Fit, Place, concatenate_fits, fit_at, fit_poses, rank_fits
+from napari_orient.engine.matching.modes import fit_modes, with_half_step
 from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
@@ -164,7 +164,7 @@ class PoseFinder:
         if not fast:
             observed = self.model.observe(patches, centres)
             kept = (_KEPT_AT_LOW_SNR if thorough else _KEPT) + (len(self.group) > 1)
-            fits = polished_rivals(self.reference, self.model, observed, fits[:kept])
+            fits = fit_modes(self.reference, self.model, observed, fits[:kept])
         poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
         return replace(poses, shifts=poses.shifts + centres * self.model.voxel_size)
 
@@ -194,9 +194,9 @@ def candidates(
         gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
     best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
     mask = bank.telling
-    model, told = sight.model.chosen(mask), observed[..., mask]
+    model, told = sight.model.select(mask), observed[..., mask]
     row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
-    fit = polish(
+    fit = fit_poses(
         sight.reference,
         model,
         told[row, place],
@@ -204,10 +204,10 @@ def candidates(
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_STEPS,
     )
-    chosen = place[ranking(fit.log_likelihood_gain, row, 1)[:, 0]]
+    chosen = place[rank_fits(fit.log_likelihood_gain, row, 1)[:, 0]]
     # Fits about another centre are fits of another patch.
     same = (place == chosen[row]).nonzero().squeeze(1)
-    rows = same[ranking(fit.log_likelihood_gain[same], row[same], rotations.shape[2])]
+    rows = same[rank_fits(fit.log_likelihood_gain[same], row[same], rotations.shape[2])]
     each = torch.arange(len(centres), device=patches.device)
     fits = with_half_step(
         sight.reference,
@@ -248,7 +248,7 @@ def estimate_tomogram_model(
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
     centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
-    particles_dark = bool(model.scale.real.sum() < 0)
+    particles_dark = bool(model.whitening.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
     first = replace(options.bank(), rotations=max(_FIRST_ROTATIONS, options.rotations // 3))
     bank = build_bank(reference, model, group, first)
@@ -271,7 +271,7 @@ def estimate_tomogram_model(
         # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
         model = align_tilts(reference, model, model.observe(patches, centres), fit, wedge=wedge)
     bank = build_bank(reference, model, group, options.bank())
-    told = model.chosen(telling(reference, model, _INFORMATIVE))
+    told = model.select(telling(reference, model, _INFORMATIVE))
     finder = PoseFinder(reference, group, model, told, bank, wedge, found, particles_dark, low_snr, options)
     yield Step(5 + _ROUNDS, steps, "Matching noise")
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
@@ -290,7 +290,7 @@ def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit:
     fit = _polished(reference, model, model.observe(patches, centres), fit)
     told = finder.model
     if finder.options.precision == "fast":
-        reference, told = finder.bank.sight.reference, finder.bank.sight.model.chosen(finder.bank.telling)
+        reference, told = finder.bank.sight.reference, finder.bank.sight.model.select(finder.bank.telling)
     return estimate_likelihood_scale(reference, told, told.observe(patches, centres), fit)
 
 
@@ -310,16 +310,16 @@ def _found(
         found, centre = candidates(bank, part, group=group, starts=starts, places=_places(low_snr=low_snr))
         fits.append(found[0])
         centres.append(centre)
-    return joined(fits), torch.cat(centres)
+    return concatenate_fits(fits), torch.cat(centres)
 
 
 def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Fit:
     """Fits polished on the coefficients that tell of the pose, then compared on all."""
     mask = telling(reference, model, _INFORMATIVE)
-    told = model.chosen(mask)
+    told = model.select(mask)
     fits = []
     for row in torch.arange(len(observed)).split(batch_of(model.box, observed.device)):
-        near = polish(
+        near = fit_poses(
             reference,
             told,
             observed[row][:, :, mask],
@@ -327,5 +327,5 @@ def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: 
             shifts=fit.shifts[row],
             steps=_LEARNING_STEPS,
         )
-        fits.append(compare(reference, model, observed[row], near.rotations, near.shifts))
-    return joined(fits)
+        fits.append(fit_at(reference, model, observed[row], near.rotations, near.shifts))
+    return concatenate_fits(fits)

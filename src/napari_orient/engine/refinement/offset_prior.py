@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_orient.engine.matching.fit import Place
 from napari_orient.engine.refinement.finder import PoseFinder
-from napari_orient.engine.refinement.posterior import Poses, turns_between
+from napari_orient.engine.refinement.posterior import Poses, rotations_between
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream
@@ -85,7 +85,7 @@ class OffsetPrior:
         """
         before = poses.take(rows)
         gain = self._log_posterior(again) - self._log_posterior(before)
-        between = turns_between(before.rotations, again.rotations[:, None], group)[:, 0]
+        between = rotations_between(before.rotations, again.rotations[:, None], group)[:, 0]
         doubt = torch.sigmoid(-gain.abs())[:, None, None] * between[:, :, None] * between[:, None]
         better = (gain > 0).nonzero().squeeze(1)
         chosen, left = before.with_rows(better, again.take(better)), again.with_rows(better, before.take(better))

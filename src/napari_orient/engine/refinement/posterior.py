@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, Place, climb, compare
+from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, Place, fit_at, gauss_newton
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
@@ -145,7 +145,7 @@ class Observation:
 
     Parameters
     ----------
-    reference, model, observed : as `fitting.compare` takes them.
+    reference, model, observed : as `fitting.fit_at` takes them.
     place : from the centres that the patches were observed about; None tells nothing.
     """
 
@@ -161,10 +161,10 @@ class Observation:
 
     def nearest(self, poses: Poses) -> Fit:
         """The best match beside poses, the place counted; where nothing is told of the place, poses are at it."""
-        fit = compare(self.reference, self.model, self.observed, poses.rotations, poses.shifts, place=self.place)
+        fit = fit_at(self.reference, self.model, self.observed, poses.rotations, poses.shifts, place=self.place)
         if self.place is None:
             return fit
-        return climb(self.reference, self.model, self.observed, fit, steps=_CLIMBS, place=self.place)
+        return gauss_newton(self.reference, self.model, self.observed, fit, steps=_CLIMBS, place=self.place)
 
 
 def summarise_modes(fits: list[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
@@ -250,7 +250,7 @@ def _posed(
 
 def _all(rotations: Tensor, alternative_rotations: Tensor, log_odds: Tensor, group: Symmetry) -> tuple[Tensor, Tensor]:
     """Turns to poses themselves and to their rivals, (N, 1 + K, 3), and how much likelier each is, (N, 1 + K)."""
-    turns = turns_between(rotations, torch.cat([rotations[:, None], alternative_rotations], dim=1), group)
+    turns = rotations_between(rotations, torch.cat([rotations[:, None], alternative_rotations], dim=1), group)
     return turns, torch.cat([torch.zeros_like(log_odds[:, :1]), log_odds], dim=1)
 
 
@@ -289,7 +289,7 @@ def _weights(turns: Tensor, gain: Tensor) -> Tensor:
     return torch.softmax(gain.masked_fill(again, -torch.inf), dim=1)
 
 
-def turns_between(rotations: Tensor, others: Tensor, group: Symmetry) -> Tensor:
+def rotations_between(rotations: Tensor, others: Tensor, group: Symmetry) -> Tensor:
     """Turns (N, K, 3), radians in the reference frame, from rotations (N, 3, 3) to the nearest copies of K others."""
     copies = torch.as_tensor(group.matrices, dtype=rotations.dtype, device=rotations.device)
     between = rotations.transpose(-1, -2)[:, None] @ others
@@ -354,7 +354,7 @@ def scan_rotation(
     for way in torch.linspace(-reach, reach, _POINTS).tolist():
         move = way * course
         rotations = fit.rotations @ rotvec_to_matrix(move[:, :3])
-        there = compare(reference, model, observed, rotations, fit.shifts + move[:, 3:], place=place)
+        there = fit_at(reference, model, observed, rotations, fit.shifts + move[:, 3:], place=place)
         step, gain, information = _corrected(there, free, model.voxel_size)
         log_weight = likelihood_scale * (there.log_likelihood_gain + gain) - torch.logdet(information) / 2
         turns = free[:, :3, :2] @ torch.linalg.inv(information)[:, :2, :2] @ free[:, :3, :2].mT

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, design
+from napari_orient.engine.matching.fit import Fit, design_matrix
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import Extent, FloatArray, evenly_spaced_rows
@@ -45,7 +45,8 @@ def estimate_likelihood_scale(reference: Reference, model: ForwardModel, observe
     if count < 2:
         return TYPICAL_LIKELIHOOD_SCALE
     rows = [
-        design(reference, model, observed[part], fit.rotations[part], fit.shifts[part]) for part in some.split(_BATCH)
+        design_matrix(reference, model, observed[part], fit.rotations[part], fit.shifts[part])
+        for part in some.split(_BATCH)
     ]
     taken, left = (torch.cat(column) for column in zip(*map(_parted, rows), strict=True))
     places = torch.arange(count, device=observed.device).split(_BATCH)
