@@ -39,10 +39,10 @@ from napari_orient.engine.discovery import (
     OUTLIER,
     Discovery,
     DiscoveryOptions,
-    Round,
+    DiscoveryStep,
     Structure,
+    common_rotation,
     discover,
-    shared_turn,
 )
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
@@ -146,8 +146,8 @@ def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
         "starts": found.starts,
         "stages": told.seconds,
         "memory": told.memory,
-        "verdict": found.verdict,
-        "kinds": found.kinds_words,
+        "verdict": found.grade,
+        "kinds": found.class_count_words,
         "structures": [_structure(item) for item in found.structures],
     }
     if not given.water:
@@ -159,7 +159,7 @@ def measured(given: argparse.Namespace, seed: int) -> dict[str, Any]:
     return row
 
 
-def _followed(stream: Stream[Round, Discovery], rounds: list[Round], told: Told) -> Discovery:
+def _followed(stream: Stream[DiscoveryStep, Discovery], rounds: list[DiscoveryStep], told: Told) -> Discovery:
     """The stream's answer; its rounds are added to the list."""
     while True:
         try:
@@ -170,7 +170,7 @@ def _followed(stream: Stream[Round, Discovery], rounds: list[Round], told: Told)
             return end.value
 
 
-def picture(given: argparse.Namespace, seen: Scene, found: Discovery, rounds: list[Round]) -> None:
+def picture(given: argparse.Namespace, seen: Scene, found: Discovery, rounds: list[DiscoveryStep]) -> None:
     """Draw how the map of one kind of particle emerged."""
     item, (density, voxel_size) = found.structures[0], template(given.templates / f"{given.code}.mrc")
     draw(
@@ -193,11 +193,11 @@ def options_of(given: argparse.Namespace, seed: int) -> DiscoveryOptions:
 def _structure(item: Structure) -> dict[str, Any]:
     return {
         "group": item.group.name,
-        "symmetry": " ".join(item.symmetry_words),
+        "symmetry": " ".join(item.symmetry_notes),
         "count": item.count,
         "outliers": item.outliers,
-        **asdict(item.belief),
-        "verdict": item.belief.verdict,
+        **asdict(item.verdict),
+        "verdict": item.verdict.grade,
     }
 
 
@@ -234,7 +234,7 @@ def poses(seen: Scene, found: Discovery, code: str, rows: np.ndarray) -> dict[st
     if own.sum() < 3:
         return dict.fromkeys(("within20", "axis10"), 0.0) | {"median": 180.0, "expected_over_true": float("nan")}
     turns, true = found.particles.required_rotations()[own], seen.rotations[own]
-    turns = turns @ shared_turn(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
+    turns = turns @ common_rotation(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
     error, axis = np.full(every.sum(), 180.0), np.full(every.sum(), 90.0)
     error[own[every]] = symmetric_angle_deg(turns, true, group)
     axis[own[every]] = axis_angle_deg(turns, true, group)

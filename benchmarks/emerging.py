@@ -11,31 +11,31 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from napari_orient.engine.averaging import FSC
-from napari_orient.engine.discovery import Round, shared_turn
+from napari_orient.engine.discovery import DiscoveryStep, common_rotation
 from napari_orient.engine.rotations import angle_deg
 
 SHOWN = 5
 INK, SECOND, FAINT = "#1f4e79", "#d1622b", "0.75"
 
 
-def way_of(rounds: Sequence[Round], rotations: np.ndarray) -> list[Round]:
+def way_of(rounds: Sequence[DiscoveryStep], rotations: np.ndarray) -> list[DiscoveryStep]:
     """The rounds of the start that the answer's rotations (N, 3, 3) come from."""
     starts = [[item for item in rounds if item.start == number] for number in {item.start for item in rounds} - {0}]
 
-    def off(way: list[Round]) -> float:
+    def off(way: list[DiscoveryStep]) -> float:
         return float(np.median(angle_deg(way[-1].particles.required_rotations(), rotations)))
 
     return min(starts, key=off)
 
 
-def within_20(item: Round, truth: np.ndarray) -> float:
+def within_20(item: DiscoveryStep, truth: np.ndarray) -> float:
     """Share of a round's poses within 20° of the truth, up to one turn."""
     turns = item.particles.required_rotations()
-    return float((angle_deg(turns @ shared_turn(truth, turns), truth) <= 20).mean())
+    return float((angle_deg(turns @ common_rotation(truth, turns), truth) <= 20).mean())
 
 
 def draw(
-    path: Path, way: Sequence[Round], truth: np.ndarray, *, refined: np.ndarray, halves: FSC, beside: Match
+    path: Path, way: Sequence[DiscoveryStep], truth: np.ndarray, *, refined: np.ndarray, halves: FSC, beside: Match
 ) -> None:
     """Slices through the rounds' maps, the refined one and the template; below, how many poses are right, and shells.
 
@@ -71,7 +71,7 @@ def _telling(share: Sequence[float]) -> list[int]:
     return rows
 
 
-def _curve(axes, share: Sequence[float], chosen: Sequence[Round], way: Sequence[Round]) -> None:
+def _curve(axes, share: Sequence[float], chosen: Sequence[DiscoveryStep], way: Sequence[DiscoveryStep]) -> None:
     numbers = np.arange(1, len(share) + 1)
     axes.plot(numbers, 100 * np.asarray(share), color=INK)
     rows = [list(way).index(item) for item in chosen]

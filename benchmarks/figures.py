@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_turn
+from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -136,7 +136,7 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
 def discovered(tomogram: Tomogram, true: Particles, *, off: float) -> Figures:
     """The figures of ``discover``, up to the one rotation and shift of its map's frame."""
     found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions(device="cpu", seed=0))).particles
-    between = shared_turn(true.required_rotations(), found.required_rotations(), near_deg=25.0)
+    between = common_rotation(true.required_rotations(), found.required_rotations(), near_deg=25.0)
     figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true], "C1")
     del figures["position_median"]
     return figures

@@ -22,7 +22,7 @@ import torch
 from bank import Labelled, load
 
 from napari_orient.engine.devices import choose_device, device_words
-from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_turn
+from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import angle_deg
@@ -82,7 +82,7 @@ def compare(task: Task, device: str) -> None:
     torch.cuda.reset_peak_memory_stats()
     then, other = timed(task.work, device)
     memory = torch.cuda.max_memory_allocated() / 1e9
-    angle = angle_deg(other @ shared_turn(own, other) if task.free_turn else other, own)
+    angle = angle_deg(other @ common_rotation(own, other) if task.free_turn else other, own)
     told = f"{np.median(angle):.3f}° {np.quantile(angle, 0.95):.3f}°"
     times = f"{slow:>8.1f} s{first:>10.1f} s{then:>8.1f} s{slow / then:>11.1f}"
     print(f"{task.words:<28}{task.patches:>8}{times}{memory:>6.2f} GB   {told}", flush=True)

@@ -8,7 +8,7 @@ import pytest
 
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
-from napari_orient.engine.discovery import OUTLIER, shared_turn
+from napari_orient.engine.discovery import OUTLIER, common_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
 from napari_orient.engine.rotations import angle_deg
@@ -43,7 +43,7 @@ def test_picks_become_poses_a_map_with_halves_and_a_checkpoint_that_predict_can_
     assert re.search(r"40 particles, expected error \d+\.\d° .* verdict: structure", told.out)
     assert "A structure was found" in told.err
     found, truth = read_particles(out), read_particles(lab / "tomo_truth.star")
-    turns = found.required_rotations() @ shared_turn(truth.required_rotations(), found.required_rotations())
+    turns = found.required_rotations() @ common_rotation(truth.required_rotations(), found.required_rotations())
     assert (angle_deg(turns, truth.required_rotations()) < 20).mean() > 0.85
     assert set(np.asarray(found.extra[OUTLIER]).astype(int)) <= {0, 1}
     assert "discovered from picks alone" in out.read_text().splitlines()[0]

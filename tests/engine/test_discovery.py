@@ -16,19 +16,17 @@ from napari_orient.engine.discovery import (
     STRUCTURE,
     Discovery,
     DiscoveryOptions,
-    Round,
+    DiscoveryStep,
     align_map,
+    common_rotation,
     discover,
-    shared_turn,
 )
-from napari_orient.engine.discovery.annealing import Guess
-from napari_orient.engine.discovery.belief import DOUBTFUL, UNJUDGED
-from napari_orient.engine.discovery.folds import found_symmetry
-from napari_orient.engine.discovery.kinds import Gain, held_out, kinds_words
-from napari_orient.engine.discovery.looks import Looks
-from napari_orient.engine.discovery.outliers import inlier_odds
-from napari_orient.engine.discovery.size import fitting_diameter, size_words
-from napari_orient.engine.discovery.views import see
+from napari_orient.engine.discovery.annealing import inlier_probabilities
+from napari_orient.engine.discovery.azimuths import map_symmetry
+from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out
+from napari_orient.engine.discovery.search import Assignment
+from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
+from napari_orient.engine.discovery.verdict import DOUBTFUL, NOT_EVALUATED, PoseEquivalence
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -46,13 +44,13 @@ def seen() -> tuple[Tomogram, Particles]:
 
 
 @pytest.fixture(scope="module")
-def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[Round], Discovery]:
+def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[DiscoveryStep], Discovery]:
     return followed(discover([seen], QUICK))
 
 
 def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
     found, truth = rounds_and_answer[1].particles.required_rotations(), seen[1].required_rotations()
-    error = angle_deg(found @ shared_turn(truth, found), truth)
+    error = angle_deg(found @ common_rotation(truth, found), truth)
     assert (error < 20).mean() > 0.9
     assert np.median(error) < 5
 
@@ -64,7 +62,7 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
 
 
 @pytest.mark.parametrize(
-    ("agreement", "kept", "chance", "determined", "verdict"),
+    ("agreement", "kept", "chance", "determined", "grade"),
     [
         (0.94, 1.0, 0.01, 1.0, STRUCTURE),
         (0.94, 0.25, 0.01, 1.0, STRUCTURE),
@@ -76,18 +74,18 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
     ],
 )
 def test_a_verdict_asks_starts_to_agree_on_particles_on_picks_and_beyond_chance(
-    agreement: float, kept: float, chance: float, determined: float, verdict: str
+    agreement: float, kept: float, chance: float, determined: float, grade: str
 ) -> None:
-    belief = replace(UNJUDGED, agreement=agreement, kept=kept, chance_agreement=chance, determined=determined)
-    assert belief.verdict == verdict
-    assert ("only" in belief.words) == (kept < 0.5)
+    verdict = replace(NOT_EVALUATED, agreement=agreement, kept=kept, chance_agreement=chance, determined=determined)
+    assert verdict.grade == grade
+    assert ("only" in verdict.words) == (kept < 0.5)
 
 
 def test_the_verdict_is_structure_and_independent_starts_agree(rounds_and_answer: tuple) -> None:
-    belief = rounds_and_answer[1].structures[0].belief
-    assert belief.verdict == STRUCTURE
-    assert belief.agreement > 0.7 > belief.chance_agreement
-    assert "A structure was found" in belief.words
+    verdict = rounds_and_answer[1].structures[0].verdict
+    assert verdict.grade == STRUCTURE
+    assert verdict.agreement > 0.7 > verdict.chance_agreement
+    assert "A structure was found" in verdict.words
 
 
 def test_the_map_lies_over_the_molecule_once_aligned(rounds_and_answer: tuple) -> None:
@@ -122,10 +120,10 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
     noise = np.random.default_rng(5).normal(size=volume.density.shape).astype(np.float32)
     few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 400})
     answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
-    assert answer.verdict == NOTHING
+    assert answer.grade == NOTHING
     (found,) = answer.structures
-    assert "no common structure" in found.belief.words
-    assert found.symmetry_words == (), "noise has no symmetry, whatever its map looks like"
+    assert "no common structure" in found.verdict.words
+    assert found.symmetry_notes == (), "noise has no symmetry, whatever its map looks like"
     assert len(found.group) == 1
     assert (np.asarray(answer.particles.expected_error_deg) > 90).all()
 
@@ -135,24 +133,26 @@ def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> Non
     quick = {**QUICK.to_record(), "classes": "auto", "rounds": 6, "search": 200, "max_shift": 0.0, "passes": 0}
     steps, answer = followed(discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions(**quick)))
     assert len(answer.structures) == 1
-    assert answer.kinds_words.startswith("Kinds of particle: 1.")
-    assert {item.kinds for item in steps} == {1, 2}
+    assert answer.class_count_words.startswith("Kinds of particle: 1.")
+    assert {item.class_count for item in steps} == {1, 2}
     assert [item.done for item in steps] == sorted(item.done for item in steps)
     assert all(item.done <= item.total for item in steps)
 
 
-def guess_of(picks: Particles, label: np.ndarray) -> Guess:
+def guess_of(picks: Particles, label: np.ndarray) -> Assignment:
     """What would be believed by one who knows the truth."""
     rotations, nothing = torch.as_tensor(picks.required_rotations(), dtype=torch.float32), torch.zeros(len(picks))
-    return Guess(rotations, torch.zeros(len(picks), 3), torch.as_tensor(label), nothing + 1, nothing, nothing)
+    return Assignment(rotations, torch.zeros(len(picks), 3), torch.as_tensor(label), nothing + 1, nothing, nothing)
 
 
-def gain_of_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> Gain:
+def gain_of_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> ClassComparison:
     options = DiscoveryOptions(**{**QUICK.to_record(), "search": 700})
-    views = see([(volume, picks.positions) for volume, picks in pairs], options, device=torch.device("cpu"))
+    spectra = observe_patches(
+        [(volume, picks.positions) for volume, picks in pairs], options, device=torch.device("cpu")
+    )
     every = concatenate([picks for _, picks in pairs])
-    one = held_out(views, guess_of(every, np.zeros_like(label)), options)
-    return Gain.of(2, held_out(views, guess_of(every, label), options.with_kinds(2)), one)
+    one = held_out(spectra, guess_of(every, np.zeros_like(label)), options)
+    return ClassComparison.of(2, held_out(spectra, guess_of(every, label), options.with_class_count(2)), one)
 
 
 def test_two_kinds_explain_particles_that_their_maps_have_not_seen_only_where_there_are_two(seen: tuple) -> None:
@@ -166,8 +166,8 @@ def test_two_kinds_explain_particles_that_their_maps_have_not_seen_only_where_th
 
 
 def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
-    gains = [Gain(2, 20.0, 2.0, 0.9), Gain(3, 9.0, 1.0, 0.1)]
-    assert kinds_words(gains) == (
+    gains = [ClassComparison(2, 20.0, 2.0, 0.9), ClassComparison(3, 9.0, 1.0, 0.1)]
+    assert class_count_words(gains) == (
         "Kinds of particle: 2. Log-likelihood of particles that the maps have not seen: better by 2 than by 1 "
         "(+20.0 ± 2.0); better by 3 than by 2 (+9.0 ± 1.0), but independent starts find other ones."
     )
@@ -176,12 +176,12 @@ def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
 def test_a_diameter_that_does_not_fit_is_told(seen: tuple) -> None:
     volume, picks = seen
     places = [(volume, picks.positions)]
-    assert 150 <= fitting_diameter(places, QUICK, dark=True) <= 210
-    assert size_words(places, QUICK, dark=True) == ""
+    assert 150 <= estimate_diameter(places, QUICK, dark=True) <= 210
+    assert diameter_warning(places, QUICK, dark=True) == ""
     wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 320.0})
-    assert "look smaller than the diameter of 320 Å" in size_words(places, wide, dark=True)
+    assert "look smaller than the diameter of 320 Å" in diameter_warning(places, wide, dark=True)
     noise = np.random.default_rng(1).normal(size=volume.density.shape).astype(np.float32)
-    assert fitting_diameter([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.positions)], QUICK, dark=True) is None
+    assert estimate_diameter([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.positions)], QUICK, dark=True) is None
 
 
 def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_that_is_given() -> None:
@@ -201,40 +201,43 @@ def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_tha
 def test_scores_that_fall_apart_tell_outliers_and_those_of_one_kind_tell_none() -> None:
     rng = np.random.default_rng(0)
     good, bad = rng.normal(20, 3, 100), rng.normal(6, 1.2, 40)
-    odds = inlier_odds(torch.as_tensor(np.concatenate([good, bad])))
+    odds = inlier_probabilities(torch.as_tensor(np.concatenate([good, bad])))
     assert (odds[:100] > 0.5).float().mean() > 0.95
     assert (odds[100:] < 0.5).float().mean() > 0.95
-    assert bool((inlier_odds(torch.as_tensor(good)) == 1).all())
+    assert bool((inlier_probabilities(torch.as_tensor(good)) == 1).all())
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_forty_scores_of_one_kind_stay_one_and_a_few_high_ones_are_no_kind(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    assert bool((inlier_odds(torch.as_tensor(rng.normal(20, 3, 40))) == 1).all())
+    assert bool((inlier_probabilities(torch.as_tensor(rng.normal(20, 3, 40))) == 1).all())
     few_high = np.concatenate([rng.normal(7, 1, 55), rng.normal(14, 1, 5)])
-    assert bool((inlier_odds(torch.as_tensor(few_high)) == 1).all())
+    assert bool((inlier_probabilities(torch.as_tensor(few_high)) == 1).all())
 
 
-def looks_of(density: np.ndarray) -> Looks:
-    return Looks(build_reference(density.astype(np.float32), VOXEL_SIZE, resolution=25.0, radius=75.0))
+def equivalence_of(density: np.ndarray) -> PoseEquivalence:
+    return PoseEquivalence(build_reference(density.astype(np.float32), VOXEL_SIZE, resolution=25.0, radius=75.0))
 
 
 def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> None:
     rng, group = np.random.default_rng(0), symmetry("D3")
-    looks, poses = looks_of(molecule(group=group).density(24)), random_rotations(60, np.random.default_rng(0))
+    equivalence, poses = (
+        equivalence_of(molecule(group=group).density(24)),
+        random_rotations(60, np.random.default_rng(0)),
+    )
     turn, copies = random_rotations(1, rng)[0], group.matrices[rng.integers(len(group), size=60)]
-    assert looks.agreement(poses, poses @ copies @ turn).all()
-    assert looks.agreement(poses, random_rotations(60, rng)).mean() < 0.4
-    assert looks.chance(60) < 0.4
+    assert equivalence.agreement(poses, poses @ copies @ turn).all()
+    assert equivalence.agreement(poses, random_rotations(60, rng)).mean() < 0.4
+    assert equivalence.chance(60) < 0.4
 
 
 def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
     rod = np.zeros((24, 24, 24))
     rod[7:17, 11:13, 11:13] = 1
     rng, poses = np.random.default_rng(0), random_rotations(60, np.random.default_rng(0))
-    spun = poses @ Rotation.from_rotvec(np.outer(rng.uniform(0, 6, 60), [0, 0, 1])).as_matrix()
-    assert looks_of(rod).agreement(poses, spun).all()
-    assert looks_of(molecule().density(24)).agreement(poses, spun).mean() < 0.5
+    rotated = poses @ Rotation.from_rotvec(np.outer(rng.uniform(0, 6, 60), [0, 0, 1])).as_matrix()
+    assert equivalence_of(rod).agreement(poses, rotated).all()
+    assert equivalence_of(molecule().density(24)).agreement(poses, rotated).mean() < 0.5
 
 
 def ring(folds: int, *, right: int, seed: int = 0) -> Average:
@@ -254,11 +257,11 @@ def ring(folds: int, *, right: int, seed: int = 0) -> Average:
 
 
 def test_folds_about_an_axis_are_told_only_where_they_rise_above_the_noise() -> None:
-    group, words, _ = found_symmetry(ring(7, right=40), 75.0)
+    group, words, _ = map_symmetry(ring(7, right=40), 75.0)
     assert group.name.startswith("C7")
     assert abs(group.main_axis[2]) > 0.995
     assert words[0] == "Symmetry C7 proposed."
-    group, words, _ = found_symmetry(ring(7, right=0), 75.0)
+    group, words, _ = map_symmetry(ring(7, right=0), 75.0)
     assert abs(group.main_axis[2]) > 0.995
     assert "nothing tells its folds" in words[0]
     assert "C12, which at this detail is round" in words[1]
@@ -269,7 +272,7 @@ def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
     first, turn = random_rotations(40, rng), random_rotations(1, rng)[0]
     second = first @ turn.T
     second[:10] = random_rotations(10, rng)
-    assert angle_deg(shared_turn(first, second), turn) < 1e-6
+    assert angle_deg(common_rotation(first, second), turn) < 1e-6
 
 
 def test_outliers_have_a_column_and_a_checkpoint_can_be_made(rounds_and_answer: tuple) -> None:
@@ -286,7 +289,7 @@ def test_many_picks_set_aside_make_one_think_of_another_kind(rounds_and_answer: 
     assert answer.hint == ""
     many = replace(answer, structures=(replace(found, outliers=15),))
     assert "another kind of particle" in many.hint
-    assert replace(many, kinds_words="Kinds of particle: 1.").hint == ""
+    assert replace(many, class_count_words="Kinds of particle: 1.").hint == ""
 
 
 def test_too_few_picks_and_too_small_particles_are_refused(seen: tuple) -> None:

@@ -13,7 +13,7 @@ from learning import QUICK_TRAINING, SMALL_NETWORK, small_world
 from phantom import VOXEL_SIZE, molecule, tomogram
 from pretend import pretended_gpu
 
-from napari_orient.engine.discovery import DiscoveryOptions, discover, shared_turn
+from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
 from napari_orient.engine.networks import BankNetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
@@ -86,7 +86,7 @@ def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
     assert np.isfinite(np.asarray(one.expected_error_deg)).all()
     if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
         two = run(discover(labelled, replace(options, device="cpu"))).particles.required_rotations()
-        assert np.median(angle_deg(one.required_rotations() @ shared_turn(two, one.required_rotations()), two)) < 6
+        assert np.median(angle_deg(one.required_rotations() @ common_rotation(two, one.required_rotations()), two)) < 6
 
 
 def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:

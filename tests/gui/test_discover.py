@@ -12,7 +12,7 @@ from napari.layers import Points
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
-from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, Round
+from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, DiscoveryStep
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.networks import load_checkpoint
@@ -193,7 +193,7 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
     np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
     np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
-    assert map_layer.scale[0] == pytest.approx(QUICK.view_voxel_size)
+    assert map_layer.scale[0] == pytest.approx(QUICK.patch_voxel_size)
     assert "Nothing has judged them" in dock.result_panel.banner.reasons.text()
     assert not dock.result_panel.buttons[PREDICT].isVisibleTo(dock)
     dock.result_panel.file.show_path(tmp_path / "stopped.star")
@@ -249,7 +249,7 @@ def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, show
     begin(dock, qtbot)
     finish(dock, qtbot)
     assert shown == []
-    assert dock.result_panel.found.verdict == "nothing"
+    assert dock.result_panel.found.grade == "nothing"
     assert "no common structure" in dock.result_panel.banner.headline.text()
     assert "What may help" in dock.result_panel.tips.text()
     assert not of_role(viewer, PROVISIONAL)
@@ -361,7 +361,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     flags = np.arange(COUNT) % 6 == 0
     poses = small.picks.replace(extra={OUTLIER: flags.astype(int)}, expected_error_deg=np.full(COUNT, 5.0))
     preview = DiscoveryPreview(session, [small.tomogram])
-    preview.show(Round(1, 9, "", particles=poses, voxel_size=15.0, start=1, kinds=1))
+    preview.show(DiscoveryStep(1, 9, "", particles=poses, voxel_size=15.0, start=1, class_count=1))
     (drawn,) = of_role(viewer, PROVISIONAL)
 
     def show(particles: Particles) -> tuple[list[Points], list[str]]:
@@ -397,14 +397,16 @@ def test_each_class_has_its_map_and_colour_and_a_hidden_tomogram_no_arrows(small
     both = concatenate([small.picks.replace(kind=kinds), small.picks.replace(kind=kinds, tomogram="other")])
     maps = (molecule(seed=1).density(20), molecule(seed=2).density(20))
     preview = DiscoveryPreview(session, [small.tomogram, other])
-    preview.show(Round(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1, kinds=2))
+    preview.show(DiscoveryStep(1, 9, "", maps=maps, particles=both, voxel_size=15.0, start=1, class_count=2))
     (arrows,), shown = of_role(viewer, PROVISIONAL), of_role(viewer, MAP)
     assert arrows.name.startswith("phantom")
     first, second = arrows.edge_color[0], arrows.edge_color[3]
     assert not np.allclose(first, second)
     assert [layer.name for layer in shown] == ["discovered map class1", "discovered map class2"]
     only = both.take(np.asarray(both.kind) == "class2")
-    preview.show(Round(2, 9, "", maps=(molecule(seed=3).density(32),), particles=only, voxel_size=10.0, kinds=2))
+    preview.show(
+        DiscoveryStep(2, 9, "", maps=(molecule(seed=3).density(32),), particles=only, voxel_size=10.0, class_count=2)
+    )
     assert of_role(viewer, MAP) == shown
     assert [layer.data.shape[0] for layer in shown] == [20, 32]
     assert [layer.scale[0] for layer in shown] == [15.0, 10.0]
@@ -443,9 +445,9 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
     assert session.view.colour == "class"
     for label in (0, 1):
         dock.result_panel.structure.setCurrentIndex(label)
-        verdict = found.structures[label].belief.verdict
-        assert dock.result_panel.structure.currentText() == f"class{label + 1} · {verdict} · 24"
-        assert found.structures[label].belief.words.partition(":")[0] == dock.result_panel.banner.headline.text()
+        grade = found.structures[label].verdict.grade
+        assert dock.result_panel.structure.currentText() == f"class{label + 1} · {grade} · 24"
+        assert found.structures[label].verdict.words.partition(":")[0] == dock.result_panel.banner.headline.text()
         assert "True error, up to one common turn" in dock.result_panel.details.text()
     dock.take_next_step(PREDICT)
     assert load_checkpoint(session.checkpoint).card["classes"] == ["class2"]

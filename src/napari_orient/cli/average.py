@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.progress import follow
-from napari_orient.engine.averaging import AveragingOptions, average, average_places, write_average
+from napari_orient.engine.averaging import AveragingOptions, average, average_paths, write_average
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
@@ -41,7 +41,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
-    places = average_places(arguments.output)
+    places = average_paths(arguments.output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     pairs = _pairs(arguments)

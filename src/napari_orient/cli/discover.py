@@ -22,13 +22,13 @@ from napari_orient.engine.discovery import (
     NOTHING,
     Discovery,
     DiscoveryOptions,
-    Places,
-    Round,
+    DiscoveryPaths,
+    DiscoveryStep,
     Structure,
     class_name,
     discover,
     write_discovery,
-    write_round,
+    write_step,
 )
 from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
@@ -65,7 +65,7 @@ def declare(parser: Parser) -> None:
 def perform(arguments: Namespace) -> int | None:
     """Read, discover, write if there is something."""
     check_list(arguments.output)
-    places = Places(arguments.output, arguments.map, arguments.checkpoint_output)
+    places = DiscoveryPaths(arguments.output, arguments.map, arguments.checkpoint_output)
     places.check()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
@@ -73,7 +73,7 @@ def perform(arguments: Namespace) -> int | None:
     pairs = _pairs(arguments)
     counted = f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
     say(f"{counted}; diameter {options.diameter:g} Å")
-    rounds: list[Round] = []
+    rounds: list[DiscoveryStep] = []
     try:
         found = follow(_remembered(discover(pairs, options, align_to=target), rounds))
     except KeyboardInterrupt:
@@ -94,7 +94,9 @@ def _pairs(arguments: Namespace) -> Pairs:
     return pairs
 
 
-def _remembered(stream: Stream[Round, Discovery], rounds: list[Round]) -> Stream[Round, Discovery]:
+def _remembered(
+    stream: Stream[DiscoveryStep, Discovery], rounds: list[DiscoveryStep]
+) -> Stream[DiscoveryStep, Discovery]:
     """The same stream; the last round that had poses stays in the list."""
     while True:
         try:
@@ -107,23 +109,23 @@ def _remembered(stream: Stream[Round, Discovery], rounds: list[Round]) -> Stream
         yield step
 
 
-def _kept(rounds: list[Round], pairs: Pairs, places: Places) -> str:
+def _kept(rounds: list[DiscoveryStep], pairs: Pairs, places: DiscoveryPaths) -> str:
     """Write what a stopped discovery had; what to say of it."""
     if not rounds:
         return "Stopped before the first round was done; nothing was written."
-    write_round(rounds[0], places, extents=_extents(pairs))
+    write_step(rounds[0], places, extents=_extents(pairs))
     return f"Stopped; the poses of the last round, which nothing has judged yet, are in {places.particles}."
 
 
-def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
+def _told(found: Discovery, pairs: Pairs, places: DiscoveryPaths) -> int | None:
     """Write what was found and say what to think of it; 1 where nothing was."""
-    if found.kinds_words:
-        say(found.kinds_words)
+    if found.class_count_words:
+        say(found.class_count_words)
     for number, item in enumerate(found.structures):
         say(_words(item, number, len(found.structures)))
     if found.hint:
         say(found.hint)
-    if found.verdict == NOTHING:
+    if found.grade == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1
     write_discovery(found, places, extents=_extents(pairs))
@@ -133,7 +135,7 @@ def _told(found: Discovery, pairs: Pairs, places: Places) -> int | None:
 
 def _words(item: Structure, number: int, many: int) -> str:
     title = f"{class_name(number)}: " if many > 1 else ""
-    return f"{title}{' '.join((item.belief.words, *item.symmetry_words))} {item.outliers} picks look like no particle."
+    return f"{title}{' '.join((item.verdict.words, *item.symmetry_notes))} {item.outliers} picks look like no particle."
 
 
 def _summary(found: Discovery) -> str:
@@ -142,7 +144,7 @@ def _summary(found: Discovery) -> str:
     told = [
         f"{f'  {class_name(label)}: {item.count}' if many else count} particles, {_figures(found, label)}"
         for label, item in enumerate(found.structures)
-        if item.belief.verdict != NOTHING
+        if item.verdict.grade != NOTHING
     ]
     return "\n".join([f"{count} particles", *told] if many else told)
 
@@ -151,7 +153,7 @@ def _figures(found: Discovery, label: int) -> str:
     item, expected = found.structures[label], np.median(np.asarray(found.of_class(label).expected_error_deg))
     return (
         f"expected error {expected:.1f}° (median), {item.group.name}, resolution "
-        f"{item.average.fsc.resolution(0.5):.1f} Å at FSC 0.5; verdict: {item.belief.verdict}"
+        f"{item.average.fsc.resolution(0.5):.1f} Å at FSC 0.5; verdict: {item.verdict.grade}"
     )
 
 

@@ -249,7 +249,7 @@ def fourier_shell_correlation(first: FloatArray, second: FloatArray, voxel_size:
     return FSC(frequency, cross / np.sqrt(np.maximum(own * other, 1e-30)))
 
 
-def average_places(output: Path) -> tuple[Path, Path, Path, Path]:
+def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
     """The files of the map, its halves and the curve, all writable.
 
     Raises
@@ -267,7 +267,7 @@ def average_places(output: Path) -> tuple[Path, Path, Path, Path]:
 
 
 def write_average(found: Average, places: tuple[Path, Path, Path, Path]) -> None:
-    """Write map, halves and curve to the places that `average_places` names."""
+    """Write map, halves and curve to the places that `average_paths` names."""
     *maps, curve = places
     for place, density in zip(maps, (found.density, found.first_half, found.second_half), strict=True):
         write_tomogram(place, density, voxel_size=found.voxel_size)

@@ -9,7 +9,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
 
-from napari_orient.engine.averaging import Average, AveragingOptions, average, average_places, write_average
+from napari_orient.engine.averaging import Average, AveragingOptions, average, average_paths, write_average
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
@@ -187,7 +187,7 @@ class AverageDock(Dock):
             return
         path = path if path.suffix else path.with_suffix(".mrc")
         found = self.found
-        if self.attempt(lambda: write_average(found, average_places(path))):
+        if self.attempt(lambda: write_average(found, average_paths(path))):
             self.saved.say(f"Wrote {path}, its halves and its curve.", GOOD)
 
 

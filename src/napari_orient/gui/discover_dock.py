@@ -17,16 +17,16 @@ from napari_orient.engine.discovery import (
     NOTHING,
     Discovery,
     DiscoveryOptions,
-    Places,
-    Round,
+    DiscoveryPaths,
+    DiscoveryStep,
     check_picks,
     class_name,
+    class_path,
     discover,
-    numbered,
-    origin,
+    discovery_provenance,
     write_checkpoint,
     write_discovery,
-    write_round,
+    write_step,
 )
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import ACCEPTED
@@ -83,7 +83,7 @@ class DiscoverDock(Dock):
         self._pick_layers: list[Points] = []
         self._job: Job | None = None
         self._preview: DiscoveryPreview | None = None
-        self._last: Round | None = None
+        self._last: DiscoveryStep | None = None
         self._drawn = 0.0
         self._shown: list[Points] = []
         self._maps: list[Image] = []
@@ -205,12 +205,12 @@ class DiscoverDock(Dock):
         self.fold.button.setText(f"{pick_count_text(request.pairs)} · {request.options.diameter:g} Å")
         self.fold.open(False)
 
-    def _stepped(self, step: Round) -> None:
+    def _stepped(self, step: DiscoveryStep) -> None:
         if step.particles is not None:
             self._last = step
         self.result_panel.note(step)
 
-    def _reached(self, step: Round) -> None:
+    def _reached(self, step: DiscoveryStep) -> None:
         stopping = self._job is None or self._job.stopping
         if (
             stopping
@@ -233,16 +233,16 @@ class DiscoverDock(Dock):
     def _show_found(self, found: Discovery) -> Iterator[None]:
         """Show the maps and poses that may be believed, and nothing else."""
         assert self._preview is not None
-        good = [label for label, item in enumerate(found.structures) if item.belief.verdict != NOTHING]
+        good = [label for label, item in enumerate(found.structures) if item.verdict.grade != NOTHING]
         with holding_still(self.session.viewer):
             for label in good:
                 average = found.structures[label].average
-                self._preview.show_map(label, average.density, average.voxel_size, kinds=len(found.structures))
+                self._preview.show_map(label, average.density, average.voxel_size, class_count=len(found.structures))
             self._preview.clear_maps(keep=good)
         yield
         if good:
             self._maps = yield from self._preview.keep_maps()
-            yield from self._show_poses(supported_particles(found), origin(found))
+            yield from self._show_poses(supported_particles(found), discovery_provenance(found))
             self._show_classes(len(found.structures))
         yield from self._preview.clear_arrows()
         self.result_panel.show_found(found)
@@ -268,7 +268,7 @@ class DiscoverDock(Dock):
         """Say how right the poses are where the truth is on view: no discovery knows the truth's own frame."""
         for label, item in enumerate(found.structures if self._shown else ()):
             errors = true_errors(self.session, self._shown, item.group, kind=_kind(found, label))
-            if errors is not None and item.belief.verdict != NOTHING:
+            if errors is not None and item.verdict.grade != NOTHING:
                 self.result_panel.show_true_error(label, float(np.median(errors)), float((errors < 20).mean()))
 
     def _ended(self, outcome: str) -> None:
@@ -294,7 +294,7 @@ class DiscoverDock(Dock):
         with holding_still(self.session.viewer):
             self._preview.show(last)
         yield
-        yield from self._show_poses(last.particles, origin(last))
+        yield from self._show_poses(last.particles, discovery_provenance(last))
         self._maps = yield from self._preview.keep_maps()
         yield from self._preview.clear_arrows()
         self.result_panel.show_round(last)
@@ -324,7 +324,7 @@ class DiscoverDock(Dock):
         found = self.result_panel.found
         if found is None:
             return
-        path = numbered(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
+        path = class_path(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
         write_checkpoint(found, path, label=self.result_panel.label)
         self.session.checkpoint = str(path)
         self.result_panel.done.say("Predict uses this map now. Save it below to keep it when napari is closed.", GOOD)
@@ -363,16 +363,16 @@ class DiscoverDock(Dock):
         """Write poses, maps and checkpoint, as the command line does; of a stopped discovery, poses and map."""
         path = self.result_panel.file.path
         if path is not None:
-            self.attempt(lambda: self._write(Places.beside(path if path.suffix else path.with_suffix(".star"))))
+            self.attempt(lambda: self._write(DiscoveryPaths.beside(path if path.suffix else path.with_suffix(".star"))))
 
-    def _write(self, places: Places) -> None:
+    def _write(self, places: DiscoveryPaths) -> None:
         assert self._request is not None
         extents = {tomogram.name: tomogram.extent for tomogram, _ in self._request.pairs}
         places.check()
         if self.result_panel.found is not None:
             write_discovery(self.result_panel.found, places, extents=extents)
         elif self._last is not None:
-            write_round(self._last, places, extents=extents)
+            write_step(self._last, places, extents=extents)
         self.result_panel.saved.say(saved_files_text(places, whole=self.result_panel.found is not None), GOOD)
 
 
@@ -387,7 +387,7 @@ def pick_count_text(pairs: Pairs) -> str:
     return f"{total} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
-def saved_files_text(places: Places, *, whole: bool) -> str:
+def saved_files_text(places: DiscoveryPaths, *, whole: bool) -> str:
     """What was written."""
     assert places.map is not None
     assert places.checkpoint is not None

@@ -1,38 +1,42 @@
 """Discovery: structure and poses from picks alone, with no labels and no template, and whether to believe them."""
 
-from napari_orient.engine.discovery.alignment import align_map, shared_turn
-from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, Belief
 from napari_orient.engine.discovery.discover import check_picks, discover
-from napari_orient.engine.discovery.keeping import (
-    Places,
-    numbered,
-    origin,
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import (
+    OUTLIER,
+    Discovery,
+    DiscoveryPaths,
+    DiscoveryStep,
+    Structure,
+    class_name,
+    class_path,
+    discovery_provenance,
     write_checkpoint,
     write_discovery,
-    write_round,
+    write_step,
 )
-from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.structure import OUTLIER, Discovery, Round, Structure, class_name
+from napari_orient.engine.discovery.search import align_map, common_rotation
+from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 
 __all__ = [
     "DOUBTFUL",
     "NOTHING",
     "OUTLIER",
     "STRUCTURE",
-    "Belief",
     "Discovery",
     "DiscoveryOptions",
-    "Places",
-    "Round",
+    "DiscoveryPaths",
+    "DiscoveryStep",
     "Structure",
+    "Verdict",
     "align_map",
     "check_picks",
     "class_name",
+    "class_path",
+    "common_rotation",
     "discover",
-    "numbered",
-    "origin",
-    "shared_turn",
+    "discovery_provenance",
     "write_checkpoint",
     "write_discovery",
-    "write_round",
+    "write_step",
 ]

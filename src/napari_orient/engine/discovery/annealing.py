@@ -1,9 +1,13 @@
-"""One random start: rotations drawn from an ever narrower posterior, and maps averaged anew, until they stand."""
+"""One random start: rotations drawn from an ever narrower posterior, and maps averaged anew, until they stand.
+
+False picks, told by how badly they match: two normal distributions of scores, where there are two.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.outliers import inlier_odds
-from napari_orient.engine.discovery.views import Views
+from napari_orient.engine.discovery.search import Assignment, bank_of, flat, references
+from napari_orient.engine.discovery.spectra import PatchSpectra
 from napari_orient.engine.model.gridding import Coefficients, Gridding
-from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.rotations import even_rotations, random_rotations
 
 _HOT, _FALL, _COLD = 0.5, 0.85, 0.03
@@ -30,79 +33,48 @@ _CENTRING_ROUNDS, _CENTRING = 4, 90.0
 
 
 @dataclass(frozen=True, eq=False)
-class Guess:
-    """What is believed of N particles at the end of a round.
-
-    Parameters
-    ----------
-    rotations : (N, 3, 3), reference frame -> tomogram frame.
-    shifts : (N, 3) xyz in Å from the picks to the particles' centres.
-    label : (N,) class.
-    share : (N,) odds, 0 to 1, that it is a particle at all: how much it counts.
-    score : (N,) best match, in standard deviations of the noise.
-    peak : (N,) how far the best match stands above the mean over the bank, in its spreads.
-    """
-
-    rotations: Tensor
-    shifts: Tensor
-    label: Tensor
-    share: Tensor
-    score: Tensor
-    peak: Tensor
-
-    def take(self, rows: Tensor) -> Guess:
-        """The guess of these rows."""
-        return Guess(*(getattr(self, item.name)[rows] for item in fields(Guess)))
-
-    @property
-    def worth(self) -> float:
-        """How well the start explains the patches: the mean gain in log-likelihood."""
-        return float((self.score.square() / 2).mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
+class AnnealingStep:
     """A round of a start: its number from 1, the maps (n, n, n) it began from, and what it ended with."""
 
     number: int
     maps: tuple[NDArray[np.float32], ...]
-    guess: Guess
+    assignment: Assignment
 
 
-def anneal(views: Views, options: DiscoveryOptions, seed: int) -> Iterator[Look]:
+def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Iterator[AnnealingStep]:
     """Rounds of one start, from random rotations to the best ones."""
-    rng, generator = np.random.default_rng(seed), torch.Generator(views.values.device).manual_seed(seed)
-    grid, guess = even_rotations(options.search), first_guess(views, options, rng)
+    rng, generator = np.random.default_rng(seed), torch.Generator(spectra.values.device).manual_seed(seed)
+    grid, assignment = even_rotations(options.search), initial_assignment(spectra, options, rng)
     for number in range(options.rounds + _LAST):
         opened = min(1.0, number / (_OPEN * options.rounds))
-        resolution = 1 / ((1 - opened) * 3 / options.diameter + opened / (2.1 * options.view_voxel_size))
-        seen = views.within(resolution)
-        maps = average_maps(seen, guess, options)
-        turned = torch.as_tensor(grid @ random_rotations(1, rng)[0], dtype=torch.float32, device=views.values.device)
+        resolution = 1 / ((1 - opened) * 3 / options.diameter + opened / (2.1 * options.patch_voxel_size))
+        seen = spectra.within(resolution)
+        maps = average_maps(seen, assignment, options)
+        turned = torch.as_tensor(grid @ random_rotations(1, rng)[0], dtype=torch.float32, device=spectra.values.device)
         heat = max(_HOT * _FALL**number, _COLD) if number < options.rounds else 0.0
-        guess = _round(seen, guess, maps, turned, heat, options=options, generator=generator)
+        assignment = _round(seen, assignment, maps, turned, heat, options=options, generator=generator)
         if number >= _SETTLED:
-            guess = replace(guess, share=_shares(guess, options.kinds))
-        yield Look(number + 1, maps, guess)
+            assignment = replace(assignment, share=_shares(assignment, options.class_count))
+        yield AnnealingStep(number + 1, maps, assignment)
 
 
-def first_guess(views: Views, options: DiscoveryOptions, rng: np.random.Generator) -> Guess:
+def initial_assignment(spectra: PatchSpectra, options: DiscoveryOptions, rng: np.random.Generator) -> Assignment:
     """Random rotations and classes, at centres that agree with each other as balls."""
-    count, device = len(views), views.values.device
+    count, device = len(spectra), spectra.values.device
     nothing = torch.zeros(count, device=device)
-    return Guess(
+    return Assignment(
         torch.as_tensor(random_rotations(count, rng), dtype=torch.float32, device=device),
-        centred(views, options),
-        torch.as_tensor(rng.permutation(count) % options.kinds, device=device),
+        centring_shifts(spectra, options),
+        torch.as_tensor(rng.permutation(count) % options.class_count, device=device),
         torch.ones(count, device=device),
         nothing,
         nothing,
     )
 
 
-def centred(views: Views, options: DiscoveryOptions) -> Tensor:
+def centring_shifts(spectra: PatchSpectra, options: DiscoveryOptions) -> Tensor:
     """Shifts (N, 3) in Å that bring the particles over their own mean, made round: no rotation is needed for that."""
-    seen = views.within(min(_CENTRING, options.diameter / 3))
+    seen = spectra.within(min(_CENTRING, options.diameter / 3))
     shell = (seen.frequency.norm(dim=-1) / seen.frequency[0].norm()).round().long()
     count = torch.bincount(shell).clamp_min(1)
     places = _places(options, seen.values.device)
@@ -122,24 +94,26 @@ def _places(options: DiscoveryOptions, device: torch.device) -> Tensor:
     """Shifts tried about the picks, (S, 3) xyz in Å."""
     if options.max_shift == 0:
         return torch.zeros(1, 3, device=device)
-    step = options.view_voxel_size / 2
+    step = options.patch_voxel_size / 2
     count = int(np.ceil(options.max_shift / step))
     line = torch.arange(-count, count + 1, device=device) * step
     return torch.cartesian_prod(line, line, line)
 
 
-def average_maps(views: Views, guess: Guess, options: DiscoveryOptions) -> tuple[NDArray[np.float32], ...]:
+def average_maps(
+    spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions
+) -> tuple[NDArray[np.float32], ...]:
     """The map of each class, (n, n, n), of the particles as they are believed to lie."""
-    moved = views.moved(guess.shifts)
-    sums = [Gridding(options.view_side, options.view_voxel_size) for _ in range(options.kinds)]
-    for group in range(len(views.power)):
-        power = views.power[group].cpu()
+    moved = spectra.moved(assignment.shifts)
+    sums = [Gridding(options.patch_side, options.patch_voxel_size) for _ in range(options.class_count)]
+    for group in range(len(spectra.power)):
+        power = spectra.power[group].cpu()
         for label, grid in enumerate(sums):
-            rows = ((views.group == group) & (guess.label == label)).nonzero().squeeze(1)
+            rows = ((spectra.group == group) & (assignment.label == label)).nonzero().squeeze(1)
             if len(rows):
                 values = moved[rows].cpu() / power.clamp_min(1e-12)
-                share = guess.share[rows].cpu()
-                grid.add(Coefficients(values, power, views.frequency.cpu(), guess.rotations[rows].cpu(), share))
+                share = assignment.share[rows].cpu()
+                grid.add(Coefficients(values, power, spectra.frequency.cpu(), assignment.rotations[rows].cpu(), share))
     return tuple(_density(grid) for grid in sums)
 
 
@@ -150,57 +124,36 @@ def _density(grid: Gridding) -> NDArray[np.float32]:
     return grid.density(least=_PRIOR).astype(np.float32)
 
 
-def references(maps: Sequence[NDArray[np.float32]], options: DiscoveryOptions, device: torch.device) -> list[Reference]:
-    """The maps made ready to be turned, masked to the particle's ball."""
-    voxel_size = options.view_voxel_size
-    return [
-        build_reference(part, voxel_size, resolution=2.1 * voxel_size, radius=options.radius).to(device)
-        for part in maps
-    ]
-
-
-def bank_of(views: Views, reference: Reference, rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """A turned reference's coefficients (J, M), and its length (G, J) as it shows in each tomogram."""
-    turned = reference.transform(views.frequency @ rotations)
-    power = torch.view_as_real(turned).square().sum(-1)
-    length: Tensor = (views.power @ power.T).sqrt().clamp_min(1e-12)
-    return turned, length
-
-
 def _round(
-    views: Views,
-    guess: Guess,
+    spectra: PatchSpectra,
+    assignment: Assignment,
     maps: Sequence[NDArray[np.float32]],
     rotations: Tensor,
     heat: float,
     *,
     options: DiscoveryOptions,
     generator: torch.Generator,
-) -> Guess:
+) -> Assignment:
     """Rotation, class and shift of every particle drawn anew from what the maps say; the best where it is cold."""
-    device = views.values.device
-    banks = [bank_of(views, part, rotations) for part in references(maps, options, device)]
+    device = spectra.values.device
+    banks = [bank_of(spectra, part, rotations) for part in references(maps, options, device)]
     turned, length = (torch.cat(parts, dim=at) for at, parts in zip((0, 1), zip(*banks, strict=True), strict=True))
     found = []
-    for rows in torch.arange(len(views), device=device).split(_BATCH):
-        part = views.take(rows)
-        moved = part.moved(guess.shifts[rows])
-        score = _flat(moved) @ _flat(turned).T / length[part.group]
+    for rows in torch.arange(len(spectra), device=device).split(_BATCH):
+        part = spectra.take(rows)
+        moved = part.moved(assignment.shifts[rows])
+        score = flat(moved) @ flat(turned).T / length[part.group]
         spread = score.std(1, keepdim=True)
         drawn = _draw(score, heat * spread, generator)
         top = score.amax(1)
-        shifts = guess.shifts[rows]
+        shifts = assignment.shifts[rows]
         if options.max_shift:
             model = turned[drawn] / length[part.group, drawn][:, None]
             shifts = shifts + _shift(part, moved, model, shifts, heat * spread, options=options, generator=generator)
         peak = (top - score.mean(1)) / spread[:, 0]
         found.append((rotations[drawn % len(rotations)], shifts, drawn // len(rotations), top, peak))
     turns, shifts, label, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
-    return _steady(replace(guess, rotations=turns, shifts=shifts, label=label, score=score, peak=peak), options)
-
-
-def _flat(values: Tensor) -> Tensor:
-    return torch.view_as_real(values.contiguous()).flatten(1)
+    return _steady(replace(assignment, rotations=turns, shifts=shifts, label=label, score=score, peak=peak), options)
 
 
 def _draw(score: Tensor, heat: Tensor, generator: torch.Generator) -> Tensor:
@@ -212,7 +165,7 @@ def _draw(score: Tensor, heat: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _shift(
-    views: Views,
+    spectra: PatchSpectra,
     moved: Tensor,
     model: Tensor,
     shifts: Tensor,
@@ -222,9 +175,9 @@ def _shift(
     generator: torch.Generator,
 ) -> Tensor:
     """Moves (N, 3) in Å, drawn from how well each of a grid of places fits the model as it is turned now."""
-    line = torch.arange(-_REACH, _REACH + 1, device=moved.device) * (options.view_voxel_size / 2)
+    line = torch.arange(-_REACH, _REACH + 1, device=moved.device) * (options.patch_voxel_size / 2)
     places = torch.cartesian_prod(line, line, line)
-    cross, wave = moved * model.conj(), 2 * torch.pi * (places @ views.frequency.T)
+    cross, wave = moved * model.conj(), 2 * torch.pi * (places @ spectra.frequency.T)
     match = cross.real @ wave.cos().T - cross.imag @ wave.sin().T
     # As far off as picks may be, at most: beyond, neighbours begin.
     beyond = ((shifts[:, None] + places).abs() > 1.2 * options.max_shift + 1e-3).any(-1)
@@ -232,23 +185,78 @@ def _shift(
     return places[_draw((match - away).masked_fill(beyond, -1e9), heat, generator)]
 
 
-def _steady(guess: Guess, options: DiscoveryOptions) -> Guess:
+def _steady(assignment: Assignment, options: DiscoveryOptions) -> Assignment:
     """The guess with each class's origin where its picks are centred on average: a map must not drift away."""
     if options.max_shift == 0:
-        return guess
-    shifts = guess.shifts.clone()
-    for label in range(options.kinds):
-        rows = guess.label == label
+        return assignment
+    shifts = assignment.shifts.clone()
+    for label in range(options.class_count):
+        rows = assignment.label == label
         if bool(rows.any()):
-            drift = (guess.rotations[rows].transpose(1, 2) @ shifts[rows, :, None]).mean(0)
-            shifts[rows] -= (guess.rotations[rows] @ drift)[:, :, 0]
-    return replace(guess, shifts=shifts)
+            drift = (assignment.rotations[rows].transpose(1, 2) @ shifts[rows, :, None]).mean(0)
+            shifts[rows] -= (assignment.rotations[rows] @ drift)[:, :, 0]
+    return replace(assignment, shifts=shifts)
 
 
-def _shares(guess: Guess, classes: int) -> Tensor:
+def _shares(assignment: Assignment, classes: int) -> Tensor:
     """Odds that each is a particle, judged among its class."""
-    shares = guess.share.clone()
+    shares = assignment.share.clone()
     for label in range(classes):
-        rows = guess.label == label
-        shares[rows] = inlier_odds(guess.score[rows])
+        rows = assignment.label == label
+        shares[rows] = inlier_probabilities(assignment.score[rows])
     return shares
+
+
+_ENOUGH, _ROUNDS = 20, 60
+_APART = 2.5
+_FEWEST, _FEWEST_GOOD = 0.02, 0.2
+_POORER, _BETTER = 0.7, 10.0
+
+
+def inlier_probabilities(score: Tensor) -> Tensor:
+    """Odds, 0 to 1, that each of N scores belongs to the upper of two distributions, (N,).
+
+    All are of one kind, and all odds are 1, unless the scores fall apart into two kinds: Ashman's D at least 2.5, the
+    lower kind's mean below 0.7 of the upper's, the upper at least a fifth of all, and two kinds so much more likely
+    than one that the Bayesian information criterion, which charges for the three more figures that two need, falls
+    by 10.
+    """
+    every = torch.ones_like(score)
+    if len(score) < _ENOUGH or float(score.std()) == 0:
+        return every
+    values = score.double()
+    mean = torch.quantile(values, torch.tensor([0.15, 0.7], dtype=torch.double, device=score.device))
+    spread = values.std().repeat(2) / 2
+    weight = torch.full((2,), 0.5, dtype=torch.double, device=score.device)
+    for _ in range(_ROUNDS):
+        odds = _odds(values, mean, spread, weight)
+        weight = odds.mean(0).clamp_min(1e-6)
+        mean = (odds * values[:, None]).sum(0) / odds.sum(0).clamp_min(1e-9)
+        squares = (odds * (values[:, None] - mean).square()).sum(0) / odds.sum(0).clamp_min(1e-9)
+        spread = squares.sqrt().clamp_min(0.05 * values.std())
+    apart = (mean[1] - mean[0]) / (spread.square().mean()).sqrt() if mean[1] > mean[0] else 0.0
+    poorer = float(mean[0]) < _POORER * float(mean[1])
+    few = float(weight[0]) < _FEWEST or float(weight[1]) < _FEWEST_GOOD
+    if float(apart) < _APART or few or not poorer:
+        return every
+    one = _likelihood(values, values.mean()[None], values.std()[None], torch.ones_like(weight[:1]))
+    gain = float((_likelihood(values, mean, spread, weight) - one).sum())
+    if 2 * gain - 3 * math.log(len(values)) < _BETTER:
+        return every
+    odds = _odds(values, mean, spread, weight)[:, 1]
+    # Beyond either mean a wide distribution must not claim what lies on the other's far side.
+    odds = torch.where(values >= mean[1], torch.ones_like(odds), odds)
+    return torch.where(values <= mean[0], torch.zeros_like(odds), odds).float()
+
+
+def _odds(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
+    return torch.softmax(_kinds(values, mean, spread, weight), dim=1)
+
+
+def _likelihood(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
+    """Logarithm of the likelihood of each value, (N,), but for a constant."""
+    return torch.logsumexp(_kinds(values, mean, spread, weight), dim=1)
+
+
+def _kinds(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
+    return weight.log() - spread.log() - ((values[:, None] - mean) / spread).square() / 2

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from napari_orient.engine.devices import choose_device
-from napari_orient.engine.discovery.course import Course, Map, best_of, fewest
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.structure import Discovery, Round
+from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
+from napari_orient.engine.discovery.starts import DiscoveryRun, Map, best_result, fewest
 from napari_orient.engine.discovery.structures import Structures
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, check_inside
@@ -20,7 +20,7 @@ _USUAL = DiscoveryOptions()
 @torch.no_grad()
 def discover(
     picks: Labelled, options: DiscoveryOptions = _USUAL, *, align_to: Map | None = None
-) -> Stream[Round, Discovery]:
+) -> Stream[DiscoveryStep, Discovery]:
     """The structure that picks have in common, and the pose of each; rotations that the picks have are not looked at.
 
     Several random starts are annealed and judged by each other; the best is looked at again in every place and
@@ -43,17 +43,19 @@ def discover(
         if len(particles)
     ]
     check_picks(picks, options)
-    course, views, ends = yield from Course(picks, options, choose_device(options.device)).started()
-    yield course.round(course.annealed + 1, "Looking at every place and rotation")
-    best = best_of(ends)
-    found, views = course.look_again(views, best.guess)
-    others = [end.guess for end in ends if end is not best]
-    ending = Structures(course, views)
+    run, spectra, ends = yield from DiscoveryRun(picks, options, choose_device(options.device)).started()
+    yield run.round(run.annealed + 1, "Looking at every place and rotation")
+    best = best_result(ends)
+    found, spectra = run.search_all_picks(spectra, best.assignment)
+    others = [end.assignment for end in ends if end is not best]
+    ending = Structures(run, spectra)
     structures, particles = yield from ending.found(found, others)
     if align_to is not None and structures:
-        yield course.round(course.total, "Turning into the frame of the map given")
+        yield run.round(run.total, "Turning into the frame of the map given")
         structures, particles = ending.aligned(structures, particles, align_to)
-    return Discovery(particles=particles, structures=structures, starts=len(ends), kinds_words=course.kinds_words)
+    return Discovery(
+        particles=particles, structures=structures, starts=len(ends), class_count_words=run.class_count_words
+    )
 
 
 def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
@@ -65,7 +67,7 @@ def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
         If there are too few, one lies outside, the voxels are too coarse for the diameter, or two tomograms share
         a name.
     """
-    count, least = sum(len(particles) for _, particles in picks), fewest(options.kinds)
+    count, least = sum(len(particles) for _, particles in picks), fewest(options.class_count)
     if count < least:
         raise InputError(f"there are {count} picks; expected at least {least}. Pick more particles.")
     names = [tomogram.name for tomogram, _ in picks]

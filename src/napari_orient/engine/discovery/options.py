@@ -9,7 +9,7 @@ from napari_orient.engine.options import option
 from napari_orient.engine.refinement.options import PoseOptions
 
 AUTO = "auto"
-MOST_KINDS = 8
+MOST_CLASSES = 8
 _VIEW_SIDE = 20
 """Voxels along the binned patches that the search looks at."""
 
@@ -22,7 +22,7 @@ class DiscoveryOptions(PoseOptions):
     classes: str = option(
         "1",
         help="kinds of particle that the picks hold; auto lets the picks tell",
-        choices=(AUTO, *map(str, range(1, MOST_KINDS + 1))),
+        choices=(AUTO, *map(str, range(1, MOST_CLASSES + 1))),
     )
     symmetry: str = option(AUTO, help="auto looks for axes in the map; C1 takes none", choices=(AUTO, "C1"))
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
@@ -35,21 +35,21 @@ class DiscoveryOptions(PoseOptions):
     seed: int = option(0, help="of the random starts", low=0, high=2**31 - 1)
 
     @property
-    def kinds(self) -> int:
+    def class_count(self) -> int:
         """Kinds of particle looked for; of ``auto``, those tried first."""
         return 1 if self.classes == AUTO else int(self.classes)
 
-    def with_kinds(self, count: int) -> Self:
+    def with_class_count(self, count: int) -> Self:
         """The same options, so many kinds being looked for."""
         return replace(self, classes=str(count))
 
     @property
-    def view_voxel_size(self) -> float:
+    def patch_voxel_size(self) -> float:
         """Å of the voxels that the search looks at: the patch is 4/3 of the diameter."""
         return self.diameter * 4 / 3 / _VIEW_SIDE
 
     @property
-    def view_side(self) -> int:
+    def patch_side(self) -> int:
         """Voxels along the patches that the search looks at."""
         return _VIEW_SIDE
 

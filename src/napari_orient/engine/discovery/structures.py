@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.discovery.alignment import align_map
-from napari_orient.engine.discovery.annealing import Guess
-from napari_orient.engine.discovery.belief import NOTHING, UNJUDGED, Belief, agreement
-from napari_orient.engine.discovery.course import Course, Map
-from napari_orient.engine.discovery.folds import found_symmetry
-from napari_orient.engine.discovery.harmonics import harmonics_about_z
-from napari_orient.engine.discovery.looks import Looks
-from napari_orient.engine.discovery.patches import UNKNOWN_DEG
-from napari_orient.engine.discovery.polishing import averaged, polished, reframed
-from napari_orient.engine.discovery.spins import Spins, spun, told_spins
-from napari_orient.engine.discovery.structure import OUTLIER, Round, Structure, class_name
-from napari_orient.engine.discovery.views import Views
+from napari_orient.engine.discovery.azimuths import (
+    AzimuthEstimate,
+    angular_harmonics,
+    estimate_azimuths,
+    map_symmetry,
+    without_azimuths,
+)
+from napari_orient.engine.discovery.half_maps import UNKNOWN_DEG, average_in_halves, in_frame, refine_in_halves
+from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep, Structure, class_name
+from napari_orient.engine.discovery.search import Assignment, align_map
+from napari_orient.engine.discovery.spectra import PatchSpectra
+from napari_orient.engine.discovery.starts import DiscoveryRun, Map
+from napari_orient.engine.discovery.verdict import NOT_EVALUATED, NOTHING, PoseEquivalence, Verdict, agreement
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
@@ -41,16 +42,20 @@ _C1 = symmetry("C1")
 class Structures:
     """The structures of a course, from how its particles look about the places where the best start put them."""
 
-    course: Course
-    views: Views
+    run: DiscoveryRun
+    spectra: PatchSpectra
 
-    def found(self, best: Guess, others: list[Guess]) -> Stream[Round, tuple[tuple[Structure, ...], Particles]]:
+    def found(
+        self, best: Assignment, others: list[Assignment]
+    ) -> Stream[DiscoveryStep, tuple[tuple[Structure, ...], Particles]]:
         """A structure of each class, the most numerous first, and all particles."""
         share = best.share.double().cpu().numpy()
         label = best.label.cpu().numpy()
-        order = np.argsort([-((label == number) & (share >= 0.5)).sum() for number in range(self.course.options.kinds)])
-        given = self.course.every
-        particles = self.course.posed(best, given).replace(
+        order = np.argsort(
+            [-((label == number) & (share >= 0.5)).sum() for number in range(self.run.options.class_count)]
+        )
+        given = self.run.every
+        particles = self.run.posed(best, given).replace(
             expected_error_deg=np.full(len(given), UNKNOWN_DEG),
             kind=np.array([class_name(int(at)) for at in np.argsort(order)[label]]) if len(order) > 1 else given.kind,
         )
@@ -61,62 +66,64 @@ class Structures:
                 structure, kept = yield from self._structure(particles.take(rows), len(found))
                 particles = _with_rows(particles, rows, kept)
                 told = self._belief(structure, best, particles, others, number=int(number), rows=rows)
-                if told.verdict == NOTHING:
-                    structure = replace(structure, group=_C1, symmetry_words=())
+                if told.grade == NOTHING:
+                    structure = replace(structure, group=_C1, symmetry_notes=())
                     particles = _undetermined(particles, rows)
                 aside = int(((label == number) & (share < 0.5)).sum())
-                found.append(replace(structure, belief=told, outliers=aside))
+                found.append(replace(structure, verdict=told, outliers=aside))
         flags = {**given.extra, OUTLIER: (share < 0.5).astype(int)}
         confidence = within_from_rms(np.asarray(particles.expected_error_deg), 20) * share
         return tuple(found), particles.replace(confidence=confidence, extra=flags)
 
-    def _structure(self, particles: Particles, place: int) -> Stream[Round, tuple[Structure, Particles]]:
+    def _structure(self, particles: Particles, place: int) -> Stream[DiscoveryStep, tuple[Structure, Particles]]:
         """One class's particles refined, in the frame of its symmetry."""
         group = _C1
         enough = len(particles) >= _ENOUGH_FOR_SYMMETRY
-        looked_for = self.course.options.symmetry == "auto" and enough
+        looked_for = self.run.options.symmetry == "auto" and enough
         few = "" if enough else f" That takes {_ENOUGH_FOR_SYMMETRY} particles."
         words: tuple[str, ...] = (f"Symmetry was not looked for.{few}",)
         wedges = self._wedges(particles)
         labelled: Labelled = self._by_tomogram(particles)
         average = self._averaged(labelled, group)
-        done = self.course.annealed + 2 + place * (self.course.options.passes + 1)
-        for number in range(self.course.options.passes + 1):
-            title = f"Refining {class_name(place)}, pass {number + 1}" if self.course.options.kinds > 1 else "Refining"
+        done = self.run.annealed + 2 + place * (self.run.options.passes + 1)
+        for number in range(self.run.options.passes + 1):
+            title = (
+                f"Refining {class_name(place)}, pass {number + 1}" if self.run.options.class_count > 1 else "Refining"
+            )
             yield self._shown(done + number, title, average, labelled)
-            if average.fsc.resolution(0.143) > self.course.options.diameter / _ALIKE:
+            if average.fsc.resolution(0.143) > self.run.options.diameter / _ALIKE:
                 # Halves that share next to nothing have nothing that poses could be refined against.
                 break
             if number == 1 and looked_for:
                 labelled, average, words = yield from self._framed(labelled, average, wedges, step=done + number)
                 group = average.group
-            if number < self.course.options.passes:
+            if number < self.run.options.passes:
                 labelled = self._polished(labelled, average, wedges)
                 average = self._averaged(labelled, group)
         answer = concatenate([part for _, part in labelled])
         return Structure(
-            average=average, group=group, symmetry_words=words, count=len(answer), outliers=0, belief=UNJUDGED
+            average=average, group=group, symmetry_notes=words, count=len(answer), outliers=0, verdict=NOT_EVALUATED
         ), answer
 
     def _by_tomogram(self, particles: Particles) -> list[tuple[Tomogram, Particles]]:
         names = set(particles.tomogram_names)
-        return [(item, particles.of_tomogram(item.name)) for item, _ in self.course.picks if item.name in names]
+        return [(item, particles.of_tomogram(item.name)) for item, _ in self.run.picks if item.name in names]
 
     def _wedges(self, particles: Particles) -> list[Wedge]:
         names = set(particles.tomogram_names)
         return [
-            wedge for (item, _), wedge in zip(self.course.picks, self.views.wedges, strict=True) if item.name in names
+            wedge for (item, _), wedge in zip(self.run.picks, self.spectra.wedges, strict=True) if item.name in names
         ]
 
     def _framed(
         self, labelled: Labelled, average: Average, wedges: Sequence[Wedge], *, step: int
-    ) -> Stream[Round, tuple[Labelled, Average, tuple[str, ...]]]:
+    ) -> Stream[DiscoveryStep, tuple[Labelled, Average, tuple[str, ...]]]:
         """Particles in the frame of the symmetry found: main axis along z, another along x; their map, and why."""
-        shown = found_symmetry(average, self.course.options.radius)
+        shown = map_symmetry(average, self.run.options.radius)
         if len(shown.group) == 1:
             return labelled, average, shown.words
         centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
-        moved: Labelled = [(tomogram, reframed(part, shown.group.frame, centre)) for tomogram, part in labelled]
+        moved: Labelled = [(tomogram, in_frame(part, shown.group.frame, centre)) for tomogram, part in labelled]
         framed = self._averaged(moved, symmetry(shown.group.name.partition("@")[0]))
         words = shown.words
         if shown.round:
@@ -127,23 +134,23 @@ class Structures:
                 words = (f"Symmetry {spins.name} proposed.", spins.words)
         return moved, framed, (*words, "Its axes now lie along z and x.")
 
-    def _spun(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> tuple[Spins, Labelled]:
+    def _spun(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> tuple[AzimuthEstimate, Labelled]:
         """The folds that particles tell of a map that is round about z, and the particles, their spins undone."""
-        options = self.course.options
-        seen = harmonics_about_z(labelled, average, options, wedges, device=self.course.device)
-        spins = told_spins(seen.parts, dihedral=average.group.name.startswith("D"))
-        return spins, spun(seen.labelled, spins) if spins.order else labelled
+        options = self.run.options
+        seen = angular_harmonics(labelled, average, options, wedges, device=self.run.device)
+        spins = estimate_azimuths(seen.parts, dihedral=average.group.name.startswith("D"))
+        return spins, without_azimuths(seen.labelled, spins) if spins.order else labelled
 
     def _averaged(self, labelled: Labelled, group: Symmetry) -> Average:
-        return averaged(labelled, group, self.course.options, dark=self.views.dark)
+        return average_in_halves(labelled, group, self.run.options, dark=self.spectra.dark)
 
     def _polished(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> Labelled:
-        return polished(labelled, average, average.group, self.course.options, wedges, device=self.course.device)
+        return refine_in_halves(labelled, average, average.group, self.run.options, wedges, device=self.run.device)
 
-    def _shown(self, step: int, message: str, average: Average, labelled: Labelled) -> Round:
+    def _shown(self, step: int, message: str, average: Average, labelled: Labelled) -> DiscoveryStep:
         """A step with the map and poses as they are by now."""
         particles = concatenate([part for _, part in labelled])
-        return self.course.round(
+        return self.run.round(
             step, message, maps=(average.density,), voxel_size=average.voxel_size, particles=particles
         )
 
@@ -151,7 +158,7 @@ class Structures:
         self, structures: tuple[Structure, ...], particles: Particles, align_to: Map
     ) -> tuple[tuple[Structure, ...], Particles]:
         """The first structure that may be believed and its particles in another map's frame, its axes turned along."""
-        believed = (number for number, item in enumerate(structures) if item.belief.verdict != NOTHING)
+        believed = (number for number, item in enumerate(structures) if item.verdict.grade != NOTHING)
         label = next(believed, 0)
         first = structures[label]
         turn, origin = align_map(
@@ -159,21 +166,21 @@ class Structures:
             align_to[0],
             voxel_size=first.average.voxel_size,
             target_voxel_size=align_to[1],
-            radius=self.course.options.radius,
+            radius=self.run.options.radius,
         )
         own = (
             np.ones(len(particles), bool)
-            if self.course.options.kinds == 1
+            if self.run.options.class_count == 1
             else np.asarray(particles.kind) == class_name(label)
         )
-        moved = reframed(particles.take(own), turn, origin)
+        moved = in_frame(particles.take(own), turn, origin)
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
         group = turned_symmetry(first.group, turn.T)
         average = self._averaged(self._by_tomogram(kept), group)
         told = "Turned into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )
-        changed = replace(first, average=average, group=group, symmetry_words=(*first.symmetry_words, told))
+        changed = replace(first, average=average, group=group, symmetry_notes=(*first.symmetry_notes, told))
         return (*structures[:label], changed, *structures[label + 1 :]), _with_rows(
             particles, np.flatnonzero(own), moved
         )
@@ -181,31 +188,31 @@ class Structures:
     def _belief(
         self,
         structure: Structure,
-        best: Guess,
+        best: Assignment,
         particles: Particles,
-        others: list[Guess],
+        others: list[Assignment],
         *,
         number: int,
         rows: NDArray[np.int_],
-    ) -> Belief:
+    ) -> Verdict:
         """The refined poses, which come of the best start, against those of the other starts."""
-        average, options = structure.average, self.course.options
+        average, options = structure.average, self.run.options
         # Not as a reference is weighted: of halves that share nothing, nothing would be left.
         reference = build_reference(
             average.density,
             average.voxel_size,
-            resolution=self.course.options.diameter / 5,
-            radius=self.course.options.radius,
+            resolution=self.run.options.diameter / 5,
+            radius=self.run.options.radius,
         )
-        looks = [Looks(reference.to(self.course.device))] * options.kinds
+        equivalences = [PoseEquivalence(reference.to(self.run.device))] * options.class_count
         refined = replace(
             best,
-            rotations=torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.course.device),
-        ).take(torch.as_tensor(self.course.rows, device=self.course.device))
+            rotations=torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.run.device),
+        ).take(torch.as_tensor(self.run.rows, device=self.run.device))
         curve = average.fsc
-        return Belief(
-            agreement=max(float(agreement(refined, end, looks)[number]) for end in others),
-            chance_agreement=looks[number].chance(len(rows)),
+        return Verdict(
+            agreement=max(float(agreement(refined, end, equivalences)[number]) for end in others),
+            chance_agreement=equivalences[number].chance(len(rows)),
             kept=len(rows) / int((best.label == number).sum()),
             resolution=curve.resolution(0.143),
             resolution_strict=curve.resolution(0.5),

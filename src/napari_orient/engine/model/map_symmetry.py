@@ -141,7 +141,7 @@ def propose_symmetry(
         return Proposal(symmetry("C1"), (), None)
     fine, round_about = Likeness(maps, centre, resolution=resolution, points=FINE_POINTS), round_axis(likeness)
     if round_about is not None:
-        order = told_folds(fine, round_about)
+        order = cyclic_order_about(fine, round_about)
         if not order:
             return Proposal(symmetry("C1"), (), two_fold_across(fine, round_about), round_about)
         axes = [_judged(fine, order, round_about)]
@@ -358,7 +358,7 @@ def round_axis(likeness: Likeness) -> FloatArray | None:
     return axis if likeness.whole_turn(axis).mean() >= _ROUND_CORRELATION else None
 
 
-def told_folds(likeness: Likeness, axis: FloatArray) -> int:
+def cyclic_order_about(likeness: Likeness, axis: FloatArray) -> int:
     """How often the map repeats in a turn about an axis, clearly above its noise; 0 where nothing tells."""
     repeats = np.arange(1, _REPEATS + 1)
     power = np.fft.rfft(likeness.whole_turn(axis)).real[repeats] * 2 / TURNS

@@ -8,7 +8,7 @@ import numpy as np
 from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery import NOTHING, Discovery, class_name, shared_turn
+from napari_orient.engine.discovery import NOTHING, Discovery, class_name, common_rotation
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
@@ -25,7 +25,7 @@ DISCOVERED = "discovered"
 def supported_particles(found: Discovery) -> Particles:
     """The particles of the structures that may be believed; those of a class without any are left out."""
     every = found.particles
-    bad = [class_name(label) for label, item in enumerate(found.structures) if item.belief.verdict == NOTHING]
+    bad = [class_name(label) for label, item in enumerate(found.structures) if item.verdict.grade == NOTHING]
     if len(found.structures) < 2 or every.kind is None or not bad:
         return every
     return every.take(~np.isin(every.kind, bad))
@@ -127,7 +127,7 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
         return None
     rotations, truth = np.concatenate(found), np.concatenate(true)
     # The group's axes are those of the frame that was found: the truth is turned into it.
-    return np.asarray(symmetric_angle_deg(truth @ shared_turn(rotations, truth, group), rotations, group))
+    return np.asarray(symmetric_angle_deg(truth @ common_rotation(rotations, truth, group), rotations, group))
 
 
 def well_determined_rows(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery import Round, class_name
+from napari_orient.engine.discovery import DiscoveryStep, class_name
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.axes import directions
@@ -44,38 +44,38 @@ class DiscoveryPreview:
         self._maps: dict[int, Image] = {}
         self._more: int | None = None
 
-    def show(self, step: Round, *, more: int | None = None) -> None:
+    def show(self, step: DiscoveryStep, *, more: int | None = None) -> None:
         """Nothing; the layers show this round, and at most so many more are made, if that is said.
 
         Napari takes its time to make one; the others may come with a later round.
         """
         self._more = more
         if step.particles is not None:
-            self._show_arrows(step.particles, step.kinds)
+            self._show_arrows(step.particles, step.class_count)
         if step.start:
             # Fewer kinds may be looked for again than a round ago.
-            self.clear_maps(keep=range(step.kinds))
+            self.clear_maps(keep=range(step.class_count))
         for label, density in zip(_labels(step), step.maps, strict=True):
-            self.show_map(label, density, step.voxel_size, kinds=step.kinds)
+            self.show_map(label, density, step.voxel_size, class_count=step.class_count)
         self._more = None
 
     # --- arrows -------------------------------------------------------------------------------------------------
 
-    def _show_arrows(self, particles: Particles, kinds: int) -> None:
+    def _show_arrows(self, particles: Particles, class_count: int) -> None:
         axes = self.session.view.axes if len(particles) <= MOST_TRIADS else "z"
         shown = {layers.tomogram_name(image): image.visible for image in self.session.tomograms()}
         for name, tomogram in self._tomograms.items():
             own = np.asarray(particles.tomogram) == name
             # Of a tomogram that nobody sees, arrows would lie over another's.
             if own.any() and shown.get(name, False):
-                self._show_own(tomogram, particles.take(own), axes, kinds)
+                self._show_own(tomogram, particles.take(own), axes, class_count)
 
-    def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str, kinds: int) -> None:
+    def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str, class_count: int) -> None:
         size = tomogram.voxel_size
         along = directions(particles.required_rotations(), axes)
         starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
         arrows = np.stack([starts, along.reshape(-1, 3)], axis=1).astype(np.float32)
-        colours = np.repeat(_colours(particles, kinds), along.shape[1], axis=0)
+        colours = np.repeat(_colours(particles, class_count), along.shape[1], axis=0)
         layer = self._arrows.get(tomogram.name)
         if layer is None:
             if self._may_add():
@@ -121,10 +121,10 @@ class DiscoveryPreview:
 
     # --- maps ---------------------------------------------------------------------------------------------------
 
-    def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float, *, kinds: int) -> None:
+    def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float, *, class_count: int) -> None:
         """Nothing; the map of a class, of so many, is shown so."""
         tomogram = next(iter(self._tomograms.values()))
-        name = "discovered map" if kinds == 1 else f"discovered map {class_name(label)}"
+        name = "discovered map" if class_count == 1 else f"discovered map {class_name(label)}"
         if label in self._maps:
             if self._maps[label] in self.session.viewer.layers:
                 update_map(self._maps[label], density, voxel_size, tomogram, place=self._place + label)
@@ -150,21 +150,21 @@ class DiscoveryPreview:
             _remove(self.session, self._maps.pop(label))
 
 
-def _labels(step: Round) -> Sequence[int]:
+def _labels(step: DiscoveryStep) -> Sequence[int]:
     """Which classes a round's maps are of: all, or the one whose particles it holds."""
-    if len(step.maps) in (0, step.kinds):
+    if len(step.maps) in (0, step.class_count):
         return range(len(step.maps))
     kinds = [] if step.particles is None or step.particles.kind is None else [str(step.particles.kind[0])]
-    names = [class_name(label) for label in range(step.kinds)]
+    names = [class_name(label) for label in range(step.class_count)]
     return [names.index(kind) for kind in kinds][: len(step.maps)]
 
 
-def _colours(particles: Particles, kinds: int) -> FloatArray:
+def _colours(particles: Particles, class_count: int) -> FloatArray:
     """A colour for each particle, (N, 4): amber, or its class's."""
-    if kinds == 1 or particles.kind is None:
+    if class_count == 1 or particles.kind is None:
         return np.tile([*PROVISIONAL_COLOUR, 1.0], (len(particles), 1))
-    names = [class_name(label) for label in range(kinds)]
-    palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(kinds)])
+    names = [class_name(label) for label in range(class_count)]
+    palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(class_count)])
     return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
 
 

@@ -15,7 +15,7 @@ from napari_orient.engine.discovery import (
     STRUCTURE,
     Discovery,
     DiscoveryOptions,
-    Round,
+    DiscoveryStep,
     Structure,
     class_name,
 )
@@ -162,14 +162,14 @@ class DiscoveryResultPanel(QWidget):
             line.say("")
         self._show_parts()
 
-    def note(self, step: Round) -> None:
+    def note(self, step: DiscoveryStep) -> None:
         """Nothing; this round is remembered for the plot, and what it notes is shown."""
         if step.notes:
             self.hints.say("\n".join(map(str, step.notes)), WARNING)
         if step.start:
             self._peaks.setdefault(step.start, []).append(step.peak)
 
-    def show_round(self, step: Round) -> None:
+    def show_round(self, step: DiscoveryStep) -> None:
         """Nothing; this round is shown."""
         if step.maps:
             self.view.show_map(step.maps[0], step.voxel_size, radius=self._radius, colour=PROVISIONAL_COLOUR)
@@ -192,7 +192,7 @@ class DiscoveryResultPanel(QWidget):
         self.structure.blockSignals(True)
         self.structure.clear()
         for label, item in enumerate(found.structures):
-            words = f"{class_name(label)} · {item.belief.verdict} · {item.count}"
+            words = f"{class_name(label)} · {item.verdict.grade} · {item.count}"
             self.structure.addItem(_swatch(SET_APART[label % len(SET_APART)]), words)
         self.structure.blockSignals(False)
         self._show_structure()
@@ -210,20 +210,20 @@ class DiscoveryResultPanel(QWidget):
         if item is None:
             self.banner.say("These picks show no common structure", BAD)
         else:
-            headline, _colon, reasons = item.belief.words.partition(": ")
+            headline, _colon, reasons = item.verdict.words.partition(": ")
             self.banner.setToolTip(reasons)
-            if item.belief.verdict == NOTHING:
+            if item.verdict.grade == NOTHING:
                 # What else is told of noise sounds good: halves of one coarse map agree, whatever it shows.
                 reasons = f"{reasons.partition(';')[0].rstrip('.')}."
-            self.banner.say(f"{headline}\n{reasons[:1].upper()}{reasons[1:]}", COLOURS[item.belief.verdict])
-        if item is not None and item.belief.verdict != NOTHING:
+            self.banner.say(f"{headline}\n{reasons[:1].upper()}{reasons[1:]}", COLOURS[item.verdict.grade])
+        if item is not None and item.verdict.grade != NOTHING:
             average = item.average
             self.view.show_map(average.density, average.voxel_size, radius=self._radius, colour=FINAL_COLOUR)
             self.fsc.show_fsc(average.fsc)
             lines = [details_text(item, self.found, self.label), self._truth.get(self.label, "")]
             self.details.say("\n".join(filter(None, lines)), MUTED)
-            self.details.setToolTip("\n".join(item.symmetry_words))
-        self.tips.say("" if item is not None and item.belief.verdict == STRUCTURE else TIPS)
+            self.details.setToolTip("\n".join(item.symmetry_notes))
+        self.tips.say("" if item is not None and item.verdict.grade == STRUCTURE else TIPS)
         self._show_parts()
 
     def show_true_error(self, label: int, median: float, share: float) -> None:
@@ -243,7 +243,7 @@ class DiscoveryResultPanel(QWidget):
         return every[self.label] if every else None
 
     def _show_parts(self) -> None:
-        good = self.chosen is not None and self.chosen.belief.verdict != NOTHING
+        good = self.chosen is not None and self.chosen.verdict.grade != NOTHING
         self.structure_line.setVisible(self.found is not None and len(self.found.structures) > 1)
         self.view.setVisible(self.view.picture is not None and (good or self.found is None))
         self.match.setVisible(self.found is None and bool(self._peaks))
@@ -267,9 +267,9 @@ def details_text(item: Structure, found: Discovery, label: int) -> str:
     if found.hint:
         lines.append(found.hint)
     if len(item.group) > 1:
-        lines += item.symmetry_words
-    if found.kinds_words:
-        lines.append(found.kinds_words)
+        lines += item.symmetry_notes
+    if found.class_count_words:
+        lines.append(found.class_count_words)
     return "\n".join(lines)
 
 

@@ -1,16 +1,23 @@
-"""What a discovery yields on its way and returns at its end."""
+"""What a discovery yields on its way and returns at its end.
+
+A discovery on disk: particles, maps and checkpoints, the same files from both doors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average
-from napari_orient.engine.discovery.belief import DOUBTFUL, NOTHING, STRUCTURE, Belief
+from napari_orient.engine.averaging import Average, average_paths, write_average
+from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
+from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks import Checkpoint, bank_checkpoint
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.outputs import check_writable
+from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step
 
@@ -21,7 +28,7 @@ OUTLIER = "orientOutlier"
 
 
 @dataclass(frozen=True, eq=False)
-class Round(Step):
+class DiscoveryStep(Step):
     """A step of a discovery, with what is believed so far.
 
     Parameters
@@ -37,7 +44,7 @@ class Round(Step):
     maps: tuple[NDArray[np.float32], ...] = ()
     voxel_size: float = 1.0
     particles: Particles | None = None
-    kinds: int = 1
+    class_count: int = 1
     start: int = 0
     peak: float = 0.0
 
@@ -57,10 +64,10 @@ class Structure:
 
     average: Average
     group: Symmetry
-    symmetry_words: tuple[str, ...]
+    symmetry_notes: tuple[str, ...]
     count: int
     outliers: int
-    belief: Belief
+    verdict: Verdict
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,19 +86,19 @@ class Discovery:
     particles: Particles
     structures: tuple[Structure, ...]
     starts: int
-    kinds_words: str = ""
+    class_count_words: str = ""
 
     @property
-    def verdict(self) -> str:
+    def grade(self) -> str:
         """The best verdict of any class: ``structure``, ``doubtful`` or ``nothing``."""
-        verdicts = [item.belief.verdict for item in self.structures]
+        verdicts = [item.verdict.grade for item in self.structures]
         return min(verdicts, key=(STRUCTURE, DOUBTFUL, NOTHING).index, default=NOTHING)
 
     @property
     def hint(self) -> str:
         """What to try where one kind was looked for, and many picks look like nothing of that kind; else empty."""
         aside = sum(item.outliers for item in self.structures)
-        if len(self.structures) != 1 or self.kinds_words or aside < _MANY * len(self.particles):
+        if len(self.structures) != 1 or self.class_count_words or aside < _MANY * len(self.particles):
             return ""
         return "So many may be another kind of particle: let the picks tell how many kinds there are (auto)."
 
@@ -113,8 +120,8 @@ class Discovery:
                 "fsc_0.143_angstrom": curve.resolution(0.143),
                 "fsc_0.5_angstrom": curve.resolution(0.5),
             },
-            "symmetry": " ".join(found.symmetry_words),
-            "verdict": found.belief.words,
+            "symmetry": " ".join(found.symmetry_notes),
+            "verdict": found.verdict.words,
         }
         return bank_checkpoint(
             found.average.as_reference(),
@@ -128,3 +135,81 @@ class Discovery:
 def class_name(label: int) -> str:
     """What a class is called: ``class1`` is the most numerous."""
     return f"class{label + 1}"
+
+
+@dataclass(frozen=True)
+class DiscoveryPaths:
+    """Where a discovery is to be written; None for what is not wanted.
+
+    A second class has ``_class2`` in the names of its map and its checkpoint; the list holds all classes.
+    """
+
+    particles: Path
+    map: Path | None = None
+    checkpoint: Path | None = None
+
+    @classmethod
+    def beside(cls, particles: Path) -> DiscoveryPaths:
+        """A list, and beside it the map and the checkpoint of the same name."""
+        return cls(particles, particles.with_suffix(".mrc"), particles.with_suffix(".safetensors"))
+
+    def check(self) -> None:
+        """Nothing, if all can be written.
+
+        Raises
+        ------
+        InputError
+            If a folder is missing or cannot be written, or the map's name does not end in .mrc.
+        """
+        check_writable(self.particles)
+        if self.map is not None:
+            average_paths(self.map)
+        if self.checkpoint is not None:
+            check_writable(self.checkpoint)
+
+
+def class_path(path: Path, label: int) -> Path:
+    """The file of a class: the path itself for the first, ``NAME_class2.EXT`` for the second."""
+    return path if label == 0 else path.with_name(f"{path.stem}_{class_name(label)}{path.suffix}")
+
+
+def discovery_provenance(found: Discovery | DiscoveryStep) -> str:
+    """One line that says where poses come from: the first of the list's file."""
+    from napari_orient import __version__
+
+    how = (
+        f"discovered from picks alone, {found.starts} starts"
+        if isinstance(found, Discovery)
+        else f"discovery stopped at: {found.message}"
+    )
+    return f"napari-orient {__version__}: {how}"
+
+
+def write_discovery(found: Discovery, places: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
+    """Write the particles; each class's map, halves and curve; and its checkpoint, unless there is nothing in it.
+
+    Parameters
+    ----------
+    extents : of the tomograms, by name.
+    """
+    write_particles(places.particles, found.particles, extents=extents, provenance=discovery_provenance(found))
+    for label, item in enumerate(found.structures):
+        if item.verdict.grade == NOTHING:
+            continue
+        if places.map is not None:
+            write_average(item.average, average_paths(class_path(places.map, label)))
+        if places.checkpoint is not None:
+            write_checkpoint(found, class_path(places.checkpoint, label), label=label)
+
+
+def write_checkpoint(found: Discovery, path: Path, *, label: int = 0) -> None:
+    """Write the checkpoint that finds particles of one class in other tomograms."""
+    found.checkpoint(name=path.stem, label=label).save(path)
+
+
+def write_step(last: DiscoveryStep, places: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
+    """Write the particles of a round as they are believed to lie, and its first map."""
+    if last.particles is not None:
+        write_particles(places.particles, last.particles, extents=extents, provenance=discovery_provenance(last))
+    if places.map is not None and last.maps:
+        write_tomogram(places.map, last.maps[0], voxel_size=last.voxel_size)

@@ -7,11 +7,16 @@ from phantom import Molecule, tomogram
 from pretend import pretended_gpu
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.discovery import DiscoveryOptions, shared_turn
-from napari_orient.engine.discovery.harmonics import Harmonics, harmonics_about_z
-from napari_orient.engine.discovery.polishing import averaged
-from napari_orient.engine.discovery.spins import spun, told_order, told_spins
-from napari_orient.engine.discovery.views import see
+from napari_orient.engine.discovery import DiscoveryOptions, common_rotation
+from napari_orient.engine.discovery.azimuths import (
+    AngularHarmonics,
+    angular_harmonics,
+    cyclic_order_of,
+    estimate_azimuths,
+    without_azimuths,
+)
+from napari_orient.engine.discovery.half_maps import average_in_halves
+from napari_orient.engine.discovery.spectra import observe_patches
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import FloatArray, symmetric_angle_deg, symmetry
 
@@ -22,21 +27,21 @@ OVER = np.diag([1.0, -1.0, -1.0])
 def rings(folds: int, ways: tuple[float, ...], weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Molecule:
     """Three rings of blobs about z, each turned some way in degrees."""
     angles = np.radians(np.add.outer(ways, 360 / folds * np.arange(folds)))
-    heights = np.broadcast_to(np.array([-40.0, 0.0, 40.0])[:, None], angles.shape)
-    places = np.stack([50 * np.cos(angles), 50 * np.sin(angles), heights], axis=-1)
+    eigenvalue_ratios = np.broadcast_to(np.array([-40.0, 0.0, 40.0])[:, None], angles.shape)
+    places = np.stack([50 * np.cos(angles), 50 * np.sin(angles), eigenvalue_ratios], axis=-1)
     return Molecule(places.reshape(-1, 3), np.repeat(weights, folds))
 
 
-def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[Harmonics, FloatArray]:
+def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[AngularHarmonics, FloatArray]:
     """Harmonics of particles whose poses are right but for their spins and, maybe, their ends; and right poses."""
     volume, truth, _ = tomogram(shape, noise=0.6, count=(2, 4, 3))
     rng, poses = np.random.default_rng(0), truth.required_rotations()
     spins = Rotation.from_rotvec(np.outer(rng.uniform(0, 7, len(poses)), [0, 0, 1])).as_matrix()
     ends = np.where((rng.random(len(poses)) < 0.5)[:, None, None] & either_end_up, OVER, np.eye(3))
     picks = Particles(positions=truth.positions, rotations=poses @ ends @ spins, tomogram=volume.name)
-    average = averaged([(volume, picks)], symmetry("D12" if either_end_up else "C12"), OPTIONS, dark=True)
-    wedges = see([(volume, picks.positions)], OPTIONS, device=torch.device("cpu"), dark=True).wedges
-    return harmonics_about_z([(volume, picks)], average, OPTIONS, wedges, device=torch.device(device)), poses
+    average = average_in_halves([(volume, picks)], symmetry("D12" if either_end_up else "C12"), OPTIONS, dark=True)
+    wedges = observe_patches([(volume, picks.positions)], OPTIONS, device=torch.device("cpu"), dark=True).wedges
+    return angular_harmonics([(volume, picks)], average, OPTIONS, wedges, device=torch.device(device)), poses
 
 
 @pytest.mark.parametrize(
@@ -50,14 +55,14 @@ def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[
 )
 def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, either_end_up: bool, group: str) -> None:
     found, truth = seen(shape, either_end_up=either_end_up)
-    spins = told_spins(found.parts, dihedral=either_end_up)
+    spins = estimate_azimuths(found.parts, dihedral=either_end_up)
     assert spins.name == group
     assert f"{spins.order} repeats a turn" in spins.words
-    ((_, particles),) = spun(found.labelled, spins)
+    ((_, particles),) = without_azimuths(found.labelled, spins)
     poses, copies = particles.required_rotations(), symmetry(group)
     # The frame's own spin is free; that of what is alike upside down but by half a fold, with a two-fold along x.
     half = Rotation.from_rotvec([0, 0, np.pi / spins.order]).as_matrix()
-    turns = [np.eye(3), half] if spins.dihedral else [shared_turn(truth, poses, copies, near_deg=8.0)]
+    turns = [np.eye(3), half] if spins.dihedral else [common_rotation(truth, poses, copies, near_deg=8.0)]
     error = min((symmetric_angle_deg(poses @ turn, truth, copies) for turn in turns), key=np.median)
     assert np.median(error) < 4
     assert (error < 10).mean() > 0.9
@@ -65,7 +70,7 @@ def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, eith
 
 def test_round_particles_tell_no_folds() -> None:
     found, _ = seen(rings(24, (0, 0, 0)), either_end_up=True)
-    spins = told_spins(found.parts, dihedral=True)
+    spins = estimate_azimuths(found.parts, dihedral=True)
     assert spins.order == 0
     assert len(spins.turns) == 0
 
@@ -77,15 +82,17 @@ def test_on_a_gpu_the_folds_are_the_same() -> None:
     else:
         with pretended_gpu():
             found, _ = seen(shape, either_end_up=False, device="cuda")
-    assert told_spins(found.parts, dihedral=False).name == "C4"
+    assert estimate_azimuths(found.parts, dihedral=False).name == "C4"
 
 
 def test_folds_are_what_all_orders_that_stand_out_are_multiples_of() -> None:
     quiet = dict.fromkeys(range(2, 13), 1.1)
-    assert told_order(quiet) == 0
-    assert told_order(quiet | {7: 3.0}) == 7
-    assert told_order(quiet | {4: 5.0, 8: 9.0, 12: 4.0}) == 4
-    assert told_order(quiet | {7: 40.0, 5: 6.0, 9: 5.0}) == 7, "the missing wedge shows some of seven at five and nine"
-    assert told_order(quiet | {3: 8.0, 4: 9.0, 5: 7.0}) == 0, "what has no folds shows every order"
-    assert told_order(quiet | {2: 8.0}) == 0, "two repeats may come of anything squashed"
-    assert told_order({}) == 0
+    assert cyclic_order_of(quiet) == 0
+    assert cyclic_order_of(quiet | {7: 3.0}) == 7
+    assert cyclic_order_of(quiet | {4: 5.0, 8: 9.0, 12: 4.0}) == 4
+    assert cyclic_order_of(quiet | {7: 40.0, 5: 6.0, 9: 5.0}) == 7, (
+        "the missing wedge shows some of seven at five and nine"
+    )
+    assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}) == 0, "what has no folds shows every order"
+    assert cyclic_order_of(quiet | {2: 8.0}) == 0, "two repeats may come of anything squashed"
+    assert cyclic_order_of({}) == 0

@@ -1,11 +1,16 @@
-"""What the search sees of the particles: whitened Fourier coefficients of small, binned patches."""
+"""What the search sees of the particles: whitened Fourier coefficients of small, binned patches.
+
+How large the particles look: where their mean, made round, falls to what surrounds them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
@@ -21,7 +26,7 @@ _CLEARLY = 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class PatchSpectra:
     """Coefficients of N particles of G tomograms, nearest the origin first; particles are positive.
 
     Parameters
@@ -44,7 +49,7 @@ class Views:
     def __len__(self) -> int:
         return len(self.values)
 
-    def within(self, resolution: float) -> Views:
+    def within(self, resolution: float) -> PatchSpectra:
         """The same particles with nothing finer than a resolution in Å."""
         count = int((self.frequency.norm(dim=-1) <= 1 / resolution).sum())
         return replace(
@@ -54,7 +59,7 @@ class Views:
             power=self.power[:, :count],
         )
 
-    def take(self, rows: Tensor) -> Views:
+    def take(self, rows: Tensor) -> PatchSpectra:
         """The particles of these rows."""
         return replace(self, values=self.values[rows], group=self.group[rows])
 
@@ -64,13 +69,13 @@ class Views:
         return self.values * torch.polar(torch.ones_like(angle), angle)
 
 
-def see(
+def observe_patches(
     places: Sequence[tuple[Tomogram, FloatArray]],
     options: DiscoveryOptions,
     *,
     device: torch.device,
     dark: bool | None = None,
-) -> Views:
+) -> PatchSpectra:
     """The views of particles at positions (N, 3) of each tomogram, in order.
 
     Noise and wedge are those of each tomogram's own patches. Only coefficients are kept: patches come and go by
@@ -85,7 +90,7 @@ def see(
     InputError
         If a tomogram is flat round all of its particles.
     """
-    side, voxel_size = options.view_side, options.view_voxel_size
+    side, voxel_size = options.patch_side, options.patch_voxel_size
     index, frequency = half_sphere(side, voxel_size, 2.1 * voxel_size)
     view = window(side, voxel_size, options.radius)
     if dark is None:
@@ -107,7 +112,7 @@ def see(
         power.append(measured.square() / variance)
         group += [number] * len(positions)
         wedges.append(wedge)
-    return Views(
+    return PatchSpectra(
         frequency.to(device),
         torch.cat(values).to(device),
         torch.stack(power).to(device),
@@ -120,7 +125,7 @@ def see(
 def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
     """The wedge that patches of the tomogram's own voxels show: its edges lie where binned ones see little."""
     voxel_size = tomogram.voxel_size
-    side = min(options.view_side * options.view_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE)
+    side = min(options.patch_side * options.patch_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE)
     chosen = positions[evenly_spaced_rows(len(positions), _WEDGE_SAMPLE)]
     patches = torch.from_numpy(cut_patches(tomogram, chosen, side=int(side), centring="rounded"))
     return estimate_wedge(mean_power(patches, window(int(side), voxel_size, side * voxel_size / 2)), voxel_size)
@@ -128,7 +133,7 @@ def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions)
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:
     return torch.from_numpy(
-        cut_patches(tomogram, positions, side=options.view_side, voxel_size=options.view_voxel_size)
+        cut_patches(tomogram, positions, side=options.patch_side, voxel_size=options.patch_voxel_size)
     )
 
 
@@ -136,9 +141,73 @@ def _dark(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptio
     """Whether particles are dark: told, or seen in their middles; dark, as is usual, where it cannot be seen."""
     if options.contrast != "found":
         return options.contrast == "dark"
-    ball = offsets(options.view_side, options.view_voxel_size).norm(dim=-1) < 0.6 * options.radius
+    ball = offsets(options.patch_side, options.patch_voxel_size).norm(dim=-1) < 0.6 * options.radius
     levels = torch.cat(
         [_cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1) for tomogram, at in places]
     )
     error = float(levels.std()) / len(levels) ** 0.5 if len(levels) > 1 else torch.inf
     return float(levels.mean()) < _CLEARLY * error
+
+
+_SIDE, _SIZE_SAMPLE, _SIZE_BATCH = 30, 240, 32
+"""Voxels along the patches, half as many again as a search's; and most particles that are looked at."""
+_PER_EDGE = 2.4
+"""The diameter that fits over the radius of the edge: particles are not round, and the mask needs some room."""
+_SIZE_CLEARLY, _SMALLEST, _LARGEST = 5.0, 0.8, 1.35
+"""Standard errors that particles must stand out by, and shares of the diameter given that are no reason to warn."""
+
+
+def diameter_warning(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool) -> str:
+    """A warning where another diameter fits the particles far better than the one given; else empty.
+
+    Parameters
+    ----------
+    places : tomograms with the middles of particles (N, 3) xyz in Å.
+    dark : whether particles are darker than their surroundings.
+    """
+    fits = estimate_diameter(places, options, dark=dark)
+    if fits is None or _SMALLEST <= fits / options.diameter <= _LARGEST:
+        return ""
+    seen = "wider" if fits > options.diameter else "smaller"
+    return (
+        f"Note: the particles look {seen} than the diameter of {options.diameter:g} Å: about {fits:.0f} Å would fit "
+        "their mean density better."
+    )
+
+
+def estimate_diameter(
+    places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool
+) -> float | None:
+    """The diameter in Å that fits the particles' mean density, to 10 Å; None where they do not stand out.
+
+    It is seen up to 2.4 times the diameter given.
+    """
+    voxel_size = options.patch_voxel_size
+    extent = min(min(item.extent.size) * item.voxel_size for item, _ in places)
+    side = min(_SIDE, int(extent / voxel_size) // 2 * 2)
+    profiles = _profiles(places, side, voxel_size) * (-1 if dark else 1)
+    profile = profiles.mean(0)
+    top = int(profile.argmax())
+    below = np.flatnonzero(profile[top:] <= 0)
+    edge = top + int(below[0]) if len(below) else len(profile) - 1
+    level = profiles[:, : edge // 2 + 1].mean(1)
+    if level.mean() < _SIZE_CLEARLY * level.std() / len(level) ** 0.5:
+        return None
+    inner = edge - 1 + profile[edge - 1] / max(profile[edge - 1] - profile[edge], 1e-9) if len(below) else edge
+    return round(_PER_EDGE * (inner + 0.5) * voxel_size / 10) * 10.0
+
+
+def _profiles(places: Sequence[tuple[Tomogram, FloatArray]], side: int, voxel_size: float) -> NDArray[np.float32]:
+    """Mean density of some particles in shells a voxel thick, (N, side // 2)."""
+    shell = (offsets(side, voxel_size).norm(dim=-1) / voxel_size).floor().long().flatten()
+    within = shell < side // 2
+    counted = torch.nn.functional.one_hot(shell[within]).float()
+    share = (counted / counted.sum(0)).numpy()
+    total = sum(len(positions) for _, positions in places)
+    answer = []
+    for tomogram, positions in places:
+        rows = positions[:: -(-total // _SIZE_SAMPLE)]
+        for first in range(0, len(rows), _SIZE_BATCH):
+            patches = cut_patches(tomogram, rows[first : first + _SIZE_BATCH], side=side, voxel_size=voxel_size)
+            answer.append(patches.reshape(len(patches), -1)[:, within.numpy()] @ share)
+    return np.concatenate(answer)
