@@ -47,7 +47,7 @@ class ArrowDrawing(InspectionModel):
         viewer.dims.events.ndisplay.connect(self._turned)
 
     def set_inspection(self, options: InspectionOptions) -> None:
-        """Nothing; true errors and clusters are now told so, and arrows that show them are coloured anew."""
+        """Measure true errors and clusters by these options from now on, and recolour the arrows that show them."""
         self.inspection = options
         if self.view.colour in ("true error", "cluster"):
             self.show_as(self.view)
@@ -81,7 +81,7 @@ class ArrowDrawing(InspectionModel):
         return True
 
     def draw_later(self, points: Points) -> None:
-        """Nothing; the points are drawn in a moment, on a turn of the event loop that draws nothing else."""
+        """Draw the points in a moment, in an event-loop iteration that draws nothing else."""
         self._unfinished.add(points)
         self._finishing.ask()
 
@@ -114,7 +114,7 @@ class ArrowDrawing(InspectionModel):
         return axes.draw_axes(self.viewer, points, self.view, colours=self.colours_of(points))
 
     def show_as(self, options: ViewOptions) -> None:
-        """Nothing; all arrows are now drawn so, and the slab in 2D is so thick."""
+        """Draw all arrows by these options, and set the thickness of the 2D slab."""
         self.view = options
         show_slab(self.viewer, options.slab)
         for layer in self.particles(PREDICTED, TRUTH):
@@ -138,7 +138,7 @@ class ArrowDrawing(InspectionModel):
                 self._draw_surface(layer)
 
     def toggle_arrows(self) -> None:
-        """Nothing; no arrows are shown, or, where none were, all."""
+        """Hide all arrows or, where none is shown, show all."""
         drawn = [layer for layer in self.viewer.layers if layers.role(layer) == layers.AXES]
         wanted = not any(layer.visible for layer in drawn)
         for layer in drawn:
@@ -153,7 +153,7 @@ class ArrowDrawing(InspectionModel):
         return self._draw_surface(points)
 
     def hide_surface(self, points: Points) -> None:
-        """Nothing; the layer's surfaces are gone."""
+        """Remove the layer's surfaces."""
         self._shapes.pop(points, None)
         layer = surface_layer(self.viewer, points)
         if layer is not None:

@@ -165,7 +165,7 @@ def axes_layer(viewer: ViewerModel, points: Points) -> Vectors | None:
 
 
 def take_arrows(layer: Vectors, points: Points) -> None:
-    """Nothing; these arrows are the points' from now on, and will be drawn anew in place."""
+    """Tie these arrows to the points, to be updated in place."""
     layer.name = f"{points.name} axes"
     layer.metadata = {KEY: {"role": AXES, "of": layers.identity(points), DRAWN: np.arange(0)}}
 
@@ -227,7 +227,7 @@ def drawn_arrows(layer: Vectors) -> FloatArray:
 
 
 def _renew(layer: Vectors, parts: LayerParts) -> None:
-    """Nothing; the layer is drawn so; what is as it was is not touched, for every setting makes the arrows anew."""
+    """Set only those properties of the layer that change: each assignment rebuilds all arrows."""
     arrows, keywords, _ = parts
     if not _put_few(layer, arrows, keywords["edge_color"]):
         layers.about(layer)[SPARE] = 0
@@ -256,7 +256,7 @@ def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
 
 
 def _put(layer: Vectors, at: NDArray[np.int_], arrows: FloatArray, colours: FloatArray, *, count: int) -> None:
-    """Nothing; these arrows stand in these places, and ``count`` are drawn in all."""
+    """Put these arrows at these indices; ``count`` are drawn in all."""
     if count > len(layer.data):
         _make_room(layer)
     layers.about(layer)[SPARE] = len(layer.data) - count
@@ -266,13 +266,13 @@ def _put(layer: Vectors, at: NDArray[np.int_], arrows: FloatArray, colours: Floa
 
 
 def keep_room(layer: Vectors) -> None:
-    """Nothing; where room was made for more arrows, there is some left, so that they come quickly."""
+    """Keep spare arrows at the end where there were some, so that added ones appear quickly."""
     if 0 < layers.about(layer).get(SPARE, 0) < _ROOM // 4:
         _make_room(layer)
 
 
 def _make_room(layer: Vectors) -> None:
-    """Nothing; so many arrows that nobody sees follow those that are drawn."""
+    """Append so many invisible spare arrows after those drawn."""
     drawn = drawn_arrows(layer)
     unseen = np.zeros((_ROOM, 2, 3))
     unseen[:, 0] = drawn[-1, 0]

@@ -19,13 +19,13 @@ def holding_still(viewer: ViewerModel) -> Iterator[None]:
 
 
 def show_slab(viewer: ViewerModel, thickness: float) -> None:
-    """Nothing; in 2D the viewer now shows slices so many Å thick."""
+    """Show slices so many Å thick in 2D."""
     if viewer.dims.ndim >= 3 and viewer.dims.thickness[-3:] != (thickness, 0.0, 0.0):
         viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
 
 
 def show_scale_bar(viewer: ViewerModel) -> None:
-    """Nothing; the viewer's scale bar is on, in Å."""
+    """Switch on the viewer's scale bar, in Å."""
     canvas = getattr(viewer, "canvas", None)
     bar = viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
     bar.visible = True
@@ -38,7 +38,7 @@ def corner(viewer: ViewerModel) -> Any:
 
 
 def show_words(viewer: ViewerModel, words: str, *, instead_of: str) -> None:
-    """Nothing; these words stand in the canvas' upper left corner, unless others than ``instead_of`` stand there."""
+    """Write this text in the canvas' upper left corner, unless another than ``instead_of`` stands there."""
     text = corner(viewer)
     if text.text in ("", _roomy(instead_of)):
         text.text, text.position, text.visible = _roomy(words), "top_left", bool(words)

@@ -59,7 +59,7 @@ class State:
         return shared and self.said == other.said and all(self.columns[n] is other.columns[n] for n in self.columns)
 
     def show(self, layer: Points) -> None:
-        """Nothing; the layer now holds this state, and says so once."""
+        """Restore this state in the layer, and emit one event."""
         with layer.events.data.blocker(), layer.events.features.blocker():
             layer.selected_data = set()
             if not _same(np.asarray(layer.data), self.data):
@@ -73,7 +73,7 @@ class State:
 
 
 def announce(layer: Points, at: Any) -> None:
-    """Nothing; whoever follows the layer hears once that it has changed, when all of it has."""
+    """Emit one data event for the layer, after all of it has changed."""
     layer.events.features()
     layer.events.data(value=layer.data, action="changed", data_indices=tuple(at), vertex_indices=((),))
 
@@ -143,15 +143,15 @@ class History:
         self._push(words, before)
 
     def undo(self) -> None:
-        """Nothing; the last change in force is taken back, to the byte."""
+        """Undo the last change, exactly."""
         self.go_to(self.done - 1)
 
     def redo(self) -> None:
-        """Nothing; the change taken back last is made again, to the byte."""
+        """Redo the change undone last, exactly."""
         self.go_to(self.done + 1)
 
     def go_to(self, count: int) -> None:
-        """Nothing; the first ``count`` changes are in force and the others are not, to the byte."""
+        """Undo or redo until the first ``count`` changes are in force, exactly."""
         if count == self.done or not 0 <= count <= len(self.steps):
             return
         state = self.steps[count].before if count < self.done else self.steps[count - 1].after

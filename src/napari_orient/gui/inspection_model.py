@@ -34,11 +34,11 @@ class InspectionModel(LayerIndex):
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, ParticleValues]] = weakref.WeakKeyDictionary()
 
     def use_symmetry_of(self, checkpoint: str) -> None:
-        """Nothing; particles are judged by the symmetry of this network, where it learnt their class."""
+        """Use this network's symmetry for the classes that it was trained on."""
         self.network_symmetry, self.network_classes = _taught(checkpoint)
 
     def set_inspection(self, options: InspectionOptions) -> None:
-        """Nothing; true errors and clusters are now told so."""
+        """Measure true errors and clusters by these options from now on."""
         self.inspection = options
         self.events.inspection()
 

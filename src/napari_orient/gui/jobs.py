@@ -218,7 +218,7 @@ class _Pace:
         self._last: tuple[Step, float] | None = None
 
     def note(self, step: Step, now: float) -> None:
-        """Nothing; this step has been reached now."""
+        """Record that this step has been reached now."""
         if self._first is None or self._last is None or _another_stage(self._last[0], step):
             self._first = self._last = (step, now)
         elif step.done > self._last[0].done:

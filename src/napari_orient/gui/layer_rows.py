@@ -42,7 +42,7 @@ def rows_of(layer: Points, rows: Rows) -> Particles:
 
 
 def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
-    """Nothing; these rows of the layer now hold these particles: positions, poses, scores and verdicts.
+    """Write these particles into these rows of the layer: positions, poses, scores and status.
 
     No other row changes, not by a bit.
     """
@@ -60,7 +60,7 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
 
 
 def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
-    """Nothing; these rows are there now, (R, 3) xyz in Å; what has not moved keeps its bits.
+    """Move these rows to positions (R, 3) xyz in Å; those that do not move keep their bits.
 
     Å and back to voxels would change the last digit. The array is written in place where it can be: a new one makes
     napari measure the whole world again, which is not larger for a particle within it.
@@ -82,8 +82,7 @@ def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
 
 
 def _put_values(layer: Points, rows: Rows, values: Mapping[str, Any]) -> None:
-    """Nothing; these rows of the layer's features hold these values now, one or (R,) each; a new column is empty
-    elsewhere.
+    """Write values, one or (R,) each, into these rows of the layer's features; a new column is empty elsewhere.
 
     Napari works out defaults, colours and texts of the whole table anew when it is set: where it has the columns
     already, values are put in their places instead, and few of them cell by cell.
@@ -125,7 +124,7 @@ def _column(table: pd.DataFrame, name: str, rows: Rows, values: NDArray[Any]) ->
 
 
 def clear_added(layer: Points, rows: Rows) -> None:
-    """Nothing; points just added have numbers of their own, and no pose, score or verdict: napari copied another's."""
+    """Number points just added, and clear pose, score and status, which napari copied from another point."""
     table = layer.features
     if NUMBER not in table.columns:
         return
@@ -142,7 +141,7 @@ def clear_added(layer: Points, rows: Rows) -> None:
 def remember(
     layer: Points, rows: Rows, *, data: NDArray[Any] | None = None, table: Mapping[str, pd.Series] | None = None
 ) -> None:
-    """Nothing; the layer keeps where these rows' poses began, unless it does already: as they are, or were then."""
+    """Store the initial poses of these rows in the layer, as they are or were then, unless stored already."""
     held: Any = layer.features if table is None else table
     places = layer.data if data is None else data
     columns = [name for name in _POSE_COLUMNS if name in held]
@@ -157,7 +156,7 @@ def remember(
 
 
 def forget(layer: Points, rows: Rows) -> None:
-    """Nothing; what these rows hold now is where corrections begin."""
+    """Drop the stored initial poses of these rows: corrections begin from what they hold now."""
     numbers = set(layer.features[NUMBER].iloc[rows])
     layers.about(layer)[FIRST] = {number: pose for number, pose in _first_poses(layer).items() if number not in numbers}
 

@@ -171,7 +171,7 @@ def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) 
 
 
 def paint(points: Points, ink: tuple[float, float, float]) -> None:
-    """Nothing; the points have this colour, with a dark rim of the same; those that look like no particle are pale."""
+    """Colour the points, with a darker rim; picks flagged as no particle are pale."""
     face = np.array([*ink, 1.0])
     faces = np.tile(face, (len(points.data), 1))
     rims = faces * [0.35, 0.35, 0.35, 1.0]
@@ -218,7 +218,7 @@ def particles_parts(
 
 
 def adopt(points: Points, tomogram: Tomogram) -> None:
-    """Nothing; a points layer that was not ours now holds picks of this tomogram, numbered from 1; its looks stay."""
+    """Make a points layer hold picks of this tomogram, numbered from 1; its style stays."""
     said = points.metadata.setdefault(KEY, {})
     said |= {"role": PICKS, "tomogram": tomogram.name, "extent": tomogram.extent, "provenance": ""}
     said |= {"extra": {}, "blocks": {}}
@@ -344,7 +344,7 @@ def extent_of(layer: Layer) -> Extent | None:
 
 
 def replace_particles(layer: Points, particles: Particles, *, provenance: str) -> None:
-    """Nothing; the layer now holds these particles instead, at the same place in the list and with the same looks."""
+    """Replace the layer's particles, at the same place in the layer list and in the same style."""
     said = about(layer)
     layer.data = flip(particles.positions) / voxel_size(layer)
     layer.features = features(particles)

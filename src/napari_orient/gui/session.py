@@ -66,7 +66,7 @@ class Session(ArrowDrawing):
 
     @checkpoint.setter
     def checkpoint(self, name: str) -> None:
-        """Nothing; this network is now in use, and who listens hears of it."""
+        """Use this network from now on, and emit ``events.checkpoint``."""
         self._checkpoint = name
         self.use_symmetry_of(name)
         self.events.checkpoint()
@@ -111,7 +111,7 @@ class Session(ArrowDrawing):
         return layer
 
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
-        """Nothing; the layer holds these particles instead, one step of its history, and their axes are drawn."""
+        """Replace the layer's particles as one step of its history, and draw their axes."""
         with self.history(points).changing(words), points.events.data.blocker(), points.events.features.blocker():
             layers.replace_particles(points, particles, provenance=provenance)
         announce(points, ())
@@ -144,7 +144,7 @@ class Session(ArrowDrawing):
         self._follow(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:
-        """Nothing; points that were drawn by hand are now picks of this tomogram, and followed as such."""
+        """Take points drawn by hand as picks of this tomogram, and follow them as such."""
         if layers.role(points) not in (PICKS, PREDICTED, TRUTH):
             layers.adopt(points, layers.tomogram_of(tomogram))
             self._follow(points)

@@ -46,7 +46,7 @@ def with_state(particles: Particles, layer: Points, rows: Rows, session: Session
 
 
 def restore_state(layer: Points, session: Session) -> None:
-    """Nothing; what a file kept of a person's work is in force again, and no longer among the layer's tables."""
+    """Restore the state that a file kept of a person's work, and remove it from the layer's tables."""
     blocks = layers.about(layer).get("blocks", {})
     state, beginnings = blocks.pop(STATE, {}), blocks.pop(FIRST_POSES, {})
     if beginnings:

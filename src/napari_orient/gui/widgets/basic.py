@@ -176,7 +176,7 @@ class Fold(QWidget):
         self.open(False)
 
     def open(self, wanted: bool) -> None:
-        """Nothing; the contents are shown, or hidden."""
+        """Show or hide the contents."""
         self.button.setChecked(wanted)
         self.button.setArrowType(Qt.ArrowType.DownArrow if wanted else Qt.ArrowType.RightArrow)
         self.contents.setVisible(wanted)

@@ -28,12 +28,12 @@ class Deferred(QObject):
         return self._timer.isActive()
 
     def ask(self, *_: object) -> None:
-        """Nothing; the act will be done in a moment."""
+        """Do the act in a moment."""
         if not self.waiting:
             self._timer.start(MOMENT)
 
     def settle(self) -> None:
-        """Nothing; if the act was asked for it is done now, for what follows needs it."""
+        """Do the act now if it is pending, for what follows needs it."""
         if self.waiting:
             self._timer.stop()
             self._come()

@@ -136,7 +136,7 @@ class PathList(DropTarget):
         return [Path(item.text()) for item in items if item is not None]
 
     def add_paths(self, *paths: Path) -> None:
-        """Nothing; these stand in the list too."""
+        """Add these paths to the list."""
         new = [path for path in paths if path not in self.paths]
         self.list.addItems([str(path) for path in new])
         if new:

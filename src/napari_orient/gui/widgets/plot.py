@@ -89,7 +89,7 @@ class Plot(QWidget):
         x: tuple[float, float] | None = None,
         y: tuple[float, float] | None = None,
     ) -> None:
-        """Nothing; these are shown, over these ranges or what they fill; ``levels`` are lines across."""
+        """Show these curves, over these ranges or what they fill; ``levels`` are horizontal lines."""
         self.lines, self.marks, self.levels = tuple(lines), tuple(marks), tuple(levels)
         self._x = PlotScale(*(x or _range([v for line in lines for v in line.x])))
         values = [v for line in lines for v in line.y if math.isfinite(v) and (v > 0 or not self._log)]
