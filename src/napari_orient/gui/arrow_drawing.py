@@ -33,7 +33,7 @@ from napari_orient.gui.widgets import Deferred
 
 
 class ArrowDrawing(InspectionModel):
-    """The particles that one viewer shows, and how they are drawn; ``events.view`` tells that it is otherwise."""
+    """The particles that one viewer shows, and how they are drawn; ``events.view`` is emitted when that changes."""
 
     def __init__(self, viewer: ViewerModel, view: ViewOptions) -> None:
         super().__init__(viewer)
@@ -68,8 +68,8 @@ class ArrowDrawing(InspectionModel):
         That event then draws nothing more. The rest comes a moment later: surfaces, colours that depend on other
         particles, the legend, and room for the next arrows.
         """
-        known = {"score": particles.confidence, "expected_error": particles.expected_error_deg}
-        columns = {name: values for name, values in known.items() if values is not None}
+        scores = {"score": particles.confidence, "expected_error": particles.expected_error_deg}
+        columns = {name: values for name, values in scores.items() if values is not None}
         ink, view = self.view.ink(layers.role(points)), self.view
         colours = particle_colours(
             columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(rows)
@@ -184,10 +184,10 @@ class ArrowDrawing(InspectionModel):
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
         if self.view.colour == AXIS:
             return None
-        known, view = self.particle_values(points), self.view
+        values, view = self.particle_values(points), self.view
         ink = view.ink(layers.role(points))
         return particle_colours(
-            known.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(known)
+            values.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(values)
         )
 
     def scale(self) -> ColourScale:

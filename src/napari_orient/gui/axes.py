@@ -59,11 +59,11 @@ class ViewOptions(Options):
     length: float = option(200.0, help="length of an arrow; beside z, x and y are shorter", unit="Å", low=5, high=5000)
     style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"))
     slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
-    colour: str = option("role", help="what colours tell: predicted and true, or a value", choices=COLOURINGS)
+    colour: str = option("role", help="what colours show: predicted and true, or a value", choices=COLOURINGS)
     predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
     truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
     colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
-    legend: bool = option(True, help="say in a corner of the canvas what the colours tell")
+    legend: bool = option(True, help="explain the colours in a corner of the canvas")
     low: float | None = option(None, help="value at the colormap's low end; none for automatic")
     high: float | None = option(None, help="value at the colormap's high end; none for automatic")
     least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)
@@ -83,7 +83,7 @@ def directions(rotations: FloatArray, axes: str) -> FloatArray:
 
 
 def shown(particles: Particles, options: ViewOptions) -> NDArray[np.bool_]:
-    """Which particles are sure enough to be shown, (N,): no false pick; one of which nothing is known is shown."""
+    """Which particles pass score and expected-error thresholds, (N,): no false pick; unscored ones pass."""
     sure = ~layers.false_picks(particles)
     if particles.confidence is not None:
         sure &= ~(particles.confidence < options.least_score)

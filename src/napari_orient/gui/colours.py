@@ -1,4 +1,4 @@
-"""Colours of particles: by role, by axis, or by anything known of them; and the legend that says which is which."""
+"""Colours of particles: by role, by axis, or by a quantity; and the legend."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NAMED = ("class", "cluster", "status")
 COLOURINGS = (ROLE, AXIS, *GRADED, *NAMED)
 
 COLORMAPS = ("plasma", "viridis", "inferno", "magma", "cividis")
-"""Perceptually even: equal steps of a value look equally large."""
+"""Perceptually uniform colormaps."""
 
 DARKEST = 0.12
-"""Where on a colormap the scale begins: what lies below could not be told from a dark tomogram."""
+"""Where on a colormap the scale begins: what lies below cannot be distinguished from a dark tomogram."""
 
 INKS: Mapping[str, Colour] = {
     "red": (1.0, 0.16, 0.12),
@@ -38,7 +38,7 @@ INKS: Mapping[str, Colour] = {
     "yellow": (0.98, 0.87, 0.20),
     "white": (0.95, 0.95, 0.95),
 }
-"""Colours of a role by their names: each is seen on a dark tomogram."""
+"""Colours of a role by their names: each is visible on a dark tomogram."""
 
 PREDICTED_INK, TRUE_INK, PICKS_INK = "red", "green", "blue"
 """Of poses that were predicted, that are true, and that came with a list of picks."""
@@ -60,7 +60,7 @@ SET_APART: tuple[Colour, ...] = (
     (0.50, 0.55, 1.00),
     (0.65, 0.85, 0.40),
 )
-"""Colours that the colour-blind can tell apart too, after Okabe and Ito; used over again where there are more names."""
+"""Colours that colour-blind people can distinguish, after Okabe and Ito; reused where there are more names."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def column_of(colouring: str) -> str:
 def particle_colours(
     columns: Columns, colouring: str, *, ink: Colour, colormap: str, scale: ColourScale, count: int
 ) -> FloatArray:
-    """A colour for each particle, (N, 3), 0 to 1; ``ink`` where the colouring tells nothing of these particles."""
+    """A colour for each particle, (N, 3), 0 to 1; ``ink`` where the colouring has no value for these particles."""
     values = columns.get(column_of(colouring))
     if values is None or colouring in (ROLE, AXIS):
         return np.tile(ink, (count, 1))

@@ -339,7 +339,7 @@ class DiscoverDock(Dock):
                 set_status(self.session.history(layer), rows, ACCEPTED)
                 accepted += len(rows)
         self._open("Train")
-        self.session.events.lessons(layers=tuple(self._on_view()))
+        self.session.events.training_layers(layers=tuple(self._on_view()))
         words = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
         self.result_panel.done.say(f"{words}; the Train dock learns from them. Undo takes it back.", GOOD)
 

@@ -102,7 +102,7 @@ class EditStep:
 class History:
     """The changes of one layer, oldest first, and how many of them are in force.
 
-    ``events.changed`` tells that it has become another. ``events.edited`` tells of an edit by napari's own tools, with
+    ``events.changed`` is emitted when it changes, ``events.edited`` on an edit by napari's own tools, with
     the rows that were added or moved; a change made within that event belongs to the same step.
     """
 

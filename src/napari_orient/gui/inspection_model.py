@@ -1,4 +1,4 @@
-"""What is known of the particles on view: their errors, neighbours and clusters, each class by its own symmetry."""
+"""Errors, neighbours and clusters of the particles on view, each class by its own symmetry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_orient.gui.particle_values import ParticleValues, fingerprint, parti
 
 
 class InspectionModel(LayerIndex):
-    """The particles that one viewer shows, and how they are judged: ``events.inspection`` tells that it is otherwise.
+    """The particles that one viewer shows, and how their errors are measured; ``events.inspection`` on a change.
 
     The events are the session's, which adds to this class.
     """
@@ -27,7 +27,7 @@ class InspectionModel(LayerIndex):
         super().__init__(viewer)
         self.inspection = InspectionOptions()
         self.events = EmitterGroup(
-            source=self, checkpoint=None, view=None, inspection=None, preferences=None, lessons=None
+            source=self, checkpoint=None, view=None, inspection=None, preferences=None, training_layers=None
         )
         self.network_symmetry = "C1"
         self.network_classes: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ class InspectionModel(LayerIndex):
         self.events.inspection()
 
     def particle_values(self, points: Points) -> ParticleValues:
-        """Everything known of the particles in a layer; worked out once, until something of it changes.
+        """Every quantity of the particles in a layer; cached until something of it changes.
 
         Raises
         ------
@@ -64,12 +64,12 @@ class InspectionModel(LayerIndex):
         """Symmetries by class: the network's, but of bead models that it never learnt their own."""
         others = [kind for kind in layers.classes(points) if kind not in self.network_classes]
         codes = {kind: kind.removeprefix("pdb_") for kind in others}
-        known = {kind: bead_symmetry(code) for kind, code in codes.items() if code in bead_models()}
-        return {"": self.network_symmetry} | known
+        own = {kind: bead_symmetry(code) for kind, code in codes.items() if code in bead_models()}
+        return {"": self.network_symmetry} | own
 
 
 def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
-    """The symmetry that a network was trained with, C1 where that is not known, and the classes that it learnt."""
+    """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
     try:
         found = load_checkpoint(checkpoint) if checkpoint else None
     except InputError:

@@ -40,7 +40,7 @@ _NOTHING = object()
 class _Voice(QObject):
     """Speaks from the worker's thread. It is the work's, not the job's: a job may be destroyed while this speaks."""
 
-    told = Signal()
+    reported = Signal()
 
 
 class _Work:
@@ -66,7 +66,7 @@ class _Work:
                 # Not before the last report is dealt with: napari works off events meanwhile, and would begin anew.
                 if not self.unheard and time.monotonic() - spoken > PERIOD:
                     spoken, self.unheard = time.monotonic(), True
-                    self.voice.told.emit()
+                    self.voice.reported.emit()
         except StopIteration as end:
             return end.value
         except InputError as error:
@@ -114,7 +114,7 @@ class Job(QObject):
         self._over = False
         self._pace = _Pace()
         self._bar = cancelable_progress(total=0, desc=title, gui=True)
-        self._work.voice.told.connect(self._drain)
+        self._work.voice.reported.connect(self._drain)
         self._worker: FunctionWorker[Any] = create_worker(self._work, _start_thread=False)
         self._work.abandoned = _quit_asked(weakref.ref(self._worker))
         self._worker.returned.connect(self._deliver)

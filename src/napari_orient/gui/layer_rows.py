@@ -47,16 +47,16 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
     No other row changes, not by a bit.
     """
     said = layers.about(layer)
-    told: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
-    told |= {name: particles.extra[name] for name in RESULT_COLUMNS if name in particles.extra}
+    values: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
+    values |= {name: particles.extra[name] for name in RESULT_COLUMNS if name in particles.extra}
     said["extra"] = said.get("extra", {}) | {name: "f" for name in RESULT_COLUMNS if name in particles.extra}
     if particles.rotations is not None:
-        told |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
+        values |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     for name in set(layers.FEATURE_NAMES) & set(particles.extra):
-        told[layers.FEATURE_NAMES[name]] = particles.extra[name]
+        values[layers.FEATURE_NAMES[name]] = particles.extra[name]
         said["extra"] = {**said.get("extra", {}), name: "U"}
     _put_places(layer, rows, particles.positions)
-    _put_values(layer, rows, {name: values for name, values in told.items() if values is not None})
+    _put_values(layer, rows, {name: column for name, column in values.items() if column is not None})
 
 
 def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
@@ -111,14 +111,14 @@ def _fits(kind: Any, values: NDArray[Any]) -> bool:
 
 def _column(table: pd.DataFrame, name: str, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
     """The column with some rows replaced: numbers, or texts."""
-    known = table.get(name)
-    if isinstance(known, pd.Series) and _fits(known.dtype, values):
-        filled: NDArray[Any] = known.to_numpy(copy=True)
+    before = table.get(name)
+    if isinstance(before, pd.Series) and _fits(before.dtype, values):
+        filled: NDArray[Any] = before.to_numpy(copy=True)
     elif values.dtype.kind in "fi":
-        filled = np.full(len(table), np.nan) if known is None else known.to_numpy(float, copy=True)
+        filled = np.full(len(table), np.nan) if before is None else before.to_numpy(float, copy=True)
     else:
         empty = "0" if name == CORRECTED else ""
-        filled = np.full(len(table), empty, object) if known is None else known.to_numpy(object, copy=True)
+        filled = np.full(len(table), empty, object) if before is None else before.to_numpy(object, copy=True)
     filled[rows] = values
     return filled if filled.dtype != object else filled.astype(str)
 
@@ -163,11 +163,11 @@ def forget(layer: Points, rows: Rows) -> None:
 
 def recall(layer: Points, rows: Rows) -> Rows:
     """Those of the rows that had been changed; they now hold again, to the byte, what they began with."""
-    known = _first_poses(layer)
+    first = _first_poses(layer)
     back = rows[remembered(layer)[rows]]
     table, data = layer.features.copy(), np.array(layer.data)
     for row in back:
-        data[row], pose = known[int(table[NUMBER].iloc[row])]
+        data[row], pose = first[int(table[NUMBER].iloc[row])]
         for name in set(pose) & set(table.columns):
             table.iloc[row, table.columns.get_loc(name)] = pose[name]
         if CORRECTED in table.columns:
@@ -185,5 +185,5 @@ def remembered(layer: Points) -> NDArray[np.bool_]:
 
 
 def _first_poses(layer: Points) -> Mapping[int, Any]:
-    known: Mapping[int, Any] = layers.about(layer).get(FIRST, {})
-    return known
+    first: Mapping[int, Any] = layers.about(layer).get(FIRST, {})
+    return first

@@ -39,7 +39,7 @@ NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR = "particle", "class", "confidence", "
 OWN_COLUMNS = (NUMBER, CLASS, CONFIDENCE, EXPECTED_ERROR, *ROTATION_COLUMNS)
 
 STATUS, CORRECTED = "status", "corrected"
-"""A person's verdict (``accepted``, ``rejected`` or empty), and ``1`` where a person turned the particle."""
+"""A person's verdict (``accepted``, ``rejected`` or empty), and ``1`` where a person corrected the pose."""
 
 FIRST = "first poses"
 """Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
@@ -61,7 +61,7 @@ _POINTS_STYLE: Mapping[str, Mapping[str, Any]] = {
 
 
 SET_ASIDE, SET_ASIDE_RIM = (0.62, 0.62, 0.66, 0.25), (0.62, 0.62, 0.66, 1.0)
-"""Face and rim of a pick that looks like no particle."""
+"""Face and rim of a pick flagged as no particle."""
 
 
 def flip(xyz: FloatArray) -> FloatArray:
@@ -81,7 +81,7 @@ def about(layer: Layer) -> dict[str, Any]:
 
 
 def identity(layer: Layer) -> str:
-    """What tells the layer from all others; given to it if it had none yet."""
+    """The layer's unique identifier; assigned if it had none yet."""
     return str(layer.metadata.setdefault(KEY, {}).setdefault("id", uuid4().hex))
 
 
@@ -106,7 +106,7 @@ def holds_particles(layer: Layer) -> bool:
 def tomogram_parts(tomogram: Tomogram) -> LayerParts:
     """An image layer of the tomogram's density as it is, memory-mapped or not; in 3D a slab that can be moved."""
     size = np.array(tomogram.density.shape)
-    looks = {
+    style = {
         "name": tomogram.name,
         "colormap": "gray",
         "contrast_limits": contrast_limits(tomogram.density),
@@ -117,7 +117,7 @@ def tomogram_parts(tomogram: Tomogram) -> LayerParts:
         "rendering": "average",
         "metadata": {KEY: {"role": TOMOGRAM, "name": tomogram.name}},
     }
-    return tomogram.density, {**looks, **world(tomogram.voxel_size)}, "image"
+    return tomogram.density, {**style, **world(tomogram.voxel_size)}, "image"
 
 
 def tomogram_of(layer: Image) -> Tomogram:
@@ -193,7 +193,7 @@ def particles_parts(
     Features hold class, confidence, expected error, the rotation's nine entries and every foreign column; metadata hold
     the rest. What is unknown has no column.
     """
-    look, grid = dict(_POINTS_STYLE[role]), LONE_GRID if extent is None else extent.voxel_size
+    style, grid = dict(_POINTS_STYLE[role]), LONE_GRID if extent is None else extent.voxel_size
     names = particles.tomogram_names
     said = {
         "role": role,
@@ -206,12 +206,12 @@ def particles_parts(
     }
     keywords = {
         "name": name,
-        "size": look.pop("diameter") / grid,
+        "size": style.pop("diameter") / grid,
         "features": features(particles),
         "projection_mode": "all",
         "visible": shown,
         "metadata": {KEY: said},
-        **look,
+        **style,
         **world(grid),
     }
     return flip(particles.positions) / grid, keywords, "points"
@@ -229,8 +229,8 @@ def adopt(points: Points, tomogram: Tomogram) -> None:
 def features(particles: Particles) -> pd.DataFrame:
     """The features of a points layer that holds these particles, numbered from 1."""
     columns: dict[str, Any] = {NUMBER: np.arange(1, len(particles) + 1)}
-    known = {CLASS: particles.kind, CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
-    columns |= {name: values for name, values in known.items() if values is not None}
+    own = {CLASS: particles.kind, CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
+    columns |= {name: values for name, values in own.items() if values is not None}
     if particles.rotations is not None:
         columns |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     columns |= {_feature(name): values for name, values in particles.extra.items()}
@@ -274,12 +274,12 @@ def particles_of(layer: Points) -> Particles:
     picks, table = picks_of(layer), layer.features
     if not about(layer) or not set(ROTATION_COLUMNS) <= set(table.columns):
         return picks
-    rotations, known = rotations_in(layer), has_pose(layer)
-    if not known.any():
+    rotations, posed = rotations_in(layer), has_pose(layer)
+    if not posed.any():
         return picks
-    if not known.all():
+    if not posed.all():
         raise InputError(
-            f"{int((~known).sum())} of {len(known)} particles in layer {layer.name!r} have no orientation: "
+            f"{int((~posed).sum())} of {len(posed)} particles in layer {layer.name!r} have no orientation: "
             "they were added later. Predict again, or delete them."
         )
     names = [name for name in (CONFIDENCE, EXPECTED_ERROR) if name in table.columns]
@@ -294,7 +294,7 @@ def classes(layer: Points) -> list[str]:
 
 
 def false_picks(particles: Particles) -> NDArray[np.bool_]:
-    """Which picks a discovery has found to look like no particle, (N,)."""
+    """Which picks a discovery flagged as no particle, (N,)."""
     flags = particles.extra.get(OUTLIER)
     if flags is None:
         return np.zeros(len(particles), bool)
@@ -312,8 +312,8 @@ def rotations_in(layer: Points) -> FloatArray:
 
 def has_pose(layer: Points) -> NDArray[np.bool_]:
     """Which particles of a layer have an orientation of their own, (N,)."""
-    known: NDArray[np.bool_] = np.isfinite(rotations_in(layer)).all(axis=(1, 2)) & ~added_later(layer)
-    return known
+    posed: NDArray[np.bool_] = np.isfinite(rotations_in(layer)).all(axis=(1, 2)) & ~added_later(layer)
+    return posed
 
 
 def added_later(layer: Points) -> NDArray[np.bool_]:

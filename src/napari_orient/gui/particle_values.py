@@ -1,4 +1,4 @@
-"""Everything known of the particles in a layer, row by row, under the names that table, colours and filters share."""
+"""Every quantity of the particles in a layer, row by row, under the names that table, colours and filters share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_orient.gui import layers
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something known of every particle: its name in expressions, its title, unit, decimals, and what it is."""
+    """A quantity of every particle: its name in expressions, its title, unit, decimals, and what it is."""
 
     name: str
     title: str
@@ -31,17 +31,17 @@ QUANTITIES = (
     Quantity("number", "#", "", 0, "number of the particle in its list"),
     Quantity("class", "class", "", 0, "code of the macromolecule"),
     Quantity("score", "score", "", 2, "probability that the rotation is within 20° of the truth"),
-    Quantity("expected_error", "expected", "°", 1, "error that the network expects of this rotation, degrees"),
+    Quantity("expected_error", "expected", "°", 1, "expected error of this rotation, degrees"),
     Quantity("true_error", "true", "°", 1, "angle to the true rotation, modulo the symmetry, degrees"),
     Quantity("neighbour", "nearest", "Å", 0, "distance to the nearest other particle, Å"),
     Quantity("cluster", "cluster", "", 0, "number of its cluster, 1 the largest; 0 stands alone"),
-    Quantity("status", "status", "", 0, "accepted, rejected, or not yet judged"),
+    Quantity("status", "status", "", 0, "accepted, rejected, or neither"),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class ParticleValues:
-    """What is known of a layer's particles.
+    """The quantities of a layer's particles.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class ParticleValues:
     particles : the N particles.
     truth : the true particles beside them, or None.
     inspection : true errors, neighbours and clusters.
-    columns : (N,) values by name, those of `QUANTITIES` that are known first, then the layer's foreign columns.
+    columns : (N,) values by name, those of `QUANTITIES` that are there first, then the layer's foreign columns.
     """
 
     rows: NDArray[np.int_]
@@ -65,7 +65,7 @@ class ParticleValues:
 def particle_values(
     layer: Points, options: InspectionOptions, *, truth: Points | None = None, groups: Mapping[str, str] | None = None
 ) -> ParticleValues:
-    """Everything known of the particles in a layer; ``groups`` are symmetries of classes that the options do not name.
+    """Every quantity of the particles in a layer; ``groups`` are symmetries of classes that the options do not name.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def posed_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
 
 
 def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
-    """What `posed_particles` gives, as far as it is drawn: positions, poses, scores and what looks like no particle."""
+    """What `posed_particles` gives, as far as it is drawn: positions, poses, scores and false-pick flags."""
     table, rows = layer.features, np.flatnonzero(layers.has_pose(layer)) if layers.about(layer) else np.zeros(0, int)
     posed = len(rows) > 0
     rows = rows if posed else np.arange(len(layer.data))
@@ -105,7 +105,7 @@ def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
 
 
 def fingerprint(layer: Points) -> tuple[Any, ...]:
-    """What changes whenever something known of the layer's particles does, and is quick to compare."""
+    """A value that changes whenever a quantity of the layer's particles does, quick to compare."""
     table = layer.features
     numbers = table.select_dtypes("number").to_numpy(float)
     texts = table.select_dtypes(exclude="number")
@@ -119,7 +119,7 @@ def _columns(
     table = layer.features
     numbers = table[layers.NUMBER] if layers.NUMBER in table.columns else np.arange(1, len(table) + 1)
     status = table[layers.STATUS].fillna("").astype(str) if layers.STATUS in table.columns else np.full(len(table), "")
-    known = {
+    own = {
         "number": np.asarray(numbers)[rows],
         "class": particles.kind,
         "score": particles.confidence,
@@ -129,6 +129,6 @@ def _columns(
         "cluster": inspection.cluster,
         "status": np.asarray(status, str)[rows],
     }
-    taken = {*known, *layers.FEATURE_NAMES}
+    taken = {*own, *layers.FEATURE_NAMES}
     foreign = {name: values for name, values in particles.extra.items() if name not in taken}
-    return {name: np.asarray(values) for name, values in {**known, **foreign}.items() if values is not None}
+    return {name: np.asarray(values) for name, values in {**own, **foreign}.items() if values is not None}

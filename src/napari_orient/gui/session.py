@@ -39,10 +39,10 @@ def session_of(viewer: ViewerModel) -> Session:
 class Session(ArrowDrawing):
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
-    ``events.checkpoint`` tells that another network is in use, or that the file of the one in use was written anew;
-    ``events.view`` that poses are drawn otherwise, and ``events.inspection`` that they are judged otherwise;
-    ``events.preferences`` that the person prefers something else now, and ``events.lessons`` that the layers it names
-    (``layers``) are what a network is to learn from.
+    ``events.checkpoint`` is emitted when another network is in use, or its file was written anew;
+    ``events.view`` when poses are drawn differently, ``events.inspection`` when errors are measured differently;
+    ``events.preferences`` when a preference changed, and ``events.training_layers`` when the layers it names
+    (``layers``) are chosen to train on.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -156,7 +156,7 @@ class Session(ArrowDrawing):
             restore_state(layer, self)
             self._paint(layer)
             layer.events.data.connect(self._changed, position="last")
-            layer.events.features.connect(self._told)
+            layer.events.features.connect(self._features_changed)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
@@ -165,7 +165,7 @@ class Session(ArrowDrawing):
         elif done and event.source in self.viewer.layers:
             self.draw(event.source)
 
-    def _told(self, event: Any) -> None:
+    def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
         points = event.source
         if self.view.colour in (ROLE, AXIS) or points in self._unfinished or points not in self.viewer.layers:
@@ -176,7 +176,7 @@ class Session(ArrowDrawing):
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
-            event.value.events.features.disconnect(self._told)
+            event.value.events.features.disconnect(self._features_changed)
             self._histories.pop(event.value, None)
             self.hide_surface(event.value)
             arrows = axes.axes_layer(self.viewer, event.value)

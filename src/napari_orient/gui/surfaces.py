@@ -26,7 +26,7 @@ SURFACE = "surface"
 
 MOST_PARTICLES = 1000
 MOST_VERTICES = 750
-"""Of one particle: more would not be seen, and would be slow to draw."""
+"""Of one particle: more would not be visible, and slow to draw."""
 
 LEVELS = (0.05, 0.9)
 """Isovalues that can be asked for, as shares of the map's maximum."""
@@ -35,7 +35,7 @@ USUAL_LEVEL = 0.35
 
 _FINEST, _COARSEST = 26, 8
 _LIGHT = np.array([-0.35, -0.45, -0.82])
-"""Towards the light, xyz: napari looks along z from the first slice on."""
+"""Towards the light, xyz: napari views along z from the first slice on."""
 _SHADE = 0.42
 """Brightness of what faces away from the light."""
 _PALENESS = 0.18
@@ -115,7 +115,7 @@ def merged(particles: Particles, mesh: Mesh, colours: FloatArray) -> tuple[Float
     """
     turns = particles.required_rotations().astype(np.float32)
     placed = mesh.vertices @ turns.transpose(0, 2, 1) + particles.positions[:, None].astype(np.float32)
-    # The light is turned into each particle's frame, not the normals out of it.
+    # The light is rotated into each particle's frame, not the normals out of it.
     facing = mesh.normals @ (turns.transpose(0, 2, 1) @ (_LIGHT / np.linalg.norm(_LIGHT)).astype(np.float32)).T
     bright = _SHADE + (1 - _SHADE) * np.clip(0.5 + 0.5 * facing.T, 0, 1) ** 1.5
     lit = np.ones((*bright.shape, 4), np.float32)
@@ -175,6 +175,6 @@ def _added(
     )
     chosen = set(viewer.layers.selection)
     viewer.layers.insert(viewer.layers.index(points), layer)
-    # Napari looks for what lies under the mouse in the active layer: in a mesh of this size that takes seconds.
+    # napari searches for what lies under the mouse in the active layer: in a mesh of this size that takes seconds.
     viewer.layers.selection = chosen - {layer} or {points}
     return layer

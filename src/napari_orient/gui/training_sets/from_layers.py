@@ -43,7 +43,7 @@ class LayersSource(QWidget):
         column.addWidget(self.list)
         for event in ("inserted", "removed"):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
-        listen(self, session.events.lessons, self._named)
+        listen(self, session.events.training_layers, self._named)
         self.list.itemChanged.connect(self.changed)
         self.refresh()
 

@@ -64,7 +64,7 @@ class Dock(QScrollArea):
         self.column.addStretch(1)
 
     def attempt(self, act: Callable[[], object]) -> bool:
-        """Do what was asked for, and tell whether it could be done; what is amiss is shown in one line."""
+        """Do the act, and return whether it succeeded; an error is shown in one line."""
         try:
             act()
         except InputError as error:

@@ -33,7 +33,7 @@ def show_classes(choice: QComboBox, counts: Mapping[str, int], total: int) -> No
 
 
 class LayerChoice(QComboBox):
-    """A choice among the viewer's layers that pass a test, the newest first; ``chosen`` tells the layer, or None."""
+    """A choice among the viewer's layers that pass a test, newest first; ``chosen`` is emitted with it, or None."""
 
     chosen = Signal(object)
 
@@ -61,12 +61,12 @@ class LayerChoice(QComboBox):
 
     def refresh(self, event: Any = None) -> None:
         """Offer what is there now; a layer that has come is chosen, else the choice stays while its layer does."""
-        kept, known = self.layer, set(map(id, self._layers))
+        kept, before = self.layer, set(map(id, self._layers))
         found = list(self._wanted())
         for layer in found:
-            if id(layer) not in known:
+            if id(layer) not in before:
                 listen(self, layer.events.name, self._rename)
-        new = [layer for layer in found if id(layer) not in known]
+        new = [layer for layer in found if id(layer) not in before]
         self._layers = found
         self.blockSignals(True)
         self.clear()

@@ -1,4 +1,4 @@
-"""What need not be seen at once: done on a later turn of the event loop, once however often it was asked for."""
+"""An act put off to a later iteration of the event loop, done once however often it was asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QObject, QTimer
 
 MOMENT = 40
-"""Milliseconds from the first asking to the act: the canvas paints meanwhile what must be seen at once."""
+"""Milliseconds from the first asking to the act: the canvas paints meanwhile."""
 
 
 class Deferred(QObject):

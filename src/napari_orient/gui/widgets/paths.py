@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QListWidget, QPu
 
 
 class FileRow(QWidget):
-    """A path: typed, chosen in a dialog, or dropped. ``picked`` tells it once whole, or None when it was cleared."""
+    """A path: typed, chosen in a dialog, or dropped. ``picked`` is emitted with it, or with None."""
 
     picked = Signal(object)
 
@@ -44,7 +44,7 @@ class FileRow(QWidget):
         return Path(text).expanduser() if text else None
 
     def show_path(self, path: Path | None) -> None:
-        """Show this path and tell it."""
+        """Show this path and emit it."""
         self.line.setText("" if path is None else str(path))
         self.line.setToolTip(self.line.text() or self._caption)
         self._typed()
@@ -102,7 +102,7 @@ class DropTarget(QWidget):
 
 
 class PathList(DropTarget):
-    """Files and folders, chosen one after the other or dropped together; ``changed`` tells that they are others."""
+    """Files and folders, chosen one after the other or dropped together; ``changed`` is emitted when they change."""
 
     changed = Signal()
 

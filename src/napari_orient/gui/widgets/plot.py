@@ -120,14 +120,14 @@ class Plot(QWidget):
         return QPointF(area.left() + self._x.part(x) * area.width(), area.bottom() - self._y.part(y) * area.height())
 
     def _paint_grid(self, painter: QPainter, area: QRectF, text: QColor) -> None:
-        grid, faint = QColor(text), QColor(text)
+        grid, pale = QColor(text), QColor(text)
         grid.setAlpha(40)
-        faint.setAlpha(170)
+        pale.setAlpha(170)
         for value in self._y.ticks():
             at = self._at(area, self._x.low, value).y()
             painter.setPen(QPen(grid, 1))
             painter.drawLine(QPointF(area.left(), at), QPointF(area.right(), at))
-            painter.setPen(faint)
+            painter.setPen(pale)
             painter.drawText(QRectF(0, at - 8, LEFT - 5, 16), _RIGHT, f"{value:g}")
         for value in self._x.ticks():
             at = self._at(area, value, self._y.low).x()
@@ -139,7 +139,7 @@ class Plot(QWidget):
             painter.setPen(QColor(tone(mark.colour, self)))
             painter.drawText(QRectF(left + 8, 0, area.width(), TOP - 2), _LEFT, mark.words)
             left += 8 + painter.fontMetrics().horizontalAdvance(mark.words)
-        painter.setPen(QPen(faint, 1, Qt.PenStyle.DashLine))
+        painter.setPen(QPen(pale, 1, Qt.PenStyle.DashLine))
         for value in self.levels:
             at = self._at(area, self._x.low, value).y()
             painter.drawLine(QPointF(area.left(), at), QPointF(area.right(), at))
