@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.threads import worker_count
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPU_BATCHES = 16
@@ -40,5 +41,5 @@ def device_words(device: torch.device) -> str:
         return f"GPU ({torch.cuda.get_device_name(device)})"
     if device.type == "mps":
         return "GPU (Apple)"
-    threads = torch.get_num_threads()
+    threads = worker_count()
     return f"CPU ({threads} {'thread' if threads == 1 else 'threads'})"

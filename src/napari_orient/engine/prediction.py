@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from napari_orient.engine.refinement import (
 )
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ class PredictionOptions(PoseOptions):
         return RefinementOptions(**shared, **bank)
 
 
+@single_threaded_steps
 def predict(
     tomogram: Tomogram,
     particles: Particles,
@@ -137,11 +140,12 @@ def _told(
     network = checkpoint.network(device)
     words = f"Predicting on {device_words(device)}"
     yield Step(0, len(particles), words)
-    answers = []
-    for start in range(0, len(particles), options.batch):
-        positions = particles.positions[start : start + options.batch]
-        answers.append(_answer(network, tomogram, positions, options=options, device=device))
-        yield Step(min(start + options.batch, len(particles)), len(particles), words)
+    parts = _parts(particles.positions, options.batch)
+    answers: list[Answer] = []
+    for first in range(0, len(parts), worker_count()):
+        answer = partial(_answer, network, tomogram, options=options, device=device)
+        answers += in_parallel(answer, parts[first : first + worker_count()], device=device)
+        yield Step(min(options.batch * len(answers), len(particles)), len(particles), words)
     return _filled(particles, answers)
 
 
@@ -149,6 +153,7 @@ Teller = Callable[[Particles], Particles]
 """Tells the poses of a few particles of one tomogram at once, in milliseconds; only their patches are read."""
 
 
+@single_threaded_steps
 def prepare(
     tomogram: Tomogram,
     particles: Particles,
@@ -177,11 +182,11 @@ def prepare(
     yield Step(0, 1, f"Waking {checkpoint.name} on {device_words(device)}")
     network = checkpoint.network(device)
 
+    @single_threaded()
     def tell(picks: Particles) -> Particles:
         check_inside(picks, tomogram.extent, name=tomogram.name)
-        rows = range(0, len(picks), options.batch)
-        parts = [picks.positions[row : row + options.batch] for row in rows]
-        return _filled(picks, [_answer(network, tomogram, part, options=options, device=device) for part in parts])
+        answer = partial(_answer, network, tomogram, options=options, device=device)
+        return _filled(picks, in_parallel(answer, _parts(picks.positions, options.batch), device=device))
 
     return tell
 
@@ -227,6 +232,11 @@ def provenance(
         precision = options.precision_for(count, choose_device(options.device))
         line += f"; refined against {reference}, {precision}" if reference else f"; {precision}"
     return line
+
+
+def _parts(positions: np.ndarray, batch: int) -> list[np.ndarray]:
+    """The positions in batches, in order."""
+    return [positions[row : row + batch] for row in range(0, len(positions), batch)]
 
 
 def _answer(

@@ -21,6 +21,7 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
+from napari_orient.engine.threads import in_parallel
 
 _BUILD_BATCH = 32
 _COARSE = 1.5
@@ -146,7 +147,11 @@ def _filters(reference: Reference, model: ForwardModel, group: Symmetry, *, coun
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
     basis = leading_vectors(shown_reference(reference, model, some).flatten(1), dimensions)
     parts = rotations.split(at_once(rotations.device, _BUILD_BATCH))
-    turned = [shown_reference(reference, model, part).flatten(1) @ basis for part in parts]
+
+    def compressed(part: Tensor) -> Tensor:
+        return shown_reference(reference, model, part).flatten(1) @ basis
+
+    turned = in_parallel(compressed, parts, device=rotations.device)
     return Filters(rotations, basis=basis, turned=torch.cat(turned))
 
 

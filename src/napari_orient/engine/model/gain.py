@@ -18,6 +18,7 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.tilts import shifted_gain
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.rotations import even_rotations
+from napari_orient.engine.threads import in_parallel
 
 if TYPE_CHECKING:
     from napari_orient.engine.matching.fit import Fit
@@ -117,19 +118,18 @@ def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
 
 def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
     """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
-    match = torch.zeros(len(model.indices), dtype=torch.complex64, device=observed.device)
-    power, left = match.real.clone(), match.real.clone()
-    for first in range(0, len(observed), _BATCH):
-        rows = slice(first, first + _BATCH)
+
+    def summed(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         predicted = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.whitened_gain[:, None]
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
         shown = torch.view_as_complex(predicted.contiguous()) * torch.polar(
             fit.amplitude[rows, None].clamp_min(0), angle
         )
         patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
-        match += (shown.conj() * patch).sum(0)
-        power += shown.abs().square().sum(0)
-        left += (patch - shown).abs().square().sum(0)
+        return (shown.conj() * patch).sum(0), shown.abs().square().sum(0), (patch - shown).abs().square().sum(0)
+
+    parts = in_parallel(summed, torch.arange(len(observed)).split(_BATCH), device=observed.device)
+    match, power, left = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
     return match, power, left
 
 

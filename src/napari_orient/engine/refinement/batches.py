@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Lock
 
 import torch
 
 from napari_orient.engine.devices import at_once
 from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.threads import in_parallel
 
 _MOST, _LEAST, _ROOM = 32, 8, 6_000_000
 """Patches worked on together by a CPU's thread, at most and at least, and voxels that they may have in all."""
 _FEW, _HELD = 8, 4
-_SIDE_BY_SIDE = Lock()
 
 
 def batch_of(side: int, device: torch.device) -> int:
@@ -32,18 +30,10 @@ def held_at_once(side: int, device: torch.device) -> int:
 def in_batches(solve: Callable[[slice], Poses], count: int, *, side: int, device: torch.device) -> Poses:
     """What the rows of each batch come to, in order; on a CPU batches are solved side by side, one to a thread.
 
-    A batch's kernels are too small to be shared among threads: each batch has one, and while they run torch has one at
-    all. More threads give the same poses to the bit, for the batches are the same.
+    More threads give the same poses to the bit, for the batches are the same.
     """
-    parts, threads = _shares(count, batch_of(side, device)), torch.get_num_threads()
-    if device.type != "cpu" or len(parts) == 1 or threads == 1:
-        return Poses.concatenated([solve(part) for part in parts])
-    with _SIDE_BY_SIDE:
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return Poses.concatenated(list(pool.map(solve, parts)))
-        finally:
-            torch.set_num_threads(threads)
+    parts = _shares(count, batch_of(side, device))
+    return Poses.concatenated(in_parallel(solve, parts, device=device))
 
 
 def _shares(count: int, most: int) -> list[slice]:

@@ -28,6 +28,7 @@ from napari_orient.engine.refinement.posterior import (
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.threads import in_parallel
 
 _FIRST_ROTATIONS = 1000
 _INFORMATIVE = 0.985
@@ -246,7 +247,8 @@ def estimate_tomogram_model(
     yield Step(1, steps, "Centring")
     centring = build_centring(reference, model, group, options.bank())
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
-    centred = cropped(patches, box, voxels=torch.cat([centring(part)[:, 0] for part in parts]))
+    places = torch.cat(in_parallel(centring, parts, device=patches.device))[:, 0]
+    centred = cropped(patches, box, voxels=places)
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     particles_dark = bool(model.whitening.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
@@ -305,20 +307,21 @@ def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
 def _found(
     bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, low_snr: bool
 ) -> tuple[Fit, Tensor]:
-    fits, centres = [], []
-    for part in patches.split(batch_of(patches.shape[-1], patches.device)):
-        found, centre = candidates(bank, part, group=group, starts=starts, places=_places(low_snr=low_snr))
-        fits.append(found[0])
-        centres.append(centre)
-    return concatenate_fits(fits), torch.cat(centres)
+    def found(part: Tensor) -> tuple[Fit, Tensor]:
+        fits, centres = candidates(bank, part, group=group, starts=starts, places=_places(low_snr=low_snr))
+        return fits[0], centres
+
+    parts = patches.split(batch_of(patches.shape[-1], patches.device))
+    fits, centres = zip(*in_parallel(found, parts, device=patches.device), strict=True)
+    return concatenate_fits(list(fits)), torch.cat(centres)
 
 
 def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Fit:
     """Fits polished on the coefficients that tell of the pose, then compared on all."""
     mask = telling(reference, model, _INFORMATIVE)
     told = model.select(mask)
-    fits = []
-    for row in torch.arange(len(observed)).split(batch_of(model.box, observed.device)):
+
+    def polished(row: Tensor) -> Fit:
         near = fit_poses(
             reference,
             told,
@@ -327,5 +330,7 @@ def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: 
             shifts=fit.shifts[row],
             steps=_LEARNING_STEPS,
         )
-        fits.append(fit_at(reference, model, observed[row], near.rotations, near.shifts))
-    return concatenate_fits(fits)
+        return fit_at(reference, model, observed[row], near.rotations, near.shifts)
+
+    rows = torch.arange(len(observed)).split(batch_of(model.box, observed.device))
+    return concatenate_fits(in_parallel(polished, rows, device=observed.device))

@@ -31,6 +31,7 @@ from napari_orient.engine.refinement.uncertainty import (
 )
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.threads import single_threaded, single_threaded_steps
 
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
@@ -75,6 +76,7 @@ class RefinementResult:
         return self.finder.options.precision
 
 
+@single_threaded_steps
 def refine(
     tomogram: Tomogram,
     particles: Particles,
@@ -127,6 +129,7 @@ def refine(
     return answer
 
 
+@single_threaded_steps
 def prepare_finder(
     tomogram: Tomogram,
     particles: Particles,
@@ -148,6 +151,7 @@ def prepare_finder(
     return finder
 
 
+@single_threaded()
 def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> RefinementResult:
     """A few particles of the tomogram that a finder has learnt, refined at once: recentred, posed, with errors.
 

@@ -1,0 +1,119 @@
+"""Threads of the processor: one inside an operation, several side by side, and none of it seen from other threads.
+
+torch shares one operation among several threads (OpenMP's) and lets those that have finished wait for the others in a
+busy loop. Most operations here are short; where a core has other work too, most of the processor's time is spent in
+waiting. So an operation gets one thread, and batches of patches or of rotations are worked on side by side.
+
+``torch.set_num_threads`` acts in two places (measured with torch 2.13; OpenMP keeps the number for each thread, and MKL
+is told it for the calling thread alone): the thread that calls it shares its operations among so many from then on, and
+threads that first use torch later begin with so many. Other threads that have used torch keep theirs. `single_threaded`
+changes the first and leaves the second as it was, so that napari's other plugins, in this process, see nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import wraps
+from threading import Lock, local
+from typing import ParamSpec, TypeVar
+
+import torch
+
+ArgumentsT = ParamSpec("ArgumentsT")
+PartT = TypeVar("PartT")
+ResultT = TypeVar("ResultT")
+StepT = TypeVar("StepT")
+
+
+class _Own(local):
+    """What each thread has for itself: how many workers it may use while it is single-threaded, else None."""
+
+    workers: int | None = None
+
+
+_OWN = _Own()
+_CPU = torch.device("cpu")
+_SETTING = Lock()
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let torch use one thread for each operation that this thread asks for; `in_parallel` still uses several."""
+    if _OWN.workers is not None:
+        yield
+        return
+    usual = torch.get_num_threads()
+    _OWN.workers = usual
+    try:
+        _set_own_threads(1)
+        yield
+    finally:
+        _OWN.workers = None
+        _set_own_threads(usual)
+
+
+def single_threaded_steps(
+    function: Callable[ArgumentsT, Generator[StepT, None, ResultT]],
+) -> Callable[ArgumentsT, Generator[StepT, None, ResultT]]:
+    """The same stream, single-threaded at every step; whoever takes the steps is not, in the same thread or another."""
+
+    @wraps(function)
+    def stepping(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> Generator[StepT, None, ResultT]:
+        stream = function(*args, **kwargs)
+        try:
+            while True:
+                with single_threaded():
+                    try:
+                        step = next(stream)
+                    except StopIteration as end:
+                        answer: ResultT = end.value
+                        return answer
+                yield step
+        finally:
+            stream.close()
+
+    return stepping
+
+
+def worker_count() -> int:
+    """How many threads work side by side here: as many as torch would share an operation among."""
+    return _OWN.workers or torch.get_num_threads()
+
+
+def in_parallel(
+    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, device: torch.device = _CPU
+) -> list[ResultT]:
+    """The function's answers for each part, in order; on a CPU parts are worked on side by side, each in one thread.
+
+    The answers do not depend on how many threads there are. In the workers gradients are on or off as they are here.
+    """
+    workers = min(worker_count(), len(parts)) if device.type == "cpu" else 1
+    if workers <= 1:
+        with single_threaded():
+            return [function(part) for part in parts]
+    gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def work(part: PartT) -> ResultT:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            return function(part)
+
+    with ThreadPoolExecutor(workers, initializer=_become_worker) as pool:
+        return list(pool.map(work, parts))
+
+
+def _become_worker() -> None:
+    _OWN.workers = 1
+    _set_own_threads(1)
+
+
+def _set_own_threads(count: int) -> None:
+    """Set how many threads this thread's operations are shared among, and leave alone what new threads begin with."""
+    # A thread takes what new threads begin with when it first asks, and would then forget what it was set to before.
+    if torch.get_num_threads() == count:
+        return
+    with _SETTING, ThreadPoolExecutor(1) as another:
+        usual = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(count)
+        another.submit(torch.set_num_threads, usual).result()

@@ -1,0 +1,120 @@
+"""Threads: one inside an operation while the engine works, and nothing of it left behind or seen elsewhere."""
+
+import threading
+
+import pytest
+import torch
+
+from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def asked_of_a_new_thread() -> int:
+    answer = []
+    thread = threading.Thread(target=lambda: answer.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return answer[0]
+
+
+def test_single_threaded_holds_in_this_thread_alone_and_ends():
+    begun, go_on, seen = threading.Event(), threading.Event(), []
+
+    def another_plugin():
+        torch.get_num_threads()
+        begun.set()
+        go_on.wait()
+        seen.append(torch.get_num_threads())
+
+    plugin = threading.Thread(target=another_plugin)
+    plugin.start()
+    begun.wait()
+    with single_threaded():
+        assert torch.get_num_threads() == 1
+        assert worker_count() == 2
+        assert asked_of_a_new_thread() == 2
+        go_on.set()
+        plugin.join()
+    assert seen == [2]
+    assert torch.get_num_threads() == asked_of_a_new_thread() == worker_count() == 2
+
+
+def test_single_threaded_ends_with_an_error_and_may_be_nested():
+    def fail():
+        with single_threaded(), single_threaded():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert torch.get_num_threads() == 2
+
+
+def test_a_stream_is_single_threaded_at_its_steps_and_not_between_them():
+    ended = []
+
+    @single_threaded_steps
+    def stream(count):
+        try:
+            for _ in range(count):
+                yield torch.get_num_threads()
+            return torch.get_num_threads(), worker_count()
+        finally:
+            ended.append(True)
+
+    steps = stream(2)
+    assert next(steps) == 1
+    assert torch.get_num_threads() == 2
+    assert next(steps) == 1
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == (1, 2)
+    stopped = stream(5)
+    next(stopped)
+    stopped.close()
+    assert ended == [True, True]
+    assert torch.get_num_threads() == 2
+
+
+def test_parts_are_worked_on_side_by_side_each_in_one_thread_and_answered_in_order():
+    together = threading.Barrier(2, timeout=20)
+
+    def work(part):
+        together.wait()
+        # A worker's own parts come one after another.
+        return part, torch.get_num_threads(), worker_count(), in_parallel(lambda item: item, [part, part])
+
+    assert in_parallel(work, range(4)) == [(part, 1, 1, [part, part]) for part in range(4)]
+    assert asked_of_a_new_thread() == torch.get_num_threads() == 2
+
+
+def test_with_one_thread_or_on_a_gpu_parts_come_one_after_another_here():
+    here = threading.get_ident()
+    gpu = torch.device("cuda")
+    assert in_parallel(lambda _: threading.get_ident(), range(3), device=gpu) == [here] * 3
+    torch.set_num_threads(1)
+    assert in_parallel(lambda _: threading.get_ident(), range(3)) == [here] * 3
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_workers_keep_gradients_and_inference_as_they_are_here(mode):
+    def seen(_=None):
+        return torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    with mode():
+        assert in_parallel(seen, range(2)) == [seen()] * 2
+
+
+def test_an_error_in_a_part_is_raised_here():
+    def work(part):
+        raise ValueError(part)
+
+    with pytest.raises(ValueError, match="0"):
+        in_parallel(work, range(4))
