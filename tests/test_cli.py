@@ -21,7 +21,7 @@ import torch
 
 from napari_orient.cli import VERBS, main, progress
 from napari_orient.cli.arguments import add_options, make_parser, options_from
-from napari_orient.cli.places import has_display
+from napari_orient.cli.lists import has_display
 from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected

@@ -19,7 +19,6 @@ from napari_orient.engine.io import (
     read_labelled,
     read_particles,
     read_polnet_folder,
-    write_polnet,
     write_polnet_tomogram,
     write_tomogram,
 )
@@ -98,12 +97,19 @@ def test_broken_lists_are_refused_in_one_line(tmp_path, rows, words):
     assert "\n" not in str(caught.value)
 
 
+def write_polnet(folder, pairs, *, snr=(None, None)):
+    return [
+        write_polnet_tomogram(folder, *pair, index=index, snr=ratio)
+        for index, (pair, ratio) in enumerate(zip(pairs, snr, strict=False), start=1)
+    ]
+
+
 def test_what_is_written_is_polnets_own_layout(tmp_path):
     pairs = [
         (tomogram(), golden_particles(count=2, kind=["pdb_4v4r", "pdb_3j9i"])),
         (tomogram(), golden_particles(kind=["x"])),
     ]
-    places = write_polnet(tmp_path / "out", iter(pairs), snr=[1.9412, 1.0])
+    places = write_polnet(tmp_path / "out", pairs, snr=[1.9412, 1.0])
     assert [place.name for place in places] == ["Tomo001", "Tomo002"]
     names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert names == [

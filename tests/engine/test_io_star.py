@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_import_list, write_particles
-from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import angle_deg
 
 EXTENTS = {"TS_01": Extent((400, 300, 200), 1.5)}
@@ -255,6 +255,20 @@ def test_the_particles_of_one_tomogram_are_found_under_a_name_of_the_same_meanin
     assert read.tomogram_names == ["TS_01"]
     with pytest.raises(InputError, match=r"no particle of TS_09; it has TS_01, TS_02\. Rename"):
         read_particles(path, tomogram="TS_09")
+
+
+def test_an_opened_tomogram_gives_its_name_and_size_and_the_particles_can_be_written_without_naming_either(tmp_path):
+    volume = Tomogram(np.zeros((200, 300, 400), np.int8), 1.5, "rec_TS_01")
+    table = {"rlnTomoName": ["TS_01", "TS_02"], **centred((1, 0, 0), (2, 0, 0))}
+    read = read_particles(write(tmp_path / "a.star", star_loop("particles", table)), tomogram=volume)
+    np.testing.assert_allclose(read.positions, [CENTRE + np.array([1.0, 0, 0])])
+    write_particles(tmp_path / "b.star", read)
+    picks = read_particles(write(tmp_path / "a.csv", "x,y,z\n301,225,150\n"), tomogram=volume)
+    assert picks.extents == {"rec_TS_01": EXTENTS["TS_01"]}
+    write_particles(tmp_path / "c.star", picks)
+    for name in ("b.star", "c.star"):
+        np.testing.assert_allclose(read_particles(tmp_path / name).positions, read.positions)
+    assert read_particles(tmp_path / "c.star").extents == picks.extents
 
 
 def test_coordinates_without_angles_are_picks_of_unknown_orientation(tmp_path):

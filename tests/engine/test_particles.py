@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import Extent, Particles, Tomogram, check_inside, concatenate
+from napari_orient.engine.particles import (
+    Extent,
+    Particles,
+    Tomogram,
+    check_inside,
+    concatenate,
+    holding_kind,
+    labelled_of_kind,
+)
 from napari_orient.engine.rotations import random_rotations
 
 ONE_LINE = r"^[^\n]+$"
@@ -26,6 +34,61 @@ def five_particles() -> Particles:
 def test_no_rows_are_taken_as_well_as_some():
     assert len(five_particles().take([])) == 0
     np.testing.assert_array_equal(five_particles().take([3, 1]).extra["score"], [2, 4])
+
+
+def test_particles_and_tomograms_describe_themselves_in_a_line():
+    assert repr(five_particles()) == "Particles(5 in 2 tomograms; rotations given; classes pdb_4v4r, pdb_3j9i)"
+    assert repr(Particles(positions=np.zeros((2, 3)), tomogram="a")) == "Particles(2 in 1 tomogram; positions only)"
+    many = Particles(positions=np.zeros((8, 3)), kind=np.array(list("abcdefgh")))
+    assert "classes a, b, c, d, e and 3 more)" in repr(many)
+    volume = Tomogram(np.zeros((4, 6, 10), np.float32), 7.5, "TS_01")
+    assert repr(volume) == "Tomogram(TS_01: 10 × 6 × 4 voxels of 7.5 Å)"
+
+
+def test_rows_are_taken_by_index_slice_mask_or_list():
+    particles = five_particles()
+    for rows, expected in ((1, [4]), (-1, [1]), (np.int64(2), [3]), (slice(1, 3), [4, 3]), ([0, 4], [5, 1])):
+        assert particles[rows].extra["score"].tolist() == expected
+    assert particles[particles.confidence > 0.6].extra["score"].tolist() == [2, 1]
+    assert [part.extra["score"].item() for part in particles] == [5, 4, 3, 2, 1]
+    with pytest.raises(IndexError):
+        particles[5]
+
+
+def test_a_table_has_units_in_its_names_and_relion_s_angles():
+    particles = five_particles().replace(rotations=np.tile(np.eye(3), (5, 1, 1)))
+    table = particles.to_dataframe()
+    assert list(table.columns) == [
+        *("tomogram", "class", "x_angst", "y_angst", "z_angst", "rot_deg", "tilt_deg", "psi_deg"),
+        *("confidence", "expected_error_deg", "score"),
+    ]
+    assert table.loc[2, ["tomogram", "class", "y_angst", "tilt_deg", "score"]].tolist() == ["a", "pdb_4v4r", 7.0, 0, 3]
+    assert list(Particles(positions=np.zeros((1, 3))).to_dataframe().columns) == [
+        "tomogram",
+        "x_angst",
+        "y_angst",
+        "z_angst",
+    ]
+
+
+def test_classes_are_listed_and_chosen_with_or_without_polnets_prefix():
+    particles = five_particles()
+    assert particles.kinds == ["pdb_4v4r", "pdb_3j9i"]
+    assert Particles(positions=np.zeros((1, 3))).kinds == []
+    assert len(particles.of_kind("4V4R")) == len(particles.of_kind("pdb_4v4r")) == 3
+    pairs = [(Tomogram(np.zeros((4, 4, 4)), 1.0, name), particles.of_tomogram(name)) for name in "ab"]
+    assert [len(own) for _, own in labelled_of_kind(pairs, "3j9i")] == [1, 1]
+    assert holding_kind(pairs, "1abc") == []
+    with pytest.raises(InputError, match=r"no particle is of class '1abc'; there are pdb_3j9i, pdb_4v4r\."):
+        labelled_of_kind(pairs, "1abc")
+
+
+def test_sizes_of_tomograms_travel_with_particles():
+    volume = Tomogram(np.zeros((4, 6, 10), np.float32), 7.5, "TS_01")
+    located = five_particles().located_in(volume)
+    assert located.take([0]).extents == {"a": volume.extent, "b": volume.extent}
+    nameless = Particles(positions=np.zeros((1, 3))).located_in(volume)
+    assert concatenate([located, nameless]).extents == dict.fromkeys(["a", "b", "TS_01"], volume.extent)
 
 
 # --- tomogram --------------------------------------------------------------------------------------------------------

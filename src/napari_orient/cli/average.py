@@ -61,5 +61,4 @@ def _pairs(arguments: Namespace) -> list[tuple[Tomogram, Particles]]:
     if not tomograms:
         return read_labelled(poses, voxel_size=arguments.voxel_size)
     opened = [read_tomogram(path, voxel_size=arguments.voxel_size) for path in tomograms]
-    extents = {tomogram.name: tomogram.extent for tomogram in opened}
-    return [(tomogram, read_particles(poses, extents=extents, tomogram=tomogram.name)) for tomogram in opened]
+    return [(tomogram, read_particles(poses, tomogram=tomogram)) for tomogram in opened]

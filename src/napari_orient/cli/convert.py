@@ -36,14 +36,12 @@ def perform(arguments: Namespace) -> None:
     """Read one, write the other."""
     check_list(arguments.target)
     tomogram = arguments.tomogram and read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    extents = {tomogram.name: tomogram.extent} if tomogram else {}
-    particles = read_list(arguments.source, arguments, extents=extents, tomogram=tomogram.name if tomogram else None)
+    particles = read_list(arguments.source, arguments, tomogram=tomogram)
     particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
     check_import_list(arguments.target, particles, arguments)
     write_particles(
         arguments.target,
         particles,
-        extents=extents,
         dialect=arguments.dialect,
         pixel_size=arguments.pixel_size,
         centre=arguments.centre,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.places import check_folder, has_display
+from napari_orient.cli.lists import check_folder, has_display
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram

@@ -87,8 +87,7 @@ def _pairs(arguments: Namespace) -> Pairs:
         pairs = read_labelled(picks, voxel_size=arguments.voxel_size)
     else:
         opened = [read_tomogram(path, voxel_size=arguments.voxel_size) for path in tomograms]
-        extents = {item.name: item.extent for item in opened}
-        pairs = [(item, read_list(picks, arguments, extents=extents, tomogram=item.name)) for item in opened]
+        pairs = [(item, read_list(picks, arguments, tomogram=item)) for item in opened]
     if arguments.kind is not None:
         pairs = [(tomogram, picks.of_kind(arguments.kind)) for tomogram, picks in pairs]
     return pairs

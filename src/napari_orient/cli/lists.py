@@ -1,8 +1,11 @@
-"""Particle lists on the command line: flags that say how to read one, and the check of one that is to be written."""
+"""Files on the command line: flags that say how to read a particle list, and checks of what is to be written."""
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
@@ -18,7 +21,7 @@ from napari_orient.engine.io import (
 )
 from napari_orient.engine.model.map_symmetry import AUTO, propose_symmetry
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import Template
 
@@ -26,8 +29,8 @@ WRITTEN = (".star", ".csv", ".tsv")
 
 
 def add_reading(parser: Parser) -> None:
-    """Give the parser the flags for what a list may leave unsaid."""
-    group = parser.add_argument_group("what the list may not say itself")
+    """Give the parser the flags for facts that a list may lack."""
+    group = parser.add_argument_group("facts that the list may lack")
     group.add_argument("--pixel-size", type=float, metavar="Å", help="of coordinates in pixels or voxels")
     group.add_argument(
         "--tomograms-star", type=Path, metavar="FILE", help="RELION's tomograms.star, for sizes and pixel sizes"
@@ -40,24 +43,21 @@ def add_reading(parser: Parser) -> None:
     )
 
 
-def read_list(
-    path: Path, arguments: Namespace, *, extents: dict[str, Extent] | None = None, tomogram: str | None = None
-) -> Particles:
-    """The particles of a list, read as the flags of `add_reading` say; of one tomogram alone if it is named."""
+def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = None) -> Particles:
+    """Particles of a list, read as the flags of `add_reading` say; of one tomogram alone if it is given."""
     particles = read_particles(
         path,
-        extents=extents,
-        pixel_size=arguments.pixel_size,
         tomogram=tomogram,
+        pixel_size=arguments.pixel_size,
         tomograms=arguments.tomograms_star,
         centre=arguments.centre,
     )
-    _tell_membranes(path)
+    _report_membranes(path)
     return particles
 
 
-def _tell_membranes(path: Path) -> None:
-    """Say what of a PolNet list was left out."""
+def _report_membranes(path: Path) -> None:
+    """Print a note about rows of a PolNet list that were left out."""
     points = membrane_points(path) if path.suffix.lower() == ".csv" else 0
     if points:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
@@ -73,14 +73,12 @@ def add_picks(parser: Parser) -> None:
     add_reading(parser)
 
 
-def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles, dict[str, Extent]]:
-    """The tomogram of `add_picks`, its picks of the class asked for, and its size by its name in the list."""
+def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles]:
+    """Tomogram of `add_picks`, and its picks of the class asked for."""
     tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    name = arguments.tomogram_name or tomogram.name
-    extents = {name: tomogram.extent}
-    picks = read_list(arguments.picks, arguments, extents=extents, tomogram=name)
-    picks = picks if arguments.kind is None else picks.of_kind(arguments.kind)
-    return tomogram, picks, extents
+    named = replace(tomogram, name=arguments.tomogram_name or tomogram.name)
+    picks = read_list(arguments.picks, arguments, tomogram=named)
+    return tomogram, picks if arguments.kind is None else picks.of_kind(arguments.kind)
 
 
 def add_import_list(parser: Parser) -> None:
@@ -91,12 +89,12 @@ def add_import_list(parser: Parser) -> None:
 
 
 def check_list(path: Path) -> None:
-    """Nothing, if a particle list can be written at the path.
+    """Check that a particle list can be written at the path.
 
     Raises
     ------
     InputError
-        If its suffix is unknown or the place cannot be written.
+        If its suffix is unknown or the file cannot be written.
     """
     if path.suffix.lower() not in WRITTEN:
         raise InputError(f"{path} has no known suffix for particles; expected {', '.join(WRITTEN)}.")
@@ -104,12 +102,12 @@ def check_list(path: Path) -> None:
 
 
 def check_import_list(path: Path, particles: Particles, arguments: Namespace) -> None:
-    """Nothing, if no import list was asked for, or one can be written for these particles.
+    """Check that an import list can be written for these particles, if one was asked for.
 
     Raises
     ------
     InputError
-        If they are not to go into a STAR file, or are of several tomograms.
+        If the particles are not written to a STAR file, or lie in several tomograms.
     """
     if arguments.import_list and (path.suffix.lower() != ".star" or len(particles.tomogram_names) != 1):
         raise InputError(
@@ -119,7 +117,7 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
 
 
 def template_group(text: str | None, template: Template) -> Symmetry:
-    """The group that was named, or proposed and told of for ``auto``, or that the bead model is known to have."""
+    """Group that was named; for ``auto``, the one that the map shows, which is printed; else the bead model's."""
     if text != AUTO:
         return symmetry(text or template.symmetry or "C1")
     proposed = propose_symmetry(template.density, template.voxel_size)
@@ -129,7 +127,7 @@ def template_group(text: str | None, template: Template) -> Symmetry:
 
 
 def summary(particles: Particles) -> str:
-    """How many particles, and what is told of their poses, in a line."""
+    """Number of particles, their expected errors and shifts, in a line."""
     return ", ".join([f"{len(particles)} particles", *pose_summary(particles)])
 
 
@@ -137,3 +135,24 @@ def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None
     """Write RELION's import list beside a STAR file, if it was asked for."""
     if arguments.import_list:
         write_import_list(path.with_name(f"{path.stem}_import.star"), path, particles.tomogram_names)
+
+
+def check_folder(path: Path) -> None:
+    """Check that a folder can be written to, or made; it is not made yet.
+
+    Raises
+    ------
+    InputError
+        If it is a file, or cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; expected a folder to write into.")
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    check_writable(existing / "any")
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here, as far as the environment says."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

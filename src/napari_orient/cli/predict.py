@@ -66,12 +66,12 @@ def perform(arguments: Namespace) -> None:
     checkpoint = load_checkpoint(arguments.checkpoint)
     template = load_template(arguments.reference) if arguments.reference else None
     reference = None if template is None else _reference(template, arguments.symmetry)
-    tomogram, picks, extents = read_picks(arguments)
+    tomogram, picks = read_picks(arguments)
     check_import_list(arguments.output, picks, arguments)
     _announce(tomogram, picks, checkpoint)
     predicted = follow(predict(tomogram, picks, checkpoint, options, reference=reference))
     origin = provenance(checkpoint, options, count=len(picks), reference="" if template is None else template.name)
-    write_particles(arguments.output, predicted, extents=extents, provenance=origin)
+    write_particles(arguments.output, predicted, provenance=origin)
     write_beside(arguments.output, predicted, arguments)
     print(f"{arguments.output}: {summary(predicted)}")
 

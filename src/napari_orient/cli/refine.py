@@ -42,10 +42,10 @@ def perform(arguments: Namespace) -> None:
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)
     group = template_group(arguments.symmetry, template)
-    tomogram, picks, extents = read_picks(arguments)
+    tomogram, picks = read_picks(arguments)
     say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
     work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
     refined = follow(work)
     origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {refined.precision}"
-    write_particles(arguments.output, refined.particles, extents=extents, provenance=origin)
+    write_particles(arguments.output, refined.particles, provenance=origin)
     print(f"{arguments.output}: {summary(refined.particles)}")

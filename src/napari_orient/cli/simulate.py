@@ -10,7 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.places import check_folder
+from napari_orient.cli.lists import check_folder
 from napari_orient.cli.progress import Stopped, follow
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
 

@@ -19,7 +19,7 @@ from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import labelled_of_kind, read_labelled
+from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks import (
     BankNetworkOptions,
     Checkpoint,
@@ -29,7 +29,7 @@ from napari_orient.engine.networks import (
 )
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.training import (
     NETWORKS,

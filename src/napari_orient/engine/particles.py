@@ -1,4 +1,4 @@
-"""The two nouns of the program: a Tomogram and the Particles in it.
+"""Tomogram and Particles: a volume of density, and the positions and rotations of the macromolecules in it.
 
 Space is xyz in Å; position (0, 0, 0) is the centre of voxel [0, 0, 0]; arrays of density are indexed [z, y, x].
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = NDArray[np.floating[Any]]
 TextArray = NDArray[np.str_]
@@ -20,14 +23,14 @@ TextArray = NDArray[np.str_]
 
 @dataclass(frozen=True)
 class Extent:
-    """The size of a tomogram: voxels along x, y, z, and the voxel size in Å."""
+    """Size of a tomogram: voxels along x, y, z, and the voxel size in Å."""
 
     size: tuple[int, int, int]
     voxel_size: float
 
     @property
     def centre(self) -> FloatArray:
-        """The tomogram's centre, (3,) xyz in Å: ``size / 2`` voxels from the centre of voxel 0."""
+        """Centre of the tomogram, (3,) xyz in Å: ``size / 2`` voxels from the centre of voxel 0."""
         return np.asarray(self.size, float) / 2 * self.voxel_size
 
 
@@ -62,6 +65,10 @@ class Tomogram:
                 f"{self.name} has voxels of {self.voxel_size} Å; expected a positive size. Give it yourself."
             )
 
+    def __repr__(self) -> str:
+        size = " × ".join(str(count) for count in self.extent.size)
+        return f"Tomogram({self.name}: {size} voxels of {self.voxel_size:g} Å)"
+
     @property
     def extent(self) -> Extent:
         """Size in voxels (x, y, z) and voxel size."""
@@ -71,7 +78,9 @@ class Tomogram:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Particles:
-    """Particles in one or more tomograms: where they are, how they are turned, how sure that is.
+    """Particles in one or more tomograms: positions, and rotations with their uncertainty where these are known.
+
+    ``particles[3]``, ``particles[10:20]`` and ``particles[particles.confidence > 0.9]`` are Particles too.
 
     Parameters
     ----------
@@ -81,8 +90,10 @@ class Particles:
     expected_error_deg : (N,) expected root-mean-square error of the rotation in degrees; None = unknown.
     tomogram : (N,) names of the tomograms, or one name for all.
     kind : (N,) codes of the macromolecules (such as ``pdb_4v4r``); None = unknown.
-    extra : foreign columns by name, (N,) each, as they were read; carried through unread, in order.
-    blocks : foreign tables that travel with the list (RELION's optics), by block and column name.
+    extents : sizes of their tomograms by name, as far as a reader or a task was given them; written files need them
+        where coordinates count from a tomogram's centre.
+    extra : columns of other programs by name, (N,) each, as they were read; carried through unchanged, in order.
+    blocks : tables of other programs that belong to the list (RELION's optics), by block and column name.
 
     Raises
     ------
@@ -96,11 +107,12 @@ class Particles:
     expected_error_deg: FloatArray | None = None
     tomogram: TextArray | str = ""
     kind: TextArray | None = None
+    extents: Mapping[str, Extent] = field(default_factory=dict)
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Bring every column to an array of its own, and check it."""
+        """Copy every column to an array of its own, and check it."""
         positions = np.array(self.positions, float).reshape(-1, 3) if np.size(self.positions) else np.zeros((0, 3))
         count = len(positions)
         _check_finite(positions, "position")
@@ -120,14 +132,50 @@ class Particles:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def __getitem__(self, rows: int | np.integer[Any] | NDArray[Any] | Sequence[int] | slice) -> Self:
+        """Particles of these rows: an index, a slice, a mask or indices."""
+        return self.take([int(rows)] if isinstance(rows, (int, np.integer)) else rows)
+
+    def __repr__(self) -> str:
+        count = len(self.tomogram_names)
+        parts = [f"{len(self)} in {count} tomogram{'' if count == 1 else 's'}"]
+        parts.append("positions only" if self.rotations is None else "rotations given")
+        if self.kind is not None:
+            parts.append(f"classes {shortened(self.kinds)}")
+        return f"Particles({'; '.join(parts)})"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Table with a row for each particle: tomogram, class, position in Å, angles in degrees, and extra columns.
+
+        ``rot_deg``, ``tilt_deg`` and ``psi_deg`` are RELION's angles. Unknown values have no column.
+        """
+        import pandas as pd
+
+        from napari_orient.engine.angles import matrix_to_zyz
+
+        columns: dict[str, NDArray[Any]] = {"tomogram": np.asarray(self.tomogram)}
+        if self.kind is not None:
+            columns["class"] = self.kind
+        columns |= dict(zip(("x_angst", "y_angst", "z_angst"), self.positions.T, strict=True))
+        if self.rotations is not None:
+            columns |= dict(zip(("rot_deg", "tilt_deg", "psi_deg"), matrix_to_zyz(self.rotations).T, strict=True))
+        scores = {"confidence": self.confidence, "expected_error_deg": self.expected_error_deg}
+        columns |= {name: column for name, column in scores.items() if column is not None}
+        return pd.DataFrame({**columns, **self.extra})
+
+    def located_in(self, tomogram: Tomogram) -> Self:
+        """The same particles with the size of the tomogram that they lie in, whatever the name they have for it."""
+        names = [name or tomogram.name for name in self.tomogram_names]
+        return self.replace(extents={**self.extents, **dict.fromkeys(names, tomogram.extent)})
+
     def replace(self, **changes: Any) -> Self:
         """The same particles with some columns changed."""
         return replace(self, **changes)
 
     def take(self, rows: NDArray[Any] | Sequence[int] | slice) -> Self:
-        """The particles of these rows: a mask, indices or a slice."""
+        """Particles of these rows: a mask, indices or a slice."""
         if not isinstance(rows, slice):
-            # An empty list is no floating-point index.
+            # NumPy makes an empty list an array of floats, which is no index.
             rows = np.asarray(rows) if len(rows) else np.zeros(0, int)
 
         def part(column: Any) -> Any:
@@ -145,40 +193,48 @@ class Particles:
         )
 
     def of_kind(self, code: str) -> Self:
-        """The particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
+        """Particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
 
         Raises
         ------
         InputError
-            If kinds are unknown, or none is of this one.
+            If no class is given for any particle, or none is of this one.
         """
         if self.kind is None:
             raise InputError(f"class {code!r} was asked for, but these particles carry no class. Leave the class out.")
-        kinds = np.char.lower(self.kind)
-        wanted = code.lower()
-        chosen = (kinds == wanted) | np.char.endswith(kinds, f"_{wanted}")
-        if not chosen.any():
-            raise InputError(
-                f"no particle is of class {code!r}; there are {', '.join(sorted(set(self.kind))) or 'none'}."
-            )
-        return self.take(chosen)
+        rows = self.rows_of_kind(code)
+        if not rows.any():
+            raise InputError(f"no particle is of class {code!r}; there are {', '.join(sorted(self.kinds)) or 'none'}.")
+        return self.take(rows)
+
+    def rows_of_kind(self, code: str) -> NDArray[np.bool_]:
+        """Mask of the particles of one macromolecule, (N,); ``4v4r`` finds ``pdb_4v4r`` too, whatever the case."""
+        if self.kind is None:
+            return np.zeros(len(self), bool)
+        kinds, wanted = np.char.lower(self.kind), code.lower()
+        return np.asarray((kinds == wanted) | np.char.endswith(kinds, f"_{wanted}"), bool)
 
     def of_tomogram(self, name: str) -> Self:
-        """The particles of one tomogram, by its exact name; perhaps none."""
+        """Particles of one tomogram, by its exact name; perhaps none."""
         return self.take(np.asarray(self.tomogram) == name)
 
     @property
     def tomogram_names(self) -> list[str]:
-        """The tomograms that these particles lie in, in order of appearance."""
+        """Names of the tomograms that these particles lie in, in order of appearance."""
         return list(dict.fromkeys(str(name) for name in self.tomogram))
 
+    @property
+    def kinds(self) -> list[str]:
+        """Codes of the macromolecules among these particles, in order of appearance; none where unknown."""
+        return [] if self.kind is None else list(dict.fromkeys(self.kind.tolist()))
+
     def required_rotations(self) -> FloatArray:
-        """The rotations, (N, 3, 3).
+        """Rotations, (N, 3, 3).
 
         Raises
         ------
         InputError
-            If they are unknown.
+            If there are none.
         """
         if self.rotations is None:
             raise InputError("these particles have no orientations; expected a list with angles. Predict them first.")
@@ -186,7 +242,7 @@ class Particles:
 
 
 def concatenate(parts: Sequence[Particles]) -> Particles:
-    """All the particles of the parts, in order; a column that any part lacks is unknown for all."""
+    """Particles of all parts, in order; a column that one part lacks is unknown for all."""
 
     def joined(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
@@ -200,6 +256,7 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
         expected_error_deg=joined("expected_error_deg") if parts else None,
         tomogram=np.concatenate([np.asarray(part.tomogram) for part in parts]) if parts else "",
         kind=joined("kind") if parts else None,
+        extents={name: extent for part in parts for name, extent in part.extents.items()},
         extra={name: np.concatenate([part.extra[name] for part in parts]) for name in shared},
         blocks=parts[0].blocks if parts else {},
     )
@@ -222,13 +279,39 @@ def evenly_spaced_rows(count: int, most: int) -> NDArray[np.int_]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
-def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
-    """Nothing, if every particle lies in the tomogram.
+def holding_kind(pairs: Labelled, kind: str) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms that hold particles of one macromolecule, each with these alone; perhaps none."""
+    chosen = ((tomogram, particles.take(particles.rows_of_kind(kind))) for tomogram, particles in pairs)
+    return [pair for pair in chosen if len(pair[1])]
+
+
+def labelled_of_kind(pairs: Labelled, kind: str) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms that hold particles of one macromolecule, each with these alone.
 
     Raises
     ------
     InputError
-        With how many lie outside and, where one exists, the binning that would bring them in.
+        If none holds any.
+    """
+    chosen = holding_kind(pairs, kind)
+    if pairs and not chosen:
+        concatenate([particles for _, particles in pairs]).of_kind(kind)
+    return chosen
+
+
+def shortened(names: Sequence[str], *, most: int = 5) -> str:
+    """The names with commas between them; of many, the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
+    """Check that every particle lies in the tomogram.
+
+    Raises
+    ------
+    InputError
+        If some lie outside: how many and, where there is one, the binning with which all would lie inside.
     """
     outside = _outside(particles.positions, extent)
     if not outside.any():

@@ -1,12 +1,12 @@
-"""Tomograms and particles in the files of other programs: one module a dialect; nothing else knows their columns.
+"""Tomograms and particles in files: one module for each dialect; no other room knows their columns.
 
-``mrc``: volumes. ``star`` (the text), ``relion`` (its meaning), ``polnet``, ``table`` (CSV and TSV): lists of
-particles, which ``particle_lists`` chooses between; ``labelled`` brings tomograms and particles together. A new dialect
-is a module with a reader and a writer, and a line in ``particle_lists``.
+``mrc``: volumes. Lists of particles: ``star`` (the syntax), ``relion`` (the meaning of its columns), ``polnet``,
+``table`` (CSV and TSV); ``particle_lists`` chooses between them, and ``labelled`` joins tomograms with their particles.
+A new dialect is a module with a reader and a writer, and a line in ``particle_lists``.
 """
 
 from napari_orient.engine.io.columns import pose_summary
-from napari_orient.engine.io.labelled import VOLUME_SUFFIXES, labelled_of_kind, read_labelled
+from napari_orient.engine.io.labelled import VOLUME_SUFFIXES, read_labelled
 from napari_orient.engine.io.mrc import header_voxel_size
 from napari_orient.engine.io.mrc import read_mrc as read_tomogram
 from napari_orient.engine.io.mrc import write_mrc as write_tomogram
@@ -17,7 +17,6 @@ from napari_orient.engine.io.polnet import (
     membrane_points,
     polnet_results,
     read_polnet_folder,
-    write_polnet,
     write_polnet_tomogram,
 )
 from napari_orient.engine.io.relion import CENTRES, DIALECTS, write_import_list
@@ -29,7 +28,6 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "header_voxel_size",
     "is_polnet_folder",
-    "labelled_of_kind",
     "match_tomogram",
     "membrane_points",
     "polnet_results",
@@ -42,7 +40,6 @@ __all__ = [
     "same_tomogram",
     "write_import_list",
     "write_particles",
-    "write_polnet",
     "write_polnet_tomogram",
     "write_tomogram",
 ]

@@ -1,8 +1,8 @@
-"""Tomograms together with their particles, for training and evaluation."""
+"""Labelled tomograms: tomograms with their own particles, for training and evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
@@ -13,7 +13,7 @@ from napari_orient.engine.io.polnet import is_polnet_folder, read_polnet_folder
 from napari_orient.engine.io.relion import named_tomograms
 from napari_orient.engine.io.sizes import read_tomograms, tomogram_files
 from napari_orient.engine.io.table import read_rows
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, shortened
 
 VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
 
@@ -26,7 +26,7 @@ def read_labelled(
     pixel_size: float | None = None,
     centre: str = "size/2",
 ) -> list[tuple[Tomogram, Particles]]:
-    """Each tomogram with its own particles, under one name, memory-mapped, in the list's order.
+    """Tomograms, memory-mapped, each with its own particles under the same name, in the list's order.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def read_labelled(
     Raises
     ------
     InputError
-        If there is nothing to read, or tomograms of the list are not found: which.
+        If there are no particles, or files of the list's tomograms are not found: which.
     """
     path = Path(path)
     if path.is_dir():
@@ -60,39 +60,17 @@ def read_labelled(
     return [(tomogram, _own(particles, name, tomogram)) for name, tomogram in opened.items()]
 
 
-def labelled_of_kind(pairs: Sequence[tuple[Tomogram, Particles]], kind: str) -> list[tuple[Tomogram, Particles]]:
-    """The tomograms that hold particles of one macromolecule, with these alone; one without it is no mistake.
-
-    Raises
-    ------
-    InputError
-        If none holds any.
-    """
-    chosen = [(tomogram, _of_kind(particles, kind)) for tomogram, particles in pairs]
-    if pairs and not any(len(particles) for _, particles in chosen):
-        pairs[0][1].of_kind(kind)
-    return [pair for pair in chosen if len(pair[1])]
-
-
-def _of_kind(particles: Particles, kind: str) -> Particles:
-    try:
-        return particles.of_kind(kind)
-    except InputError:
-        return particles.take(slice(0))
-
-
 def _found(path: Path, given: Path | None) -> dict[str, Path]:
-    """The file of each tomogram of a list, by the name in the list."""
+    """File of each tomogram of a list, by the name in the list."""
     named = _named(path)
     own = {name: place for name, place in named.items() if place is not None}
     sources = [*([_given(given)] if given is not None else []), own, *_tables_beside(path), _in_folder(path.parent)]
     found = {name: place for name in named if (place := _first(name, sources)) is not None}
     missing = [name or "(no name)" for name in named if name not in found]
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise InputError(
-            f"{path}: no file is found for tomogram {shown}. Give the folder of the tomograms (--tomograms); "
-            "their files must be named as in the list."
+            f"{path}: no file is found for tomogram {shortened(missing)}. Give the folder of the tomograms "
+            "(--tomograms); their files must be named as in the list."
         )
     return found
 

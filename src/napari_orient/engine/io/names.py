@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.particles import shortened
 
 _SUFFIXES = re.compile(r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|mdoc|gz)$", re.IGNORECASE)
 _TAGS = re.compile(
@@ -21,27 +22,27 @@ _FRONT = re.compile(r"^(rec|tomo|tomogram|den)_(?=.)")
 
 
 def plain_name(name: str) -> str:
-    """The name without folders and file suffixes: ``recon/TS_01.mrc.tomostar`` -> ``TS_01``."""
+    """Name without folders and file suffixes: ``recon/TS_01.mrc.tomostar`` -> ``TS_01``."""
     return _without(_SUFFIXES, PurePosixPath(name.replace("\\", "/")).name)
 
 
 def same_tomogram(name: str, other: str) -> bool:
-    """Whether two names differ by known prefixes and suffixes at most.
+    """Whether two names differ at most by prefixes and suffixes that programs add.
 
-    Folders, file suffixes, zeros in front of numbers, and what programs add are looked past: ``tomo_001``,
-    ``Tomo001``, ``tomo_001_rec_snr1.94`` and ``tomo_001_motif_list`` are one, so are ``TS_01`` and
-    ``rec_TS_01_10.00Apx.mrc``. ``TS_01`` and ``TS_10`` are not, nor ``TS_01`` and ``TS_01_2``.
+    Folders, file suffixes, leading zeros and such additions are ignored: ``tomo_001``, ``Tomo001``,
+    ``tomo_001_rec_snr1.94`` and ``tomo_001_motif_list`` are the same, so are ``TS_01`` and ``rec_TS_01_10.00Apx.mrc``.
+    ``TS_01`` and ``TS_10`` are not, nor ``TS_01`` and ``TS_01_2``.
     """
     return _core(name) == _core(other)
 
 
 def match_tomogram(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that means the same tomogram as ``name``: the very name if it is there; None if there is none.
+    """Candidate that means the same tomogram as ``name``, first of all the exact name; None if there is none.
 
     Raises
     ------
     InputError
-        If several candidates fit and none is the very name.
+        If several candidates fit and none is the exact name.
     """
     candidates = list(candidates)
     if name in candidates:
@@ -54,17 +55,17 @@ def match_tomogram(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def rows_of_tomogram(names: Sequence[str], tomogram: str, *, where: str) -> NDArray[np.intp]:
-    """The rows of a list that belong to a tomogram: those of its very name, or of names that mean the same.
+    """Rows of a list that belong to a tomogram: those of its exact name, or else of names that mean the same.
 
     Raises
     ------
     InputError
         If there is none.
     """
-    known = list(dict.fromkeys(names))
-    wanted = {tomogram} if tomogram in known else {name for name in known if same_tomogram(name, tomogram)}
+    present = list(dict.fromkeys(names))
+    wanted = {tomogram} if tomogram in present else {name for name in present if same_tomogram(name, tomogram)}
     if not wanted:
-        shown = ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
+        shown = shortened(present, most=3)
         raise InputError(f"{where} has no particle of {tomogram}; it has {shown}. Rename one so that the names agree.")
     return np.flatnonzero([name in wanted for name in names])
 
@@ -79,6 +80,6 @@ def _core(name: str) -> str:
 
 
 def _without(pattern: re.Pattern[str], name: str) -> str:
-    """The name without what the pattern finds, as often as it finds it; never nothing."""
+    """Name with every match of the pattern removed, as often as it matches; never empty."""
     shorter = pattern.sub("", name)
     return name if shorter in ("", name) else _without(pattern, shorter)

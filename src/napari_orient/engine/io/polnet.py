@@ -1,26 +1,26 @@
-"""PolNet's simulations: motif lists (the truth) and whole result folders, in and out.
+"""PolNet's simulations: motif lists (the true poses) and whole result folders, read and written.
 
 Two layouts are read. Since 1.1: ``TomoNNN/tomo_NNN_motif_list.csv`` beside ``tomo_NNN_rec_snr<X>.mrc``, and one
 ``labels_table.csv``. Before: ``tomos_motif_list.csv`` for the whole run, whose column Tomo3D names the tomograms. Lists
-are tab-separated; positions are Å from voxel 0, quaternions w, x, y, z. PolNet stamps its templates with the centre
+are tab-separated; positions are Å from voxel 0, quaternions w, x, y, z. PolNet inserts its templates with the centre
 rounded to a voxel, so its own positions are off by up to half a voxel.
 
-Rows of membranes are points of a surface: what stands in their quaternion columns is a normal. They are no particles
-and are left out; `membrane_points` counts them.
+Rows of membranes are points of a surface, whose quaternion columns hold a normal. They are no particles and are left
+out; `membrane_points` counts them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.angles import matrix_to_wxyz, wxyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.mrc import read_mrc, write_mrc
 from napari_orient.engine.io.names import plain_name, rows_of_tomogram
-from napari_orient.engine.io.poses import matrix_to_wxyz, wxyz_to_matrix
 from napari_orient.engine.io.sizes import found_file
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.table import read_header, read_rows
@@ -40,7 +40,7 @@ def is_motif_list(path: Path | str) -> bool:
 
 
 def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particles:
-    """The particles of a PolNet list; ``kind`` is its code (``pdb_4v4r``), ``extra`` its other columns.
+    """Particles of a PolNet list; ``kind`` is its code (``pdb_4v4r``), ``extra`` its other columns.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particl
 
 
 def membrane_points(path: Path | str) -> int:
-    """How many rows of a PolNet list are points of membranes, which `read_motif_list` leaves out."""
+    """Number of rows of a PolNet list that are points of membranes, which `read_motif_list` leaves out."""
     table = {name.lower(): values for name, values in read_rows(path).items()}
     return int(_membranes(table).sum()) if "type" in table else 0
 
@@ -81,29 +81,29 @@ def is_polnet_folder(folder: Path | str) -> bool:
     return bool(_lists(Path(folder))) or (Path(folder) / _RUN_LIST).is_file()
 
 
-def polnet_results(place: Path | str) -> list[Path]:
-    """The PolNet result folders at a place: itself, or those beneath it, as an unpacked archive may nest them.
+def polnet_results(folder: Path | str) -> list[Path]:
+    """PolNet result folders at or below a folder, as an unpacked archive may nest them.
 
     Raises
     ------
     InputError
-        If the place is a file, or holds no result.
+        If it is a file, or there is no result.
     """
-    place = Path(place)
-    if place.is_file():
-        raise InputError(f"{place} is a file; expected a folder of PolNet results. Unpack it and name its folder.")
-    runs = {path.parent for path in place.rglob(_RUN_LIST)}
-    lists = [path for path in place.rglob(f"*{_LIST}") if path.name != _RUN_LIST]
-    # A run's own list tells of all its tomograms: their folders beneath it are no results of their own.
+    folder = Path(folder)
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; expected a folder of PolNet results. Unpack it and name its folder.")
+    runs = {path.parent for path in folder.rglob(_RUN_LIST)}
+    lists = [path for path in folder.rglob(f"*{_LIST}") if path.name != _RUN_LIST]
+    # The list of a whole run covers all its tomograms: their folders beneath it are no results of their own.
     lists = [path for path in lists if not runs & {path.parent, *path.parents}]
-    found = sorted(runs | {place if path.parent == place else path.parent.parent for path in lists})
+    found = sorted(runs | {folder if path.parent == folder else path.parent.parent for path in lists})
     if not found:
-        raise InputError(f"{place} holds no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
+        raise InputError(f"{folder} holds no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
     return found
 
 
 def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -> list[tuple[Tomogram, Particles]]:
-    """Every reconstructed tomogram of a PolNet run with its particles, in order; both bear the same name.
+    """Reconstructed tomograms of a PolNet run, each with its particles under the same name, in order.
 
     Parameters
     ----------
@@ -124,38 +124,17 @@ def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -
     return [_read_pair(item, voxel_size) for item in lists]
 
 
-def write_polnet(
-    folder: Path | str, simulated: Iterable[tuple[Tomogram, Particles]], *, snr: Sequence[float] | None = None
-) -> list[Path]:
-    """Write simulated tomograms and their truth in PolNet's layout, numbered from 1; the folders of the tomograms.
-
-    Parameters
-    ----------
-    simulated : may be a generator, so that one tomogram at a time is in memory.
-    snr : the signal-to-noise ratio of each, for the names of the files.
-
-    Raises
-    ------
-    InputError
-        As `write_polnet_tomogram`.
-    """
-    return [
-        write_polnet_tomogram(folder, *pair, index=index, snr=None if snr is None else snr[index - 1])
-        for index, pair in enumerate(simulated, start=1)
-    ]
-
-
 def write_polnet_tomogram(
     folder: Path | str, tomogram: Tomogram, particles: Particles, *, index: int, snr: float | None = None
 ) -> Path:
-    """Write one tomogram and its truth as ``TomoNNN/tomo_NNN_rec_snr<X>.mrc`` and ``tomo_NNN_motif_list.csv``.
+    """Write one tomogram and its true poses as ``TomoNNN/tomo_NNN_rec_snr<X>.mrc`` and ``tomo_NNN_motif_list.csv``.
 
-    The folder's ``labels_table.csv`` gains the codes that it lacks.
+    Codes that the folder's ``labels_table.csv`` lacks are added to it.
 
     Raises
     ------
     InputError
-        If the particles have no orientations or no class, or the place cannot be written.
+        If the particles have no orientations or no class, or the folder cannot be written.
     """
     rotations = particles.required_rotations()
     if particles.kind is None:
@@ -183,7 +162,7 @@ def _names(table: Table, path: Path) -> list[str]:
     if "tomo3d" not in table:
         return [path.name.removesuffix(_LIST) if path.name.endswith(_LIST) else path.stem] * len(table["type"])
     column = table["tomo3d"]
-    # Runs without a microscope say "no_acquisition.mrc" for every tomogram; the density then tells them apart.
+    # Runs without simulated images have "no_acquisition.mrc" for every tomogram; the density's name distinguishes them.
     if "no_acquisition.mrc" in column and "density" in table:
         column = table["density"]
     plain = {text: plain_name(text) for text in set(column)}
@@ -235,13 +214,13 @@ def _read_run(path: Path, voxel_size: float | None) -> list[tuple[Tomogram, Part
 
 
 def _labels(folder: Path, codes: TextArray) -> dict[str, int]:
-    """The label of each code, from the run's table of labels, which gains those that it lacks."""
+    """Label of each code from the run's table of labels; codes that it lacks are added to the file."""
     path = folder / _LABELS
-    known = read_rows(path) if path.is_file() else {"MODEL": (), "LABEL": ()}
-    if not {"MODEL", "LABEL"} <= set(known):
+    table = read_rows(path) if path.is_file() else {"MODEL": (), "LABEL": ()}
+    if not {"MODEL", "LABEL"} <= set(table):
         raise InputError(f"{path} has no columns MODEL and LABEL, so it is not PolNet's. Choose another folder.")
-    given = single(known, "LABEL", where=str(path)).astype(int).tolist()
-    models = dict(zip(known["MODEL"], given, strict=True))
+    given = single(table, "LABEL", where=str(path)).astype(int).tolist()
+    models = dict(zip(table["MODEL"], given, strict=True))
     labels = {plain_name(model).removesuffix(".pns"): label for model, label in models.items()}
     for code in dict.fromkeys(codes.tolist()):
         if code not in labels:
@@ -256,7 +235,7 @@ def _write_list(path: Path, particles: Particles, rotations: FloatArray, labels:
     kinds = np.asarray(particles.kind).tolist()
     count = len(particles)
     types = particles.extra.get("type", np.full(count, "cprotein")).tolist()
-    # A particle of no known chain is a chain of its own.
+    # A particle without a polymer is a polymer of its own.
     polymers = particles.extra.get("polymer", np.arange(count)).tolist()
     values = np.hstack([particles.positions, matrix_to_wxyz(rotations)])
     lines = ["\t".join(("type", "label", "code", "polymer", *_POSITION, *_QUATERNION))]

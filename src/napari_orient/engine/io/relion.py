@@ -1,30 +1,32 @@
-"""Particles in STAR files of RELION 3.0, 3.1, 4 and 5, Warp and M: what the columns mean, in and out.
+"""Particles in STAR files of RELION 3.0, 3.1, 4 and 5, Warp and M: the meaning of the columns, read and written.
 
-Angles are the inverse of intrinsic ZYZ; where a subtomogram prior stands too, the pose is prior times angles, and the
-origin, in the prior's frame, is subtracted. Written files hold the whole pose in ``rlnAngle*`` and the whole position
-in the coordinates: prior and origin columns are dropped, and so are the priors for RELION's local search
-(``rlnAngle*Prior``) where they were meant in a prior's frame. All other columns and tables are carried unchanged.
+Angles are the inverse of intrinsic ZYZ. Where ``rlnTomoSubtomogram*`` angles are given too, the pose is their rotation
+times that of ``rlnAngle*``, and the origin, in the subtomogram's frame, is subtracted. Written files hold the whole
+pose in ``rlnAngle*`` and the whole position in the coordinates: subtomogram and origin columns are dropped, and so are
+the priors for RELION's local search (``rlnAngle*Prior``) where they refer to a subtomogram's frame. All other columns
+and tables are carried through unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.io.names import plain_name, rows_of_tomogram
-from napari_orient.engine.io.poses import DECIMALS, matrix_to_zyz, zyz_to_matrix
 from napari_orient.engine.io.sizes import (
     GLOBAL,
     PIXEL,
     SIZE,
     TOMOGRAM,
+    ListMetadata,
     extents_table,
     find_extents,
     found_file,
@@ -41,64 +43,53 @@ from napari_orient.engine.particles import Extent, FloatArray, Particles
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-PRIOR = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
 ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 CONFIDENCE, EXPECTED_ERROR, CLASS = "orientConfidence", "orientExpectedErrorDeg", "orientClass"
 SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 
 CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
-"""Rules for the voxel that centred coordinates count from, as what is added to half the size."""
+"""Voxel that centred coordinates count from: half the size plus this number of voxels. The second is that of some of
+RELION's Python tools."""
 
-KNOWN = (*CENTRED, *PIXELS, *ANGLES, *PRIOR, *ORIGIN, *ORIGIN_PIXELS, CONFIDENCE, EXPECTED_ERROR, CLASS, TOMOGRAM)
+_POSES = (*CENTRED, *PIXELS, *ANGLES, *SUBTOMOGRAM_ANGLES, *ORIGIN, *ORIGIN_PIXELS)
+OWN = (*_POSES, CONFIDENCE, EXPECTED_ERROR, CLASS, TOMOGRAM)
+"""Columns that `Particles` holds in fields of their own; all others go to ``extra``."""
 
 
-def read_relion(
-    path: Path | str,
-    *,
-    extents: Mapping[str, Extent] | None = None,
-    pixel_size: float | None = None,
-    tomogram: str | None = None,
-    tomograms: Path | str | None = None,
-    centre: str = "size/2",
-) -> Particles:
-    """The particles of a STAR file; an optimisation set is followed to its particles and tomograms.
+def read_relion(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
+    """Particles of a STAR file; an optimisation set is followed to its particles and tomograms.
 
-    Parameters
-    ----------
-    extents : sizes of opened tomograms by name, for coordinates that count from the centre. A ``data_global`` table in
-        the file comes first, then ``tomograms``, then these, then ``*tomograms.star`` beside the file.
-    pixel_size : unbinned pixel size in Å, for coordinates in pixels; overrides the file's.
-    tomogram : keep the particles of this tomogram alone; its name may differ by a known prefix or suffix. A list
-        without names is taken to be of it.
-    tomograms : RELION's ``tomograms.star``.
-    centre : ``"size/2"`` (RELION's C++) or ``"size/2 - 1"`` (RELION's Python tools).
+    Sizes of tomograms are taken from a ``data_global`` table in the file, else from ``metadata.tomograms``, else from
+    ``metadata.extents``, else from ``*tomograms.star`` beside the file.
 
     Raises
     ------
     InputError
         If there are no particles or no coordinates, angles are incomplete, a value is no number, or the size of a
-        tomogram or a pixel is needed and unknown.
+        tomogram or a pixel is needed and not given.
     """
+    metadata = metadata or ListMetadata()
     source, beside = _open(Path(path))
-    tomograms = tomograms or beside
-    source = source.of_tomogram(tomogram)
+    metadata = replace(metadata, tomograms=metadata.tomograms or beside)
+    source = source.of_tomogram(metadata.tomogram)
     found: dict[str, Extent] = {}
-    prior = source.rotations(PRIOR)
+    subtomogram = source.rotations(SUBTOMOGRAM_ANGLES)
     if source.has(CENTRED):
-        found = _centred_extents(source, extents or {}, tomograms)
-        positions = source.columns(CENTRED) + centres(source.names, found, centre)
+        found = _centred_extents(source, metadata)
+        positions = source.columns(CENTRED) + centres(source.names, found, metadata.centre)
     else:
-        positions = source.columns(PIXELS) * source.pixel_sizes(pixel_size, tomograms)[:, None]
-    positions = positions - _turned(prior, source.origins(pixel_size, tomograms))
-    particles = source.particles(positions, _composed(prior, source.rotations(ANGLES)), found)
-    return particles if any(source.names) else particles.replace(tomogram=tomogram or "")
+        positions = source.columns(PIXELS) * source.pixel_sizes(metadata)[:, None]
+    positions = positions - _rotated(subtomogram, source.origins(metadata))
+    particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
+    return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
 
 
 def named_tomograms(path: Path | str) -> dict[str, Path | None]:
-    """The tomograms that a STAR file's particles lie in, in order of appearance, with the file of each.
+    """Tomograms that a STAR file's particles lie in, in order of appearance, with the file of each.
 
-    The file is what ``rlnMicrographName`` or the table of tomograms of an optimisation set says, if that is there.
+    The file is that of ``rlnMicrographName`` or of an optimisation set's table of tomograms; None if it is not there.
     """
     source, beside = _open(Path(path))
     files = tomogram_files(read_tomograms(beside), beside=beside) if beside is not None else {}
@@ -114,7 +105,7 @@ def named_tomograms(path: Path | str) -> dict[str, Path | None]:
 
 @dataclass(frozen=True)
 class _Source:
-    """A table of particles with the file and the tables it came with."""
+    """Table of particles, with its file and the file's other tables."""
 
     path: Path
     table: Table
@@ -122,7 +113,7 @@ class _Source:
 
     @property
     def names(self) -> list[str]:
-        """The tomogram of each row: ``rlnTomoName``, or the name in ``rlnMicrographName`` without folder and suffix."""
+        """Tomogram of each row: ``rlnTomoName``, or the name in ``rlnMicrographName`` without folder and suffix."""
         if TOMOGRAM in self.table:
             return list(self.table[TOMOGRAM])
         paths = self.table.get("rlnMicrographName", ("",) * self.count)
@@ -144,7 +135,7 @@ class _Source:
         return single(self.table, name, where=str(self.path), finite=False) if name in self.table else None
 
     def of_tomogram(self, tomogram: str | None) -> _Source:
-        """The rows of one tomogram; all rows, if the list names no tomogram."""
+        """Rows of one tomogram; all rows, if the list names no tomogram."""
         names = self.names
         if tomogram is None or not any(names):
             return self
@@ -153,7 +144,7 @@ class _Source:
         return _Source(self.path, table, self.blocks)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:
-        """The rotations in three columns of angles, or None where there are none of them."""
+        """Rotations of three columns of angles, (N, 3, 3); None where the file has none of the three."""
         present = [name for name in columns if name in self.table]
         if not present:
             return None
@@ -162,7 +153,7 @@ class _Source:
             raise InputError(f"{self.path} has {present[0]} but no {absent}; expected all three or none. Add it.")
         return zyz_to_matrix(self.columns(columns))
 
-    def origins(self, pixel_size: float | None, tomograms: Path | str | None) -> FloatArray:
+    def origins(self, metadata: ListMetadata) -> FloatArray:
         """RELION's shifts in Å, (N, 3)."""
         origins = np.zeros((self.count, 3))
         in_pixels = not any(name in self.table for name in ORIGIN)
@@ -170,19 +161,19 @@ class _Source:
             if name in self.table:
                 origins[:, axis] = single(self.table, name, where=str(self.path))
         if in_pixels and origins.any():
-            origins *= self.pixel_sizes(pixel_size, tomograms)[:, None]
+            origins *= self.pixel_sizes(metadata)[:, None]
         return origins
 
-    def pixel_sizes(self, pixel_size: float | None, tomograms: Path | str | None) -> FloatArray:
-        if pixel_size is not None:
-            return np.full(self.count, float(pixel_size))
-        sources = [
+    def pixel_sizes(self, metadata: ListMetadata) -> FloatArray:
+        """Unbinned pixel size of each particle in Å, (N,)."""
+        if metadata.pixel_size is not None:
+            return np.full(self.count, float(metadata.pixel_size))
+        tables = [
             *([self.blocks[GLOBAL]] if GLOBAL in self.blocks else []),
-            *([read_tomograms(tomograms)] if tomograms is not None else []),
+            *([read_tomograms(metadata.tomograms)] if metadata.tomograms is not None else []),
             *tables_beside(self.path),
         ]
-        known = [table_extents(source, where=str(self.path)) for source in sources]
-        extents = find_extents(self.names, known)
+        extents = find_extents(self.names, [table_extents(table, where=str(self.path)) for table in tables])
         sizes = pixel_sizes(self.table, self.blocks, extents, names=self.names, where=str(self.path))
         if sizes is None:
             raise InputError(
@@ -192,7 +183,7 @@ class _Source:
         return sizes
 
     def particles(self, positions: FloatArray, rotations: FloatArray | None, found: Mapping[str, Extent]) -> Particles:
-        dropped = {*KNOWN, *(SEARCH_PRIORS if self.has(PRIOR) else ())}
+        dropped = {*OWN, *(SEARCH_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
         sizes = {GLOBAL: extents_table(found)} if found and GLOBAL not in self.blocks else {}
         return Particles(
             positions=positions,
@@ -213,7 +204,7 @@ class _Source:
 
 
 def _open(path: Path) -> tuple[_Source, Path | None]:
-    """The table of particles, and the tomograms' file if an optimisation set names it."""
+    """Table of particles, and the tomograms' file if an optimisation set names it."""
     blocks = read_star(path)
     beside = None
     followed = optimisation_set(blocks, path)
@@ -225,7 +216,7 @@ def _open(path: Path) -> tuple[_Source, Path | None]:
 
 
 def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
-    """The name of the table that holds particles: by its coordinates, then by its name."""
+    """Name of the table that holds particles: the one with coordinates; of several, by its name."""
     placed = [name for name, table in blocks.items() if any(column in table for column in (*CENTRED, *PIXELS))]
     named = [name for name in ("particles", "", "images") if name in blocks]
     block = next((name for name in named if name in placed), placed[0] if placed else None)
@@ -236,7 +227,7 @@ def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
         raise InputError(f"{path} has no particles: its table data_{block} is empty. Choose another file.")
     columns = CENTRED if any(column in table for column in CENTRED) else PIXELS
     absent = [column for column in columns if column not in table]
-    # Centred coordinates that are incomplete do not matter where the others are whole.
+    # Incomplete centred coordinates do not matter where those in pixels are complete.
     if absent and not set(PIXELS) <= set(table):
         raise InputError(f"{path} has no column {absent[0]}; expected {columns[0]}, Y and Z. Add it.")
     return block
@@ -254,12 +245,12 @@ def _no_coordinates(blocks: Mapping[str, Table], named: Sequence[str], path: Pat
     return f"{path} has no table of particles (it has {shown}); expected data_particles. Choose another file."
 
 
-def _centred_extents(source: _Source, extents: Mapping[str, Extent], tomograms: Path | str | None) -> dict[str, Extent]:
-    where = str(source.path)
+def _centred_extents(source: _Source, metadata: ListMetadata) -> dict[str, Extent]:
+    where, tomograms = str(source.path), metadata.tomograms
     sources: list[Mapping[str, Extent]] = [
         table_extents(source.blocks.get(GLOBAL, {}), where=where),
         *([table_extents(read_tomograms(tomograms), where=str(tomograms))] if tomograms is not None else []),
-        extents,
+        metadata.extents,
         *(table_extents(table, where=where) for table in tables_beside(source.path)),
     ]
     found = find_extents(source.names, sources)
@@ -268,12 +259,12 @@ def _centred_extents(source: _Source, extents: Mapping[str, Extent], tomograms: 
 
 
 def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Extent]) -> None:
-    """Nothing, if every tomogram's size is known.
+    """Check that every tomogram's size is among those found.
 
     Raises
     ------
     InputError
-        If one is not: which, and where to say it.
+        If one is not: which, and how to give it.
     """
     unknown = [name for name in dict.fromkeys(names) if name not in found]
     if unknown:
@@ -285,71 +276,72 @@ def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Exte
 
 
 def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> FloatArray:
-    """Where centred coordinates count from, (N, 3) xyz in Å."""
+    """Origins of centred coordinates, (N, 3) xyz in Å."""
     if rule not in CENTRES:
         raise InputError(f"centre rule {rule!r} is unknown; expected one of {', '.join(CENTRES)}.")
     centres = {name: extent.centre + CENTRES[rule] * extent.voxel_size for name, extent in extents.items()}
     return np.array([centres[name] for name in names])
 
 
-def _turned(prior: FloatArray | None, shifts: FloatArray) -> FloatArray:
-    turned: FloatArray = shifts if prior is None else np.einsum("nij,nj->ni", prior, shifts)
-    return turned
+def _rotated(rotations: FloatArray | None, shifts: FloatArray) -> FloatArray:
+    rotated: FloatArray = shifts if rotations is None else np.einsum("nij,nj->ni", rotations, shifts)
+    return rotated
 
 
-def _composed(prior: FloatArray | None, angles: FloatArray | None) -> FloatArray | None:
-    if prior is None or angles is None:
-        return angles if prior is None else prior
-    return prior @ angles
+def _composed(subtomogram: FloatArray | None, angles: FloatArray | None) -> FloatArray | None:
+    if subtomogram is None or angles is None:
+        return angles if subtomogram is None else subtomogram
+    return subtomogram @ angles
 
+
+# --- writing --------------------------------------------------------------------------------------------------------
 
 DIALECTS = {"relion5": "50001", "relion4": "30001"}
-"""STAR dialects that can be written, and the version mark that RELION gives each."""
+"""STAR dialects that can be written, and the version number that RELION writes in each."""
 
 
 def write_relion(
     path: Path | str,
     particles: Particles,
+    metadata: ListMetadata | None = None,
     *,
-    extents: Mapping[str, Extent] | None = None,
     dialect: str = "relion5",
-    pixel_size: float | None = None,
-    centre: str = "size/2",
     provenance: str = "",
 ) -> None:
     """Write particles as ``data_particles``: RELION 5 (Å from the centre) or RELION 4 (unbinned pixels).
 
-    Tables that came in (optics) go out unchanged, before the particles; the sizes that the coordinates refer to stand
-    behind them in ``data_global``, so that the file can be read back alone.
+    Tables that were read (optics) are written unchanged, before the particles; the sizes that the coordinates refer to
+    follow in ``data_global``, so that the file can be read alone.
 
     Parameters
     ----------
-    extents : sizes of the tomograms by name; what the particles' own ``data_global`` says comes first.
-    pixel_size : Å, of RELION 4's pixels, where neither optics nor sizes tell it.
+    metadata : sizes of tomograms, where the particles' own ``data_global`` has none, and of pixels, where neither
+        optics nor ``data_global`` has them.
 
     Raises
     ------
     InputError
-        If there are no particles, the dialect is unknown, the size of a tomogram or pixel is needed and unknown, or
-        the place cannot be written.
+        If there are no particles, the dialect is unknown, the size of a tomogram or pixel is needed and not given, or
+        the file cannot be written.
     """
+    metadata = metadata or ListMetadata()
     if dialect not in DIALECTS:
         raise InputError(f"dialect {dialect!r} is unknown; expected one of {', '.join(DIALECTS)}.")
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
-    names, found = _named_extents(particles, extents or {})
+    names, found = _named_extents(particles, metadata.extents)
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
-    told = True
     if dialect == "relion5":
         check_sizes(path, names, found)
-        columns |= _number_columns(CENTRED, particles.positions - centres(names, found, centre))
+        columns |= _number_columns(CENTRED, particles.positions - centres(names, found, metadata.centre))
+        columns |= _pose_columns(particles)
     else:
-        sizes, told = _pixel_sizes(path, particles, names, found, pixel_size)
-        columns |= _number_columns(PIXELS, particles.positions / sizes[:, None])
-    columns |= _pose_columns(particles)
-    if not told:
-        columns[PIXEL] = [f"{size:.9g}" for size in sizes.tolist()]
-    foreign = {name: _texts(column) for name, column in particles.extra.items() if name not in (*KNOWN, *columns)}
+        sizes = _own_pixel_sizes(path, particles, names, found)
+        given = _given_pixel_sizes(path, metadata.pixel_size, len(names)) if sizes is None else sizes
+        columns |= _number_columns(PIXELS, particles.positions / given[:, None])
+        columns |= _pose_columns(particles)
+        columns |= {PIXEL: [f"{size:.9g}" for size in given.tolist()]} if sizes is None else {}
+    foreign = {name: _texts(column) for name, column in particles.extra.items() if name not in (*OWN, *columns)}
     blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, found))
     write_star(path, blocks, provenance=provenance, version=DIALECTS[dialect])
 
@@ -362,7 +354,7 @@ def write_import_list(path: Path | str, particles_path: Path | str, names: Seque
     Raises
     ------
     InputError
-        If there is not exactly one name, or the place cannot be written.
+        If there is not exactly one name, or the file cannot be written.
     """
     if len(set(names)) != 1:
         raise InputError(
@@ -374,32 +366,29 @@ def write_import_list(path: Path | str, particles_path: Path | str, names: Seque
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
-    """The name to write for each particle, and what is known of sizes by those names."""
+    """Name to write for each particle, and the sizes by these names."""
     own = table_extents(particles.blocks.get(GLOBAL, {}), where="data_global")
-    known = {**extents, **own}
-    only = next(iter(known)) if len(known) == 1 else ""
+    given = {**extents, **own}
+    only = next(iter(given)) if len(given) == 1 else ""
     names = [str(name) or only for name in particles.tomogram]
     return names, find_extents(names, [own, extents])
 
 
-def _pixel_sizes(
-    path: Path | str,
-    particles: Particles,
-    names: Sequence[str],
-    found: Mapping[str, Extent],
-    pixel_size: float | None,
-) -> tuple[FloatArray, bool]:
-    """The size of each particle's pixel in Å, and whether the particles themselves tell it."""
+def _own_pixel_sizes(
+    path: Path | str, particles: Particles, names: Sequence[str], found: Mapping[str, Extent]
+) -> FloatArray | None:
+    """Pixel size of each particle in Å, (N,), from its own columns, optics or tomogram; None where none has it."""
     table = {name: _texts(column) for name, column in particles.extra.items()}
-    sizes = pixel_sizes(table, particles.blocks, found, names=names, where=str(path))
-    if sizes is not None:
-        return sizes, True
+    return pixel_sizes(table, particles.blocks, found, names=names, where=str(path))
+
+
+def _given_pixel_sizes(path: Path | str, pixel_size: float | None, count: int) -> FloatArray:
     if pixel_size is None:
         raise InputError(
             f"{path}: RELION 4's coordinates are in pixels, and the size of a pixel is unknown. "
             "Give it in Å (--pixel-size), or open the tomogram too."
         )
-    return np.full(len(names), float(pixel_size)), False
+    return np.full(count, float(pixel_size))
 
 
 def _number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
@@ -422,7 +411,7 @@ def _pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
 def _blocks(
     particles: Particles, columns: Mapping[str, Sequence[str]], sizes: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> dict[str, Mapping[str, Sequence[str]]]:
-    """All tables in order: RELION's import reads the first table of a file whatever its name, so sizes stand last."""
+    """All tables in order: RELION's import reads the first table of a file whatever its name, so sizes come last."""
     blocks: dict[str, Mapping[str, Sequence[str]]] = {}
     carried = {name: table for name, table in particles.blocks.items() if name not in (GLOBAL, "particles")}
     blocks |= {name: carried.pop(name) for name in ("general", "optics") if name in carried}

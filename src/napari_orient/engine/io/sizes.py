@@ -1,8 +1,9 @@
-"""How large tomograms and their pixels are, where RELION keeps that: tables of tomograms, optimisation sets, optics."""
+"""Sizes of tomograms and pixels: given by the caller, or found in RELION's tables of tomograms, sets and optics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,28 @@ RECONSTRUCTIONS = (
     "rlnTomoReconstructedTomogramDenoised",
     "rlnTomoReconstructedTomogramHalf1",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListMetadata:
+    """Facts about a list of particles that its file may lack.
+
+    Parameters
+    ----------
+    extents : sizes of tomograms by name, for coordinates that count from a tomogram's centre or in its voxels.
+    pixel_size : Å, of coordinates in pixels or voxels; when reading, it overrides the file's.
+    tomogram : when reading, keep the particles of this tomogram alone; its name may differ by the prefixes and suffixes
+        of `same_tomogram`. A list without names is taken to be of it.
+    tomograms : RELION's ``tomograms.star``.
+    centre : ``"size/2"`` (RELION's C++) or ``"size/2 - 1"`` (some of RELION's Python tools): the voxel that centred
+        coordinates count from.
+    """
+
+    extents: Mapping[str, Extent] = field(default_factory=dict)
+    pixel_size: float | None = None
+    tomogram: str | None = None
+    tomograms: Path | str | None = None
+    centre: str = "size/2"
 
 
 def read_tomograms(path: Path | str) -> Table:

@@ -1,38 +1,38 @@
 """Particles in CSV and TSV files with named columns.
 
-Our header is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from the
-centre of voxel [0, 0, 0], angles in degrees as in RELION. What is unknown has no column. Reading also takes
+The header is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from the
+centre of voxel [0, 0, 0], angles in degrees as in RELION. Unknown values have no column. Files may also have
 ``x_voxel, y_voxel, z_voxel`` (voxels, counted from 0) and a quaternion ``qw, qx, qy, qz`` in place of the angles; only
-the coordinates must be there. All other columns are carried unchanged.
+coordinates are required. All other columns are carried through unchanged.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.io.names import rows_of_tomogram
-from napari_orient.engine.io.poses import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
-from napari_orient.engine.io.sizes import find_extents
+from napari_orient.engine.io.sizes import ListMetadata, find_extents
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.outputs import existing_file, replacing
-from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.particles import FloatArray, Particles
 
 _POSITION = ("x", "y", "z")
 _VOXEL = ("x_voxel", "y_voxel", "z_voxel")
 _ANGLES = ("rot", "tilt", "psi")
 _QUATERNION = ("qw", "qx", "qy", "qz")
-_KNOWN = ("tomogram", *_POSITION, *_VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
+_OWN = ("tomogram", *_POSITION, *_VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
 
 
 def read_header(path: Path | str) -> list[str]:
-    """The names of the columns of a CSV or TSV file.
+    """Names of the columns of a CSV or TSV file.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def read_header(path: Path | str) -> list[str]:
 
 
 def read_rows(path: Path | str) -> Table:
-    """The columns of a CSV or TSV file by name, as text; lines that begin with ``#`` are skipped.
+    """Columns of a CSV or TSV file by name, as text; lines that begin with ``#`` are skipped.
 
     Raises
     ------
@@ -56,10 +56,10 @@ def read_rows(path: Path | str) -> Table:
     if len(rows) < 2:
         raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
     header, body = rows[0], rows[1:]
-    odd = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
-    if odd is not None:
+    wrong = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
+    if wrong is not None:
         raise InputError(
-            f"{path}: row {odd} has {len(body[odd - 1])} values; expected {len(header)} as in the header. Mend it."
+            f"{path}: row {wrong} has {len(body[wrong - 1])} values; expected {len(header)} as in the header. Mend it."
         )
     if len({name.lower() for name in header}) < len(header):
         raise InputError(f"{path} has two columns of one name; rename or remove one.")
@@ -78,31 +78,23 @@ def _lines(path: Path, *, most: int | None = None) -> list[str]:
 
 def _cells(lines: Sequence[str]) -> Iterator[list[str]]:
     head = lines[0] if lines else ""
-    mark = max(("\t", ",", ";"), key=head.count)
-    return ([cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark))
+    delimiter = max(("\t", ",", ";"), key=head.count)
+    return ([cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter))
 
 
-def read_table(
-    path: Path | str,
-    *,
-    extents: Mapping[str, Extent] | None = None,
-    voxel_size: float | None = None,
-    tomogram: str | None = None,
-) -> Particles:
-    """The particles of a CSV or TSV file with named columns.
+def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
+    """Particles of a CSV or TSV file with named columns.
 
-    Parameters
-    ----------
-    extents : opened tomograms by name; their voxel sizes serve coordinates in voxels.
-    voxel_size : Å, for coordinates in voxels; overrides ``extents``.
-    tomogram : keep the particles of this tomogram alone; a list without names is taken to be of it.
+    Coordinates in voxels take ``metadata.pixel_size``, else the voxel sizes of ``metadata.extents``.
 
     Raises
     ------
     InputError
-        If coordinates are missing, angles are incomplete, a value is no number, or voxels have no known size.
+        If coordinates are missing, angles are incomplete, a value is no number, or a voxel size is needed and not
+        given.
     """
-    where = str(path)
+    metadata = metadata or ListMetadata()
+    where, tomogram = str(path), metadata.tomogram
     table = {_own(name): values for name, values in read_rows(path).items()}
     names = list(table.get("tomogram", ()))
     if names and tomogram is not None:
@@ -111,7 +103,7 @@ def read_table(
         names = list(table["tomogram"])
     names = names or [tomogram or ""] * len(next(iter(table.values())))
     return Particles(
-        positions=_positions(table, names, extents or {}, voxel_size, where=where),
+        positions=_positions(table, names, metadata, where=where),
         rotations=_rotations(table, where=where),
         confidence=_optional(table, "confidence", where=where),
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
@@ -120,38 +112,37 @@ def read_table(
         extra={
             name: single(table, name, where=where, finite=False) if name in RESULT_COLUMNS else np.array(values, str)
             for name, values in table.items()
-            if name not in _KNOWN
+            if name not in _OWN
         },
     )
 
 
 def write_table(path: Path | str, particles: Particles, *, provenance: str = "") -> None:
-    """Write particles with our header, tab-separated if the name ends in ``.tsv``, else with commas.
+    """Write particles under the header above, separated by tabs if the name ends in ``.tsv``, else by commas.
 
     Raises
     ------
     InputError
-        If there are no particles, or the place cannot be written.
+        If there are no particles, or the file cannot be written.
     """
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
     columns = _columns(particles)
-    mark = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
         if provenance:
             stream.write(f"# {' '.join(provenance.split())}\n")
-        writer = csv.writer(stream, delimiter=mark, lineterminator="\n")
+        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 
 
 def _own(name: str) -> str:
-    return name.lower() if name.lower() in _KNOWN else name
+    """Name of a column in lower case if it is one of ours; else as it is."""
+    return name.lower() if name.lower() in _OWN else name
 
 
-def _positions(
-    table: Table, names: Sequence[str], extents: Mapping[str, Extent], voxel_size: float | None, *, where: str
-) -> FloatArray:
+def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
     if set(_POSITION) <= set(table):
         return numbers(table, _POSITION, where=where)
     if not set(_VOXEL) <= set(table):
@@ -161,9 +152,9 @@ def _positions(
             f"It has {', '.join(list(table)[:8])}."
         )
     voxels = numbers(table, _VOXEL, where=where)
-    if voxel_size is not None:
-        return voxels * voxel_size
-    found = find_extents(names, [extents])
+    if metadata.pixel_size is not None:
+        return voxels * metadata.pixel_size
+    found = find_extents(names, [metadata.extents])
     if set(names) - set(found):
         raise InputError(
             f"{where} has coordinates in voxels, and the size of a voxel is unknown. "
@@ -200,7 +191,7 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
             columns[name] = _decimals(column)
     if particles.kind is not None:
         columns["class"] = particles.kind.tolist()
-    foreign = {name: column for name, column in particles.extra.items() if _own(name) not in _KNOWN}
+    foreign = {name: column for name, column in particles.extra.items() if _own(name) not in _OWN}
     return columns | {
         name: _decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
         for name, column in foreign.items()

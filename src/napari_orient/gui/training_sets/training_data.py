@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import labelled_of_kind, read_labelled
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.io import read_labelled
+from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
 from napari_orient.engine.streams import Step, Stream
 

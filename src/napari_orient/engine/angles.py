@@ -1,7 +1,7 @@
-"""Rotations as files write them: ZYZ angles in degrees and quaternions w, x, y, z.
+"""Rotations as files and people write them: ZYZ Euler angles in degrees (rot, tilt, psi) and quaternions w, x, y, z.
 
 All functions take and return whole columns. The frames are those of `Particles`: matrices are active, reference frame
--> tomogram frame. What is written is canonical, so that writing what was read gives the same digits.
+-> tomogram frame. Angles and quaternions are canonical, so that a rotation that was read is written in the same digits.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.rotations import FloatArray
 
 DECIMALS = 6
+"""Decimals of numbers in written files: angles in degrees, positions in Å, shares."""
+
 _UPRIGHT_DEG = 1e-4
-"""Nearer to tilt 0° or 180° than this, rot and psi turn about one axis, and rot alone is written for both."""
+"""Degrees from tilt 0° or 180° within which rot and psi are rotations about one axis; rot alone is written for both.
+A hundred times the last decimal, so that rounding cannot move a particle across."""
 
 
 def zyz_to_matrix(angles_deg: FloatArray) -> FloatArray:
-    """Rotations (N, 3, 3) of RELION's rot, tilt, psi (N, 3) in degrees: the inverse of intrinsic ZYZ."""
+    """Rotations, (N, 3, 3), of RELION's rot, tilt, psi (N, 3) in degrees: the inverse of intrinsic ZYZ."""
     return Rotation.from_euler("ZYZ", angles_deg, degrees=True).inv().as_matrix()
 
 
 def matrix_to_zyz(matrices: FloatArray) -> FloatArray:
-    """RELION's rot, tilt, psi (N, 3) in degrees, to six decimals: rot and psi in (-180, 180], tilt in [0, 180].
+    """RELION's rot, tilt, psi, (N, 3) in degrees to six decimals: rot and psi in (-180, 180], tilt in [0, 180].
 
-    Read off the matrix rather than from SciPy, which warns once for every upright particle; there psi is 0.
+    psi is 0 where tilt is 0° or 180°. Computed from the matrix, for SciPy warns once for every such particle.
     """
     r = np.asarray(matrices, float)
     tilt = np.degrees(np.arctan2(np.hypot(r[:, 2, 0], r[:, 2, 1]), r[:, 2, 2])).round(DECIMALS)
@@ -38,7 +41,7 @@ def matrix_to_zyz(matrices: FloatArray) -> FloatArray:
 
 
 def wxyz_to_matrix(quaternions: FloatArray, *, where: str) -> FloatArray:
-    """Rotations (N, 3, 3) of unit quaternions (N, 4), the scalar part first.
+    """Rotations, (N, 3, 3), of unit quaternions (N, 4), the scalar part first.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def wxyz_to_matrix(quaternions: FloatArray, *, where: str) -> FloatArray:
 
 
 def matrix_to_wxyz(matrices: FloatArray) -> FloatArray:
-    """Unit quaternions (N, 4) of rotations (N, 3, 3), the scalar part first and not negative."""
+    """Unit quaternions, (N, 4), of rotations (N, 3, 3), the scalar part first and not negative."""
     return Rotation.from_matrix(matrices).as_quat(canonical=True, scalar_first=True)
 
 
