@@ -54,7 +54,7 @@ def measured(count: int, *, ndisplay: int, axes: str) -> list[tuple[float, float
     session.show_as(ViewOptions(axes=axes))
     points = session.show_particles(some_particles(count), EXTENT, role=PREDICTED, name="predicted")
     points.visible = False
-    views = [ViewOptions(axes=axes, colour="expected error", high=high) for high in (20.0, 30.0)]
+    views = [ViewOptions.of(axes=axes, colour="expected error", high=high) for high in (20.0, 30.0)]
     hiding = [ViewOptions(axes=axes, most_expected=most) for most in (10.0, 15.0)]
     seconds = [
         seconds_of(viewer, lambda turn: None),

@@ -52,7 +52,7 @@ def measured(count: int, reference: str) -> tuple[int, list[tuple[float, float]]
     session.show_surface(points, shape, level=USUAL_LEVEL)
     mesh = surface_layer(viewer, points)
     assert mesh is not None
-    views = [ViewOptions(colour="expected error", high=high) for high in (20.0, 30.0)]
+    views = [ViewOptions.of(colour="expected error", high=high) for high in (20.0, 30.0)]
     seconds = [
         seconds_of(viewer, lambda turn: None),
         seconds_of(

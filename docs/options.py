@@ -1,8 +1,12 @@
 """Write options.md: every option of every task, from the one place where it is declared.
 
 Run: python docs/options.py
+Or:  python docs/options.py --manifest
+which prints the section `configurations` of napari.yaml instead, made of the Preferences of the docks.
 """
 
+import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,5 +75,24 @@ def helped(parameter: Parameter) -> str:
     return parameter.help.replace("|", "\\|")
 
 
-if __name__ == "__main__":
+def manifest() -> str:
+    """The section of napari.yaml that declares the docks' Preferences to napari, in its own layout."""
+    from napari_orient.gui.preferences import configurations
+
+    lines = ["  configurations:"]
+    for key, section in configurations().items():
+        lines += [f"    {key}:", f"      title: {section['title']}", "      properties:"]
+        for name, schema in section["properties"].items():
+            lines.append(f"        {name}:")
+            plain = ("type", "title")
+            lines += [
+                f"          {word}: {value if word in plain else json.dumps(value, ensure_ascii=False)}"
+                for word, value in schema.items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__" and "--manifest" in sys.argv[1:]:
+    print(manifest(), end="")
+elif __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")

@@ -196,7 +196,7 @@ def live(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> N
 def surface(folder: Path, path: Path, theme: str = "dark") -> None:
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Surface")
-        session_of(viewer).show_as(ViewOptions(colour="expected error"))
+        session_of(viewer).show_as(ViewOptions.of(colour="expected error"))
         dock.shown.setChecked(True)
         take_picture(viewer, path)
 
@@ -310,7 +310,7 @@ def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None
         session = session_of(viewer)
         show_folder(session, folder, tomogram)
         set_view(viewer, tomogram, flat=True)
-        session.show_as(ViewOptions(axes="z", colour="true error"))
+        session.show_as(ViewOptions.of(axes="z", colour="true error"))
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Inspect")
         QApplication.processEvents()
         dock.go_to_worst(1)
@@ -327,7 +327,7 @@ def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
         show_folder(session, folder, tomogram)
         viewer.window.add_plugin_dock_widget(PLUGIN, "Arrows")
         set_view(viewer, tomogram, flat=True)
-        session.show_as(ViewOptions(axes="z", colour="expected error"))
+        session.show_as(ViewOptions.of(axes="z", colour="expected error"))
         take_picture(viewer, path)
 
 

@@ -442,7 +442,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         [["class2"], ["class1"]],
     )
     assert [layer.name for layer in of_role(viewer, MAP)] == ["discovered map class1", "discovered map class2"]
-    assert session.view.colour == "class"
+    assert session.view.display.colour == "class"
     for label in (0, 1):
         dock.result_panel.structure.setCurrentIndex(label)
         grade = found.structures[label].verdict.grade

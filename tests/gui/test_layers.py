@@ -46,7 +46,7 @@ def test_points_stand_at_their_angstroms_in_napari_s_world():
 
 def test_an_arrow_is_as_many_angstroms_long_as_asked():
     points = layers.particles_parts(some_particles(), EXTENT, role=layers.TRUTH, name="truth")
-    layer = layer_of(axes_parts(some_particles(), points, ViewOptions(axes="z", length=170.0)))
+    layer = layer_of(axes_parts(some_particles(), points, ViewOptions.of(axes="z", length=170.0)))
     drawn = layer.data[:, 1] * layer.length * np.array(layer.scale)
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 170)
     np.testing.assert_allclose(layer.data[:, 0], points[0])

@@ -234,7 +234,7 @@ def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_af
     viewer, layer, dock = on
     session, inspect = session_of(viewer), InspectDock(viewer)
     qtbot.addWidget(inspect)
-    session.show_as(ViewOptions(colour="expected error"))
+    session.show_as(ViewOptions.of(colour="expected error"))
     layer.features = layer.features.assign(expected_error_deg=5.0)
     settle(inspect)
     layer.add([15.0, 20.0, 30.0])

@@ -1,8 +1,11 @@
+import runpy
 from pathlib import Path
 
 import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
+
+from napari_orient.gui.preferences import Preferences
 
 PLUGIN = "napari-orient"
 
@@ -20,6 +23,14 @@ def test_the_manifest_is_seen_first_at_the_top_of_the_project():
     top = Path(__file__).parents[2] / "napari.yaml"
     assert top.is_symlink()
     assert top.resolve().name == "napari.yaml"
+
+
+def test_the_page_of_preferences_is_made_from_the_options_of_the_program(manifest):
+    text = (Path(__file__).parents[2] / "napari.yaml").read_text(encoding="utf-8")
+    declared = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "options.py"))["manifest"]()
+    assert declared in text, "paste what this prints over that section: python docs/options.py --manifest"
+    (section,) = manifest.contributions.configurations.values()
+    assert set(section.properties) == {item.name for item in Preferences.parameters()}
 
 
 def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_viewer):

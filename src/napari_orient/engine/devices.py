@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, option
 from napari_orient.engine.threads import worker_count
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPU_BATCHES = 16
 """How many times the batch of a CPU a GPU takes: measured on an H200, 8 to 32 are alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions(Options):
+    """Where to compute: a part of every task's options that runs on a GPU or a CPU."""
+
+    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+
+    def chosen(self) -> torch.device:
+        """The device in force; see `choose_device`."""
+        return choose_device(self.device)
 
 
 def choose_device(name: str) -> torch.device:

@@ -74,6 +74,12 @@ class Parameter:
             raise InputError(f"{self.name} is {value!r}; expected {self.expected}.")
 
     @property
+    def label(self) -> str:
+        """The name with its unit, as a form shows it: ``Patch side (voxels)``."""
+        words = self.name.replace("_", " ") + (f" ({self.unit})" if self.unit else "")
+        return words[:1].upper() + words[1:]
+
+    @property
     def expected(self) -> str:
         """What fits, in words: type, bounds, unit or the choices."""
         if self.choices:

@@ -49,7 +49,7 @@ class ArrowDrawing(InspectionModel):
     def set_inspection(self, options: InspectionOptions) -> None:
         """Measure true errors and clusters by these options from now on, and recolour the arrows that show them."""
         self.inspection = options
-        if self.view.colour in ("true error", "cluster"):
+        if self.view.display.colour in ("true error", "cluster"):
             self.show_as(self.view)
         super().set_inspection(options)
 
@@ -72,7 +72,7 @@ class ArrowDrawing(InspectionModel):
         columns = {name: values for name, values in scores.items() if values is not None}
         ink, view = self.view.ink(layers.role(points)), self.view
         colours = particle_colours(
-            columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(rows)
+            columns, view.display.colour, ink=ink, colormap=view.display.colormap, scale=self._scale, count=len(rows)
         )
         if not axes.draw_rows(self.viewer, points, rows, particles, view, colours=colours):
             return False
@@ -105,7 +105,7 @@ class ArrowDrawing(InspectionModel):
             self._finishing.ask()
 
     def _draw_axes(self, points: Points) -> Vectors | None:
-        if self.view.colour in (ROLE, AXIS):
+        if self.view.display.colour in (ROLE, AXIS):
             return axes.draw_axes(self.viewer, points, self.view)
         before, self._scale = self._scale, self.scale()
         if self._scale != before:
@@ -116,7 +116,7 @@ class ArrowDrawing(InspectionModel):
     def show_as(self, options: ViewOptions) -> None:
         """Draw all arrows by these options, and set the thickness of the 2D slab."""
         self.view = options
-        show_slab(self.viewer, options.slab)
+        show_slab(self.viewer, options.display.slab)
         for layer in self.particles(PREDICTED, TRUTH):
             self._paint(layer)
         self._scale = self.scale()
@@ -182,25 +182,25 @@ class ArrowDrawing(InspectionModel):
 
     def colours_of(self, points: Points) -> FloatArray | None:
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
-        if self.view.colour == AXIS:
+        if self.view.display.colour == AXIS:
             return None
         values, view = self.particle_values(points), self.view
-        ink = view.ink(layers.role(points))
+        ink, display = view.ink(layers.role(points)), view.display
         return particle_colours(
-            values.columns, view.colour, ink=ink, colormap=view.colormap, scale=self._scale, count=len(values)
+            values.columns, display.colour, ink=ink, colormap=display.colormap, scale=self._scale, count=len(values)
         )
 
     def scale(self) -> ColourScale:
         """From which value to which colours run, over all layers of particles on view."""
         columns = [self.particle_values(layer).columns for layer in self._drawn()]
-        return colour_scale_of(columns, self.view.colour, low=self.view.low, high=self.view.high)
+        return colour_scale_of(columns, self.view.display.colour, low=self.view.low, high=self.view.high)
 
     def legend(self) -> Legend:
         """What the arrows' colours mean."""
-        drawn = self._drawn()
-        columns = [] if self.view.colour in (ROLE, AXIS) else [self.particle_values(layer).columns for layer in drawn]
+        drawn, display = self._drawn(), self.view.display
+        columns = [] if display.colour in (ROLE, AXIS) else [self.particle_values(layer).columns for layer in drawn]
         roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
-        return legend_of(self.view.colour, roles=roles, columns=columns, colormap=self.view.colormap, scale=self._scale)
+        return legend_of(display.colour, roles=roles, columns=columns, colormap=display.colormap, scale=self._scale)
 
     def _say_legend(self) -> None:
         """Say on the canvas what the arrows' colours mean, if that is wanted and there are any."""

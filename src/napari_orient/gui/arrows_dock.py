@@ -58,7 +58,7 @@ class ArrowsDock(Dock):
             self.form.show_options(view)
             self.form.blockSignals(False)
         for name in ("colormap", "low", "high"):
-            self.form.widgets[name].enabled = view.colour in GRADED
+            self.form.widgets[name].enabled = view.display.colour in GRADED
         self._show_legend()
 
     def _options(self) -> ViewOptions | None:

@@ -10,24 +10,21 @@ from napari.components import ViewerModel
 from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, option, part
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.colours import (
     AXIS,
     AXIS_SHADES,
-    COLORMAPS,
-    COLOURINGS,
     DIM,
     INKS,
     PICKS_INK,
-    PREDICTED_INK,
     ROLE,
-    TRUE_INK,
     Colour,
 )
 from napari_orient.gui.layers import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.particle_values import drawn_particles
+from napari_orient.gui.preferences import DisplayOptions
 
 SHORT = 0.55
 """Length of the x and y arrows as a share of z's, so that one sees which is which."""
@@ -56,24 +53,19 @@ class ViewOptions(Options):
     """How poses are shown."""
 
     axes: str = option("all", help="all three axes of each particle, or one", choices=("all", "x", "y", "z"))
-    length: float = option(200.0, help="length of an arrow; beside z, x and y are shorter", unit="Å", low=5, high=5000)
-    style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"))
-    slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
-    colour: str = option("role", help="what colours show: predicted and true, or a value", choices=COLOURINGS)
-    predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
-    truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
-    colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
+    display: DisplayOptions = part(DisplayOptions)
     legend: bool = option(True, help="explain the colours in a corner of the canvas")
-    low: float | None = option(None, help="value at the colormap's low end; none for automatic")
-    high: float | None = option(None, help="value at the colormap's high end; none for automatic")
     least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)
     most_expected: float = option(
         180.0, help="particles with a larger expected error show no arrows", unit="°", low=0, high=180
     )
+    style: str = option("arrow", help="arrow: with a head; line: a bar", choices=("arrow", "line"), expert=True)
+    low: float | None = option(None, help="value at the colormap's low end; none for automatic", expert=True)
+    high: float | None = option(None, help="value at the colormap's high end; none for automatic", expert=True)
 
     def ink(self, role: str) -> Colour:
         """The colour of poses of this role."""
-        return INKS[{PREDICTED: self.predicted, TRUTH: self.truth}.get(role, PICKS_INK)]
+        return INKS[{PREDICTED: self.display.predicted, TRUTH: self.display.truth}.get(role, PICKS_INK)]
 
 
 def directions(rotations: FloatArray, axes: str) -> FloatArray:
@@ -107,8 +99,8 @@ def axes_parts(
     keywords = {
         "name": f"{name} axes",
         "edge_color": _flat(shades[rows]),
-        "length": options.length / size,
-        "edge_width": WIDTHS[said["role"]] * options.length / size,
+        "length": options.display.length / size,
+        "edge_width": WIDTHS[said["role"]] * options.display.length / size,
         "vector_style": options.style,
         "projection_mode": "all",
         "opacity": 1.0,
@@ -133,9 +125,9 @@ def _points(of: Points | LayerParts) -> tuple[dict[str, Any], str, float]:
 def _shades(ink: Colour, count: int, options: ViewOptions, colours: FloatArray | None) -> FloatArray:
     """Colours of every particle's arrows, (N, A, 3)."""
     which = _COLUMNS[options.axes]
-    if options.colour == AXIS:
+    if options.display.colour == AXIS:
         return np.tile(np.array(AXIS_SHADES)[which], (count, 1, 1))
-    if options.colour == ROLE or colours is None:
+    if options.display.colour == ROLE or colours is None:
         colours = np.tile(ink, (count, 1))
     bright = np.array([DIM, DIM, 1.0]) if options.axes == "all" else np.ones(1)
     shades: FloatArray = colours[:, None, :] * bright[:, None]

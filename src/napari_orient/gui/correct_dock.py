@@ -280,7 +280,7 @@ class CorrectDock(Dock):
     def _options(self) -> PredictionOptions:
         """Where to compute, and how precisely, as is preferred."""
         wanted = self.session.preferences
-        return PredictionOptions(device=wanted.device, precision=wanted.precision)
+        return PredictionOptions.of(device=wanted.compute.device, precision=wanted.effort.precision)
 
     def _stepped(self, step: Step) -> None:
         left = time_words(self.job.seconds_left) if self.job is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import napari.viewer
 import numpy as np
@@ -103,7 +103,7 @@ class DiscoverDock(Dock):
             first=("diameter", "classes", "symmetry", "max_shift"),
             label_width=LABELS,
         )
-        self.options.show_options(DiscoveryOptions(device=Preferences.now().device))
+        self.options.show_options(DiscoveryOptions(device=Preferences.now().compute.device))
         self.align = AlignmentChoice()
         self.note, self.device_note = Note(), Note()
         self.running = JobRow("Discover", "Find what the picks have in common, and how each is turned", stopped="")
@@ -261,8 +261,8 @@ class DiscoverDock(Dock):
             show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
 
     def _show_classes(self, count: int) -> None:
-        if count > 1 and self.session.view.colour == ROLE:
-            self.session.show_as(replace(self.session.view, colour="class"))
+        if count > 1 and self.session.view.display.colour == ROLE:
+            self.session.show_as(self.session.view.replace(colour="class"))
 
     def _say_truth(self, found: Discovery) -> None:
         """Say how right the poses are where the truth is on view: no discovery knows the truth's own frame."""

@@ -65,7 +65,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for name in names:
             widget = self.widgets[name]
-            label = QLabel(labels.get(name, label_of(self._parameters[name])))
+            label = QLabel(labels.get(name, self._parameters[name].label))
             label.setMinimumWidth(label_width)
             label.setToolTip(widget.tooltip)
             label.setBuddy(widget.native)
@@ -92,13 +92,6 @@ class OptionsForm(QWidget, Generic[OptionsT]):
 
     def _tell(self, *_: object) -> None:
         self.changed.emit()
-
-
-def label_of(parameter: Parameter) -> str:
-    """``patch side (voxels)`` as a label: ``Patch side (voxels)``."""
-    words = parameter.name.replace("_", " ")
-    unit = f" ({parameter.unit})" if parameter.unit else ""
-    return words[:1].upper() + words[1:] + unit
 
 
 def widget_of(parameter: Parameter) -> BaseValueWidget[Any]:

@@ -106,7 +106,7 @@ class LivePrediction(QObject):
     def _make_ready(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
         self._to_learn = None
         self.status_changed.emit(f"Making {checkpoint.name} ready…", MUTED)
-        stream = prepare_model(tomogram, picks, checkpoint, device=self.session.preferences.device)
+        stream = prepare_model(tomogram, picks, checkpoint, device=self.session.preferences.compute.device)
         self._run(stream, "Making Live ready", self._begin)
 
     def follow_edits(self, points: Points, tomogram: str) -> None:

@@ -100,8 +100,9 @@ class PredictDock(Dock):
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device and the precision that are preferred now."""
+        preferred = self.session.preferences.to_record()
         for name in ("device", "precision"):
-            self.options.widgets[name].value = getattr(self.session.preferences, name)
+            self.options.widgets[name].value = preferred[name]
 
     def _picks(self) -> list[Points]:
         """Layers to predict: picks before truth; predictions are no picks."""

@@ -8,28 +8,39 @@ from typing import Any, Self
 
 import napari.settings
 
-from napari_orient.engine.devices import DEVICES
+from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option
-from napari_orient.engine.refinement.options import PRECISIONS
+from napari_orient.engine.options import Options, Parameter, option, part
+from napari_orient.engine.refinement.options import EffortOptions
 from napari_orient.gui.colours import COLORMAPS, COLOURINGS, INKS, PREDICTED_INK, TRUE_INK
 
 PLUGIN, SECTION = "napari-orient", "docks"
+TITLE = "Docks and arrows"
+"""Heading of the section on napari's page for plugins."""
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+"""What JSON schema calls the types of options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisplayOptions(Options):
+    """How poses are displayed, as far as Preferences set it for all viewers."""
+
+    length: float = option(200.0, help="length of an arrow; beside z, x and y are shorter", unit="Å", low=5, high=5000)
+    slab: float = option(150.0, help="thickness of the slice shown in 2D; 0 is one voxel", unit="Å", low=0, high=10000)
+    colour: str = option("role", help="what colours show: predicted and true, or a value", choices=COLOURINGS)
+    colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
+    predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS), expert=True)
+    truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS), expert=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences(Options):
-    """Where docks and views begin; each viewer can be told otherwise. The manifest declares the same."""
+    """Where docks and views begin; each viewer may change them. The manifest's `configurations` are made from them."""
 
-    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+    compute: ComputeOptions = part(ComputeOptions)
     checkpoint: str = option("", help="network that Predict begins with: a name or a file; empty for the shipped one")
-    precision: str = option("auto", help="of matching with a reference map", choices=PRECISIONS)
-    length: float = option(200.0, help="length of an arrow", unit="Å", low=5, high=5000)
-    slab: float = option(150.0, help="thickness of the slice shown in 2D", unit="Å", low=0, high=10000)
-    colour: str = option("role", help="what the colours of arrows tell", choices=COLOURINGS)
-    predicted: str = option(PREDICTED_INK, help="colour of predicted poses", choices=tuple(INKS))
-    truth: str = option(TRUE_INK, help="colour of true poses", choices=tuple(INKS))
-    colormap: str = option("plasma", help="colours of a value, from low to high", choices=COLORMAPS)
+    effort: EffortOptions = part(EffortOptions)
+    display: DisplayOptions = part(DisplayOptions)
 
     @classmethod
     def now(cls) -> Self:
@@ -38,13 +49,13 @@ class Preferences(Options):
             section = _section()
             if section is None:
                 return cls()
-            return cls.from_record({item.name: getattr(section, item.name) for item in cls.parameters()})
+            return cls.of(**{item.name: getattr(section, item.name) for item in cls.parameters()})
         except (KeyError, InputError):
             return cls()  # The plugin is not installed in this napari, or its settings were edited by hand.
 
     @staticmethod
     def listen(callback: Callable[..., None]) -> None:
-        """Nothing; a method is called, as long as it lives, whenever something else is preferred."""
+        """Call a method, as long as it lives, whenever a preference has changed."""
         try:
             section = _section()
         except KeyError:
@@ -57,3 +68,23 @@ def _section() -> Any:
     """The page of napari's Preferences, or None where this napari has none for plugins."""
     settings = getattr(napari.settings, "get_plugin_settings", None)
     return None if settings is None else getattr(settings(PLUGIN), SECTION)
+
+
+def configurations() -> dict[str, Any]:
+    """The manifest's ``contributions.configurations``: the page of Preferences, as JSON schema."""
+    properties = {item.name: _schema(item) for item in Preferences.parameters()}
+    return {SECTION: {"title": TITLE, "properties": properties}}
+
+
+def _schema(item: Parameter) -> dict[str, Any]:
+    """One option as JSON schema."""
+    schema = {
+        "type": _JSON_TYPES[item.type],
+        "title": item.label,
+        "default": item.default,
+        "description": item.help[:1].upper() + item.help[1:],
+        "enum": list(item.choices) or None,
+        "minimum": item.low,
+        "maximum": item.high,
+    }
+    return {name: value for name, value in schema.items() if value is not None}

@@ -47,7 +47,7 @@ class Session(ArrowDrawing):
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.preferences = Preferences.now()
-        super().__init__(viewer, _preferred_view(self.preferences))
+        super().__init__(viewer, ViewOptions(display=self.preferences.display))
         self._checkpoint = self.preferences.checkpoint
         self.use_symmetry_of(self._checkpoint)
         self._scratch: Path | None = None
@@ -87,7 +87,7 @@ class Session(ArrowDrawing):
         layer = Image(density, **keywords)
         self.viewer.layers.insert(0, layer)
         show_scale_bar(self.viewer)
-        show_slab(self.viewer, self.view.slab)
+        show_slab(self.viewer, self.view.display.slab)
         return layer
 
     def show_particles(
@@ -127,13 +127,10 @@ class Session(ArrowDrawing):
         if self._viewer() is None:
             return  # Python's collector has not come to this session yet.
         before, self.preferences = self.preferences, Preferences.now()
-        changed = {
-            name: value
-            for name, value in self.preferences.to_record().items()
-            if value != getattr(before, name) and hasattr(self.view, name)
-        }
+        old, new = before.display.to_record(), self.preferences.display.to_record()
+        changed = {name: value for name, value in new.items() if value != old[name]}
         if changed:
-            self.show_as(ViewOptions.from_record({**self.view.to_record(), **changed}))
+            self.show_as(self.view.replace(**changed))
         if self.preferences.checkpoint != before.checkpoint:
             self.checkpoint = self.preferences.checkpoint
         self.events.preferences()
@@ -168,7 +165,7 @@ class Session(ArrowDrawing):
     def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
         points = event.source
-        if self.view.colour in (ROLE, AXIS) or points in self._unfinished or points not in self.viewer.layers:
+        if self.view.display.colour in (ROLE, AXIS) or points in self._unfinished or points not in self.viewer.layers:
             return
         if self._has_axes(points):
             self.draw(points)
@@ -183,11 +180,6 @@ class Session(ArrowDrawing):
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
             self._say_legend()
-
-
-def _preferred_view(wanted: Preferences) -> ViewOptions:
-    names = {item.name for item in ViewOptions.parameters()}
-    return ViewOptions.from_record({name: value for name, value in wanted.to_record().items() if name in names})
 
 
 def _toggle_arrows(viewer: ViewerModel) -> None:

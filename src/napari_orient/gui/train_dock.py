@@ -155,7 +155,7 @@ class TrainDock(Dock):
     def _show_preferred(self, event: object = None) -> None:
         """Show the device that is preferred now."""
         for form in (self.training, self.bank_training):
-            form.widgets["device"].value = self.session.preferences.device
+            form.widgets["device"].value = self.session.preferences.compute.device
 
     # --- what was chosen ----------------------------------------------------------------------------------------
 

@@ -17,6 +17,23 @@ PRECISE_UP_TO = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
+class EffortOptions(Options):
+    """How much work goes into each pose."""
+
+    precision: str = option(
+        "auto",
+        help="fast: the best match, polished; precise: several, finer; auto: precise unless a CPU has many to do",
+        choices=PRECISIONS,
+    )
+
+    def precision_for(self, count: int, device: torch.device) -> str:
+        """Fast or precise: the one given, or for ``auto`` what the device does with so many particles in a minute."""
+        if self.precision != "auto":
+            return self.precision
+        return "precise" if device.type != "cpu" or count <= PRECISE_UP_TO else "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoseOptions(Options):
     """What every search for poses against a reference can be told."""
 
