@@ -20,7 +20,8 @@ from scipy.spatial import KDTree
 
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
 

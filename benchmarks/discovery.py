@@ -35,15 +35,10 @@ from maps import match
 from scipy.optimize import linear_sum_assignment
 
 from napari_orient.engine.averaging import AveragingOptions, average
-from napari_orient.engine.discovery import (
-    OUTLIER,
-    Discovery,
-    DiscoveryOptions,
-    DiscoveryStep,
-    Structure,
-    common_rotation,
-    discover,
-)
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep, Structure
+from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Stream, run

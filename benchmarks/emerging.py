@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from napari_orient.engine.averaging import FSC
-from napari_orient.engine.discovery import DiscoveryStep, common_rotation
+from napari_orient.engine.discovery.output import DiscoveryStep
+from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.rotations import angle_deg
 
 SHOWN = 5

@@ -30,12 +30,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
 from napari_orient.engine.streams import run

@@ -22,8 +22,10 @@ import torch
 from bank import Labelled, load
 
 from napari_orient.engine.devices import choose_device, device_words
-from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

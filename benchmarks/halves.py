@@ -15,7 +15,8 @@ import numpy as np
 from bank import load, moved, template
 
 from napari_orient.engine.averaging import FSC, AveragingOptions, average
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import run
 

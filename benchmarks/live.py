@@ -28,7 +28,7 @@ from napari.layers import Points
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run

@@ -19,7 +19,7 @@ import torch
 from scipy.ndimage import zoom
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.streams import run

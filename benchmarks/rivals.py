@@ -32,10 +32,11 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.io import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import RefinementOptions, estimate_tomogram_model
+from napari_orient.engine.refinement.finder import estimate_tomogram_model
+from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations, symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.simulation.placement import shaped

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.streams import run

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from napari_orient.engine.averaging import AveragingOptions
-from napari_orient.engine.discovery import DiscoveryOptions
+from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.engine.prediction import PredictionOptions
-from napari_orient.engine.refinement import RefinementOptions
+from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.simulation import SimulationOptions
 from napari_orient.engine.training import NETWORKS
 from napari_orient.paper import ReproductionOptions

@@ -26,7 +26,7 @@ from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import angle_deg

@@ -8,9 +8,10 @@ import pytest
 
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
-from napari_orient.engine.discovery import OUTLIER, common_rotation
+from napari_orient.engine.discovery.output import OUTLIER
+from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.rotations import angle_deg
 
 QUICK = ["--diameter=150", "--rounds=12", "--search=900", "--starts=2", "--passes=1", "--max-shift=10", "--device=cpu"]

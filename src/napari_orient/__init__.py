@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
-    from napari_orient.engine.networks import load_checkpoint
+    from napari_orient.engine.networks.checkpoint import load_checkpoint
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import predict
     from napari_orient.engine.rotations import symmetry
@@ -44,7 +44,7 @@ _HOMES = {
     "Particles": "particles",
     "Tomogram": "particles",
     "evaluate": "evaluation",
-    "load_checkpoint": "networks",
+    "load_checkpoint": "networks.checkpoint",
     "predict": "prediction",
     "read_labelled": "io",
     "read_particles": "io",

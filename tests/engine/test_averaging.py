@@ -10,7 +10,8 @@ from napari_orient.engine.averaging import FSC, Average, AveragingOptions, avera
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
 

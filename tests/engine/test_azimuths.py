@@ -7,7 +7,6 @@ from phantom import Molecule, tomogram
 from pretend import pretended_gpu
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.discovery import DiscoveryOptions, common_rotation
 from napari_orient.engine.discovery.azimuths import (
     AngularHarmonics,
     angular_harmonics,
@@ -16,6 +15,8 @@ from napari_orient.engine.discovery.azimuths import (
     without_azimuths,
 )
 from napari_orient.engine.discovery.half_maps import average_in_halves
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.discovery.spectra import observe_patches
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import FloatArray, symmetric_angle_deg, symmetry

@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging import AveragingOptions, average, random_halves
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import BankNetworkOptions, NetworkOptions, ReferenceMap, ReferenceMapOptions
+from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.streams import run
 from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train

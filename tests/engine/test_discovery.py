@@ -10,23 +10,15 @@ from scipy.spatial.transform import Rotation
 from streams import followed
 
 from napari_orient.engine.averaging import Average, fourier_shell_correlation
-from napari_orient.engine.discovery import (
-    NOTHING,
-    OUTLIER,
-    STRUCTURE,
-    Discovery,
-    DiscoveryOptions,
-    DiscoveryStep,
-    align_map,
-    common_rotation,
-    discover,
-)
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.azimuths import map_symmetry
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out
-from napari_orient.engine.discovery.search import Assignment
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep
+from napari_orient.engine.discovery.search import Assignment, align_map, common_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
-from napari_orient.engine.discovery.verdict import DOUBTFUL, NOT_EVALUATED, PoseEquivalence
+from napari_orient.engine.discovery.verdict import DOUBTFUL, NOT_EVALUATED, NOTHING, STRUCTURE, PoseEquivalence
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate

@@ -13,11 +13,14 @@ from learning import QUICK_TRAINING, SMALL_NETWORK, small_world
 from phantom import VOXEL_SIZE, molecule, tomogram
 from pretend import pretended_gpu
 
-from napari_orient.engine.discovery import DiscoveryOptions, common_rotation, discover
-from napari_orient.engine.networks import BankNetworkOptions
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg, symmetry
 from napari_orient.engine.streams import run
 from napari_orient.engine.training import BankTrainingOptions, train

@@ -10,15 +10,8 @@ from safetensors.torch import save_file
 
 from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import (
-    PAPER_NETWORK,
-    Checkpoint,
-    MLPNetwork,
-    NetworkOptions,
-    load_checkpoint,
-    shipped_checkpoints,
-)
-from napari_orient.engine.networks.mlp import fourier_bin, shift_cubes
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork, NetworkOptions, fourier_bin, shift_cubes
 from napari_orient.engine.rotations import HALF_TURNS
 
 SMALL = NetworkOptions(width=8, depth=2, patch_side=16, mask_radius=60.0, dropout=0.0)

@@ -13,7 +13,9 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.search import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import RefinementOptions, RefinementResult, finder, patch_side, refine, refine_with
+from napari_orient.engine.refinement import finder
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine, refine_with
 from napari_orient.engine.rotations import (
     angle_deg,
     axis_angle_deg,

@@ -14,7 +14,8 @@ from engine.learning import BALLS, WEIGHTS
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, read_particles
-from napari_orient.engine.networks import MLPNetwork, NetworkOptions, load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
+from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import (

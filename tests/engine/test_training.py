@@ -9,7 +9,7 @@ import torch
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram, small_world
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict

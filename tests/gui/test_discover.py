@@ -12,10 +12,11 @@ from napari.layers import Points
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
-from napari_orient.engine.discovery import OUTLIER, DiscoveryOptions, DiscoveryStep
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

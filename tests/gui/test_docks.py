@@ -11,7 +11,7 @@ from napari.layers import Points
 from engine.phantom import molecule
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.streams import run

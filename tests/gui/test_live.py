@@ -11,7 +11,7 @@ from engine.phantom import molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks import bank_checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import predict
 from napari_orient.engine.rotations import angle_deg

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from engine.phantom import molecule
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import write_tomogram
-from napari_orient.engine.networks import bank_checkpoint
+from napari_orient.engine.networks.checkpoint import bank_checkpoint
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED

@@ -18,18 +18,18 @@ import numpy as np
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_reading, check_list, read_list
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.discovery import (
-    NOTHING,
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import (
     Discovery,
-    DiscoveryOptions,
     DiscoveryPaths,
     DiscoveryStep,
     Structure,
     class_name,
-    discover,
     write_discovery,
     write_step,
 )
+from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Stream

@@ -15,7 +15,8 @@ from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, template_group
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation import load_template
 
 EXAMPLE = """\

@@ -20,13 +20,9 @@ from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks import (
-    BankNetworkOptions,
-    Checkpoint,
-    NetworkOptions,
-    ReferenceMap,
-    ReferenceMapOptions,
-)
+from napari_orient.engine.networks.checkpoint import Checkpoint
+from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind

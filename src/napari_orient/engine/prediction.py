@@ -13,19 +13,15 @@ from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks import Answer, Checkpoint, Network, ReferenceMap
+from napari_orient.engine.networks.checkpoint import Checkpoint
+from napari_orient.engine.networks.contract import Answer, Network
+from napari_orient.engine.networks.reference_map import ReferenceMap
 from napari_orient.engine.options import option
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
 from napari_orient.engine.patches import CENTRINGS, cut_patches
-from napari_orient.engine.refinement import (
-    PoseOptions,
-    RefinementOptions,
-    RefinementResult,
-    error_with_false_picks,
-    prepare_finder,
-    refine,
-    refine_with,
-)
+from napari_orient.engine.refinement.detection import error_with_false_picks
+from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
+from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine, refine_with
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count

@@ -22,7 +22,7 @@ from napari_orient.engine.inspection.corrections import (
     is_symmetry_operation,
     parse_rotation,
 )
-from napari_orient.engine.networks import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, prepare
 from napari_orient.engine.rotations import symmetry

@@ -13,21 +13,20 @@ from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.devices import choose_device, device_words
-from napari_orient.engine.discovery import (
-    NOTHING,
+from napari_orient.engine.discovery.discover import check_picks, discover
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import (
     Discovery,
-    DiscoveryOptions,
     DiscoveryPaths,
     DiscoveryStep,
-    check_picks,
     class_name,
     class_path,
-    discover,
     discovery_provenance,
     write_checkpoint,
     write_discovery,
     write_step,
 )
+from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.particles import Particles

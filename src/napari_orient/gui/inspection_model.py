@@ -10,7 +10,7 @@ from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
-from napari_orient.engine.networks import load_checkpoint
+from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.simulation import bead_models, bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.layer_index import LayerIndex

@@ -17,7 +17,7 @@ import pandas as pd
 from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery import OUTLIER
+from napari_orient.engine.discovery.output import OUTLIER
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import columns as file_columns
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows

@@ -16,7 +16,7 @@ from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, Teller, prepare
 from napari_orient.engine.streams import Step, Stream

@@ -12,7 +12,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
-from napari_orient.engine.networks import Checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.rotations import symmetry

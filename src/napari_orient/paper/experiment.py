@@ -14,7 +14,8 @@ import torch
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.io import read_polnet_folder, write_particles
-from napari_orient.engine.networks import Checkpoint, MLPNetwork, load_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation import Template

@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
-from napari_orient.engine.networks import MLPNetwork
+from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.evaluation import chance
-from napari_orient.engine.networks import MLPNetwork
+from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import (
     PAPER_20_DEG,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.averaging import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.networks import Checkpoint, bank_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import Symmetry

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from napari_orient.engine.averaging import Average, AveragingOptions, random_halves
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.map_symmetry import symmetry_centre
-from napari_orient.engine.networks import BankNetworkOptions
+from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
-from napari_orient.engine.refinement import RefinementOptions, refine
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import Symmetry, mean_rotation, nearest_copy, symmetry
 from napari_orient.engine.streams import ResultT, Step, Stream
 from napari_orient.engine.training.options import BankTrainingOptions

@@ -9,9 +9,10 @@ import numpy as np
 
 from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.model.map_symmetry import AUTO
-from napari_orient.engine.networks import BankNetworkOptions, Checkpoint, ReferenceMap, bank_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
+from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
 from napari_orient.engine.particles import FloatArray, Labelled
-from napari_orient.engine.refinement import refine
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.apart import (

@@ -14,9 +14,8 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import Checkpoint, MLPNetwork
-from napari_orient.engine.networks.checkpoint import load_tensors, save_tensors
-from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, shift_cubes
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_tensors, save_tensors
+from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLPNetwork, shift_cubes
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream

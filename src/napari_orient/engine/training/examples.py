@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.networks import MLPNetwork
+from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.streams import Step, Stream

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks import Checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.course import Epoch, Milestone

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from napari_orient.engine.averaging import AveragingOptions
 from napari_orient.engine.devices import DEVICES
-from napari_orient.engine.networks import PAPER_NETWORK, BankNetworkOptions, NetworkOptions
+from napari_orient.engine.networks.mlp import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.options import Options, option
 
 

@@ -8,7 +8,9 @@ import numpy as np
 from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery import NOTHING, Discovery, class_name, common_rotation
+from napari_orient.engine.discovery.output import Discovery, class_name
+from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery import DiscoveryStep, class_name
+from napari_orient.engine.discovery.output import DiscoveryStep, class_name
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.axes import directions
