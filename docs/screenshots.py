@@ -166,11 +166,11 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Correct")
         dock.particles.layer.selected_data = {3, 4, 9}
-        dock.turn("y", 10.0)
-        dock.turn("z", -10.0)
-        dock.judge("accepted")
+        dock.rotate("y", 10.0)
+        dock.rotate("z", -10.0)
+        dock.set_status("accepted")
         dock.particles.layer.selected_data = {12, 14}
-        dock.judge("rejected")
+        dock.set_status("rejected")
         dock.rotate_by("10 20 30")
         dock.history_list.undo.click()
         take_picture(viewer, path)

@@ -62,8 +62,8 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     inspect.go_to_worst(1)
     (worst,) = layer.selected_data
     assert inspect.known.inspection.true_error_deg.argmax() == worst
-    correct.turn("y", 30.0)
-    correct.judge("accepted")
+    correct.rotate("y", 30.0)
+    correct.set_status("accepted")
     assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst
     for button, steps in ((correct.history_list.undo, 2), (correct.history_list.redo, 2)):
         for _ in range(steps):

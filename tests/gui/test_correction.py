@@ -64,7 +64,7 @@ def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):
     viewer = ViewerModel()
     dock = CorrectDock(viewer)
     qtbot.addWidget(dock)
-    dock.turn("x", 10)
+    dock.rotate("x", 10)
     dock.predict_button.click()
     assert "No particles open" in dock.counts.text()
     assert not dock.rotation_pad.isEnabled()
@@ -178,7 +178,7 @@ def test_a_click_on_a_line_of_the_history_goes_there(bare):
     layer.selected_data = {0}
     states = [layers.particles_of(layer).rotations[0]]
     for _ in range(3):
-        dock.turn("x", 30)
+        dock.rotate("x", 30)
         states.append(layers.particles_of(layer).rotations[0])
     settle(dock)
     dock.history_list.list.itemClicked.emit(dock.history_list.list.item(2))
@@ -192,9 +192,9 @@ def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
     bank_checkpoint(np.pad(np.ones((4, 4, 4)), 4), voxel_size=10.0, symmetry="C2").save(scene.folder / "c2.safetensors")
     dock.session.checkpoint = str(scene.folder / "c2.safetensors")
     layer.selected_data = {0}
-    dock.turn("z", 180)
+    dock.rotate("z", 180)
     assert "is a step of C2" in dock.note.text()
-    dock.turn("x", 180)
+    dock.rotate("x", 180)
     assert dock.note.text() == ""
 
 
@@ -230,7 +230,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     qtbot.addWidget(dock)
     dock.reference.choose(str(tmp_path / "blobs.safetensors"))
     layer.selected_data = {2, 5}
-    dock.turn("y", 14.0)
+    dock.rotate("y", 14.0)
     off = layers.particles_of(layer)
     assert (angle_deg(off.rotations, truth.rotations)[[2, 5]] > 13).all()
     dock.refine_button.click()

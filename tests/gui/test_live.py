@@ -44,7 +44,7 @@ class Counted:
 @pytest.fixture(autouse=True)
 def immediately(monkeypatch):
     """However busy the machine is, single picks are told on the spot; one test says otherwise."""
-    monkeypatch.setattr(live_prediction, "AT_ONCE", 30.0)
+    monkeypatch.setattr(live_prediction, "IMMEDIATE_LIMIT", 30.0)
 
 
 @pytest.fixture
@@ -190,7 +190,7 @@ def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_t
 
 def test_what_takes_longer_than_a_moment_goes_to_a_worker_and_stale_answers_are_dropped(on, scene, qtbot, monkeypatch):
     viewer, layer, dock = on
-    monkeypatch.setattr(live_prediction, "AT_ONCE", 0.0)
+    monkeypatch.setattr(live_prediction, "IMMEDIATE_LIMIT", 0.0)
     place = layer.data[2].copy()
     layer.add([15.0, 20.0, 30.0])
     assert not layers.has_pose(layer)[12]
