@@ -45,7 +45,7 @@ def rows(*numbers):
 
 
 COMMANDS = {
-    "turn": lambda h: editing.turn(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
+    "turn": lambda h: editing.rotate(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
     "move": lambda h: editing.move(h, rows(0, 3), np.array([0, 5.0, -2]), frame="tomogram"),
     "move along own axes": lambda h: editing.move(h, rows(2), np.array([0, 0, 8.0]), frame="own"),
     "delete": lambda h: editing.delete(h, rows(0, 5)),
@@ -176,7 +176,7 @@ def test_picks_without_poses_have_a_history_too(viewer):
     picks.add([5, 6, 7])
     editing.move(history, rows(0), np.array([1.0, 0, 0]), frame="tomogram")
     with pytest.raises(InputError, match="no orientation yet"):
-        editing.turn(history, rows(0), axis_rotation("x", 5), words="by 5°")
+        editing.rotate(history, rows(0), axis_rotation("x", 5), words="by 5°")
     history.undo()
     history.undo()
     assert all_of(picks) == before
@@ -186,7 +186,7 @@ def test_a_command_that_cannot_be_done_leaves_everything_as_it_was(layer, histor
     layer.add([5, 6, 7])
     before = all_of(layer)
     with pytest.raises(InputError, match="1 of 2 particles have no orientation"):
-        editing.turn(history, rows(0, 6), axis_rotation("x", 5), words="by 5°")
+        editing.rotate(history, rows(0, 6), axis_rotation("x", 5), words="by 5°")
     with pytest.raises(InputError, match="no particle is selected"):
         editing.delete(history, rows())
     assert all_of(layer) == before
@@ -241,7 +241,7 @@ def test_verdicts_and_corrections_go_with_the_particles(layer, history):
 def test_memory_is_bounded_and_the_oldest_steps_go_first(layer):
     history = History(layer, limit=20_000)
     for turn in range(60):
-        editing.turn(history, rows(turn % 6), axis_rotation("z", 1), words=f"number {turn}")
+        editing.rotate(history, rows(turn % 6), axis_rotation("z", 1), words=f"number {turn}")
     assert history.bytes_kept <= 20_000
     assert 5 < len(history.steps) < 59
     assert history.undoable == "turn 1 particle number 59"
@@ -254,7 +254,7 @@ def test_a_turn_of_one_among_many_keeps_the_rotations_alone(viewer):
     many = session_of(viewer).show_particles(some_particles(5000), EXTENT, role=PREDICTED, name="many")
     history = session_of(viewer).history(many)
     for _ in range(2):
-        editing.turn(history, rows(7), axis_rotation("z", 1), words="by 1°")
+        editing.rotate(history, rows(7), axis_rotation("z", 1), words="by 1°")
     assert history.steps[-1].before.own_bytes == 0
     assert 0 < history.steps[-1].after.own_bytes <= 9 * 8 * 5000
 
