@@ -90,7 +90,7 @@ class Scene:
     def pose(self) -> None:
         """What tells the pose, alone."""
         assert self.live.prepared is not None
-        self.live.prepared.tell(Particles(positions=self.place()[None], tomogram=self.tomogram.name))
+        self.live.prepared.predict(Particles(positions=self.place()[None], tomogram=self.tomogram.name))
 
     def add(self, layer: Points) -> None:
         """A pick set down somewhere, as napari's tool does it."""

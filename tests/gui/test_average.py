@@ -53,7 +53,7 @@ def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path
         own, theirs = (read_tomogram(tmp_path / f"{door}{name}.mrc").density for door in ("dock", "cli"))
         np.testing.assert_allclose(own, theirs, atol=1e-3 * np.abs(theirs).max())
     assert (tmp_path / "dock_fsc.csv").read_text().splitlines()[0].startswith("resolution_angstrom")
-    assert f"{dock.found.fsc.resolution(0.143):.1f} Å at 0.143" in dock.result.text()
+    assert f"{dock.average_map.fsc.resolution(0.143):.1f} Å at 0.143" in dock.result.text()
 
 
 def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened, qtbot):
@@ -62,13 +62,13 @@ def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened,
     finish(dock, qtbot)
     assert [layer.name for layer in maps_of(viewer)] == ["truth average", "truth half 1", "truth half 2"]
     whole = maps_of(viewer)[0]
-    np.testing.assert_array_equal(whole.data, dock.found.density)
+    np.testing.assert_array_equal(whole.data, dock.average_map.density)
     assert tuple(whole.scale) == (10.0,) * 3
     assert whole.extent.world[1][2] < 0
     assert dock.tomogram.count() == 1
     assert session_of(viewer).tomograms() != maps_of(viewer)
     assert [mark.words for mark in dock.plot.marks] == [
-        f"{dock.found.fsc.resolution(threshold):.1f} Å" for threshold in (0.5, 0.143)
+        f"{dock.average_map.fsc.resolution(threshold):.1f} Å" for threshold in (0.5, 0.143)
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_subset_is_counted_as_it_changes_and_alone_is_averaged(opened, qtbot):
     settle(dock)
     assert dock.note.text() == "3 of 90 particles"
     finish(dock, qtbot)
-    assert dock.found.count == 3
+    assert dock.average_map.count == 3
     dock.subset.choice.setCurrentText(ACCEPTED)
     assert "accepted or corrected yet" in dock.note.text()
     set_status(session_of(viewer).history(truth), np.arange(40), "accepted")
@@ -97,4 +97,4 @@ def test_a_symmetry_that_is_none_is_refused_before_any_work(opened):
     dock.symmetry.setText("Q9")
     dock.running.start.click()
     assert dock.running.job is None
-    assert dock.found is None
+    assert dock.average_map is None

@@ -368,7 +368,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     def show(particles: Particles) -> tuple[list[Points], list[str]]:
         return run(
             discovered_layers.show_poses(
-                session, particles, [small.tomogram], drawn=preview, provenance="", words="again"
+                session, particles, [small.tomogram], preview=preview, provenance="", words="again"
             )
         )
 

@@ -1,4 +1,4 @@
-"""The Arrows dock: how poses are drawn, what their colours tell, and which are hidden."""
+"""The Arrows dock: length, colours and filters of the arrows that show the poses."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ LABELS = {
     "most_expected": "Hide errors above (°)",
 }
 LABEL_WIDTH = 132
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
 class ArrowsDock(Dock):
-    """The options of the view, and the legend of its colours; every arrow in the viewer follows."""
+    """View options and legend of all arrows in the viewer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -41,17 +42,17 @@ class ArrowsDock(Dock):
         self.add_heading("Legend")
         self.add(self.legend)
         self.close_column()
-        self.form.changed.connect(self._changed)
-        listen(self, self.session.events.view, self._show)
+        self.form.changed.connect(self._options_changed)
+        listen(self, self.session.events.view, self._show_view)
         for name in ("inserted", "removed"):
             listen(self, getattr(self.session.viewer.layers.events, name), self._show_legend)
-        self._show()
+        self._show_view()
 
-    def _changed(self) -> None:
+    def _options_changed(self) -> None:
         self.attempt(lambda: self.session.show_as(self.form.options()))
 
-    def _show(self, event: Any = None) -> None:
-        """Show the session's options, whoever set them; a colormap's settings only where there is a colormap."""
+    def _show_view(self, event: Any = None) -> None:
+        """Show the session's view options; enable the colormap's settings only for graded colours."""
         view = self.session.view
         if self._options() != view:
             self.form.blockSignals(True)

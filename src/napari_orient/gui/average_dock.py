@@ -1,4 +1,4 @@
-"""The Average dock: the map that particles imply in their poses, and how far its halves agree; no truth is needed."""
+"""The Average dock: the subtomogram average of posed particles, its half maps and their FSC."""
 
 from __future__ import annotations
 
@@ -35,11 +35,15 @@ from napari_orient.gui.widgets import (
 )
 
 LABELS = 112
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
+
+PLOT_HEIGHT = 170
+"""Height in pixels of the FSC plot."""
 
 
 @dataclass(frozen=True, eq=False)
 class AveragingRequest:
-    """What is to be averaged: values alone, taken from the layers before the work starts."""
+    """Input of an averaging job: values copied from the layers, so later edits do not affect it."""
 
     tomogram: Tomogram
     particles: Particles
@@ -48,18 +52,18 @@ class AveragingRequest:
 
 
 class AverageDock(Dock):
-    """Particles in; a map beside their tomogram, and its Fourier shell correlation, out."""
+    """Averages the chosen particles; shows the map beside the tomogram and its Fourier shell correlation."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.found: Average | None = None
+        self.average_map: Average | None = None
         self._source: tuple[str, Tomogram] | None = None
         self._make()
         self._lay_out()
         self._layer_chosen()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
         viewer = self.session.viewer
@@ -68,18 +72,18 @@ class AverageDock(Dock):
         self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
         self.symmetry.setToolTip(
-            "Symmetry to impose, with its axes where they are not z and x: D7@z@x. auto looks for it in the average."
+            "Symmetry to impose, with its axes if they are not z and x: D7@z@x. auto: determine it from the average."
         )
         self.options = OptionsForm(AveragingOptions, first=("side",), label_width=LABELS)
         self.note, self.result, self.saved = Note(), Note(), Note()
-        self.running = JobRow("Average", "Average the particles in their poses")
-        self.plot = FSCPlot(height=170)
+        self.running = JobRow("Average", "Average the chosen particles at their poses")
+        self.plot = FSCPlot(height=PLOT_HEIGHT)
         self.plot.setVisible(False)
-        self.halves = QCheckBox("Show the halves too")
-        self.halves.setToolTip("Also add the maps of the two random halves as layers")
+        self.halves = QCheckBox("Show half maps")
+        self.halves.setToolTip("Add the two half maps as layers too")
         self.file = FileRow(caption="Save the map as", kinds="Maps (*.mrc)", hint="average.mrc", saving=True)
-        self.save = QPushButton("Save map, halves and curve")
-        self.save.setToolTip("Write the map (.mrc), its halves beside it, and the curve as CSV")
+        self.save = QPushButton("Save map, half maps and FSC")
+        self.save.setToolTip("Write the map (.mrc), its half maps beside it and the FSC as CSV")
 
     def _lay_out(self) -> None:
         self.add_heading("Particles")
@@ -100,11 +104,11 @@ class AverageDock(Dock):
         self.save.clicked.connect(self.save_map)
 
     def _offered(self) -> list[Points]:
-        """Particles that have poses, predictions first."""
+        """Layers of particles with poses, predicted ones first."""
         found = [layer for layer in self.session.particles() if layers.has_pose(layer).any()]
         return sorted(found, key=lambda layer: layers.role(layer) != PREDICTED)
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
@@ -112,12 +116,12 @@ class AverageDock(Dock):
         self._show_everything()
 
     def _show_everything(self, *_: object) -> None:
-        self.save.setEnabled(self.found is not None and self.file.path is not None)
-        self.running.allow(self._say_particles())
+        self.save.setEnabled(self.average_map is not None and self.file.path is not None)
+        self.running.allow(self._check_particles())
 
-    def _say_particles(self) -> bool:
+    def _check_particles(self) -> bool:
         if self.tomogram.layer is None or self.particles.layer is None:
-            self.note.say("A tomogram and particles with orientations are needed: load them, then predict.", WARNING)
+            self.note.say("A tomogram and particles with orientations are needed: load, then predict.", WARNING)
             return False
         try:
             count = len(self.subset.particles())
@@ -127,30 +131,30 @@ class AverageDock(Dock):
         self.note.say(f"{count} of {len(self.particles.layer.data)} particles", GOOD if count > 1 else WARNING)
         return count > 1
 
-    # --- the work -----------------------------------------------------------------------------------------------
+    # --- averaging ----------------------------------------------------------------------------------------------
 
     def average(self) -> None:
-        """Average what is chosen; what is amiss is shown in one line."""
+        """Average the chosen particles; show an error in one line."""
         self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> AveragingRequest:
-        """What is chosen, as values that no later change of a layer can touch.
+        """The job's input, copied from the chosen layers.
 
         Raises
         ------
         InputError
-            If something is missing or does not fit.
+            If an input is missing or inconsistent.
         """
         image = self.tomogram.layer
         if not isinstance(image, Image):
-            raise InputError("to average, a tomogram and its particles are needed. Open what is missing.")
+            raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
         _group(self.symmetry.text())
         return AveragingRequest(
             layers.tomogram_of(image), self.subset.particles(), self.symmetry.text(), self.options.options()
         )
 
     def start(self, request: AveragingRequest) -> None:
-        """Ask for the average; it comes as a layer of its own, also where the particles have gone by then."""
+        """Start averaging; the map becomes a layer even if the particles have been removed meanwhile."""
         if self.running.job is not None or self.particles.layer is None:
             return
         self._source = (self.particles.layer.name, request.tomogram)
@@ -164,7 +168,7 @@ class AverageDock(Dock):
 
     def _deliver(self, found: Average) -> None:
         assert self._source is not None
-        self.found = found
+        self.average_map = found
         name, tomogram = self._source
         maps = {f"{name} average": found.density}
         if self.halves.isChecked():
@@ -175,20 +179,20 @@ class AverageDock(Dock):
         self.plot.setVisible(True)
         self.result.say(
             f"{found.count} particles, {found.group.name}: {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
-            f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map lies left of the tomogram.",
+            f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map is shown left of the tomogram.",
             MUTED,
         )
 
     def save_map(self) -> None:
-        """Write map, halves and curve, as the command line does."""
+        """Write map, half maps and FSC, the same files as the command line."""
         path = self.file.path
-        if path is None or self.found is None:
-            show_error("there is no map yet, or no file was named. Average first, then say where to save.")
+        if path is None or self.average_map is None:
+            show_error("no map yet, or no file named. Average first, then choose a file.")
             return
         path = path if path.suffix else path.with_suffix(".mrc")
-        found = self.found
+        found = self.average_map
         if self.attempt(lambda: write_average(found, average_paths(path))):
-            self.saved.say(f"Wrote {path}, its halves and its curve.", GOOD)
+            self.saved.say(f"Wrote {path}, its half maps and its FSC.", GOOD)
 
 
 def _group(text: str) -> Symmetry | None:

@@ -1,7 +1,6 @@
-"""What napari's command palette calls: every action of the docks, in the viewer that is in front.
+"""Commands of napari's palette: every action of the docks, in the current viewer.
 
-A command does what its dock's button does, in the dock that the window holds; where it holds none, one is opened, on
-the active layer if that serves.
+A command clicks its dock's button. A dock that is not open is opened first, on the active layer if that is suitable.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ PLUGIN = "napari-orient"
 
 
 def dock_of(viewer: napari.Viewer, name: str) -> Any:
-    """The dock of this name in the viewer, in front; opened, on the active layer, where it was not there."""
-    known = set(map(id, open_docks(viewer)))
-    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=bool(known))
+    """The dock of this name in the viewer, raised; opened on the active layer if it was closed."""
+    before = set(map(id, open_docks(viewer)))
+    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=bool(before))
     choice, active = getattr(dock, "particles", None), viewer.layers.selection.active
-    if id(dock) not in known and isinstance(choice, LayerChoice) and active is not None:
+    if id(dock) not in before and isinstance(choice, LayerChoice) and active is not None:
         choice.choose(active)
     frame.show()
     frame.raise_()
@@ -32,12 +31,12 @@ def dock_of(viewer: napari.Viewer, name: str) -> Any:
 
 
 def open_docks(viewer: napari.Viewer) -> list[Dock]:
-    """The docks of ours that the viewer's window holds."""
+    """The docks of napari-orient in the viewer's window."""
     return [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, Dock)]
 
 
 def open_dock(name: str) -> Any:
-    """The dock of this name in the viewer in front."""
+    """The dock of this name in the current viewer."""
     return dock_of(_viewer(), name)
 
 
@@ -49,87 +48,85 @@ def _viewer() -> napari.Viewer:
 
 
 def _click(button: Any, why_not: str) -> None:
-    """Click a button; say why that cannot be, where it cannot."""
+    """Click a button, or show ``why_not`` as an error if it is disabled."""
     if button.isEnabled():
         button.click()
     else:
         show_error(why_not)
 
 
-# --- long work --------------------------------------------------------------------------------------------------------
+# --- jobs -------------------------------------------------------------------------------------------------------------
 
 
 def discover() -> None:
-    """Discover as the Discover dock says."""
-    _click(open_dock("Discover").running.start, "nothing to discover yet: the Discover dock says what is missing.")
+    """Start discovery with the Discover dock's settings."""
+    _click(open_dock("Discover").running.start, "discovery cannot start: see the Discover dock.")
 
 
 def predict() -> None:
-    """Predict as the Predict dock says."""
+    """Start prediction with the Predict dock's settings."""
     dock = open_dock("Predict")
-    _click(dock.running.start, "nothing to predict yet: the Predict dock says what is missing, or that it runs.")
+    _click(dock.running.start, "prediction cannot start: see the Predict dock.")
 
 
 def train() -> None:
-    """Train as the Train dock says."""
-    _click(
-        open_dock("Train").running.start, "training cannot begin: the Train dock says what is missing, or that it runs."
-    )
+    """Start training with the Train dock's settings."""
+    _click(open_dock("Train").running.start, "training cannot start: see the Train dock.")
 
 
 def average() -> None:
-    """Average as the Average dock says."""
-    _click(open_dock("Average").running.start, "nothing to average yet: the Average dock says what is missing.")
+    """Start averaging with the Average dock's settings."""
+    _click(open_dock("Average").running.start, "averaging cannot start: see the Average dock.")
 
 
 def export() -> None:
-    """Write what the Export dock says."""
-    _click(open_dock("Export").button, "nothing to export yet: name a file in the Export dock, and open particles.")
+    """Write the file of the Export dock."""
+    _click(open_dock("Export").button, "nothing to export: open particles and name a file in the Export dock.")
 
 
 def stop() -> None:
-    """Stop all that runs for the viewer in front; what a training has found is kept."""
+    """Stop all jobs of the current viewer; a training keeps its best model."""
     jobs = [job for dock in open_docks(_viewer()) for job in dock.findChildren(Job)]
     for job in jobs:
         job.stop()
     if not jobs:
-        show_info("Nothing is running.")
+        show_info("No job is running.")
 
 
-# --- looking ----------------------------------------------------------------------------------------------------------
+# --- viewing ----------------------------------------------------------------------------------------------------------
 
 
 def next_worst() -> None:
-    """Fly to the particle of the next largest error."""
+    """Go to the particle with the next largest error."""
     open_dock("Inspect").go_to_worst(1)
 
 
 def previous_worst() -> None:
-    """Fly back to the one before."""
+    """Go back to the previous particle."""
     open_dock("Inspect").go_to_worst(-1)
 
 
 def show_arrows() -> None:
-    """Show all arrows, or hide them if one is shown."""
+    """Show all arrows, or hide them if any is visible."""
     session_of(_viewer()).toggle_arrows()
 
 
 def show_surfaces() -> None:
     """Show the reference at every pose, or hide it."""
-    _click(open_dock("Surface").shown, "no particles with orientations yet: predict some.")
+    _click(open_dock("Surface").shown, "no particles with orientations: predict some.")
 
 
 # --- correcting -------------------------------------------------------------------------------------------------------
 
 
 def undo() -> None:
-    """Take the last change of the particles back."""
-    _click(open_dock("Correct").history_list.undo, "nothing to undo in the layer that the Correct dock shows.")
+    """Undo the last edit of particles."""
+    _click(open_dock("Correct").history_list.undo, "nothing to undo in the Correct dock's layer.")
 
 
 def redo() -> None:
-    """Make the change taken back last again."""
-    _click(open_dock("Correct").history_list.redo, "nothing to redo in the layer that the Correct dock shows.")
+    """Redo the edit that was undone last."""
+    _click(open_dock("Correct").history_list.redo, "nothing to redo in the Correct dock's layer.")
 
 
 def accept() -> None:
@@ -143,7 +140,7 @@ def reject() -> None:
 
 
 def clear() -> None:
-    """Clear the verdict of the selected particles."""
+    """Clear the status of the selected particles."""
     open_dock("Correct").set_status("")
 
 
@@ -153,12 +150,12 @@ def delete() -> None:
 
 
 def reset() -> None:
-    """Put the selected particles back to how they were predicted."""
+    """Restore the predicted poses of the selected particles."""
     open_dock("Correct").reset()
 
 
 def predict_selected() -> None:
-    """Predict the selected particles anew."""
+    """Predict the selected particles again."""
     open_dock("Correct").predict()
 
 
@@ -168,12 +165,12 @@ def refine_selected() -> None:
 
 
 def live() -> None:
-    """Switch Live on, or off."""
+    """Switch live prediction on or off."""
     open_dock("Correct").live_box.click()
 
 
 def rotate_x() -> None:
-    """Turn the selected particles about their own x axis by the dock's step, right-handed."""
+    """Rotate the selected particles about their own x axis by the dock's step, right-handed."""
     open_dock("Correct").rotation_pad.press("x", 1)
 
 
@@ -183,7 +180,7 @@ def rotate_x_back() -> None:
 
 
 def rotate_y() -> None:
-    """Turn the selected particles about their own y axis by the dock's step, right-handed."""
+    """Rotate the selected particles about their own y axis by the dock's step, right-handed."""
     open_dock("Correct").rotation_pad.press("y", 1)
 
 
@@ -193,7 +190,7 @@ def rotate_y_back() -> None:
 
 
 def rotate_z() -> None:
-    """Turn the selected particles about their own z axis by the dock's step, right-handed."""
+    """Rotate the selected particles about their own z axis by the dock's step, right-handed."""
     open_dock("Correct").rotation_pad.press("z", 1)
 
 

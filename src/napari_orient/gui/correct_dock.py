@@ -1,4 +1,4 @@
-"""The Correct dock: turn, move, judge, delete, tell anew or refine the selected particles; all of it can be undone."""
+"""The Correct dock: rotate, move, accept, reject, delete, predict or refine the selected particles, with undo."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from napari_orient.engine.prediction import PredictionOptions, prepare
 from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
-from napari_orient.gui.destruction import when_destroyed
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words
+from napari_orient.gui.key_bindings import bind_keys
 from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
@@ -41,9 +41,10 @@ from napari_orient.gui.widgets import GOOD, MUTED, WARNING, Dock, LayerChoice, N
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
-"""Keys of what a network or a reference tells; napari has none of these for itself."""
+"""Keys of Predict, Refine and Live; napari itself binds none of them."""
 
 _BATCH = 32
+"""Particles per step of a job: the progress bar moves and Stop acts between two batches."""
 
 
 def estimate_poses(
@@ -53,19 +54,26 @@ def estimate_poses(
     checkpoint: Checkpoint,
     *,
     options: PredictionOptions,
-    known: bool,
+    refining: bool,
 ) -> Stream[Step, Particles]:
-    """The chosen particles with poses told by a network, or refined; what must be learnt is learnt from them all."""
-    tell = yield from prepare(tomogram, every, checkpoint, options, known=known)
+    """The chosen particles with predicted or refined poses; the tomogram's model is estimated from ``every`` particle.
+
+    Parameters
+    ----------
+    every : all particles of the layer.
+    chosen : the particles whose poses are wanted.
+    refining : refine the poses that ``chosen`` has, instead of a global search.
+    """
+    pose_finder = yield from prepare(tomogram, every, checkpoint, options, known=refining)
     parts = []
     for start in range(0, len(chosen), _BATCH):
-        yield Step(start, len(chosen), "Refining" if known else "Predicting")
-        parts.append(tell(chosen.take(slice(start, start + _BATCH))))
+        yield Step(start, len(chosen), "Refining" if refining else "Predicting")
+        parts.append(pose_finder(chosen.take(slice(start, start + _BATCH))))
     return concatenate(parts)
 
 
 class CorrectDock(Dock):
-    """Acts on the points selected in the chosen layer."""
+    """Edits the points selected in the chosen layer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -79,31 +87,31 @@ class CorrectDock(Dock):
         self._bind_keys(self.session.viewer)
         self._layer_chosen()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self, viewer: ViewerModel) -> None:
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.counts, self.note, self.running_note, self.live_note = Note(), Note(), Note(), Note()
-        self.stop_button = _button("Stop", "Stop; nothing is changed")
+        self.stop_button = _button("Stop", "Stop without changing any particle")
         self.stop_button.clicked.connect(self._stop)
         self.running = row(self.running_note, self.stop_button)
         self.running.setVisible(False)
         self.rotation_pad, self.move_pad, self.history_list = RotationPad(), MovePad(), HistoryList()
         self.reference = ReferenceChoice(self.session, kinds=self._classes)
-        self.live_box = QCheckBox("Live: tell a pick's pose when it is added or dragged")
+        self.live_box = QCheckBox("Live: predict picks as they are added or dragged")
         self.live_box.setToolTip(
-            f"The network in use tells it, in the points layer's add or select mode ({_key(LIVE)}). A network that "
-            "matches with a map learns the tomogram first, and sets picks on the particle's centre"
+            f"Predict with the model in use, in the points layer's add or select mode ({_key(LIVE)}). "
+            "A template first estimates the tomogram's noise, and centres each pick on its particle"
         )
         self.add_heading("Particles")
         self.add(labelled({"Layer": self.particles}), self.counts)
-        self.add(self._judging())
-        self.add_heading("Turn about own axes")
+        self.add(self._status_row())
+        self.add_heading("Rotate about own axes")
         self.add(self.rotation_pad, self.note)
         self.add_heading("Move")
         self.add(self.move_pad)
         self.add_heading("Pose")
-        self.add(self._telling(), labelled({"Reference": self.reference}), self.running, self.live_box, self.live_note)
+        self.add(self._pose_row(), labelled({"Reference": self.reference}), self.running, self.live_box, self.live_note)
         self.add_heading("History")
         self.add(self.history_list)
         self.close_column()
@@ -113,9 +121,9 @@ class CorrectDock(Dock):
         self.move_pad.stepped.connect(self.move_by)
         self.live_box.toggled.connect(self._live_toggled)
         self.live.status_changed.connect(self.live_note.say)
-        listen(self, self.session.events.checkpoint, self._network_changed)
+        listen(self, self.session.events.checkpoint, self._model_changed)
 
-    def _judging(self) -> Any:
+    def _status_row(self) -> Any:
         self.status_buttons = {}
         for status, (words, key) in STATUS_BUTTONS.items():
             self.status_buttons[status] = _button(words, f"{words} the selected particles (key {key})")
@@ -124,14 +132,14 @@ class CorrectDock(Dock):
         self.delete_button.clicked.connect(self.delete)
         return equal_width_row(*self.status_buttons.values(), self.delete_button)
 
-    def _telling(self) -> Any:
-        self.reset_button = _button("Reset", "Put the selected particles back to how they were predicted (key H)")
+    def _pose_row(self) -> Any:
+        self.reset_button = _button("Reset", "Restore the predicted poses of the selected particles (key H)")
         self.predict_button = _button(
-            "Predict", f"Predict the selected particles anew with the network in use ({_key(PREDICT)})"
+            "Predict", f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
         )
         self.refine_button = _button(
             "Refine",
-            "Refine the selected particles against the reference; noise is learnt from the whole layer "
+            "Refine the selected particles against the reference; noise is estimated from the whole layer "
             f"({_key(REFINE)})",
         )
         self.reset_button.clicked.connect(self.reset)
@@ -140,7 +148,7 @@ class CorrectDock(Dock):
         return equal_width_row(self.reset_button, self.predict_button, self.refine_button)
 
     def _offered(self) -> list[Points]:
-        """Particles to correct: predictions first, truth last."""
+        """Layers of particles: predicted ones first, true poses last."""
         order = [PREDICTED, PICKS, "", layers.TRUTH]
         return sorted(self.session.particles(), key=lambda layer: order.index(layers.role(layer)))
 
@@ -159,11 +167,9 @@ class CorrectDock(Dock):
             "Control-Z": self.history_list.undo.click,
             "Control-Shift-Z": self.history_list.redo.click,
         }
-        for key, act in keys.items():
-            viewer.bind_key(key, lambda _, act=act: act(), overwrite=True)
-        when_destroyed(self, partial(_unbind, weakref.ref(viewer), tuple(keys)))
+        bind_keys(viewer, self, keys)
 
-    # --- what is chosen -----------------------------------------------------------------------------------------
+    # --- selection ----------------------------------------------------------------------------------------------
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
@@ -179,7 +185,7 @@ class CorrectDock(Dock):
 
     @property
     def rows(self) -> Rows:
-        """The selected particles."""
+        """Rows of the selected particles."""
         layer = self.particles.layer
         return np.array(sorted(layer.selected_data), int) if isinstance(layer, Points) else np.zeros(0, int)
 
@@ -192,7 +198,7 @@ class CorrectDock(Dock):
         if not isinstance(layer, Points):
             self.counts.say("No particles open yet: load some, or predict.", WARNING)
         else:
-            self.counts.say(_count_words(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
+            self.counts.say(_count_text(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
         for widget in (
             self.rotation_pad,
             self.move_pad,
@@ -206,45 +212,45 @@ class CorrectDock(Dock):
 
     # --- commands -----------------------------------------------------------------------------------------------
 
-    def _do(self, command: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
-        """Act on the selected particles; what is amiss is shown in one line."""
+    def _edit(self, command: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        """Edit the selected particles; show an error in one line."""
         if self._history is not None:
             self.attempt(partial(command, self._history, self.rows, *arguments, **keywords))
 
     def rotate(self, axis: str, angle: float) -> None:
-        """Turn the selected particles about their own axis by an angle in degrees."""
-        self._turn(axis_rotation(axis, angle), f"by {angle:+g}° about {axis}")
+        """Rotate the selected particles about their own axis by an angle in degrees."""
+        self._rotate(axis_rotation(axis, angle), f"by {angle:+g}° about {axis}")
 
     def rotate_by(self, text: str) -> None:
-        """Turn the selected particles by what was typed, in their own frames."""
-        self.attempt(lambda: self._turn(parse_rotation(text), f"by {text.strip()}"))
+        """Rotate the selected particles by a typed rotation, in their own frames."""
+        self.attempt(lambda: self._rotate(parse_rotation(text), f"by {text.strip()}"))
 
-    def _turn(self, matrix: FloatArray, words: str) -> None:
-        self._do(editing.rotate, matrix, words=words)
+    def _rotate(self, matrix: FloatArray, words: str) -> None:
+        self._edit(editing.rotate, matrix, words=words)
         name = self.session.network_symmetry
-        unseen = is_symmetry_operation(matrix, symmetry(name))
-        self.note.say(f"A turn {words} is a step of {name.split('@')[0]}: it leaves the particle as it was." * unseen)
+        is_step = is_symmetry_operation(matrix, symmetry(name))
+        self.note.say(f"A rotation {words} is a symmetry operation of {name.split('@')[0]}: no change." * is_step)
 
     def move_by(self, shift: FloatArray, frame: str) -> None:
         """Move the selected particles by a shift (3,) xyz in Å along the axes of this frame."""
-        self._do(editing.move, shift, frame=frame)
+        self._edit(editing.move, shift, frame=frame)
 
     def set_status(self, status: str, *_: object) -> None:
-        """Accept or reject the selected particles, or clear their verdict."""
-        self._do(editing.set_status, status)
+        """Accept or reject the selected particles, or clear their status."""
+        self._edit(editing.set_status, status)
 
     def delete(self, *_: object) -> None:
         """Delete the selected particles."""
-        self._do(editing.delete)
+        self._edit(editing.delete)
 
     def reset(self, *_: object) -> None:
-        """Put the selected particles back to how they were predicted."""
-        self._do(editing.reset)
+        """Restore the predicted poses of the selected particles."""
+        self._edit(editing.reset)
 
-    # --- poses told anew ----------------------------------------------------------------------------------------
+    # --- prediction and refinement ----------------------------------------------------------------------------
 
     def predict(self, *_: object) -> None:
-        """Predict the selected particles anew, and no others."""
+        """Predict the selected particles, and no others."""
         self._request_poses("predict", lambda: load_checkpoint(self.session.checkpoint))
 
     def refine(self, *_: object) -> None:
@@ -259,13 +265,13 @@ class CorrectDock(Dock):
         layer, rows = self.particles.layer, self.rows
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
-            raise InputError(f"to {words} particles, the tomogram that they lie in must be open. Open it first.")
+            raise InputError(f"to {words} particles, their tomogram must be open. Open it first.")
         if not len(rows):
             raise InputError("no particle is selected; select some points of the layer first.")
-        every, known = layers.picks_of(layer), words == "refine"
-        chosen = rows_of(layer, rows) if known and layers.has_pose(layer)[rows].all() else every.take(rows)
+        every, refining = layers.picks_of(layer), words == "refine"
+        chosen = rows_of(layer, rows) if refining and layers.has_pose(layer)[rows].all() else every.take(rows)
         stream = estimate_poses(
-            layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, known=known
+            layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, refining=refining
         )
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
         self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
@@ -278,9 +284,9 @@ class CorrectDock(Dock):
 
     @property
     def _options(self) -> PredictionOptions:
-        """Where to compute, and how precisely, as is preferred."""
-        wanted = self.session.preferences
-        return PredictionOptions.of(device=wanted.compute.device, precision=wanted.effort.precision)
+        """Device and precision from the preferences."""
+        preferences = self.session.preferences
+        return PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
 
     def _stepped(self, step: Step) -> None:
         left = time_words(self.job.seconds_left) if self.job is not None else ""
@@ -290,15 +296,15 @@ class CorrectDock(Dock):
         if self.job is not None:
             self.job.stop()
 
-    def _deliver(self, words: str, told: Particles) -> None:
+    def _deliver(self, words: str, particles: Particles) -> None:
         assert self._requested is not None
         layer, numbers = self._requested
         if layer not in self.session.viewer.layers:
-            show_warning("The particles' layer was removed meanwhile; their new poses were dropped.")
+            show_warning("The particles' layer was removed meanwhile; their new poses were discarded.")
             return
         rows = np.flatnonzero(np.isin(layer.features[NUMBER], numbers))
         places = {number: place for place, number in enumerate(numbers.tolist())}
-        part = told.take([places[number] for number in layer.features[NUMBER].to_numpy(int)[rows].tolist()])
+        part = particles.take([places[number] for number in layer.features[NUMBER].to_numpy(int)[rows].tolist()])
         if len(rows):
             editing.assign_poses(self.session.history(layer), rows, part, words=words)
 
@@ -320,10 +326,10 @@ class CorrectDock(Dock):
         layer = self.particles.layer
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
-            raise InputError("Live needs points and the tomogram that they lie in. Open them first.")
+            raise InputError("Live needs a points layer and its tomogram. Open them first.")
         self.live.start(layer, image, self.session.checkpoint)
 
-    def _network_changed(self, event: object = None) -> None:
+    def _model_changed(self, event: object = None) -> None:
         if self.live_box.isChecked():
             self._live_toggled(True)
 
@@ -335,23 +341,15 @@ def _button(words: str, tip: str) -> QPushButton:
 
 
 def _key(name: str) -> str:
-    """A key as it is said: ``Shift-P`` is ``key Shift+P``."""
+    """A key as tooltips show it: ``key Shift+P`` for ``Shift-P``."""
     return f"key {name.replace('-', '+')}"
 
 
-def _unbind(alive: weakref.ref[ViewerModel], keys: tuple[str, ...]) -> None:
-    viewer = alive()
-    if viewer is None:
-        return
-    for key in keys:
-        viewer.bind_key(key, None, overwrite=True)
-
-
-def _count_words(layer: Points, selected: int) -> str:
-    """``3 of 252 selected · 12 accepted · 2 rejected · 5 turned``."""
+def _count_text(layer: Points, selected: int) -> str:
+    """A line such as ``3 of 252 selected · 12 accepted · 2 rejected · 5 corrected``."""
     table = layer.features
     parts = [f"{selected} of {len(layer.data)} selected" if selected else f"{len(layer.data)}, none selected"]
     if STATUS in table.columns:
         parts += [f"{number} {word}" for word in (ACCEPTED, REJECTED) if (number := int((table[STATUS] == word).sum()))]
-    turned = int((table[CORRECTED] == "1").sum()) if CORRECTED in table.columns else 0
-    return " · ".join(parts + ([f"{turned} turned by hand"] if turned else []))
+    corrected = int((table[CORRECTED] == "1").sum()) if CORRECTED in table.columns else 0
+    return " · ".join(parts + ([f"{corrected} corrected"] if corrected else []))

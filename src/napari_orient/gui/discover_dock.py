@@ -1,4 +1,4 @@
-"""The Discover dock: picks in; how each particle is turned, the map they share, and whether to believe it, out."""
+"""The Discover dock: orientations, maps and a verdict from picks alone."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled
 
-STOPPED_TEXT = "Stopped\nThe poses and the map are those of the last round. Nothing has judged them yet."
-STOPPED_EARLY_TEXT = "Stopped before the first round was done\nNothing was changed."
-FAILED_TEXT = "Broken off by an error\nNothing was changed."
+STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
+STOPPED_EARLY_TEXT = "Stopped before the first round ended\nNo layer was changed."
+FAILED_TEXT = "Failed with an error\nNo layer was changed."
 RING_LINE_WIDTH = 9.0
-"""Å of the line of a ring."""
+"""Width of a ring's line in Å."""
 
 DRAW_INTERVAL = 0.5
-"""Seconds between two drawings, at least."""
+"""Seconds between two updates of the preview, at least: replacing 10,000 arrows takes 0.25 s without a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
 class DiscoveryRequest:
-    """What a discovery is asked of: values alone, taken from layers and fields before the work starts."""
+    """Input of a discovery job: values copied from layers and fields, so later edits do not affect it."""
 
     pairs: Pairs
     options: DiscoveryOptions
@@ -73,7 +73,7 @@ class DiscoveryRequest:
 
 
 class DiscoverDock(Dock):
-    """Picks on view in; layers of posed particles, their maps and a verdict out."""
+    """Discovers structures from the chosen picks; shows posed particles, maps and verdicts."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -91,13 +91,13 @@ class DiscoverDock(Dock):
         self._connect()
         self._show_everything()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
         self.picks = PicksChoice(self.session)
         self.options = OptionsForm(
             DiscoveryOptions,
-            labels={"classes": "Kinds of particle", "max_shift": "Picks off by (Å)"},
+            labels={"classes": "Classes", "max_shift": "Search range (Å)"},
             hidden=("precision",),
             first=("diameter", "classes", "symmetry", "max_shift"),
             label_width=LABELS,
@@ -105,18 +105,18 @@ class DiscoverDock(Dock):
         self.options.show_options(DiscoveryOptions(device=Preferences.now().compute.device))
         self.align = AlignmentChoice()
         self.note, self.device_note = Note(), Note()
-        self.running = JobRow("Discover", "Find what the picks have in common, and how each is turned", stopped="")
+        self.running = JobRow("Discover", "Find the structures that the picks share, and every orientation", stopped="")
         self.result_panel = DiscoveryResultPanel()
         self.result_panel.setVisible(False)
 
     def _lay_out(self) -> None:
-        asked = QWidget()
-        column = QVBoxLayout(asked)
+        inputs = QWidget()
+        column = QVBoxLayout(inputs)
         column.setContentsMargins(0, 0, 0, 0)
         align = labelled({"Align to": self.align}, width=LABELS)
         for widget in (self.picks, self.options, align, self.note, self.device_note):
             column.addWidget(widget)
-        self.fold = Fold("What to look for", asked)
+        self.fold = Fold("Picks and options", inputs)
         self.fold.open(True)
         self.add(self.fold, self.running, self.result_panel)
         self.close_column()
@@ -129,61 +129,61 @@ class DiscoverDock(Dock):
         self.result_panel.next_step.connect(self.take_next_step)
         self.result_panel.saving.connect(self.save)
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     def _show_everything(self, *_: object) -> None:
-        self.running.allow(self._say_picks())
+        self.running.allow(self._check_input())
         try:
             self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 
-    def _say_picks(self) -> bool:
-        """Say what there is to look at, and whether a discovery can begin."""
+    def _check_input(self) -> bool:
+        """Show the number of picks or what is wrong with the input; True if a discovery can start."""
         if not self.picks.chosen():
-            self.note.say("No picks chosen: open a tomogram and its picks here, or in the Load dock.", WARNING)
+            self.note.say("No picks chosen: open a tomogram and its picks here or in the Load dock.", WARNING)
             return False
         try:
             pairs, options = self.picks.pairs(), self.options.options()
             check_picks(pairs, options)
         except InputError as error:
-            line = str(error)
-            self.note.say(f"{line[:1].upper()}{line[1:]}", BAD)
+            message = str(error)
+            self.note.say(f"{message[:1].upper()}{message[1:]}", BAD)
             return False
         self._draw_rings(options.diameter)
         sizes = {tomogram.voxel_size for tomogram, _ in pairs}
-        words = f"{pick_count_text(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
-        self.note.say(words, WARNING if 1.0 in sizes else GOOD)
+        text = f"{pick_count_text(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
+        self.note.say(text, WARNING if 1.0 in sizes else GOOD)
         return True
 
     def _draw_rings(self, diameter: float) -> None:
-        """Draw the picks as rings of the diameter that is looked for: one sees whether it fits."""
+        """Draw the picks as rings of the given diameter, to compare with the particles."""
         for layer in self.picks.chosen():
             size = diameter / layers.voxel_size(layer)
             if layers.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
                 layer.size = size
                 layer.border_width = RING_LINE_WIDTH / diameter
 
-    # --- the work -----------------------------------------------------------------------------------------------
+    # --- discovery ----------------------------------------------------------------------------------------------
 
     def discover(self) -> None:
-        """Look for what the chosen picks have in common; what is amiss is shown in one line."""
+        """Start a discovery from the chosen picks; show an error in one line."""
         self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> DiscoveryRequest:
-        """What is chosen, as values that no later change of a layer can touch.
+        """The job's input, copied from the chosen layers.
 
         Raises
         ------
         InputError
-            If something is missing or does not fit.
+            If an input is missing or inconsistent.
         """
         pairs, options = self.picks.pairs(), self.options.options()
         check_picks(pairs, options)
         return DiscoveryRequest(pairs, options, self.align.target())
 
     def start(self, request: DiscoveryRequest) -> None:
-        """Ask for a discovery; what it has is drawn as it goes, and stays when it is stopped."""
+        """Start a discovery; its preview is drawn meanwhile, and kept when it is stopped."""
         if self.running.job is not None:
             return
         self._request, self._pick_layers = request, self.picks.chosen()
@@ -200,14 +200,14 @@ class DiscoverDock(Dock):
         self.running.follow(job)
 
     def _fold_away(self, request: DiscoveryRequest) -> None:
-        """Make room for what is to be seen."""
+        """Fold the input away, to make room for the result."""
         self.fold.button.setText(f"{pick_count_text(request.pairs)} · {request.options.diameter:g} Å")
         self.fold.open(False)
 
     def _stepped(self, step: DiscoveryStep) -> None:
         if step.particles is not None:
             self._last = step
-        self.result_panel.note(step)
+        self.result_panel.add_round(step)
 
     def _reached(self, step: DiscoveryStep) -> None:
         stopping = self._job is None or self._job.stopping
@@ -219,18 +219,18 @@ class DiscoverDock(Dock):
         ):
             return
         with holding_still(self.session.viewer):
-            self._preview.show(step, more=1)
+            self._preview.show(step, new_layers=1)
         self.result_panel.show_round(step)
         self._drawn = time.monotonic()
 
-    # --- what it came to ----------------------------------------------------------------------------------------
+    # --- result -------------------------------------------------------------------------------------------------
 
     def _deliver(self, found: Discovery | None) -> Iterator[None]:
-        """Show what was found, or what a stopped discovery has, layer by layer."""
-        yield from self._keep() if found is None else self._show_found(found)
+        """Show the result, or the last round of a stopped discovery, layer by layer."""
+        yield from self._show_stopped() if found is None else self._show_result(found)
 
-    def _show_found(self, found: Discovery) -> Iterator[None]:
-        """Show the maps and poses that may be believed, and nothing else."""
+    def _show_result(self, found: Discovery) -> Iterator[None]:
+        """Show the maps and poses of structures whose verdict is not `NOTHING`."""
         assert self._preview is not None
         good = [label for label, item in enumerate(found.structures) if item.verdict.grade != NOTHING]
         with holding_still(self.session.viewer):
@@ -244,29 +244,29 @@ class DiscoverDock(Dock):
             yield from self._show_poses(supported_particles(found), discovery_provenance(found))
             self._show_classes(len(found.structures))
         yield from self._preview.clear_arrows()
-        self.result_panel.show_found(found)
+        self.result_panel.show_result(found)
         yield
-        self._say_truth(found)
+        self._show_true_errors(found)
 
     def _show_poses(self, particles: Particles, line: str) -> Iterator[None]:
         assert self._request is not None
         assert self._preview is not None
         tomograms = [tomogram for tomogram, _ in self._request.pairs]
         self._shown, missing = yield from show_poses(
-            self.session, particles, tomograms, drawn=self._preview, provenance=line, words="discover again"
+            self.session, particles, tomograms, preview=self._preview, provenance=line, words="discover again"
         )
         hide_own_poses(self.session, self._pick_layers)
         if missing:
-            show_warning(f"{', '.join(missing)} was removed meanwhile; its poses have no layer, but can be saved.")
+            show_warning(f"{', '.join(missing)} was removed meanwhile: its poses have no layer, but can be saved.")
 
     def _show_classes(self, count: int) -> None:
         if count > 1 and self.session.view.display.colour == ROLE:
             self.session.show_as(self.session.view.replace(colour="class"))
 
-    def _say_truth(self, found: Discovery) -> None:
-        """Say how right the poses are where the truth is on view: no discovery knows the truth's own frame."""
+    def _show_true_errors(self, found: Discovery) -> None:
+        """Show the true errors if true poses are on view, up to one common rotation, as the frame is arbitrary."""
         for label, item in enumerate(found.structures if self._shown else ()):
-            errors = true_errors(self.session, self._shown, item.group, kind=_kind(found, label))
+            errors = true_errors(self.session, self._shown, item.group, kind=_class_of(found, label))
             if errors is not None and item.verdict.grade != NOTHING:
                 self.result_panel.show_true_error(label, float(np.median(errors)), float((errors < 20).mean()))
 
@@ -282,8 +282,8 @@ class DiscoverDock(Dock):
         self._preview = None
         self._show_everything()
 
-    def _keep(self) -> Iterator[None]:
-        """Keep what a stopped discovery has: the poses of its last round as a layer, and its maps."""
+    def _show_stopped(self) -> Iterator[None]:
+        """Show a stopped discovery: the poses of its last round as a layer, and its maps."""
         last = self._last
         if last is None or last.particles is None:
             self._clear()
@@ -305,33 +305,33 @@ class DiscoverDock(Dock):
                 pass
             self._preview.clear_maps()
 
-    # --- the way onward -----------------------------------------------------------------------------------------
+    # --- next steps ---------------------------------------------------------------------------------------------
 
-    def take_next_step(self, way: str) -> None:
-        """Go on with what was found: `PREDICT`, `OTHERS`, `TRAIN` or `INSPECT`."""
+    def take_next_step(self, step: str) -> None:
+        """Continue with the result: `PREDICT`, `OTHERS`, `TRAIN` or `INSPECT`."""
         self.attempt(
-            {PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train, INSPECT: self._inspect}[way]
+            {PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train, INSPECT: self._inspect}[step]
         )
 
     def _predict_others(self) -> None:
-        """Make the map the network in use, and open what the next tomogram needs."""
+        """Make the map the model in use, and open the Load and Predict docks."""
         self._use()
         self._open("Predict", "Load")
 
     def _use(self) -> None:
-        """Make the chosen structure's map the network in use; it is written to a file for that."""
+        """Write the chosen structure's map to a temporary file, and make it the model in use."""
         found = self.result_panel.found
         if found is None:
             return
         path = class_path(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
         write_checkpoint(found, path, label=self.result_panel.label)
         self.session.checkpoint = str(path)
-        self.result_panel.done.say("Predict uses this map now. Save it below to keep it when napari is closed.", GOOD)
+        self.result_panel.done.say("Predict now uses this map. Save it below to keep it after napari is closed.", GOOD)
 
     def _train(self) -> None:
-        """Accept what is determined, so that it can be learnt, and choose it in the Train dock."""
+        """Accept the well-determined poses, and choose their layers in the Train dock."""
         found, accepted = self.result_panel.found, 0
-        kind = "" if found is None else _kind(found, self.result_panel.label)
+        kind = "" if found is None else _class_of(found, self.result_panel.label)
         for layer in self._on_view():
             rows = well_determined_rows(layer, kind=kind)
             if len(rows):
@@ -339,18 +339,18 @@ class DiscoverDock(Dock):
                 accepted += len(rows)
         self._open("Train")
         self.session.events.training_layers(layers=tuple(self._on_view()))
-        words = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
-        self.result_panel.done.say(f"{words}; the Train dock learns from them. Undo takes it back.", GOOD)
+        text = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
+        self.result_panel.done.say(f"{text} and chosen in the Train dock. Undo reverts it.", GOOD)
 
     def _inspect(self) -> None:
-        """Open the Inspect dock, the first layer of discovered particles in hand."""
+        """Open the Inspect dock on the first layer of discovered particles."""
         shown = self._on_view()
         if shown:
             self.session.viewer.layers.selection = {shown[0]}
         self._open("Inspect")
 
     def _open(self, *names: str) -> None:
-        """Open docks, the last in front; a viewer without a window has none."""
+        """Open docks, the last one raised; do nothing in a viewer without a window."""
         if hasattr(self.session.viewer, "window"):
             for name in names:
                 dock_of(self.session.viewer, name)
@@ -359,7 +359,7 @@ class DiscoverDock(Dock):
         return [layer for layer in self._shown if layer in self.session.viewer.layers]
 
     def save(self) -> None:
-        """Write poses, maps and checkpoint, as the command line does; of a stopped discovery, poses and map."""
+        """Write poses, maps and templates, the same files as the command line; if stopped, poses and map."""
         path = self.result_panel.file.path
         if path is not None:
             self.attempt(lambda: self._write(DiscoveryPaths.beside(path if path.suffix else path.with_suffix(".star"))))
@@ -375,20 +375,20 @@ class DiscoverDock(Dock):
         self.result_panel.saved.say(saved_files_text(places, whole=self.result_panel.found is not None), GOOD)
 
 
-def _kind(found: Discovery, label: int) -> str:
-    """What the particles of a structure are called; empty where there is one structure."""
+def _class_of(found: Discovery, label: int) -> str:
+    """The class of a structure's particles; empty if there is one structure."""
     return class_name(label) if len(found.structures) > 1 else ""
 
 
 def pick_count_text(pairs: Pairs) -> str:
-    """How many picks in how many tomograms, in words."""
+    """A text of the number of picks and tomograms."""
     total = sum(len(picks) for _, picks in pairs)
     return f"{total} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
 def saved_files_text(places: DiscoveryPaths, *, whole: bool) -> str:
-    """What was written."""
+    """A text of the files written."""
     assert places.map is not None
     assert places.checkpoint is not None
-    more = f", {places.map.name} with its halves and curve, {places.checkpoint.name}" if whole else ", and its map"
+    more = f", {places.map.name} with its half maps and FSC, {places.checkpoint.name}" if whole else ", and its map"
     return f"Wrote {places.particles}{more}."

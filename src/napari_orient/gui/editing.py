@@ -1,4 +1,4 @@
-"""The commands of correcting: each acts on some particles of a layer, is one step of its history, and draws once."""
+"""Edits of particles in a layer: each is one step of the layer's history and redraws once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
 from napari_orient.gui.layer_rows import Rows, forget, put_rows, recall, remember, rows_of
 
-STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the verdict of"}
+STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the status of"}
 
 
 def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:
-    """Nothing; the particles are turned about their own axes, and count as corrected by hand.
+    """Rotate particles in their own frames by a matrix (3, 3), ``R @ matrix``, and mark them as corrected.
 
     Raises
     ------
     InputError
-        If none is chosen, or one of them has no orientation.
+        If no row is given, or a particle has no orientation.
     """
-    with _step(history, rows, f"turn {count_words(len(rows))} {words}"):
+    with _step(history, rows, f"rotate {count_words(len(rows))} {words}"):
         particles = rows_of(history.layer, rows)
         remember(history.layer, rows)
         every = np.arange(len(particles))
@@ -39,12 +39,12 @@ def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> N
 
 
 def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None:
-    """Nothing; the particles are moved by a shift (3,) xyz in Å along the tomogram's axes or each along its own.
+    """Move particles by a shift (3,) xyz in Å along the axes of the tomogram or of each particle.
 
     Raises
     ------
     InputError
-        If none is chosen, or they should move along their own axes and one has none.
+        If no row is given, or ``frame`` is ``own`` and a particle has no orientation.
     """
     along = " ".join(f"{name} {step:+g}" for name, step in zip("xyz", shift, strict=True) if step)
     with _step(history, rows, f"move {count_words(len(rows))} by {along} Å, {frame} axes"):
@@ -55,12 +55,12 @@ def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None
 
 
 def delete(history: History, rows: Rows) -> None:
-    """Nothing; these particles are gone, and no others.
+    """Delete particles.
 
     Raises
     ------
     InputError
-        If none is chosen.
+        If no row is given.
     """
     with _step(history, rows, f"delete {count_words(len(rows))}"):
         history.layer.selected_data = set(rows.tolist())
@@ -68,12 +68,12 @@ def delete(history: History, rows: Rows) -> None:
 
 
 def set_status(history: History, rows: Rows, status: str) -> None:
-    """Nothing; the particles are accepted, rejected, or (empty) neither.
+    """Mark particles as accepted, rejected, or (empty) neither.
 
     Raises
     ------
     InputError
-        If none is chosen.
+        If no row is given.
     """
     with _step(history, rows, f"{STATUS_ACTIONS[status]} {count_words(len(rows))}"):
         particles = layers.picks_of(history.layer).take(rows)
@@ -81,30 +81,30 @@ def set_status(history: History, rows: Rows, status: str) -> None:
 
 
 def reset(history: History, rows: Rows) -> None:
-    """Nothing; those of the particles that were changed are again as they were predicted.
+    """Restore the predicted poses of particles that were changed.
 
     Raises
     ------
     InputError
-        If none is chosen.
+        If no row is given.
     """
     with _step(history, rows, f"reset {count_words(len(rows))}"):
         recall(history.layer, rows)
 
 
 def assign_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
-    """Nothing; the particles hold these poses, told by a network or a reference: corrections begin from here."""
+    """Replace the poses of particles by predicted or refined ones, to which Reset then returns."""
     with _step(history, rows, f"{words} {count_words(len(rows))}"):
         write_poses(history, rows, particles)
 
 
 def write_poses(history: History, rows: Rows, particles: Particles) -> None:
-    """Nothing; the same within a step that has begun already."""
-    every, unknown = np.arange(len(particles)), np.full(len(particles), np.nan)
-    # What an earlier match told of these particles is no longer true.
-    stale = {name: unknown for name in RESULT_COLUMNS if name in history.layer.features.columns}
-    told = particles.replace(extra=stale | dict(particles.extra))
-    put_rows(history.layer, rows, corrections.marked_corrected(told, every, False))
+    """Do the same as `assign_poses` within a history step that has begun already."""
+    every, missing = np.arange(len(particles)), np.full(len(particles), np.nan)
+    # The figures of an earlier match no longer hold.
+    stale = {name: missing for name in RESULT_COLUMNS if name in history.layer.features.columns}
+    updated = particles.replace(extra=stale | dict(particles.extra))
+    put_rows(history.layer, rows, corrections.marked_corrected(updated, every, False))
     forget(history.layer, rows)
 
 

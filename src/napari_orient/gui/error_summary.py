@@ -1,4 +1,4 @@
-"""Errors of particles in figures and words: the true ones where they are known, beside what chance would give."""
+"""Summaries of particles' errors, true ones beside what chance would give, and of clusters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_orient.gui.particle_values import ParticleValues
 
 
 def errors_of(known: ParticleValues | None) -> tuple[FloatArray, str]:
-    """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
+    """The error of every particle, (N,) degrees, and its name: true error if available, else expected error."""
     columns = {} if known is None else known.columns
     for name in ("true_error", "expected_error"):
         if name in columns:
@@ -23,27 +23,27 @@ def errors_of(known: ParticleValues | None) -> tuple[FloatArray, str]:
 
 
 def expected_by_chance(known: ParticleValues | None, of: Callable[[Symmetry], Any]) -> Any:
-    """What random guesses would give: the mean over the particles, each with the symmetry of its class."""
+    """Value of a quantity for random rotations: its mean over particles, each with the symmetry of its class."""
     names = np.array(["C1"]) if known is None or not len(known) else known.inspection.symmetry
     groups, counts = np.unique(names, return_counts=True)
     return sum(of(symmetry(name)) * (count / len(names)) for name, count in zip(groups, counts, strict=True))
 
 
-def error_text(told: FloatArray, words: str, known: ParticleValues | None, *, threshold: float) -> list[str]:
-    """How large these errors are, and how many of them count as right, in at most one line."""
-    if not len(told):
+def error_text(errors: FloatArray, name: str, known: ParticleValues | None, *, threshold: float) -> list[str]:
+    """A line of the median of these errors and the share within the threshold; empty without errors."""
+    if not len(errors):
         return []
-    share = float((told <= threshold).mean())
-    line = f"{words[:1].upper()}{words[1:]}: median {np.median(told):.1f}°, {share:.1%} within {threshold:g}°"
-    if words != "true error":
+    share = float((errors <= threshold).mean())
+    line = f"{name[:1].upper()}{name[1:]}: median {np.median(errors):.1f}°, {share:.1%} within {threshold:g}°"
+    if name != "true error":
         return [line]
     return [f"{line} (chance {expected_by_chance(known, lambda group: chance(threshold, group)):.1%})"]
 
 
 def cluster_text(known: ParticleValues | None) -> str:
-    """How many clusters there are, and how many particles stand alone."""
+    """A text of the number of clusters and of particles in none."""
     if known is None:
         return ""
     numbers = known.inspection.cluster
     count = int(numbers.max(initial=0))
-    return f"{count} cluster{'' if count == 1 else 's'}, {int((numbers == 0).sum())} alone"
+    return f"{count} cluster{'' if count == 1 else 's'}, {int((numbers == 0).sum())} single"

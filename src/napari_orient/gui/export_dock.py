@@ -1,4 +1,4 @@
-"""The Export dock: a layer's particles to a file, seen before they are written; the command line's bytes."""
+"""The Export dock: writes a layer's particles to a file, with a preview; the same bytes as the command line."""
 
 from __future__ import annotations
 
@@ -36,11 +36,15 @@ from napari_orient.gui.widgets import (
 )
 
 PREVIEWED = 6
+"""Rows of the preview, as many as fit without scrolling."""
+
+TABLE_HEIGHT = 210
+"""Height in pixels of the preview, at least: its header, six rows and a scroll bar."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """A kind of file to write: its name for people, its suffix, and the engine's name for it."""
+class FileFormat:
+    """A file format: its title, its suffix, and its dialect in the engine."""
 
     name: str
     suffix: str
@@ -48,20 +52,22 @@ class Format:
 
 
 FORMATS = (
-    Format("RELION 5 STAR", ".star", "relion5"),
-    Format("RELION 4 STAR", ".star", "relion4"),
-    Format("CSV", ".csv", "csv"),
+    FileFormat("RELION 5 STAR", ".star", "relion5"),
+    FileFormat("RELION 4 STAR", ".star", "relion4"),
+    FileFormat("CSV", ".csv", "csv"),
 )
 
 
-def write(path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: Format, provenance: str) -> None:
+def write(
+    path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: FileFormat, provenance: str
+) -> None:
     """Write the particles in this format, as the command line does."""
     dialect = form.dialect if form.suffix == ".star" else "relion5"
     write_particles(path, particles, extents=extents, dialect=dialect, provenance=provenance)
 
 
 class ExportDock(Dock):
-    """A layer in, a file out."""
+    """Previews and writes the chosen particles of a layer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -75,7 +81,7 @@ class ExportDock(Dock):
         self.form.addItems([form.name for form in FORMATS])
         self.form.setToolTip("RELION 5: Å from the tomogram's centre. RELION 4: unbinned pixels. CSV: Å from voxel 0.")
         shrinkable(self.form)
-        self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="where to write", saving=True)
+        self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="file to write", saving=True)
         self.subset = SubsetChoice()
         self.note, self.preview_note, self.source_note, self.done = Note(), Note(), Note(), Note()
         self.table = _preview_table()
@@ -94,15 +100,15 @@ class ExportDock(Dock):
         self.button.clicked.connect(self.export)
 
     def _offered(self) -> list[Points]:
-        """Particles to write, predictions first."""
+        """Layers of particles, predicted ones first."""
         return sorted(self.session.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
 
     @property
-    def format(self) -> Format:
-        """The format chosen."""
+    def format(self) -> FileFormat:
+        """The chosen format."""
         return FORMATS[self.form.currentIndex()]
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
@@ -124,13 +130,13 @@ class ExportDock(Dock):
         self._show_button()
 
     def show_preview(self, *_: object) -> None:
-        """Show the first rows as they would stand in the file, and what its first line will say."""
+        """Show the first rows of the file, and its first line."""
         self.done.say("")
         self.table.setVisible(False)
         self.preview_note.say("")
         self.source_note.say("")
         if self.particles.layer is None:
-            self.note.say("No particles open yet: load some, or predict.", WARNING)
+            self.note.say("No particles open yet: load or predict some.", WARNING)
         else:
             try:
                 self._preview(self.subset.particles())
@@ -140,10 +146,10 @@ class ExportDock(Dock):
 
     def _preview(self, particles: Particles) -> None:
         total = 0 if self.particles.layer is None else len(self.particles.layer.data)
-        part = "" if len(particles) == total else f" of {total}"
-        posed = "with orientations" if particles.rotations is not None else "positions alone: no orientations yet"
+        subset = "" if len(particles) == total else f" of {total}"
+        posed = "with orientations" if particles.rotations is not None else "positions only, no orientations"
         self.note.say(
-            f"{len(particles)}{part} particles, {posed}", GOOD if particles.rotations is not None else WARNING
+            f"{len(particles)}{subset} particles, {posed}", GOOD if particles.rotations is not None else WARNING
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"preview{self.format.suffix}"
@@ -158,7 +164,7 @@ class ExportDock(Dock):
         self.table.resizeColumnsToContents()
         self.table.setVisible(True)
         self.preview_note.say(f"First {len(rows)} of {len(particles)} rows · {len(columns)} columns", MUTED)
-        self.source_note.say(f"First line of the file: {self._provenance() or 'none, as nothing was predicted'}", MUTED)
+        self.source_note.say(f"First line of the file: {self._provenance() or 'none'}", MUTED)
 
     def _write(self, path: Path, particles: Particles) -> None:
         layer = self.particles.layer
@@ -179,10 +185,10 @@ class ExportDock(Dock):
     # --- writing ------------------------------------------------------------------------------------------------
 
     def export(self) -> None:
-        """Write the file; it appears whole or not at all."""
+        """Write the file, whole or not at all."""
         path = self.file.path
         if path is None:
-            show_error("no file was named; say where to write.")
+            show_error("no file was named. Name one.")
             return
         if not path.suffix:
             path = path.with_suffix(self.format.suffix)
@@ -195,7 +201,7 @@ class ExportDock(Dock):
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The columns of a file just written and its rows, as text."""
+    """Columns and rows of a written file, as text."""
     lines = path.read_text(encoding="utf-8").splitlines()
     if path.suffix != ".star":
         columns, *rows = csv.reader(line for line in lines if not line.startswith("#"))
@@ -208,15 +214,15 @@ def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _short(column: str) -> str:
-    """A column's name without the prefix that all of RELION's share."""
+    """A column's name without RELION's prefix ``rln``."""
     return column.removeprefix("rln")
 
 
 def _preview_table() -> QTableWidget:
     table = QTableWidget()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setMinimumHeight(210)
+    table.setMinimumHeight(TABLE_HEIGHT)
     table.setAccessibleName("Preview")
-    table.setToolTip("The first rows, as they will stand in the file")
+    table.setToolTip("First rows of the file to be written")
     table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
     return table

@@ -1,4 +1,4 @@
-"""The Inspect dock: which particles are wrong, and why. Table, plots, points and camera tell of the same choice."""
+"""The Inspect dock: errors, neighbours and patches of particles; table, plots and points share one selection."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from napari_orient.gui.camera import center_on
 from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
 from napari_orient.gui.error_summary import cluster_text, error_text, errors_of, expected_by_chance
 from napari_orient.gui.forms import show_value, value_of, widget_of
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_filter import ParticleFilter
-from napari_orient.gui.particle_table import ParticleTable, Rows, ranking
+from napari_orient.gui.particle_table import ParticleTable, ranking
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.session import session_of
@@ -45,20 +46,20 @@ from napari_orient.gui.widgets import (
 )
 
 NEXT, PREVIOUS = "N", "Shift+N"
-"""Keys that fly to the next worst particle, and back."""
+"""Keys that go to the particle with the next largest error, and back."""
 
-_NOBODY: Rows = np.zeros(0, int)
+_NO_ROWS: Rows = np.zeros(0, int)
 
 
 class InspectDock(Dock):
-    """A layer of particles in; its table, its errors as plots, and the next worst under the camera."""
+    """Shows the particles of a layer as a table and plots, and moves the camera to the worst ones."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
         self.known: ParticleValues | None = None
         self.shown: NDArray[np.bool_] = np.zeros(0, bool)
-        self.chosen: Rows = _NOBODY
+        self.chosen: Rows = _NO_ROWS
         self._watched: Points | None = None
         self._refreshing = Deferred(self.refresh, parent=self)
         self._linking = False
@@ -66,7 +67,7 @@ class InspectDock(Dock):
         self._connect(self.session.viewer)
         self._layer_chosen()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self, viewer: ViewerModel) -> None:
         parameters = {item.name: item for item in InspectionOptions.parameters()}
@@ -86,8 +87,8 @@ class InspectDock(Dock):
         self.parts = QSplitter(Qt.Orientation.Vertical)
         self.parts.setChildrenCollapsible(False)
         self.previous = QPushButton("Previous")
-        self.previous.setToolTip(f"Fly to the one before ({PREVIOUS})")
-        self.next = primary_button(f"Next worst ({NEXT})", f"Fly to the particle of the next largest error ({NEXT})")
+        self.previous.setToolTip(f"Go to the previous particle ({PREVIOUS})")
+        self.next = primary_button(f"Next worst ({NEXT})", f"Go to the particle with the next largest error ({NEXT})")
         self.add(labelled({"Particles": self.particles}), self.note)
         below = QWidget()
         column = QVBoxLayout(below)
@@ -101,7 +102,7 @@ class InspectDock(Dock):
         self.add(row(self.next, self.previous))
 
     def _page(self, *names: str, below: QWidget) -> QWidget:
-        """A page of the tabs: settings in a line, and what they are about below."""
+        """A page of the tabs: settings in a row, the plot that they affect below."""
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(6, 6, 6, 4)
@@ -132,24 +133,24 @@ class InspectDock(Dock):
             plot.threshold_moved.connect(self._set_threshold)
         self.settings["threshold"].changed.connect(self._threshold_changed)
         for name in ("symmetry", "cluster_distance"):
-            self.settings[name].changed.connect(self._judge)
-        listen(self, self.session.events.inspection, self._judged)
+            self.settings[name].changed.connect(self._apply_settings)
+        listen(self, self.session.events.inspection, self._options_changed)
         self._show_settings()
         for name in ("inserted", "removed"):
             listen(self, getattr(viewer.layers.events, name), self._truth_changed)
 
     def _offered(self) -> list[Points]:
-        """Particles to inspect: predicted ones before picks; the truth itself only where there is nothing else."""
+        """Layers of particles, predicted ones before picks; true poses only if there are no others."""
         order = (PREDICTED, PICKS, "")
-        found = [layer for layer in self.session.particles() if layers.role(layer) != TRUTH]
-        found.sort(key=lambda layer: order.index(layers.role(layer)))
-        return found or self.session.particles(TRUTH)
+        others = [layer for layer in self.session.particles() if layers.role(layer) != TRUTH]
+        others.sort(key=lambda layer: order.index(layers.role(layer)))
+        return others or self.session.particles(TRUTH)
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     @property
     def layer(self) -> Points | None:
-        """The layer inspected, or None."""
+        """The chosen layer, or None."""
         layer = self.particles.layer
         return layer if isinstance(layer, Points) else None
 
@@ -171,7 +172,7 @@ class InspectDock(Dock):
         if layers.role(event.value) == TRUTH:
             self.refresh()
 
-    def _judge(self, *_: object) -> None:
+    def _apply_settings(self, *_: object) -> None:
         try:
             values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
             symmetries_by_class(str(values["symmetry"] or ""))
@@ -181,8 +182,8 @@ class InspectDock(Dock):
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
-    def _judged(self, event: Any = None) -> None:
-        """Show what particles are judged by now, whoever said so."""
+    def _options_changed(self, event: Any = None) -> None:
+        """Show the session's inspection options, and evaluate the particles by them."""
         self._show_settings()
         self.refresh()
 
@@ -198,15 +199,15 @@ class InspectDock(Dock):
 
     def _threshold_changed(self, *_: object) -> None:
         threshold = float(self.settings["threshold"].value)
-        # Nothing is judged anew: what counts as right is only how it is painted.
+        # The threshold changes colours and counts, no error: nothing is evaluated again.
         self.session.inspection = replace(self.session.inspection, threshold=threshold)
         self._show_threshold()
-        self._say()
+        self._show_summary()
 
     # --- showing --------------------------------------------------------------------------------------------------
 
     def refresh(self, event: Any = None) -> None:
-        """Show the layer as it is now, and the choice that it holds."""
+        """Show the layer's particles and its selection."""
         try:
             self.known = None if self.layer is None else self.session.particle_values(self.layer)
         except InputError as error:
@@ -231,7 +232,7 @@ class InspectDock(Dock):
 
     @property
     def errors(self) -> tuple[FloatArray, str]:
-        """The error of every particle, (N,) degrees, and which it is: the true one if known, else the expected one."""
+        """The error of every particle, (N,) degrees, and its name: true error if available, else expected error."""
         return errors_of(self.known)
 
     def _filter(self) -> None:
@@ -240,7 +241,7 @@ class InspectDock(Dock):
         self.table.show_rows(self.shown, chosen=self.chosen)
         self._show_plots()
         self._show_chosen(table=False)
-        self._say()
+        self._show_summary()
 
     def _show_plots(self) -> None:
         errors, words = self.errors
@@ -249,11 +250,11 @@ class InspectDock(Dock):
         edges = np.linspace(0, high, len(self.histogram.edges))
         expected = expected_by_chance(self.known, lambda group: chance_shares(edges, group)) if true else None
         self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
-        columns, nobody = self._columns, np.zeros(self._count)
+        columns, zeros = self._columns, np.zeros(self._count)
         self.scatter.show_points(
             errors,
-            columns.get("neighbour", nobody),
-            columns.get("cluster", nobody.astype(int)),
+            columns.get("neighbour", zeros),
+            columns.get("cluster", zeros.astype(int)),
             self.shown,
             label=f"{words} (°)",
         )
@@ -261,47 +262,47 @@ class InspectDock(Dock):
 
     @property
     def threshold(self) -> float:
-        """Degrees up to which an error counts as right."""
+        """Degrees up to which a pose counts as right."""
         return self.session.inspection.threshold
 
     def _show_threshold(self) -> None:
-        for piece in (self.histogram, self.scatter, self.table.particles):
-            piece.threshold = self.threshold
-            if isinstance(piece, QWidget):
-                piece.update()
+        for view in (self.histogram, self.scatter, self.table.particles):
+            view.threshold = self.threshold
+            if isinstance(view, QWidget):
+                view.update()
         self.table.repaint_cells()
 
-    def _say(self) -> None:
+    def _show_summary(self) -> None:
         if self.known is None:
-            self.note.say("No particles open yet: the Load dock opens files.", MUTED)
+            self.note.say("No particles open yet: use the Load dock.", MUTED)
             return
         errors, words = self.errors
         shown = (
             f"{int(self.shown.sum())} of {self._count} shown" if not self.shown.all() else f"{self._count} particles"
         )
         chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
-        told = errors[self.shown & np.isfinite(errors)]
-        lines = [f"{shown}{chosen}", *error_text(told, words, self.known, threshold=self.threshold)]
+        finite = errors[self.shown & np.isfinite(errors)]
+        lines = [f"{shown}{chosen}", *error_text(finite, words, self.known, threshold=self.threshold)]
         left_out = len(self.layer.data) - self._count if self.layer is not None else 0
         if left_out:
-            lines.append(f"{left_out} added later have no pose and are left out: predict them first.")
+            lines.append(f"{left_out} without a pose are left out: predict them first.")
         self.note.say("\n".join(lines), MUTED)
 
-    # --- one choice, seen everywhere ------------------------------------------------------------------------------
+    # --- selection -----------------------------------------------------------------------------------------------
 
     def _points_chosen(self, event: Any = None) -> None:
-        """The points chosen in the layer are the choice, whoever chose them."""
+        """Follow the selection of the layer's points."""
         if self._linking:
             return
         if self.layer is None or self.known is None:
-            self.chosen = _NOBODY
+            self.chosen = _NO_ROWS
             self._show_chosen(table=False)
-            self._say()
+            self._show_summary()
             return
         selected = np.array(sorted(self.layer.selected_data), int)
         self.chosen = np.flatnonzero(np.isin(self.known.rows, selected))
         self._show_chosen(table=True)
-        self._say()
+        self._show_summary()
 
     def _rows_chosen(self, rows: Rows) -> None:
         self.choose(rows, table=False)
@@ -310,7 +311,7 @@ class InspectDock(Dock):
         self.choose(np.union1d(self.chosen, rows) if joins else rows)
 
     def choose(self, rows: Rows, *, table: bool = True) -> None:
-        """Nothing; these particles are chosen: in the table, in the plots, and as points in the layer."""
+        """Select these particles in the table, in the plots, and as points of the layer."""
         self._refreshing.settle()
         if self.layer is None or self.known is None:
             return
@@ -319,7 +320,7 @@ class InspectDock(Dock):
         self.layer.selected_data = set(self.known.rows[rows].tolist())
         self._linking = False
         self._show_chosen(table=table)
-        self._say()
+        self._show_summary()
 
     def _show_chosen(self, *, table: bool) -> None:
         if table:
@@ -328,18 +329,18 @@ class InspectDock(Dock):
             plot.show_chosen(self.chosen)
         self.patch.show_particle(self.layer, self.known, self.chosen)
 
-    # --- the next worst -------------------------------------------------------------------------------------------
+    # --- worst particles ------------------------------------------------------------------------------------------
 
     def go_to_worst(self, step: int) -> None:
-        """Nothing; the next worst particle shown (or with -1 the one before) is chosen, and the camera looks at it."""
+        """Select the shown particle with the next largest error, or with -1 the previous one, and centre the camera."""
         self._refreshing.settle()
         errors, _ = self.errors
         candidates = np.flatnonzero(self.shown & np.isfinite(errors))
         if not len(candidates) or self.known is None:
-            show_error("no particle shown has an error to go by. Predict them first, or change the filter.")
+            show_error("no particle shown has an error. Predict them first, or change the filter.")
             return
-        worst = candidates[ranking(errors[candidates], down=True)]
-        place = np.flatnonzero(worst == self.chosen[0]) if len(self.chosen) == 1 else _NOBODY
+        worst = candidates[ranking(errors[candidates], descending=True)]
+        place = np.flatnonzero(worst == self.chosen[0]) if len(self.chosen) == 1 else _NO_ROWS
         start = int(place[0]) + step if len(place) else (0 if step > 0 else len(worst) - 1)
         particle = int(worst[start % len(worst)])
         self.choose(np.array([particle]))
@@ -351,7 +352,7 @@ _SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "cluster_
 
 
 def _typed(item: Parameter, widget: Any) -> Any:
-    """What a widget holds, or None where that is no value."""
+    """A widget's value, or None if it is invalid."""
     try:
         return value_of(item, widget)
     except InputError:

@@ -1,7 +1,7 @@
-"""Live: a pick that is added or dragged gets its pose, arrow and expected error at once, part of the same step.
+"""Live prediction: a pick that is added or dragged gets pose, arrow and expected error, within the same history step.
 
-Only the patch round the pick is read, whatever the tomogram's size. What can be told within a twentieth of a second is
-told on the spot; more than that goes to a worker, and an answer to a question that has been overtaken is dropped.
+Only the patch around the pick is read, whatever the tomogram's size. Predictions of up to `IMMEDIATE_LIMIT` seconds run
+in the window's thread; longer ones run in a worker, and a result is discarded if its pick has moved meanwhile.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import BAD, GOOD, MUTED
 
 IMMEDIATE_LIMIT = 0.05
-"""Seconds that an answer may take on the spot."""
+"""Seconds that a prediction may take in the window's thread: one frame at 20 a second."""
 
 _TRIALS = 3
+"""Timed predictions of one pick; the shortest counts, as other work on the machine only lengthens them."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedModel:
-    """What tells poses of one tomogram, and the seconds that it takes for one pick."""
+    """A model prepared for one tomogram: its prediction function, and the seconds per pick."""
 
-    tell: Teller
+    predict: Teller
     seconds: float
 
 
 def prepare_model(
     tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint, *, device: str = "auto"
 ) -> Stream[Step, PreparedModel]:
-    """A checkpoint ready for single picks of this tomogram, and timed on one in its middle."""
-    tell = yield from prepare(
+    """A model prepared for single picks of this tomogram, timed at the tomogram's centre."""
+    predict = yield from prepare(
         tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint), device=device)
     )
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
-    tell(middle)  # The first answer makes rooms and tables.
+    predict(middle)  # The first call allocates buffers and tables.
     taken = []
     for _ in range(_TRIALS):
         began = time.monotonic()
-        tell(middle)
+        predict(middle)
         taken.append(time.monotonic() - began)
-    return PreparedModel(tell, min(taken))
+    return PreparedModel(predict, min(taken))
 
 
 def _precision(checkpoint: Checkpoint) -> str:
@@ -64,7 +65,7 @@ def _precision(checkpoint: Checkpoint) -> str:
 
 
 class LivePrediction(QObject):
-    """Tells poses of picks as they come, for one layer; ``said`` tells in words, and their colour, how that goes."""
+    """Predicts the picks of one layer as they are added or moved; ``status_changed`` emits a text and its colour."""
 
     status_changed = Signal(str, str)
 
@@ -77,106 +78,108 @@ class LivePrediction(QObject):
         self._job: Job | None = None
         self._deliver_to: Callable[[Any], None] = self._begin
         self._waiting: set[int] = set()
-        self._asked: dict[int, FloatArray] = {}
-        self._to_learn: tuple[Tomogram, Checkpoint] | None = None
+        self._requested: dict[int, FloatArray] = {}
+        self._waiting_for_pick: tuple[Tomogram, Checkpoint] | None = None
 
     @property
     def layer(self) -> Points | None:
-        """The layer whose picks are told, or None while Live is off."""
+        """The layer whose picks are predicted, or None while Live is off."""
         return None if self._history is None else self._history.layer
 
     def start(self, points: Points, image: Image, name: str) -> None:
-        """Nothing; Live begins for this layer with the network of this name, which is made ready first.
+        """Start Live for this layer with the model of this name, after preparing it.
 
         Raises
         ------
         InputError
-            If the network or the tomogram cannot be used.
+            If the model or the tomogram cannot be used.
         """
         self.stop()
         checkpoint, tomogram = load_checkpoint(name), layers.tomogram_of(image)
         self.session.adopt(points, image)
         self.follow_edits(points, tomogram.name)
         if checkpoint.kind == "bank" and len(points.data) == 0:
-            self._to_learn = tomogram, checkpoint
-            self.status_changed.emit("Live: place a first pick; the tomogram is learnt from it.", MUTED)
+            self._waiting_for_pick = tomogram, checkpoint
+            self.status_changed.emit("Live: place a first pick; the noise is estimated around it.", MUTED)
         else:
-            self._make_ready(tomogram, layers.picks_of(points), checkpoint)
+            self._prepare(tomogram, layers.picks_of(points), checkpoint)
 
-    def _make_ready(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
-        self._to_learn = None
-        self.status_changed.emit(f"Making {checkpoint.name} ready…", MUTED)
+    def _prepare(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
+        self._waiting_for_pick = None
+        self.status_changed.emit(f"Preparing {checkpoint.name}…", MUTED)
         stream = prepare_model(tomogram, picks, checkpoint, device=self.session.preferences.compute.device)
-        self._run(stream, "Making Live ready", self._begin)
+        self._run(stream, "Preparing Live", self._begin)
 
     def follow_edits(self, points: Points, tomogram: str) -> None:
-        """Nothing; edits of this layer of particles of a tomogram are heard, and told once something is ready."""
+        """Listen to edits of this layer of the tomogram's particles; predict them once a model is prepared."""
         self._history, self._tomogram = self.session.history(points), tomogram
         self._history.events.edited.connect(self._edited)
 
     def stop(self) -> None:
-        """Nothing; picks are no longer told, and what was being told is dropped."""
+        """Stop predicting; discard a prediction that is running."""
         if self._history is not None:
             self._history.events.edited.disconnect(self._edited)
         if self._job is not None:
             self._job.answered.disconnect(self._answered)
             self._job.ended.disconnect(self._ended)
             self._job.stop()
-        self._history = self.prepared = self._job = self._to_learn = None
+        self._history = self.prepared = self._job = self._waiting_for_pick = None
         self._waiting.clear()
         self.status_changed.emit("", MUTED)
 
     def _begin(self, prepared: PreparedModel) -> None:
         self.prepared = prepared
-        self.status_changed.emit(f"Live: about {1000 * prepared.seconds:.0f} ms for a pick. Add or drag points.", GOOD)
-        self._ask_waiting()
+        self.status_changed.emit(f"Live: about {1000 * prepared.seconds:.0f} ms per pick. Add or drag points.", GOOD)
+        self._predict_waiting()
 
-    # --- questions --------------------------------------------------------------------------------------------------
+    # --- predictions ------------------------------------------------------------------------------------------------
 
     def _edited(self, event: Any) -> None:
         rows: Rows = event.rows
         if self.prepared is None or self._job is not None or self.prepared.seconds * len(rows) > IMMEDIATE_LIMIT:
             self._waiting |= set(self._numbers()[rows].tolist())
-            if self._to_learn is not None:
-                tomogram, checkpoint = self._to_learn
-                self._make_ready(tomogram, self._picks(rows), checkpoint)
-            self._ask_waiting()
+            if self._waiting_for_pick is not None:
+                tomogram, checkpoint = self._waiting_for_pick
+                self._prepare(tomogram, self._picks(rows), checkpoint)
+            self._predict_waiting()
             return
         history, began = self._history, time.monotonic()
         assert history is not None
         try:
-            told = self.prepared.tell(self._picks(rows))
+            predicted = self.prepared.predict(self._picks(rows))
         except InputError as error:
             self.status_changed.emit(str(error), BAD)
             return
         layer = history.layer
-        # Napari's own event, of which this is a part, tells of both when all is done.
+        # This runs within napari's own event of the edit, which reports both changes when it ends.
         with layer.events.data.blocker(), layer.events.features.blocker():
-            editing.write_poses(history, rows, told)
-        self.session.draw_ahead(layer, rows, told)
-        self._say(told, time.monotonic() - began)
+            editing.write_poses(history, rows, predicted)
+        self.session.draw_ahead(layer, rows, predicted)
+        self._show_status(predicted, time.monotonic() - began)
 
-    def _ask_waiting(self) -> None:
+    def _predict_waiting(self) -> None:
         if self.prepared is None or self._job is not None or not self._waiting or self._history is None:
             return
         rows = self._rows(self._waiting)
         self._waiting.clear()
         picks = self._picks(rows)
-        self._asked = dict(zip(self._numbers()[rows].tolist(), self._history.layer.data[rows].copy(), strict=True))
-        self._run(_told(self.prepared.tell, picks), f"Live: {count_words(len(rows))}", self._deliver)
+        self._requested = dict(zip(self._numbers()[rows].tolist(), self._history.layer.data[rows].copy(), strict=True))
+        self._run(_predicted(self.prepared.predict, picks), f"Live: {count_words(len(rows))}", self._deliver)
 
-    def _deliver(self, told: Particles) -> None:
+    def _deliver(self, predicted: Particles) -> None:
         history = self._history
         if history is None or history.layer not in self.session.viewer.layers:
             return
-        rows = self._rows(set(self._asked))
+        rows = self._rows(set(self._requested))
         numbers = self._numbers()[rows]
-        still = [np.array_equal(history.layer.data[row], self._asked[n]) for row, n in zip(rows, numbers, strict=True)]
-        places = {number: place for place, number in enumerate(self._asked)}
-        rows, part = rows[still], told.take([places[number] for number in numbers[still]])
+        unmoved = [
+            np.array_equal(history.layer.data[row], self._requested[n]) for row, n in zip(rows, numbers, strict=True)
+        ]
+        places = {number: place for place, number in enumerate(self._requested)}
+        rows, part = rows[unmoved], predicted.take([places[number] for number in numbers[unmoved]])
         if len(rows):
-            editing.assign_poses(history, rows, part, words="tell")
-            self._say(part, 0.0)
+            editing.assign_poses(history, rows, part, words="predict")
+            self._show_status(part, 0.0)
 
     def _run(self, stream: Stream[Step, Any], title: str, deliver: Callable[[Any], None]) -> None:
         self._job, self._deliver_to = Job(stream, title=title, parent=self), deliver
@@ -190,8 +193,8 @@ class LivePrediction(QObject):
         self._job = None
         if outcome != "done" and self.prepared is None:
             self.stop()
-            self.status_changed.emit("Live is off: the network could not be made ready.", BAD)
-        self._ask_waiting()
+            self.status_changed.emit("Live is off: the model could not be prepared.", BAD)
+        self._predict_waiting()
 
     # --- what the layer holds ---------------------------------------------------------------------------------------
 
@@ -204,7 +207,7 @@ class LivePrediction(QObject):
         return np.flatnonzero(np.isin(self._numbers(), list(numbers)))
 
     def _picks(self, rows: Rows) -> Particles:
-        """Positions alone: nothing else is asked for."""
+        """Positions of the picks, without poses."""
         assert self._history is not None
         layer = self._history.layer
         return Particles(
@@ -212,13 +215,13 @@ class LivePrediction(QObject):
             tomogram=self._tomogram,
         )
 
-    def _say(self, told: Particles, seconds: float) -> None:
-        words = f"Told {count_words(len(told))}"
-        if told.expected_error_deg is not None:
-            words += f": expected error {np.median(told.expected_error_deg):.1f}°"
-        self.status_changed.emit(words + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
+    def _show_status(self, predicted: Particles, seconds: float) -> None:
+        text = f"Predicted {count_words(len(predicted))}"
+        if predicted.expected_error_deg is not None:
+            text += f": expected error {np.median(predicted.expected_error_deg):.1f}°"
+        self.status_changed.emit(text + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
 
 
-def _told(tell: Teller, picks: Particles) -> Stream[Step, Particles]:
-    yield Step(0, 1, f"Telling {count_words(len(picks))}")
-    return tell(picks)
+def _predicted(predict: Teller, picks: Particles) -> Stream[Step, Particles]:
+    yield Step(0, 1, f"Predicting {count_words(len(picks))}")
+    return predict(picks)

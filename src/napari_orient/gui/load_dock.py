@@ -1,4 +1,4 @@
-"""The Load dock: choose a tomogram, its particles and perhaps their true poses; see what was found; open them."""
+"""The Load dock: opens a tomogram, its particles and optionally their true poses as layers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LISTS = "Particle lists (*.star *.csv *.tsv *.txt);;All files (*)"
 
 
 class LoadDock(Dock):
-    """Files in, layers out."""
+    """Reads the chosen files, shows what they hold, and opens them as layers."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -41,22 +41,22 @@ class LoadDock(Dock):
         self.tomogram: Tomogram | None = None
         self.particles: Particles | None = None
         self.truth: Particles | None = None
-        self._stated = 0.0
+        self._header_size = 0.0
         self._build()
-        self._offer_classes()
+        self._show_classes()
         self._show_everything()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
         self.tomogram_note = Note()
-        self.voxel_size = size_box("Å per voxel of the tomogram. Type here to override the file's header.")
+        self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
         self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, PolNet list, .csv")
         self.particles_note = Note()
-        self.pixel_size = size_box("Å per pixel that the list's coordinates count in: unbinned, of the tilt series.")
+        self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
         self.kind = QComboBox()
-        self.kind.setToolTip("Open the particles of this class only")
+        self.kind.setToolTip("Open only the particles of this class")
         self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
         self.truth_note = Note()
         self.open = primary_button("Open", "Open these files as layers")
@@ -75,29 +75,29 @@ class LoadDock(Dock):
         self.tomogram_row.picked.connect(self._tomogram_picked)
         self.particles_row.picked.connect(self._particles_picked)
         self.truth_row.picked.connect(self._read_lists)
-        self.voxel_size.valueChanged.connect(self._sized)
+        self.voxel_size.valueChanged.connect(self._size_changed)
         self.pixel_size.valueChanged.connect(self._read_lists)
         self.open.clicked.connect(self.open_files)
 
     # --- reading what was chosen ----------------------------------------------------------------------------------
 
     def _tomogram_picked(self, path: Path | None) -> None:
-        self._stated = 0.0
+        self._header_size = 0.0
         if path is not None:
-            # What is wrong with the file is said below, where it is read again with the size that the user gives.
+            # Errors are shown below, where the file is read again with the voxel size that the user gives.
             with suppress(InputError):
-                self._stated = read_tomogram(path).voxel_size
+                self._header_size = read_tomogram(path).voxel_size
         self.voxel_size.blockSignals(True)
-        self.voxel_size.setValue(self._stated)
+        self.voxel_size.setValue(self._header_size)
         self.voxel_size.blockSignals(False)
-        self._sized()
+        self._size_changed()
 
     def _given_size(self) -> float | None:
-        """The voxel size typed over the header's; None while the header's own stands."""
-        given = self.voxel_size.value()
-        return None if given == 0 or given == round(self._stated, self.voxel_size.decimals()) else given
+        """The voxel size typed by the user; None while it is that of the header."""
+        typed = self.voxel_size.value()
+        return None if typed == 0 or typed == round(self._header_size, self.voxel_size.decimals()) else typed
 
-    def _sized(self, *_: object) -> None:
+    def _size_changed(self, *_: object) -> None:
         path = self.tomogram_row.path
         self.tomogram = None
         if path is None:
@@ -105,28 +105,28 @@ class LoadDock(Dock):
         else:
             try:
                 self.tomogram = read_tomogram(path, voxel_size=self._given_size())
-                self._say_tomogram(self.tomogram)
+                self._show_tomogram_note(self.tomogram)
             except InputError as error:
                 self.tomogram_note.say(dock_message(error), WARNING if "voxel size" in str(error) else BAD)
         self._read_lists()
 
-    def _say_tomogram(self, tomogram: Tomogram) -> None:
+    def _show_tomogram_note(self, tomogram: Tomogram) -> None:
         size, edge = tomogram.extent.size, tomogram.voxel_size
-        words = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
+        text = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
         if self._given_size() is None:
-            self.tomogram_note.say(f"{words} · voxel size from the header", GOOD)
+            self.tomogram_note.say(f"{text} · voxel size from the header", GOOD)
         elif edge == 1:
-            self.tomogram_note.say(f"{words}\n1.0 Å is what programs write that do not know it: is it right?", WARNING)
+            self.tomogram_note.say(f"{text}\n1.0 Å is often a placeholder: check the voxel size.", WARNING)
         else:
-            header = f"; the header says {self._stated:g} Å" if self._stated else ""
-            self.tomogram_note.say(f"{words} · voxel size as you gave it{header}", GOOD)
+            header = f"; the header says {self._header_size:g} Å" if self._header_size else ""
+            self.tomogram_note.say(f"{text} · voxel size as typed{header}", GOOD)
 
     def _particles_picked(self, path: Path | None) -> None:
         self.pixel_size.blockSignals(True)
         self.pixel_size.setValue(0)
         self.pixel_size.blockSignals(False)
         self._read_lists()
-        # A list of poses that is not a STAR file is a simulation's truth; positions alone go to the network.
+        # A list of poses that is not a STAR file holds a simulation's true poses: only its positions become picks.
         posed = self.particles is not None and self.particles.rotations is not None
         if path is not None and posed and self.truth_row.path is None and path.suffix.lower() != ".star":
             self.truth_row.show_path(path)
@@ -136,8 +136,8 @@ class LoadDock(Dock):
         self.truth = self._read_list(self.truth_row.path, self.truth_note)
         if self.truth is not None and self.truth.rotations is None:
             self.truth = None
-            self.truth_note.say("This list has no orientations, so it cannot be the truth.", BAD)
-        self._offer_classes()
+            self.truth_note.say("This list has no orientations, so it cannot hold true poses.", BAD)
+        self._show_classes()
         self._show_everything()
 
     def _read_list(self, path: Path | None, note: Note) -> Particles | None:
@@ -145,7 +145,9 @@ class LoadDock(Dock):
             note.say("")
             return None
         try:
-            found = self._own(read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None))
+            found = self._of_this_tomogram(
+                read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None)
+            )
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or "pixel size" in str(error))
             note.say(dock_message(error), BAD)
@@ -156,20 +158,26 @@ class LoadDock(Dock):
     def _extents(self) -> dict[str, Extent]:
         return self.session.extents() if self.tomogram is None else {self.tomogram.name: self.tomogram.extent}
 
-    def _own(self, particles: Particles) -> Particles:
-        """Of a list of several tomograms, the particles of the one that is to be opened."""
+    def _of_this_tomogram(self, particles: Particles) -> Particles:
+        """The particles of the chosen tomogram, if the list is of several.
+
+        Raises
+        ------
+        InputError
+            If no tomogram is chosen, or the list holds no particles of it.
+        """
         names = particles.tomogram_names
         if len(names) <= 1:
             return particles
         shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
         if self.tomogram is None:
-            raise InputError(f"This list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
+            raise InputError(f"The list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
         name = match_tomogram(self.tomogram.name, names)
         if name is None:
-            raise InputError(f"This list is of {shown}; none of them is {self.tomogram.name}.")
+            raise InputError(f"The list is of {shown}; none of them is {self.tomogram.name}.")
         return particles.of_tomogram(name)
 
-    def _offer_classes(self) -> None:
+    def _show_classes(self) -> None:
         found = self.truth if self.particles is None else self.particles
         counts = Counter(found.kind.tolist()) if found is not None and found.kind is not None else Counter()
         show_classes(self.kind, counts, sum(counts.values()))
@@ -180,17 +188,17 @@ class LoadDock(Dock):
         self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
         chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]
         read = [self.tomogram, self.particles, self.truth]
-        whole = all(found is not None for path, found in zip(chosen, read, strict=True) if path is not None)
-        self.open.setEnabled(whole and any(chosen))
+        complete = all(found is not None for path, found in zip(chosen, read, strict=True) if path is not None)
+        self.open.setEnabled(complete and any(chosen))
         if not any(chosen):
             self.open_note.say("Choose a tomogram and a particle list. No files? File ▸ Open Sample ▸ napari-orient.")
         else:
-            self.open_note.say("" if whole else "Mend what is marked above first.")
+            self.open_note.say("" if complete else "Correct the errors above first.")
 
     # --- opening ------------------------------------------------------------------------------------------------
 
     def open_files(self) -> None:
-        """The files as layers: the tomogram, its picks, and their true poses."""
+        """Open the files as layers: the tomogram, its picks, and their true poses."""
         extent = self._extent()
         if self.tomogram is not None:
             self.session.show_tomogram(self.tomogram)
@@ -199,14 +207,14 @@ class LoadDock(Dock):
             name = f"{stem or _path(self.truth_row).stem} truth"
             self.session.show_particles(self._of_class(self.truth), extent, role=TRUTH, name=name)
         if self.particles is not None:
-            # Where one list is both, its poses are the truth and the picks have none.
+            # If one list is both, its poses are the true ones and the picks have none.
             same = self.truth is not None and self.truth_row.path == self.particles_row.path
             picks = self.particles.replace(rotations=None) if same else self.particles
             name = f"{stem or _path(self.particles_row).stem} picks"
             line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
             self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, provenance=line)
         self.session.viewer.reset_view()
-        self.open_note.say("Opened. Next: Discover, or Predict where a network knows the particles.", GOOD)
+        self.open_note.say("Opened. Next: Predict if there is a model of the particles, else Discover.", GOOD)
 
     def _extent(self) -> Extent | None:
         if self.tomogram is not None:
@@ -220,18 +228,18 @@ class LoadDock(Dock):
 
 
 def particle_summary(particles: Particles) -> str:
-    """What a list holds, in words: how many, of which classes, with or without poses."""
-    words = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
+    """A text of a list's particles: number, classes, with or without orientations."""
+    text = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
     counts = [] if particles.kind is None else Counter(particles.kind.tolist()).most_common()
     if len(counts) == 1:
-        words += f" of {counts[0][0]}"
+        text += f" of {counts[0][0]}"
     elif counts:
-        words += ": " + ", ".join(f"{number} {code}" for code, number in counts[:4]) + (", …" if counts[4:] else "")
-    return f"{words}\n{'Orientations known' if particles.rotations is not None else 'No orientations yet'}"
+        text += ": " + ", ".join(f"{number} {code}" for code, number in counts[:4]) + (", …" if counts[4:] else "")
+    return f"{text}\n{'With orientations' if particles.rotations is not None else 'No orientations'}"
 
 
 def dock_message(error: InputError) -> str:
-    """The error's line as a dock says it: what the command line calls an option has a field here."""
+    """The error's text without the names of command-line options, which are fields in a dock."""
     line = re.sub(r" \(--[\w-]+\)", "", str(error))
     return line[:1].upper() + line[1:]
 

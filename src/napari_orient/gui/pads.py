@@ -1,4 +1,4 @@
-"""The pads of the Correct dock: turns about own axes, moves, and the list of what was done."""
+"""Controls of the Correct dock: rotations about own axes, moves, and the list of edits."""
 
 from __future__ import annotations
 
@@ -27,10 +27,22 @@ from napari_orient.gui.widgets import Deferred, Note, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
-"""Keys that turn: the six under the right hand."""
+"""Keys that rotate by one step about an own axis, by axis and sign: the six under the right hand."""
 
 _SHORT = 16
-"""Letters of a change that a button shows; its tooltip says it whole."""
+"""Characters of an edit's name on the Undo and Redo buttons, as fit a narrow dock; the tooltip shows it whole."""
+
+DEFAULT_ANGLE = 10.0
+"""Degrees of a rotation step at first: visible, and small beside any symmetry's step."""
+
+DEFAULT_SHIFT = 5.0
+"""Å of a move at first: about a voxel of a binned tomogram."""
+
+LONGEST_SHIFT = 1000.0
+"""Å, the largest move offered: several particles' diameters."""
+
+LIST_HEIGHT = 96
+"""Height in pixels of the list of edits: about five lines."""
 
 
 def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBox:
@@ -45,7 +57,7 @@ def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBo
 
 
 def equal_width_row(*widgets: QWidget) -> QWidget:
-    """Widgets side by side, all of one width."""
+    """A row of widgets of equal width."""
     holder = QWidget()
     line = QHBoxLayout(holder)
     line.setContentsMargins(0, 0, 0, 0)
@@ -56,7 +68,7 @@ def equal_width_row(*widgets: QWidget) -> QWidget:
 
 
 class StepPad(QWidget):
-    """Three axes, each with a button for either direction; ``pressed`` tells the axis and the sign."""
+    """Buttons for both directions of three axes; ``pressed`` emits axis and sign."""
 
     pressed = Signal(str, int)
 
@@ -80,34 +92,33 @@ class StepPad(QWidget):
 
 
 class RotationPad(QWidget):
-    """Turns about own axes: ``stepped`` tells the axis and the angle in degrees, ``typed`` what was typed."""
+    """Rotations about own axes: ``stepped`` emits axis and angle in degrees, ``typed`` the text of a rotation."""
 
     stepped = Signal(str, float)
     typed = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        tip = "Size of a turn, in degrees"
-        self.angle = step_box(10.0, "°", high=180.0, tip=tip)
-        words = {-1: "left-handed", 1: "right-handed"}
+        self.angle = step_box(DEFAULT_ANGLE, "°", high=180.0, tip="Angle of a step, in degrees")
+        handedness = {-1: "left-handed", 1: "right-handed"}
         self.pad = StepPad(
             {
-                (axis, sign): f"Turn each selected particle about its own {axis} axis, {words[sign]} (key {key})"
+                (axis, sign): f"Rotate each selected particle about its own {axis} axis, {handedness[sign]} (key {key})"
                 for (axis, sign), key in ROTATION_KEYS.items()
             }
         )
         self.pad.pressed.connect(lambda axis, sign: self.stepped.emit(axis, sign * self.angle.value()))
         self.line = QLineEdit()
-        self.line.setPlaceholderText("rot tilt psi, or nine of a matrix")
-        self.line.setAccessibleName("Turn by number")
+        self.line.setPlaceholderText("rot tilt psi, or 9 matrix entries")
+        self.line.setAccessibleName("Rotation by number")
         self.line.setToolTip(
-            "A turn by number, in each particle's own frame: RELION's rot, tilt and psi in degrees, "
-            "or the nine entries of a rotation matrix by rows"
+            "A rotation in each particle's own frame: RELION's rot, tilt and psi in degrees, "
+            "or the nine entries of a rotation matrix, row by row"
         )
-        apply = QPushButton("Turn")
-        apply.setToolTip("Turn the selected particles by what was typed; it adds to the pose that they have")
-        for told in (apply.clicked, self.line.returnPressed):
-            told.connect(lambda *_: self.typed.emit(self.line.text()))
+        apply = QPushButton("Rotate")
+        apply.setToolTip("Rotate the selected particles by this rotation, from the pose that they have")
+        for entered in (apply.clicked, self.line.returnPressed):
+            entered.connect(lambda *_: self.typed.emit(self.line.text()))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(labelled({"Step": self.angle}))
@@ -115,26 +126,26 @@ class RotationPad(QWidget):
         column.addWidget(row(self.line, apply))
 
     def press(self, axis: str, sign: int) -> None:
-        """Turn by one step, as the button does."""
+        """Rotate by one step, as the button does."""
         self.stepped.emit(axis, sign * self.angle.value())
 
 
 class MovePad(QWidget):
-    """Moves: ``stepped`` tells the shift (3,) xyz in Å, and the frame along whose axes."""
+    """Moves: ``stepped`` emits the shift (3,) xyz in Å and the frame of its axes."""
 
     stepped = Signal(object, str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.length = step_box(5.0, "Å", high=1000.0, tip="Size of a move, in Å")
+        self.length = step_box(DEFAULT_SHIFT, "Å", high=LONGEST_SHIFT, tip="Length of a move, in Å")
         self.frame = QComboBox()
         for frame in FRAMES:
             self.frame.addItem(f"{frame} axes", frame)
-        self.frame.setToolTip("Along the axes of the tomogram, or each particle along its own")
-        words = {-1: "backwards", 1: "forwards"}
+        self.frame.setToolTip("Along the axes of the tomogram, or of each particle")
+        senses = {-1: "backwards", 1: "forwards"}
         self.pad = StepPad(
             {
-                (axis, sign): f"Move the selected particles {words[sign]} along {axis}"
+                (axis, sign): f"Move the selected particles {senses[sign]} along {axis}"
                 for axis in "xyz"
                 for sign in (-1, 1)
             }
@@ -151,7 +162,7 @@ class MovePad(QWidget):
 
 
 class HistoryList(QWidget):
-    """What was done to a layer, newest first; undo, redo, or a click on a line to go back to it."""
+    """Edits of a layer, newest first, with Undo and Redo; a click on a line goes back to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,13 +172,13 @@ class HistoryList(QWidget):
         self.undo.clicked.connect(self._undo)
         self.redo.clicked.connect(self._redo)
         self.list = QListWidget()
-        self.list.setToolTip("Click a line to go back to it, or forward")
+        self.list.setToolTip("Click a line to undo or redo up to it")
         self.list.setAccessibleName("History")
-        self.list.setFixedHeight(96)
+        self.list.setFixedHeight(LIST_HEIGHT)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.list.itemClicked.connect(self._clicked)
-        self.empty = Note("Nothing changed yet.")
+        self.empty = Note("No edits yet.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(equal_width_row(self.undo, self.redo))
@@ -175,7 +186,7 @@ class HistoryList(QWidget):
         column.addWidget(self.list)
 
     def show_history(self, history: History | None) -> None:
-        """Show this history as it is now: what can be undone at once, the list a moment later."""
+        """Show this history: the Undo and Redo buttons now, the list after pending events."""
         self._history = history
         for button, verb, key, words in (
             (self.undo, "Undo", "Ctrl+Z", "" if history is None else history.undoable),

@@ -1,4 +1,4 @@
-"""A table of particles, one a row: sorted by any column, filtered, and quick with tens of thousands."""
+"""A table of particles, sortable and filtered, fast with tens of thousands of rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 from napari_orient.gui.colours import VERDICTS, named
 from napari_orient.gui.particle_values import QUANTITIES, Quantity
 from napari_orient.gui.widgets import BAD, WARNING
-
-Rows = NDArray[np.int_]
+from napari_orient.gui.rows import Rows
 
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _ERRORS = ("expected_error", "true_error")
 
+MIN_HEIGHT = 150
+"""Height in pixels of the table, at least: about five rows."""
+
+MIN_COLUMN = 24
+"""Width in pixels of a column, at least."""
+
+_SAMPLED = 50
+"""First and largest values of a column by whose texts its width is set."""
+
 
 class ParticleTableModel(QAbstractTableModel):
-    """Columns of values by name, of which some rows are shown in some order: ``rows`` tells which."""
+    """Columns by name; ``rows`` are the particles shown, in the order of the table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,23 +43,23 @@ class ParticleTableModel(QAbstractTableModel):
         self._sorted_by: tuple[int, Qt.SortOrder] | None = None
 
     def show_columns(self, columns: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> None:
-        """Nothing; these columns are shown: those of `QUANTITIES` that tell something, the rows in the mask."""
+        """Show the informative columns of `QUANTITIES`, the rows in the mask."""
         self.beginResetModel()
         self.columns = columns
-        self.quantities = tuple(item for item in QUANTITIES if _tells(columns.get(item.name), item.name))
+        self.quantities = tuple(item for item in QUANTITIES if _is_informative(columns.get(item.name), item.name))
         self._mask = mask
         self._arrange()
         self.endResetModel()
 
     def show_rows(self, mask: NDArray[np.bool_]) -> None:
-        """Nothing; only the rows in the mask are shown."""
+        """Show only the rows in the mask."""
         self.beginResetModel()
         self._mask = mask
         self._arrange()
         self.endResetModel()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Nothing; rows are in the order of a column, unknown values last either way."""
+        """Sort the rows by a column, unknown values last in either order."""
         self.layoutAboutToBeChanged.emit()
         self._sorted_by = column, order
         self._arrange()
@@ -61,15 +69,15 @@ class ParticleTableModel(QAbstractTableModel):
         rows = np.flatnonzero(self._mask)
         if self._sorted_by is not None and 0 <= self._sorted_by[0] < len(self.quantities):
             column, order = self._sorted_by
-            rows = rows[ranking(self.columns[self.quantities[column].name][rows], down=order != _ASCENDING)]
+            rows = rows[ranking(self.columns[self.quantities[column].name][rows], descending=order != _ASCENDING)]
         self.rows = rows
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's own signature
-        """How many rows are shown."""
+        """Number of rows shown."""
         return 0 if parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's own signature
-        """How many columns tell something."""
+        """Number of informative columns."""
         return 0 if parent.isValid() else len(self.quantities)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -98,7 +106,7 @@ class ParticleTableModel(QAbstractTableModel):
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """A column's title and unit; what it is in its tooltip."""
+        """A column's title and unit, or its description as tooltip."""
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(self.quantities):
             return None
         quantity = self.quantities[section]
@@ -110,16 +118,16 @@ class ParticleTableModel(QAbstractTableModel):
 _ASCENDING = Qt.SortOrder.AscendingOrder
 
 
-def ranking(values: NDArray[Any], *, down: bool) -> Rows:
-    """The order of values, (N,); equal ones as they come, unknown numbers last."""
+def ranking(values: NDArray[Any], *, descending: bool) -> Rows:
+    """Indices that sort the values, (N,); stable, unknown numbers last."""
     if values.dtype.kind not in "fiu":
         _, values = np.unique(values.astype(str), return_inverse=True)
     numbers = np.asarray(values, float)
-    return np.argsort(-numbers if down else numbers, kind="stable")
+    return np.argsort(-numbers if descending else numbers, kind="stable")
 
 
 def cell(value: Any, quantity: Quantity) -> str:
-    """A value as it stands in the table: rounded, a dash where it is unknown."""
+    """A value as text: rounded, a dash if unknown."""
     if isinstance(value, str):
         return str(value)
     number = float(value)
@@ -132,8 +140,8 @@ def _title(quantity: Quantity) -> str:
     return f"{quantity.title} {quantity.unit}".strip()
 
 
-def _tells(column: NDArray[Any] | None, name: str) -> bool:
-    """Whether a column is worth its room: a class that all share, or no verdict at all, is not."""
+def _is_informative(column: NDArray[Any] | None, name: str) -> bool:
+    """Whether a column is worth showing: not a class that all share, nor a status that none has."""
     if column is None:
         return False
     if name == "class":
@@ -142,28 +150,28 @@ def _tells(column: NDArray[Any] | None, name: str) -> bool:
 
 
 class ParticleTable(QTableView):
-    """The table; ``chosen`` tells which particles a person has chosen in it."""
+    """The table; ``chosen`` emits the rows of the particles that the user selects."""
 
     chosen = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.particles = ParticleTableModel()
-        self._quiet = False
+        self._silent = False
         self.setModel(self.particles)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setSortingEnabled(True)
         self.setShowGrid(False)
         self.setWordWrap(False)
-        self.setMinimumHeight(150)
+        self.setMinimumHeight(MIN_HEIGHT)
         self.setAccessibleName("Particles")
-        self.setToolTip("Choose rows: their points are selected in the viewer. Click a title to sort")
+        self.setToolTip("Select rows to select their points in the viewer. Click a title to sort")
         self._set_heads()
         picked = self.selectionModel()
         assert picked is not None
         self._picked = picked
-        self._picked.selectionChanged.connect(self._tell)
+        self._picked.selectionChanged.connect(self._emit_chosen)
 
     def _set_heads(self) -> None:
         rows, heads = self.verticalHeader(), self.horizontalHeader()
@@ -172,61 +180,65 @@ class ParticleTable(QTableView):
         rows.setVisible(False)
         rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
         heads.setSortIndicator(-1, _ASCENDING)
-        heads.setMinimumSectionSize(24)
+        heads.setMinimumSectionSize(MIN_COLUMN)
         heads.setStretchLastSection(True)
         heads.setHighlightSections(False)
         heads.setStyleSheet("QHeaderView::section {padding: 2px 3px;}")
 
     def show_columns(self, columns: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> None:
-        """Nothing; these columns are shown, of them the rows in the mask, none chosen."""
-        self._quiet = True
+        """Show these columns, the rows in the mask, none selected."""
+        self._silent = True
         self.particles.show_columns(columns, mask)
-        self._quiet = False
+        self._silent = False
         for column, quantity in enumerate(self.particles.quantities):
             self.setColumnWidth(column, self._width_of(quantity))
 
     def _width_of(self, quantity: Quantity) -> int:
-        """Pixels that a column's title takes, or the longest of its values: Qt's own measure is twice as wide."""
+        """Width in pixels of a column's title or longest value; Qt's own estimate is twice as wide."""
         values = self.particles.columns[quantity.name]
-        texts = {cell(value, quantity) for part in (values[:50], np.sort(values)[-50:]) for value in part.tolist()}
+        texts = {
+            cell(value, quantity)
+            for part in (values[:_SAMPLED], np.sort(values)[-_SAMPLED:])
+            for value in part.tolist()
+        }
         swatch = 18 if quantity.name == "cluster" else 0
         measure = self.fontMetrics().horizontalAdvance
         return max(measure(_title(quantity)), *(measure(text) + swatch for text in texts or {""})) + 16
 
     def show_rows(self, mask: NDArray[np.bool_], *, chosen: Rows) -> None:
-        """Nothing; only the rows in the mask are shown, those chosen that are among them."""
-        self._quiet = True
+        """Show only the rows in the mask, and select these."""
+        self._silent = True
         self.particles.show_rows(mask)
-        self._quiet = False
+        self._silent = False
         self.choose(chosen)
 
     def repaint_cells(self) -> None:
-        """Nothing; what can be seen is painted anew."""
+        """Repaint the visible cells."""
         view = self.viewport()
         if view is not None:
             view.update()
 
     @property
     def chosen_rows(self) -> Rows:
-        """The particles chosen, in ascending order."""
+        """Rows of the selected particles, in ascending order."""
         chosen: Any = self._picked.selection()
         parts = [np.arange(part.top(), part.bottom() + 1) for part in chosen]
         return np.sort(self.particles.rows[np.unique(np.concatenate(parts))]) if parts else np.zeros(0, int)
 
     def choose(self, rows: Rows) -> None:
-        """Nothing; these particles are chosen, without a word; the first of them is in sight."""
+        """Select these particles without emitting ``chosen``, and scroll to the first."""
         places = np.flatnonzero(np.isin(self.particles.rows, rows))
         last = self.particles.columnCount() - 1
         selection = QItemSelection()
         for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else ():
             top, bottom = (self.particles.index(int(run[end]), column) for end, column in ((0, 0), (-1, last)))
             selection.select(top, bottom)
-        self._quiet = True
+        self._silent = True
         self._picked.select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if len(places):
             self.scrollTo(self.particles.index(int(places[0]), 0))
-        self._quiet = False
+        self._silent = False
 
-    def _tell(self, *_: object) -> None:
-        if not self._quiet:
+    def _emit_chosen(self, *_: object) -> None:
+        if not self._silent:
             self.chosen.emit(self.chosen_rows)

@@ -1,4 +1,4 @@
-"""The Predict dock: how every particle of a tomogram is turned, told by a network, drawn as red arrows."""
+"""The Predict dock: orientations of a tomogram's particles, predicted by a model and drawn as red arrows."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ from napari_orient.gui.widgets import (
     shrinkable,
 )
 
-NETWORKS = "Networks (*.safetensors);;All files (*)"
+MODEL_FILES = "Models (*.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
 LABELS = 112
 """Pixels of the labels' column, so that the fields of all sections line up."""
 
 
 class PredictDock(Dock):
-    """Tomogram, particles and network in; a layer of predicted particles and their arrows out."""
+    """Predicts the orientations of the chosen particles; shows them as a layer with arrows."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -61,37 +61,37 @@ class PredictDock(Dock):
         self._source_layers: tuple[Image, Points] | None = None
         self._request: PredictionRequest | None = None
         self._build(self.session.viewer)
-        self._network_chosen()
+        self._model_chosen()
         self._show_everything()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self, viewer: ViewerModel) -> None:
         self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._picks, empty="none open")
-        self.kind, self.network = QComboBox(), QComboBox()
+        self.kind, self.model = QComboBox(), QComboBox()
         shrinkable(self.kind)
-        shrinkable(self.network)
-        self.kind.setToolTip("Predict the particles of this class only")
-        self.network.setToolTip("A network that comes with the program, or one of your own from a file")
+        shrinkable(self.model)
+        self.kind.setToolTip("Predict only the particles of this class")
+        self.model.setToolTip("A model shipped with the program, or one from a file: a template or a network")
         self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
         self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
         self._show_preferred()
-        self.running = JobRow("Predict orientations", "Tell how every particle is turned")
+        self.running = JobRow("Predict orientations", "Predict the orientation of every chosen particle")
         self.add_heading("Particles")
         inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}
         self.add(labelled(inputs, width=LABELS), self.input_note)
-        self.add_heading("Network")
-        self.add(labelled({"Checkpoint": self.network}, width=LABELS), self.card)
+        self.add_heading("Model")
+        self.add(labelled({"Model": self.model}, width=LABELS), self.card)
         self.add_heading("Prediction")
         self.add(self.options, self.device_note, self.running, self.result)
         self.close_column()
-        self._fill_networks()
+        self._fill_models()
         self.tomogram.chosen.connect(self._show_everything)
         self.particles.chosen.connect(self._particles_chosen)
         self.kind.currentIndexChanged.connect(self._show_everything)
-        self.network.activated.connect(self._network_chosen)
-        listen(self, self.session.events.checkpoint, self._network_changed)
+        self.model.activated.connect(self._model_chosen)
+        listen(self, self.session.events.checkpoint, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
@@ -99,47 +99,47 @@ class PredictDock(Dock):
         self._particles_chosen()
 
     def _show_preferred(self, event: object = None) -> None:
-        """Show the device and the precision that are preferred now."""
+        """Show the device and precision of the preferences."""
         preferred = self.session.preferences.to_record()
         for name in ("device", "precision"):
             self.options.widgets[name].value = preferred[name]
 
     def _picks(self) -> list[Points]:
-        """Layers to predict: picks before truth; predictions are no picks."""
-        found = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
-        return sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
+        """Layers of picks, then of true poses; predicted layers are left out."""
+        unpredicted = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
+        return sorted(unpredicted, key=lambda layer: layers.role(layer) == TRUTH)
 
-    def _fill_networks(self) -> None:
+    def _fill_models(self) -> None:
         for name in shipped_checkpoints():
-            self.network.addItem(name, name)
-        self.network.addItem(FROM_FILE, None)
+            self.model.addItem(name, name)
+        self.model.addItem(FROM_FILE, None)
         if self.session.checkpoint:
-            self._show_network(self.session.checkpoint)
+            self._offer_model(self.session.checkpoint)
 
-    def _show_network(self, name: str) -> None:
-        """Offer this network too, and choose it."""
-        if self.network.findData(name) < 0:
-            self.network.insertItem(self.network.count() - 1, Path(name).name, name)
-        self.network.setCurrentIndex(self.network.findData(name))
+    def _offer_model(self, name: str) -> None:
+        """Add this model to the list, and choose it."""
+        if self.model.findData(name) < 0:
+            self.model.insertItem(self.model.count() - 1, Path(name).name, name)
+        self.model.setCurrentIndex(self.model.findData(name))
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
-    def _network_chosen(self, *_: object) -> None:
-        if self.network.currentData() is None and shipped_checkpoints():
+    def _model_chosen(self, *_: object) -> None:
+        if self.model.currentData() is None and shipped_checkpoints():
             self._ask_for_file()
-        name = self.network.currentData() or ""
+        name = self.model.currentData() or ""
         if name == self.session.checkpoint:
-            self._open_network(name)
+            self._open_model(name)
         else:
-            self.session.checkpoint = name  # This dock hears of it as the others do.
+            self.session.checkpoint = name  # The session's event then reaches this dock and the others.
 
-    def _network_changed(self, event: object = None) -> None:
+    def _model_changed(self, event: object = None) -> None:
         self.show_checkpoint(self.session.checkpoint)
 
-    def _open_network(self, name: str) -> None:
+    def _open_model(self, name: str) -> None:
         self.checkpoint = None
         if not name:
-            self.card.say("No network yet: choose a checkpoint file (.safetensors).", WARNING)
+            self.card.say("No model yet: choose a file (.safetensors).", WARNING)
         else:
             try:
                 self.checkpoint = load_checkpoint(name)
@@ -151,17 +151,17 @@ class PredictDock(Dock):
         self._show_everything()
 
     def _ask_for_file(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Choose a network", "", NETWORKS)
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", MODEL_FILES)
         self.show_checkpoint(name or self.session.checkpoint)
 
     def show_checkpoint(self, name: str) -> None:
-        """Choose this network: the name of a shipped one, or a file."""
+        """Choose this model: the name of a shipped one, or a file."""
         if name:
-            self._show_network(name)
+            self._offer_model(name)
         else:
-            self.network.setCurrentIndex(0)
-        if self.network.currentData() is not None:
-            self._network_chosen()
+            self.model.setCurrentIndex(0)
+        if self.model.currentData() is not None:
+            self._model_chosen()
 
     def _particles_chosen(self, *_: object) -> None:
         layer = self.particles.layer
@@ -172,70 +172,70 @@ class PredictDock(Dock):
         self._show_everything()
 
     def _choose_class(self) -> None:
-        """Choose the class that the network has learnt, where the particles are of several."""
-        places = [self.kind.findData(code) for code in self._learnt() if self.kind.findData(code) > 0]
+        """Choose the class that the model was trained on, if the particles are of several classes."""
+        places = [self.kind.findData(code) for code in self._trained_classes() if self.kind.findData(code) > 0]
         if places and self.kind.count() > 2 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(places[0])
 
     def _show_everything(self, *_: object) -> None:
         ready = self.tomogram.layer is not None and self.particles.layer is not None
         self.running.allow(ready and self.checkpoint is not None)
-        self._say_input(ready)
+        self._check_input(ready)
         try:
             self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 
-    def _say_input(self, ready: bool) -> None:
+    def _check_input(self, ready: bool) -> None:
         if not ready:
             missing = "tomogram" if self.tomogram.layer is None else "particles"
-            self.input_note.say(f"No {missing} open yet: the Load dock opens files.", WARNING)
+            self.input_note.say(f"No {missing} open yet: use the Load dock.", WARNING)
             return
         try:
             tomogram = layers.tomogram_of(self.tomogram.layer)
         except InputError as error:
             self.input_note.say(str(error), BAD)
             return
-        words = f"Voxel size in force: {tomogram.voxel_size:g} Å"
-        strangers = self._strangers()
+        text = f"Voxel size: {tomogram.voxel_size:g} Å"
+        warning = self._class_warning()
         if tomogram.voxel_size == 1:
-            self.input_note.say(f"{words}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
-        elif strangers:
-            self.input_note.say(f"{words}\n{strangers}", WARNING)
+            self.input_note.say(f"{text}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
+        elif warning:
+            self.input_note.say(f"{text}\n{warning}", WARNING)
         else:
-            self.input_note.say(words, MUTED)
+            self.input_note.say(text, MUTED)
 
-    def _learnt(self) -> list[str]:
-        """The classes that the network has learnt, as far as its card says."""
+    def _trained_classes(self) -> list[str]:
+        """The classes on the model's card."""
         return [] if self.checkpoint is None else [str(code) for code in self.checkpoint.card.get("classes", [])]
 
-    def _strangers(self) -> str:
-        """A warning where the network never saw the particles' class."""
-        learnt = self._learnt()
+    def _class_warning(self) -> str:
+        """A warning if the model was not trained on the particles' class, else empty."""
+        trained = self._trained_classes()
         every = [self.kind.itemData(index) for index in range(1, self.kind.count())]
-        asked = every if self.kind.currentData() is None else [self.kind.currentData()]
-        strange = [code for code in asked if code not in learnt]
-        if not learnt or not strange:
+        chosen = every if self.kind.currentData() is None else [self.kind.currentData()]
+        unknown = [code for code in chosen if code not in trained]
+        if not trained or not unknown:
             return ""
-        return f"The network learnt {', '.join(learnt)}: poses of {', '.join(strange)} will mean nothing."
+        return f"The model is of {', '.join(trained)}: poses of {', '.join(unknown)} will be meaningless."
 
-    # --- the work -----------------------------------------------------------------------------------------------
+    # --- prediction ----------------------------------------------------------------------------------------------
 
     def predict(self) -> None:
-        """Ask for the poses of what is chosen; what is amiss is shown in one line."""
+        """Predict the chosen particles; show an error in one line."""
         self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> PredictionRequest:
-        """What is chosen, as values that no later change of a layer can touch.
+        """The job's input, copied from the chosen layers.
 
         Raises
         ------
         InputError
-            If something is missing or does not fit.
+            If an input is missing or inconsistent.
         """
         tomogram_layer, points = self.tomogram.layer, self.particles.layer
         if tomogram_layer is None or points is None or self.checkpoint is None:
-            raise InputError("to predict, a tomogram, particles and a network are needed. Open what is missing.")
+            raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
         tomogram = layers.tomogram_of(tomogram_layer)
         picks = layers.picks_of(points)
         if self.kind.currentData() is not None:
@@ -243,11 +243,11 @@ class PredictDock(Dock):
         if not any(picks.tomogram_names):
             picks = picks.replace(tomogram=tomogram.name)
         truth = self.session.truth_of(tomogram.name)
-        known = None if truth is None else layers.particles_of(truth)
-        return PredictionRequest(tomogram, picks, self.checkpoint, self.options.options(), known)
+        true = None if truth is None else layers.particles_of(truth)
+        return PredictionRequest(tomogram, picks, self.checkpoint, self.options.options(), true)
 
     def start(self, request: PredictionRequest) -> None:
-        """Ask for the poses; they come when they are there, or not at all if their layers are gone by then."""
+        """Start the prediction; its result is discarded if its layers are removed meanwhile."""
         if self.running.job is not None:
             return
         self._request = request
@@ -261,7 +261,7 @@ class PredictDock(Dock):
         assert self._source_layers is not None
         assert self._request is not None
         if not all(layer in self.session.viewer.layers for layer in self._source_layers):
-            show_warning("The tomogram or the particles were removed meanwhile; their prediction was dropped.")
+            show_warning("The tomogram or the particles were removed meanwhile; their prediction was discarded.")
             return
         _, points = self._source_layers
         request = self._request

@@ -1,4 +1,4 @@
-"""What a prediction is asked of, its answer, and both in words."""
+"""Input and result of a prediction job, and both as text."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING
 
+GOOD_SHARE = 0.8
+"""Share of particles within 20° of the truth from which a result is shown as good; 0 to 1."""
+
+GOOD_ERROR = 20.0
+"""Median expected error in degrees up to which a result is shown as good: the paper's threshold of a right pose."""
+
 
 @dataclass(frozen=True, eq=False)
 class PredictionRequest:
-    """What a prediction is asked of: values alone, taken from the layers before the work starts."""
+    """Input of a prediction job: values copied from the layers, so later edits do not affect it."""
 
     tomogram: Tomogram
     picks: Particles
@@ -33,7 +39,7 @@ class PredictionRequest:
 
 @dataclass(frozen=True, eq=False)
 class PredictionResult:
-    """Predicted particles, seconds taken, the report against the truth where that is known, and what was noted."""
+    """Predicted particles, seconds taken, the evaluation against true poses if there are any, and notes."""
 
     predicted: Particles
     seconds: float
@@ -42,17 +48,17 @@ class PredictionResult:
 
 
 def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionResult]:
-    """The prediction as a stream, evaluated at its end where the truth is known."""
+    """The prediction as a stream, evaluated at its end if true poses are given."""
     began = time.monotonic()
     notes: list[Note] = []
-    asked = predict(request.tomogram, request.picks, request.checkpoint, request.options)
-    predicted = yield from _heard(asked, notes)
+    stream = predict(request.tomogram, request.picks, request.checkpoint, request.options)
+    predicted = yield from _with_notes(stream, notes)
     seconds = time.monotonic() - began
     return PredictionResult(predicted, seconds, _report(predicted, request), tuple(notes))
 
 
-def _heard(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[Step, Particles]:
-    """The same stream; what its steps note is kept."""
+def _with_notes(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[Step, Particles]:
+    """The same stream; the notes of its steps are appended to ``notes``."""
     try:
         while True:
             step = next(stream)
@@ -72,14 +78,14 @@ def _report(predicted: Particles, request: PredictionRequest) -> Report | None:
     try:
         return evaluate(predicted, request.truth, group=group)
     except InputError:
-        return None  # The truth on view is of other particles; the prediction stands all the same.
+        return None  # The true poses are of other particles: the prediction stands without an evaluation.
 
 
 def result_text(result: PredictionResult) -> str:
-    """The answer in a few lines: how many, how sure, how long, and how right where the truth is known."""
+    """A result in a few lines: count, time, expected error and, with true poses, true error beside chance."""
     predicted = result.predicted
     lines = [f"{len(predicted)} orientations in {result.seconds:.1f} s"]
-    lines += [words[0].upper() + words[1:] for words in pose_summary(predicted)]
+    lines += [line[0].upper() + line[1:] for line in pose_summary(predicted)]
     if result.report is not None:
         figures = result.report.all
         share, chance = figures.within["20"], figures.chance_within["20"]
@@ -91,31 +97,31 @@ def result_text(result: PredictionResult) -> str:
 
 
 def result_colour(result: PredictionResult) -> str:
-    """How good the answer looks: by the truth where it is known, else by what the network expects of itself."""
+    """Colour of a result: by the true errors if there are any, else by the expected error."""
     if result.report is not None:
-        return GOOD if result.report.all.within["20"] >= 0.8 else WARNING
+        return GOOD if result.report.all.within["20"] >= GOOD_SHARE else WARNING
     expected = result.predicted.expected_error_deg
-    return MUTED if expected is None else GOOD if np.median(expected) <= 20 else WARNING
+    return MUTED if expected is None else GOOD if np.median(expected) <= GOOD_ERROR else WARNING
 
 
 def card_text(checkpoint: Checkpoint) -> str:
-    """What a person should know of a network, in a few short lines."""
+    """A model's card in one line: classes, training particles, patch size, validation error."""
     card, options = checkpoint.card, checkpoint.options
     lines = []
     if card.get("classes"):
-        lines.append(f"Learnt {', '.join(card['classes'])}")
+        lines.append(f"Trained on {', '.join(card['classes'])}")
     if isinstance(card.get("particles"), Mapping):
         lines.append(
             f"from {card['particles'].get('training', 0):,} particles in {card.get('tomograms', '?')} tomograms"
         )
     if {"patch_side", "patch_voxel_size"} <= set(options):
-        lines.append(f"sees {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
+        lines.append(f"patches of {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
     if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
-        lines.append(f"median error {card['figures']['validation_median_deg']:.1f}° on tomograms kept apart")
-    return " · ".join(lines) or "This network carries no card."
+        lines.append(f"median error {card['figures']['validation_median_deg']:.1f}° on validation tomograms")
+    return " · ".join(lines) or "This model has no card."
 
 
 def full_card_text(checkpoint: Checkpoint) -> str:
-    """All that is known of a network, line by line."""
+    """All entries of a model's options and card, one a line."""
     entries: dict[str, Any] = {"kind": checkpoint.kind, **checkpoint.options, **checkpoint.card}
     return "\n".join(f"{name}: {value}" for name, value in entries.items())

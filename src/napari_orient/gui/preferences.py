@@ -38,7 +38,7 @@ class Preferences(Options):
     """Where docks and views begin; each viewer may change them. The manifest's `configurations` are made from them."""
 
     compute: ComputeOptions = part(ComputeOptions)
-    checkpoint: str = option("", help="network that Predict begins with: a name or a file; empty for the shipped one")
+    checkpoint: str = option("", help="model that Predict starts with: a name or a file; empty for the shipped one")
     effort: EffortOptions = part(EffortOptions)
     display: DisplayOptions = part(DisplayOptions)
 

@@ -1,4 +1,4 @@
-"""A choice of reference, the map that particles are matched with or shown as: of the network, a bead model, a file."""
+"""A choice of reference map: of the template in use, a bead model, or a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_orient.engine.simulation import bead_models, load_template
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
 
-KINDS = "Maps and networks (*.mrc *.map *.rec *.safetensors);;All files (*)"
+KINDS = "Maps and models (*.mrc *.map *.rec *.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
 
 
@@ -32,19 +32,19 @@ def _read(name: str, written: float) -> Checkpoint:
 
 
 def read_reference(name: str) -> Checkpoint:
-    """The reference of this name, as a checkpoint of kind ``bank``: a checkpoint's, a bead model, or a map's file.
+    """The reference of this name, as a template checkpoint: of a model, a bead model, or a map's file.
 
     Raises
     ------
     InputError
-        If there is none, or a checkpoint holds no map, or the map is no cube.
+        If there is none, or the model holds no map, or the map is no cube.
     """
     path = Path(name)
     return _read(name, path.stat().st_mtime if path.exists() else 0.0)
 
 
 def is_template(name: str) -> bool:
-    """Whether a network of this name is there and holds a reference map."""
+    """Whether there is a model of this name and it is a template."""
     try:
         return bool(name) and load_checkpoint(name).kind == "bank"
     except InputError:
@@ -52,14 +52,14 @@ def is_template(name: str) -> bool:
 
 
 class ReferenceChoice(QComboBox):
-    """A choice of reference; ``chosen`` tells its name. The network in use comes first if it holds a map."""
+    """A choice of reference; ``chosen`` emits its name. The model in use comes first if it is a template."""
 
     chosen = Signal(str)
 
     def __init__(self, session: Session, *, kinds: Callable[[], list[str]]) -> None:
         super().__init__()
         self.session, self._kinds = session, kinds
-        self.setToolTip("The particle's map: of the network in use, a bead model of the program, or a file")
+        self.setToolTip("Map of the particle: of the template in use, a bead model of the program, or a file")
         shrinkable(self)
         self._fill()
         listen(self, session.events.checkpoint, self._fill)
@@ -67,18 +67,18 @@ class ReferenceChoice(QComboBox):
 
     @property
     def name(self) -> str:
-        """The name of the reference chosen, or of its file."""
+        """The name of the chosen reference, or its file."""
         return str(self.currentData() or "")
 
     def choose(self, name: str) -> None:
-        """Choose this reference: a name on offer, or a file."""
+        """Choose this reference: a listed name, or a file."""
         if self.findData(name) < 0:
             self.insertItem(self.count() - 1, Path(name).name, name)
         self.setCurrentIndex(self.findData(name))
         self.chosen.emit(name)
 
     def choose_by_class(self) -> None:
-        """Choose the bead model of the particles' class, where there is one and no network's map."""
+        """Choose the bead model of the particles' class, if there is one and no template is in use."""
         for kind in self._kinds():
             code = kind.removeprefix("pdb_")
             if code in bead_models() and not self.itemText(0).startswith("of "):
@@ -91,7 +91,7 @@ class ReferenceChoice(QComboBox):
         self.blockSignals(True)
         self.clear()
         for name in own:
-            self.addItem(f"of {Path(name).stem}, the network in use", name)
+            self.addItem(f"of {Path(name).stem}, the model in use", name)
         for code in bead_models():
             self.addItem(f"{load_template(code).name} (bead model)", code)
         self.addItem(FROM_FILE, None)

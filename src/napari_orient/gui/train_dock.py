@@ -1,4 +1,4 @@
-"""The Train dock: known particles in, a network out, its errors drawn as they fall; Predict uses it at once."""
+"""The Train dock: a network or template from labelled particles, with curves of its errors; Predict then uses it."""
 
 from __future__ import annotations
 
@@ -55,18 +55,23 @@ from napari_orient.gui.widgets import (
 )
 
 ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
-NOTHING = {
-    ON_VIEW: "No particles with known orientations are chosen: open true poses, or accept predicted ones.",
-    IN_FILES: "Add a PolNet folder, or a list of particles with angles, or drop them here.",
+EMPTY_TEXTS = {
+    ON_VIEW: "No particles with orientations chosen: open true poses, or accept predicted ones.",
+    IN_FILES: "Add or drop a PolNet folder or a particle list with angles.",
 }
-PRESET_LABELS = {"default": "network, as shipped", "paper": "network, as printed", "bank": "bank: a reference to match"}
-KINDS = "Networks (*.safetensors)"
+PRESET_LABELS = {
+    "default": "network, shipped settings",
+    "paper": "network, paper's settings",
+    "bank": "template: average and match",
+}
+FILE_KINDS = "Models (*.safetensors)"
 LABELS = 112
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRequest:
-    """What a training is asked for: values alone, taken from layers and fields before the work starts."""
+    """Input of a training job: values copied from layers and fields, so later edits do not affect it."""
 
     training_set: TrainingSet
     network: NetworkOptions | BankNetworkOptions
@@ -76,7 +81,7 @@ class TrainingRequest:
 
 
 def train_and_save(request: TrainingRequest) -> Stream[Step, Checkpoint]:
-    """The best network, as ``napari-orient train`` makes it; it and the state to go on from are kept on disk."""
+    """The best model, as of ``napari-orient train``; the model and the state to resume from are written to disk."""
     output, state = checkpoint_places(request.output)
     resumed = TrainingState.load(state) if request.resume else None
     pairs = yield from request.training_set.labelled()
@@ -85,7 +90,7 @@ def train_and_save(request: TrainingRequest) -> Stream[Step, Checkpoint]:
 
 
 class TrainDock(Dock):
-    """Known particles in; a network, at once the one that Predict uses, out."""
+    """Trains a model on the chosen particles, and makes it the model in use."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -96,16 +101,16 @@ class TrainDock(Dock):
         self._connect()
         self._show_everything()
 
-    # --- what is on it ------------------------------------------------------------------------------------------
+    # --- widgets ------------------------------------------------------------------------------------------------
 
     def _make(self) -> None:
         self.source, self.kind, self.preset = QComboBox(), QComboBox(), QComboBox()
         self.source.addItems(SOURCES)
-        self.source.setToolTip("Where the tomograms with known particles come from")
-        self.kind.setToolTip("A network learns one class of particles")
+        self.source.setToolTip("Source of the tomograms with labelled particles")
+        self.kind.setToolTip("A model is trained on one class of particles")
         self.preset.setToolTip(
-            "What to train, and the options to begin from; change them below. A network learns to answer; a bank "
-            "averages the particles to a reference, and matches with it"
+            "Kind of model and its default options, which can be changed below. A network predicts by itself; "
+            "a template is the average of the particles, and predicts by matching"
         )
         for name in NETWORKS:
             self.preset.addItem(PRESET_LABELS.get(name, name), name)
@@ -122,21 +127,21 @@ class TrainDock(Dock):
         self.bank = OptionsForm(BankNetworkOptions, first=("symmetry",), label_width=LABELS)
         self.bank_training = OptionsForm(BankTrainingOptions, first=("rounds",), label_width=LABELS)
         self._show_preferred()
-        self.file = FileRow(caption="Write the network to", kinds=KINDS, hint="mine.safetensors", saving=True)
-        self.resume = QCheckBox("Go on where it was stopped")
-        self.resume.setToolTip("With the same data and options as before, it comes to the same end")
+        self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
+        self.resume = QCheckBox("Resume")
+        self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
         self.data_note, self.file_note, self.result = Note(), Note(), Note()
-        self.running = JobRow("Train", "Train the network; the best so far is kept on disk", stopped="")
+        self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="")
         self.curves = TrainingCurves()
 
     def _lay_out(self) -> None:
         self.add_heading("Data")
         self.kind_line = labelled({"Class": self.kind}, width=LABELS)
-        self.add(labelled({"Learn from": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
-        self.add_heading("Network and training")
-        self.add(labelled({"Train": self.preset}, width=LABELS))
+        self.add(labelled({"Train on": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
+        self.add_heading("Model and training")
+        self.add(labelled({"Model": self.preset}, width=LABELS))
         self.add(self.network, self.training, self.bank, self.bank_training)
-        self.add_heading("Checkpoint")
+        self.add_heading("File")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
         self.curves.setVisible(False)
         self.close_column()
@@ -155,17 +160,17 @@ class TrainDock(Dock):
         self.running.ended.connect(self._ended)
 
     def _show_preferred(self, event: object = None) -> None:
-        """Show the device that is preferred now."""
+        """Show the device of the preferences."""
         for form in (self.training, self.bank_training):
             form.widgets["device"].value = self.session.preferences.compute.device
 
-    # --- what was chosen ----------------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------------------------
 
     def _data_changed(self, *_: object) -> None:
         counts = {} if self._simulates else class_counts(self._pairs_or_none())
         show_classes(self.kind, counts, sum(counts.values()))
         if len(counts) > 1 and self.kind.currentData() is None:
-            self.kind.setCurrentIndex(1)  # One class must be chosen: the largest stands first.
+            self.kind.setCurrentIndex(1)  # One class must be chosen: the largest is first.
         if self._simulates:
             for form in (self.network, self.bank):
                 form.widgets["symmetry"].value = self.from_template.symmetry
@@ -193,9 +198,9 @@ class TrainDock(Dock):
 
     @property
     def forms(self) -> tuple[OptionsForm[Any], OptionsForm[Any]]:
-        """The forms of what is to be trained: of the network, and of its training."""
-        banks = isinstance(NETWORKS[self.preset.currentData()][0], BankNetworkOptions)
-        return (self.bank, self.bank_training) if banks else (self.network, self.training)
+        """The option forms of the chosen kind of model and of its training."""
+        is_template = isinstance(NETWORKS[self.preset.currentData()][0], BankNetworkOptions)
+        return (self.bank, self.bank_training) if is_template else (self.network, self.training)
 
     def _show_everything(self, *_: object) -> None:
         for number, part in enumerate(self.sources):
@@ -203,11 +208,11 @@ class TrainDock(Dock):
         for form in (self.network, self.training, self.bank, self.bank_training):
             form.setVisible(form in self.forms)
         self.kind_line.setVisible(self.kind.count() > 2)
-        found = self._say_data()
-        self.running.allow(self._say_file() and found)
+        found = self._check_data()
+        self.running.allow(self._check_file() and found)
 
-    def _say_data(self) -> bool:
-        """Say what there is to learn from, and whether there is anything."""
+    def _check_data(self) -> bool:
+        """Show the number of training particles or what is missing; True if there are any."""
         if self._simulates:
             self.data_note.say("")
             return True
@@ -220,17 +225,17 @@ class TrainDock(Dock):
             self.data_note.say(str(error), BAD)
             return False
         if not any(len(particles) for _, particles in pairs):
-            self.data_note.say(NOTHING[self.source.currentText()], WARNING)
+            self.data_note.say(EMPTY_TEXTS[self.source.currentText()], WARNING)
             return False
-        alone = "\nOf a single tomogram, a part is kept to judge by." if len(pairs) == 1 else ""
-        self.data_note.say(training_count_text(pairs) + alone, GOOD)
+        single = "\nOne tomogram: part of it is held out for validation." if len(pairs) == 1 else ""
+        self.data_note.say(training_count_text(pairs) + single, GOOD)
         return True
 
-    def _say_file(self) -> bool:
-        """Say what will become of the file named, and whether it can be written."""
+    def _check_file(self) -> bool:
+        """Show whether the file can be written and would be replaced; True if it can."""
         self.resume.setVisible(False)
         if self.file.path is None:
-            self.file_note.say("Say where the network is to be written (.safetensors).", WARNING)
+            self.file_note.say("Name a file for the model (.safetensors).", WARNING)
             return False
         try:
             device = device_words(choose_device(self.forms[1].options().device))
@@ -239,26 +244,26 @@ class TrainDock(Dock):
             self.file_note.say(str(error), BAD)
             return False
         self.resume.setVisible(state.exists() and self.forms[0] is self.network)
-        replaced = "It is there already and will be replaced.\n" if output.exists() and self.running.job is None else ""
+        replaced = "The file exists and will be replaced.\n" if output.exists() and self.running.job is None else ""
         self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
         return True
 
-    # --- the work -----------------------------------------------------------------------------------------------
+    # --- training -----------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Train on what is chosen; what is amiss is shown in one line."""
+        """Start the training; show an error in one line."""
         self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> TrainingRequest:
-        """What is chosen, as values that no later change of a layer can touch.
+        """The job's input, copied from layers and fields.
 
         Raises
         ------
         InputError
-            If something is missing or does not fit.
+            If an input is missing or inconsistent.
         """
         if self.file.path is None:
-            raise InputError("no file was named for the network; say where to write it.")
+            raise InputError("no file was named for the model. Name one.")
         simulated = self.from_template.training_set(beside=self.file.path) if self._simulates else None
         training_set: TrainingSet = simulated or LabelledTrainingSet(self._pairs(), self.kind.currentData())
         resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
@@ -266,7 +271,7 @@ class TrainDock(Dock):
         return TrainingRequest(training_set, network, training, self.file.path, resume)
 
     def start(self, request: TrainingRequest) -> None:
-        """Ask for a network; its best so far stays when it is stopped, and when its layers are gone by then."""
+        """Start a training; the best model stays if it is stopped or its layers are removed."""
         if self.running.job is not None:
             return
         self._request = request
@@ -285,18 +290,18 @@ class TrainDock(Dock):
         if self._request is not None and self.curves.milestones:
             self.curves.show_milestones()
             self.session.checkpoint = str(self._request.output)
-            self.result.say(self._words(outcome), GOOD if outcome == "done" else WARNING)
+            self.result.say(self._result_text(outcome), GOOD if outcome == "done" else WARNING)
         elif outcome == "stopped":
-            self.result.say("Stopped before anything was judged; no network was written.", WARNING)
+            self.result.say("Stopped before the first validation; no model was written.", WARNING)
         self._show_everything()
 
-    def _words(self, outcome: str) -> str:
-        """What became of the training, and which network is kept where."""
+    def _result_text(self, outcome: str) -> str:
+        """A text of how the training ended, the best model, its file and its validation error."""
         assert self._request is not None
         best, last, unit = self.curves.best, self.curves.milestones[-1], self.curves.unit
-        ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Broken off after"}
+        ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Failed after"}
         return (
-            f"{ends[outcome]} {last.done} of {last.total} {unit}s. The best network, of {unit} {self.curves.best_at}, "
-            f"is in {self._request.output}, and Predict uses it.\nIts error on tomograms kept apart: median "
+            f"{ends[outcome]} {last.done} of {last.total} {unit}s. The best model, of {unit} {self.curves.best_at}, "
+            f"is in {self._request.output}; Predict uses it.\nValidation error: median "
             f"{best['validation_median_deg']:.1f}°, mean {best['validation_mean_deg']:.1f}°."
         )

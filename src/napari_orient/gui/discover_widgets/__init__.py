@@ -1,4 +1,4 @@
-"""What the Discover dock is made of: a choice of picks, the layers that sharpen, pictures of maps, and the outcome."""
+"""Widgets of the Discover dock: choices of picks and of a map to align to, the preview layers, and the result."""
 
 from napari_orient.gui.discover_widgets.alignment_choice import AlignmentChoice
 from napari_orient.gui.discover_widgets.picks_choice import PicksChoice

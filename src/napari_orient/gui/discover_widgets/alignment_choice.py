@@ -1,4 +1,4 @@
-"""Into the frame of which map a discovery is turned: of none, of a bead model, or of a file."""
+"""A choice of the map whose frame discovered poses are given in: none, a bead model, or a file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from napari_orient.gui.widgets import shrinkable
 Map = tuple[FloatArray, float]
 """A density (n, n, n) and its voxel size in Å."""
 
-ANY_FRAME, FROM_FILE = "no map: any frame", "a map from a file…"
+ANY_FRAME, FROM_FILE = "none (arbitrary frame)", "map from a file…"
 KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
 
 
 class AlignmentChoice(QComboBox):
-    """A choice of map, or of none."""
+    """A combo box of maps, the first entry none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setToolTip("Turn what is found into the frame of a map, so that its poses join those of others")
+        self.setToolTip("Align the discovered map to this map, and give the poses in its frame")
         shrinkable(self)
         self.addItem(ANY_FRAME, "")
         for code in bead_models():
@@ -38,13 +38,13 @@ class AlignmentChoice(QComboBox):
             self.choose(name)
 
     def choose(self, name: str) -> None:
-        """Nothing; this map is chosen: a bead model, a file, or (empty) none."""
+        """Choose a map: a bead model, a file, or (empty) none."""
         if self.findData(name) < 0:
             self.insertItem(self.count() - 1, Path(name).name, name)
         self.setCurrentIndex(self.findData(name))
 
     def target(self) -> Map | None:
-        """The map chosen, or None.
+        """The chosen map, or None.
 
         Raises
         ------

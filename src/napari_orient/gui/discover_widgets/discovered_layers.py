@@ -1,4 +1,4 @@
-"""Discovered poses as layers of predicted particles, one of each tomogram on view."""
+"""Discovered poses as layers of predicted particles, one for each open tomogram."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import Session
 
 DISCOVERED = "discovered"
-"""Where a layer's metadata say that its poses come from a discovery."""
+"""Key of a layer's metadata that marks its poses as discovered."""
+
+
+WELL_DETERMINED = 20.0
+"""Degrees of expected error below which a pose is fit for training: the paper's threshold of a right pose."""
 
 
 def supported_particles(found: Discovery) -> Particles:
-    """The particles of the structures that may be believed; those of a class without any are left out."""
+    """The particles of structures whose verdict is not `NOTHING`."""
     every = found.particles
     bad = [class_name(label) for label, item in enumerate(found.structures) if item.verdict.grade == NOTHING]
     if len(found.structures) < 2 or every.kind is None or not bad:
@@ -38,14 +42,18 @@ def show_poses(
     particles: Particles,
     tomograms: Sequence[Tomogram],
     *,
-    drawn: DiscoveryPreview,
+    preview: DiscoveryPreview,
     provenance: str,
     words: str,
 ) -> Generator[None, None, tuple[list[Points], list[str]]]:
-    """The layers of each tomogram's particles, one with each piece, and the names of tomograms no longer on view.
+    """Show the particles of each tomogram in a layer; yield after each.
 
-    Poses discovered before are replaced by these, one step of their layer's history. Arrows that are ``drawn`` already
-    become those of a new layer: napari is slow to make a layer, and slower to part with one.
+    Poses discovered earlier are replaced, as one step of their layer's history. A new layer takes over the arrows of
+    the preview: napari is slow to make a layer, and slower to remove one.
+
+    Returns
+    -------
+    The layers, and the names of tomograms that are no longer open.
     """
     shown, missing = [], []
     for tomogram in tomograms:
@@ -54,31 +62,33 @@ def show_poses(
         if tomogram.name not in images:
             missing.append(tomogram.name)
         elif len(own):
-            layer = _found_before(session, tomogram)
-            arrows = drawn.release_arrows(tomogram.name) if layer is None else None
+            layer = _existing_layer(session, tomogram)
+            arrows = preview.release_arrows(tomogram.name) if layer is None else None
             if arrows is not None:
                 session.viewer.layers.move(session.viewer.layers.index(arrows), -1)
                 yield
             with holding_still(session.viewer):
                 if layer is None:
-                    layer = _added(session, own, tomogram, arrows=arrows, provenance=provenance)
+                    layer = _new_layer(session, own, tomogram, arrows=arrows, provenance=provenance)
                 else:
                     session.replace_particles(layer, own, provenance=provenance, words=words)
-                _look(session, layer, visible=images[tomogram.name].visible)
+                _style_layer(session, layer, visible=images[tomogram.name].visible)
             shown.append(layer)
             yield
     return shown, missing
 
 
-def _found_before(session: Session, tomogram: Tomogram) -> Points | None:
+def _existing_layer(session: Session, tomogram: Tomogram) -> Points | None:
     for layer in session.particles(PREDICTED):
-        said = layers.about(layer)
-        if said.get(DISCOVERED) and said.get("tomogram") == tomogram.name:
+        about = layers.about(layer)
+        if about.get(DISCOVERED) and about.get("tomogram") == tomogram.name:
             return layer
     return None
 
 
-def _added(session: Session, own: Particles, tomogram: Tomogram, *, arrows: Vectors | None, provenance: str) -> Points:
+def _new_layer(
+    session: Session, own: Particles, tomogram: Tomogram, *, arrows: Vectors | None, provenance: str
+) -> Points:
     name = f"{tomogram.name} discovered"
     layer = session.show_particles(
         own, tomogram.extent, role=PREDICTED, name=name, provenance=provenance, immediately=False
@@ -89,17 +99,17 @@ def _added(session: Session, own: Particles, tomogram: Tomogram, *, arrows: Vect
     return layer
 
 
-def _look(session: Session, layer: Points, *, visible: bool) -> None:
-    """Nothing; picks that look like no particle are pale, and the layer is seen if its tomogram is."""
+def _style_layer(session: Session, layer: Points, *, visible: bool) -> None:
+    """Paint false picks pale; show the layer and its arrows if its tomogram is shown."""
     layers.paint(layer, session.view.ink(PREDICTED))
     for item in (layer, axes_layer(session.viewer, layer)):
-        # Told what it is already, napari slices the layer anew.
+        # Setting `visible` to its own value makes napari slice the layer again.
         if item is not None and item.visible != visible:
             item.visible = visible
 
 
 def hide_own_poses(session: Session, picks: Sequence[Points]) -> None:
-    """Nothing; poses that came with the picks no longer hide the new ones."""
+    """Hide the arrows of poses that came with the picks, which would cover the new ones."""
     for layer in picks:
         arrows = axes_layer(session.viewer, layer) if layers.role(layer) == PICKS else None
         if arrows is not None:
@@ -107,12 +117,12 @@ def hide_own_poses(session: Session, picks: Sequence[Points]) -> None:
 
 
 def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, kind: str = "") -> FloatArray | None:
-    """Angles in degrees to the true rotations, up to one common turn, (N,); None where the truth is not on view.
+    """Angles in degrees to the true rotations, up to one common rotation, (N,); None without true poses on view.
 
     Parameters
     ----------
-    group : of what was found, in its own frame.
-    kind : the class that is asked for; empty for all.
+    group : symmetry of the discovered map, in its own frame.
+    kind : class of the particles; empty for all.
     """
     found, true = [], []
     for layer in shown:
@@ -128,20 +138,17 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     if not sum(map(len, found)):
         return None
     rotations, truth = np.concatenate(found), np.concatenate(true)
-    # The group's axes are those of the frame that was found: the truth is turned into it.
+    # The group's axes are given in the discovered frame, so the true rotations are rotated into it.
     return np.asarray(symmetric_angle_deg(truth @ common_rotation(rotations, truth, group), rotations, group))
 
 
 def well_determined_rows(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Rows of the particles whose poses are determined: an expected error below 20°, and no false pick.
-
-    Those of one class alone, if one is named.
-    """
+    """Rows of the particles of a class (empty: all) with an expected error below `WELL_DETERMINED`, no false picks."""
     expected, picks = layer.features.get(layers.EXPECTED_ERROR), layers.picks_of(layer)
-    sure = layers.has_pose(layer) & ~layers.false_picks(picks) & _of_class(picks, kind)
+    good = layers.has_pose(layer) & ~layers.false_picks(picks) & _of_class(picks, kind)
     if expected is not None:
-        sure &= expected.to_numpy(float) < 20
-    return np.flatnonzero(sure)
+        good &= expected.to_numpy(float) < WELL_DETERMINED
+    return np.flatnonzero(good)
 
 
 def _of_class(particles: Particles, kind: str) -> NDArray[np.bool_]:

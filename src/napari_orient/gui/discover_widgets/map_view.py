@@ -1,4 +1,4 @@
-"""A map in a dock: its surface from three sides, and the slices through its middle beneath."""
+"""Pictures of a map in a dock: its surface from three sides, and the central slices below."""
 
 from __future__ import annotations
 
@@ -17,23 +17,41 @@ Colour = tuple[float, float, float]
 
 SIDES = ("xy", "xz", "yz")
 _FINE = 64
-"""Voxels along the cube that surfaces are drawn from, at least: what is coarser is interpolated."""
+"""Voxels along the cube that surfaces are drawn from, at least; coarser maps are interpolated."""
+
 _LEVEL = 0.3
-_ROOM = 1.15
-"""What is shown about the middle, in radii."""
+"""Isovalue of the surface as a share of the map's maximum, 0 to 1; chosen by eye."""
+
+_MARGIN = 1.15
+"""Half the width of a picture, in radii of the particle."""
 
 _LIGHT = np.array([-0.45, -0.55, 0.7]) / np.linalg.norm([-0.45, -0.55, 0.7])
-"""Towards the light, (x, y, towards the eye): from above left."""
+"""Unit vector towards the light, (x, y, towards the viewer): from above left."""
+
 _AMBIENT = 0.24
-_HEAD, _GAP = 17, 6
+"""Brightness of a surface that faces away from the light, 0 to 1."""
+
+_DIMMING = 0.35
+"""Share of brightness lost from the nearest point of the surface to one a cube's side behind it."""
+
+_HEAD = 17
+"""Pixels of a title's height."""
+
+_GAP = 6
+"""Pixels between two pictures."""
+
+_LARGEST = 120.0
+"""Pixels of a picture's side, at most: two rows then fit beside the other results in a dock."""
+
 _BAR = 100.0
-"""Å along the bar that gives the scale."""
+"""Å along the scale bar."""
+
 _CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
 
 
 @dataclass(frozen=True, eq=False)
 class MapPicture:
-    """Surfaces and slices of a map, one of each for `SIDES`, and the Å along them."""
+    """Surfaces and slices of a map, one for each of `SIDES`, and the width of a picture in Å."""
 
     surfaces: tuple[QImage, ...]
     slices: tuple[QImage, ...]
@@ -41,30 +59,28 @@ class MapPicture:
 
 
 class MapView(QWidget):
-    """Surfaces of a map above, slices beneath; ``show_map`` shows another."""
+    """Surfaces of a map in the upper row, slices in the lower one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.picture: MapPicture | None = None
-        self.setToolTip(
-            "The map from three sides, within a ball of the diameter given, and the slices through its middle"
-        )
+        self.setToolTip("The map from three sides, masked by a sphere of the given diameter, and its central slices")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_map(self, density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> None:
-        """Nothing; this map (n, n, n) is shown, what lies beyond the radius in Å left out of its surface."""
+        """Show a map (n, n, n); the surface is masked by a sphere of ``radius`` Å."""
         self.picture = map_picture(density, voxel_size, radius=radius, colour=colour)
         self.update()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Be as high as two rows of squares and their titles."""
+        """Set the height to two rows of squares and their titles."""
         self.setFixedHeight(int(2 * self._side(self.width()) + _GAP + _HEAD))
 
     def _side(self, width: float) -> float:
-        return max(24.0, min((width - 2 * _GAP) / 3, 120.0))
+        return max(24.0, min((width - 2 * _GAP) / 3, _LARGEST))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Paint the pictures, and a bar for the scale."""
+        """Paint the pictures and a scale bar."""
         if self.picture is None:
             return
         painter = QPainter(self)
@@ -92,44 +108,44 @@ class MapView(QWidget):
 
 
 def map_picture(density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> MapPicture:
-    """Surfaces and slices of a map (n, n, n), [z, y, x], cut to the ball that holds the particle and a little more."""
+    """Surfaces and slices of a map (n, n, n), [z, y, x], cropped to the particle's sphere and a margin."""
     ball = soft_ball((offsets(len(density), voxel_size) + voxel_size / 2).norm(dim=-1), radius, 2 * voxel_size).numpy()
-    length = min(2 * _ROOM * radius, len(density) * voxel_size)
+    length = min(2 * _MARGIN * radius, len(density) * voxel_size)
     share = length / (len(density) * voxel_size)
     fine, cut = _middle(upsampled(density * ball), share), _middle(density, share)
     return MapPicture(
-        surfaces=tuple(_coloured(shaded_surface(_seen_along(fine, axis)), colour) for axis in range(3)),
-        slices=tuple(_grey(_seen_along(cut, axis)) for axis in range(3)),
+        surfaces=tuple(_coloured(shaded_surface(_viewed_along(fine, axis)), colour) for axis in range(3)),
+        slices=tuple(_grey(_viewed_along(cut, axis)) for axis in range(3)),
         length=length,
     )
 
 
 def _middle(cube: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """So much of a cube's sides about its middle."""
+    """The central part of a cube, ``share`` of its sides."""
     cut = round((1 - share) * len(cube) / 2)
     return cube[(slice(cut, len(cube) - cut),) * 3]
 
 
-def _seen_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """The cube with its first axis away from the eye: along z, y or x, the rows downwards."""
+def _viewed_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The cube with its first axis away from the viewer, along z, y or x."""
     return np.moveaxis(cube, axis, 0)
 
 
 def upsampled(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The map on a grid of at least `_FINE` voxels a side, interpolated by its own waves; a finer map as it is."""
+    """The map on a grid of at least `_FINE` voxels a side, by Fourier interpolation; a finer map unchanged."""
     side = len(density)
     if side >= _FINE:
         return np.asarray(density, np.float32)
     wide = side * -(-_FINE // side)
-    waves = scipy.fft.fftshift(scipy.fft.fftn(np.asarray(density, np.float32)))
+    spectrum = scipy.fft.fftshift(scipy.fft.fftn(np.asarray(density, np.float32)))
     first = wide // 2 - side // 2
     padded = np.zeros((wide,) * 3, np.complex64)
-    padded[(slice(first, first + side),) * 3] = waves
+    padded[(slice(first, first + side),) * 3] = spectrum
     return np.asarray(scipy.fft.ifftn(scipy.fft.ifftshift(padded)).real * (wide / side) ** 3, np.float32)
 
 
 def shaded_surface(cube: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Brightness of a map's surface as seen along its first axis, (n, n), 0 to 1; NaN beside it."""
+    """Brightness of a map's surface viewed along its first axis, (n, n), 0 to 1; NaN off the surface."""
     level = _LEVEL * float(cube.max())
     inside = cube > level
     hit, first = inside.any(axis=0), inside.argmax(axis=0)
@@ -137,12 +153,12 @@ def shaded_surface(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     slopes = [np.where(np.isfinite(slope), slope, 0.0) for slope in np.gradient(_filled(depth))]
     normal = np.stack([slopes[1], slopes[0], np.ones_like(depth)]) / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
     facing = np.clip(np.einsum("i,ihw->hw", _LIGHT, normal), 0, 1)
-    near = 1 - 0.35 * (depth - np.nanmin(depth, initial=np.inf)) / len(cube) if hit.any() else depth
+    near = 1 - _DIMMING * (depth - np.nanmin(depth, initial=np.inf)) / len(cube) if hit.any() else depth
     return np.asarray(np.where(hit, (_AMBIENT + (1 - _AMBIENT) * facing) * near, np.nan), np.float32)
 
 
 def _crossing(cube: NDArray[np.float32], first: NDArray[np.intp], level: float) -> NDArray[np.float32]:
-    """Where each ray crosses the level, between two voxels."""
+    """Depth at which each ray crosses the isovalue, interpolated between two voxels."""
     before = np.maximum(first - 1, 0)
     inner, outer = (np.take_along_axis(cube, at[None], axis=0)[0] for at in (first, before))
     share = np.clip((inner - level) / np.maximum(inner - outer, 1e-9), 0, 1)
@@ -150,13 +166,13 @@ def _crossing(cube: NDArray[np.float32], first: NDArray[np.intp], level: float) 
 
 
 def _filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Depths with a far wall beside the surface, so that its rim turns away from the light."""
+    """Depths with a wall far behind the surface's outline, so that its rim is shaded."""
     far = np.nanmax(depth, initial=0.0) + 2
     return np.where(np.isfinite(depth), depth, far)
 
 
 def _coloured(bright: NDArray[np.float32], colour: Colour) -> QImage:
-    """The surface in a colour, transparent beside it."""
+    """The surface in a colour, transparent elsewhere."""
     solid = np.isfinite(bright)
     pixels = np.zeros((*bright.shape, 4), np.uint8)
     pixels[..., :3] = np.nan_to_num(bright)[..., None] * 255 * np.asarray(colour)

@@ -1,4 +1,4 @@
-"""Which picks a discovery looks at: layers on view, several at once; files are opened as layers first."""
+"""A choice of the layers of picks for discovery; files are opened as layers first."""
 
 from __future__ import annotations
 
@@ -33,17 +33,22 @@ Pairs = list[tuple[Tomogram, Particles]]
 
 FILES = "Tomograms and particle lists (*.mrc *.rec *.map *.star *.csv *.tsv *.txt);;All files (*)"
 LABELS = 120
-_HIDDEN_AFTER = 1
-"""Tomograms opened from files at once lie over one another: the first is shown, the others wait hidden."""
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
+
+LIST_HEIGHT = 76
+"""Height in pixels of the list of layers: about four lines."""
+
+_VISIBLE_TOMOGRAMS = 1
+"""Tomograms shown when several are opened from files: they overlap, so the others start hidden."""
 
 
 def read_picks(paths: Sequence[Path]) -> Stream[Step, Pairs]:
-    """Tomograms with their picks, from folders and lists of PolNet, lists that find their tomograms, or files of both.
+    """Tomograms with their picks, from PolNet folders, lists that name their tomograms, or lists with tomograms.
 
     Raises
     ------
     InputError
-        If there is no list, or what is there cannot be read.
+        If there is no list, or a file cannot be read.
     """
     volumes = [path for path in paths if path.suffix.lower() in VOLUME_SUFFIXES]
     lists = [path for path in paths if path not in volumes]
@@ -57,7 +62,7 @@ def read_picks(paths: Sequence[Path]) -> Stream[Step, Pairs]:
 
 
 def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
-    """The tomograms of these files, each with its own picks of a list."""
+    """The tomograms of these files, each with its picks from the list."""
     opened = [read_tomogram(volume) for volume in volumes]
     found = read_particles(path, extents={item.name: item.extent for item in opened})
     names = found.tomogram_names
@@ -66,12 +71,12 @@ def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
     pairs = [(item, match_tomogram(item.name, names)) for item in opened]
     missing = [item.name for item, name in pairs if name is None]
     if missing:
-        raise InputError(f"{path.name} has no picks of {missing[0]}; it is of {', '.join(names[:3])}.")
+        raise InputError(f"{path.name} has no picks of {missing[0]}; its tomograms are {', '.join(names[:3])}.")
     return [(item, found.of_tomogram(name).replace(tomogram=item.name)) for item, name in pairs if name is not None]
 
 
 class PicksChoice(DropTarget):
-    """Layers of picks to look at, and their class; ``changed`` tells that they are others."""
+    """A list of layers of picks, and their class; ``changed`` is emitted when the chosen picks change."""
 
     changed = Signal()
 
@@ -80,21 +85,21 @@ class PicksChoice(DropTarget):
         self.session = session
         self.reading: Job | None = None
         self._offered: list[Points] = []
-        self._counting = Deferred(self._renamed, parent=self)
+        self._relabelling = Deferred(self._relabel, parent=self)
         self.list = QListWidget()
-        self.list.setFixedHeight(76)
+        self.list.setFixedHeight(LIST_HEIGHT)
         self.list.setAccessibleName("Layers of picks")
-        self.list.setToolTip("Layers of picks to look at together. Orientations that they have are not looked at.")
-        self.files = _button("Open files…", "Open tomograms and the list of their picks together", self._ask_files)
-        self.folder = _button("Open folder…", "Open a result folder of PolNet", self._ask_folder)
+        self.list.setToolTip("Layers of picks to use, one or several. Orientations that they have are ignored.")
+        self.files = _button("Open files…", "Open tomograms together with the list of their picks", self._ask_files)
+        self.folder = _button("Open folder…", "Open a PolNet result folder", self._ask_folder)
         self.kind = QComboBox()
-        self.kind.setToolTip("Look at the picks of this class only")
+        self.kind.setToolTip("Use only the picks of this class")
         shrinkable(self.kind)
         self.kind_line = labelled({"Class": self.kind}, width=LABELS)
         self._lay_out()
         for event in ("inserted", "removed"):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
-        self.list.itemChanged.connect(self._tell)
+        self.list.itemChanged.connect(self._update)
         self.kind.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.refresh()
 
@@ -111,48 +116,48 @@ class PicksChoice(DropTarget):
     # --- layers -------------------------------------------------------------------------------------------------
 
     def refresh(self, event: object = None) -> None:
-        """Offer what is on view; what has come is chosen, unless it is the truth of what is offered anyway."""
-        chosen, known = {id(layer) for layer in self.chosen()}, {id(layer) for layer in self._offered}
+        """List the open layers; a new one is checked, except true poses of a tomogram that has picks."""
+        chosen, before = {id(layer) for layer in self.chosen()}, {id(layer) for layer in self._offered}
         found = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
         picked = {self._tomogram_name(layer) for layer in found if layers.role(layer) != TRUTH}
         self._offered = sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
         self.list.blockSignals(True)
         self.list.clear()
         for layer in self._offered:
-            if id(layer) not in known:
-                listen(self, layer.events.name, self._renamed)
-                listen(self, layer.events.data, self._counting.ask)
+            if id(layer) not in before:
+                listen(self, layer.events.name, self._relabel)
+                listen(self, layer.events.data, self._relabelling.ask)
             double = layers.role(layer) == TRUTH and self._tomogram_name(layer) in picked
-            wanted = id(layer) in chosen or (id(layer) not in known and not double)
-            self.list.addItem(checkable(_words(layer), wanted))
+            wanted = id(layer) in chosen or (id(layer) not in before and not double)
+            self.list.addItem(checkable(_label(layer), wanted))
         self.list.blockSignals(False)
-        self._tell()
+        self._update()
 
     def _tomogram_name(self, layer: Points) -> str:
         image = self.session.tomogram_of(layer)
         return "" if image is None else layers.tomogram_name(image)
 
-    def _renamed(self, event: object = None) -> None:
+    def _relabel(self, event: object = None) -> None:
         self.list.blockSignals(True)
         for layer, item in self._items():
-            item.setText(_words(layer))
+            item.setText(_label(layer))
         self.list.blockSignals(False)
-        self._tell()
+        self._update()
 
     def _items(self) -> list[tuple[Points, QListWidgetItem]]:
         items = (self.list.item(number) for number in range(self.list.count()))
         return [(layer, item) for layer, item in zip(self._offered, items, strict=True) if item is not None]
 
     def chosen(self) -> list[Points]:
-        """The layers chosen."""
+        """The checked layers."""
         return [layer for layer, item in self._items() if item.checkState() == Qt.CheckState.Checked]
 
     def choose(self, *wanted: Points) -> None:
-        """Nothing; these layers are chosen, and no others."""
+        """Check these layers, and no others."""
         for layer, item in self._items():
             item.setCheckState(Qt.CheckState.Checked if layer in wanted else Qt.CheckState.Unchecked)
 
-    def _tell(self, *_: object) -> None:
+    def _update(self, *_: object) -> None:
         counts: Counter[str] = Counter()
         for layer in self.chosen():
             kinds = layers.picks_of(layer).kind
@@ -160,7 +165,7 @@ class PicksChoice(DropTarget):
         fresh = self.kind.count() <= 1
         show_classes(self.kind, counts, sum(len(layer.data) for layer in self.chosen()))
         if fresh and len(counts) > 1:
-            # A list of several macromolecules: the most frequent one is the usual question.
+            # In a list of several macromolecules, start with the most frequent one.
             self.kind.blockSignals(True)
             self.kind.setCurrentIndex(1)
             self.kind.blockSignals(False)
@@ -168,12 +173,12 @@ class PicksChoice(DropTarget):
         self.changed.emit()
 
     def pairs(self) -> Pairs:
-        """Each tomogram on view with the picks of the chosen layers that lie in it, of the class chosen.
+        """Each open tomogram with its picks of the checked layers and the chosen class.
 
         Raises
         ------
         InputError
-            If nothing is chosen, or a layer's tomogram is not open.
+            If a layer's tomogram is not open.
         """
         found: dict[str, tuple[Tomogram, list[Particles]]] = {}
         for layer in self.chosen():
@@ -194,29 +199,29 @@ class PicksChoice(DropTarget):
     # --- files --------------------------------------------------------------------------------------------------
 
     def open_paths(self, *paths: Path) -> None:
-        """Nothing; the tomograms of these files, and their picks, are opened as layers once they are read."""
+        """Read tomograms and picks from files in a worker, and open them as layers."""
         if self.reading is not None or not paths:
             return
         job = self.reading = Job(read_picks(paths), title="Reading picks", parent=self)
-        job.answered.connect(self._show)
+        job.answered.connect(self._show_pairs)
         job.ended.connect(self._ended)
-        self._allow()
+        self._enable_buttons()
 
-    def _show(self, pairs: Pairs) -> None:
+    def _show_pairs(self, pairs: Pairs) -> None:
         hidden = len(self.session.tomograms()) > 0
         for number, (tomogram, picks) in enumerate(pairs):
             image = self.session.show_tomogram(tomogram)
             name = f"{tomogram.name} picks"
             points = self.session.show_particles(picks.replace(rotations=None), tomogram.extent, role=PICKS, name=name)
-            image.visible = points.visible = not hidden and number < _HIDDEN_AFTER
+            image.visible = points.visible = not hidden and number < _VISIBLE_TOMOGRAMS
         if not hidden:
             self.session.viewer.reset_view()
 
     def _ended(self, outcome: str) -> None:
         self.reading = None
-        self._allow()
+        self._enable_buttons()
 
-    def _allow(self) -> None:
+    def _enable_buttons(self) -> None:
         for button in (self.files, self.folder):
             button.setEnabled(self.reading is None)
 
@@ -225,21 +230,21 @@ class PicksChoice(DropTarget):
         self.open_paths(*map(Path, names))
 
     def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Open a result folder of PolNet")
+        name = QFileDialog.getExistingDirectory(self, "Open a PolNet result folder")
         if name:
             self.open_paths(Path(name))
 
     def drop(self, *paths: Path) -> None:
-        """Open what was dropped."""
+        """Open dropped files."""
         self.open_paths(*paths)
 
 
-def _words(layer: Points) -> str:
+def _label(layer: Points) -> str:
     return f"{layer.name} · {len(layer.data)}"
 
 
-def _button(text: str, tip: str, do: Callable[[], None]) -> QPushButton:
+def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
-    button.clicked.connect(do)
+    button.clicked.connect(action)
     return button

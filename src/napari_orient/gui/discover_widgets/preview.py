@@ -1,4 +1,4 @@
-"""A discovery as it stands by now, in the viewer: arrows and maps, drawn once and then changed in place."""
+"""Preview of a running discovery in the viewer: arrows and maps, created once and then updated in place."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from napari_orient.gui.layers import KEY
 from napari_orient.gui.maps import map_layer, maps_of, update_map
 from napari_orient.gui.session import Session
 
-PROVISIONAL = "unjudged axes"
-"""The role of a layer of arrows that nothing has judged yet."""
+PROVISIONAL = "provisional axes"
+"""Role of a layer of arrows whose poses have no verdict yet."""
 
 PROVISIONAL_COLOUR = (1.0, 0.66, 0.12)
+"""Amber, RGB 0 to 1: arrows and maps without a verdict."""
+
 MOST_TRIADS = 400
-"""Of so many particles all axes are drawn; of more the z axis alone, which is quick to draw anew."""
+"""Particles up to which all three axes are drawn; of more the z axis alone, which redraws faster."""
 
 _WIDTH = 0.07
+"""Width of an arrow as a share of its length."""
 
 
 class DiscoveryPreview:
-    """The arrows of each tomogram on view and the map of each class.
+    """Arrows for each open tomogram and a map for each class.
 
-    A layer that is removed meanwhile is not made again. The maps lie over those of the discovery ``before``, which go
-    once these are kept.
+    A layer that the user removes is not created again. The maps cover those of the discovery ``before``, which are
+    removed once the new maps are final.
     """
 
     def __init__(self, session: Session, tomograms: Sequence[Tomogram], *, before: Sequence[Image] = ()) -> None:
@@ -42,22 +45,22 @@ class DiscoveryPreview:
         self._arrows: dict[str, Vectors] = {}
         self._place = len([layer for layer in maps_of(session.viewer) if layer not in before])
         self._maps: dict[int, Image] = {}
-        self._more: int | None = None
+        self._budget: int | None = None
 
-    def show(self, step: DiscoveryStep, *, more: int | None = None) -> None:
-        """Nothing; the layers show this round, and at most so many more are made, if that is said.
+    def show(self, step: DiscoveryStep, *, new_layers: int | None = None) -> None:
+        """Show this round; create at most ``new_layers`` layers, as many as needed if None.
 
-        Napari takes its time to make one; the others may come with a later round.
+        Napari needs 150 to 300 ms to create a layer; the others then follow with later rounds.
         """
-        self._more = more
+        self._budget = new_layers
         if step.particles is not None:
             self._show_arrows(step.particles, step.class_count)
         if step.start:
-            # Fewer kinds may be looked for again than a round ago.
+            # A later round may search for fewer classes than the one before.
             self.clear_maps(keep=range(step.class_count))
         for label, density in zip(_labels(step), step.maps, strict=True):
             self.show_map(label, density, step.voxel_size, class_count=step.class_count)
-        self._more = None
+        self._budget = None
 
     # --- arrows -------------------------------------------------------------------------------------------------
 
@@ -66,7 +69,7 @@ class DiscoveryPreview:
         shown = {layers.tomogram_name(image): image.visible for image in self.session.tomograms()}
         for name, tomogram in self._tomograms.items():
             own = np.asarray(particles.tomogram) == name
-            # Of a tomogram that nobody sees, arrows would lie over another's.
+            # Arrows of a hidden tomogram would cover those of another one.
             if own.any() and shown.get(name, False):
                 self._show_own(tomogram, particles.take(own), axes, class_count)
 
@@ -78,12 +81,12 @@ class DiscoveryPreview:
         colours = np.repeat(_colours(particles, class_count), along.shape[1], axis=0)
         layer = self._arrows.get(tomogram.name)
         if layer is None:
-            if self._may_add():
-                self._arrows[tomogram.name] = self._added(tomogram, arrows, colours)
+            if self._within_budget():
+                self._arrows[tomogram.name] = self._new_arrows(tomogram, arrows, colours)
         elif layer in self.session.viewer.layers:
-            _renew(layer, arrows, colours)
+            _update_arrows(layer, arrows, colours)
 
-    def _added(self, tomogram: Tomogram, arrows: FloatArray, colours: FloatArray) -> Vectors:
+    def _new_arrows(self, tomogram: Tomogram, arrows: FloatArray, colours: FloatArray) -> Vectors:
         view, size = self.session.view, tomogram.voxel_size
         layer = Vectors(
             arrows,
@@ -97,32 +100,32 @@ class DiscoveryPreview:
             metadata={KEY: {"role": PROVISIONAL}},
             **layers.world(size),
         )
-        _append(self.session, layer)
+        _add_layer(self.session, layer)
         return layer
 
     def release_arrows(self, tomogram: str) -> Vectors | None:
-        """The arrows of a tomogram, if they are on view; whoever asks has them from now on."""
+        """The arrows of a tomogram if they are on view, else None; the caller owns them from now on."""
         layer = self._arrows.pop(tomogram, None)
         return layer if layer in self.session.viewer.layers else None
 
     def clear_arrows(self) -> Iterator[None]:
-        """The arrows that nobody has taken are gone, those of one tomogram with each piece: napari takes its time."""
+        """Remove the remaining arrows; yield after each layer, as napari is slow to remove one."""
         while self._arrows:
             _, layer = self._arrows.popitem()
-            _remove(self.session, layer)
+            _remove_layer(self.session, layer)
             yield
 
-    def _may_add(self) -> bool:
-        """Whether one more layer may be made; it is counted."""
-        if self._more is None:
+    def _within_budget(self) -> bool:
+        """Whether one more layer may be created; counts it."""
+        if self._budget is None:
             return True
-        self._more -= 1
-        return self._more >= 0
+        self._budget -= 1
+        return self._budget >= 0
 
     # --- maps ---------------------------------------------------------------------------------------------------
 
     def show_map(self, label: int, density: NDArray[np.float32], voxel_size: float, *, class_count: int) -> None:
-        """Nothing; the map of a class, of so many, is shown so."""
+        """Show the map of class ``label`` out of ``kinds`` classes."""
         tomogram = next(iter(self._tomograms.values()))
         name = "discovered map" if class_count == 1 else f"discovered map {class_name(label)}"
         if label in self._maps:
@@ -130,28 +133,28 @@ class DiscoveryPreview:
                 update_map(self._maps[label], density, voxel_size, tomogram, place=self._place + label)
                 self._maps[label].name = name
             return
-        if not self._may_add():
+        if not self._within_budget():
             return
         layer = self._maps[label] = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
-        _append(self.session, layer)
+        _add_layer(self.session, layer)
         if label == 0:
-            self.session.viewer.reset_view()  # It lies beside the tomogram, where nobody would see it.
+            self.session.viewer.reset_view()  # The map lies beside the tomogram, out of view.
 
     def keep_maps(self) -> Generator[None, None, list[Image]]:
-        """The maps, which stay; those of the discovery before go, one with each piece."""
+        """The layers of the maps, which stay; remove those of the discovery before, with a yield after each."""
         for layer in self._before:
-            _remove(self.session, layer)
+            _remove_layer(self.session, layer)
             yield
         return [self._maps[label] for label in sorted(self._maps)]
 
     def clear_maps(self, keep: Sequence[int] = ()) -> None:
-        """Nothing; the maps are gone, but for those of the classes named."""
+        """Remove the maps, except those of the classes in ``keep``."""
         for label in set(self._maps) - set(keep):
-            _remove(self.session, self._maps.pop(label))
+            _remove_layer(self.session, self._maps.pop(label))
 
 
 def _labels(step: DiscoveryStep) -> Sequence[int]:
-    """Which classes a round's maps are of: all, or the one whose particles it holds."""
+    """The classes of a round's maps: all, or the one whose particles it holds."""
     if len(step.maps) in (0, step.class_count):
         return range(len(step.maps))
     kinds = [] if step.particles is None or step.particles.kind is None else [str(step.particles.kind[0])]
@@ -160,7 +163,7 @@ def _labels(step: DiscoveryStep) -> Sequence[int]:
 
 
 def _colours(particles: Particles, class_count: int) -> FloatArray:
-    """A colour for each particle, (N, 4): amber, or its class's."""
+    """A colour for each particle, RGBA (N, 4): amber, or that of its class."""
     if class_count == 1 or particles.kind is None:
         return np.tile([*PROVISIONAL_COLOUR, 1.0], (len(particles), 1))
     names = [class_name(label) for label in range(class_count)]
@@ -168,24 +171,24 @@ def _colours(particles: Particles, class_count: int) -> FloatArray:
     return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
 
 
-def _append(session: Session, layer: Any) -> None:
-    """Nothing; the layer is there, and what was chosen before still is."""
+def _add_layer(session: Session, layer: Any) -> None:
+    """Add a layer without changing the selected layers."""
     chosen = set(session.viewer.layers.selection)
     session.viewer.layers.append(layer)
     session.viewer.layers.selection = chosen or {layer}
 
 
-def _remove(session: Session, layer: Any) -> None:
+def _remove_layer(session: Session, layer: Any) -> None:
     if layer in session.viewer.layers:
         with holding_still(session.viewer):
             session.viewer.layers.remove(layer)
 
 
-def _renew(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
-    other = len(arrows) != len(layer.data)
-    # Told of it, the viewer would measure and slice every layer anew, because tips reach a little further.
+def _update_arrows(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
+    resized = len(arrows) != len(layer.data)
+    # Without the event the viewer does not measure and slice every layer again because of slightly other tips.
     with layer.events.data.blocker():
         layer.data = arrows
     # Napari loses colours where the number of rows changes.
-    if other or not np.allclose(layer.edge_color, colours):
+    if resized or not np.allclose(layer.edge_color, colours):
         layer.edge_color = colours

@@ -1,4 +1,4 @@
-"""What a discovery has come to, in its dock: the verdict, the maps, what speaks for them, and the way onward."""
+"""The result of a discovery in its dock: verdict, maps, FSC, next steps and saving."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ from napari_orient.gui.widgets.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
 FINAL_COLOUR = (0.83, 0.88, 0.96)
-"""Colour of a map's surface once it is judged."""
+"""Colour of a map's surface once it has a verdict, RGB 0 to 1."""
 
 PREDICT, INSPECT, OTHERS, TRAIN = NEXT_STEPS = ("predict", "inspect", "others", "train")
+MATCH_HEIGHT = 118
+"""Height in pixels of the plot of best matches."""
+
+FSC_HEIGHT = 132
+"""Height in pixels of the FSC plot."""
+
+LEAST_SCALE = (2.5, 6.0)
+"""Range of best matches that the plot shows at least, in standard deviations: from noise to a clear structure."""
+
 _BUTTONS = {
-    PREDICT: ("Use for Predict", "Make this map the network in use: Predict matches other picks with it at once"),
-    OTHERS: ("Predict other tomograms", "Use the map, and open the Load and Predict docks for the next tomogram"),
+    PREDICT: ("Use for Predict", "Make this map the model in use, so that Predict matches other picks with it"),
+    OTHERS: ("Predict other tomograms", "Make this map the model in use, and open the Load and Predict docks"),
     TRAIN: (
-        "Train a fast network on these poses",
-        "Accept the poses that are determined, and open the Train dock with them chosen",
+        "Train a model on these poses",
+        "Accept the poses with an expected error below 20°, and open the Train dock with them chosen",
     ),
-    INSPECT: ("Inspect", "Look at the particles one by one: scores, expected errors, patches beside the map"),
+    INSPECT: ("Inspect", "Open the Inspect dock: scores, expected errors, patches beside the map"),
 }
 TIPS = (
     "What may help:\n"
-    "•  Do the rings stand on particles, and are they as wide as these?\n"
-    "•  More picks: a hundred may do, three hundred mostly do.\n"
-    "•  Picks that are far off their particles: raise how far they may be off.\n"
-    "•  Several kinds of particle in one list: raise the number of kinds, or choose a class."
+    "•  Check that the rings lie on particles and have their diameter.\n"
+    "•  Add picks: 100 can suffice, 300 usually do.\n"
+    "•  If picks are far from their particles, raise the search range.\n"
+    "•  If the list holds several kinds of particle, raise the number of classes, or choose a class."
 )
-RUNNING_TEXT = "Looking for a structure\nIt is believed only if independent random starts find the same one."
+RUNNING_TEXT = "Searching for a structure\nIt is accepted only if independent random starts agree."
 
 
 class VerdictBanner(QFrame):
-    """The verdict: a headline in its colour and the reasons beneath, on a ground of the same colour."""
+    """A verdict: a headline in its colour, the reasons below, on a tint of the same colour."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,9 +66,9 @@ class VerdictBanner(QFrame):
         column.addWidget(self.headline)
         column.addWidget(self.reasons)
 
-    def say(self, words: str, colour: str) -> None:
-        """Show these words: a headline, and reasons after a line's end, if there are any."""
-        headline, _, reasons = words.partition("\n")
+    def say(self, text: str, colour: str) -> None:
+        """Show a text: its first line as headline, the rest as reasons."""
+        headline, _, reasons = text.partition("\n")
         ground = QColor(colour)
         tint = f"rgba({ground.red()}, {ground.green()}, {ground.blue()}, 38)"
         self.setStyleSheet(
@@ -72,9 +81,9 @@ class VerdictBanner(QFrame):
 
 
 class DiscoveryResultPanel(QWidget):
-    """What is there by now, and, at the end, whether to believe it; ``next_step`` tells what the user wants to do next.
+    """Progress of a discovery, then its verdict and maps.
 
-    ``saving`` tells the file of the particles to be written, beside which the others go.
+    ``next_step`` emits the name of the button clicked, one of `NEXT_STEPS`; ``saving`` that the result is to be saved.
     """
 
     next_step = Signal(str)
@@ -89,23 +98,23 @@ class DiscoveryResultPanel(QWidget):
         self.banner, self.view = VerdictBanner(), MapView()
         self.structure = QComboBox()
         self.structure.setToolTip(
-            "Which structure is shown here, and used further on: the colour of its arrows, its verdict, its particles"
+            "Structure shown here and used by the buttons below: arrow colour, class, verdict, particle count"
         )
         shrinkable(self.structure)
         self.structure_line = labelled({"Structure": self.structure}, width=78)
-        self.match = Plot(x_label="round", y_label="best match (spreads)", height=118)
+        self.match = Plot(x_label="round", y_label="best match (σ)", height=MATCH_HEIGHT)
         self.match.setToolTip(
-            "How far a particle's best match stands above the mean of all, in their spreads. Dashed: the first round, "
-            "of random rotations; of noise it stays there."
+            "Mean over particles of the best match, in standard deviations of all matches. Dashed: the first round, "
+            "with random rotations. For pure noise the curve stays there."
         )
-        self.fsc = FSCPlot(height=132)
+        self.fsc = FSCPlot(height=FSC_HEIGHT)
         self.details, self.tips, self.done, self.saved, self.hints = Note(), Note(), Note(), Note(), Note()
         self.buttons = {name: _button(*words) for name, words in _BUTTONS.items()}
         self.file = FileRow(
             caption="Save the particles as", kinds="STAR (*.star);;CSV (*.csv)", hint="oriented.star", saving=True
         )
-        self.save = QPushButton("Save poses, map and checkpoint")
-        self.save.setToolTip("Write the particles, and beside them the map, its halves and curve, and the checkpoint")
+        self.save = QPushButton("Save poses, map and template")
+        self.save.setToolTip("Write the particles and, beside them, the map, half maps, FSC and template")
         self._lay_out()
         self.structure.currentIndexChanged.connect(self._show_structure)
         self.file.picked.connect(self._allow_save)
@@ -120,11 +129,11 @@ class DiscoveryResultPanel(QWidget):
             grid.addWidget(self.buttons[name], *place)
             self.buttons[name].clicked.connect(lambda _=False, name=name: self.next_step.emit(name))
         self._saving = QWidget()
-        keep = QVBoxLayout(self._saving)
-        keep.setContentsMargins(0, 2, 0, 0)
-        keep.addWidget(self.file)
-        keep.addWidget(self.save)
-        keep.addWidget(self.saved)
+        save_column = QVBoxLayout(self._saving)
+        save_column.setContentsMargins(0, 2, 0, 0)
+        save_column.addWidget(self.file)
+        save_column.addWidget(self.save)
+        save_column.addWidget(self.saved)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
         column.setSpacing(6)
@@ -142,10 +151,10 @@ class DiscoveryResultPanel(QWidget):
         for widget in (self._onward, self.done, self._saving):
             column.addWidget(widget)
 
-    # --- while it runs ------------------------------------------------------------------------------------------
+    # --- progress -----------------------------------------------------------------------------------------------
 
     def begin(self, options: DiscoveryOptions) -> None:
-        """Nothing; a discovery has begun."""
+        """Reset the panel for a new discovery."""
         self.found, self._radius = None, options.radius
         self._peaks, self._truth = {}, {}
         self.view.picture = None
@@ -155,15 +164,15 @@ class DiscoveryResultPanel(QWidget):
             line.say("")
         self._show_parts()
 
-    def note(self, step: DiscoveryStep) -> None:
-        """Nothing; this round is remembered for the plot, and what it notes is shown."""
+    def add_round(self, step: DiscoveryStep) -> None:
+        """Record a round for the plot, and show its notes."""
         if step.notes:
             self.hints.say("\n".join(map(str, step.notes)), WARNING)
         if step.start:
             self._peaks.setdefault(step.start, []).append(step.peak)
 
     def show_round(self, step: DiscoveryStep) -> None:
-        """Nothing; this round is shown."""
+        """Show the map and matches of a round."""
         if step.maps:
             self.view.show_map(step.maps[0], step.voxel_size, radius=self._radius, colour=PROVISIONAL_COLOUR)
         lines = [
@@ -172,15 +181,15 @@ class DiscoveryResultPanel(QWidget):
         ]
         if lines:
             peaks = [peak for line in lines for peak in line.y]
-            low, high = min(2.5, *peaks), max(6.0, *peaks)
-            # The first round is of random rotations: what noise matches.
+            low, high = min(LEAST_SCALE[0], *peaks), max(LEAST_SCALE[1], *peaks)
+            # The first round has random rotations: the level of noise.
             self.match.show_curves(lines, x=self._across, y=(low, high + 0.5), levels=[round(lines[0].y[0], 1)])
         self._show_parts()
 
-    # --- at the end ---------------------------------------------------------------------------------------------
+    # --- verdict ------------------------------------------------------------------------------------------------
 
-    def show_found(self, found: Discovery) -> None:
-        """Nothing; this was found."""
+    def show_result(self, found: Discovery) -> None:
+        """Show the structures of a finished discovery."""
         self.found = found
         self.structure.blockSignals(True)
         self.structure.clear()
@@ -191,7 +200,7 @@ class DiscoveryResultPanel(QWidget):
         self._show_structure()
 
     def show_ended(self, words: str, colour: str, *, savable: bool = False) -> None:
-        """Nothing; it came to no end of its own: stopped, or broken off."""
+        """Show that a discovery was stopped or failed."""
         self.banner.say(words, colour)
         self._show_parts()
         self._saving.setVisible(savable)
@@ -206,7 +215,7 @@ class DiscoveryResultPanel(QWidget):
             headline, _colon, reasons = item.verdict.words.partition(": ")
             self.banner.setToolTip(reasons)
             if item.verdict.grade == NOTHING:
-                # What else is told of noise sounds good: halves of one coarse map agree, whatever it shows.
+                # Show the first reason alone: half maps of a coarse map agree even for noise.
                 reasons = f"{reasons.partition(';')[0].rstrip('.')}."
             self.banner.say(f"{headline}\n{reasons[:1].upper()}{reasons[1:]}", COLOURS[item.verdict.grade])
         if item is not None and item.verdict.grade != NOTHING:
@@ -220,18 +229,18 @@ class DiscoveryResultPanel(QWidget):
         self._show_parts()
 
     def show_true_error(self, label: int, median: float, share: float) -> None:
-        """Nothing; beside a structure stands how right its poses are, in degrees and as the share within 20°."""
-        self._truth[label] = f"True error, up to one common turn: {median:.1f}° (median), {share:.0%} within 20°."
+        """Show the true errors of a structure: median in degrees, and the share within 20°."""
+        self._truth[label] = f"True error, up to one common rotation: {median:.1f}° (median), {share:.0%} within 20°."
         self._show_structure()
 
     @property
     def label(self) -> int:
-        """The class of the structure chosen, from 0."""
+        """The class of the chosen structure, from 0."""
         return max(0, self.structure.currentIndex())
 
     @property
     def chosen(self) -> Structure | None:
-        """The structure chosen, or None where none was found."""
+        """The chosen structure, or None if there is none."""
         every: Sequence[Structure] = () if self.found is None else self.found.structures
         return every[self.label] if every else None
 
@@ -252,11 +261,11 @@ class DiscoveryResultPanel(QWidget):
 
 
 def details_text(item: Structure, found: Discovery, label: int) -> str:
-    """What is to be known beside the verdict: numbers, error, symmetry, and how that was found if there is any."""
+    """Details below the verdict: particles, symmetry and its evidence, expected error, false picks, classes."""
     expected = np.median(np.asarray(found.of_class(label).expected_error_deg))
     lines = [f"{item.count} particles, symmetry {item.group.name}; expected error {expected:.1f}° (median)"]
     if item.outliers:
-        lines.append(f"{item.outliers} picks look like no particle and were set aside: pale, without arrows.")
+        lines.append(f"{item.outliers} false picks were excluded (pale, without arrows).")
     if found.hint:
         lines.append(found.hint)
     if len(item.group) > 1:
@@ -271,7 +280,7 @@ def _from_one(values: Sequence[float]) -> list[float]:
 
 
 def _swatch(colour: tuple[float, float, float]) -> QIcon:
-    """The colour of a class's arrows."""
+    """An icon of the colour of a class's arrows."""
     square = QPixmap(14, 14)
     square.fill(QColor.fromRgbF(*colour))
     return QIcon(square)

@@ -1,4 +1,4 @@
-"""What a network is to learn from, chosen in the Train dock: layers on view, files, or tomograms to be simulated."""
+"""Training data, chosen in the Train dock: open layers, files, or tomograms to simulate."""
 
 from napari_orient.gui.training_sets.from_files import FilesSource
 from napari_orient.gui.training_sets.from_layers import LayersSource

@@ -1,4 +1,4 @@
-"""Lessons from files, read in a worker as soon as they are named."""
+"""Training data from files, read in a worker as soon as they are named."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from napari_orient.gui.widgets import FileRow, PathList, labelled, size_box
 
 LISTS = "Particle lists (*.star *.csv *.tsv);;All files (*)"
 LABELS = 112
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
 class FilesSource(QWidget):
-    """PolNet folders and lists of particles with their tomograms, read in a worker as soon as they are named."""
+    """A list of PolNet folders and particle lists, read with their tomograms in a worker; ``changed`` when read."""
 
     changed = Signal()
 
@@ -24,8 +25,8 @@ class FilesSource(QWidget):
         self.error = ""
         self.reading: Job | None = None
         self._read: Pairs = []
-        self.paths = PathList(kinds=LISTS, tip="Result folders of PolNet, and lists of particles with angles")
-        self.tomograms = FileRow(caption="Folder of the tomograms", hint="where a list does not find them itself")
+        self.paths = PathList(kinds=LISTS, tip="PolNet result folders, and particle lists with angles")
+        self.tomograms = FileRow(caption="Folder of the tomograms", hint="if a list does not name them")
         self.voxel_size = size_box("Å per voxel of the tomograms. Type here to override their headers.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -36,24 +37,24 @@ class FilesSource(QWidget):
         self.voxel_size.valueChanged.connect(self.read)
 
     def read(self, *_: object) -> None:
-        """Read anew what is named; an answer to what was named before is dropped."""
+        """Read the named files; stop an earlier reading."""
         if self.reading is not None:
             self.reading.stop()
         self._read, self.error = [], ""
         size = self.voxel_size.value() or None
         stream = read_training_files(self.paths.paths, tomograms=self.tomograms.path, voxel_size=size)
         job = self.reading = Job(stream, title="Reading particle lists", parent=self)
-        job.answered.connect(lambda answer: self._take(job, answer))
+        job.answered.connect(lambda result: self._take(job, result))
         job.ended.connect(lambda _: self._ended(job))
         self.changed.emit()
 
-    def _take(self, job: Job, answer: Pairs | str) -> None:
+    def _take(self, job: Job, result: Pairs | str) -> None:
         if job is not self.reading:
             return
-        if isinstance(answer, str):
-            self.error = answer
+        if isinstance(result, str):
+            self.error = result
         else:
-            self._read = answer
+            self._read = result
 
     def _ended(self, job: Job) -> None:
         if job is self.reading:
@@ -61,12 +62,12 @@ class FilesSource(QWidget):
             self.changed.emit()
 
     def pairs(self) -> Pairs:
-        """What was read.
+        """The tomograms read, with their particles.
 
         Raises
         ------
         InputError
-            If it could not be read.
+            If a file could not be read.
         """
         if self.error:
             raise InputError(self.error)

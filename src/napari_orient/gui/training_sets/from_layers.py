@@ -1,4 +1,4 @@
-"""Lessons from layers on view whose poses are known."""
+"""Training data from open layers with poses."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from napari_orient.gui.session import Session
 from napari_orient.gui.training_sets.training_data import Pairs
 from napari_orient.gui.widgets import Deferred, checkable, listen
 
+LIST_HEIGHT = 76
+"""Height in pixels of the list of layers: about four lines."""
+
 
 class LayersSource(QWidget):
-    """Layers on view whose poses are known; ``changed`` tells that others are chosen, or that they are others."""
+    """A list of open layers with poses; ``changed`` is emitted when the checked particles change."""
 
     changed = Signal()
 
@@ -31,65 +34,65 @@ class LayersSource(QWidget):
         super().__init__()
         self.session = session
         self._offered: list[Points] = []
-        self._changing = Deferred(self._changed, parent=self)
+        self._changing = Deferred(self._relabel, parent=self)
         self.list = QListWidget()
-        self.list.setFixedHeight(76)
-        self.list.setAccessibleName("Layers to learn from")
+        self.list.setFixedHeight(LIST_HEIGHT)
+        self.list.setAccessibleName("Layers to train on")
         self.list.setToolTip(
-            "Layers of particles whose orientations are known. Of predicted ones, those that you accepted are learnt."
+            "Layers of particles with orientations. Of predicted ones, only accepted or corrected particles are used."
         )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.list)
         for event in ("inserted", "removed"):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
-        listen(self, session.events.training_layers, self._named)
+        listen(self, session.events.training_layers, self._choose_named)
         self.list.itemChanged.connect(self.changed)
         self.refresh()
 
     def refresh(self, event: object = None) -> None:
-        """Offer what is on view; truth is chosen, and what was chosen stays."""
+        """List the open layers; new layers of true poses are checked, checked layers stay so."""
         chosen = {id(layer) for layer in self.chosen()}
-        known = {id(layer) for layer in self._offered}
+        before = {id(layer) for layer in self._offered}
         self._offered = [layer for layer in self.session.particles() if _has_poses(layer)]
         self.list.blockSignals(True)
         self.list.clear()
         for layer in self._offered:
-            if id(layer) not in known:
+            if id(layer) not in before:
                 listen(self, layer.events.features, self._changing.ask)
-                listen(self, layer.events.name, self._changed)
-            wanted = id(layer) in chosen or (id(layer) not in known and layers.role(layer) == TRUTH)
-            self.list.addItem(checkable(_words(layer), wanted))
+                listen(self, layer.events.name, self._relabel)
+            wanted = id(layer) in chosen or (id(layer) not in before and layers.role(layer) == TRUTH)
+            self.list.addItem(checkable(_label(layer), wanted))
         self.list.blockSignals(False)
         self.changed.emit()
 
-    def _changed(self, event: object = None) -> None:
+    def _relabel(self, event: object = None) -> None:
         self.list.blockSignals(True)
         for number, layer in enumerate(self._offered):
             item = self.list.item(number)
             if item is not None:
-                item.setText(_words(layer))
+                item.setText(_label(layer))
         self.list.blockSignals(False)
         self.changed.emit()
 
-    def _named(self, event: Any) -> None:
+    def _choose_named(self, event: Any) -> None:
         self.choose(*event.layers)
 
     def chosen(self) -> list[Points]:
-        """The layers chosen."""
+        """The checked layers."""
         items = (self.list.item(number) for number in range(self.list.count()))
         marks = [item is not None and item.checkState() == Qt.CheckState.Checked for item in items]
         return [layer for layer, mark in zip(self._offered, marks, strict=True) if mark]
 
     def choose(self, *wanted: Points) -> None:
-        """Nothing; these layers are chosen, and no others."""
+        """Check these layers, and no others."""
         for number, layer in enumerate(self._offered):
             item = self.list.item(number)
             if item is not None:
                 item.setCheckState(Qt.CheckState.Checked if layer in wanted else Qt.CheckState.Unchecked)
 
     def pairs(self) -> Pairs:
-        """Each tomogram with the particles of all layers chosen that lie in it.
+        """Each open tomogram with its particles of the checked layers.
 
         Raises
         ------
@@ -111,9 +114,9 @@ class LayersSource(QWidget):
 
 
 def training_particles(layer: Points) -> Particles:
-    """The particles of a layer that a network may learn: poses that a person stands behind.
+    """The particles of a layer that are fit for training.
 
-    Of predicted particles these are those accepted or corrected, of others all that have poses and are not rejected.
+    Of predicted particles those accepted or corrected, of others all that have poses and are not rejected.
     """
     picks = layers.picks_of(layer)
     if layers.role(layer) == PREDICTED:
@@ -127,6 +130,6 @@ def _has_poses(layer: Points) -> bool:
     return bool(layers.about(layer)) and set(layers.ROTATION_COLUMNS) <= set(layer.features.columns)
 
 
-def _words(layer: Points) -> str:
-    kept = "accepted or corrected" if layers.role(layer) == PREDICTED else "particles"
-    return f"{layer.name} · {len(training_particles(layer))} {kept}"
+def _label(layer: Points) -> str:
+    kind = "accepted or corrected" if layers.role(layer) == PREDICTED else "particles"
+    return f"{layer.name} · {len(training_particles(layer))} {kind}"

@@ -1,4 +1,4 @@
-"""Lessons from a template: tomograms to be simulated."""
+"""Training data from tomograms to be simulated with a template."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from napari_orient.gui.widgets import FileRow, labelled, shrinkable
 
 MAPS = "Maps (*.mrc *.map);;All files (*)"
 LABELS = 112
+"""Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
 class TemplateSource(QWidget):
-    """A template, and how many tomograms of it are to be simulated; ``changed`` tells that it is another."""
+    """A template, the number of tomograms, a seed and options; ``changed`` is emitted when one of them changes."""
 
     changed = Signal()
 
@@ -27,19 +28,19 @@ class TemplateSource(QWidget):
         shrinkable(self.template)
         for code in bead_models():
             self.template.addItem(f"{code} (bead model)", code)
-        self.template.addItem("a map from a file…", None)
+        self.template.addItem("map from a file…", None)
         self.template.setCurrentIndex(max(0, self.template.findData("4v4r")))
-        self.template.setToolTip("What the tomograms hold: a bead model that comes with the program, or your own map")
-        self.tomograms = _count_box(20, "Tomograms to simulate: some seconds each. Some of them are kept to judge by.")
-        self.seed = _count_box(0, "Of all that is random: the same seed gives the same tomograms", low=0)
+        self.template.setToolTip("Molecule in the tomograms: a bead model of the program, or a map from a file")
+        self.tomograms = _count_box(20, "Tomograms to simulate, some seconds each. Some are held out for validation.")
+        self.seed = _count_box(0, "Random seed: the same seed gives the same tomograms", low=0)
         self.options = OptionsForm(SimulationOptions, first=("particles",), label_width=LABELS)
-        self.folder = FileRow(caption="Folder for the tomograms", hint="beside the network")
+        self.folder = FileRow(caption="Folder for the tomograms", hint="beside the model")
         fields: dict[str, QWidget] = {"Template": self.template, "Tomograms": self.tomograms, "Seed": self.seed}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(labelled(fields, width=LABELS))
         column.addWidget(self.options)
-        column.addWidget(labelled({"Keep them in": self.folder}, width=LABELS))
+        column.addWidget(labelled({"Save in": self.folder}, width=LABELS))
         self.template.activated.connect(self._chosen)
         self.options.changed.connect(self.changed)
         self.folder.picked.connect(self.changed)
@@ -51,19 +52,19 @@ class TemplateSource(QWidget):
         self.changed.emit()
 
     def show_template(self, name: str) -> None:
-        """Nothing; this bead model or map is chosen."""
+        """Choose a bead model or a map's file."""
         if self.template.findData(name) < 0:
             self.template.insertItem(self.template.count() - 1, Path(name).name, name)
         self.template.setCurrentIndex(self.template.findData(name))
 
     @property
     def symmetry(self) -> str:
-        """The template's symmetry with its axes, where it is known; else C1."""
+        """The template's symmetry with its axes for a bead model, else C1."""
         code = self.template.currentData()
         return bead_symmetry(code) if code in bead_models() else "C1"
 
     def training_set(self, *, beside: Path) -> SimulatedTrainingSet:
-        """What is to be simulated; kept beside the network where no folder was named.
+        """The training set to simulate, in a folder beside the model's file if none was named.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What a network is to learn from, as values: known particles, or tomograms to be simulated."""
+"""Training sets as values: labelled particles, or tomograms to be simulated."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Pairs = list[tuple[Tomogram, Particles]]
 
 @dataclass(frozen=True, eq=False)
 class LabelledTrainingSet:
-    """Tomograms and their particles, as they are; of one class alone if it is named."""
+    """Tomograms with labelled particles, all or of one class."""
 
     pairs: Sequence[tuple[Tomogram, Particles]]
     kind: str | None = None
 
     def labelled(self) -> Stream[Step, Pairs]:
-        """The tomograms with the particles to learn."""
-        yield Step(0, 1, "Looking at the particles")
+        """The tomograms with the particles to train on."""
+        yield Step(0, 1, "Collecting the particles")
         return list(self.pairs) if self.kind is None else labelled_of_kind(self.pairs, self.kind)
 
 
 @dataclass(frozen=True)
 class SimulatedTrainingSet:
-    """Tomograms to be simulated into a folder, as ``napari-orient simulate`` does."""
+    """Tomograms to be simulated into a folder, the same as of ``napari-orient simulate``."""
 
     template: str
     tomograms: int
@@ -46,10 +46,10 @@ class SimulatedTrainingSet:
         Raises
         ------
         InputError
-            If the folder holds something already, or the template cannot be used.
+            If the folder is not empty, or the template cannot be used.
         """
         if self.folder.exists() and any(self.folder.iterdir()):
-            raise InputError(f"{self.folder} holds files already; name another folder, or learn from its files.")
+            raise InputError(f"{self.folder} is not empty; name another folder, or train on its files.")
         templates = [load_template(self.template)]
         yield from simulate_series(
             templates, self.options, tomograms=self.tomograms, seed=self.seed, folder=self.folder
@@ -58,13 +58,13 @@ class SimulatedTrainingSet:
 
 
 TrainingSet = LabelledTrainingSet | SimulatedTrainingSet
-"""What a network is to learn from, as a value that no later change of a layer can touch."""
+"""What a model is trained on."""
 
 
 def read_training_files(
     paths: Sequence[Path], *, tomograms: Path | None, voxel_size: float | None
 ) -> Stream[Step, Pairs | str]:
-    """The tomograms of all paths with their particles, or, in one line, what is amiss with the first bad one."""
+    """The tomograms of all paths with their particles, or the error of the first path that cannot be read."""
     pairs: Pairs = []
     for number, path in enumerate(paths):
         yield Step(number, len(paths), f"Reading {path.name}")
@@ -78,13 +78,13 @@ def read_training_files(
 
 
 def training_count_text(pairs: Pairs) -> str:
-    """How many particles of which tomograms, in words."""
+    """A text of the number of particles and tomograms."""
     total = sum(len(particles) for _, particles in pairs)
     return f"{total} particles with orientations in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
 def class_counts(pairs: Pairs) -> dict[str, int]:
-    """The classes of the particles, with their numbers."""
+    """The number of particles of each class."""
     every = [particles.kind for _, particles in pairs if particles.kind is not None]
     codes, counts = np.unique(np.concatenate(every), return_counts=True) if every else (np.array([]), np.array([]))
     return dict(zip(codes.tolist(), counts.tolist(), strict=True))

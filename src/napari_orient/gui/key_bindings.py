@@ -1,0 +1,57 @@
+"""Keys of a viewer that act while a dock is open; afterwards each key does again what it did before."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import EllipsisType
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.utils.key_bindings import coerce_keybinding
+from qtpy.QtCore import QObject
+
+from napari_orient.gui.gone import when_gone
+
+Action = Callable[[Any], None]
+Binding = Action | EllipsisType | None
+"""What a viewer holds for a key: an action, ``...`` (the key is blocked), or None (the key is free)."""
+
+_STACKS: weakref.WeakKeyDictionary[ViewerModel, dict[str, list[Binding]]] = weakref.WeakKeyDictionary()
+"""For each viewer and key: what the key did before any of our docks, then the actions of open docks, newest last."""
+
+
+def bind_keys(viewer: ViewerModel, owner: QObject, actions: Mapping[str, Callable[[], None]]) -> None:
+    """Bind keys of the viewer until ``owner`` is destroyed, then restore what they did before.
+
+    Of several owners the newest holds a key; when it goes, the key passes to the newest of those that are left.
+    """
+    bound: dict[str, Action] = {}
+    for key, action in actions.items():
+        bound[key] = _without_viewer(action)
+        before: Binding = viewer.bind_key(key, bound[key], overwrite=True)
+        stack = _STACKS.setdefault(viewer, {}).setdefault(key, [before])
+        if before not in stack:
+            stack[:] = [before]  # Somebody else has bound the key since our last dock did.
+        stack.append(bound[key])
+    when_gone(owner, partial(_release, weakref.ref(viewer), bound))
+
+
+def _without_viewer(action: Callable[[], None]) -> Action:
+    return lambda viewer: action()
+
+
+def _release(viewer_ref: weakref.ref[ViewerModel], bound: Mapping[str, Action]) -> None:
+    viewer = viewer_ref()
+    if viewer is None:
+        return
+    stacks = _STACKS.get(viewer, {})
+    for key, action in bound.items():
+        stack = stacks.get(key, [])
+        if action in stack:
+            stack.remove(action)
+        if viewer.keymap.get(coerce_keybinding(key)) is action:
+            viewer.bind_key(key, stack[-1] if stack else None, overwrite=True)
+        if len(stack) < 2:
+            stacks.pop(key, None)
