@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui.colours import named
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.widgets import ACCENT, BAD
 from napari_orient.gui.widgets.ticks import round_values, square_values
-from napari_orient.gui.rows import Rows
 
 LEFT = 40
 """Pixels left of the plot's area, for the values of the y axis."""

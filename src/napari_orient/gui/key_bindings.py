@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.utils.key_bindings import coerce_keybinding
 from qtpy.QtCore import QObject
 
-from napari_orient.gui.gone import when_gone
+from napari_orient.gui.destruction import when_destroyed
 
 Action = Callable[[Any], None]
 Binding = Action | EllipsisType | None
@@ -35,7 +35,7 @@ def bind_keys(viewer: ViewerModel, owner: QObject, actions: Mapping[str, Callabl
         if before not in stack:
             stack[:] = [before]  # Somebody else has bound the key since our last dock did.
         stack.append(bound[key])
-    when_gone(owner, partial(_release, weakref.ref(viewer), bound))
+    when_destroyed(owner, partial(_release, weakref.ref(viewer), bound))
 
 
 def _without_viewer(action: Callable[[], None]) -> Action:

@@ -12,9 +12,9 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from napari_orient.gui.colours import VERDICTS, named
+from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.particle_values import QUANTITIES, Quantity
 from napari_orient.gui.widgets import BAD, WARNING
-from napari_orient.gui.rows import Rows
 
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
