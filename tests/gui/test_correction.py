@@ -85,12 +85,12 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
     drawn = axes_layer(viewer, layer).data[2 * 3 + 2, 1]
     np.testing.assert_allclose(drawn, after[2, :, 2][::-1], atol=1e-6)
     assert "2 of 12 selected" in dock.counts.text()
-    assert "2 turned by hand" in dock.counts.text()
+    assert "2 corrected" in dock.counts.text()
     dock.history_list.undo.click()
     dock.history_list.undo.click()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
     assert not dock.history_list.undo.isEnabled()
-    assert dock.history_list.redo.text() == "Redo: turn 2 particles…"
+    assert dock.history_list.redo.text() == "Redo: rotate 2 particl…"
 
 
 def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
@@ -112,6 +112,48 @@ def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not {"L", "G"} & set(map(str, viewer.keymap)), timeout=2000)
+
+
+def bound_to(viewer, key):
+    return {str(name): action for name, action in viewer.keymap.items()}.get(key)
+
+
+def test_a_key_does_what_it_did_before_when_the_dock_is_gone(qtbot):
+    viewer, pressed = ViewerModel(), []
+    viewer.bind_key("L", pressed.append)
+    dock = CorrectDock(viewer)
+    assert bound_to(viewer, "L") != pressed.append
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: bound_to(viewer, "L") == pressed.append, timeout=2000)
+    press(viewer, "L")
+    assert pressed == [viewer]
+
+
+@pytest.mark.parametrize("first_goes", [True, False])
+def test_of_two_docks_the_one_that_is_left_has_the_keys_and_the_last_returns_them(qtbot, first_goes):
+    viewer, pressed = ViewerModel(), []
+    viewer.bind_key("L", pressed.append)
+    docks = [CorrectDock(viewer), CorrectDock(viewer)]
+    going, staying = docks if first_goes else docks[::-1]
+    turned = []
+    staying.rotation_pad.stepped.connect(lambda axis, angle: turned.append(axis))
+    with qtbot.waitSignal(going.destroyed):
+        going.deleteLater()
+    press(viewer, "L")
+    assert (turned, pressed) == (["x"], [])
+    with qtbot.waitSignal(staying.destroyed):
+        staying.deleteLater()
+    press(viewer, "L")
+    assert pressed == [viewer]
+
+
+def test_a_key_bound_by_others_meanwhile_stays_as_they_bound_it(qtbot):
+    viewer, pressed = ViewerModel(), []
+    dock = CorrectDock(viewer)
+    viewer.bind_key("L", pressed.append, overwrite=True)
+    with qtbot.waitSignal(dock.destroyed):
+        dock.deleteLater()
+    assert bound_to(viewer, "L") == pressed.append
 
 
 def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_viewer, scene, qtbot):
@@ -193,7 +235,7 @@ def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
     dock.session.checkpoint = str(scene.folder / "c2.safetensors")
     layer.selected_data = {0}
     dock.rotate("z", 180)
-    assert "is a step of C2" in dock.note.text()
+    assert "is a symmetry operation of C2" in dock.note.text()
     dock.rotate("x", 180)
     assert dock.note.text() == ""
 

@@ -195,7 +195,7 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
     np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
     assert map_layer.scale[0] == pytest.approx(QUICK.patch_voxel_size)
-    assert "Nothing has judged them" in dock.result_panel.banner.reasons.text()
+    assert "they have no verdict" in dock.result_panel.banner.reasons.text()
     assert not dock.result_panel.buttons[PREDICT].isVisibleTo(dock)
     dock.result_panel.file.show_path(tmp_path / "stopped.star")
     dock.result_panel.save.click()
@@ -284,7 +284,7 @@ def test_an_error_inside_is_told_and_leaves_nothing_behind(small, qtbot):
         dock.start(broken)
         finish(dock, qtbot)
     assert [str(error) for _, error, _ in flown] == ["the disk is gone"]
-    assert "Broken off" in dock.result_panel.banner.headline.text()
+    assert "Failed" in dock.result_panel.banner.headline.text()
     assert len(viewer.layers) == 2
     assert dock.running.start.isEnabled()
 
@@ -449,7 +449,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         grade = found.structures[label].verdict.grade
         assert dock.result_panel.structure.currentText() == f"class{label + 1} · {grade} · 24"
         assert found.structures[label].verdict.words.partition(":")[0] == dock.result_panel.banner.headline.text()
-        assert "True error, up to one common turn" in dock.result_panel.details.text()
+        assert "True error, up to one common rotation" in dock.result_panel.details.text()
     dock.take_next_step(PREDICT)
     assert load_checkpoint(session.checkpoint).card["classes"] == ["class2"]
     dock.take_next_step(TRAIN)

@@ -356,7 +356,7 @@ def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_t
     assert prediction.checkpoint.card["classes"] == ["renewed"]
     assert "Learnt renewed" in prediction.card.text()
     prediction.session.checkpoint = "ribosome-4x32"
-    assert prediction.network.currentData() == "ribosome-4x32"
+    assert prediction.model.currentData() == "ribosome-4x32"
     assert prediction.checkpoint.name == "ribosome-4x32"
 
 

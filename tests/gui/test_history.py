@@ -244,7 +244,7 @@ def test_memory_is_bounded_and_the_oldest_steps_go_first(layer):
         editing.rotate(history, rows(turn % 6), axis_rotation("z", 1), words=f"number {turn}")
     assert history.bytes_kept <= 20_000
     assert 5 < len(history.steps) < 59
-    assert history.undoable == "turn 1 particle number 59"
+    assert history.undoable == "rotate 1 particle number 59"
     for _ in range(len(history.steps)):
         history.undo()
     assert history.undoable == ""

@@ -442,10 +442,10 @@ def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qt
 
 def test_each_class_has_the_symmetry_of_its_own_and_chance_is_their_mean(opened):
     dock, _ = opened
-    assert set(dock.known.inspection.symmetry) == {"C1", bead_symmetry("3j9i")}
+    assert set(dock.values.inspection.symmetry) == {"C1", bead_symmetry("3j9i")}
     assert "(chance 1.7%)" in dock.note.text()
     dock.settings["symmetry"].value = "3j9i=C1"
-    assert set(dock.known.inspection.symmetry) == {"C1"}
+    assert set(dock.values.inspection.symmetry) == {"C1"}
     assert "(chance 0.2%)" in dock.note.text()
 
 

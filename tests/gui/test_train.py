@@ -147,7 +147,7 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     kept = load_checkpoint(out)
     assert kept.card["figures"] == training.curves.best
     assert prediction.checkpoint.card == kept.card
-    assert prediction.network.currentText() == "stopped.safetensors"
+    assert prediction.model.currentText() == "stopped.safetensors"
     prediction.running.start.click()
     qtbot.waitUntil(lambda: bool(session_of(viewer).particles(PREDICTED)), timeout=60_000)
     qtbot.waitUntil(lambda: prediction.running.job is None)

@@ -57,7 +57,7 @@ class InspectDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.known: ParticleValues | None = None
+        self.values: ParticleValues | None = None
         self.shown: NDArray[np.bool_] = np.zeros(0, bool)
         self.chosen: Rows = _NO_ROWS
         self._watched: Points | None = None
@@ -209,12 +209,12 @@ class InspectDock(Dock):
     def refresh(self, event: Any = None) -> None:
         """Show the layer's particles and its selection."""
         try:
-            self.known = None if self.layer is None else self.session.particle_values(self.layer)
+            self.values = None if self.layer is None else self.session.particle_values(self.layer)
         except InputError as error:
-            self.known = None
+            self.values = None
             show_error(str(error))
         for button in (self.next, self.previous):
-            button.setEnabled(self.known is not None and len(self.known) > 0)
+            button.setEnabled(self.values is not None and len(self.values) > 0)
         self.filters.show_columns(self._columns)
         self.shown = self.filters.rows_shown(self._columns, count=self._count)
         self.table.show_columns(self._columns, self.shown)
@@ -224,16 +224,16 @@ class InspectDock(Dock):
 
     @property
     def _columns(self) -> dict[str, NDArray[Any]]:
-        return {} if self.known is None else dict(self.known.columns)
+        return {} if self.values is None else dict(self.values.columns)
 
     @property
     def _count(self) -> int:
-        return 0 if self.known is None else len(self.known)
+        return 0 if self.values is None else len(self.values)
 
     @property
     def errors(self) -> tuple[FloatArray, str]:
         """The error of every particle, (N,) degrees, and its name: true error if available, else expected error."""
-        return errors_of(self.known)
+        return errors_of(self.values)
 
     def _filter(self) -> None:
         self._refreshing.settle()
@@ -248,7 +248,7 @@ class InspectDock(Dock):
         true = words == "true error"
         high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
         edges = np.linspace(0, high, len(self.histogram.edges))
-        expected = expected_by_chance(self.known, lambda group: chance_shares(edges, group)) if true else None
+        expected = expected_by_chance(self.values, lambda group: chance_shares(edges, group)) if true else None
         self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
         columns, zeros = self._columns, np.zeros(self._count)
         self.scatter.show_points(
@@ -258,7 +258,7 @@ class InspectDock(Dock):
             self.shown,
             label=f"{words} (°)",
         )
-        self.clusters_note.say(cluster_text(self.known))
+        self.clusters_note.say(cluster_text(self.values))
 
     @property
     def threshold(self) -> float:
@@ -273,7 +273,7 @@ class InspectDock(Dock):
         self.table.repaint_cells()
 
     def _show_summary(self) -> None:
-        if self.known is None:
+        if self.values is None:
             self.note.say("No particles open yet: use the Load dock.", MUTED)
             return
         errors, words = self.errors
@@ -282,7 +282,7 @@ class InspectDock(Dock):
         )
         chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
         finite = errors[self.shown & np.isfinite(errors)]
-        lines = [f"{shown}{chosen}", *error_text(finite, words, self.known, threshold=self.threshold)]
+        lines = [f"{shown}{chosen}", *error_text(finite, words, self.values, threshold=self.threshold)]
         left_out = len(self.layer.data) - self._count if self.layer is not None else 0
         if left_out:
             lines.append(f"{left_out} without a pose are left out: predict them first.")
@@ -294,13 +294,13 @@ class InspectDock(Dock):
         """Follow the selection of the layer's points."""
         if self._linking:
             return
-        if self.layer is None or self.known is None:
+        if self.layer is None or self.values is None:
             self.chosen = _NO_ROWS
             self._show_chosen(table=False)
             self._show_summary()
             return
         selected = np.array(sorted(self.layer.selected_data), int)
-        self.chosen = np.flatnonzero(np.isin(self.known.rows, selected))
+        self.chosen = np.flatnonzero(np.isin(self.values.rows, selected))
         self._show_chosen(table=True)
         self._show_summary()
 
@@ -313,11 +313,11 @@ class InspectDock(Dock):
     def choose(self, rows: Rows, *, table: bool = True) -> None:
         """Select these particles in the table, in the plots, and as points of the layer."""
         self._refreshing.settle()
-        if self.layer is None or self.known is None:
+        if self.layer is None or self.values is None:
             return
         self.chosen = rows
         self._linking = True
-        self.layer.selected_data = set(self.known.rows[rows].tolist())
+        self.layer.selected_data = set(self.values.rows[rows].tolist())
         self._linking = False
         self._show_chosen(table=table)
         self._show_summary()
@@ -327,7 +327,7 @@ class InspectDock(Dock):
             self.table.choose(self.chosen)
         for plot in (self.histogram, self.scatter):
             plot.show_chosen(self.chosen)
-        self.patch.show_particle(self.layer, self.known, self.chosen)
+        self.patch.show_particle(self.layer, self.values, self.chosen)
 
     # --- worst particles ------------------------------------------------------------------------------------------
 
@@ -336,7 +336,7 @@ class InspectDock(Dock):
         self._refreshing.settle()
         errors, _ = self.errors
         candidates = np.flatnonzero(self.shown & np.isfinite(errors))
-        if not len(candidates) or self.known is None:
+        if not len(candidates) or self.values is None:
             show_error("no particle shown has an error. Predict them first, or change the filter.")
             return
         worst = candidates[ranking(errors[candidates], descending=True)]
@@ -344,7 +344,7 @@ class InspectDock(Dock):
         start = int(place[0]) + step if len(place) else (0 if step > 0 else len(worst) - 1)
         particle = int(worst[start % len(worst)])
         self.choose(np.array([particle]))
-        center_on(self.session, self.known.particles.positions[particle])
+        center_on(self.session, self.values.particles.positions[particle])
         self.tabs.setCurrentWidget(self.patch)
 
 

@@ -50,10 +50,10 @@ class PatchView(QWidget):
         column.addWidget(self.note)
         self.reference.chosen.connect(self._show)
 
-    def show_particle(self, layer: Points | None, known: ParticleValues | None, rows: NDArray[np.int_]) -> None:
+    def show_particle(self, layer: Points | None, values: ParticleValues | None, rows: NDArray[np.int_]) -> None:
         """Nothing; the first of these particles is shown, once one can see it."""
         before = self._classes()
-        self._asked = None if layer is None or known is None or not len(rows) else (layer, known, int(rows[0]))
+        self._asked = None if layer is None or values is None or not len(rows) else (layer, values, int(rows[0]))
         if self._classes() and self._classes() != before:
             self.reference.choose_by_class()
         self._show()
@@ -75,31 +75,31 @@ class PatchView(QWidget):
             self.note.say("Choose a particle: in the table, in a plot, or in the viewer.", MUTED)
             return
         try:
-            self.pictures.show_comparison(self._likeness(*self._asked))
+            self.pictures.show_comparison(self._comparison(*self._asked))
             self.note.say(self._words(*self._asked))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
-    def _words(self, layer: Points, known: ParticleValues, row: int) -> str:
+    def _words(self, layer: Points, values: ParticleValues, row: int) -> str:
         """What the slices are of."""
         size = self._tomogram(layer).voxel_size
-        wide, wedge = self.pictures.voxels * size, self._wedge(layer, known)
+        wide, wedge = self.pictures.voxels * size, self._wedge(layer, values)
         words = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
         if wedge is None or wedge.axis == "none" or not self.reference.name:
             return words
         return f"{words}; reference: {wedge.words}"
 
-    def _wedge(self, layer: Points, known: ParticleValues) -> Wedge | None:
+    def _wedge(self, layer: Points, values: ParticleValues) -> Wedge | None:
         """The wedge that the layer's patches show, found once."""
         if layer not in self._wedges:
             tomogram = self._tomogram(layer)
-            self._wedges[layer] = estimate_patch_wedge(tomogram, known.particles.positions, side=_side(tomogram))
+            self._wedges[layer] = estimate_patch_wedge(tomogram, values.particles.positions, side=_side(tomogram))
         return self._wedges[layer]
 
-    def _likeness(self, layer: Points, known: ParticleValues, row: int) -> ReferenceComparison:
+    def _comparison(self, layer: Points, values: ParticleValues, row: int) -> ReferenceComparison:
         tomogram = self._tomogram(layer)
-        particles, partner = known.particles, int(known.inspection.partner[row])
-        truth = None if known.truth is None or partner < 0 else known.truth.rotations
+        particles, partner = values.particles, int(values.inspection.partner[row])
+        truth = None if values.truth is None or partner < 0 else values.truth.rotations
         return compare_with_reference(
             tomogram,
             particles.positions[row],
@@ -107,7 +107,7 @@ class PatchView(QWidget):
             rotation=None if particles.rotations is None else particles.rotations[row],
             true_rotation=None if truth is None else truth[partner],
             reference=_reference(self.reference.name, tomogram.voxel_size) if self.reference.name else None,
-            wedge=self._wedge(layer, known),
+            wedge=self._wedge(layer, values),
         )
 
     def _tomogram(self, layer: Points) -> Tomogram:

@@ -128,13 +128,13 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     for layer in shown:
         if session.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
             continue
-        known = session.particle_values(layer)
-        if known.truth is None or known.truth.rotations is None or known.particles.rotations is None:
+        values = session.particle_values(layer)
+        if values.truth is None or values.truth.rotations is None or values.particles.rotations is None:
             continue
-        partner = known.inspection.partner
-        own = (partner >= 0) & ~layers.false_picks(known.particles) & _of_class(known.particles, kind)
-        found.append(known.particles.rotations[own])
-        true.append(known.truth.rotations[partner[own]])
+        partner = values.inspection.partner
+        own = (partner >= 0) & ~layers.false_picks(values.particles) & _of_class(values.particles, kind)
+        found.append(values.particles.rotations[own])
+        true.append(values.truth.rotations[partner[own]])
     if not sum(map(len, found)):
         return None
     rotations, truth = np.concatenate(found), np.concatenate(true)
