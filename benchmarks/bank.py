@@ -25,8 +25,8 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine
-from napari_orient.engine.rotations import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
 
 Labelled = list[tuple[Tomogram, Particles]]
 

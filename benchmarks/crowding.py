@@ -22,8 +22,8 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 
 def line(name: str, error: np.ndarray, expected: np.ndarray) -> str:

@@ -40,8 +40,8 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep, Structure
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.rotations import axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Stream, run
+from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry
 
 TRUE_GROUPS = {"4v4r": "C1", "3j9i": "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926"}
 AWAY, MARGIN = 250.0, 210.0

@@ -39,9 +39,9 @@ from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 Figures = dict[str, float]
 """The figures of one case by name: see ``figures_of``."""

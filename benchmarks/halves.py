@@ -17,8 +17,8 @@ from bank import load, moved, template
 from napari_orient.engine.averaging import FSC, AveragingOptions, average
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 
 
 def draw(path: Path, curves: dict[str, FSC]) -> None:

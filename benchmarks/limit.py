@@ -33,8 +33,8 @@ from napari_orient.engine.refinement.finder import estimate_tomogram_model
 from napari_orient.engine.refinement.offset_prior import together
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import patch_side
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 _BATCH = 32
 _DRAWS = 200

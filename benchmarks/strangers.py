@@ -20,9 +20,9 @@ from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.simulation import load_template
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 
 def reference(text: str) -> tuple[FloatArray, float, Symmetry]:

@@ -18,9 +18,9 @@ from napari_orient.engine.networks.mlp import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import predict
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
 from napari_orient.engine.streams import Step, Stream, run
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training import BankTrainingOptions, Labelled, Milestone, TrainingOptions, train
 
 CHECKPOINTS = Path(__file__).parents[1] / "src" / "napari_orient" / "checkpoints"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from napari_orient.engine.networks.checkpoint import load_checkpoint
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import predict
-    from napari_orient.engine.rotations import symmetry
     from napari_orient.engine.simulation import simulate
     from napari_orient.engine.streams import run
+    from napari_orient.engine.symmetry import symmetry
     from napari_orient.engine.training import train
 
 __version__ = "0.1.0"
@@ -51,7 +51,7 @@ _HOMES = {
     "read_tomogram": "io",
     "run": "streams",
     "simulate": "simulation",
-    "symmetry": "rotations",
+    "symmetry": "symmetry",
     "train": "training",
     "write_particles": "io",
 }

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.rotations import Symmetry, random_rotations, symmetry
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 VOXEL_SIZE = 10.0
 

@@ -12,8 +12,9 @@ from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OPTIONS = AveragingOptions(side=24, radius=75.0)
 

@@ -19,7 +19,8 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.discovery.spectra import observe_patches
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.rotations import FloatArray, symmetric_angle_deg, symmetry
+from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OPTIONS = DiscoveryOptions(diameter=150.0, max_shift=10.0, device="cpu")
 OVER = np.diag([1.0, -1.0, -1.0])

@@ -19,8 +19,9 @@ from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceM
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
-from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 
 BANK = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
 FAST = PredictionOptions(precision="fast", device="cpu")

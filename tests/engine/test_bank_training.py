@@ -11,8 +11,9 @@ from napari_orient.engine.averaging import AveragingOptions, average, random_hal
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.mlp import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
-from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train
 from napari_orient.engine.training.apart import _in_frame, refined_apart
 from napari_orient.engine.training.bank import excess

@@ -5,10 +5,11 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from napari_orient.engine.rotations import random_rotations, symmetry
+from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation import bead_models, bead_symmetry, load_template
 from napari_orient.engine.simulation.placement import shaped
 from napari_orient.engine.simulation.templates import bead_density, read_beads
+from napari_orient.engine.symmetry import symmetry
 
 
 def text_of(code):

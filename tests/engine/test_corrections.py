@@ -18,7 +18,8 @@ from napari_orient.engine.inspection.corrections import (
     with_status,
 )
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.rotations import angle_deg, random_rotations, symmetry
+from napari_orient.engine.rotations import angle_deg, random_rotations
+from napari_orient.engine.symmetry import symmetry
 
 GOLDEN = np.array([[-0.380952, -0.523810, 0.761905], [0.190476, 0.761905, 0.619048], [-0.904762, 0.380952, -0.190476]])
 

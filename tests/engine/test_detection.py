@@ -9,8 +9,8 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement.detection import DetectionModel, error_with_false_picks, random_pose_covariance
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, refine, refine_with
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 
 OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 

@@ -22,8 +22,9 @@ from napari_orient.engine.discovery.verdict import DOUBTFUL, NOT_EVALUATED, NOTH
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.rotations import angle_deg, random_rotations, symmetric_angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 QUICK = DiscoveryOptions(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
 

@@ -21,8 +21,9 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training import BankTrainingOptions, train
 
 REAL = torch.cuda.is_available()

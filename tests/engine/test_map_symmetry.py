@@ -6,7 +6,7 @@ from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OFF = np.array([7.0, -11.0, 5.0])
 GROUPS = ["C2@1,2,2", "C5@-1,2,0.5", "D2@1,1,1@1,-1,0", "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"]

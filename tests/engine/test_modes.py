@@ -10,7 +10,7 @@ from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 C3 = symmetry("C3")
 HALF = np.array([[0.5, -(3**0.5) / 2, 0], [3**0.5 / 2, 0.5, 0], [0, 0, 1]])

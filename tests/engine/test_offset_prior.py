@@ -9,7 +9,7 @@ import torch
 
 from napari_orient.engine.refinement.offset_prior import OffsetPrior
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.symmetry import symmetry
 
 SHIFT_ERROR, TURN_ERROR, TOGETHER = 4.0, np.radians(3.0), 0.8
 USUAL, SPREAD = torch.tensor([5.0, -3.0, 0.0]), 3.0

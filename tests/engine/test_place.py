@@ -17,7 +17,8 @@ from napari_orient.engine.refinement.posterior import (
     posterior_mean,
     summarise_modes,
 )
-from napari_orient.engine.rotations import angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.symmetry import symmetry
 
 C1 = symmetry("C1")
 POINT = torch.tensor([20.0, -10.0, 15.0])

@@ -4,7 +4,7 @@ import torch
 
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.refinement.posterior import summarise_modes
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.symmetry import symmetry
 
 
 def certain_to(degrees: list[float]) -> Fit:

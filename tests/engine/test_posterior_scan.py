@@ -18,7 +18,7 @@ from napari_orient.engine.refinement.posterior import (
     scan_rotation,
     summarise_modes,
 )
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 C7 = symmetry("C7")
 

@@ -16,14 +16,9 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement import finder
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine, refine_with
-from napari_orient.engine.rotations import (
-    angle_deg,
-    axis_angle_deg,
-    random_rotations,
-    symmetric_angle_deg,
-    symmetry,
-)
+from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry
 
 OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
 

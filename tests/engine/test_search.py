@@ -15,7 +15,8 @@ from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
 from napari_orient.engine.model.reference import build_reference, mirrored
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations, symmetric_angle_deg, symmetry
+from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OPTIONS = SearchOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
 

@@ -13,8 +13,8 @@ from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training import Epoch, TrainingOptions, TrainingState, fingerprint, split, train
 from napari_orient.engine.training.course import calibration
 

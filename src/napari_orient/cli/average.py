@@ -16,7 +16,7 @@ from napari_orient.engine.averaging import AveragingOptions, average, average_pa
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
   napari-orient average Tomo001_rec.mrc oriented.star --output average.mrc

@@ -13,7 +13,7 @@ from pathlib import Path
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
 from napari_orient.engine.evaluation import evaluate
-from napari_orient.engine.rotations import symmetry
+from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
   napari-orient evaluate oriented.star tomo_001_motif_list.csv --class 4v4r

@@ -25,8 +25,9 @@ from napari_orient.engine.options import Options, option
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
+from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _BATCH = 32
 _SAMPLE = 256

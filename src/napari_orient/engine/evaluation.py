@@ -16,16 +16,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.representations import SIXD
-from napari_orient.engine.rotations import (
-    PAPER_20_DEG,
-    Symmetry,
-    axis_angle_deg,
-    chance_within,
-    even_rotations,
-    nearest_copy,
-    symmetric_angle_deg,
-    symmetry,
-)
+from napari_orient.engine.rotations import PAPER_20_DEG, chance_within, even_rotations
+from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 
 WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
 """Thresholds reported; the last is what the paper's released code counts as 20°."""

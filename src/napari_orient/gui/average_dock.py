@@ -13,7 +13,7 @@ from napari_orient.engine.averaging import Average, AveragingOptions, average, a
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job

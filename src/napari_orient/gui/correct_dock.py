@@ -25,8 +25,8 @@ from napari_orient.engine.inspection.corrections import (
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import PredictionOptions, prepare
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words
 from napari_orient.gui.jobs import Job, time_words

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.gui.particle_values import ParticleValues
 
 

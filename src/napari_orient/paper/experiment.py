@@ -17,9 +17,9 @@ from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.rotations import symmetry
 from napari_orient.engine.simulation import Template
 from napari_orient.engine.streams import Step, Stream, run
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training import Epoch, Labelled, TrainingState, fingerprint
 from napari_orient.engine.training.course import Course
 from napari_orient.engine.training.examples import Examples, cut_examples

@@ -13,8 +13,8 @@ from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.report_plots import save_picture
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.paper import pictures, tables
 from napari_orient.paper.comparison import compare_samples, draw_comparison
 from napari_orient.paper.experiment import Experiment

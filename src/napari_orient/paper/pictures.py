@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.report_plots import PREDICTED_COLOUR, TRUE_COLOUR
-from napari_orient.engine.rotations import PAPER_20_DEG, Symmetry, even_rotations, symmetric_angle_deg
+from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.paper.stages import Record
 
 _COLOURS = {"6d": "#0a84ff", "quaternion": "#ff9f0a", "euler": "#bf5af2", "9d": "#30b0a0"}

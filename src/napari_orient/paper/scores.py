@@ -14,14 +14,9 @@ from torch import Tensor
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.rotations import (
-    PAPER_20_DEG,
-    Symmetry,
-    axis_angle_deg,
-    nearest_copy,
-    symmetric_angle_deg,
-)
+from napari_orient.engine.rotations import PAPER_20_DEG
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg
 from napari_orient.engine.training.examples import Examples
 from napari_orient.paper.stages import Record
 

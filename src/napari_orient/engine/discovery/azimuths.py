@@ -33,11 +33,11 @@ from napari_orient.engine.discovery.half_maps import ParticlePatches, fsc_weight
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.map_symmetry import ORDERS, direction_text, propose_symmetry
+from napari_orient.engine.model.map_symmetry import ORDERS, propose_symmetry
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 
 _CLEARLY = 2.0
 """How far an order must stand above the median order, its leading eigenvalue over the largest of noise alone."""
@@ -332,13 +332,12 @@ def map_symmetry(average: Average, radius: float) -> MapSymmetry:
     axis, across = proposal.round_about, proposal.across
     if axis is None or len(proposal.group) > 1:
         return MapSymmetry(proposal.group, tuple(proposal.words()), round=axis is not None)
-    name = f"{max(ORDERS)}@{direction_text(axis)}"
     if across is not None and across.holds:
-        group = symmetry(f"D{name}@{direction_text(across.direction)}")
+        group = symmetry(written_form(f"D{max(ORDERS)}", axis, across.direction))
     else:
-        group = symmetry(f"C{name}")
+        group = symmetry(written_form(f"C{max(ORDERS)}", axis))
     words = (
         f"Round about ({direction_text(axis)}): nothing tells its folds, nor how a particle is spun about it.",
-        f"It is averaged as {group.name.partition('@')[0]}, which at this detail is round.",
+        f"It is averaged as {group.point_group}, which at this detail is round.",
     )
     return MapSymmetry(group, words, round=True)

@@ -24,8 +24,8 @@ from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomo
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.posterior import Poses, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 
 _FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
 _ENOUGH, _SAMPLE = 8, 128

@@ -18,8 +18,8 @@ from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent, Particles
-from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step
+from napari_orient.engine.symmetry import Symmetry
 
 _MANY = 0.2
 """Share of the picks set aside that makes one think of another kind."""

@@ -21,15 +21,8 @@ from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import evenly_spaced_rows
-from napari_orient.engine.rotations import (
-    FloatArray,
-    Symmetry,
-    even_rotations,
-    mean_rotation,
-    nearest_copy,
-    symmetric_angle_deg,
-    symmetry,
-)
+from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
+from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetric_angle_deg, symmetry
 
 _COARSE, _ROTATIONS = 1.6, 700
 _PLACES, _KEPT = 1.0, 2

@@ -27,8 +27,9 @@ from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
-from napari_orient.engine.rotations import Symmetry, symmetry, turned_symmetry, within_from_rms
+from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _FEWEST = 5
 _ALIKE = 2.0
@@ -124,7 +125,7 @@ class Structures:
             return labelled, average, shown.words
         centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
         moved: Labelled = [(tomogram, in_frame(part, shown.group.frame, centre)) for tomogram, part in labelled]
-        framed = self._averaged(moved, symmetry(shown.group.name.partition("@")[0]))
+        framed = self._averaged(moved, shown.group.aligned())
         words = shown.words
         if shown.round:
             yield self._shown(step, "Looking for folds about the axis", framed, moved)
@@ -175,7 +176,7 @@ class Structures:
         )
         moved = in_frame(particles.take(own), turn, origin)
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
-        group = turned_symmetry(first.group, turn.T)
+        group = first.group.rotated(turn.T)
         average = self._averaged(self._by_tomogram(kept), group)
         told = "Turned into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."

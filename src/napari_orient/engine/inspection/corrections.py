@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.rotations import Symmetry, angle_deg
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.symmetry import Symmetry
 
 Rows = NDArray[Any] | Sequence[int]
 """Which particles: indices or a mask."""

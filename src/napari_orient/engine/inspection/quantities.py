@@ -13,7 +13,7 @@ from napari_orient.engine.evaluation import match_particles
 from napari_orient.engine.inspection.neighbours import clusters, nearest_neighbour
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import FloatArray, Particles, concatenate
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from napari_orient.engine.matching.fit import (
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import turned_about
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.rotations import Symmetry
+from napari_orient.engine.symmetry import Symmetry
 
 _STEPS = 4
 _WORTH_NATS = 15.0

@@ -20,7 +20,8 @@ from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.rotations import FloatArray, Symmetry, even_rotations
+from napari_orient.engine.rotations import FloatArray, even_rotations
+from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel
 
 _BUILD_BATCH = 32

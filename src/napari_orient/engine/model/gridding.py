@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.model.reference import nodes_of
-from napari_orient.engine.rotations import FloatArray, Symmetry
+from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.symmetry import Symmetry
 
 _OVERSAMPLING = 2
 _LEAST_WEIGHT = 0.02

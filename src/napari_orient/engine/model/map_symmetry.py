@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
+from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 
 AUTO = "auto"
 """What is given in the place of a group's name to have one proposed."""
@@ -231,8 +232,8 @@ def _group(main: Axis, across: Axis) -> Symmetry:
     upright = _near(main.direction, 2)
     if upright and (kind == "C" or _near(across.direction, 0)):
         return symmetry(f"{kind}{main.order}")
-    name = f"{kind}{main.order}@{direction_text(main.direction)}"
-    return symmetry(f"{name}@{direction_text(across.direction)}" if kind == "D" else name)
+    directions = (main.direction, across.direction) if kind == "D" else (main.direction,)
+    return symmetry(written_form(f"{kind}{main.order}", *directions))
 
 
 def _near(direction: FloatArray, axis: int) -> bool:
@@ -382,11 +383,6 @@ def turned_about(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
     unit = np.atleast_2d(axes) / np.linalg.norm(np.atleast_2d(axes), axis=1, keepdims=True)
     matrices: FloatArray = Rotation.from_rotvec(unit * np.atleast_1d(np.radians(degrees))[:, None]).as_matrix()
     return matrices
-
-
-def direction_text(direction: FloatArray) -> str:
-    """A direction (3,) as a symmetry's name holds it."""
-    return ",".join(f"{value:.4f}" for value in direction + 0.0)
 
 
 _SPAN = 64

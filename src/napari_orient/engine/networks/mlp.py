@@ -13,7 +13,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.contract import Answer
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.representations import REPRESENTATIONS, Representation
-from napari_orient.engine.rotations import HALF_TURNS, symmetry
+from napari_orient.engine.rotations import HALF_TURNS
+from napari_orient.engine.symmetry import symmetry
 
 HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
 

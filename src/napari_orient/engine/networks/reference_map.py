@@ -14,7 +14,8 @@ from torch import Tensor
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.options import Value, option
-from napari_orient.engine.rotations import FloatArray, Symmetry, symmetry
+from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _UNCALIBRATED = (0.0, 1.0)
 

@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.representations import matrix_to_rotvec
-from napari_orient.engine.rotations import (
-    FloatArray,
-    Symmetry,
-    even_rotations,
-    nearest_copy,
-    within_from_rms,
-)
+from napari_orient.engine.rotations import FloatArray, even_rotations, within_from_rms
+from napari_orient.engine.symmetry import Symmetry, nearest_copy
 
 _ROUNDS = 20
 _FIRST_SHARE, _LEAST_SHARE = 0.2, 0.01

@@ -17,8 +17,8 @@ from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.reference import Reference, mirrored
 from napari_orient.engine.refinement.finder import PoseFinder, candidates
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Note
+from napari_orient.engine.symmetry import Symmetry
 
 _SAMPLE, _FEWEST = 32, 4
 _CLEARLY = 3.0

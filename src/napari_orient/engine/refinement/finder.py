@@ -26,8 +26,8 @@ from napari_orient.engine.refinement.posterior import (
     summarise_modes,
 )
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel
 
 _FIRST_ROTATIONS = 1000

@@ -16,8 +16,8 @@ from napari_orient.engine.matching.fit import Place
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.posterior import Poses, rotations_between
 from napari_orient.engine.representations import rotvec_to_matrix
-from napari_orient.engine.rotations import Symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import Symmetry
 
 _ENOUGH = 24
 _ODD = 0.05

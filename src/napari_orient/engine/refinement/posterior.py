@@ -18,7 +18,8 @@ from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, Place,
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
-from napari_orient.engine.rotations import FloatArray, Symmetry
+from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.symmetry import Symmetry
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,8 @@ from napari_orient.engine.refinement.uncertainty import (
     truncation_error_deg,
     truncation_warnings,
 )
-from napari_orient.engine.rotations import Symmetry, symmetry
 from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
 
 _FINEST = 2.4

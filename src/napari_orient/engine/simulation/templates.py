@@ -15,7 +15,7 @@ from scipy import fft
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.rotations import Symmetry, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 Volume = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ class Template:
     density : (Z, Y, X) array; the particle's frame is the array's own x, y, z about the box centre ``(n − 1) / 2``.
     voxel_size : Å.
     name : the code that its particles carry as their kind, such as ``pdb_4v4r``.
-    symmetry : its group and axes, as `rotations.symmetry` reads them; None = unknown.
+    symmetry : its group and axes, as `engine.symmetry` reads them; None = unknown.
 
     Raises
     ------

@@ -15,8 +15,9 @@ from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.rotations import Symmetry, mean_rotation, nearest_copy, symmetry
+from napari_orient.engine.rotations import mean_rotation
 from napari_orient.engine.streams import ResultT, Step, Stream
+from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetry
 from napari_orient.engine.training.options import BankTrainingOptions
 
 

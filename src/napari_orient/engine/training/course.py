@@ -17,8 +17,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_tensors, save_tensors
 from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLPNetwork, shift_cubes
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.rotations import symmetric_angle_deg, symmetry
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.training.examples import Examples
 from napari_orient.engine.training.options import TrainingOptions
 

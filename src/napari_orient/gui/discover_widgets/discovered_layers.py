@@ -12,7 +12,7 @@ from napari_orient.engine.discovery.output import Discovery, class_name
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.rotations import Symmetry, symmetric_angle_deg
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer, take_arrows
 from napari_orient.gui.canvas import holding_still
