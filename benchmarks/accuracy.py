@@ -21,7 +21,8 @@ from scipy.spatial import cKDTree
 
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.shipped import shipped_checkpoints
 from napari_orient.engine.particles import Extent, Particles, concatenate
 from napari_orient.engine.prediction import PredictionOptions, predict
 from napari_orient.engine.streams import run

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from napari_orient.engine.devices import device_words
-from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import PAPER_NETWORK
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.training import PAPER_TRAINING, Epoch
 from napari_orient.engine.training.course import Course

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_orient.cli import main as command_line
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
-from napari_orient.engine.networks.checkpoint import shipped_checkpoints
+from napari_orient.engine.networks.shipped import shipped_checkpoints
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions

@@ -14,7 +14,7 @@ from pathlib import Path
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, write_polnet_tomogram
 from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import predict

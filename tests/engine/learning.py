@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.training import TrainingOptions

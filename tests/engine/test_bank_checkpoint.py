@@ -14,7 +14,8 @@ from napari_orient.engine.io import pose_summary, read_particles, write_particle
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging import AveragingOptions, average, random_halves
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

@@ -10,8 +10,11 @@ from safetensors.torch import save_file
 
 from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
-from napari_orient.engine.networks.mlp import PAPER_NETWORK, MLPNetwork, NetworkOptions, fourier_bin, shift_cubes
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.mlp import MLPNetwork, fourier_bin, shift_cubes
+from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import HALF_TURNS
 
 SMALL = NetworkOptions(width=8, depth=2, patch_side=16, mask_radius=60.0, dropout=0.0)
@@ -243,3 +246,8 @@ def test_a_device_that_is_not_there_is_refused_never_replaced():
 def test_options_that_make_no_network_are_refused(change):
     with pytest.raises(InputError):
         NetworkOptions(**change)
+
+
+def test_a_network_may_write_rotations_in_every_representation_there_is():
+    (declared,) = [item for item in NetworkOptions.parameters() if item.name == "representation"]
+    assert set(declared.choices) == set(REPRESENTATIONS)

@@ -15,7 +15,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, read_particles
 from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import angle_deg, random_rotations

@@ -8,7 +8,8 @@ import torch
 
 from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui.widgets import Deferred

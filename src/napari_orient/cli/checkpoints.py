@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.engine.networks.checkpoint import load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.checkpoint import load_checkpoint
+from napari_orient.engine.networks.shipped import shipped_checkpoints
 
 EXAMPLE = """\
   napari-orient checkpoints

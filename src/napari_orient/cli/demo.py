@@ -18,7 +18,8 @@ from napari_orient.cli.lists import check_folder, has_display
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, load_checkpoint
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.report_plots import overview, save_picture

@@ -24,13 +24,9 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
-from napari_orient.engine.networks.checkpoint import (
-    DEFAULT_CHECKPOINT,
-    Checkpoint,
-    load_checkpoint,
-    shipped_checkpoints,
-)
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
+from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT, shipped_checkpoints
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import PredictionOptions, predict, provenance
 from napari_orient.engine.simulation import Template, load_template

@@ -21,7 +21,7 @@ from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file

@@ -1,14 +1,16 @@
-"""Where the work is done: the CPU or a GPU, chosen by name and never changed in silence."""
+"""Where the work is done: the CPU or a GPU, chosen by name and never changed in silence; torch waits for a call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.threads import worker_count
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPU_BATCHES = 16
@@ -34,6 +36,8 @@ def choose_device(name: str) -> torch.device:
     InputError
         If the named device is not there: never a silent fall to the CPU.
     """
+    import torch
+
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if there[device]))
@@ -52,6 +56,8 @@ def at_once(device: torch.device, batch: int) -> int:
 def device_words(device: torch.device) -> str:
     """The device in words, to be said aloud: ``CPU (2 threads)`` or the GPU's name."""
     if device.type == "cuda":
+        import torch
+
         return f"GPU ({torch.cuda.get_device_name(device)})"
     if device.type == "mps":
         return "GPU (Apple)"

@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
 from threading import Lock, local
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 ArgumentsT = ParamSpec("ArgumentsT")
 PartT = TypeVar("PartT")
@@ -34,7 +35,6 @@ class _Own(local):
 
 
 _OWN = _Own()
-_CPU = torch.device("cpu")
 _SETTING = Lock()
 
 
@@ -44,6 +44,8 @@ def single_threaded() -> Iterator[None]:
     if _OWN.workers is not None:
         yield
         return
+    import torch
+
     usual = torch.get_num_threads()
     _OWN.workers = usual
     try:
@@ -79,17 +81,23 @@ def single_threaded_steps(
 
 def worker_count() -> int:
     """How many threads work side by side here: as many as torch would share an operation among."""
-    return _OWN.workers or torch.get_num_threads()
+    if _OWN.workers is not None:
+        return _OWN.workers
+    import torch
+
+    return torch.get_num_threads()
 
 
 def in_parallel(
-    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, device: torch.device = _CPU
+    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, device: torch.device | None = None
 ) -> list[ResultT]:
     """The function's answers for each part, in order; on a CPU parts are worked on side by side, each in one thread.
 
     The answers do not depend on how many threads there are. In the workers gradients are on or off as they are here.
     """
-    workers = min(worker_count(), len(parts)) if device.type == "cpu" else 1
+    import torch
+
+    workers = min(worker_count(), len(parts)) if device is None or device.type == "cpu" else 1
     if workers <= 1:
         with single_threaded():
             return [function(part) for part in parts]
@@ -110,6 +118,8 @@ def _become_worker() -> None:
 
 def _set_own_threads(count: int) -> None:
     """Set how many threads this thread's operations are shared among, and leave alone what new threads begin with."""
+    import torch
+
     # A thread takes what new threads begin with when it first asks, and would then forget what it was set to before.
     if torch.get_num_threads() == count:
         return

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint, shipped_checkpoints
+from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
+from napari_orient.engine.networks.shipped import shipped_checkpoints
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.prediction import PredictionOptions, provenance
 from napari_orient.gui import layers

@@ -16,7 +16,7 @@ from napari.layers import Points
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io.columns import FIRST_POSES
-from napari_orient.engine.networks.checkpoint import shipped_checkpoints
+from napari_orient.engine.networks.shipped import shipped_checkpoints
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QCheckBox, QComboBox
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import NetworkOptions
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training import (

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from napari_orient.engine.networks.mlp import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.training import PAPER_TRAINING, TrainingOptions
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,15 +17,16 @@ from torch import Tensor
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.contract import Network
-from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
+from napari_orient.engine.networks.shipped import SUFFIX, shipped_checkpoints, shipped_paths
 from napari_orient.engine.options import Value
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.rotations import FloatArray
 
 FORMAT = 1
 HEADER = "napari-orient"
-SUFFIX = ".safetensors"
 KINDS = ("mlp", "bank")
 _USUAL_BANK = SearchOptions()
 
@@ -227,24 +226,10 @@ def load_checkpoint(name_or_path: Path | str) -> Checkpoint:
 
 def _found(name_or_path: Path | str) -> Path:
     name = str(name_or_path)
-    if name in _shipped():
-        return _shipped()[name]
+    if name in shipped_paths():
+        return shipped_paths()[name]
     if not Path(name).exists() and "/" not in name and not name.endswith(SUFFIX):
         raise InputError(
             f"there is no checkpoint {name!r}; expected a file, or one of {', '.join(shipped_checkpoints())}."
         )
     return Path(name)
-
-
-@cache
-def _shipped() -> dict[str, Path]:
-    folder = Path(str(files("napari_orient"))) / "checkpoints"
-    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
-
-
-def shipped_checkpoints() -> tuple[str, ...]:
-    """The names of the checkpoints that come with the program, the default first."""
-    return tuple(sorted(_shipped(), key=lambda name: (name != DEFAULT_CHECKPOINT, name)))
-
-
-DEFAULT_CHECKPOINT = "ribosome"

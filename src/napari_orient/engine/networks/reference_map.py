@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.options import Value, option
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry, symmetry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _UNCALIBRATED = (0.0, 1.0)
 
@@ -96,6 +97,8 @@ class ReferenceMap:
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps of it beside the options."""
+        import torch
+
         return {"density": torch.from_numpy(self.density.copy()), "calibration": torch.tensor(self.calibration)}
 
     @classmethod

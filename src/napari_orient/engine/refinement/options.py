@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-
-import torch
+from typing import TYPE_CHECKING
 
 from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.options import Options, option
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_orient.engine.model.wedge import Wedge
 
 PRECISIONS = ("auto", "fast", "precise")
 PRECISE_UP_TO = 2000
@@ -65,6 +68,8 @@ class PoseOptions(Options):
         InputError
             If the range of tilts is empty.
         """
+        from napari_orient.engine.model.wedge import Wedge
+
         axis = found.axis if self.tilt_axis == "found" else self.tilt_axis
         trusted = axis == found.axis
         low = self.lowest_tilt if self.lowest_tilt is not None else (found.low_deg if trusted else -60.0)

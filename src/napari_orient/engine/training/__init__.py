@@ -11,7 +11,8 @@ import torch
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork, NetworkOptions
+from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Labelled, check_inside

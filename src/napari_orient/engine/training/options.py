@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napari_orient.engine.averaging import AveragingOptions
 from napari_orient.engine.devices import DEVICES
-from napari_orient.engine.networks.mlp import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.options import Options, option
 
