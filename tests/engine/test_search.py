@@ -58,11 +58,11 @@ def test_the_reference_s_gradient_is_the_slope_of_its_transform() -> None:
         assert float((slope - gradient[..., axis]).abs().max()) < 0.12 * float(gradient.abs().max())
 
 
-def test_a_turned_reference_is_what_is_sampled_in_its_frame() -> None:
+def test_a_rotated_reference_is_what_is_sampled_in_its_frame() -> None:
     reference = build_reference(molecule().density(24), VOXEL_SIZE, resolution=25.0)
     frequency = 0.02 * (torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 0.5)
     turns, weight = torch.as_tensor(even_rotations(3), dtype=torch.float32), torch.linspace(1, 2, 50)
-    found, own = reference.turned(frequency, turns, weight=weight)
+    found, own = reference.rotated(frequency, turns, weight=weight)
     torch.testing.assert_close(own[:, :3], (frequency @ turns).transpose(1, 2))
     expected = reference.sample(frequency @ turns) * weight[:, None, None]
     torch.testing.assert_close(found[:, :4], expected.permute(0, 3, 2, 1), rtol=1e-4, atol=1e-3)

@@ -15,7 +15,7 @@ def told(wedge: Wedge, *, worth: float) -> Told:
     generator = torch.Generator().manual_seed(0)
     model = build_forward_model(torch.ones(28, 28, 28), wedge, voxel_size=10.0, resolution=40.0, radius=90.0)
     images = tilt_images(model, wedge)
-    gain = images.parts(8 * torch.randn(2, images.share.shape[1], generator=generator)).sum(1)
+    gain = images.contributions(8 * torch.randn(2, images.share.shape[1], generator=generator)).sum(1)
     power = worth * torch.exp(-2000 * model.frequency.square().sum(1))
     noise = torch.view_as_complex(torch.randn(len(power), 2, generator=generator))
     return model, gain, power * gain + power.sqrt() * noise, power

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.model.grid import half_sphere, offsets
-from napari_orient.engine.model.noise import mean_power, smooth_spectrum, that_show, window
+from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window, without_flat_patches
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
@@ -98,7 +98,9 @@ def observe_patches(
     phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
     values, power, group, wedges = [], [], [], []
     for number, (tomogram, positions) in enumerate(places):
-        some = that_show(_cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options), tomogram.name)
+        some = without_flat_patches(
+            _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options), tomogram.name
+        )
         total = mean_power(some, view)
         wedge = options.wedge(_wedge(tomogram, positions, options))
         noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]

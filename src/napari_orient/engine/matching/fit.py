@@ -145,7 +145,7 @@ def design_matrix(
     Parameters are those of `fit_at`, units those of `Fit`.
     """
     frequency = model.frequency
-    found, own = reference.turned(frequency, rotations, weight=model.whitened_gain)
+    found, own = reference.rotated(frequency, rotations, weight=model.whitened_gain)
     wave = 2 * torch.pi * frequency.T
     rows = found.new_empty(len(found), 8, 2, len(frequency))
     rows[:, 0] = found[:, 0]

@@ -1,1 +1,1 @@
-"""The forward model of one tomogram: what a reference, rotated and shifted, looks like in it."""
+"""Forward model of one tomogram: the image of a reference, rotated and shifted, in it."""

@@ -1,4 +1,4 @@
-"""Forward model of a patch: what a reference, rotated and shifted, looks like in one tomogram.
+"""Forward model of a patch: the image of a reference, rotated and shifted, in one tomogram.
 
 In Fourier space, for the coefficients k that the tilt series measured::
 

@@ -1,4 +1,21 @@
-"""What the patches themselves say of the model: their noise, and how strongly the reference shows in them."""
+"""Gain of the forward model: transfer function and noise of one tomogram, estimated from its own patches.
+
+The gain G(k) is the strength of the reference at each Fourier coefficient: decay by dose, thickness and alignment,
+and what reference and particle differ by. It is estimated in three steps, each with poses better than the last:
+
+1. `initial_forward_model`, without poses: G = a exp(-B k²), by regression of the mean patch on the reference's mean
+   over all rotations.
+2. `calibrate`, with fitted poses: G(k) = Σ Re(m* x) / Σ |m|², the regression of the whitened patches x on their fitted
+   references m, averaged over neighbouring coefficients and shrunk towards the gain so far; σ² is the power of the
+   residuals x - m.
+3. `align_tilts`: phase and amplitude that the residual shifts of the tilt images give G (`tilts`).
+
+G of steps 1 and 2 is real, smooth and not negative: it holds a B-factor, an amplitude falling towards the first zero of
+the CTF, the dose's filter. **It cannot hold the sign changes of a CTF that was not corrected**, whose zeros lie near
+20 Å to 31 Å at 2 µm to 5 µm defocus. A CTF belongs here, as a factor of G beside the wedge: per tilt image
+sin(πλΔz k² - …) on that image's plane of coefficients (`tilts.TiltImages` has the planes), summed as the
+reconstruction sums them.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +41,34 @@ if TYPE_CHECKING:
     from napari_orient.engine.matching.fit import Fit
 
 _DECAYS = torch.linspace(0, 6000, 61)
-_USUAL_DECAY, _DECAY_SPREAD = 1500.0, 1500.0
+"""Å², values of B in exp(-B k²) that are tried: a B-factor of 4 B = 0 to 24,000 Å². At 10 Å voxels PolNet's tomograms
+show 800 to 1,200 with the proteasome, 4,900 to 6,000 with the ribosome, inaccurate picks included."""
+_TYPICAL_DECAY = 1500.0
+"""Å², mean of the Gaussian prior on B; chosen, and outweighed by the data of a few dozen particles."""
+_DECAY_SPREAD = 1500.0
+"""Å², standard deviation of that prior."""
 _BATCH = 32
+"""Patches whose references are computed together; bounds memory only."""
 _BLUR = 1.5
+"""Fourier coefficients, standard deviation of the Gaussian average over neighbours; chosen."""
 _GAIN_SPREAD = 0.5
+"""Standard deviation of the Gaussian prior, of mean 1, on the factor by which `calibrate` changes the gain; chosen."""
 _NEIGHBOURS = (2 * np.sqrt(np.pi) * _BLUR) ** 3
-"""How many independent coefficients the blur brings together."""
+"""Number of independent coefficients in an average over neighbours."""
 _LEAST_NOISE = 0.2
+"""Least share of the patches' power that is noise, while poses are unknown; keeps the noise positive. Chosen."""
+_LOWEST_FREQUENCIES = 1.5
+"""Fourier coefficients from the origin that the first regression leaves out: slow density of ice and neighbours."""
 
 
 def initial_forward_model(
     patches: Tensor, reference: Reference, wedge: Wedge, *, voxel_size: float, resolution: float
 ) -> ForwardModel:
-    """The model estimated before any pose is known, on the patches' device.
+    """Forward model estimated without poses, on the patches' device.
 
-    The reference's mean over all rotations, a ball, matches a patch alike however the particle is turned: it gives the
-    amplitude, the sign of the contrast, and the decay of the signal with frequency, ``exp(-B k²)``. The power that such
-    a reference brings is then taken off the patches' mean power; the rest is noise.
+    The reference's mean over all rotations, a ball, matches a patch alike whatever the particle's rotation: it gives
+    the amplitude, the sign of the contrast, and the decay of the signal with frequency, ``exp(-B k²)``. The power that
+    such a reference brings is then subtracted from the patches' mean power; the rest is noise.
 
     Parameters
     ----------
@@ -48,15 +76,15 @@ def initial_forward_model(
     voxel_size, resolution : Å.
     """
     side = patches.shape[-1]
-    view = window(side, voxel_size, reference.radius)
-    total = mean_power(patches, view)
+    soft = window(side, voxel_size, reference.radius)
+    total = mean_power(patches, soft)
     grid = frequencies(side, voxel_size)
     ball, power = _over_rotations(reference.to("cpu"), grid)
-    measured = wedge.weights(grid, 1 / (side * voxel_size))
-    colour = smooth_spectrum(total, wedge, voxel_size)
-    seen = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0).cpu() * view), dim=(-3, -2, -1)).real
-    gain = _decaying_gain(ball * measured, seen, colour * side**3 / len(patches), grid)
-    signal = (gain * measured).square() * power / view.square().sum()
+    wedge_weight = wedge.weights(grid, 1 / (side * voxel_size))
+    spectrum = smooth_spectrum(total, wedge, voxel_size)
+    mean = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0).cpu() * soft), dim=(-3, -2, -1)).real
+    gain = _decaying_gain(ball * wedge_weight, mean, spectrum * side**3 / len(patches), grid)
+    signal = (gain * wedge_weight).square() * power / soft.square().sum()
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
     sign = float(gain.sum().sign())
     model = build_forward_model(
@@ -67,36 +95,38 @@ def initial_forward_model(
 
 
 def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
-    """The model with gain and noise measured anew, from what fitted references explain of the patches.
+    """Forward model with gain and noise estimated anew, from patches and the references fitted to them.
 
-    The gain at a frequency is the regression of the patches on their fitted references; it need not be the same along
-    and across the tilts, nor fall off evenly. The noise is the power of what the references then leave.
-    Where no reference fits with its own sign, as in water, the model stays as it is.
+    The gain is the regression of the patches on their fitted references; it need not be the same along and across the
+    tilts, nor fall off evenly. The noise is the power of the residuals. Where no reference fits with a positive
+    amplitude, as in water, the model stays as it is.
 
     Parameters
     ----------
     observed : (N, 2, M) as the model observes them.
     fit : the poses fitted to them.
     """
-    match, power, left = _regression(reference, model, observed, fit)
+    match, power, residual = _regression(reference, model, observed, fit)
     if not bool(power.any()):
         return model
     cubes = _Cubes(model)
     level = cubes.radial(power)
-    known = cubes.smooth(power / level, wedge)
-    gain = cubes.smooth(match.real / level, wedge) / known
-    gain = _shrunk(gain, known * level * _NEIGHBOURS)
-    deviation = (cubes.smooth(left, wedge) / (2 * len(observed) * model.window_power)).sqrt()
+    precision = cubes.smooth(power / level, wedge)
+    gain = cubes.smooth(match.real / level, wedge) / precision
+    gain = _shrunk(gain, precision * level * _NEIGHBOURS)
+    deviation = (cubes.smooth(residual, wedge) / (2 * len(observed) * model.window_power)).sqrt()
     return replace(
-        model, whitened_gain=model.whitened_gain * gain.clamp_min(0) / deviation, whitening=model.whitening / deviation
+        model,
+        whitened_gain=model.whitened_gain * gain.clamp_min(0) / deviation,
+        whitening=model.whitening / deviation,
     )
 
 
 def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
-    """The model of one tomogram with what its tilt images' own shifts do to its coefficients, phase and all.
+    """Forward model with the phases and amplitudes that residual shifts of the tilt images give the gain.
 
-    Images that were aligned imperfectly shift their planes of coefficients alike for all particles of the tomogram; the
-    particles together tell by how much.
+    A tilt image that was aligned imperfectly shifts its plane of coefficients alike for all particles of the tomogram;
+    all particles together estimate by how much.
 
     Parameters
     ----------
@@ -107,45 +137,45 @@ def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit
         return model
     match, power, _ = _regression(reference, model, observed, fit)
     gain = shifted_gain(model, wedge, match, power)
-    turned = torch.polar(torch.ones_like(gain.real), -gain.angle())
-    return replace(model, whitened_gain=model.whitened_gain * gain.abs(), whitening=model.whitening * turned)
+    phase = torch.polar(torch.ones_like(gain.real), -gain.angle())
+    return replace(model, whitened_gain=model.whitened_gain * gain.abs(), whitening=model.whitening * phase)
 
 
 def _shrunk(gain: Tensor, precision: Tensor) -> Tensor:
-    """Gains drawn towards 1, what was believed before, where they are known to less than their usual spread."""
+    """Posterior mean of gains under a Gaussian prior about 1, given their precision (inverse variance)."""
     return 1 + (gain - 1) * (_GAIN_SPREAD**2 / (_GAIN_SPREAD**2 + 1 / precision.clamp_min(1e-9)))
 
 
 def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor, Tensor]:
-    """For each coefficient, (M,) each, summed over particles: model* · patch, |model|², and the power left."""
+    """Sums over particles for each coefficient, (M,) each: m* x (complex), |m|², and the residual power |x - m|²."""
 
     def summed(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        predicted = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.whitened_gain[:, None]
+        transform = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.whitened_gain[:, None]
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
-        shown = torch.view_as_complex(predicted.contiguous()) * torch.polar(
-            fit.amplitude[rows, None].clamp_min(0), angle
-        )
+        phase = torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
+        predicted = torch.view_as_complex(transform.contiguous()) * phase
         patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
-        return (shown.conj() * patch).sum(0), shown.abs().square().sum(0), (patch - shown).abs().square().sum(0)
+        residual = (patch - predicted).abs().square().sum(0)
+        return (predicted.conj() * patch).sum(0), predicted.abs().square().sum(0), residual
 
     parts = in_parallel(summed, torch.arange(len(observed)).split(_BATCH), device=observed.device)
-    match, power, left = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
-    return match, power, left
+    match, power, residual = (torch.stack(column).sum(0) for column in zip(*parts, strict=True))
+    return match, power, residual
 
 
 class _Cubes:
-    """Coefficients laid out in space, to be averaged with their neighbours."""
+    """Coefficients laid out in a cube of Fourier space, to be averaged with their neighbours."""
 
     def __init__(self, model: ForwardModel) -> None:
         side = model.box
         self._model = model
-        steps = model.indices.cpu().numpy()
-        self._radius = np.linalg.norm(steps, axis=1)
-        self._own = tuple(steps[:, axis] % side for axis in (2, 1, 0))
-        self._mate = tuple(-steps[:, axis] % side for axis in (2, 1, 0))
+        indices = model.indices.cpu().numpy()
+        self._radius = np.linalg.norm(indices, axis=1)
+        self._own = tuple(indices[:, axis] % side for axis in (2, 1, 0))
+        self._friedel = tuple(-indices[:, axis] % side for axis in (2, 1, 0))
 
     def radial(self, values: Tensor) -> Tensor:
-        """The level of values (M,) by their distance from the origin alone."""
+        """The radial mean of values (M,)."""
         column = values.cpu().numpy().astype(np.float64)
         return self._column(radial_level(column, self._radius, np.ones(len(column), bool)))
 
@@ -157,37 +187,42 @@ class _Cubes:
 
     def _blurred(self, column: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
         cube = np.zeros((self._model.box,) * 3)
-        cube[self._own] = cube[self._mate] = column
+        cube[self._own] = cube[self._friedel] = column
         return np.asarray(gaussian_filter(mirrored(cube, wedge), _BLUR, mode="wrap")[self._own])
 
     def _column(self, values: NDArray[np.float64]) -> Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self._model.frequency.device)
 
 
-def _decaying_gain(ball: Tensor, seen: Tensor, noise: Tensor, grid: Tensor) -> Tensor:
-    """The gain ``a exp(-B k²)`` at which a ball best shows in a mean spectrum, (n, n, n), with B held to the usual."""
+def _decaying_gain(ball: Tensor, mean: Tensor, noise: Tensor, grid: Tensor) -> Tensor:
+    """The gain ``a exp(-B k²)``, (n, n, n), of greatest posterior: a ball fitted to a mean spectrum, prior on B.
+
+    Parameters
+    ----------
+    ball, mean, noise : (n, n, n) transform of the ball, mean transform of the patches, and variance of that mean.
+    grid : (n, n, n, 3) frequencies.
+    """
     square = grid.square().sum(-1)
-    weight = torch.where(square > (1.5 * grid[0, 0, 1, 0]) ** 2, 1 / noise, 0.0)
-    best, answer = -torch.inf, torch.zeros_like(ball)
+    weight = torch.where(square > (_LOWEST_FREQUENCIES * grid[0, 0, 1, 0]) ** 2, 1 / noise, 0.0)
+    gains, posterior = [], []
     for decay in _DECAYS:
         fall = torch.exp(-decay * square)
-        match, norm = (weight * ball * fall * seen).sum(), (weight * (ball * fall).square()).sum()
-        worth = float(match**2 / norm / 2) - float((decay - _USUAL_DECAY) / _DECAY_SPREAD) ** 2 / 2
-        if worth > best:
-            best, answer = worth, match / norm * fall
-    return answer
+        match, norm = (weight * ball * fall * mean).sum(), (weight * (ball * fall).square()).sum()
+        gains.append(match / norm * fall)
+        posterior.append(float(match**2 / norm / 2) - float((decay - _TYPICAL_DECAY) / _DECAY_SPREAD) ** 2 / 2)
+    return gains[int(np.argmax(posterior))]
 
 
 def _over_rotations(reference: Reference, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean over rotations of the reference's transform (real, by Friedel) and of its power, (n, n, n) each."""
     radius = grid.norm(dim=-1)
-    steps = torch.arange(0, 1 / reference.resolution, float(grid[0, 0, 1, 0]) / 2)
+    shells = torch.arange(0, 1 / reference.resolution, float(grid[0, 0, 1, 0]) / 2)
     beams = torch.as_tensor(even_rotations(500)[:, :, 2], dtype=torch.float32)
-    values = reference.sample(steps[:, None, None] * beams)[..., 0]
+    values = reference.sample(shells[:, None, None] * beams)[..., 0]
     ball, power = values[..., 0].mean(1), values.square().sum(-1).mean(1)
     inside = radius.numpy() <= 1 / reference.resolution
 
-    def spread(profile: Tensor) -> Tensor:
-        return torch.as_tensor(np.where(inside, np.interp(radius, steps, profile), 0.0), dtype=torch.float32)
+    def on_grid(profile: Tensor) -> Tensor:
+        return torch.as_tensor(np.where(inside, np.interp(radius, shells, profile), 0.0), dtype=torch.float32)
 
-    return spread(ball), spread(power)
+    return on_grid(ball), on_grid(power)

@@ -1,4 +1,4 @@
-"""The Fourier coefficients of a patch: their frequencies, and the sphere of them that is matched."""
+"""Fourier coefficients of a patch: their frequencies, and the half ball of them that is matched."""
 
 from __future__ import annotations
 

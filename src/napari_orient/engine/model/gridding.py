@@ -1,4 +1,8 @@
-"""Turned patches laid into one fine grid of Fourier space, and the map that the grid holds."""
+"""Reconstruction by gridding: rotated patches summed on a fine grid of Fourier space, and the map of that grid.
+
+The map is a weighted mean: at every node, the sum of the patches' coefficients times wedge over noise power, divided by
+the sum of the weights (a Wiener filter).
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.model.reference import nodes_of
+from napari_orient.engine.model.reference import interpolation_nodes
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry
 
 _OVERSAMPLING = 2
+"""Nodes of the grid per Fourier coefficient of the map's box, for linear interpolation between nodes."""
 _LEAST_WEIGHT = 0.02
+"""Share of the mean weight that is added to every weight (the Wiener constant), for what was hardly measured."""
 _BATCH = 16
+"""Patches laid in together; bounds memory only."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """Coefficients of N patches about the particles' centres, and how much each is worth.
+    """Coefficients of N patches about the particles' centres, and their weights.
 
     Parameters
     ----------
@@ -28,7 +35,7 @@ class Coefficients:
     weight : (M,) wedge over noise power.
     frequency : (M, 3) xyz in cycles/Å; one of each pair of Friedel mates.
     rotations : (N, 3, 3), map frame -> tomogram frame.
-    share : (N,) how much each patch counts; None for all alike.
+    share : (N,) weight of each patch; None is 1 for all.
     """
 
     values: Tensor
@@ -38,14 +45,14 @@ class Coefficients:
     share: Tensor | None = None
 
     def take(self, rows: NDArray[np.bool_] | Tensor) -> Coefficients:
-        """Those of the patches in a mask (N,), or of these rows."""
+        """The coefficients of the patches in a mask (N,), or of these rows."""
         chosen = torch.as_tensor(rows)
         share = None if self.share is None else self.share[chosen]
         return Coefficients(self.values[chosen], self.weight, self.frequency, self.rotations[chosen], share)
 
 
 class Gridding:
-    """Sums of turned coefficients and of their weights, on a fine grid of Fourier space."""
+    """Sums of rotated coefficients and of their weights, on a fine grid of Fourier space."""
 
     def __init__(self, side: int, voxel_size: float) -> None:
         self.side, self.voxel_size = side, voxel_size
@@ -66,13 +73,13 @@ class Gridding:
         return torch.stack([x, y, z], dim=-1).reshape(-1, 3)
 
     def add(self, part: Coefficients) -> None:
-        """Lay a batch in, each coefficient shared among the eight nodes round it."""
+        """Add a batch, each coefficient shared among the eight nodes around it."""
         for rows in torch.arange(len(part.values)).split(_BATCH):
             self._add(part.take(rows))
 
     def _add(self, part: Coefficients) -> None:
         place = (part.frequency @ part.rotations).reshape(-1, 3) / self.spacing
-        node, share = nodes_of(place, self.reach)
+        node, share = interpolation_nodes(place, self.reach)
         weight = part.weight.expand(part.values.shape)
         if part.share is not None:
             weight = weight * part.share[:, None]
@@ -86,8 +93,8 @@ class Gridding:
         frequency = self.frequency
         inside = frequency.norm(dim=-1) < (self.reach - 2) * self.spacing
         for matrix in group.matrices:
-            turn = torch.as_tensor(matrix, dtype=torch.float32)
-            nodes, shares = nodes_of(frequency[inside] @ turn / self.spacing, self.reach)
+            rotation = torch.as_tensor(matrix, dtype=torch.float32)
+            nodes, shares = interpolation_nodes(frequency[inside] @ rotation / self.spacing, self.reach)
             found = sum(
                 (
                     self.rows.index_select(0, node) * share[:, None]
@@ -100,14 +107,14 @@ class Gridding:
         return answer
 
     def sums(self) -> tuple[Tensor, Tensor]:
-        """Sums of coefficients, complex, and of their weights at every node; of Friedel mates one alone was laid in."""
+        """Sums of coefficients, complex, and of their weights at every node, Friedel mates included."""
         values, weights = torch.complex(self.rows[:, 0], self.rows[:, 1]), self.rows[:, 2]
         return values + values.flip(0).conj(), weights + weights.flip(0)
 
     def density(self, *, least: float = _LEAST_WEIGHT) -> NDArray[np.float64]:
         """The map, (n, n, n): sums over weights, back in space.
 
-        ``least`` of the mean weight is added to every weight, so that what was hardly measured stays faint.
+        ``least`` of the mean weight is added to every weight.
         """
         size = 2 * self.reach + 1
         values, weights = self.sums()

@@ -1,4 +1,8 @@
-"""Power spectrum of the noise at every Fourier coefficient, estimated from patches, and patches drawn from it."""
+"""Noise of the forward model: power spectrum at every Fourier coefficient, estimated from patches, and its simulation.
+
+The noise is stationary and Gaussian, coloured by the spectrum σ²(k). Whitening divides a patch's coefficients by σ
+(`forward.ForwardModel.whitening`).
+"""
 
 from __future__ import annotations
 
@@ -19,32 +23,34 @@ if TYPE_CHECKING:
 
 
 _BATCH = 64
+"""Patches transformed together; bounds memory only."""
 _FLOOR = 0.05
+"""Least ratio of the smoothed spectrum to its radial mean, so that no coefficient counts as free of noise. Chosen."""
 
 
 def window(side: int, voxel_size: float, radius: float) -> Tensor:
-    """Weights of a patch's voxels, (n, n, n): 1 over the particle, soft to 0 beyond it, so that neighbours fade."""
+    """Weights of a patch's voxels, (n, n, n): 1 over the particle, soft to 0 beyond it, to exclude neighbours."""
     reach = (side / 2 - 1) * voxel_size
     radius = min(radius + voxel_size, reach - 2 * voxel_size)
     edge = min(max(4 * voxel_size, 0.25 * radius), reach - radius)
     return soft_ball(offsets(side, voxel_size).norm(dim=-1), radius, edge)
 
 
-def that_show(patches: Tensor, name: str) -> Tensor:
-    """The patches that are not flat: where a tomogram was padded or masked there is nothing to learn from.
+def without_flat_patches(patches: Tensor, name: str) -> Tensor:
+    """The patches that are not flat; flat ones lie where a tomogram was padded or masked.
 
     Raises
     ------
     InputError
         If all are flat; ``name`` is the tomogram's.
     """
-    shown = patches[patches.flatten(1).amax(1) > 0]
-    if len(shown) == 0:
+    kept = patches[patches.flatten(1).amax(1) > 0]
+    if len(kept) == 0:
         raise InputError(
             f"{name} is flat round every particle; expected a tomogram with noise. Was it masked there, or not "
             "written to its end?"
         )
-    return shown
+    return kept
 
 
 def mean_power(patches: Tensor, weight: Tensor) -> Tensor:
@@ -60,7 +66,7 @@ def mean_power(patches: Tensor, weight: Tensor) -> Tensor:
 
 
 def smooth_spectrum(power: Tensor, wedge: Wedge, voxel_size: float) -> Tensor:
-    """A power spectrum with its scatter smoothed away, never across the edge of the wedge, (n, n, n).
+    """A power spectrum smoothed, never across the edge of the missing wedge, (n, n, n).
 
     The spectrum is averaged over its mirrors (all three for a wedge that is the same on both sides of the beam, else
     Friedel's and the tilt axis'), divided by its radial mean, blurred by one coefficient, and multiplied again.
@@ -93,16 +99,16 @@ def mirrored(power: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
 def radial_level(
     values: NDArray[np.float64], radius: NDArray[np.floating], chosen: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Mean of the chosen values in shells one coefficient wide, drawn as a smooth curve (linear in the logarithm).
+    """Radial mean of the chosen values, in shells one coefficient wide, interpolated linearly in the logarithm.
 
     ``radius`` counts coefficients from the origin; values must not be negative.
     """
     shell = np.rint(radius[chosen]).astype(int)
     counts = np.bincount(shell)
     sums = np.bincount(shell, values[chosen])
-    known = np.flatnonzero((counts > 0) & (sums > 0))
-    middle = np.bincount(shell, radius[chosen])[known] / counts[known]
-    level: NDArray[np.float64] = np.exp(np.interp(radius, middle, np.log(sums[known] / counts[known])))
+    filled = np.flatnonzero((counts > 0) & (sums > 0))
+    middle = np.bincount(shell, radius[chosen])[filled] / counts[filled]
+    level: NDArray[np.float64] = np.exp(np.interp(radius, middle, np.log(sums[filled] / counts[filled])))
     return level
 
 
@@ -112,9 +118,9 @@ def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def simulate_noise_patches(model: ForwardModel, side: int, *, count: int, generator: torch.Generator) -> Tensor:
-    """Normal noise as strong and as coloured as the model's, (N, side, side, side), on the CPU.
+    """Gaussian noise with the model's power spectrum, (N, side, side, side), on the CPU.
 
-    Coefficients that the model does not hold, within the missing wedge or beyond its resolution, are left out.
+    Coefficients that the model does not hold, within the missing wedge or beyond its resolution, are 0.
     """
     model = model.to("cpu")
     deviation = model.window.new_zeros((model.box,) * 3)

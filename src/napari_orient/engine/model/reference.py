@@ -1,4 +1,8 @@
-"""A reference map made ready to be turned: its Fourier transform and gradient, looked up at any frequency."""
+"""Reference map: its Fourier transform T(q) and gradient dT/dq, tabulated and interpolated at any frequency.
+
+A map rotated by R has the transform T(Rᵀk): a lookup in the table, no new transform. The gradient gives the derivative
+by rotation, d T(Rᵀk) = ∇T · d(Rᵀk), for Gauss-Newton steps (`matching.fit`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.grid import soft_ball
 
 _OVERSAMPLING = 3.0
+"""Nodes of the table per Fourier coefficient of a box as wide as the map. Linear interpolation then errs by less than
+1 % of the largest value (tests/engine/test_search.py), with the map divided by the interpolation's sinc²."""
+_POWER_KEPT = 0.998
+"""Share of the map's power within the radius that is found for it; chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +58,23 @@ class Reference:
 
         The last axes are [real, imaginary] and [value, d/dqx, d/dqy, d/dqz]; the gradient is per cycle/Å.
         """
-        nodes, shares = nodes_of(frequency.reshape(-1, 3) / self.spacing, self.reach)
+        nodes, shares = interpolation_nodes(frequency.reshape(-1, 3) / self.spacing, self.reach)
         found = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
         return found.reshape(*frequency.shape[:-1], 2, 4)
 
-    def turned(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform and gradient of the map turned by rotations, and the frequencies in its frame.
+    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform and gradient of the rotated map, and the frequencies in its own frame.
 
         Parameters
         ----------
-        frequency : (M, 3) xyz of the frame that it is turned to.
+        frequency : (M, 3) xyz of the frame that it is rotated into, cycles/Å.
         rotations : (N, 3, 3).
-        weight : (M,) that all is multiplied by.
+        weight : (M,) factor of transform and gradient.
 
         Returns
         -------
-        found : (N, 6, 2, M) of [value, d/dqx, d/dqy, d/dqz, d/dqx, d/dqy], real and imaginary: a vector's components
-            go round, so that a cross product is two slices.
+        found : (N, 6, 2, M) of [value, d/dqx, d/dqy, d/dqz, d/dqx, d/dqy], real and imaginary; components are
+            repeated so that a cross product is two slices.
         own : (N, 5, M) frequencies [x, y, z, x, y] in the map's frame.
         """
         count, size = len(rotations), len(frequency)
@@ -80,14 +88,14 @@ class Reference:
         return found, own
 
     def within(self, resolution: float) -> Reference:
-        """The same reference with nothing finer than a resolution in Å: a smaller table is quicker to read."""
+        """The same reference low-passed to a resolution in Å: a smaller table is faster."""
         reach = min(self.reach, math.ceil(1 / resolution / self.spacing) + 2)
         side, cut = 2 * self.reach + 1, slice(self.reach - reach, self.reach + reach + 1)
         table = self.table.reshape(side, side, side, 8)[cut, cut, cut].reshape(-1, 8).contiguous()
         return Reference(table, self.spacing, reach, self.radius, max(resolution, self.resolution))
 
     def transform(self, frequency: Tensor) -> Tensor:
-        """The transform alone at frequencies (..., 3), complex (...): many times quicker than `sample`."""
+        """The transform alone at frequencies (..., 3), complex (...); many times faster than `sample`."""
         side = 2 * self.reach + 1
         volume = self.table[:, [0, 4]].T.reshape(1, 2, side, side, side)
         place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
@@ -95,7 +103,7 @@ class Reference:
         return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
 
 
-def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
+def interpolation_nodes(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
     """The eight nodes round each place of a grid (z, y, x), and their shares in linear interpolation, (L, 8) each.
 
     Parameters
@@ -107,7 +115,7 @@ def nodes_of(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
 
 
 def _nodes(place: Tensor, reach: int, weight: Tensor | float) -> tuple[Tensor, Tensor]:
-    """As `nodes_of`, of L places (3, ...) from the grid's corner; shares are multiplied by weights (...)."""
+    """As `interpolation_nodes`, of L places (3, ...) from the grid's corner; shares are multiplied by weights (...)."""
     corner = place.floor().clamp_(0, 2 * reach - 1)
     sides = place.new_empty(2, *place.shape)
     torch.sub(place, corner, out=sides[1])
@@ -137,14 +145,14 @@ def mirrored(reference: Reference) -> Reference:
 def build_reference(
     density: np.ndarray, voxel_size: float, *, resolution: float, radius: float | None = None
 ) -> Reference:
-    """A map made ready to be turned about its origin, the centre ``(n - 1) / 2`` of its box.
+    """Reference of a map that is rotated about its origin, the centre ``(n - 1) / 2`` of its box.
 
     Parameters
     ----------
     density : (n, n, n) [z, y, x], particle positive, solvent near 0.
     voxel_size : Å of the map, whatever that of the patches.
     resolution : Å; nothing finer is kept, and not finer than twice the voxel size.
-    radius : Å from the origin to keep; None finds the ball that holds all but 0.2 % of the density's power.
+    radius : Å from the origin to keep; None takes the ball that holds all but 0.2 % of the map's power.
 
     Raises
     ------
@@ -159,18 +167,18 @@ def build_reference(
     distance = (place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).sqrt()
     kept = torch.from_numpy(np.array(density, np.float64)) * soft_ball(distance, radius, 2 * voxel_size)
     spacing = 1 / (_OVERSAMPLING * 2 * (radius + 2 * voxel_size))
-    # Linear interpolation of the transform damps the map by sinc² along each axis: undo that first.
+    # Linear interpolation of the transform multiplies the map by sinc² along each axis: divide by that first.
     damping = torch.sinc(place * spacing) ** 2
     kept = kept / (damping[:, None, None] * damping[None, :, None] * damping)
     reach = math.ceil(1 / resolution / spacing) + 2
     node = torch.arange(-reach, reach + 1, dtype=torch.float64) * spacing
     wave = torch.exp(-2j * torch.pi * node[:, None] * place).to(torch.complex64)
-    table = torch.stack([_turned(kept, wave, place, axis) for axis in (None, 2, 1, 0)], dim=-1)
+    table = torch.stack([_transform_at_nodes(kept, wave, place, axis) for axis in (None, 2, 1, 0)], dim=-1)
     rows = torch.view_as_real(table).movedim(-1, -2).reshape(-1, 8).contiguous().float()
     return Reference(rows, spacing, reach, radius, resolution)
 
 
-def _turned(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tensor:
+def _transform_at_nodes(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tensor:
     """Transform of the map, or of its gradient along one array axis, at the nodes of the table."""
     part = kept.to(torch.complex64)
     if axis is not None:
@@ -180,8 +188,8 @@ def _turned(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tens
     part = torch.tensordot(wave, part, dims=([1], [0]))
     part = torch.tensordot(wave, part, dims=([1], [1]))
     part = torch.tensordot(wave, part, dims=([1], [2]))
-    turned: Tensor = part.permute(2, 1, 0)
-    return turned
+    nodes: Tensor = part.permute(2, 1, 0)
+    return nodes
 
 
 def _checked(density: np.ndarray) -> np.ndarray:
@@ -200,4 +208,4 @@ def _support(density: np.ndarray, voxel_size: float) -> float:
     distance = np.sqrt(place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).ravel()
     order = np.argsort(distance)
     held = np.cumsum(density.ravel()[order] ** 2)
-    return float(distance[order][np.searchsorted(held, 0.998 * held[-1])])
+    return float(distance[order][np.searchsorted(held, _POWER_KEPT * held[-1])])

@@ -1,4 +1,14 @@
-"""What is left of the tilt images' misalignment, told by the particles: by how much each image is shifted."""
+"""Residual misalignment of the tilt images: the shift of each image, estimated from the particles.
+
+The transform of a tilt image is a plane of the tomogram's Fourier space (projection-slice theorem). An image shifted by
+s multiplies its plane by exp(-2πi k·s), alike for every particle of the tomogram, so that the gain of a coefficient k
+is the sum over the images T whose planes pass by it::
+
+    G(k) = Σ_T share_T(k) exp(-2πi (u_T(k) s_T,across + v_T(k) s_T,along))
+
+with u, v the frequency within image T. Two numbers an image are estimated from all coefficients of all particles by
+Gauss-Newton, under a Gaussian prior of mean 0.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +22,17 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.wedge import Wedge
 
 _SPACING_DEG = 3.0
-"""How far apart images are taken to lie; those of a series tilted otherwise share the nearest ones' shifts."""
+"""Degrees between tilt images, the usual step of a series; images in between share the nearest ones' shifts."""
 _THICKNESS = 0.5
-_USUAL_VOXELS, _STEP_VOXELS = 1.2, 0.8
+"""Fourier coefficients, standard deviation of a plane's thickness: chosen."""
+_SHIFT_SPREAD_VOXELS = 1.2
+"""Voxels, standard deviation of the prior on a shift: PolNet shifts its images by 1 to 1.5 voxels."""
+_MAX_STEP_VOXELS = 0.8
+"""Voxels that one Gauss-Newton step may change a shift by: beyond, phases at the highest frequencies wrap around."""
 _STEPS = 6
+"""Gauss-Newton steps. A few images of high tilt still change by the largest step after them."""
 _LEVEL_SPREAD = 0.5
+"""Standard deviation of the Gaussian prior, of mean 1, on the level of the gain in a shell of frequency; chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,60 +49,61 @@ class TiltImages:
     across: Tensor
     along: Tensor
 
-    def parts(self, shifts: Tensor) -> Tensor:
-        """What each image contributes to the gain, complex (M, T), when shifted by (2, T) Å, across and along."""
-        turns = self.across * shifts[0] + self.along * shifts[1]
-        return torch.polar(self.share, -2 * torch.pi * turns)
+    def contributions(self, shifts: Tensor) -> Tensor:
+        """Contribution of each image to the gain, complex (M, T), when shifted by (2, T) Å, across and along."""
+        cycles = self.across * shifts[0] + self.along * shifts[1]
+        return torch.polar(self.share, -2 * torch.pi * cycles)
 
 
 def tilt_images(model: ForwardModel, wedge: Wedge) -> TiltImages:
     """The images of a tilt series with that wedge, which must have an axis."""
     count = 1 + max(1, round((wedge.high_deg - wedge.low_deg) / _SPACING_DEG))
     tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=model.frequency.device))
-    steps, frequency = model.indices.to(tilt.dtype), model.frequency
+    indices, frequency = model.indices.to(tilt.dtype), model.frequency
     side, axis = (0, 1) if wedge.axis == "y" else (1, 0)
-    distance = steps[:, 2:] * tilt.cos() - steps[:, side, None] * tilt.sin()
+    distance = indices[:, 2:] * tilt.cos() - indices[:, side, None] * tilt.sin()
     share = torch.softmax(-0.5 * (distance / _THICKNESS).square(), dim=1)
     across = frequency[:, side, None] * tilt.cos() + frequency[:, 2:] * tilt.sin()
     return TiltImages(share, across, frequency[:, axis, None].expand_as(across))
 
 
 def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor) -> Tensor:
-    """The gain (M,), complex, of tilt images shifted as particles show them to be: Gauss-Newton on all shifts at once.
+    """The gain (M,), complex, of tilt images shifted as the particles imply: Gauss-Newton on all shifts together.
 
-    An image's shift turns the phases of its plane in proportion to frequency, and where planes meet they weaken each
-    other; two numbers an image say so of all coefficients. Shifts are drawn towards none, as far as little is known.
+    An image's shift changes the phases of its plane in proportion to frequency, and where planes meet they weaken each
+    other.
 
     Parameters
     ----------
-    match, power : (M,) complex and real: the model's conjugate times the patch, and its square, over all particles.
+    match, power : (M,) complex and real: m* x and |m|² of fitted references m and whitened patches x, summed over all
+        particles.
     """
     images = tilt_images(model, wedge)
     shifts = images.share.new_zeros(2, images.share.shape[1])
-    usual = _USUAL_VOXELS * model.voxel_size
+    spread = _SHIFT_SPREAD_VOXELS * model.voxel_size
     root = (power * model.window_power).sqrt()
-    seen = match / power.clamp_min(1e-12)
+    target = match / power.clamp_min(1e-12)
     shell = model.indices.float().norm(dim=-1).round().long()
     for _ in range(_STEPS):
-        parts = images.parts(shifts)
+        parts = images.contributions(shifts)
         gain, level = _levelled(parts.sum(1), match, power, shell)
         waves = (-2j * math.pi * root * level)[:, None] * parts
-        slope = _real(torch.cat([waves * images.across, waves * images.along], dim=1))
-        left = _real((root * (seen - gain))[:, None])[:, 0]
-        matrix = slope.T @ slope + torch.eye(slope.shape[1], device=slope.device) / usual**2
-        step = torch.linalg.solve(matrix, slope.T @ left - shifts.flatten() / usual**2)
-        most = _STEP_VOXELS * model.voxel_size
+        jacobian = _real(torch.cat([waves * images.across, waves * images.along], dim=1))
+        residual = _real((root * (target - gain))[:, None])[:, 0]
+        hessian = jacobian.T @ jacobian + torch.eye(jacobian.shape[1], device=jacobian.device) / spread**2
+        step = torch.linalg.solve(hessian, jacobian.T @ residual - shifts.flatten() / spread**2)
+        most = _MAX_STEP_VOXELS * model.voxel_size
         shifts = shifts + step.reshape(2, -1).clamp(-most, most)
-    return _levelled(images.parts(shifts).sum(1), match, power, shell)[0]
+    return _levelled(images.contributions(shifts).sum(1), match, power, shell)[0]
 
 
 def _levelled(gain: Tensor, match: Tensor, power: Tensor, shell: Tensor) -> tuple[Tensor, Tensor]:
-    """The gain brought to the patches' level in each shell of frequency, near 1 where they tell little; the level."""
+    """The gain times its regression factor on the patches in each shell of frequency (prior of mean 1); the factor."""
     count = int(shell.max()) + 1
     found = power.new_zeros(count).index_add_(0, shell, (match * gain.conj()).real)
     whole = power.new_zeros(count).index_add_(0, shell, power * gain.abs().square())
-    usual = 1 / _LEVEL_SPREAD**2
-    level = ((found + usual) / (whole + usual)).clamp_min(0)[shell]
+    prior = 1 / _LEVEL_SPREAD**2
+    level = ((found + prior) / (whole + prior)).clamp_min(0)[shell]
     return gain * level, level
 
 

@@ -12,7 +12,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
-from napari_orient.engine.model.noise import that_show
+from napari_orient.engine.model.noise import without_flat_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
@@ -184,7 +184,7 @@ def _learnt(
     side = patch_side(reference, tomogram, max_shift=options.max_shift)
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
     some = particles.positions[evenly_spaced_rows(len(particles), most)]
-    patches = that_show(_cut(tomogram, some, side=side, device=device), tomogram.name)
+    patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
     finder = yield from estimate_tomogram_model(
         patches, reference, group, voxel_size=tomogram.voxel_size, options=options
     )
