@@ -23,11 +23,11 @@ from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.shipped import shipped_checkpoints
-from napari_orient.engine.particles import Extent, Particles, concatenate
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.particles import Extent, Labelled, Particles, concatenate
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry
-from napari_orient.engine.training import Labelled
 
 _AWAY, _MARGIN = 250.0, 150.0
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.averaging import AveragingOptions, average
+from napari_orient.engine.averaging.average import average
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.particles import Particles, Tomogram

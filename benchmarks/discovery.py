@@ -34,7 +34,8 @@ from emerging import draw, way_of
 from maps import match
 from scipy.optimize import linear_sum_assignment
 
-from napari_orient.engine.averaging import AveragingOptions, average
+from napari_orient.engine.averaging.average import average
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep, Structure

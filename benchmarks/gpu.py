@@ -26,7 +26,8 @@ from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 

@@ -25,7 +25,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate_series
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of

@@ -21,7 +21,8 @@ from scipy.ndimage import zoom
 from napari_orient.engine.io import read_particles, read_tomogram, write_tomogram
 from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.streams import run
 
 

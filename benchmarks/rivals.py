@@ -38,8 +38,8 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.finder import estimate_tomogram_model
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
-from napari_orient.engine.simulation import load_template
 from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 

@@ -20,7 +20,7 @@ from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation import load_template
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, symmetry
 

@@ -23,9 +23,9 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.networks.options import PAPER_NETWORK
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.training import PAPER_TRAINING, Epoch
-from napari_orient.engine.training.course import Course
+from napari_orient.engine.training.course import Course, Epoch
 from napari_orient.engine.training.examples import Examples
+from napari_orient.engine.training.options import PAPER_TRAINING
 
 PAPER_PARTICLES, PAPER_EPOCHS = 23_000, 50
 HALF, SINGLE = 2, 4

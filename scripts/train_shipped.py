@@ -16,12 +16,16 @@ from napari_orient.engine.io import read_labelled, write_polnet_tomogram
 from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
-from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import predict
-from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
+from napari_orient.engine.particles import Labelled, concatenate
+from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training import BankTrainingOptions, Labelled, Milestone, TrainingOptions, train
+from napari_orient.engine.training.course import Milestone
+from napari_orient.engine.training.options import BankTrainingOptions, TrainingOptions
+from napari_orient.engine.training.train import train
 
 CHECKPOINTS = Path(__file__).parents[1] / "src" / "napari_orient" / "checkpoints"
 COUNTS = {"pdb_4v4r": 150, "pdb_3j9i": 90}

@@ -30,9 +30,9 @@ from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.simulation import SimulationOptions
+from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.streams import Step
-from napari_orient.engine.training import PRESETS, TrainingOptions
+from napari_orient.engine.training.options import PRESETS, TrainingOptions
 
 
 def words(*parts: object) -> list[str]:

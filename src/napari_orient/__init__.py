@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
     from napari_orient.engine.networks.checkpoint import load_checkpoint
     from napari_orient.engine.particles import Particles, Tomogram
-    from napari_orient.engine.prediction import predict
-    from napari_orient.engine.simulation import simulate
+    from napari_orient.engine.prediction.predict import predict
+    from napari_orient.engine.simulation.simulate import simulate
     from napari_orient.engine.streams import run
     from napari_orient.engine.symmetry import symmetry
-    from napari_orient.engine.training import train
+    from napari_orient.engine.training.train import train
 
 __version__ = "0.1.0"
 
@@ -45,14 +45,14 @@ _HOMES = {
     "Tomogram": "particles",
     "evaluate": "evaluation",
     "load_checkpoint": "networks.checkpoint",
-    "predict": "prediction",
+    "predict": "prediction.predict",
     "read_labelled": "io",
     "read_particles": "io",
     "read_tomogram": "io",
     "run": "streams",
-    "simulate": "simulation",
+    "simulate": "simulation.simulate",
     "symmetry": "symmetry",
-    "train": "training",
+    "train": "training.train",
     "write_particles": "io",
 }
 """The engine's module that each public name lives in."""

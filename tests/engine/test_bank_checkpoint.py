@@ -18,7 +18,8 @@ from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import UnknownOptionWarning
-from napari_orient.engine.prediction import PredictionOptions, predict, prepare, provenance
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

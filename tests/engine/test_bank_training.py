@@ -7,16 +7,19 @@ import pytest
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.averaging import AveragingOptions, average, random_halves
+from napari_orient.engine.averaging.average import average, random_halves
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training import BankTrainingOptions, Milestone, TrainingOptions, train
 from napari_orient.engine.training.apart import _in_frame, refined_apart
 from napari_orient.engine.training.bank import excess
+from napari_orient.engine.training.course import Milestone
+from napari_orient.engine.training.options import BankTrainingOptions, TrainingOptions
+from napari_orient.engine.training.train import train
 
 NETWORK = BankNetworkOptions(
     rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30

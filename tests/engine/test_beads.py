@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.simulation import bead_models, bead_symmetry, load_template
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.simulation.templates import bead_density, read_beads
+from napari_orient.engine.simulation.templates import (
+    bead_density,
+    bead_models,
+    bead_symmetry,
+    load_template,
+    read_beads,
+)
 from napari_orient.engine.symmetry import symmetry
 
 

@@ -9,7 +9,7 @@ from phantom import VOXEL_SIZE, molecule, ring_halves, tomogram
 from scipy.spatial.transform import Rotation
 from streams import followed
 
-from napari_orient.engine.averaging import Average, fourier_shell_correlation
+from napari_orient.engine.averaging.average import Average, fourier_shell_correlation
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.azimuths import map_symmetry
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out

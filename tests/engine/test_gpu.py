@@ -18,13 +18,15 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training import BankTrainingOptions, train
+from napari_orient.engine.training.options import BankTrainingOptions
+from napari_orient.engine.training.train import train
 
 REAL = torch.cuda.is_available()
 

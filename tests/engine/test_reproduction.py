@@ -20,7 +20,7 @@ from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import angle_deg, random_rotations
-from napari_orient.engine.simulation import Template
+from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce

@@ -11,9 +11,10 @@ from scipy.stats import kstest
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles
-from napari_orient.engine.simulation.templates import bead_density, low_pass
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation.templates import Template, bead_density, load_template, low_pass
 from napari_orient.engine.streams import run
 
 SMALL = SimulationOptions(size_x=96, size_y=96, size_z=48, voxel_size=10.0)

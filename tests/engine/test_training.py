@@ -12,11 +12,14 @@ from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles, concatenate
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training import Epoch, TrainingOptions, TrainingState, fingerprint, split, train
-from napari_orient.engine.training.course import calibration
+from napari_orient.engine.training.course import Epoch, TrainingState, calibration
+from napari_orient.engine.training.examples import fingerprint, split
+from napari_orient.engine.training.options import TrainingOptions
+from napari_orient.engine.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +275,7 @@ def test_the_report_prints_the_share_as_the_papers_code_counts_and_chance_beside
 
 
 def test_defaults_of_the_paper_are_the_printed_ones():
-    from napari_orient.engine.training import PRESETS
+    from napari_orient.engine.training.options import PRESETS
 
     network, training = PRESETS["paper"]
     assert (network.width, network.depth, network.representation, network.front_end) == (32, 4, "6d", "raw")

@@ -12,7 +12,7 @@ from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
-from napari_orient.engine.prediction import predict
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers

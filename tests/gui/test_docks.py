@@ -13,7 +13,8 @@ from napari_orient.engine.io import read_particles, read_tomogram, write_particl
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict, provenance
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.arrows_dock import ArrowsDock

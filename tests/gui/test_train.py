@@ -12,7 +12,7 @@ from napari_orient.cli import main
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
 from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.training import Epoch
+from napari_orient.engine.training.course import Epoch
 from napari_orient.gui import layers
 from napari_orient.gui.editing import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH

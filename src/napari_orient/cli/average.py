@@ -12,7 +12,8 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.progress import follow
-from napari_orient.engine.averaging import AveragingOptions, average, average_paths, write_average
+from napari_orient.engine.averaging.average import average, average_paths, write_average
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram

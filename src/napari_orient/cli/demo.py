@@ -21,9 +21,12 @@ from napari_orient.engine.io import read_particles, read_tomogram, write_particl
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.prediction import PredictionOptions, predict, provenance
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict, provenance
 from napari_orient.engine.report_plots import overview, save_picture
-from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation.templates import load_template
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 

@@ -22,7 +22,7 @@ from napari_orient.engine.io import (
 from napari_orient.engine.model.map_symmetry import AUTO, propose_symmetry
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.simulation import Template
+from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
 WRITTEN = (".star", ".csv", ".tsv")

@@ -28,8 +28,9 @@ from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT, shipped_checkpoints
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import PredictionOptions, predict, provenance
-from napari_orient.engine.simulation import Template, load_template
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict, provenance
+from napari_orient.engine.simulation.templates import Template, load_template
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star

@@ -17,7 +17,7 @@ from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation import load_template
+from napari_orient.engine.simulation.templates import load_template
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star

@@ -16,7 +16,7 @@ from pathlib import Path
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import check_folder
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.simulation import Template
+from napari_orient.engine.simulation.templates import Template
 from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce
 
 EXAMPLE = """\

@@ -26,16 +26,11 @@ from napari_orient.engine.networks.reference_map import BankNetworkOptions, Refe
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.simulation import load_template
-from napari_orient.engine.training import (
-    NETWORKS,
-    BankTrainingOptions,
-    TrainingOptions,
-    TrainingState,
-    checkpoint_places,
-    kept,
-    train,
-)
+from napari_orient.engine.simulation.templates import load_template
+from napari_orient.engine.training.course import TrainingState
+from napari_orient.engine.training.keeping import checkpoint_places, kept
+from napari_orient.engine.training.options import NETWORKS, BankTrainingOptions, TrainingOptions
+from napari_orient.engine.training.train import train
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors

@@ -24,7 +24,8 @@ from napari_orient.engine.inspection.corrections import (
 )
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
-from napari_orient.engine.prediction import PredictionOptions, prepare
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui import editing, layers

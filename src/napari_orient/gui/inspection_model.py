@@ -11,7 +11,7 @@ from napari.utils.events import EmitterGroup
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.simulation import bead_models, bead_symmetry
+from napari_orient.engine.simulation.templates import bead_models, bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.particle_values import ParticleValues, fingerprint, particle_values

@@ -18,7 +18,8 @@ from qtpy.QtCore import QObject, Signal
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.prediction import PredictionOptions, Teller, prepare
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import Teller, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words

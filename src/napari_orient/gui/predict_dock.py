@@ -16,7 +16,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.shipped import shipped_checkpoints
 from napari_orient.engine.particles import Extent, Particles
-from napari_orient.engine.prediction import PredictionOptions, provenance
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import provenance
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm

@@ -14,7 +14,8 @@ from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
 from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import PredictionOptions, predict
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING

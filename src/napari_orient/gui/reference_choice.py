@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint
 from napari_orient.engine.networks.shipped import shipped_checkpoints
-from napari_orient.engine.simulation import bead_models, load_template
+from napari_orient.engine.simulation.templates import bead_models, load_template
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.simulation import SimulationOptions, load_template, simulate
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts

@@ -15,16 +15,10 @@ from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.training import (
-    NETWORKS,
-    BankTrainingOptions,
-    Milestone,
-    TrainingOptions,
-    TrainingState,
-    checkpoint_places,
-    kept,
-    train,
-)
+from napari_orient.engine.training.course import Milestone, TrainingState
+from napari_orient.engine.training.keeping import checkpoint_places, kept
+from napari_orient.engine.training.options import NETWORKS, BankTrainingOptions, TrainingOptions
+from napari_orient.engine.training.train import train
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.session import session_of

@@ -6,7 +6,7 @@ import time
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.training import Epoch, Milestone
+from napari_orient.engine.training.course import Epoch, Milestone
 from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.simulation import Template
 from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.paper.experiment import Experiment
 from napari_orient.paper.options import SCALES, ReproductionOptions

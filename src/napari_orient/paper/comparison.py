@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray
-from napari_orient.engine.training import Labelled
 from napari_orient.paper.pictures import blank
 
 _SIDE = 40

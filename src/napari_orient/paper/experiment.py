@@ -16,13 +16,12 @@ from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.mlp import MLPNetwork
-from napari_orient.engine.particles import concatenate
-from napari_orient.engine.simulation import Template
+from napari_orient.engine.particles import Labelled, concatenate
+from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training import Epoch, Labelled, TrainingState, fingerprint
-from napari_orient.engine.training.course import Course
-from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.engine.training.course import Course, Epoch, TrainingState
+from napari_orient.engine.training.examples import Examples, cut_examples, fingerprint
 from napari_orient.paper import recipes as book
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.recipes import Recipe

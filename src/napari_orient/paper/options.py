@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.simulation import SimulationOptions
+from napari_orient.engine.simulation.options import SimulationOptions
 
 
 @dataclass(frozen=True, kw_only=True)

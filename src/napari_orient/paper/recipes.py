@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.representations import REPRESENTATIONS
-from napari_orient.engine.training import PAPER_TRAINING, TrainingOptions
+from napari_orient.engine.training.options import PAPER_TRAINING, TrainingOptions
 
 VALIDATION = 0.06
 """Share of the 130 tomograms that only choose and calibrate; the paper prints none of its own."""

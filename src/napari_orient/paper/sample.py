@@ -14,11 +14,12 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks.mlp import MLPNetwork
 from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.simulation import SimulationOptions, Template, load_template, simulate
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation.templates import Template, load_template
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.training import Labelled, fingerprint, split
-from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.engine.training.examples import Examples, cut_examples, fingerprint, split
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.recipes import Recipe
 from napari_orient.paper.stages import begun, finish

@@ -28,7 +28,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from napari_orient.engine.averaging import Average
+from napari_orient.engine.averaging.average import Average
 from napari_orient.engine.discovery.half_maps import ParticlePatches, fsc_weighted_reference, model_for, poses_of
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, AveragingOptions, average, random_halves
+from napari_orient.engine.averaging.average import Average, average, random_halves
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, average_paths, write_average
+from napari_orient.engine.averaging.average import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint

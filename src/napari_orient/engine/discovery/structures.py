@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average
+from napari_orient.engine.averaging.average import Average
 from napari_orient.engine.discovery.azimuths import (
     AzimuthEstimate,
     angular_harmonics,

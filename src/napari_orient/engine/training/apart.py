@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, AveragingOptions, random_halves
+from napari_orient.engine.averaging.average import Average, random_halves
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.networks.reference_map import BankNetworkOptions

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.averaging.average import Average, average
 from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap

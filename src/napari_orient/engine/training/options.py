@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_orient.engine.averaging import AveragingOptions
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.devices import DEVICES
 from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions

@@ -11,7 +11,9 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.simulation import SimulationOptions, load_template, simulate_series
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.simulate import simulate_series
+from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import Step, Stream
 
 Pairs = list[tuple[Tomogram, Particles]]

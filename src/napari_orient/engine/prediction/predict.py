@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,46 +11,19 @@ import torch
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.contract import Answer, Network
 from napari_orient.engine.networks.reference_map import ReferenceMap
-from napari_orient.engine.options import option
 from napari_orient.engine.particles import Particles, Tomogram, check_inside
-from napari_orient.engine.patches import CENTRINGS, cut_patches
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.refinement.detection import error_with_false_picks
-from napari_orient.engine.refinement.options import PoseOptions, RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine, refine_with
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 
-
-@dataclass(frozen=True, kw_only=True)
-class PredictionOptions(PoseOptions):
-    """How to predict; precision, shift and tilts concern checkpoints that hold a reference."""
-
-    max_shift: float | None = option(
-        None,
-        help="how far along each axis a pick may be off; empty for what the checkpoint says",
-        unit="Å",
-        low=0,
-        high=200,
-    )
-    batch: int = option(64, help="patches predicted at once by an mlp", low=1, high=4096)
-    centring: str = option(
-        "rounded",
-        help="an mlp's patches; subvoxel: interpolate so that the pick is centred; rounded: to the nearest voxel",
-        choices=CENTRINGS,
-    )
-
-    def refinement(self, reference: ReferenceMap) -> RefinementOptions:
-        """The refinement that these options ask for, with the reference's own bank."""
-        shared = {item.name: getattr(self, item.name) for item in PoseOptions.parameters()}
-        bank = {item.name: getattr(reference.options, item.name) for item in SearchOptions.parameters()}
-        if self.max_shift is not None:
-            bank["max_shift"] = self.max_shift
-        return RefinementOptions(**shared, **bank)
+_USUAL = PredictionOptions()
 
 
 @single_threaded_steps
@@ -59,7 +31,7 @@ def predict(
     tomogram: Tomogram,
     particles: Particles,
     checkpoint: Checkpoint,
-    options: PredictionOptions = PredictionOptions(),
+    options: PredictionOptions = _USUAL,
     *,
     reference: ReferenceMap | None = None,
 ) -> Stream[Step, Particles]:
@@ -154,7 +126,7 @@ def prepare(
     tomogram: Tomogram,
     particles: Particles,
     checkpoint: Checkpoint,
-    options: PredictionOptions = PredictionOptions(),
+    options: PredictionOptions = _USUAL,
     *,
     known: bool = False,
 ) -> Stream[Step, Teller]:
@@ -206,9 +178,7 @@ def _prepared_bank(
     return tell
 
 
-def provenance(
-    checkpoint: Checkpoint, options: PredictionOptions = PredictionOptions(), *, count: int, reference: str = ""
-) -> str:
+def provenance(checkpoint: Checkpoint, options: PredictionOptions = _USUAL, *, count: int, reference: str = "") -> str:
     """Where predicted poses come from, in one line for the head of a file: program, network, what it learnt, options.
 
     Both doors write this line; it holds no date and no device, so that the same poses give the same bytes.

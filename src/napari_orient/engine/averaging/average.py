@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
@@ -21,7 +22,6 @@ from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
-from napari_orient.engine.options import Options, option
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
@@ -32,24 +32,7 @@ from napari_orient.engine.symmetry import Symmetry, symmetry
 _BATCH = 32
 _SAMPLE = 256
 _MEASURED = 0.5
-_C1 = symmetry("C1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AveragingOptions(Options):
-    """How to average."""
-
-    side: int = option(40, help="voxels along the map", low=8, high=512)
-    radius: float | None = option(
-        None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
-    )
-    contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
-    tilt_axis: str = option(
-        "found",
-        help="axis that the tomogram was tilted about; found looks at the data",
-        choices=("found", "x", "y", "none"),
-    )
-    seed: int = option(0, help="of the random halves", low=0, high=2**31)
+_C1, _USUAL = symmetry("C1"), AveragingOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +85,7 @@ def average(
     labelled: Labelled,
     *,
     group: Symmetry | None = _C1,
-    options: AveragingOptions = AveragingOptions(),
+    options: AveragingOptions = _USUAL,
 ) -> Stream[Step, Average]:
     """The map that particles with known rotations imply, and those of its two random halves.
 

@@ -1,0 +1,1 @@
+"""Prediction: the rotation of every particle of a tomogram."""
