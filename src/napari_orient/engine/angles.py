@@ -2,12 +2,12 @@
 
 All functions take and return whole columns. The frames are those of `Particles`: matrices are active, reference frame
 -> tomogram frame. Angles and quaternions are canonical, so that a rotation that was read is written in the same digits.
+SciPy, 0.3 s to import, waits for the first call.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.rotations import FloatArray
@@ -22,6 +22,8 @@ A hundred times the last decimal, so that rounding cannot move a particle across
 
 def zyz_to_matrix(angles_deg: FloatArray) -> FloatArray:
     """Rotations, (N, 3, 3), of RELION's rot, tilt, psi (N, 3) in degrees: the inverse of intrinsic ZYZ."""
+    from scipy.spatial.transform import Rotation
+
     return Rotation.from_euler("ZYZ", angles_deg, degrees=True).inv().as_matrix()
 
 
@@ -48,6 +50,8 @@ def wxyz_to_matrix(quaternions: FloatArray, *, where: str) -> FloatArray:
     InputError
         If a quaternion's length is not 1 (to 1 %).
     """
+    from scipy.spatial.transform import Rotation
+
     length = np.linalg.norm(quaternions, axis=1)
     wrong = np.abs(length - 1) > 0.01
     if wrong.any():
@@ -61,6 +65,8 @@ def wxyz_to_matrix(quaternions: FloatArray, *, where: str) -> FloatArray:
 
 def matrix_to_wxyz(matrices: FloatArray) -> FloatArray:
     """Unit quaternions, (N, 4), of rotations (N, 3, 3), the scalar part first and not negative."""
+    from scipy.spatial.transform import Rotation
+
     return Rotation.from_matrix(matrices).as_quat(canonical=True, scalar_first=True)
 
 

@@ -9,13 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.spatial import cKDTree
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.representations import SIXD
 from napari_orient.engine.rotations import PAPER_20_DEG, chance_within, even_rotations
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 
@@ -124,6 +121,8 @@ def match_particles(predicted: Particles, truth: Particles, *, tolerance: float)
 
 
 def _mutual(first: FloatArray, second: FloatArray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.spatial import cKDTree
+
     distance, partner = (np.atleast_1d(found) for found in cKDTree(second).query(first))
     back = np.atleast_1d(cKDTree(first).query(second)[1])
     kept = np.flatnonzero((back[partner] == np.arange(len(first))) & (distance <= tolerance))
@@ -152,7 +151,7 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
 
 def r_squared(predicted: FloatArray, truth: FloatArray) -> float:
     """R² of the 6D components, all pooled, as the paper's code takes it; of orthonormal columns, after Gram-Schmidt."""
-    raw, target = (SIXD.from_matrix(torch.as_tensor(matrix)).numpy() for matrix in (predicted, truth))
+    raw, target = (np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1) for matrix in (predicted, truth))
     spread = float(((target - target.mean()) ** 2).sum())
     return 1 - float(((raw - target) ** 2).sum()) / spread if spread > 0 else float("nan")
 

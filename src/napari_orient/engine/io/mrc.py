@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mrcfile  # type: ignore[import-untyped]
 import numpy as np
-from mrcfile.utils import dtype_from_mode  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
@@ -51,6 +49,8 @@ def read_mrc(path: Path | str, *, voxel_size: float | None = None) -> Tomogram:
         If there is no such file, it is empty, cut short or no MRC file, it holds an image or a stack instead of a
         volume, or no voxel size is given and the header's is 0, 1.0 or not cubic.
     """
+    import mrcfile
+
     path = existing_file(path)
     header = _checked_header(path, trusted=voxel_size is not None)
     size = header_voxel_size(path) if voxel_size is None else voxel_size
@@ -92,6 +92,8 @@ def write_mrc(path: Path | str, density: NDArray[Any], *, voxel_size: float) -> 
     InputError
         If it is not a volume, or the place cannot be written.
     """
+    import mrcfile
+
     if np.ndim(density) != 3:
         raise InputError(f"a density of shape {np.shape(density)} was to be written; expected three axes (z, y, x).")
     with replacing(path) as beside, mrcfile.new(beside, overwrite=True) as volume:
@@ -126,6 +128,8 @@ def _checked_header(path: Path, *, trusted: bool) -> Header:
 
 
 def _read_header(path: Path) -> Header:
+    from mrcfile.utils import dtype_from_mode
+
     actual = path.stat().st_size
     if actual < _HEADER_BYTES:
         raise InputError(f"{path} has {actual} bytes, less than an MRC header; is it an MRC file, copied completely?")
@@ -149,6 +153,8 @@ def _read_header(path: Path) -> Header:
 
 
 def _raw_header(path: Path) -> Any:
+    import mrcfile
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:

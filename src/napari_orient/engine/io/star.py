@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import starfile  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
@@ -35,6 +33,10 @@ def read_star(path: Path | str) -> dict[str, Table]:
     InputError
         If there is no such file, it is no STAR file, or rows do not fit their columns.
     """
+    # Half a second to import, with pandas.
+    import pandas as pd
+    import starfile
+
     path = existing_file(path)
     text = _text(path)
     names = re.findall(r"^\s*_(\S+)", text, flags=re.MULTILINE)
