@@ -17,7 +17,7 @@ from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.training.options import NETWORKS
-from napari_orient.paper import ReproductionOptions
+from napari_orient.paper.options import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")
 

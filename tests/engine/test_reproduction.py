@@ -23,9 +23,10 @@ from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce
+from napari_orient.paper.options import SCALES, ReproductionOptions
 from napari_orient.paper.recipes import fewer, printed, shipped, steps_up
-from napari_orient.paper.sample import Library, Subject, read_folders, split_sample
+from napari_orient.paper.reproduce import reproduce
+from napari_orient.paper.sample import Library, Subject, paper_templates, read_folders, split_sample
 from napari_orient.paper.scores import (
     axis_and_spin_deg,
     by_neighbour,

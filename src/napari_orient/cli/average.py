@@ -12,12 +12,10 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.progress import follow
-from napari_orient.engine.averaging.average import average, average_paths, write_average
 from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.symmetry import AUTO, symmetry
 
 EXAMPLE = """\
   napari-orient average Tomo001_rec.mrc oriented.star --output average.mrc
@@ -42,6 +40,8 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
+    from napari_orient.engine.averaging.average import average, average_paths, write_average
+
     places = average_paths(arguments.output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.networks.shipped import shipped_checkpoints
 
 EXAMPLE = """\
@@ -22,6 +21,8 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Print each card."""
+    from napari_orient.engine.networks.checkpoint import load_checkpoint
+
     for name in arguments.names or shipped_checkpoints():
         checkpoint = load_checkpoint(name)
         print(f"{checkpoint.name} ({checkpoint.kind})")

@@ -11,22 +11,20 @@ import sys
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import check_folder, has_display
 from napari_orient.cli.progress import follow, say
-from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict, provenance
-from napari_orient.engine.report_plots import overview, save_picture
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import load_template
+
+if TYPE_CHECKING:
+    from napari_orient.engine.networks.checkpoint import Checkpoint
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 
@@ -62,6 +60,8 @@ class Places:
 
 def perform(arguments: Namespace) -> int:
     """Make or find the tomogram, predict, evaluate, write, and show where there is a screen."""
+    from napari_orient.engine.networks.checkpoint import load_checkpoint
+
     check_folder(arguments.output)
     checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,9 @@ def perform(arguments: Namespace) -> int:
 
 def _simulate(places: Places) -> None:
     """Write the tomogram, its picks and its truth; the truth comes last, and tells the next run that all is there."""
+    from napari_orient.engine.simulation.simulate import simulate
+    from napari_orient.engine.simulation.templates import load_template
+
     templates = [load_template(name) for name in TEMPLATES]
     stream = simulate(templates, SimulationOptions(), seed=SEED, name=places.tomogram.stem, counts=COUNTS)
     tomogram, truth = follow(stream, title="Simulating a tomogram")
@@ -89,6 +92,10 @@ def _simulate(places: Places) -> None:
 
 def _predict(places: Places, checkpoint: Checkpoint) -> None:
     """Write predicted poses, the report on them and its picture."""
+    from napari_orient.engine.evaluation import evaluate
+    from napari_orient.engine.prediction.predict import predict, provenance
+    from napari_orient.engine.report_plots import overview, save_picture
+
     tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
     options = PredictionOptions()
     predicted = follow(predict(tomogram, picks, checkpoint, options))

@@ -12,27 +12,18 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_reading, check_list, read_list
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.output import (
-    Discovery,
-    DiscoveryPaths,
-    DiscoveryStep,
-    Structure,
-    class_name,
-    write_discovery,
-    write_step,
-)
-from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Stream
+
+if TYPE_CHECKING:
+    from napari_orient.engine.discovery.output import Discovery, DiscoveryPaths, DiscoveryStep, Structure
 
 EXAMPLE = """\
   napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc
@@ -64,6 +55,11 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, discover, write if there is something."""
+    import numpy as np
+
+    from napari_orient.engine.discovery.discover import discover
+    from napari_orient.engine.discovery.output import DiscoveryPaths
+
     check_list(arguments.output)
     places = DiscoveryPaths(arguments.output, arguments.map, arguments.checkpoint_output)
     places.check()
@@ -110,6 +106,8 @@ def _remembered(
 
 def _kept(rounds: list[DiscoveryStep], pairs: Pairs, places: DiscoveryPaths) -> str:
     """Write what a stopped discovery had; what to say of it."""
+    from napari_orient.engine.discovery.output import write_step
+
     if not rounds:
         return "Stopped before the first round was done; nothing was written."
     write_step(rounds[0], places, extents=_extents(pairs))
@@ -118,6 +116,9 @@ def _kept(rounds: list[DiscoveryStep], pairs: Pairs, places: DiscoveryPaths) -> 
 
 def _told(found: Discovery, pairs: Pairs, places: DiscoveryPaths) -> int | None:
     """Write what was found and say what to think of it; 1 where nothing was."""
+    from napari_orient.engine.discovery.output import write_discovery
+    from napari_orient.engine.discovery.verdict import NOTHING
+
     if found.class_count_words:
         say(found.class_count_words)
     for number, item in enumerate(found.structures):
@@ -133,12 +134,17 @@ def _told(found: Discovery, pairs: Pairs, places: DiscoveryPaths) -> int | None:
 
 
 def _words(item: Structure, number: int, many: int) -> str:
+    from napari_orient.engine.discovery.output import class_name
+
     title = f"{class_name(number)}: " if many > 1 else ""
     return f"{title}{' '.join((item.verdict.words, *item.symmetry_notes))} {item.outliers} picks look like no particle."
 
 
 def _summary(found: Discovery) -> str:
     """The particles in a line, and each class in a line of its own where there are several."""
+    from napari_orient.engine.discovery.output import class_name
+    from napari_orient.engine.discovery.verdict import NOTHING
+
     count, many = len(found.particles), len(found.structures) > 1
     told = [
         f"{f'  {class_name(label)}: {item.count}' if many else count} particles, {_figures(found, label)}"
@@ -149,6 +155,8 @@ def _summary(found: Discovery) -> str:
 
 
 def _figures(found: Discovery, label: int) -> str:
+    import numpy as np
+
     item, expected = found.structures[label], np.median(np.asarray(found.of_class(label).expected_error_deg))
     return (
         f"expected error {expected:.1f}° (median), {item.group.name}, resolution "

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
-from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
@@ -36,6 +35,8 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Print the report."""
+    from napari_orient.engine.evaluation import evaluate
+
     group = symmetry(arguments.symmetry)
     predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
     if arguments.kind is not None:

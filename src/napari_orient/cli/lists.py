@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.progress import say
@@ -19,11 +20,12 @@ from napari_orient.engine.io import (
     read_tomogram,
     write_import_list,
 )
-from napari_orient.engine.model.map_symmetry import AUTO, propose_symmetry
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.simulation.templates import Template
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
+
+if TYPE_CHECKING:
+    from napari_orient.engine.simulation.templates import Template
 
 WRITTEN = (".star", ".csv", ".tsv")
 
@@ -120,6 +122,9 @@ def template_group(text: str | None, template: Template) -> Symmetry:
     """Group that was named; for ``auto``, the one that the map shows, which is printed; else the bead model's."""
     if text != AUTO:
         return symmetry(text or template.symmetry or "C1")
+    # SciPy and torch, which most commands do not need.
+    from napari_orient.engine.model.map_symmetry import propose_symmetry
+
     proposed = propose_symmetry(template.density, template.voxel_size)
     for line in proposed.words():
         say(line)

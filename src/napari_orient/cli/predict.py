@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
@@ -24,13 +25,14 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
-from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT, shipped_checkpoints
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict, provenance
-from napari_orient.engine.simulation.templates import Template, load_template
+
+if TYPE_CHECKING:
+    from napari_orient.engine.networks.checkpoint import Checkpoint
+    from napari_orient.engine.networks.reference_map import ReferenceMap
+    from napari_orient.engine.simulation.templates import Template
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
@@ -57,6 +59,10 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, predict, write."""
+    from napari_orient.engine.networks.checkpoint import load_checkpoint
+    from napari_orient.engine.prediction.predict import predict, provenance
+    from napari_orient.engine.simulation.templates import load_template
+
     check_list(arguments.output)
     options = options_from(arguments, PredictionOptions())
     checkpoint = load_checkpoint(arguments.checkpoint)
@@ -74,6 +80,8 @@ def perform(arguments: Namespace) -> None:
 
 def _reference(template: Template, group: str | None) -> ReferenceMap:
     """A template to refine with, and its symmetry: as told, or that of the bead model."""
+    from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
+
     own = ReferenceMapOptions(symmetry=template_group(group, template).name, voxel_size=template.voxel_size)
     return ReferenceMap(template.density, own)
 

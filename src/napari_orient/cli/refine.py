@@ -16,8 +16,6 @@ from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, 
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation.templates import load_template
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
@@ -39,6 +37,9 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, refine, write."""
+    from napari_orient.engine.refinement.refine import refine
+    from napari_orient.engine.simulation.templates import load_template
+
     check_list(arguments.output)
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import check_folder
 from napari_orient.cli.progress import Stopped, follow, say
-from napari_orient.engine.simulation.templates import Template
-from napari_orient.paper import SCALES, ReproductionOptions, paper_templates, reproduce
+from napari_orient.paper.options import SCALES, ReproductionOptions
+
+if TYPE_CHECKING:
+    from napari_orient.engine.simulation.templates import Template
 
 EXAMPLE = """\
   napari-orient reproduce --output paper --templates maps
@@ -51,6 +54,8 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Run all that is still to be run, and print the table."""
+    from napari_orient.paper.reproduce import reproduce
+
     options = options_from(arguments, SCALES[arguments.scale])
     check_folder(arguments.output)
     templates = () if arguments.polnet else _announced(arguments.templates)
@@ -66,6 +71,8 @@ def perform(arguments: Namespace) -> None:
 
 def _announced(places: list[Path]) -> tuple[Template, ...]:
     """The templates, said aloud: figures from bead models are not figures from maps."""
+    from napari_orient.paper.sample import paper_templates
+
     templates = paper_templates(places)
     if not places:
         say("No maps were given (--templates): simulating from the program's coarse bead models of 4v4r and 3j9i.")

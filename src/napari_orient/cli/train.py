@@ -14,23 +14,22 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import template_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.simulation.templates import load_template
-from napari_orient.engine.training.course import TrainingState
-from napari_orient.engine.training.keeping import checkpoint_places, kept
 from napari_orient.engine.training.options import NETWORKS, BankTrainingOptions, TrainingOptions
-from napari_orient.engine.training.train import train
+
+if TYPE_CHECKING:
+    from napari_orient.engine.networks.checkpoint import Checkpoint
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
@@ -64,6 +63,10 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Train, writing the best checkpoint and the state to resume from after every epoch."""
+    from napari_orient.engine.training.course import TrainingState
+    from napari_orient.engine.training.keeping import checkpoint_places, kept
+    from napari_orient.engine.training.train import train
+
     output, state = checkpoint_places(arguments.output)
     network_base, training_base = NETWORKS[arguments.network]
     _check_given(arguments, network_base, training_base)
@@ -96,6 +99,8 @@ def _check_given(arguments: Namespace, *bases: Options) -> None:
 
 def _template(text: str, network: NetworkOptions | BankNetworkOptions) -> ReferenceMap:
     """The map to match with, and its symmetry: as told, or that of the bead model."""
+    from napari_orient.engine.simulation.templates import load_template
+
     if not isinstance(network, BankNetworkOptions):
         raise InputError("--template was given, which only a bank can match with. Add --network bank.")
     template = load_template(text)

@@ -14,6 +14,9 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.rotations import FloatArray, angle_deg
 
+AUTO = "auto"
+"""What is given in the place of a group's name to have one proposed."""
+
 
 @dataclass(frozen=True, eq=False)
 class Symmetry:

@@ -12,9 +12,8 @@ from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
 from napari_orient.engine.averaging.average import Average, average, average_paths, write_average
 from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job

@@ -21,9 +21,6 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 
-AUTO = "auto"
-"""What is given in the place of a group's name to have one proposed."""
-
 _ALIKE, _FOLDED, _ROUND = 0.8, 0.7, 0.005
 """Least likeness of turned copies, least share of folds, and least of what is not round, that an axis needs."""
 _DIRECTIONS = 500

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
@@ -155,6 +154,8 @@ def low_pass(density: NDArray[Any], *, cutoff: float) -> Volume:
 
     What is sampled at every ``1 / (2 · cutoff)`` voxels afterwards has no aliases.
     """
+    from scipy import fft
+
     margin = int(np.ceil(2 / cutoff))
     padded = np.pad(np.asarray(density, np.float32), margin)
     spectrum = fft.rfftn(padded)
@@ -164,7 +165,7 @@ def low_pass(density: NDArray[Any], *, cutoff: float) -> Volume:
 
 
 def _radial_frequency(shape: tuple[int, ...]) -> FloatArray:
-    z, y, x = fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])
+    z, y, x = np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), np.fft.rfftfreq(shape[2])
     radius: FloatArray = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
     return radius
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.averaging.average import Average, average
-from napari_orient.engine.model.map_symmetry import AUTO
 from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
 from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
 from napari_orient.engine.particles import FloatArray, Labelled
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import AUTO, axis_angle_deg, symmetric_angle_deg, symmetry
 from napari_orient.engine.training.apart import (
     averaging_options,
     bank_options,
