@@ -212,7 +212,7 @@ def dock(shown, qtbot):
 
 
 def test_the_dock_sets_how_arrows_are_drawn_and_its_legend_follows(shown, dock):
-    assert dock.legend.words() == ["role", "predicted", "truth"]
+    assert dock.legend.texts() == ["role", "predicted", "truth"]
     assert not dock.form.widgets["colormap"].enabled
     dock.form.widgets["axes"].value = "z"
     dock.form.widgets["length"].value = 300.0
@@ -226,13 +226,13 @@ def test_the_dock_sets_how_arrows_are_drawn_and_its_legend_follows(shown, dock):
     assert str(arrows.vector_style) == "line"
     assert shown.viewer.dims.thickness[0] == 80
     assert dock.form.widgets["colormap"].enabled
-    assert dock.legend.words() == ["expected error", "0°", "10°", "20°", "30°", "40°"]
+    assert dock.legend.texts() == ["expected error", "0°", "10°", "20°", "30°", "40°"]
 
 
 def test_the_dock_shows_what_was_set_elsewhere(shown, dock):
     shown.show_as(ViewOptions.of(colour="cluster", length=120.0))
     assert dock.form.options() == ViewOptions.of(colour="cluster", length=120.0)
-    assert dock.legend.words()[0] == "cluster"
+    assert dock.legend.texts()[0] == "cluster"
 
 
 def test_a_value_that_is_no_number_is_one_line_and_changes_nothing(shown, dock):

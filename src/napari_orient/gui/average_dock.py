@@ -112,7 +112,7 @@ class AverageDock(Dock):
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
-        self.subset.follow(layer if isinstance(layer, Points) else None)
+        self.subset.set_layer(layer if isinstance(layer, Points) else None)
         self._show_everything()
 
     def _show_everything(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""napari on a folder of the demo: tomogram, picks, true poses and predicted ones, docks open.
+"""Opens a demo folder in napari: tomogram, picks, true and predicted poses, with docks.
 
 ``python -m napari_orient.gui.demo_viewer FOLDER [--picture FILE] [--flat]``
 """
@@ -22,16 +22,17 @@ from napari_orient.gui.session import Session, session_of
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
 DOCKS = ("Export", "Arrows", "Predict", "Load", "Discover")
 SIZE = (1400, 900)
+"""Width and height of the window in pixels."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Open the folder in napari, or, with ``--picture``, leave a picture of the window and end."""
+    """Open the folder in napari; with ``--picture`` save a screenshot of the window and quit."""
     parser = argparse.ArgumentParser(
         prog="python -m napari_orient.gui.demo_viewer", description="napari on the demo's files"
     )
-    parser.add_argument("folder", type=Path, help="with a tomogram (.mrc), picks.star, truth.star, predicted.star")
-    parser.add_argument("--picture", type=Path, help="save a picture of the window there and end")
-    parser.add_argument("--flat", action="store_true", help="a thick slice in 2D instead of the view in 3D")
+    parser.add_argument("folder", type=Path, help="folder of a tomogram (.mrc), picks.star, truth.star, predicted.star")
+    parser.add_argument("--picture", type=Path, help="save a screenshot of the window to this file and quit")
+    parser.add_argument("--flat", action="store_true", help="show a thick slice in 2D instead of 3D")
     given = parser.parse_args(arguments)
     try:
         tomogram = read_folder_tomogram(given.folder)
@@ -67,7 +68,7 @@ def read_folder_tomogram(folder: Path) -> Tomogram:
 
 
 def show_folder(session: Session, folder: Path, tomogram: Tomogram) -> None:
-    """Show the tomogram and the lists that lie beside it."""
+    """Show the tomogram and the particle lists in its folder."""
     session.show_tomogram(tomogram)
     for role, file in LISTS.items():
         path = folder / file
@@ -78,7 +79,7 @@ def show_folder(session: Session, folder: Path, tomogram: Tomogram) -> None:
 
 
 def show_docks(viewer: napari.Viewer) -> None:
-    """Open the docks as tabs, Predict in front."""
+    """Open the docks as tabs, with Predict raised."""
     for number, name in enumerate(DOCKS):
         viewer.window.add_plugin_dock_widget("napari-orient", name, tabify=number > 0)
     dock, _ = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
@@ -86,7 +87,7 @@ def show_docks(viewer: napari.Viewer) -> None:
 
 
 def set_view(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:
-    """Turn the camera so that arrows, slab and scale bar are all seen."""
+    """Set the view so that arrows, slab and scale bar are visible."""
     viewer.dims.ndisplay = 2 if flat else 3
     viewer.reset_view()
     for layer in viewer.layers:
@@ -105,7 +106,7 @@ def _front(viewer: napari.Viewer) -> Layer:
 
 
 def take_picture(viewer: napari.Viewer, path: Path) -> None:
-    """A picture of the whole window, once it is painted."""
+    """Save a screenshot of the whole window, once it is painted."""
     from qtpy.QtWidgets import QApplication
 
     for _ in range(3):

@@ -112,7 +112,7 @@ class ExportDock(Dock):
 
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
-        self.subset.follow(layer if isinstance(layer, Points) else None)
+        self.subset.set_layer(layer if isinstance(layer, Points) else None)
         if self.file.path is None and layer is not None:
             self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffix}")
         self.show_preview()

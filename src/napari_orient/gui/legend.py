@@ -1,4 +1,4 @@
-"""What the arrows' colours mean, painted: names beside their colours, or a colormap over its values."""
+"""Legend of the arrows' colours: names beside colours, or a colormap with values."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_orient.gui.colours import Colour, Legend, graded
 
 _BAR = 14
+"""Pixels: height of the colormap's bar and width of a colour's swatch."""
+
 _GAP = 6
+"""Pixels between elements."""
+
 _TICKS = 5
+"""Values below the colormap's bar."""
+
+_WIDTH = 300
+"""Width in pixels that the legend asks for, that of a usual dock."""
 
 
 class LegendView(QWidget):
-    """The legend of the arrows' colours; it takes the height that it needs."""
+    """The legend of the arrows' colours; its height follows its content."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,35 +31,35 @@ class LegendView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def show_legend(self, legend: Legend) -> None:
-        """Nothing; this is shown now."""
+        """Show this legend."""
         self.legend = legend
-        self.setToolTip(f"What the arrows' colours tell: {legend.title}")
+        self.setToolTip(f"The arrows' colours show: {legend.title}")
         self.setFixedHeight(self.heightForWidth(self.width() or self.sizeHint().width()))
         self.update()
 
-    def words(self) -> list[str]:
-        """The texts that stand in the legend, from left to right and down."""
+    def texts(self) -> list[str]:
+        """The texts of the legend, from left to right and downwards."""
         if self.legend.colormap:
             return [self.legend.title, *(text for _, text in self._ticks())]
         return [self.legend.title, *(name for name, _ in self.legend.entries)]
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """A width that fits any dock."""
-        return QSize(300, self.heightForWidth(300))
+        """The preferred size."""
+        return QSize(_WIDTH, self.heightForWidth(_WIDTH))
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
-        """One line of words and one of colours, or as many as the names take."""
+        """Height in pixels: the title, and the bar or the lines of names."""
         line = self.fontMetrics().height() + _GAP
         if self.legend.colormap:
             return 2 * line + _BAR + _GAP
         return line * (1 + len(self._lines(width)))
 
     def resizeEvent(self, event: object) -> None:  # noqa: N802 - Qt's name
-        """Take the height that this width needs."""
+        """Set the height that this width needs."""
         self.setFixedHeight(self.heightForWidth(self.width()))
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Paint the title, then the colours."""
+        """Paint the title and the colours."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         ink = self.palette().color(self.foregroundRole())
@@ -91,7 +99,7 @@ class LegendView(QWidget):
             painter.drawText(QRectF(left, top, wide + 2, metrics.height()), Qt.AlignmentFlag.AlignLeft, text)
 
     def _lines(self, width: int) -> list[list[tuple[str, Colour]]]:
-        """The names in lines that fit the width."""
+        """The names, broken into lines of at most this width."""
         lines: list[list[tuple[str, Colour]]] = [[]]
         used = 0
         for name, colour in self.legend.entries:

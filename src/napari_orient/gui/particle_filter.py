@@ -1,4 +1,4 @@
-"""Which particles are shown: ranges of errors and distances by sliders, and anything else by an expression."""
+"""Filter of the particles shown: ranges of errors and distances, and an expression."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNITS = {item.name: item.unit for item in QUANTITIES}
 
 
 class ParticleFilter(QWidget):
-    """A line for an expression, and sliders that unfold; ``changed`` tells that other particles are to be shown."""
+    """A field for an expression and sliders that unfold; ``changed`` is emitted when the filter changes."""
 
     changed = Signal()
 
@@ -33,7 +33,7 @@ class ParticleFilter(QWidget):
         self.expression.setAccessibleName("Filter")
         self.unfold = QToolButton()
         self.unfold.setText("Ranges")
-        self.unfold.setToolTip("Show only particles within ranges of errors and distances")
+        self.unfold.setToolTip("Filter by ranges of errors and distances")
         self.unfold.setCheckable(True)
         self.unfold.setArrowType(Qt.ArrowType.RightArrow)
         self.unfold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
@@ -46,7 +46,7 @@ class ParticleFilter(QWidget):
         for name, slider in self.sliders.items():
             slider.setAccessibleName(self._labels[name].text())
             rows.addRow(self._labels[name], slider)
-            slider.valueChanged.connect(self._tell)
+            slider.valueChanged.connect(self._emit_changed)
         self.ranges.setVisible(False)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -54,22 +54,22 @@ class ParticleFilter(QWidget):
         column.addWidget(row(self.expression, self.unfold))
         column.addWidget(self.note)
         column.addWidget(self.ranges)
-        self.expression.textChanged.connect(self._tell)
+        self.expression.textChanged.connect(self._emit_changed)
         self.unfold.toggled.connect(self._unfolded)
 
     def show_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Nothing; sliders run over these columns' values; one that was set stays where it was."""
+        """Set the sliders' ranges to these columns' values; keep a slider's position if it was set."""
         names = ", ".join(columns)
         self.expression.setToolTip(f"Columns: {names}. Comparisons, and, or, not, in (…), + - * /")
         for name, slider in self.sliders.items():
             values = columns.get(name)
-            known = np.zeros(0) if values is None else values[np.isfinite(values)]
+            finite = np.zeros(0) if values is None else values[np.isfinite(values)]
             for widget in (slider, self._labels[name]):
-                widget.setVisible(len(known) > 0)
-            _stretch(slider, int(np.ceil(known.max(initial=0))) or 1)
+                widget.setVisible(len(finite) > 0)
+            _set_range(slider, int(np.ceil(finite.max(initial=0))) or 1)
 
     def rows_shown(self, columns: Mapping[str, NDArray[Any]], *, count: int) -> NDArray[np.bool_]:
-        """The particles to show, (N,). What is wrong with the expression is said, and then it hides none."""
+        """Mask of the particles to show, (N,). An invalid expression is reported and hides none."""
         shown = np.ones(count, bool)
         for name, slider in self.sliders.items():
             if name in columns:
@@ -85,7 +85,7 @@ class ParticleFilter(QWidget):
         self.unfold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
         self.ranges.setVisible(open_)
 
-    def _tell(self, *_: object) -> None:
+    def _emit_changed(self, *_: object) -> None:
         self.changed.emit()
 
 
@@ -94,13 +94,13 @@ def _slider(name: str) -> QLabeledDoubleRangeSlider:
     slider.setDecimals(0)
     slider.setRange(0, 1)
     slider.setValue((0, 1))
-    words = f"{name} ({_UNITS[name]})"
-    slider.setToolTip(f"Only particles within this range of {words} are shown; the whole range shows unknown ones too")
+    quantity = f"{name} ({_UNITS[name]})"
+    slider.setToolTip(f"Show particles within this range of {quantity}; the whole range includes those without a value")
     return slider
 
 
-def _stretch(slider: QLabeledDoubleRangeSlider, top: int) -> None:
-    """Nothing; the slider runs from 0 to ``top``; an end that was at the slider's end still is."""
+def _set_range(slider: QLabeledDoubleRangeSlider, top: int) -> None:
+    """Set a slider's range to 0 to ``top``; an upper handle at the end stays at the end."""
     low, high = slider.value()
     at_top = high >= slider.maximum()
     slider.blockSignals(True)
@@ -110,7 +110,7 @@ def _stretch(slider: QLabeledDoubleRangeSlider, top: int) -> None:
 
 
 def _within(values: NDArray[Any], slider: QLabeledDoubleRangeSlider) -> NDArray[np.bool_]:
-    """What lies between the handles; a handle at its end lets all beyond through, and what is unknown."""
+    """Mask of the values between the handles; a handle at its end passes missing values too."""
     low, high = slider.value()
     shown = np.ones(len(values), bool)
     if low > slider.minimum():

@@ -1,4 +1,4 @@
-"""The patch of one particle in three slices, beside the reference in the predicted and in the true pose."""
+"""Slices of one particle's patch, beside the reference in the predicted and in the true pose."""
 
 from __future__ import annotations
 
@@ -25,21 +25,37 @@ from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import BAD, MUTED, Note, labelled
 
 SIDE = 400.0
-"""Å along a patch: a ribosome and what touches it."""
+"""Side of a patch in Å: a ribosome and its neighbours."""
 
 SLICES = ("xy", "xz", "yz")
-_HEAD, _LABEL, _GAP = 16, 18, 3
+_HEAD = 16
+"""Pixels of a title's height."""
+
+_LABEL = 18
+"""Pixels left of the slices, for the planes' names."""
+
+_GAP = 3
+"""Pixels between two slices."""
+
 _THICK = 3
+"""Voxels that a slice averages, to show particles above the noise."""
+
+_RESOLUTION = 2.5
+"""Resolution of the reference in voxels of the tomogram: a little below Nyquist's 2, as sharp as a patch."""
+
+MIN_HEIGHT = 190
+"""Height in pixels of the slices, at least: three of them."""
+
 _CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
 
 
 class PatchView(QWidget):
-    """One particle: patch, reference as predicted, as in truth, and their difference; each as xy, xz and yz slice."""
+    """One particle: patch, reference in predicted and true pose, and their difference, each as xy, xz and yz slice."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self._asked: tuple[Points, ParticleValues, int] | None = None
+        self._particle: tuple[Points, ParticleValues, int] | None = None
         self._wedges: weakref.WeakKeyDictionary[Points, Wedge | None] = weakref.WeakKeyDictionary()
         self.reference = ReferenceChoice(session, kinds=self._classes)
         self.pictures, self.note = SliceGrid(), Note()
@@ -51,46 +67,46 @@ class PatchView(QWidget):
         self.reference.chosen.connect(self._show)
 
     def show_particle(self, layer: Points | None, values: ParticleValues | None, rows: NDArray[np.int_]) -> None:
-        """Nothing; the first of these particles is shown, once one can see it."""
+        """Show the first of these particles, as soon as this widget is visible."""
         before = self._classes()
-        self._asked = None if layer is None or values is None or not len(rows) else (layer, values, int(rows[0]))
+        self._particle = None if layer is None or values is None or not len(rows) else (layer, values, int(rows[0]))
         if self._classes() and self._classes() != before:
             self.reference.choose_by_class()
         self._show()
 
     def showEvent(self, event: object) -> None:  # noqa: N802 - Qt's name
-        """Work out what was asked for while this was hidden."""
+        """Show the particle chosen while this was hidden."""
         self._show()
 
     def _classes(self) -> list[str]:
-        if self._asked is None or self._asked[1].particles.kind is None:
+        if self._particle is None or self._particle[1].particles.kind is None:
             return []
-        return [str(self._asked[1].particles.kind[self._asked[2]])]
+        return [str(self._particle[1].particles.kind[self._particle[2]])]
 
     def _show(self, *_: object) -> None:
         if not self.isVisible():
             return
         self.pictures.show_comparison(None)
-        if self._asked is None:
-            self.note.say("Choose a particle: in the table, in a plot, or in the viewer.", MUTED)
+        if self._particle is None:
+            self.note.say("Select a particle in the table, in a plot or in the viewer.", MUTED)
             return
         try:
-            self.pictures.show_comparison(self._comparison(*self._asked))
-            self.note.say(self._words(*self._asked))
+            self.pictures.show_comparison(self._comparison(*self._particle))
+            self.note.say(self._caption(*self._particle))
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
-    def _words(self, layer: Points, values: ParticleValues, row: int) -> str:
-        """What the slices are of."""
+    def _caption(self, layer: Points, values: ParticleValues, row: int) -> str:
+        """A text of the slices' size and the reference's missing wedge."""
         size = self._tomogram(layer).voxel_size
         wide, wedge = self.pictures.voxels * size, self._wedge(layer, values)
-        words = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
+        text = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
         if wedge is None or wedge.axis == "none" or not self.reference.name:
-            return words
-        return f"{words}; reference: {wedge.words}"
+            return text
+        return f"{text}; reference: {wedge.words}"
 
     def _wedge(self, layer: Points, values: ParticleValues) -> Wedge | None:
-        """The wedge that the layer's patches show, found once."""
+        """The missing wedge estimated from the layer's patches, once per layer."""
         if layer not in self._wedges:
             tomogram = self._tomogram(layer)
             self._wedges[layer] = estimate_patch_wedge(tomogram, values.particles.positions, side=_side(tomogram))
@@ -120,7 +136,7 @@ class PatchView(QWidget):
 
 
 def _side(tomogram: Tomogram) -> int:
-    """Voxels along a patch, even, no more than the tomogram has."""
+    """Voxels along a patch, even, at most the tomogram's shortest side."""
     wanted = min(round(SIDE / tomogram.voxel_size), *(int(side) for side in tomogram.density.shape))
     return max(2, wanted - wanted % 2)
 
@@ -128,43 +144,48 @@ def _side(tomogram: Tomogram) -> int:
 @lru_cache(maxsize=4)
 def _reference(name: str, voxel_size: float) -> Reference:
     found = read_reference(name).bank()
-    return build_reference(found.density, found.voxel_size, resolution=2.5 * voxel_size)
+    return build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
 
 
 class SliceGrid(QWidget):
-    """Slices of cubes, a cube a column and a plane (xy, xz, yz) a row, all of a column in one grey scale.
+    """Slices of cubes: a column for each cube, a row for each plane (xy, xz, yz), one grey scale for a column.
 
-    A click on a slice shows its plane alone, as large as it fits; another click shows all three again.
+    A click on a slice enlarges its plane; another click shows all three again.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.columns: list[tuple[str, list[QImage]]] = []
         self.plane: int | None = None
-        self.setMinimumHeight(190)
+        self.setMinimumHeight(MIN_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setToolTip("Slices through the particle's centre. Click one to see its plane large, again to see all")
+        self.setToolTip("Slices through the particle's centre. Click one to enlarge its plane, again to show all")
 
     @property
     def voxels(self) -> int:
         """Voxels along a slice."""
         return self.columns[0][1][0].width() if self.columns else 0
 
-    def show_comparison(self, seen: ReferenceComparison | None) -> None:
-        """Nothing; this is shown, or nothing."""
+    def show_comparison(self, comparison: ReferenceComparison | None) -> None:
+        """Show this comparison, or clear the slices if None."""
         self.columns = []
-        if seen is not None:
-            other = "predicted − true" if seen.true is not None else "patch − predicted"
-            named = {"patch": seen.patch, "predicted": seen.predicted, "true": seen.true, other: seen.difference}
-            # References and their difference share one scale: where poses agree, their difference is flat.
-            span = None if seen.predicted is None else float(np.abs(seen.predicted).max())
+        if comparison is not None:
+            other = "predicted − true" if comparison.true is not None else "patch − predicted"
+            named = {
+                "patch": comparison.patch,
+                "predicted": comparison.predicted,
+                "true": comparison.true,
+                other: comparison.difference,
+            }
+            # References and their difference share one grey scale: where poses agree, the difference is flat.
+            span = None if comparison.predicted is None else float(np.abs(comparison.predicted).max())
             for name, cube in named.items():
                 if cube is not None:
-                    self.columns.append((name, pictures_of(cube, span=span if _of_reference(name) else None)))
+                    self.columns.append((name, slice_images(cube, span=span if _of_reference(name) else None)))
         self.update()
 
     def places(self) -> list[tuple[int, int, QRectF]]:
-        """Where slices stand: their column, their plane, and the square that they fill."""
+        """Column, plane and square in pixels of each slice."""
         columns = range(len(self.columns))
         if self.plane is None:
             return self._grid([[(column, plane) for column in columns] for plane in range(len(SLICES))])
@@ -173,22 +194,22 @@ class SliceGrid(QWidget):
         return self._grid([large[:half], large[half:]] if large[half:] else [large])
 
     def _grid(self, lines: list[list[tuple[int, int]]]) -> list[tuple[int, int, QRectF]]:
-        """Lines of slices, each as large as fits, with room for words above and before them."""
+        """Squares of lines of slices, as large as fit beside the titles and labels."""
         head = _HEAD if self.plane is None else 0
         across, down = max(map(len, lines)), len(lines)
-        room = (self.width() - _LABEL) / across
-        tall = (self.height() - head) / down - (0 if self.plane is None else _HEAD)
-        side = max(1.0, min(room, tall) - _GAP)
+        width = (self.width() - _LABEL) / across
+        height = (self.height() - head) / down - (0 if self.plane is None else _HEAD)
+        side = max(1.0, min(width, height) - _GAP)
         found = []
         for number, line in enumerate(lines):
             top = head + number * (side + _GAP) + (0 if self.plane is None else (number + 1) * _HEAD)
             for place, (column, plane) in enumerate(line):
-                left = _LABEL + place * room + (room - side) / 2
+                left = _LABEL + place * width + (width - side) / 2
                 found.append((column, plane, QRectF(left, top, side, side)))
         return found
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Show the plane of the slice under the mouse alone, or all of them again."""
+        """Enlarge the plane of the slice under the mouse, or show all planes again."""
         if event is None:
             return
         hit = [plane for _, plane, square in self.places() if square.contains(event.position())]
@@ -196,7 +217,7 @@ class SliceGrid(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Paint the slices as large as they fit."""
+        """Paint the slices as large as fit."""
         if not self.columns:
             return
         painter = QPainter(self)
@@ -208,9 +229,9 @@ class SliceGrid(QWidget):
             title, pictures = self.columns[column]
             painter.drawImage(square, pictures[plane])
             if self.plane is not None or plane == 0:
-                words = title if self.plane is None else f"{title}, {SLICES[plane]}"
+                text = title if self.plane is None else f"{title}, {SLICES[plane]}"
                 above = QRectF(square.left() - 30, square.top() - _HEAD, square.width() + 60, _HEAD)
-                painter.drawText(above, _CENTRE, words)
+                painter.drawText(above, _CENTRE, text)
             if self.plane is None and column == 0:
                 painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])
         painter.end()
@@ -220,8 +241,8 @@ def _of_reference(title: str) -> bool:
     return title.startswith(("predicted", "true"))
 
 
-def pictures_of(cube: NDArray[np.float32], *, span: float | None = None) -> list[QImage]:
-    """The middle xy, xz and yz slice of a cube [z, y, x], each the mean of three; grey from -span to span."""
+def slice_images(cube: NDArray[np.float32], *, span: float | None = None) -> list[QImage]:
+    """The central xy, xz and yz slice of a cube [z, y, x], averaged over `_THICK` voxels; grey from -span to span."""
     middle = slice(len(cube) // 2 - _THICK // 2, len(cube) // 2 + _THICK // 2 + 1)
     flat = [cube[middle].mean(axis=0), cube[:, middle].mean(axis=1), cube[:, :, middle].mean(axis=2)]
     low, high = (-span, span) if span else (float(np.percentile(flat, 1)), float(np.percentile(flat, 99)))
@@ -231,5 +252,5 @@ def pictures_of(cube: NDArray[np.float32], *, span: float | None = None) -> list
 def _picture(values: NDArray[np.float32], low: float, high: float) -> QImage:
     grey = np.clip((values - low) / max(high - low, 1e-9) * 255, 0, 255).astype(np.uint8)
     side = grey.shape[1]
-    # The bytes belong to the picture from here on.
+    # The copy owns its bytes, which are freed here.
     return QImage(grey.tobytes(), side, grey.shape[0], side, QImage.Format.Format_Grayscale8).copy()

@@ -1,4 +1,4 @@
-"""Sample data: a small tomogram made on the spot, its picks and their true poses."""
+"""Sample data: a small simulated tomogram, its picks and their true poses."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.layers import PICKS, TRUTH, LayerParts
 
-NAME, SEED = "sample_001", 7
+NAME = "sample_001"
+SEED = 7
+"""Random seed of the simulation; any other gives another sample of the same kind."""
+
 OPTIONS = SimulationOptions(size_x=160, size_y=160, size_z=80)
 COUNTS = {"ribosome": 40, "proteasome": 20}
+"""Particles of each template in the sample."""
 
 
 @cache
 def simulated() -> tuple[Tomogram, Particles]:
-    """The sample's tomogram and the particles in it."""
+    """The sample's tomogram and its particles with true poses."""
     templates = [load_template(name) for name in COUNTS]
     return run(simulate(templates, OPTIONS, seed=SEED, name=NAME, counts=list(COUNTS.values())))
 
 
 def sample_layers() -> list[LayerParts]:
-    """The sample as layers: the tomogram, picks without poses, and the truth with green arrows."""
+    """The sample as layers: tomogram, picks without poses, and true poses with green arrows."""
     tomogram, truth = simulated()
     true = layers.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{NAME} truth")
     axes = axes_parts(truth, true, ViewOptions())

@@ -1,4 +1,4 @@
-"""Which particles of a layer a dock is asked to take: all, selected, accepted, or those that are sure enough."""
+"""A choice of a layer's particles: all, selected, accepted, or up to an expected error."""
 
 from __future__ import annotations
 
@@ -16,38 +16,42 @@ from napari_orient.gui.widgets import Deferred, listen, shrinkable
 
 ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
 
+DEFAULT_LIMIT = 10.0
+"""Degrees of expected error up to which particles are taken at first."""
+
+LIMIT_WIDTH = 84
+"""Width in pixels of the field of the limit: fits ``180.0°``."""
+
 EMPTY_TEXTS = {
     ALL: "The layer holds no particles.",
-    SELECTED: "No points of the layer are selected: select some with its selection tool.",
-    ACCEPTED: "No particles are accepted or corrected yet: the Correct dock does both.",
-    MAX_ERROR: "No particle is expected to be so right: raise the limit.",
+    SELECTED: "No points of the layer are selected: use its selection tool.",
+    ACCEPTED: "No particles are accepted or corrected yet: use the Correct dock.",
+    MAX_ERROR: "No particle has so small an expected error: raise the limit.",
 }
 
 
 class SubsetChoice(QWidget):
-    """A choice of particles; ``changed`` tells that others are meant, be it that the layer or its selection changed."""
+    """A choice of particles; ``changed`` is emitted when choice, layer or selection change."""
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self._layer: Points | None = None
-        self._heard: set[int] = set()
-        self._telling = Deferred(self._tell, parent=self)
+        self._connected: set[int] = set()
+        self._notifying = Deferred(self._emit_changed, parent=self)
         self.choice = QComboBox()
         self.choice.addItems(SUBSETS)
-        self.choice.setToolTip("Which particles of the layer to take")
+        self.choice.setToolTip("Particles of the layer to use")
         shrinkable(self.choice)
         self.choice.setMinimumContentsLength(6)
         self.limit = QDoubleSpinBox()
         self.limit.setRange(0.1, 180)
         self.limit.setDecimals(1)
-        self.limit.setValue(10)
+        self.limit.setValue(DEFAULT_LIMIT)
         self.limit.setSuffix("°")
-        self.limit.setFixedWidth(84)
-        self.limit.setToolTip(
-            "Largest expected error of the orientation, in degrees (only predicted particles have one)"
-        )
+        self.limit.setFixedWidth(LIMIT_WIDTH)
+        self.limit.setToolTip("Largest expected error of the orientation in degrees (predicted particles only)")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.choice, 1)
@@ -56,56 +60,56 @@ class SubsetChoice(QWidget):
         self.limit.valueChanged.connect(self.changed)
         self.limit.setVisible(False)
 
-    def follow(self, layer: Points | None) -> None:
-        """Nothing; from now on particles of this layer are meant."""
+    def set_layer(self, layer: Points | None) -> None:
+        """Choose among the particles of this layer from now on."""
         self._layer = layer
-        if layer is not None and id(layer) not in self._heard:
-            self._heard.add(id(layer))
+        if layer is not None and id(layer) not in self._connected:
+            self._connected.add(id(layer))
             for emitter in (layer.events.data, layer.events.features, layer.selected_data.events.items_changed):
-                listen(self, emitter, self._telling.ask)
+                listen(self, emitter, self._notifying.ask)
 
     def _chosen(self, *_: object) -> None:
         self.limit.setVisible(self.choice.currentText() == MAX_ERROR)
         self.changed.emit()
 
-    def _tell(self) -> None:
+    def _emit_changed(self) -> None:
         self.changed.emit()
 
     def rows(self) -> Rows:
-        """The rows of the layer that are meant.
+        """The rows of the chosen particles.
 
         Raises
         ------
         InputError
-            If there is no layer, or there are none.
+            If there is no layer, or no particle is chosen.
         """
         layer = self._layer
         if layer is None:
-            raise InputError("no particles are open; load some, or predict.")
+            raise InputError("no particles are open; load or predict some.")
         rows = self._chosen_rows(layer)
         if not len(rows):
             raise InputError(EMPTY_TEXTS[self.choice.currentText()])
         return rows
 
     def _chosen_rows(self, layer: Points) -> Rows:
-        wanted = self.choice.currentText()
-        if wanted == SELECTED:
+        choice = self.choice.currentText()
+        if choice == SELECTED:
             return np.array(sorted(layer.selected_data), int)
-        if wanted == ACCEPTED:
+        if choice == ACCEPTED:
             return np.flatnonzero(corrections.confirmed(layers.picks_of(layer)))
-        if wanted == ALL:
+        if choice == ALL:
             return np.arange(len(layer.data))
         if layers.EXPECTED_ERROR not in layer.features.columns:
             raise InputError("these particles have no expected errors; only predicted ones do.")
         return np.flatnonzero(layer.features[layers.EXPECTED_ERROR].to_numpy(float) <= self.limit.value())
 
     def particles(self) -> Particles:
-        """The particles that are meant, with their poses where they have any.
+        """The chosen particles, with poses if they have any.
 
         Raises
         ------
         InputError
-            If there are none, or some have an orientation and some have none.
+            If no particle is chosen, or only some of them have an orientation.
         """
         layer, rows = self._layer, self.rows()
         assert layer is not None
@@ -114,7 +118,7 @@ class SubsetChoice(QWidget):
             return layers.picks_of(layer).take(rows)
         if not posed.all():
             raise InputError(
-                f"{int((~posed).sum())} of {len(rows)} particles in layer {layer.name!r} have no orientation: they "
-                "were added later. Predict again, or delete them."
+                f"{int((~posed).sum())} of {len(rows)} particles in layer {layer.name!r} have no orientation. "
+                "Predict or delete them."
             )
         return rows_of(layer, rows)

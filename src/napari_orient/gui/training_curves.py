@@ -1,4 +1,4 @@
-"""How training goes, drawn as it goes: losses above, validation errors below, the best so far marked."""
+"""Curves of a running training: losses above, validation errors below, the best model marked."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
 DRAW_INTERVAL = 0.2
-"""Seconds between two drawings, at least."""
+"""Seconds between two updates of the curves, at least, so that painting does not slow the window."""
+
+LOSS_HEIGHT = 140
+"""Height in pixels of the plot of losses."""
+
+ERROR_HEIGHT = 150
+"""Height in pixels of the plot of errors, which is the one to decide by."""
 
 
 class TrainingCurves(QWidget):
-    """Mean and median validation error in degrees against the epoch or the reference; of epochs the losses too."""
+    """Mean and median validation error in degrees against epoch or reference; for epochs the losses too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.milestones: list[Milestone] = []
         self._drawn = 0.0
-        self.losses = Plot(x_label="epoch", y_label="loss", logarithmic=True, height=140)
-        self.errors = Plot(x_label="epoch", y_label="error (°)", height=150)
-        self.losses.setToolTip("Loss of the network's raw outputs: of what it learns from, and of what is kept apart")
+        self.losses = Plot(x_label="epoch", y_label="loss", logarithmic=True, height=LOSS_HEIGHT)
+        self.errors = Plot(x_label="epoch", y_label="error (°)", height=ERROR_HEIGHT)
+        self.losses.setToolTip("Loss of the network's raw outputs, on training and validation particles")
         self.errors.setToolTip(
-            "Angle in degrees between predicted and true rotation, on the tomograms kept apart. "
-            "The best network is the one of the least mean."
+            "Angle between predicted and true rotation in degrees, on the validation tomograms. "
+            "The best model has the smallest mean."
         )
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 4, 0, 0)
@@ -35,43 +41,43 @@ class TrainingCurves(QWidget):
         column.addWidget(self.errors)
 
     def begin(self) -> None:
-        """Nothing; a new training is drawn from nothing."""
+        """Clear the curves for a new training."""
         self.milestones = []
         self._drawn = 0.0
 
     def add(self, milestone: Milestone) -> None:
-        """Nothing; this milestone is drawn too, at once or with the next."""
+        """Add a milestone; draw it now or with the next."""
         self.milestones.append(milestone)
         if time.monotonic() - self._drawn > DRAW_INTERVAL:
             self.show_milestones()
 
     @property
     def epochs(self) -> list[Epoch]:
-        """The milestones that are a network's epochs: all of them, or none."""
+        """The milestones that are epochs of a network: all of them, or none."""
         return [milestone for milestone in self.milestones if isinstance(milestone, Epoch)]
 
     @property
     def unit(self) -> str:
-        """What is counted: epochs of a network, references of a bank."""
+        """What is counted: epochs of a network, references of a template."""
         return "epoch" if self.epochs else "reference"
 
     @property
     def best_at(self) -> int:
-        """The epoch, or the reference, counted from 1, that the best checkpoint so far is of."""
+        """Number, from 1, of the epoch or reference of the best model."""
         figures = self.best
         return int(figures["epoch"] if "epoch" in figures else figures["round"] + 1)
 
     @property
     def best(self) -> dict[str, float]:
-        """The figures of the best checkpoint so far: its epoch, its median and mean validation error in degrees."""
+        """Figures of the best model: epoch, median and mean validation error in degrees."""
         return dict(self.milestones[-1].checkpoint.card["figures"])
 
     def show_milestones(self) -> None:
-        """Nothing; all milestones are drawn."""
+        """Draw all milestones."""
         self._drawn = time.monotonic()
-        epochs, every = self.epochs, self.milestones
-        at = [milestone.done for milestone in every]
-        across = (0.0, float(every[-1].total)) if every else None
+        epochs, milestones = self.epochs, self.milestones
+        at = [milestone.done for milestone in milestones]
+        across = (0.0, float(milestones[-1].total)) if milestones else None
         self.losses.setVisible(bool(epochs))
         self.losses.show_curves(
             [
@@ -80,10 +86,10 @@ class TrainingCurves(QWidget):
             ],
             x=across,
         )
-        means = Line("mean", WARNING, at, [milestone.validation_mean_deg for milestone in every])
-        medians = Line("median", WARNING, at, [milestone.validation_median_deg for milestone in every], pale=True)
+        means = Line("mean", WARNING, at, [milestone.validation_mean_deg for milestone in milestones])
+        medians = Line("median", WARNING, at, [milestone.validation_median_deg for milestone in milestones], pale=True)
         self.errors.x_label = self.unit
-        self.errors.show_curves([means, medians], marks=[self._mark()] if every else (), x=across)
+        self.errors.show_curves([means, medians], marks=[self._mark()] if milestones else (), x=across)
 
     def _mark(self) -> Mark:
         figures = self.best
