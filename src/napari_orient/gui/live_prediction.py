@@ -187,8 +187,8 @@ class LivePrediction(QObject):
         self._job.answered.connect(self._answered)
         self._job.ended.connect(self._ended)
 
-    def _answered(self, answer: Any) -> None:
-        self._deliver_to(answer)
+    def _answered(self, result: Any) -> None:
+        self._deliver_to(result)
 
     def _ended(self, outcome: str) -> None:
         self._job = None
