@@ -122,7 +122,7 @@ def test_a_command_that_cannot_act_says_what_is_missing(opened, monkeypatch):
     call("stop")
     assert "name a file" in lines[0]
     assert "nothing to undo" in lines[1]
-    assert "Train dock says" in lines[2]
+    assert "see the Train dock" in lines[2]
     assert lines[3] == "Nothing is running."
 
 

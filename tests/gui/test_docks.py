@@ -137,7 +137,7 @@ def test_a_header_that_does_not_know_its_voxel_size_is_flagged_and_can_be_overri
     assert "voxel" in load.tomogram_note.text()
     assert "--" not in load.tomogram_note.text()
     load.voxel_size.setValue(13.5)
-    assert "as you gave it" in load.tomogram_note.text()
+    assert "as typed" in load.tomogram_note.text()
     load.open.click()
     (image,) = by_role(viewer, "tomogram")
     assert tuple(image.scale) == (13.5,) * 3
@@ -222,9 +222,9 @@ def test_predict_chooses_the_class_that_the_network_knows_and_warns_of_others(op
     _, prediction = opened
     assert prediction.kind.currentData() == "pdb_4v4r"
     assert "13.5 Å" in prediction.input_note.text()
-    assert "mean nothing" not in prediction.input_note.text()
+    assert "meaningless" not in prediction.input_note.text()
     prediction.kind.setCurrentIndex(0)
-    assert "poses of pdb_3j9i will mean nothing" in prediction.input_note.text()
+    assert "poses of pdb_3j9i will be meaningless" in prediction.input_note.text()
 
 
 def test_predicting_again_renews_the_same_layer(opened, qtbot):
@@ -355,7 +355,7 @@ def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_t
     replace(before, card={**before.card, "classes": ["renewed"]}).save(scene.checkpoint)
     prediction.session.checkpoint = str(scene.checkpoint)
     assert prediction.checkpoint.card["classes"] == ["renewed"]
-    assert "Learnt renewed" in prediction.card.text()
+    assert "Trained on renewed" in prediction.card.text()
     prediction.session.checkpoint = "ribosome-4x32"
     assert prediction.model.currentData() == "ribosome-4x32"
     assert prediction.checkpoint.name == "ribosome-4x32"

@@ -164,10 +164,10 @@ def test_clusters_follow_the_distance_asked_for(opened):
     dock, _ = opened
     dock.settings["cluster_distance"].value = 0.0
     assert set(cells(dock, "cluster")) == {"–"}
-    assert "0 clusters, 6 alone" in dock.clusters_note.text()
+    assert "0 clusters, 6 single" in dock.clusters_note.text()
     dock.settings["cluster_distance"].value = 5000.0
     assert set(cells(dock, "cluster")) == {"1"}
-    assert "1 cluster, 0 alone" in dock.clusters_note.text()
+    assert "1 cluster, 0 single" in dock.clusters_note.text()
 
 
 def test_the_threshold_is_dragged_in_the_plot_and_counts_anew(opened):
@@ -188,7 +188,7 @@ def test_rows_chosen_in_the_table_are_points_selected_and_seen_in_the_plots(open
     assert set(layer.selected_data) == {3}
     assert dock.histogram._chosen_counts.sum() == 1
     assert dock.histogram._chosen_counts[35:37].sum() == 1
-    assert "1 chosen" in dock.note.text()
+    assert "1 selected" in dock.note.text()
 
 
 def test_points_selected_in_the_layer_are_rows_chosen_in_the_table_whatever_its_order(opened):
@@ -229,7 +229,7 @@ def test_a_click_on_a_point_of_the_scatter_chooses_its_particle(opened, qtbot):
     dock.show()
     QApplication.processEvents()
     plot = dock.scatter
-    (x,), (y,) = plot._places(np.array([5]))
+    (x,), (y,) = plot._pixels(np.array([5]))
     qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=QPoint(round(float(x)), round(float(y))))
     assert set(layer.selected_data) == {5}
 
@@ -328,7 +328,7 @@ def test_a_point_added_later_has_no_pose_and_is_left_out(opened):
     layer.add([10, 20, 20])
     settle(dock)
     assert len(cells(dock, "#")) == 6
-    assert "1 added later have no pose" in dock.note.text() or "1 added later has no pose" in dock.note.text()
+    assert "1 without a pose" in dock.note.text()
     dock.choose(np.array([5]))
     assert set(layer.selected_data) == {5}
 
@@ -412,7 +412,7 @@ def seen(opened):
 
 def test_the_chosen_particle_is_shown_beside_its_reference_in_both_poses_and_their_difference(seen):
     dock, layer = seen
-    assert "Choose a particle" in dock.patch.note.text()
+    assert "Select a particle" in dock.patch.note.text()
     layer.selected_data = {0}
     assert [name for name, _ in dock.patch.pictures.columns] == ["patch", "predicted", "true", "predicted − true"]
     assert dock.patch.reference.name == "4v4r"

@@ -135,7 +135,7 @@ def test_the_dock_shows_a_map_s_surfaces_and_its_slider_moves_them(viewer, layer
     surface = surface_layer(viewer, layer)
     wide = np.abs(surface.vertices - np.repeat(layer.data, len(surface.vertices) // 6, axis=0)).max()
     dock.level.setValue(80)
-    qtbot.waitUntil(lambda: "80 %" in dock.level_words.text() and not dock._settled.isActive(), timeout=5000)
+    qtbot.waitUntil(lambda: "80 %" in dock.level_label.text() and not dock._update_timer.isActive(), timeout=5000)
     narrow = np.abs(surface.vertices - np.repeat(layer.data, len(surface.vertices) // 6, axis=0)).max()
     assert narrow < 0.8 * wide
     assert "6 surfaces" in dock.note.text()

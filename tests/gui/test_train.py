@@ -309,7 +309,7 @@ def test_what_cannot_be_learnt_from_is_said_at_once(world, dock, tmp_path, qtbot
     training.from_files.paths.list.setCurrentRow(0)
     training.from_files.paths.remove.click()
     qtbot.waitUntil(lambda: training.from_files.reading is None, timeout=20_000)
-    assert "drop them here" in training.data_note.text()
+    assert "Add or drop" in training.data_note.text()
 
 
 def test_a_preset_fills_in_all_options(dock):

@@ -280,12 +280,12 @@ class InspectDock(Dock):
         shown = (
             f"{int(self.shown.sum())} of {self._count} shown" if not self.shown.all() else f"{self._count} particles"
         )
-        chosen = f", {len(self.chosen)} chosen" if len(self.chosen) else ""
+        chosen = f", {len(self.chosen)} selected" if len(self.chosen) else ""
         finite = errors[self.shown & np.isfinite(errors)]
         lines = [f"{shown}{chosen}", *error_text(finite, words, self.values, threshold=self.threshold)]
         left_out = len(self.layer.data) - self._count if self.layer is not None else 0
         if left_out:
-            lines.append(f"{left_out} without a pose are left out: predict them first.")
+            lines.append(f"{left_out} without a pose left out: predict them first.")
         self.note.say("\n".join(lines), MUTED)
 
     # --- selection -----------------------------------------------------------------------------------------------
