@@ -52,7 +52,7 @@ def main() -> None:
 def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespace) -> None:
     code, rng = checkpoint.card["classes"][0], np.random.default_rng(0)
     group = symmetry(str(checkpoint.options.get("symmetry", "C1")))
-    options = PredictionOptions(precision=given.precision if checkpoint.kind == "bank" else "auto")
+    options = PredictionOptions.of(precision=given.precision if checkpoint.kind == "bank" else "auto")
     whole = [(tomogram, particles.of_kind(code)) for tomogram, particles in everything]
     labelled = [
         (tomogram, some(particles, given.few, rng)) for _ in range(given.draws) for tomogram, particles in whole

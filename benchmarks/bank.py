@@ -138,7 +138,7 @@ def main() -> None:
     seconds = []
     for row, (tomogram, truth) in enumerate(labelled):
         density, voxel_size = reference(given, labelled, row, group)
-        options = RefinementOptions(precision=given.precision, device="cpu")
+        options = RefinementOptions.of(precision=given.precision, device="cpu")
         start = time.process_time()
         stream = refine(
             tomogram, moved(truth, given.off, rng), density, voxel_size=voxel_size, group=group, options=options
@@ -177,7 +177,7 @@ def main() -> None:
 
 def _patches(tomogram: Tomogram, particles: Particles, answer: RefinementResult) -> np.ndarray:
     finder = answer.finder
-    side = patch_side(finder.reference, tomogram, max_shift=finder.options.max_shift)
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     return cut_patches(tomogram, particles.positions, side=side)
 
 

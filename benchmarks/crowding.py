@@ -47,7 +47,7 @@ def main() -> None:
     group, rng = symmetry(given.symmetry), np.random.default_rng(0)
     density, voxel_size = template(given.template)
     diameter = 2 * build_reference(density, voxel_size, resolution=4 * voxel_size).radius
-    options = RefinementOptions(precision=given.precision, device="cpu")
+    options = RefinementOptions.of(precision=given.precision, device="cpu")
     rows = []
     for path in islice(sorted(item for item in given.polnet.iterdir() if item.is_dir()), given.first):
         for tomogram, everyone in read_labelled(path):

@@ -183,7 +183,9 @@ def options_of(given: argparse.Namespace, seed: int) -> DiscoveryOptions:
     told = dict(item.split("=", 1) for item in given.set)
     usual = DiscoveryOptions().to_record()
     told = {name: type(usual[name])(value) for name, value in told.items()}
-    return DiscoveryOptions(**{**usual, "classes": "2" if given.mixed else "1", "device": "cpu", "seed": seed, **told})
+    return DiscoveryOptions.of(
+        **{**usual, "classes": "2" if given.mixed else "1", "device": "cpu", "seed": seed, **told}
+    )
 
 
 def _structure(item: Structure) -> dict[str, Any]:

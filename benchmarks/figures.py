@@ -123,14 +123,14 @@ def moved(true: Particles, off: float) -> Particles:
 
 def predicted(checkpoint: str, labelled: list[tuple[Tomogram, Particles]], *, off: float = 0.0) -> Figures:
     """The figures of ``predict`` with a shipped checkpoint, modulo its symmetry."""
-    opened, options = load_checkpoint(checkpoint), PredictionOptions(device="cpu")
+    opened, options = load_checkpoint(checkpoint), PredictionOptions.of(device="cpu")
     found = [run(predict(tomogram, moved(true, off), opened, options)) for tomogram, true in labelled]
     return figures_of(found, [true for _, true in labelled], str(opened.options.get("symmetry", "C1")))
 
 
 def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: float = 0.0) -> Figures:
     """The figures of ``refine`` against a map without symmetry."""
-    volume, options = read_tomogram(map_file), RefinementOptions(device="cpu")
+    volume, options = read_tomogram(map_file), RefinementOptions.of(device="cpu")
     density = np.asarray(volume.density, np.float32)
     found = [
         run(refine(tomogram, moved(true, off), density, voxel_size=volume.voxel_size, options=options)).particles
@@ -141,7 +141,7 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
 
 def discovered(tomogram: Tomogram, true: Particles, *, off: float) -> Figures:
     """The figures of ``discover``, up to the one rotation and shift of its map's frame."""
-    found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions(device="cpu", seed=0))).particles
+    found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions.of(device="cpu", seed=0))).particles
     between = common_rotation(true.required_rotations(), found.required_rotations(), near_deg=25.0)
     figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true], "C1")
     del figures["position_median"]

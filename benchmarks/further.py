@@ -40,7 +40,7 @@ class Seen:
         ((tomogram, particles),) = read_labelled(folder)
         particles = particles.of_kind(code).take(slice(0, count))
         shared = {"voxel_size": bank.voxel_size, "group": bank.group}
-        options = RefinementOptions(device="cpu", precision="precise", max_shift=0.0)
+        options = RefinementOptions.of(device="cpu", precision="precise", max_shift=0.0)
         stream = prepare_finder(tomogram, particles.replace(rotations=None), bank.density, options=options, **shared)
         self.finder: PoseFinder = run(stream)
         side = patch_side(self.finder.reference, tomogram, max_shift=0.0)

@@ -69,13 +69,13 @@ def tasks(whole: Labelled, given: argparse.Namespace) -> Iterator[Task]:
 
 
 def predicted(labelled: Labelled, name: str, precision: str, device: str) -> np.ndarray:
-    checkpoint, options = load_checkpoint(name), PredictionOptions(precision=precision, device=device)
+    checkpoint, options = load_checkpoint(name), PredictionOptions.of(precision=precision, device=device)
     parts = [run(predict(tomogram, picks, checkpoint, options)) for tomogram, picks in labelled]
     return np.concatenate([part.required_rotations() for part in parts])
 
 
 def discovered(labelled: Labelled, device: str) -> np.ndarray:
-    return run(discover(labelled, DiscoveryOptions(device=device))).particles.required_rotations()
+    return run(discover(labelled, DiscoveryOptions.of(device=device))).particles.required_rotations()
 
 
 def compare(task: Task, device: str) -> None:

@@ -50,7 +50,7 @@ def main() -> None:
     true = load(given.polnet, given.code)[: given.first]
     found = []
     for tomogram, truth in true:
-        options = RefinementOptions(precision="precise", device="cpu")
+        options = RefinementOptions.of(precision="precise", device="cpu")
         stream = refine(tomogram, moved(truth, 30.0, rng), density, voxel_size=voxel_size, group=group, options=options)
         found.append((tomogram, run(stream).particles))
     options = AveragingOptions(side=40)

@@ -123,7 +123,7 @@ def main() -> None:
         reference = build_reference(density, voxel_size, resolution=2.4 * size)
         side = patch_side(reference, tomogram, max_shift=30.0)
         patches = torch.from_numpy(cut_patches(tomogram, truth.positions, side=side))
-        options = RefinementOptions(device="cpu", max_shift=given.max_shift)
+        options = RefinementOptions.of(device="cpu", max_shift=given.max_shift)
         finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
         if given.noise > 1:
             patches = noisier(patches, finder.full_model, given.noise, generator)

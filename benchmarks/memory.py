@@ -36,7 +36,7 @@ def measured(path: Path, given: argparse.Namespace) -> None:
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = concatenate([picks.of_kind(given.kind) if given.kind else picks] * given.times)
     before = peak()
-    run(predict(tomogram, picks, checkpoint, PredictionOptions(device="cpu")))
+    run(predict(tomogram, picks, checkpoint, PredictionOptions.of(device="cpu")))
     size = tomogram.density.nbytes / 2**20
     print(
         f"{checkpoint.name}, {len(picks)} picks, {tomogram.voxel_size:g} Å, tomogram of {size:.0f} MB: "

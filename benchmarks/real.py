@@ -50,7 +50,9 @@ def main() -> None:
     pick = Particles(positions=middle[None], rotations=None, tomogram="subtomogram")
     bright = np.median(density) - density
     # The list's frame turns about voxel n // 2, a map's about (n - 1) / 2: half a voxel that only shifts.
-    answer = run(refine(tomogram, pick, bright, voxel_size=given.voxel_size, options=RefinementOptions(device="cpu")))
+    answer = run(
+        refine(tomogram, pick, bright, voxel_size=given.voxel_size, options=RefinementOptions.of(device="cpu"))
+    )
     error = float(angle_deg(answer.particles.required_rotations()[0], listed))
     expected = np.asarray(answer.particles.expected_error_deg)[0]
     print(

@@ -177,14 +177,14 @@ def bank(contest: Contest, precision: str) -> Solver:
     """The bank and refinement, with wedge and noise learnt from all the patches and no pose of them."""
     template, group = load_template(contest.template), symmetry(contest.symmetry)
     reference = build_reference(template.density, template.voxel_size, resolution=2.4 * VOXEL_SIZE)
-    options = RefinementOptions(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
+    options = RefinementOptions.of(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
     patches = torch.from_numpy(contest.patches)
     finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
 
     def solve(given: np.ndarray) -> np.ndarray:
         return finder.solve(torch.from_numpy(given)).rotations.double().numpy()
 
-    return solve, f"{options.rotations} rotations, refined"
+    return solve, f"{options.search.rotations} rotations, refined"
 
 
 def matched_filter(contest: Contest) -> Solver:

@@ -44,7 +44,7 @@ def tell(tomogram: Tomogram, particles: Particles, text: str) -> None:
             density,
             voxel_size=voxel_size,
             group=group,
-            options=RefinementOptions(device="cpu", precision="precise"),
+            options=RefinementOptions.of(device="cpu", precision="precise"),
         )
     )
     expected = np.median(np.asarray(answer.particles.expected_error_deg))

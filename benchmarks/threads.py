@@ -28,7 +28,7 @@ def learnt(given: argparse.Namespace) -> tuple[PoseFinder, torch.Tensor]:
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = picks.of_kind(given.kind) if given.kind else picks
     reference = load_checkpoint(given.checkpoint).bank()
-    options = PredictionOptions(precision=given.precision, device="cpu").refinement(reference)
+    options = PredictionOptions.of(precision=given.precision, device="cpu").refinement(reference)
     finder = run(
         prepare_finder(
             tomogram,
@@ -39,7 +39,7 @@ def learnt(given: argparse.Namespace) -> tuple[PoseFinder, torch.Tensor]:
             options=options,
         )
     )
-    side = patch_side(finder.reference, tomogram, max_shift=options.max_shift)
+    side = patch_side(finder.reference, tomogram, max_shift=options.search.max_shift)
     return finder, torch.from_numpy(cut_patches(tomogram, picks.positions, side=side))
 
 

@@ -61,7 +61,7 @@ def test_halves_agree_to_the_detail_that_the_noise_leaves(averaged: Average) -> 
 
 def test_a_learnt_reference_serves_as_the_template_does(seen: tuple, averaged: Average) -> None:
     other, picks, _ = tomogram(molecule(), noise=1.0, seed=3)
-    options = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0)
+    options = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0)
     blank = picks.replace(rotations=None)
     medians = []
     for density in (molecule().density(24), averaged.as_reference()):

@@ -22,7 +22,7 @@ from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
-OPTIONS = DiscoveryOptions(diameter=150.0, max_shift=10.0, device="cpu")
+OPTIONS = DiscoveryOptions.of(diameter=150.0, max_shift=10.0, device="cpu")
 OVER = np.diag([1.0, -1.0, -1.0])
 
 

@@ -26,7 +26,7 @@ from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 
 BANK = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
-FAST = PredictionOptions(precision="fast", device="cpu")
+FAST = PredictionOptions.of(precision="fast", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_an_mlp_is_precise_only_with_a_reference(seen, checkpoint):
     options = NetworkOptions(width=8, depth=1, patch_side=16, mask_radius=60.0)
     untrained = Checkpoint.of(MLPNetwork(options, generator=torch.Generator().manual_seed(0)), name="mlp", card={})
     with pytest.raises(InputError, match="no reference to be precise with"):
-        next(predict(volume, picks, untrained, PredictionOptions(precision="precise")))
+        next(predict(volume, picks, untrained, PredictionOptions.of(precision="precise")))
     with pytest.raises(InputError, match="reference of its own"):
         next(predict(volume, picks, checkpoint, FAST, reference=checkpoint.bank()))
     answer = run(predict(volume, picks, untrained, FAST, reference=checkpoint.bank()))
@@ -140,10 +140,10 @@ def test_an_mlp_is_precise_only_with_a_reference(seen, checkpoint):
 
 
 def test_provenance_says_kind_and_what_auto_meant(checkpoint):
-    auto = PredictionOptions(device="cpu")
+    auto = PredictionOptions.of(device="cpu")
     assert provenance(checkpoint, auto, count=PRECISE_UP_TO).endswith("predicted by blobs (bank); precise")
     assert provenance(checkpoint, auto, count=PRECISE_UP_TO + 1).endswith("(bank); fast")
-    assert auto.precision_for(10**6, torch.device("cuda")) == "precise"
+    assert auto.effort.precision_for(10**6, torch.device("cuda")) == "precise"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from napari_orient.engine.refinement.refine import RefinementResult, refine, ref
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 
-OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
+OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 
 
 @pytest.fixture(scope="module")

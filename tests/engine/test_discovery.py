@@ -26,7 +26,7 @@ from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
-QUICK = DiscoveryOptions(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
+QUICK = DiscoveryOptions.of(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_every_round_carries_maps_and_poses_and_the_peak_rises(rounds_and_answer
 def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
     volume, picks = seen
     noise = np.random.default_rng(5).normal(size=volume.density.shape).astype(np.float32)
-    few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 400})
+    few = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 6, "search": 400})
     answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
     assert answer.grade == NOTHING
     (found,) = answer.structures
@@ -124,7 +124,7 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
 def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> None:
     volume, picks = seen
     quick = {**QUICK.to_record(), "classes": "auto", "rounds": 6, "search": 200, "max_shift": 0.0, "passes": 0}
-    steps, answer = followed(discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions(**quick)))
+    steps, answer = followed(discover([(volume, picks.take(slice(0, 20)))], DiscoveryOptions.of(**quick)))
     assert len(answer.structures) == 1
     assert answer.class_count_words.startswith("Kinds of particle: 1.")
     assert {item.class_count for item in steps} == {1, 2}
@@ -139,7 +139,7 @@ def guess_of(picks: Particles, label: np.ndarray) -> Assignment:
 
 
 def gain_of_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> ClassComparison:
-    options = DiscoveryOptions(**{**QUICK.to_record(), "search": 700})
+    options = DiscoveryOptions.of(**{**QUICK.to_record(), "search": 700})
     spectra = observe_patches(
         [(volume, picks.positions) for volume, picks in pairs], options, device=torch.device("cpu")
     )
@@ -171,7 +171,7 @@ def test_a_diameter_that_does_not_fit_is_told(seen: tuple) -> None:
     places = [(volume, picks.positions)]
     assert 150 <= estimate_diameter(places, QUICK, dark=True) <= 210
     assert diameter_warning(places, QUICK, dark=True) == ""
-    wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 320.0})
+    wide = DiscoveryOptions.of(**{**QUICK.to_record(), "diameter": 320.0})
     assert "look smaller than the diameter of 320 Å" in diameter_warning(places, wide, dark=True)
     noise = np.random.default_rng(1).normal(size=volume.density.shape).astype(np.float32)
     assert estimate_diameter([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.positions)], QUICK, dark=True) is None

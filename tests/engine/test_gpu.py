@@ -64,7 +64,7 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
     group = symmetry("C2") if precision == "fast" else symmetry("C1")
     shape = molecule(group=group)
     volume, picks, _ = tomogram(shape, noise=noise, off=8.0, count=(1, 3, 4))
-    options = RefinementOptions(max_shift=10.0, rotations=500, search_resolution=40.0, precision=precision)
+    options = RefinementOptions.of(max_shift=10.0, rotations=500, search_resolution=40.0, precision=precision)
     one, two = (
         run(
             refine(
@@ -73,7 +73,7 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
                 shape.density(24),
                 voxel_size=VOXEL_SIZE,
                 group=group,
-                options=replace(options, device=device),
+                options=options.replace(device=device),
             )
         ).particles
         for device in ("cpu", gpu)
@@ -85,13 +85,13 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
 
 def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
     work = {"rounds": 14, "search": 900} if REAL else {"rounds": 6, "search": 300}
-    options = DiscoveryOptions(diameter=150.0, starts=2, passes=1, max_shift=10.0, **work)
+    options = DiscoveryOptions.of(diameter=150.0, starts=2, passes=1, max_shift=10.0, **work)
     labelled = [(seen[0], seen[1].replace(rotations=None))]
-    one = run(discover(labelled, replace(options, device=gpu))).particles
+    one = run(discover(labelled, options.replace(device=gpu))).particles
     assert np.allclose(np.linalg.det(one.required_rotations()), 1, atol=1e-4)
     assert np.isfinite(np.asarray(one.expected_error_deg)).all()
     if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
-        two = run(discover(labelled, replace(options, device="cpu"))).particles.required_rotations()
+        two = run(discover(labelled, options.replace(device="cpu"))).particles.required_rotations()
         assert np.median(angle_deg(one.required_rotations() @ common_rotation(two, one.required_rotations()), two)) < 6
 
 
@@ -99,7 +99,7 @@ def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> 
     world = small_world(3)
     checkpoint = run(train(world, SMALL_NETWORK, replace(QUICK_TRAINING, epochs=3, device=gpu)))
     volume, picks = world[0]
-    one, two = (run(predict(volume, picks, checkpoint, PredictionOptions(device=device))) for device in ("cpu", gpu))
+    one, two = (run(predict(volume, picks, checkpoint, PredictionOptions.of(device=device))) for device in ("cpu", gpu))
     assert np.quantile(angle_deg(one.required_rotations(), two.required_rotations()), 0.95) < 0.5
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, UnknownOptionWarning, option, part
+from napari_orient.engine.options import Options, UnknownOptionWarning, option, suboptions
 from napari_orient.engine.outputs import check_writable, existing_file, replacing
 from napari_orient.engine.streams import Note, Step, run, seconds_left
 
@@ -144,7 +144,7 @@ class KettleOptions(Options):
     """A part of other options, itself with a part."""
 
     litres: float = option(1.7, help="What it holds.", unit="l", low=0.1, expert=True, aliases=("volume",))
-    tea: TeaOptions = part(TeaOptions, sugar=2)
+    tea: TeaOptions = suboptions(TeaOptions, sugar=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class TableOptions(Options):
     """Options with a part and options of their own about it."""
 
     guests: int = option(2, help="How many sit down.", low=1)
-    kettle: KettleOptions = part(KettleOptions)
+    kettle: KettleOptions = suboptions(KettleOptions)
     cake: bool = option(True, help="With cake.")
 
 
@@ -197,7 +197,7 @@ def test_two_parts_may_not_declare_one_name():
         """Sugar here, and sugar there."""
 
         sugar: int = option(1, help="Lumps.")
-        tea: TeaOptions = part(TeaOptions)
+        tea: TeaOptions = suboptions(TeaOptions)
 
     with pytest.raises(TypeError, match="declares sugar twice"):
         Twice.parameters()

@@ -20,7 +20,7 @@ from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry
 
-OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
+OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
 
 def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
     volume, picks, _ = seen
-    fast = RefinementOptions(precision="fast", max_shift=20.0, rotations=900, search_resolution=36.0)
+    fast = RefinementOptions.of(precision="fast", max_shift=20.0, rotations=900, search_resolution=36.0)
     answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=fast))
     error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert np.median(error) < 4
@@ -116,7 +116,7 @@ def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
 def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     before = torch.get_num_threads()
-    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.max_shift)
+    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.search.max_shift)
     patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
     answers = []
     try:
@@ -135,7 +135,7 @@ def test_a_particle_that_the_search_missed_is_looked_for_again(
     seen: tuple, refined: RefinementResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     volume, picks, _ = seen
-    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.max_shift)
+    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.search.max_shift)
     patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
     search, looked = finder.candidates, []
 
@@ -176,7 +176,7 @@ def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Ref
 
 def test_a_wrong_tilt_axis_is_suspected(seen: tuple) -> None:
     volume, picks, _ = seen
-    wrong = RefinementOptions(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
+    wrong = RefinementOptions.of(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
     answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=wrong))
     assert any("look tilted about y" in note.text for note in answer.warnings)
 
@@ -208,7 +208,7 @@ def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple
 def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:
     volume, picks, _ = seen
     near = picks.replace(rotations=picks.required_rotations() @ random_rotations(1, np.random.default_rng(0))[0])
-    few = RefinementOptions(max_shift=20.0, rotations=300, starts=1, search_resolution=36.0)
+    few = RefinementOptions.of(max_shift=20.0, rotations=300, starts=1, search_resolution=36.0)
     answer = run(refine(volume, near, molecule().density(24), voxel_size=VOXEL_SIZE, options=few))
     assert np.median(angle_deg(answer.particles.required_rotations(), picks.required_rotations())) < 2.5
 
@@ -266,7 +266,7 @@ def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
 def test_patches_are_dropped_batch_by_batch(seen: tuple) -> None:
     volume, picks, _ = seen
     many = unknown(picks.take(np.tile(np.arange(len(picks)), 16)))
-    options = RefinementOptions(
+    options = RefinementOptions.of(
         max_shift=20.0, rotations=300, search_resolution=36.0, calibration=16, precision="fast", device="cpu"
     )
     peaks = []

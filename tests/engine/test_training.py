@@ -42,7 +42,7 @@ def same_tensors(first, second):
 
 def test_a_trained_network_finds_particles_of_a_tomogram_it_never_saw(trained):
     tomogram, truth = small_tomogram(77)
-    predicted = run(predict(tomogram, truth.replace(rotations=None), trained, PredictionOptions(device="cpu")))
+    predicted = run(predict(tomogram, truth.replace(rotations=None), trained, PredictionOptions.of(device="cpu")))
     report = evaluate(predicted, truth)
     assert report.all.within["20"] > 0.8
     assert report.all.median_deg < 15
@@ -50,7 +50,7 @@ def test_a_trained_network_finds_particles_of_a_tomogram_it_never_saw(trained):
 
 def test_the_expected_error_is_near_the_true_one(trained):
     tomogram, truth = small_tomogram(78)
-    predicted = run(predict(tomogram, truth.replace(rotations=None), trained, PredictionOptions(device="cpu")))
+    predicted = run(predict(tomogram, truth.replace(rotations=None), trained, PredictionOptions.of(device="cpu")))
     assert 0.5 < evaluate(predicted, truth).all.expected_over_true < 2
     assert ((predicted.confidence >= 0) & (predicted.confidence <= 1)).all()
 
@@ -202,8 +202,8 @@ def test_what_cannot_be_learnt_from_is_refused_before_work_starts(world, spoil, 
 def test_prediction_keeps_order_and_foreign_columns_and_any_batch_gives_the_same(trained):
     tomogram, truth = small_tomogram(79)
     picks = truth.replace(rotations=None, extra={"pick": np.arange(len(truth))})
-    whole = run(predict(tomogram, picks, trained, PredictionOptions(device="cpu")))
-    small = run(predict(tomogram, picks, trained, PredictionOptions(device="cpu", batch=7)))
+    whole = run(predict(tomogram, picks, trained, PredictionOptions.of(device="cpu")))
+    small = run(predict(tomogram, picks, trained, PredictionOptions.of(device="cpu", batch=7)))
     np.testing.assert_allclose(whole.rotations, small.rotations, atol=1e-4)
     np.testing.assert_array_equal(whole.extra["pick"], np.arange(len(truth)))
     np.testing.assert_array_equal(whole.positions, truth.positions)
@@ -211,7 +211,7 @@ def test_prediction_keeps_order_and_foreign_columns_and_any_batch_gives_the_same
 
 def test_prediction_says_the_device_aloud_and_counts_particles(trained):
     tomogram, truth = small_tomogram(79)
-    steps = list(predict(tomogram, truth, trained, PredictionOptions(device="cpu", batch=81)))
+    steps = list(predict(tomogram, truth, trained, PredictionOptions.of(device="cpu", batch=81)))
     assert "CPU" in steps[0].message
     assert [step.done for step in steps] == [0, 81, 162, 243]
 
@@ -287,7 +287,7 @@ def test_a_saved_checkpoint_predicts_as_the_trained_one(trained, tmp_path):
     trained.save(tmp_path / "ball.safetensors")
     tomogram, truth = small_tomogram(80)
     first, second = (
-        run(predict(tomogram, truth, checkpoint, PredictionOptions(device="cpu")))
+        run(predict(tomogram, truth, checkpoint, PredictionOptions.of(device="cpu")))
         for checkpoint in (trained, load_checkpoint(tmp_path / "ball.safetensors"))
     )
     np.testing.assert_array_equal(first.rotations, second.rotations)

@@ -12,7 +12,7 @@ from napari_orient.engine.rotations import angle_deg
 
 CUT = 10
 """Voxels taken off the tomogram's side, so that eight particles stand none to four voxels within it."""
-OPTIONS = RefinementOptions(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
+OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 
 
 def test_half_of_a_ball_on_a_face_is_unseen_and_none_of_one_well_inside() -> None:

@@ -31,7 +31,7 @@ from napari_orient.gui.predict_dock import PredictDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.train_dock import TrainDock
 
-QUICK = DiscoveryOptions(
+QUICK = DiscoveryOptions.of(
     diameter=150.0, rounds=10, search=500, starts=2, passes=1, max_shift=0.0, symmetry="C1", device="cpu"
 )
 FLAGS = "--diameter 150 --rounds 10 --search 500 --starts 2 --passes 1 --max-shift 0 --symmetry C1 --device cpu"
@@ -245,7 +245,7 @@ def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbo
 def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, shown):
     viewer = ViewerModel()
     noise = np.random.default_rng(5).normal(size=small.tomogram.density.shape).astype(np.float32)
-    few = DiscoveryOptions(**{**QUICK.to_record(), "rounds": 6, "search": 200})
+    few = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 6, "search": 200})
     dock = docked(viewer, qtbot, tomogram=Tomogram(noise, VOXEL_SIZE, "water"), picks=small.picks, options=few)
     begin(dock, qtbot)
     finish(dock, qtbot)
@@ -291,7 +291,7 @@ def test_an_error_inside_is_told_and_leaves_nothing_behind(small, qtbot):
 
 def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
     viewer = ViewerModel()
-    wide = DiscoveryOptions(**{**QUICK.to_record(), "diameter": 300.0})
+    wide = DiscoveryOptions.of(**{**QUICK.to_record(), "diameter": 300.0})
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks, options=wide)
     dock.running.start.click()
     qtbot.waitUntil(lambda: bool(dock.result_panel.hints.text()), timeout=60_000)
@@ -433,7 +433,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         session.show_tomogram(tomogram)
         for role, particles in ((TRUTH, truth), (PICKS, truth.replace(rotations=None))):
             session.show_particles(particles, tomogram.extent, role=role, name=f"{tomogram.name} {role}")
-    two = DiscoveryOptions(**{**QUICK.to_record(), "classes": "2", "rounds": 12, "search": 400})
+    two = DiscoveryOptions.of(**{**QUICK.to_record(), "classes": "2", "rounds": 12, "search": 400})
     dock = docked(viewer, qtbot, options=two)
     dock.running.start.click()
     finish(dock, qtbot)

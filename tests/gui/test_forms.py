@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option, part
+from napari_orient.engine.options import Options, option, suboptions
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.widgets.basic import Fold
@@ -65,7 +65,7 @@ class Cutting(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Cooking(Options):
-    cutting: Cutting = part(Cutting, size=40)
+    cutting: Cutting = suboptions(Cutting, size=40)
     name: str = option("x", help="what to call it")
 
 

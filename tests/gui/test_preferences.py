@@ -30,7 +30,7 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
         assert session.view.display.length == 320
         prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
         assert prediction.checkpoint.name == "ribosome-4x32"
-        assert prediction.options.options().precision == "fast"
+        assert prediction.options.options().effort.precision == "fast"
     finally:
         section.length, section.checkpoint, section.precision = 200.0, "", "auto"
 
@@ -69,8 +69,8 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
         np.testing.assert_allclose(before[:3], INKS["red"])
         np.testing.assert_allclose(layer.face_color[0][:3], INKS["cyan"])
         assert arrows.legend.legend.entries == (("predicted", INKS["cyan"]),)
-        assert prediction.options.options().precision == "precise"
-        assert prediction.options.options().device == training.training.options().device == "cpu"
+        assert prediction.options.options().effort.precision == "precise"
+        assert prediction.options.options().compute.device == training.training.options().device == "cpu"
     finally:
         section.length, section.predicted, section.device, section.precision = 200.0, "red", "auto", "auto"
     np.testing.assert_allclose(axes_layer(viewer, layer).edge_color[0], before)

@@ -50,7 +50,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     add_reading(parser)
-    add_options(parser, DiscoveryOptions, title="discovery", leave_out="precision")
+    add_options(parser, DiscoveryOptions, title="discovery")
 
 
 def perform(arguments: Namespace) -> int | None:

@@ -1,7 +1,8 @@
 """Options: a parameter is declared once, with default, unit, bounds and help; forms, flags, checks and docs follow.
 
-An Options dataclass may be composed of smaller ones (`part`). In Python a part is an attribute (``options.wedge``);
-everywhere else, on the command line, in forms, files and docs, its options stand flat beside the others, by name.
+An Options dataclass may be composed of smaller ones (`suboptions`). In Python a part is an attribute
+(``options.wedge``); everywhere else, on the command line, in forms, files and docs, its options stand flat beside the
+others, by name.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def seed_option(help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of every task's options: a frozen dataclass whose fields are made by `option` or `part`.
+    """Base of every task's options: a frozen dataclass whose fields are made by `option` or `suboptions`.
 
     Every value is checked when the options are made. `of` and `replace` take options of parts by their plain names;
     `to_record` and `from_record` write and read them so.
@@ -212,7 +213,7 @@ class Options:
 PartT = TypeVar("PartT", bound=Options)
 
 
-def part(kind: type[PartT], **defaults: Value) -> PartT:
+def suboptions(kind: type[PartT], **defaults: Value) -> PartT:
     """A field of an Options dataclass that is itself one of these options, perhaps with defaults of its own."""
     made: Any = field(default=kind.of(**defaults), metadata={_PART: True})
     return cast(PartT, made)

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
-from napari_orient.engine.options import Options, option, part
+from napari_orient.engine.options import Options, option, suboptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.colours import (
@@ -53,7 +53,7 @@ class ViewOptions(Options):
     """How poses are shown."""
 
     axes: str = option("all", help="all three axes of each particle, or one", choices=("all", "x", "y", "z"))
-    display: DisplayOptions = part(DisplayOptions)
+    display: DisplayOptions = suboptions(DisplayOptions)
     legend: bool = option(True, help="explain the colours in a corner of the canvas")
     least_score: float = option(0.0, help="particles with a lower score show no arrows", low=0, high=1)
     most_expected: float = option(

@@ -98,11 +98,9 @@ class DiscoverDock(Dock):
         self.options = OptionsForm(
             DiscoveryOptions,
             labels={"classes": "Classes", "max_shift": "Search range (Å)"},
-            hidden=("precision",),
-            first=("diameter", "classes", "symmetry", "max_shift"),
             label_width=LABELS,
         )
-        self.options.show_options(DiscoveryOptions(device=Preferences.now().compute.device))
+        self.options.show_options(DiscoveryOptions.of(device=Preferences.now().compute.device))
         self.align = AlignmentChoice()
         self.note, self.device_note = Note(), Note()
         self.running = JobRow("Discover", "Find the structures that the picks share, and every orientation", stopped="")
@@ -134,7 +132,7 @@ class DiscoverDock(Dock):
     def _show_everything(self, *_: object) -> None:
         self.running.allow(self._check_input())
         try:
-            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
+            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().compute.device))}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 

@@ -49,7 +49,7 @@ def prepare_model(
 ) -> Stream[Step, PreparedModel]:
     """A model prepared for single picks of this tomogram, timed at the tomogram's centre."""
     predict = yield from prepare(
-        tomogram, picks, checkpoint, PredictionOptions(precision=_precision(checkpoint), device=device)
+        tomogram, picks, checkpoint, PredictionOptions.of(precision=_precision(checkpoint), device=device)
     )
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
     predict(middle)  # The first call allocates buffers and tables.

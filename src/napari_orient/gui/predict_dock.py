@@ -184,7 +184,7 @@ class PredictDock(Dock):
         self.running.allow(ready and self.checkpoint is not None)
         self._check_input(ready)
         try:
-            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().device))}")
+            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().compute.device))}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 

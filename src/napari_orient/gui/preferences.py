@@ -10,7 +10,7 @@ import napari.settings
 
 from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, Parameter, option, part
+from napari_orient.engine.options import Options, Parameter, option, suboptions
 from napari_orient.engine.refinement.options import EffortOptions
 from napari_orient.gui.colours import COLORMAPS, COLOURINGS, INKS, PREDICTED_INK, TRUE_INK
 
@@ -37,10 +37,10 @@ class DisplayOptions(Options):
 class Preferences(Options):
     """Where docks and views begin; each viewer may change them. The manifest's `configurations` are made from them."""
 
-    compute: ComputeOptions = part(ComputeOptions)
+    compute: ComputeOptions = suboptions(ComputeOptions)
     checkpoint: str = option("", help="model that Predict starts with: a name or a file; empty for the shipped one")
-    effort: EffortOptions = part(EffortOptions)
-    display: DisplayOptions = part(DisplayOptions)
+    effort: EffortOptions = suboptions(EffortOptions)
+    display: DisplayOptions = suboptions(DisplayOptions)
 
     @classmethod
     def now(cls) -> Self:

@@ -21,7 +21,7 @@ from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, s
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
-from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches, nearest_voxel
@@ -170,7 +170,7 @@ def _prepared(
     some = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
     power = mean_power(torch.from_numpy(some), view)
     found = estimate_wedge(power, voxel_size)
-    wedge = found if options.tilt_axis in ("found", found.axis) else Wedge(options.tilt_axis)
+    wedge = options.wedge.chosen(found)
     noise = smooth_spectrum(power, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index].numpy()
     measured = wedge.weights(frequency, 1 / (side * voxel_size))
     # Along and across the tilts the noise differs; how it falls off with frequency does not matter to a mean.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.model.options import WedgeOptions
+from napari_orient.engine.options import Options, option, seed_option, suboptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +17,5 @@ class AveragingOptions(Options):
         None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
     )
     contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
-    tilt_axis: str = option(
-        "found",
-        help="axis that the tomogram was tilted about; found looks at the data",
-        choices=("found", "x", "y", "none"),
-    )
-    seed: int = option(0, help="of the random halves", low=0, high=2**31)
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    seed: int = seed_option("of the random halves")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from napari_orient.engine.devices import choose_device
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
 from napari_orient.engine.discovery.starts import DiscoveryRun, Map, best_result, fewest
@@ -43,7 +42,7 @@ def discover(
         if len(particles)
     ]
     check_picks(picks, options)
-    run, spectra, ends = yield from DiscoveryRun(picks, options, choose_device(options.device)).started()
+    run, spectra, ends = yield from DiscoveryRun(picks, options, options.compute.chosen()).started()
     yield run.round(run.annealed + 1, "Looking at every place and rotation")
     best = best_result(ends)
     found, spectra = run.search_all_picks(spectra, best.assignment)

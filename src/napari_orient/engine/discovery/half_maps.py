@@ -156,7 +156,7 @@ def average_in_halves(labelled: Labelled, group: Symmetry, options: DiscoveryOpt
         side=box(options, voxel_size),
         radius=options.radius,
         contrast="dark" if dark else "bright",
-        tilt_axis=options.tilt_axis,
+        wedge=options.wedge,
         seed=options.seed,
     )
     return run(average(labelled, group=group, options=asked))

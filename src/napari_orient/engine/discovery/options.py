@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from napari_orient.engine.options import option
-from napari_orient.engine.refinement.options import PoseOptions
+from napari_orient.engine.devices import ComputeOptions
+from napari_orient.engine.model.options import WedgeOptions
+from napari_orient.engine.options import Options, option, seed_option, suboptions
 
 AUTO = "auto"
 MOST_CLASSES = 8
@@ -15,7 +16,7 @@ _VIEW_SIDE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscoveryOptions(PoseOptions):
+class DiscoveryOptions(Options):
     """How structure and poses are found from picks alone."""
 
     diameter: float = option(300.0, help="of the particle, or a little more", unit="Å", low=20, high=5000)
@@ -27,12 +28,16 @@ class DiscoveryOptions(PoseOptions):
     symmetry: str = option(AUTO, help="auto looks for axes in the map; C1 takes none", choices=(AUTO, "C1"))
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
-    starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20)
-    rounds: int = option(18, help="rounds of each start", low=6, high=200)
-    search: int = option(2304, help="rotations searched in each round", low=200, high=50_000)
-    sample: int = option(1500, help="most particles that the map is found from; all get poses", low=20, high=100_000)
-    passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10)
-    seed: int = option(0, help="of the random starts", low=0, high=2**31 - 1)
+    starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20, expert=True)
+    rounds: int = option(18, help="rounds of each start", low=6, high=200, expert=True)
+    search: int = option(2304, help="rotations searched in each round", low=200, high=50_000, expert=True)
+    sample: int = option(
+        1500, help="most particles that the map is found from; all get poses", low=20, high=100_000, expert=True
+    )
+    passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10, expert=True)
+    seed: int = seed_option("of the random starts")
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    compute: ComputeOptions = suboptions(ComputeOptions)
 
     @property
     def class_count(self) -> int:

@@ -102,7 +102,7 @@ def observe_patches(
             _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options), tomogram.name
         )
         total = mean_power(some, view)
-        wedge = options.wedge(_wedge(tomogram, positions, options))
+        wedge = options.wedge.chosen(_wedge(tomogram, positions, options))
         noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
         # A coefficient's real part has half its power.
         variance = noise * view.square().sum() / 2

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
 from napari_orient.engine.networks.checkpoint import Checkpoint
@@ -63,7 +63,7 @@ def predict(
             raise InputError(f"{checkpoint.name} has a reference of its own; refine against another one afterwards.")
         return (yield from _matched(tomogram, particles.replace(rotations=None), checkpoint.bank(), options))
     if reference is None:
-        if options.precision == "precise":
+        if options.effort.precision == "precise":
             raise InputError(
                 f"{checkpoint.name} holds no reference to be precise with; give the map (--reference), or choose a "
                 "checkpoint of kind bank."
@@ -104,7 +104,7 @@ def _told(
     tomogram: Tomogram, particles: Particles, checkpoint: Checkpoint, options: PredictionOptions
 ) -> Stream[Step, Particles]:
     """The particles with the rotations that a network tells, batch by batch."""
-    device = choose_device(options.device)
+    device = options.compute.chosen()
     network = checkpoint.network(device)
     words = f"Predicting on {device_words(device)}"
     yield Step(0, len(particles), words)
@@ -146,7 +146,7 @@ def prepare(
     """
     if checkpoint.kind == "bank":
         return (yield from _prepared_bank(tomogram, particles, checkpoint.bank(), options, known=known))
-    device = choose_device(options.device)
+    device = options.compute.chosen()
     yield Step(0, 1, f"Waking {checkpoint.name} on {device_words(device)}")
     network = checkpoint.network(device)
 
@@ -195,7 +195,7 @@ def provenance(checkpoint: Checkpoint, options: PredictionOptions = _USUAL, *, c
     if checkpoint.kind != "bank":
         line += f"; picks {options.centring}"
     if checkpoint.kind == "bank" or reference:
-        precision = options.precision_for(count, choose_device(options.device))
+        precision = options.effort.precision_for(count, options.compute.chosen())
         line += f"; refined against {reference}, {precision}" if reference else f"; {precision}"
     return line
 

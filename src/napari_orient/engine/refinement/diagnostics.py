@@ -85,7 +85,7 @@ def _faintness(finder: PoseFinder, poses: Poses) -> str:
 def chance_score(finder: PoseFinder) -> float:
     """The best score, on average, of all the bank's rotations and places in patches of noise alone."""
     options, filters = finder.options, finder.bank.filters
-    across = max(1, round(4 * options.max_shift / options.search_resolution))
+    across = max(1, round(4 * options.search.max_shift / options.search.search_resolution))
     noise = torch.randn(_NOISES * across**3, filters.turned.shape[1], generator=torch.Generator().manual_seed(0))
     scores = [part.to(filters.turned) @ filters.turned.T for part in noise.split(across**3)]
     return float(torch.stack([score.max() for score in scores]).mean())
@@ -110,7 +110,7 @@ def _hand(finder: PoseFinder, patches: Tensor) -> str:
         return ""
     bank = finder.bank
     group = _mirrored_group(finder.group)
-    other = build_bank(mirrored(finder.reference), bank.sight.model, group, finder.options.bank())
+    other = build_bank(mirrored(finder.reference), bank.sight.model, group, finder.options.search)
     gain = _evidence(bank, patches, finder.group) - _evidence(other, patches, group)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_CLEARLY * error:

@@ -132,11 +132,11 @@ class PoseFinder:
 
     def _walked_off(self, poses: Poses) -> Tensor:
         """Whether a match is beyond where picks may be, (N,): it is another particle's, or nothing's."""
-        return poses.shifts.abs().amax(1) > self.options.max_shift + _WALK_VOXELS * self.model.voxel_size
+        return poses.shifts.abs().amax(1) > self.options.search.max_shift + _WALK_VOXELS * self.model.voxel_size
 
     def left_open(self, poses: Poses) -> Tensor:
         """Rows of the poses that `finish` has something to do for."""
-        return poorly_determined(poses) if self.options.precision != "fast" else torch.arange(0)
+        return poorly_determined(poses) if self.options.effort.precision != "fast" else torch.arange(0)
 
     def noise_scores(self, patches: Tensor) -> Tensor:
         """What patches of noise score in the most thorough search, (N,)."""
@@ -152,7 +152,7 @@ class PoseFinder:
 
     @torch.inference_mode()
     def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
-        fast = self.options.precision == "fast"
+        fast = self.options.effort.precision == "fast"
         fits, centres = candidates(
             self.bank,
             patches,
@@ -241,18 +241,18 @@ def estimate_tomogram_model(
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
     found = estimate_wedge(mean_power(middle, window(box, voxel_size, reference.radius)), voxel_size)
-    wedge = options.wedge(found)
+    wedge = options.wedge.chosen(found)
     resolution = max(options.resolution or 0.0, reference.resolution)
     model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
-    centring = build_centring(reference, model, group, options.bank())
+    centring = build_centring(reference, model, group, options.search)
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
     places = torch.cat(in_parallel(centring, parts, device=patches.device))[:, 0]
     centred = cropped(patches, box, voxels=places)
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     particles_dark = bool(model.whitening.real.sum() < 0)
     yield Step(2, steps, "Building the bank")
-    first = replace(options.bank(), rotations=max(_FIRST_ROTATIONS, options.rotations // 3))
+    first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
     bank = build_bank(reference, model, group, first)
     yield Step(3, steps, "First poses")
     fit, centres = _found(bank, patches, group, options.starts, low_snr=False)
@@ -265,14 +265,14 @@ def estimate_tomogram_model(
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # In much noise the first poses were found with too rough a model: look again with a better one.
-            bank = build_bank(reference, model, group, options.bank())
+            bank = build_bank(reference, model, group, options.search)
             fit, centres = _found(bank, patches, group, options.starts, low_snr=True)
     if len(patches) >= _ENOUGH:
         yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
         fit = _polished(reference, model, model.observe(patches, centres), fit)
         # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
         model = align_tilts(reference, model, model.observe(patches, centres), fit, wedge=wedge)
-    bank = build_bank(reference, model, group, options.bank())
+    bank = build_bank(reference, model, group, options.search)
     told = model.select(telling(reference, model, _INFORMATIVE))
     finder = PoseFinder(reference, group, model, told, bank, wedge, found, particles_dark, low_snr, options)
     yield Step(5 + _ROUNDS, steps, "Matching noise")
@@ -291,7 +291,7 @@ def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit:
     reference, model = finder.reference, finder.full_model
     fit = _polished(reference, model, model.observe(patches, centres), fit)
     told = finder.model
-    if finder.options.precision == "fast":
+    if finder.options.effort.precision == "fast":
         reference, told = finder.bank.sight.reference, finder.bank.sight.model.select(finder.bank.telling)
     return estimate_likelihood_scale(reference, told, told.observe(patches, centres), fit)
 

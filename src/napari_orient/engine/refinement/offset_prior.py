@@ -152,7 +152,9 @@ def apply_offset_prior(
         origin elsewhere, but not this point.
     """
     moved = poses.about(centre)
-    usual = OffsetPrior.estimate(moved, max_shift=finder.options.max_shift, likelihood_scale=finder.likelihood_scale)
+    usual = OffsetPrior.estimate(
+        moved, max_shift=finder.options.search.max_shift, likelihood_scale=finder.likelihood_scale
+    )
     if usual is None:
         return (yield from _finished(finder, poses, poses, cut, at_once=at_once, usual=None, centre=centre))
     odd, again = usual.odd(moved), []

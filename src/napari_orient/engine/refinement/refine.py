@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
 from napari_orient.engine.model.forward import box_side
@@ -73,7 +73,7 @@ class RefinementResult:
     @property
     def precision(self) -> str:
         """Fast or precise, whichever it was."""
-        return self.finder.options.precision
+        return self.finder.options.effort.precision
 
 
 @single_threaded_steps
@@ -103,13 +103,13 @@ def refine(
         If there are no particles, some lie outside, the tomogram is flat round all of them, the map is no cube or too
         coarse, or the device is missing.
     """
-    options = replace(options, precision=options.precision_for(len(particles), choose_device(options.device)))
+    options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     finder, warnings = yield from _learnt(
         tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
     )
     words = f"Refining on {device_words(finder.reference.device)}"
     yield Step(0, len(particles), words, notes=_notes(finder, warnings))
-    side = patch_side(finder.reference, tomogram, max_shift=options.max_shift)
+    side = patch_side(finder.reference, tomogram, max_shift=options.search.max_shift)
     parts, batch = [], held_at_once(side, finder.reference.device)
     for start in range(0, len(particles), batch):
         parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
@@ -143,7 +143,7 @@ def prepare_finder(
 
     `refine_with` uses it, as often as one likes.
     """
-    options = replace(options, precision=options.precision_for(1, choose_device(options.device)))
+    options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     finder, warnings = yield from _learnt(
         tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
     )
@@ -178,10 +178,10 @@ def _learnt(
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    device = choose_device(options.device)
+    device = options.compute.chosen()
     finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
     reference = build_reference(density, voxel_size, resolution=finest).to(device)
-    side = patch_side(reference, tomogram, max_shift=options.max_shift)
+    side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
     some = particles.positions[evenly_spaced_rows(len(particles), most)]
     patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
@@ -193,7 +193,7 @@ def _learnt(
 
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
     """Patches (N, n, n, n) about the particles' nearest voxels, and (N, 3) xyz in Å from the picks to these."""
-    side = patch_side(finder.reference, tomogram, max_shift=finder.options.max_shift)
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     off = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
     patches = _cut(tomogram, particles.positions, side=side, device=finder.reference.device)
     return patches, torch.as_tensor(off, dtype=torch.float32)
@@ -217,9 +217,9 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
 
 def _notes(finder: PoseFinder, warnings: tuple[Note, ...]) -> tuple[Note, ...]:
     """What a person should know: the wedge in force, the precision, and what looks wrong."""
-    told = finder.options.tilt_axis != "found"
+    told = finder.options.wedge.tilt_axis != "found"
     source = "axis as told" if told else "found in the data"
-    wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.precision}."
+    wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.effort.precision}."
     return (Note(wedge), *warnings)
 
 

@@ -126,9 +126,7 @@ def bank_options(options: SearchOptions) -> SearchOptions:
 
 def averaging_options(options: AveragingOptions) -> AveragingOptions:
     """How to average alone."""
-    return AveragingOptions.from_record(
-        {item.name: getattr(options, item.name) for item in AveragingOptions.parameters()}
-    )
+    return AveragingOptions.of(**{item.name: item.value_in(options) for item in AveragingOptions.parameters()})
 
 
 def refinement_options(options: SearchOptions, device: str) -> RefinementOptions:
