@@ -64,7 +64,7 @@ def test_a_turn_is_read_as_relion_s_angles_or_as_a_matrix():
 
 @pytest.mark.parametrize("text", ["", "ten", "1 2", "1 2 nan", "1 0 0 0 1 0 0 0 2", "-1 0 0 0 1 0 0 0 1"])
 def test_what_is_no_turn_is_refused(text):
-    with pytest.raises(InputError, match=r"no (turn|rotation)"):
+    with pytest.raises(InputError, match="no rotation"):
         parse_rotation(text)
 
 

@@ -268,7 +268,7 @@ def test_evaluation_of_lists_that_do_not_meet_is_refused():
 
 def test_the_report_prints_the_share_as_the_papers_code_counts_and_chance_beside_it():
     _, truth = small_tomogram(1)
-    text = evaluate(truth, truth).text()
+    text = str(evaluate(truth, truth))
     assert "24.56°" in text
     assert "chance" in text
     assert "0.22%" in text

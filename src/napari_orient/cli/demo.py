@@ -94,7 +94,7 @@ def _predict(places: Places, checkpoint: Checkpoint) -> None:
     """Write predicted poses, the report on them and its picture."""
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.prediction.predict import predict, provenance
-    from napari_orient.engine.report_plots import overview, save_picture
+    from napari_orient.engine.report_plots import overview, save_figure
 
     tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
     options = PredictionOptions()
@@ -103,8 +103,8 @@ def _predict(places: Places, checkpoint: Checkpoint) -> None:
     write_particles(places.predicted, predicted, extents=extents, provenance=origin)
     report = evaluate(predicted, read_particles(places.truth))
     with replacing(places.report) as beside:
-        beside.write_text(report.text() + "\n", encoding="utf-8")
-    save_picture(overview(tomogram, report, title="napari-orient demo"), places.picture)
+        beside.write_text(f"{report}\n", encoding="utf-8")
+    save_figure(overview(tomogram, report, title="napari-orient demo"), places.picture)
 
 
 def _view(arguments: Namespace) -> int:

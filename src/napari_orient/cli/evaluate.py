@@ -1,7 +1,7 @@
 """Compare predicted with true orientations.
 
 PREDICTED and TRUTH are particle lists with angles: STAR files, PolNet lists, tables. Particles are matched by tomogram
-and nearest position. Every figure stands beside what a random guess would get.
+and nearest position. Every score stands beside that of random rotations.
 """
 
 from __future__ import annotations
@@ -42,4 +42,4 @@ def perform(arguments: Namespace) -> None:
     if arguments.kind is not None:
         truth = truth.of_kind(arguments.kind)
     report = evaluate(predicted, truth, group=group, tolerance=arguments.tolerance)
-    print(json.dumps(report.to_record(), indent=2) if arguments.json else report.text())
+    print(json.dumps(report.to_record(), indent=2) if arguments.json else report)

@@ -1,8 +1,7 @@
-"""Evaluation: predicted poses against true ones, with chance beside every figure."""
+"""Evaluation: predicted poses against true ones, with the value expected by chance beside every score."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -17,14 +16,22 @@ from napari_orient.engine.rotations import PAPER_20_DEG, chance_within, even_rot
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 
 WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
-"""Thresholds reported; the last is what the paper's released code counts as 20°."""
+"""Thresholds of the reported shares, degrees; the last is what the paper's released code counts as 20°."""
 
 ASYMMETRIC = symmetry("C1")
+
+_CHANCE_GRID = 20_000
+"""Rotations of the grid that chance is counted on for symmetric particles: shares to about 0.1 %."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What is said of one set of particles: their number, errors in degrees, shares (0 to 1) within thresholds."""
+    """Scores of a set of particles: their number, errors in degrees, shares (0 to 1) within thresholds by degrees.
+
+    ``chance_within`` and ``chance_median_deg`` are those of random rotations; ``r_squared`` is of the 6D components;
+    ``axis_median_deg`` is of the main axis of a symmetric particle; ``expected_over_true`` is the ratio of the
+    root-mean-square expected error to the true one; ``position_median`` is in Å.
+    """
 
     count: int
     median_deg: float
@@ -41,7 +48,15 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Figures of all particles and of each class, and the error of every particle, (N,) degrees, in matched order."""
+    """Scores of all matched particles and of each class.
+
+    Parameters
+    ----------
+    symmetry : written form of the group that errors are taken modulo.
+    unmatched : number of predicted particles without a true one.
+    errors_deg : (N,) geodesic angle of each matched particle.
+    predicted, truth : the N matched particles in the same order.
+    """
 
     symmetry: str
     all: Scores
@@ -51,8 +66,15 @@ class Report:
     predicted: Particles
     truth: Particles
 
+    def __repr__(self) -> str:
+        within = self.all.within["20"]
+        return f"Report({self.all.count} matched; median {self.all.median_deg:.2f}°; {within:.1%} within 20°)"
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
     def to_record(self) -> dict[str, Any]:
-        """Plain values fit for JSON."""
+        """Plain values by name, fit for JSON."""
         return {
             "symmetry": self.symmetry,
             "all": asdict(self.all),
@@ -60,28 +82,21 @@ class Report:
             "unmatched": self.unmatched,
         }
 
-    def json(self) -> str:
-        """The record as JSON text."""
-        return json.dumps(self.to_record(), indent=2)
-
-    def text(self) -> str:
-        """The report for a person: a table, and what its words mean."""
-        return "\n".join(_lines(self))
-
 
 def evaluate(
     predicted: Particles, truth: Particles, *, group: Symmetry = ASYMMETRIC, tolerance: float = 100.0
 ) -> Report:
-    """The report on predicted poses against true ones.
+    """Report on predicted poses against true ones; ``str`` of it is a table.
 
     Particles are matched by tomogram and nearest position within ``tolerance`` Å, one to one.
 
     Raises
     ------
     InputError
-        If either has no orientations, or no particle of the one lies near a particle of the other.
+        If either list has no orientations, or no predicted particle lies near a true one.
     """
-    predicted.required_rotations(), truth.required_rotations()
+    for particles in (predicted, truth):
+        particles.required_rotations()
     rows, true_rows = match_particles(predicted, truth, tolerance=tolerance)
     if len(rows) == 0:
         raise InputError(
@@ -98,10 +113,15 @@ def evaluate(
 
 
 def match_particles(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of predicted and true particles that belong together: mutual nearest neighbours of the same tomogram.
+    """Rows of matching predicted and true particles: mutual nearest neighbours within ``tolerance`` Å.
 
-    Where each list is of one tomogram alone, their names need not agree; else they may differ by what
-    programs add.
+    Where each list is of one tomogram alone, the tomograms' names need not agree; else they may differ by the prefixes
+    and suffixes of `same_tomogram`.
+
+    Raises
+    ------
+    InputError
+        If the lists have no tomogram in common.
     """
     alone = len(predicted.tomogram_names) == 1 and len(truth.tomogram_names) == 1
     pairs = [] if len(predicted) and len(truth) else [(np.zeros(0, int), np.zeros(0, int))]
@@ -125,8 +145,8 @@ def _mutual(first: FloatArray, second: FloatArray, tolerance: float) -> tuple[np
 
     distance, partner = (np.atleast_1d(found) for found in cKDTree(second).query(first))
     back = np.atleast_1d(cKDTree(first).query(second)[1])
-    kept = np.flatnonzero((back[partner] == np.arange(len(first))) & (distance <= tolerance))
-    return kept, partner[kept]
+    matched = np.flatnonzero((back[partner] == np.arange(len(first))) & (distance <= tolerance))
+    return matched, partner[matched]
 
 
 def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group: Symmetry, rows: np.ndarray) -> Scores:
@@ -150,21 +170,21 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
 
 
 def r_squared(predicted: FloatArray, truth: FloatArray) -> float:
-    """R² of the 6D components, all pooled, as the paper's code takes it; of orthonormal columns, after Gram-Schmidt."""
+    """R² of the 6D components, all pooled, as the paper's code computes it; of orthonormal columns."""
     raw, target = (np.concatenate([matrix[..., 0], matrix[..., 1]], axis=-1) for matrix in (predicted, truth))
     spread = float(((target - target.mean()) ** 2).sum())
     return 1 - float(((raw - target) ** 2).sum()) / spread if spread > 0 else float("nan")
 
 
 def chance(angle: float, group: Symmetry) -> float:
-    """Probability that a random guess lies within this many degrees of the truth, modulo the group."""
+    """Probability that a random rotation lies within this many degrees of the true one, modulo the group."""
     if len(group) == 1:
         return chance_within(angle)
     return float(np.mean(_chance_angles(group) <= angle))
 
 
 def chance_shares(edges: FloatArray, group: Symmetry) -> FloatArray:
-    """Shares of random guesses whose error lies between one edge (E,) in degrees and the next, (E - 1,)."""
+    """Shares of random rotations with errors between one edge (E,) in degrees and the next, (E - 1,)."""
     if len(group) == 1:
         return np.diff([chance_within(float(edge)) for edge in edges])
     angles = _chance_angles(group)
@@ -177,7 +197,7 @@ def _chance_angles(group: Symmetry) -> FloatArray:
 
 @lru_cache(maxsize=8)
 def _chance_angles_of(name: str) -> FloatArray:
-    grid, group = even_rotations(20_000), symmetry(name)
+    grid, group = even_rotations(_CHANCE_GRID), symmetry(name)
     return symmetric_angle_deg(grid, np.broadcast_to(np.eye(3), grid.shape), group)
 
 

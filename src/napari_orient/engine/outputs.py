@@ -1,4 +1,4 @@
-"""Outputs: files written beside their place and renamed, checked before the work starts."""
+"""Files: written beside their path and renamed, so that they appear whole; and checks before work starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from napari_orient.engine.errors import InputError
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
+    """Context with a temporary path beside ``path``: renamed to it if the block succeeds, else removed.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def check_writable(path: Path | str) -> None:
-    """Nothing, if a file can be written at ``path``; asked before long work starts.
+    """Check that a file can be written at ``path``, before long work starts.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_writable(path: Path | str) -> None:
 
 
 def existing_file(path: Path | str) -> Path:
-    """The path, if it is a file that is there and not empty.
+    """The path, checked: a file that exists and is not empty.
 
     Raises
     ------

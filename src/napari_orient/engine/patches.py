@@ -1,4 +1,4 @@
-"""Patches: cubes of density round each particle, cut from the memory map, centred, resampled and normalised."""
+"""Patches: cubes of density around each particle, cut from the memory map, centred, resampled and normalised."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PatchArray = NDArray[np.float32]
 CENTRINGS = ("subvoxel", "rounded")
 
 _REACH = 6
-"""Zero crossings of the windowed sinc on each side: passes 90 % of the band unharmed."""
+"""Zero crossings of the windowed sinc on each side of its centre: 90 % of the band passes unchanged."""
 
 _ROUNDING = 1e-6
-"""Of a cube's mean: what varies less is constant but for rounding."""
+"""Standard deviation, as a share of a cube's mean, below which it is constant but for float32 rounding."""
 
 _ON_VOXEL = 1e-6
-"""Voxels off a voxel's middle below which nothing need be interpolated."""
+"""Distance in voxels from a voxel's centre below which nothing is interpolated."""
 
 _SAME_SIZE = 0.005
-"""Voxel sizes within half a percent are the same: 40 voxels then disagree by a fifth of a voxel at the rim."""
+"""Relative difference of voxel sizes below which they are the same: a fifth of a voxel at the edge of 40 voxels."""
 
 
 def cut_patches(
@@ -38,7 +38,7 @@ def cut_patches(
 ) -> PatchArray:
     """Cubes of density centred on each position, (N, side, side, side), indexed [n, z, y, x], mean 0 and deviation 1.
 
-    Only the voxels round each position are read. Voxels beyond the tomogram's edge take the mean of those within it,
+    Only the voxels around each position are read. Voxels beyond the tomogram's edge get the mean of those inside it,
     so that they are 0 after normalisation.
 
     Parameters
@@ -69,9 +69,9 @@ def cut_patches(
 
 
 def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
-    """The middles of the voxels that positions (N, 3) in Å lie in: patches about them need no interpolation."""
-    middles: FloatArray = np.floor(np.asarray(positions) / voxel_size + 0.5) * voxel_size
-    return middles
+    """Centres of the voxels that positions (N, 3) in Å lie in: patches about them need no interpolation."""
+    centres: FloatArray = np.floor(np.asarray(positions) / voxel_size + 0.5) * voxel_size
+    return centres
 
 
 def normalised(cube: NDArray[Any]) -> PatchArray:
@@ -79,12 +79,12 @@ def normalised(cube: NDArray[Any]) -> PatchArray:
     mean = np.float32(np.mean(cube, dtype=np.float64))
     centred = np.asarray(cube, np.float32) - mean
     deviation = np.float32(np.sqrt(np.vdot(centred, centred) / max(centred.size, 1)))
-    # What interpolation leaves of a constant by rounding is no signal.
+    # The rounding errors of an interpolated constant are no signal.
     return centred / deviation if deviation > _ROUNDING * abs(mean) else np.zeros_like(centred)
 
 
 def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
-    """Patch voxels in units of the tomogram's; exactly 1 where they are the same."""
+    """Voxel size of the patch over the tomogram's; exactly 1 where they are the same."""
     if side % 2 or side < 2:
         raise InputError(f"patches of {side} voxels were asked for; expected an even number of at least 2.")
     ratio = (voxel_size or tomogram.voxel_size) / tomogram.voxel_size
@@ -99,7 +99,7 @@ def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
 
 
 def _cube(density: NDArray[Any], corner: NDArray[np.int_], side: int) -> PatchArray:
-    """(side,)*3 voxels from ``corner`` (z, y, x); beyond the edge, the mean of what lies within."""
+    """Voxels (side, side, side) from ``corner`` (z, y, x); beyond the edge, the mean of those inside."""
     low, high = np.maximum(corner, 0), np.minimum(corner + side, density.shape)
     if (high <= low).any():
         return np.zeros((side,) * 3, np.float32)
@@ -126,7 +126,7 @@ def _resampled(
 
 
 def _sinc_weights(targets: FloatArray, count: int, scale: float) -> NDArray[np.float32]:
-    """(targets, count) weights that read a band-limited line at fractional places; ``scale`` > 1 lowers the band."""
+    """Weights (targets, count) that interpolate a line of voxels; ``scale`` > 1 lowers its band limit."""
     distance = (targets[:, None] - np.arange(count)) / scale
     weights = np.sinc(distance) * np.where(np.abs(distance) < _REACH, np.cos(distance * np.pi / (2 * _REACH)) ** 2, 0)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -12,7 +12,7 @@ from napari_orient.engine.inspection.neighbours import nearest_neighbour
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.report_plots import save_picture
+from napari_orient.engine.report_plots import save_figure
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.paper import pictures, tables
@@ -76,7 +76,7 @@ def write_outcome(experiment: Experiment, check: Path | None) -> Stream[Step, No
         drawn["simulation.png"] = lambda: _comparison(experiment, check)
     for index, (name, draw) in enumerate(drawn.items()):
         yield Step(index, len(drawn), name)
-        save_picture(draw(), folder / name)
+        save_figure(draw(), folder / name)
 
 
 def _source(experiment: Experiment) -> str:

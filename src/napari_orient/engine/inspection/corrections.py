@@ -1,7 +1,7 @@
-"""Corrections of poses by a person: turns about a particle's own axes, moves, and a verdict. Always relative.
+"""Corrections of poses by a person: rotations about a particle's own axes, shifts, and a verdict.
 
-A turn ``T`` is given in the particle's own frame and acts from the right, ``R @ T``: so turned by +10° and then by -10°
-about one axis, a particle is where it was, whatever its pose.
+A correcting rotation T is in the particle's own frame and acts from the right, ``R @ T``: rotated by +10° and then by
+-10° about one axis, a particle has its first pose again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.angles import zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
@@ -20,23 +21,27 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.symmetry import Symmetry
 
 Rows = NDArray[Any] | Sequence[int]
-"""Which particles: indices or a mask."""
+"""Rows of particles: indices or a mask."""
 
 FRAMES = ("tomogram", "own")
-"""Along whose axes a particle is moved."""
+"""Frames that a shift may be in: the tomogram's, or the particle's own."""
 
-ACCEPTED, REJECTED = "accepted", "rejected"
+ACCEPTED = "accepted"
+REJECTED = "rejected"
 VERDICTS = ("", ACCEPTED, REJECTED)
+
+_MATRIX_TOLERANCE = 0.01
+"""Largest difference of a typed matrix times its transpose from the identity: of entries with two decimals."""
 
 
 def axis_rotation(axis: str, angle: float) -> FloatArray:
-    """The turn by an angle in degrees about the own axis ``x``, ``y`` or ``z``, (3, 3); right-handed."""
+    """Rotation by an angle in degrees about the own axis ``x``, ``y`` or ``z``, (3, 3); right-handed."""
     matrix: FloatArray = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
     return matrix
 
 
 def parse_rotation(text: str) -> FloatArray:
-    """The turn that a person has typed, (3, 3): RELION's rot, tilt and psi, or the nine entries of a matrix by rows.
+    """Rotation that a person has typed, (3, 3): RELION's rot, tilt and psi, or the nine entries of a matrix by rows.
 
     Raises
     ------
@@ -48,27 +53,26 @@ def parse_rotation(text: str) -> FloatArray:
     except ValueError:
         numbers = np.zeros(0)
     if not np.isfinite(numbers).all() or len(numbers) not in (3, 9):
-        raise InputError(f"{text!r} is no turn; expected rot, tilt and psi in degrees, or a matrix's nine entries.")
+        raise InputError(f"{text!r} is no rotation; expected rot, tilt and psi in degrees, or a matrix's nine entries.")
     if len(numbers) == 3:
-        turn: FloatArray = Rotation.from_euler("ZYZ", numbers, degrees=True).inv().as_matrix()
-        return turn
+        return np.asarray(zyz_to_matrix(numbers[None])[0])
     return _proper(numbers.reshape(3, 3), text)
 
 
 def _proper(matrix: FloatArray, text: str) -> FloatArray:
-    """The rotation nearest to a matrix typed with few digits."""
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 0.01 or np.linalg.det(matrix) < 0:
+    """Rotation nearest to a matrix typed with few digits."""
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > _MATRIX_TOLERANCE or np.linalg.det(matrix) < 0:
         raise InputError(f"{text!r} is no rotation: its rows are not at right angles, of length 1 and right-handed.")
     nearest: FloatArray = Rotation.from_matrix(matrix).as_matrix()
     return nearest
 
 
-def rotated(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
-    """The particles, some of them turned about their own axes.
+def rotated(particles: Particles, rows: Rows, rotation: FloatArray) -> Particles:
+    """Particles, some of them rotated about their own axes.
 
     Parameters
     ----------
-    turn : (3, 3) in each particle's own frame; it acts from the right.
+    rotation : (3, 3) in each particle's own frame; it acts from the right.
 
     Raises
     ------
@@ -76,18 +80,18 @@ def rotated(particles: Particles, rows: Rows, turn: FloatArray) -> Particles:
         If the particles have no orientations.
     """
     rotations = particles.required_rotations().copy()
-    # Rounding would creep in over thousands of small turns: each result is made a rotation again.
-    rotations[rows] = Rotation.from_matrix(rotations[rows] @ turn).as_matrix()
+    # Rounding errors would grow over thousands of small rotations: each product is made a proper rotation again.
+    rotations[rows] = Rotation.from_matrix(rotations[rows] @ rotation).as_matrix()
     return particles.replace(rotations=rotations)
 
 
 def shifted(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str = "tomogram") -> Particles:
-    """The particles, some of them moved by a shift (3,) xyz in Å along the tomogram's axes, or along their own.
+    """Particles, some of them shifted by (3,) xyz in Å along the tomogram's axes, or along their own.
 
     Raises
     ------
     InputError
-        If they should move along their own axes and have none.
+        If they are to be shifted along their own axes and have no orientations.
     """
     positions = particles.positions.copy()
     step = np.asarray(shift, float)
@@ -96,14 +100,14 @@ def shifted(particles: Particles, rows: Rows, shift: FloatArray, *, frame: str =
 
 
 def with_status(particles: Particles, rows: Rows, status: str) -> Particles:
-    """The particles, some of them with this verdict: accepted, rejected, or empty for none."""
+    """Particles, some of them with this verdict: accepted, rejected, or empty for none."""
     column = _texts(particles, STATUS).astype(object)
     column[rows] = status
     return particles.replace(extra={**particles.extra, STATUS: column.astype(str)})
 
 
 def marked_corrected(particles: Particles, rows: Rows, corrected: bool) -> Particles:
-    """The particles, some of them marked as set by a person, or as no longer so."""
+    """Particles, some of them marked as corrected by a person, or no longer so."""
     column = _texts(particles, CORRECTED).astype(object)
     column[column == ""] = "0"
     column[rows] = "1" if corrected else "0"
@@ -111,10 +115,10 @@ def marked_corrected(particles: Particles, rows: Rows, corrected: bool) -> Parti
 
 
 def confirmed(particles: Particles) -> NDArray[np.bool_]:
-    """Which poses a person stands behind, (N,): accepted ones, and corrected ones that were not rejected."""
+    """Mask of the poses that a person confirmed, (N,): accepted ones, and corrected ones that were not rejected."""
     status = _texts(particles, STATUS)
-    trust: NDArray[np.bool_] = (status == ACCEPTED) | ((_texts(particles, CORRECTED) == "1") & (status != REJECTED))
-    return trust
+    mask: NDArray[np.bool_] = (status == ACCEPTED) | ((_texts(particles, CORRECTED) == "1") & (status != REJECTED))
+    return mask
 
 
 def _texts(particles: Particles, column: str) -> NDArray[np.str_]:
@@ -122,8 +126,8 @@ def _texts(particles: Particles, column: str) -> NDArray[np.str_]:
     return np.full(len(particles), "") if found is None else np.asarray(found).astype(str)
 
 
-def is_symmetry_operation(turn: FloatArray, group: Symmetry, *, within: float = 0.5) -> bool:
-    """Whether a turn (not: none at all) leaves a particle of this symmetry looking as it did, ``within`` degrees."""
-    if angle_deg(turn, np.eye(3)) <= within:
+def is_symmetry_operation(rotation: FloatArray, group: Symmetry, *, within: float = 0.5) -> bool:
+    """Whether a rotation (3, 3), other than the identity, is one of the group's, to ``within`` degrees."""
+    if angle_deg(rotation, np.eye(3)) <= within:
         return False
-    return bool((angle_deg(group.matrices, turn) <= within).any())
+    return bool((angle_deg(group.matrices, rotation) <= within).any())

@@ -1,7 +1,7 @@
-"""Rows chosen by an expression such as ``expected_error > 15 and neighbour < 300``.
+"""Rows selected by an expression such as ``expected_error > 15 and neighbour < 300``.
 
-An expression is read as a Python one, but nothing of it is ever run: its tree is walked, and only the names of columns,
-numbers, text, comparisons, arithmetic, ``and``, ``or``, ``not`` and ``in`` are known.
+An expression is parsed as Python but never executed: its syntax tree is evaluated here, and only names of columns,
+numbers, text, comparisons, arithmetic, ``and``, ``or``, ``not`` and ``in`` are allowed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from napari_orient.engine.errors import InputError
 Columns = Mapping[str, NDArray[Any]]
 
 _LONGEST = 1000
+"""Most characters of an expression: beyond what a person types, and short enough for Python's parser."""
+
 _EXAMPLE = "expected_error > 15 and neighbour < 300"
 
 _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -43,25 +45,25 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def rows_where(expression: str, columns: Columns, *, count: int) -> NDArray[np.bool_]:
-    """The rows for which the expression holds, (N,); all of them where it is empty.
+    """Mask of the rows for which the expression is true, (N,); all rows where it is empty.
 
     Parameters
     ----------
-    expression : over the columns' names; ``class`` may be one although Python keeps the word for itself.
-    columns : numbers or text by name, (N,) each. What is not a number compares as false.
+    expression : over the columns' names; ``class`` may be one although it is a keyword of Python.
+    columns : numbers or text by name, (N,) each. NaN is neither less, equal nor greater.
     count : N.
 
     Raises
     ------
     InputError
-        With what is wrong: a slip in the writing, an unknown column, text compared with numbers, or anything else than
-        comparisons and arithmetic.
+        If the syntax is wrong, a column is unknown, text is compared with numbers, or the expression holds anything
+        but comparisons and arithmetic.
     """
     if not expression.strip():
         return np.ones(count, bool)
     try:
         with np.errstate(all="ignore"):
-            chosen = _yes_or_no(_value(_tree(expression), columns), expression.strip())
+            chosen = _as_mask(_value(_tree(expression), columns), expression.strip())
     except RecursionError:
         raise InputError("the expression is nested too deeply. Write it with fewer brackets.") from None
     return np.broadcast_to(chosen, (count,)).copy()
@@ -80,65 +82,65 @@ def _tree(text: str) -> ast.expr:
 
 
 def _unreserved(text: str) -> str:
-    """The text with ``class`` as a name that Python's grammar lets pass."""
+    """The text with the keyword ``class`` replaced by a valid name."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     words = [(item.type, "class_" if item.string == "class" else item.string) for item in tokens]
     return tokenize.untokenize(words).strip()
 
 
 def _value(node: ast.expr, columns: Columns) -> Any:
-    for kind, worth in _WORTH.items():
+    for kind, evaluate in _EVALUATORS.items():
         if isinstance(node, kind):
-            return worth(node, columns)
-    raise _not_understood(node)
+            return evaluate(node, columns)
+    raise _unsupported(node)
 
 
-def _not_understood(node: ast.expr) -> InputError:
+def _unsupported(node: ast.expr) -> InputError:
     return InputError(
-        f"{_words(node)!r} is not understood; expected columns, numbers and comparisons only, such as {_EXAMPLE}."
+        f"{_source(node)!r} is not understood; expected columns, numbers and comparisons only, such as {_EXAMPLE}."
     )
 
 
 def _constant(node: Any, columns: Columns) -> Any:
     if not isinstance(node.value, (int, float, str)):
-        raise _not_understood(node)
+        raise _unsupported(node)
     return node.value
 
 
-def _signed(node: Any, columns: Columns) -> Any:
+def _unary(node: Any, columns: Columns) -> Any:
     if isinstance(node.op, ast.Not):
         return ~_mask(node.operand, columns)
     if isinstance(node.op, ast.USub):
         return -_number(node.operand, columns)
-    raise _not_understood(node)
+    raise _unsupported(node)
 
 
-def _reckoned(node: Any, columns: Columns) -> Any:
+def _arithmetic(node: Any, columns: Columns) -> Any:
     if isinstance(node.op, (ast.BitAnd, ast.BitOr)):
         raise InputError("& and | mean something else here; write and, or between comparisons.")
     if type(node.op) not in _ARITHMETIC:
-        raise _not_understood(node)
+        raise _unsupported(node)
     return _ARITHMETIC[type(node.op)](_number(node.left, columns), _number(node.right, columns))
 
 
-def _joined(node: Any, columns: Columns) -> Any:
+def _boolean(node: Any, columns: Columns) -> Any:
     both = operator.and_ if isinstance(node.op, ast.And) else operator.or_
     return reduce(both, [_mask(part, columns) for part in node.values])
 
 
-def _chain(node: Any, columns: Columns) -> Any:
-    """``10 < expected_error < 20`` is two comparisons, both of which must hold."""
+def _comparison_chain(node: Any, columns: Columns) -> Any:
+    """Mask of a chain such as ``10 < expected_error < 20``: two comparisons, both of which must hold."""
     pairs = zip([node.left, *node.comparators[:-1]], node.ops, node.comparators, strict=True)
-    return reduce(operator.and_, [_compared(first, op, second, columns) for first, op, second in pairs])
+    return reduce(operator.and_, [_comparison(first, op, second, columns) for first, op, second in pairs])
 
 
-_WORTH: Mapping[type[ast.expr], Callable[[Any, Columns], Any]] = {
+_EVALUATORS: Mapping[type[ast.expr], Callable[[Any, Columns], Any]] = {
     ast.Name: lambda node, columns: _column(node.id, columns),
     ast.Constant: _constant,
-    ast.UnaryOp: _signed,
-    ast.BinOp: _reckoned,
-    ast.BoolOp: _joined,
-    ast.Compare: _chain,
+    ast.UnaryOp: _unary,
+    ast.BinOp: _arithmetic,
+    ast.BoolOp: _boolean,
+    ast.Compare: _comparison_chain,
 }
 
 
@@ -151,40 +153,42 @@ def _column(name: str, columns: Columns) -> NDArray[Any]:
     raise InputError(f"there is no column {name!r}; {hint}")
 
 
-def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Columns) -> NDArray[np.bool_]:
+def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Columns) -> NDArray[np.bool_]:
     if isinstance(op, (ast.In, ast.NotIn)):
-        found = _among(left, right, columns)
+        found = _membership(left, right, columns)
         return ~found if isinstance(op, ast.NotIn) else found
     if type(op) not in _COMPARISONS:
-        raise InputError(f"'is' compares nothing here; write == or != between {_words(left)!r} and {_words(right)!r}.")
+        raise InputError(
+            f"'is' compares nothing here; write == or != between {_source(left)!r} and {_source(right)!r}."
+        )
     first, second = _value(left, columns), _value(right, columns)
     if _is_text(first) != _is_text(second):
-        raise InputError(f"{_words(left)!r} and {_words(right)!r} are text and number; expected two of a kind.")
+        raise InputError(f"{_source(left)!r} and {_source(right)!r} are text and number; expected two of a kind.")
     return np.asarray(_COMPARISONS[type(op)](np.asarray(first), np.asarray(second)), bool)
 
 
-def _among(left: ast.expr, right: ast.expr, columns: Columns) -> NDArray[np.bool_]:
+def _membership(left: ast.expr, right: ast.expr, columns: Columns) -> NDArray[np.bool_]:
     if not isinstance(right, (ast.Tuple, ast.List)) or not right.elts:
-        raise InputError(f"'in' expects a list such as (1, 2, 3) after it, not {_words(right)!r}.")
-    equal = [_compared(left, ast.Eq(), item, columns) for item in right.elts]
+        raise InputError(f"'in' expects a list such as (1, 2, 3) after it, not {_source(right)!r}.")
+    equal = [_comparison(left, ast.Eq(), item, columns) for item in right.elts]
     return np.asarray(reduce(operator.or_, equal), bool)
 
 
 def _number(node: ast.expr, columns: Columns) -> Any:
     value = _value(node, columns)
     if _is_text(value):
-        raise InputError(f"{_words(node)!r} is text; expected a number to reckon with.")
+        raise InputError(f"{_source(node)!r} is text; expected a number in arithmetic.")
     return np.asarray(value, float)
 
 
 def _mask(node: ast.expr, columns: Columns) -> NDArray[np.bool_]:
-    return _yes_or_no(_value(node, columns), _words(node))
+    return _as_mask(_value(node, columns), _source(node))
 
 
-def _yes_or_no(value: Any, words: str) -> NDArray[np.bool_]:
+def _as_mask(value: Any, source: str) -> NDArray[np.bool_]:
     mask = np.asarray(value)
     if mask.dtype != bool:
-        raise InputError(f"{words!r} is neither true nor false; expected a comparison, such as {_EXAMPLE}.")
+        raise InputError(f"{source!r} is neither true nor false; expected a comparison, such as {_EXAMPLE}.")
     return mask
 
 
@@ -192,5 +196,5 @@ def _is_text(value: Any) -> bool:
     return np.asarray(value).dtype.kind in "OSU"
 
 
-def _words(node: ast.expr) -> str:
+def _source(node: ast.expr) -> str:
     return ast.unparse(node).replace("class_", "class")

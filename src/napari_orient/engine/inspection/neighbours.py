@@ -1,4 +1,4 @@
-"""Who stands beside whom: the distance to the nearest neighbour, and clusters of particles that stand close."""
+"""Neighbourhoods of particles: distance to the nearest neighbour, and clusters of particles."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from scipy.spatial import Delaunay, cKDTree
 
 from napari_orient.engine.particles import FloatArray, Particles
 
-_MANY = 40
-"""Neighbours a particle, on average, beyond which not all pairs are listed."""
+_MOST_NEIGHBOURS = 40
+"""Mean number of neighbours above which the edges of a triangulation replace all pairs, whose list grows with it."""
 
 
 def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
-    """Distance in Å from each particle to the nearest other one of its tomogram, whatever its kind, (N,).
+    """Distance in Å from each particle to the nearest other one of its tomogram, of any class, (N,); infinite if alone.
 
-    ``everyone`` are all particles known there, these among them; one that stands alone is infinitely far from the next.
+    ``everyone`` are all particles there, these among them.
     """
     nearest = np.full(len(particles), np.inf)
     for name in particles.tomogram_names:
@@ -33,13 +33,13 @@ def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
 
 
 def clusters(particles: Particles, distance: float) -> NDArray[np.int_]:
-    """The number of the cluster that each particle is in, (N,): 1 is the largest; 0 stands alone.
+    """Number of each particle's cluster, (N,): 1 is the largest; 0 for a particle alone.
 
-    A cluster is what one can walk through in steps of at most ``distance`` Å from particle to particle.
+    Clusters are by single linkage: particles within ``distance`` Å of each other are in the same one.
     """
     labels = _components(_pairs(particles, distance), len(particles))
     sizes = np.bincount(labels, minlength=1)
-    # Of equal size, the one met first comes first.
+    # Among clusters of equal size, the order is that of their first particles.
     order = np.argsort(-sizes, kind="stable")
     numbers = np.zeros(len(sizes), int)
     numbers[order] = np.arange(1, len(sizes) + 1)
@@ -48,7 +48,7 @@ def clusters(particles: Particles, distance: float) -> NDArray[np.int_]:
 
 
 def _pairs(particles: Particles, distance: float) -> NDArray[np.int_]:
-    """Rows of particles of one tomogram within ``distance`` Å, (P, 2): enough pairs to walk all clusters by."""
+    """Pairs of rows, (P, 2), of particles of one tomogram within ``distance`` Å: enough pairs to link every cluster."""
     found = [np.zeros((0, 2), int)]
     for name in particles.tomogram_names:
         rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
@@ -58,14 +58,14 @@ def _pairs(particles: Particles, distance: float) -> NDArray[np.int_]:
 
 def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
     tree = cKDTree(positions)
-    if tree.count_neighbors(tree, distance) <= _MANY * len(positions):
+    if tree.count_neighbors(tree, distance) <= _MOST_NEIGHBOURS * len(positions):
         return np.asarray(tree.query_pairs(distance, output_type="ndarray"), int)
-    # Whatever is linked in short steps is linked by edges of the triangulation no longer than these: a shortest
-    # spanning tree is part of it. Joggled, for particles in a plane or at one place.
+    # The Delaunay triangulation contains a minimum spanning tree, so that its short edges link the same clusters.
+    # Joggled, for particles in a plane or at one position.
     corners = Delaunay(positions, qhull_options="QJ").simplices
     edges = np.sort(corners[:, list(combinations(range(4), 2))].reshape(-1, 2), axis=1).astype(int)
     near = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1) <= distance
-    # Each edge once: as one number they sort ten times as fast as in pairs.
+    # Unique edges, each as one number, which sort ten times as fast as pairs.
     once = np.unique(edges[near] @ [len(positions), 1])
     return np.asarray(np.stack(np.divmod(once, len(positions)), axis=1), int)
 

@@ -1,4 +1,4 @@
-"""Inspection: what is known of each particle beside its pose, so that one can see which are wrong, and why."""
+"""Quantities of each particle beside its pose: true error, nearest neighbour, cluster; to find wrong poses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 @dataclass(frozen=True, kw_only=True)
 class InspectionOptions(Options):
-    """How particles are judged."""
+    """Options of the quantities."""
 
     symmetry: str | None = option(
         None, help="group that true errors are taken modulo, such as D7; of some classes alone: 3j9i=D7 4v4r=C1"
@@ -32,16 +32,16 @@ class InspectionOptions(Options):
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What is known of N particles beside their poses.
+    """Quantities of N particles beside their poses.
 
     Parameters
     ----------
-    true_error_deg : (N,) angle to the true rotation modulo the group; NaN where no true particle lies near; None
-        where poses or truth are unknown.
+    true_error_deg : (N,) angle to the true rotation modulo the group; NaN without a true particle nearby; None without
+        poses or true poses.
     partner : (N,) row of the true particle; -1 where there is none.
-    neighbour : (N,) Å to the nearest other particle, whatever its class; infinite for one alone.
+    neighbour : (N,) Å to the nearest other particle of any class; infinite for one alone.
     cluster : (N,) number of its cluster, 1 the largest; 0 for one alone.
-    symmetry : (N,) the name of each particle's group.
+    symmetry : (N,) written form of each particle's group.
     """
 
     true_error_deg: FloatArray | None
@@ -58,20 +58,20 @@ def inspect(
     truth: Particles | None = None,
     groups: Mapping[str, str] | None = None,
 ) -> Inspection:
-    """What is known of each particle beside its pose.
+    """Quantities of each particle beside its pose.
 
-    ``groups`` names the symmetry of classes that the options do not name, and under ``""`` that of all others. The
-    neighbours of particles that were picked from a list of several classes are found among the true ones too.
+    ``groups`` has the symmetry of classes that the options do not name, and under ``""`` that of all others. The
+    neighbours of particles that were picked from a list of several classes are looked for among the true ones too.
 
     Raises
     ------
     InputError
-        If the symmetry is none.
+        If a symmetry is invalid.
     """
     partner = _partners(particles, truth, options.tolerance)
     named = symmetries_by_class(options.symmetry or "")
-    known = {} if "" in named else {_code(kind): name for kind, name in (groups or {}).items()}
-    names = _symmetries(particles, {"": "C1", **known, **named})
+    given = {} if "" in named else {_code(kind): name for kind, name in (groups or {}).items()}
+    names = _symmetries(particles, {"": "C1", **given, **named})
     return Inspection(
         true_error_deg=_true_errors(particles, truth, partner, names),
         partner=partner,
@@ -82,24 +82,24 @@ def inspect(
 
 
 def symmetries_by_class(text: str) -> dict[str, str]:
-    """Symmetries by class, as ``3j9i=D7 4v4r=C1`` names them; one without a class, under ``""``, is of all classes.
+    """Symmetries by class of a text such as ``3j9i=D7 4v4r=C1``; under ``""`` one without a class, for all classes.
 
     Raises
     ------
     InputError
-        If one is no symmetry.
+        If a symmetry is invalid.
     """
     parts = [part.rpartition("=") for part in text.split()]
     return {_code(kind): symmetry(name).name for kind, _, name in parts}
 
 
 def _code(kind: str) -> str:
-    """A class as one types it: without PolNet's ``pdb_``."""
+    """Code of a class without PolNet's prefix ``pdb_``."""
     return kind.removeprefix("pdb_")
 
 
 def _symmetries(particles: Particles, groups: Mapping[str, str]) -> NDArray[np.str_]:
-    """The name of each particle's group, (N,): that of its class."""
+    """Written form of the group of each particle's class, (N,)."""
     if particles.kind is None:
         return np.full(len(particles), groups[""])
     kinds, place = np.unique(particles.kind.astype(str), return_inverse=True)
@@ -113,7 +113,7 @@ def _partners(particles: Particles, truth: Particles | None, tolerance: float) -
         try:
             rows, true_rows = match_particles(particles, truth, tolerance=tolerance)
         except InputError:
-            return partner  # The truth is of another tomogram.
+            return partner  # The true particles are of another tomogram.
         partner[rows] = true_rows
     return partner
 
@@ -121,18 +121,18 @@ def _partners(particles: Particles, truth: Particles | None, tolerance: float) -
 def _true_errors(
     particles: Particles, truth: Particles | None, partner: NDArray[np.int_], names: NDArray[np.str_]
 ) -> FloatArray | None:
-    known = partner >= 0
-    if truth is None or truth.rotations is None or particles.rotations is None or not known.any():
+    matched = partner >= 0
+    if truth is None or truth.rotations is None or particles.rotations is None or not matched.any():
         return None
     errors = np.full(len(particles), np.nan)
-    for name in np.unique(names[known]).tolist():
-        own = known & (names == name)
+    for name in np.unique(names[matched]).tolist():
+        own = matched & (names == name)
         errors[own] = symmetric_angle_deg(particles.rotations[own], truth.rotations[partner[own]], symmetry(name))
     return errors
 
 
 def _everyone(particles: Particles, truth: Particles | None, partner: NDArray[np.int_]) -> Particles:
-    """The particles, and the true ones that are none of them."""
+    """The particles, and the true ones that match none of them."""
     if truth is None or not (partner >= 0).any():
         return particles
     others = np.ones(len(truth), bool)

@@ -1,6 +1,6 @@
-"""Columns of our own that lists carry beside confidence and expected error: what matching with a reference tells.
+"""Columns of napari-orient beside confidence and expected error: results of matching, and a person's corrections.
 
-They travel in ``Particles.extra`` as numbers, under the names that files give them.
+They are in ``Particles.extra`` under their names in files; results as numbers.
 """
 
 from __future__ import annotations
@@ -13,27 +13,36 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 
 SCORE = "orientScore"
-"""Match in standard deviations of the noise."""
+"""Matched-filter score: signal-to-noise ratio of the match, in standard deviations of the noise."""
+
 SHIFT = "orientMovedAngst"
-"""Å by which the particle was recentred."""
+"""Distance in Å by which the particle was recentred."""
+
 CENTRE_ERROR = "orientExpectedCentreErrorAngst"
 """Expected root-mean-square error of the centre, Å."""
-AXIS_ERROR, AZIMUTH_ERROR = "orientExpectedAxisErrorDeg", "orientExpectedSpinErrorDeg"
-"""Of a symmetric particle: expected errors of its main axis, and of the turn about it."""
+
+AXIS_ERROR = "orientExpectedAxisErrorDeg"
+"""Expected root-mean-square error of a symmetric particle's main axis, degrees."""
+
+AZIMUTH_ERROR = "orientExpectedSpinErrorDeg"
+"""Expected root-mean-square error of a symmetric particle's rotation about its main axis, degrees."""
 
 RESULT_COLUMNS = (SCORE, SHIFT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
 
-STATUS, CORRECTED = "orientStatus", "orientCorrected"
-"""A person's verdict in words, and whether a person set the pose (``1``)."""
+STATUS = "orientStatus"
+"""A person's verdict: ``accepted``, ``rejected`` or empty."""
+
+CORRECTED = "orientCorrected"
+"""``1`` where a person set the pose, else ``0``."""
 
 FIRST_POSES = "orient_first_poses"
-"""Table beside the particles: how those came that a person has turned or moved since, to be put back to."""
+"""Table beside the particles: the poses, before the first correction, of those that a person has corrected."""
 
 
 def without_results(particles: Particles) -> Particles:
-    """The particles without what is true of the poses they had alone.
+    """Particles without the columns and tables that are valid for their present poses alone.
 
-    What an earlier match told of them goes, that a person set them, and the poses that it first gave.
+    These are an earlier match's results, the mark of correction by a person, and the poses before it.
     """
     return particles.replace(
         extra={name: column for name, column in particles.extra.items() if name not in (*RESULT_COLUMNS, CORRECTED)},
@@ -41,23 +50,23 @@ def without_results(particles: Particles) -> Particles:
     )
 
 
-def figure(particles: Particles, name: str) -> FloatArray | None:
-    """A column of `RESULT_COLUMNS`, (N,), or None where the particles have none."""
+def result_column(particles: Particles, name: str) -> FloatArray | None:
+    """Column of `RESULT_COLUMNS`, (N,), or None where the particles have none."""
     column: NDArray[np.float64] | None = particles.extra.get(name)
     return column
 
 
 def pose_summary(particles: Particles) -> Iterator[str]:
-    """What is told of posed particles, in a few short lines: errors expected, and how far they were moved."""
+    """Summary of posed particles in a few short lines: expected errors, and shifts by recentring."""
     expected = particles.expected_error_deg
-    axis, spin = figure(particles, AXIS_ERROR), figure(particles, AZIMUTH_ERROR)
+    axis, azimuth = result_column(particles, AXIS_ERROR), result_column(particles, AZIMUTH_ERROR)
     if expected is not None:
         parts = ""
-        if axis is not None and spin is not None:
-            parts = f"; main axis {np.median(axis):.1f}°, spin {np.median(spin):.1f}°"
+        if axis is not None and azimuth is not None:
+            parts = f"; main axis {np.median(axis):.1f}°, about it {np.median(azimuth):.1f}°"
         yield f"expected error {np.median(expected):.1f}° (median{parts})"
-    moved, centre = figure(particles, SHIFT), figure(particles, CENTRE_ERROR)
-    if moved is not None:
-        yield f"moved by {np.median(moved):.1f} Å (median; most {moved.max():.1f} Å)"
+    shift, centre = result_column(particles, SHIFT), result_column(particles, CENTRE_ERROR)
+    if shift is not None:
+        yield f"moved by {np.median(shift):.1f} Å (median; at most {shift.max():.1f} Å)"
     if centre is not None:
-        yield f"centres expected right to {np.median(centre):.1f} Å"
+        yield f"expected error of centres {np.median(centre):.1f} Å"

@@ -1,4 +1,4 @@
-"""Volumes in MRC files (.mrc, .rec, .map): memory-mapped in, float32 out; headers judged, not trusted."""
+"""Volumes in MRC files (.mrc, .rec, .map): read memory-mapped, written as float32; headers are checked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,23 @@ from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import Tomogram
 
 _HEADER_BYTES = 1024
+"""Length of the main header, MRC2014."""
+
 _VOLUME_STACKS = range(401, 631)
+"""Space groups that mark a stack of volumes, MRC2014."""
+
+_UNSET_TOLERANCE = 1e-6
+"""Å from 1.0 within which a voxel size is taken for unset: the rounding of float32."""
+
+_CUBIC_TOLERANCE = 1e-3
+"""Relative difference of the axes' voxel sizes that is still cubic: a tenth of a voxel over 100 voxels."""
+
 _REMEDY = "Give the voxel size in Å yourself (--voxel-size)."
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an MRC header says: sizes along x, y, z, the voxel's edges in Å, the kind of number, and the marks."""
+    """Contents of an MRC header: voxels along x, y, z, the voxel's edges in Å, the type of number, and the flags."""
 
     size: tuple[int, int, int]
     voxel_sizes: tuple[float, float, float]
@@ -32,12 +42,12 @@ class Header:
 
     @property
     def is_image_stack(self) -> bool:
-        """Whether the header calls its slices images: space group 0 and one slice a volume."""
+        """Whether the header marks its slices as images: space group 0 and one slice for each volume."""
         return self.space_group == 0 and self.slices_a_volume == 1 and self.size[2] > 1
 
 
 def read_mrc(path: Path | str, *, voxel_size: float | None = None) -> Tomogram:
-    """The volume of an MRC file, memory-mapped; its name is the file's without the suffix.
+    """Volume of an MRC file, memory-mapped; its name is the file's without the suffix.
 
     Parameters
     ----------
@@ -52,7 +62,7 @@ def read_mrc(path: Path | str, *, voxel_size: float | None = None) -> Tomogram:
     import mrcfile
 
     path = existing_file(path)
-    header = _checked_header(path, trusted=voxel_size is not None)
+    header = _checked_header(path, voxel_size_given=voxel_size is not None)
     size = header_voxel_size(path) if voxel_size is None else voxel_size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -64,12 +74,12 @@ def read_mrc(path: Path | str, *, voxel_size: float | None = None) -> Tomogram:
 
 
 def header_voxel_size(path: Path | str) -> float:
-    """The voxel size in Å that the file's header states, averaged over the axes to seven digits.
+    """Voxel size in Å of the file's header, averaged over the axes to seven digits.
 
     Raises
     ------
     InputError
-        If it is 0 (not set), 1.0 (what programs write that do not know it), or differs between axes by more than
+        If it is 0 (not set), 1.0 (which programs write that do not know it), or differs between axes by more than
         a thousandth; or the file is not an MRC file.
     """
     path = existing_file(path)
@@ -77,9 +87,9 @@ def header_voxel_size(path: Path | str) -> float:
     shown = ", ".join(f"{size:g}" for size in sizes)
     if not np.isfinite(sizes).all() or (sizes <= 0).any():
         raise InputError(f"{path} states no voxel size (its header says {shown}). {_REMEDY}")
-    if (np.abs(sizes - 1) < 1e-6).all():
+    if (np.abs(sizes - 1) < _UNSET_TOLERANCE).all():
         raise InputError(f"{path} states voxels of 1.0 Å, which most often means that nobody set it. {_REMEDY}")
-    if np.ptp(sizes) > 1e-3 * sizes.mean():
+    if np.ptp(sizes) > _CUBIC_TOLERANCE * sizes.mean():
         raise InputError(f"{path} has voxels of ({shown}) Å; napari-orient needs cubic voxels. Resample it first.")
     return float(f"{sizes.mean():.7g}")
 
@@ -90,7 +100,7 @@ def write_mrc(path: Path | str, density: NDArray[Any], *, voxel_size: float) -> 
     Raises
     ------
     InputError
-        If it is not a volume, or the place cannot be written.
+        If it is not a volume, or the file cannot be written.
     """
     import mrcfile
 
@@ -100,7 +110,7 @@ def write_mrc(path: Path | str, density: NDArray[Any], *, voxel_size: float) -> 
         volume.set_data(np.ascontiguousarray(density, dtype=np.float32))
         volume.set_volume()
         volume.voxel_size = voxel_size
-        # mrcfile labels a file with the time of writing; the same volume shall give the same bytes.
+        # mrcfile's own label has the time of writing; the same volume should give the same bytes.
         volume.header.label = b""
         volume.header.label[0] = b"napari-orient"
 
@@ -108,14 +118,14 @@ def write_mrc(path: Path | str, density: NDArray[Any], *, voxel_size: float) -> 
 # --- headers --------------------------------------------------------------------------------------------------------
 
 
-def _checked_header(path: Path, *, trusted: bool) -> Header:
+def _checked_header(path: Path, *, voxel_size_given: bool) -> Header:
     header = _read_header(path)
     x, y, z = header.size
     if z == 1:
         raise InputError(f"{path} is one image of {x} × {y} pixels; expected a volume.")
     if header.space_group in _VOLUME_STACKS:
         raise InputError(f"{path} is a stack of volumes (space group {header.space_group}); expected one volume.")
-    if header.is_image_stack and not trusted:
+    if header.is_image_stack and not voxel_size_given:
         raise InputError(
             f"{path} calls itself a stack of {z} images (space group 0), not a volume. If it is a volume, "
             "give its voxel size in Å (--voxel-size)."

@@ -47,7 +47,7 @@ class ListMetadata:
 
 
 def read_tomograms(path: Path | str) -> Table:
-    """The table of tomograms (``data_global``) of a ``tomograms.star``.
+    """Table of tomograms (``data_global``) of a ``tomograms.star``.
 
     Raises
     ------
@@ -62,13 +62,13 @@ def read_tomograms(path: Path | str) -> Table:
 
 
 def tables_beside(path: Path) -> list[Table]:
-    """The tables of tomograms (``*tomograms.star``) in the folder of a file, in order of their names."""
+    """Tables of tomograms (``*tomograms.star``) in the folder of a file, in order of their names."""
     found = sorted(path.parent.glob("*tomograms.star"))
     return [read_tomograms(item) for item in found if item.resolve() != path.resolve()]
 
 
 def table_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str, Extent]:
-    """Sizes in unbinned voxels and unbinned voxel size by name; none where a table does not say."""
+    """Sizes in unbinned voxels and unbinned voxel size by tomogram; empty where the table lacks a column."""
     if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
         return {}
     rows = numbers(table, (*SIZE, PIXEL), where=where)
@@ -79,7 +79,7 @@ def table_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str
 
 
 def extents_table(extents: Mapping[str, Extent]) -> Table:
-    """The table (``data_global``) that says these sizes, in RELION's names."""
+    """Table (``data_global``) of these sizes, under RELION's names."""
     rows = [
         (name, f"{extent.voxel_size:.9g}", *(str(count) for count in extent.size)) for name, extent in extents.items()
     ]
@@ -87,9 +87,9 @@ def extents_table(extents: Mapping[str, Extent]) -> Table:
 
 
 def find_extents(names: Iterable[str], sources: Iterable[Mapping[str, Extent]]) -> dict[str, Extent]:
-    """The extent of each name, from the first source that knows it; what none knows is left out.
+    """Extent of each name, from the first source that has it; names that none has are left out.
 
-    A nameless tomogram is the one that a source holds, if it holds one only.
+    An empty name stands for the only tomogram of a source.
     """
     sources = list(sources)
     found: dict[str, Extent] = {}
@@ -110,9 +110,9 @@ def pixel_sizes(
     names: Sequence[str],
     where: str,
 ) -> FloatArray | None:
-    """The unbinned pixel size in Å of each particle, (N,); None where the file does not say.
+    """Unbinned pixel size in Å of each particle, (N,); None where the file has none.
 
-    Looked for, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
+    Taken from, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
     RELION 3.0 (detector pixel and magnification), Warp (``rlnPixelSize``), the sizes of the tomograms.
     """
     if PIXEL in table:
@@ -125,9 +125,9 @@ def pixel_sizes(
         return detector * 1e4 / single(table, "rlnMagnification", where=where)
     if "rlnPixelSize" in table:
         return single(table, "rlnPixelSize", where=where)
-    known = find_extents(names, [extents])
-    if set(names) <= set(known):
-        return np.array([known[name].voxel_size for name in names])
+    found = find_extents(names, [extents])
+    if set(names) <= set(found):
+        return np.array([found[name].voxel_size for name in names])
     return None
 
 
@@ -142,9 +142,9 @@ def _optics_pixel_sizes(
     if "rlnOpticsGroup" not in table or "rlnOpticsGroup" not in optics:
         return None
     groups = dict(zip(optics["rlnOpticsGroup"], sizes, strict=True))
-    unknown = sorted(set(table["rlnOpticsGroup"]) - set(groups))
-    if unknown:
-        raise InputError(f"{where}: rlnOpticsGroup {unknown[0]} is not in the optics table; mend one or the other.")
+    missing = sorted(set(table["rlnOpticsGroup"]) - set(groups))
+    if missing:
+        raise InputError(f"{where}: rlnOpticsGroup {missing[0]} is not in the optics table; mend one or the other.")
     return np.array([groups[group] for group in table["rlnOpticsGroup"]])
 
 
@@ -163,25 +163,26 @@ def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> Fl
 
 
 def found_file(text: str, *, beside: Path) -> Path | None:
-    """The file that a path written in the file ``beside`` means, or None.
+    """File that a path in the text of the file ``beside`` refers to, or None.
 
-    RELION writes paths from the project's folder: it is looked for above the file, then next to it by name.
+    RELION writes paths relative to the project's folder: they are resolved from the file's folder, from those above it,
+    and then by name alone in the file's folder.
     """
     if not text or text in ("None", '""'):
         return None
     written = Path(text)
     folder = beside.resolve().parent
-    places = [folder / written, *(parent / written for parent in folder.parents), folder / written.name]
-    return next((place for place in places if place.is_file()), None)
+    paths = [folder / written, *(parent / written for parent in folder.parents), folder / written.name]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Path | None] | None:
-    """The particles' file and (if it is there) the tomograms' file of an optimisation set; None if it is none.
+    """Particles' file and (if it exists) tomograms' file of an optimisation set; None for any other file.
 
     Raises
     ------
     InputError
-        If the particles' file is not there.
+        If the particles' file does not exist.
     """
     table = next((item for item in blocks.values() if "rlnTomoParticlesFile" in item), None)
     if table is None:
@@ -194,11 +195,11 @@ def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Pat
 
 
 def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[str, Path]:
-    """The reconstructed tomograms that a table of tomograms names, as far as they are there, by tomogram."""
+    """Files of the reconstructed tomograms in a table of tomograms, as far as they exist, by tomogram."""
     found: dict[str, Path] = {}
     for column in RECONSTRUCTIONS:
         for name, text in zip(table[TOMOGRAM], table.get(column, ()), strict=False):
-            place = found_file(text, beside=beside)
-            if place is not None:
-                found.setdefault(name, place)
+            path = found_file(text, beside=beside)
+            if path is not None:
+                found.setdefault(name, path)
     return found

@@ -1,6 +1,6 @@
-"""STAR files as text: blocks of named columns, every value kept as it was written.
+"""Syntax of STAR files: blocks of named columns, with every value as text.
 
-What the columns mean is the matter of `relion`.
+`relion` has the meaning of the columns.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Table = dict[str, tuple[str, ...]]
 """Columns by name, in order; the values are text."""
 
 _LISTS = ("general",)
-"""Blocks that RELION writes as name and value, one a line; every other block is a loop, even of one row."""
+"""Blocks that RELION writes as lines of name and value; every other block is a loop, even of one row."""
 
 
 def read_star(path: Path | str) -> dict[str, Table]:
-    """The blocks of a STAR file by name (without ``data_``); a block of one row is a table like any other.
+    """Blocks of a STAR file by name (without ``data_``); a block of one row is a table like any other.
 
     Raises
     ------
     InputError
-        If there is no such file, it is no STAR file, or rows do not fit their columns.
+        If there is no such file, it is not a STAR file, or rows do not fit their columns.
     """
     # Half a second to import, with pandas.
     import pandas as pd
@@ -40,8 +40,8 @@ def read_star(path: Path | str) -> dict[str, Table]:
     path = existing_file(path)
     text = _text(path)
     names = re.findall(r"^\s*_(\S+)", text, flags=re.MULTILINE)
-    # starfile reads lines through linecache and, when it fails, leaves there what it read: a mended file would be
-    # read as it was before.
+    # starfile reads through linecache and, when it fails, leaves the lines there: a corrected file would be read as it
+    # was before.
     linecache.clearcache()
     try:
         blocks = starfile.read(path, always_dict=True, parse_as_string=names)
@@ -57,12 +57,12 @@ def read_star(path: Path | str) -> dict[str, Table]:
 def write_star(
     path: Path | str, blocks: Mapping[str, Mapping[str, Sequence[str]]], *, provenance: str = "", version: str = ""
 ) -> None:
-    """Write blocks of text columns, in order; a first ``#`` line says where the file comes from, if that is given.
+    """Write blocks of text columns, in order, after a first ``#`` line with the provenance, if that is given.
 
     Raises
     ------
     InputError
-        If the place cannot be written.
+        If the file cannot be written.
     """
     lines = [f"# {' '.join(provenance.split())}\n"] if provenance else []
     for name, table in blocks.items():
@@ -73,7 +73,7 @@ def write_star(
 
 
 def numbers(table: Mapping[str, Sequence[str]], columns: Sequence[str], *, where: str) -> FloatArray:
-    """Columns as finite numbers, (N, columns).
+    """Columns as finite numbers, (N, number of columns).
 
     Raises
     ------
@@ -84,12 +84,12 @@ def numbers(table: Mapping[str, Sequence[str]], columns: Sequence[str], *, where
 
 
 def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite: bool = True) -> FloatArray:
-    """A column as numbers, (N,); ``nan`` and empty values pass as nan if ``finite`` is false.
+    """Column as numbers, (N,); if ``finite`` is false, ``nan`` and empty values become NaN.
 
     Raises
     ------
     InputError
-        If a value is not a (finite) number: its column and row, and what stands there.
+        If a value is not a (finite) number: its column, row and text.
     """
     texts = table[name]
     try:
@@ -150,7 +150,7 @@ def _table(block: Any, text: str, where: str) -> Table:
 
 
 def _check_complete(last: Sequence[str], columns: int, text: str, where: str) -> None:
-    """A row that ends early comes back with empty last values; so does an honest ``""``."""
+    """Check that no row is cut short: starfile reads its last values as empty, which ``""`` may also be."""
     if "" in last and '""' not in text and "''" not in text:
         row = last.index("") + 1
         raise InputError(f"{where}: row {row} has fewer values than the {columns} columns; was the file cut short?")
@@ -171,7 +171,7 @@ def _list(name: str, table: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    # Plain values are nearly all values: this test alone decides the speed of writing.
+    # Nearly all values are plain: the speed of writing depends on this test alone.
     if text and text.isprintable() and " " not in text and text[0] not in "\"'#_;":
         return text
     flat = " ".join(text.split())
