@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.outputs import replacing
@@ -99,6 +98,8 @@ def save_figure(figure: Figure, path: Path | str) -> None:
 
 
 def _slab(tomogram: Tomogram, thickness: float) -> NDArray[Any]:
+    from scipy.ndimage import gaussian_filter
+
     half = max(1, round(thickness / tomogram.voxel_size / 2))
     middle = tomogram.density.shape[0] // 2
     mean = np.asarray(tomogram.density[max(middle - half, 0) : middle + half], np.float32).mean(axis=0)

@@ -13,7 +13,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Points, Surface
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.measure import marching_cubes
 
 from napari_orient.engine.networks.reference_map import ReferenceMap
@@ -82,6 +81,8 @@ class SurfaceShape:
 
     def _grid(self, side: int) -> FloatArray:
         """The map about its origin on a grid of this side, (side, side, side), [z, y, x], closed at the rim."""
+        from scipy.ndimage import gaussian_filter, map_coordinates
+
         if side not in self._grids:
             density, size = self.reference.density, self.reference.voxel_size
             line = np.linspace(-self.radius, self.radius, side) / size + (len(density) - 1) / 2

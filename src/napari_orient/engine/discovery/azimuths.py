@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.averaging.average import Average
@@ -91,6 +90,8 @@ def estimate_azimuths(parts: dict[int, Tensor], *, dihedral: bool) -> AzimuthEst
     parts : of each order, (N, B) complex, as `AngularHarmonics` has them.
     dihedral : whether the round map looks alike upside down: then half of the particles may stand so.
     """
+    from scipy.spatial.transform import Rotation
+
     patterns = {order: _Patterns.of(part, dihedral=dihedral) for order, part in parts.items()}
     eigenvalue_ratios = {order: found.eigenvalue_ratios[0] for order, found in patterns.items()}
     order = cyclic_order_of(eigenvalue_ratios)

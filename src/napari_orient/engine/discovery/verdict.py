@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.discovery.search import Assignment
@@ -91,6 +89,8 @@ def agreement(first: Assignment, second: Assignment, equivalences: Sequence[Pose
 
     ``equivalences`` are those of the first guess's maps.
     """
+    from scipy.optimize import linear_sum_assignment
+
     classes = len(equivalences)
     own, other = first.label.cpu().numpy(), second.label.cpu().numpy()
     table = np.array([[((own == a) & (other == b)).sum() for b in range(classes)] for a in range(classes)])
@@ -120,6 +120,8 @@ class PoseEquivalence:
     """
 
     def __init__(self, reference: Reference) -> None:
+        from scipy.spatial.transform import Rotation
+
         self._reference = reference
         self._frequency = _half_ball(min(_DETAIL / (2 * reference.radius), 1 / reference.resolution))
         self._frequency = self._frequency.to(reference.device)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.angles import zyz_to_matrix
 from napari_orient.engine.errors import InputError
@@ -36,6 +35,8 @@ _MATRIX_TOLERANCE = 0.01
 
 def axis_rotation(axis: str, angle: float) -> FloatArray:
     """Rotation by an angle in degrees about the own axis ``x``, ``y`` or ``z``, (3, 3); right-handed."""
+    from scipy.spatial.transform import Rotation
+
     matrix: FloatArray = Rotation.from_euler(axis, angle, degrees=True).as_matrix()
     return matrix
 
@@ -61,6 +62,8 @@ def parse_rotation(text: str) -> FloatArray:
 
 def _proper(matrix: FloatArray, text: str) -> FloatArray:
     """Rotation nearest to a matrix typed with few digits."""
+    from scipy.spatial.transform import Rotation
+
     if np.abs(matrix @ matrix.T - np.eye(3)).max() > _MATRIX_TOLERANCE or np.linalg.det(matrix) < 0:
         raise InputError(f"{text!r} is no rotation: its rows are not at right angles, of length 1 and right-handed.")
     nearest: FloatArray = Rotation.from_matrix(matrix).as_matrix()
@@ -79,6 +82,8 @@ def rotated(particles: Particles, rows: Rows, rotation: FloatArray) -> Particles
     InputError
         If the particles have no orientations.
     """
+    from scipy.spatial.transform import Rotation
+
     rotations = particles.required_rotations().copy()
     # Rounding errors would grow over thousands of small rotations: each product is made a proper rotation again.
     rotations[rows] = Rotation.from_matrix(rotations[rows] @ rotation).as_matrix()

@@ -6,9 +6,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import Delaunay, cKDTree
 
 from napari_orient.engine.particles import FloatArray, Particles
 
@@ -21,6 +18,8 @@ def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
 
     ``everyone`` are all particles there, these among them.
     """
+    from scipy.spatial import cKDTree
+
     nearest = np.full(len(particles), np.inf)
     for name in particles.tomogram_names:
         rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
@@ -57,6 +56,8 @@ def _pairs(particles: Particles, distance: float) -> NDArray[np.int_]:
 
 
 def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
+    from scipy.spatial import Delaunay, cKDTree
+
     tree = cKDTree(positions)
     if tree.count_neighbors(tree, distance) <= _MOST_NEIGHBOURS * len(positions):
         return np.asarray(tree.query_pairs(distance, output_type="ndarray"), int)
@@ -71,5 +72,8 @@ def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
 
 
 def _components(pairs: NDArray[np.int_], count: int) -> NDArray[np.int_]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], int)

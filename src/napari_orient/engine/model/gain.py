@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
@@ -186,6 +185,8 @@ class _Cubes:
         return self._column(blurred / self._blurred(np.ones_like(column), wedge))
 
     def _blurred(self, column: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
+        from scipy.ndimage import gaussian_filter
+
         cube = np.zeros((self._model.box,) * 3)
         cube[self._own] = cube[self._friedel] = column
         return np.asarray(gaussian_filter(mirrored(cube, wedge), _BLUR, mode="wrap")[self._own])

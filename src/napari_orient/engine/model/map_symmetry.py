@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.model.reference import Reference, build_reference
@@ -155,6 +153,8 @@ def propose_symmetry(
 
 def _best_axis(likeness: Likeness, order: int) -> Axis:
     """The direction that so many folds fit best: the best of an even grid, polished."""
+    from scipy.optimize import minimize
+
     grid = even_directions(_DIRECTIONS)
     start = grid[likeness.of(turned_about(grid, 360 / order)).argmax()]
     aside = np.cross(start, np.eye(3)[np.abs(start).argmin()])
@@ -185,6 +185,9 @@ def _polished(likeness: Likeness, main: Axis, across: Axis) -> tuple[Axis, Axis]
 
     One axis is told by its own copies alone, and by where the centre is believed to be; the whole group knows both.
     """
+    from scipy.optimize import minimize
+    from scipy.spatial.transform import Rotation
+
     others = _group(main, across).matrices[1:]
 
     def turn(place: FloatArray) -> FloatArray:
@@ -344,6 +347,8 @@ _SOME = 360 * np.array([0.07, 0.16, 0.29, 0.42])
 
 def round_axis(likeness: Likeness) -> FloatArray | None:
     """The direction about which the map is nearly round, (3,) of length 1; None where there is none."""
+    from scipy.optimize import minimize
+
     grid = even_directions(_ROUND_DIRECTIONS)
     best = grid[np.mean([likeness.of(turned_about(grid, turn)) for turn in _SOME], axis=0).argmax()]
 
@@ -377,6 +382,8 @@ def even_directions(count: int) -> FloatArray:
 
 def turned_about(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
     """Rotations by an angle about each axis, or by each angle about one, (R, 3, 3)."""
+    from scipy.spatial.transform import Rotation
+
     unit = np.atleast_2d(axes) / np.linalg.norm(np.atleast_2d(axes), axis=1, keepdims=True)
     matrices: FloatArray = Rotation.from_rotvec(unit * np.atleast_1d(np.radians(degrees))[:, None]).as_matrix()
     return matrices

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
@@ -113,6 +112,8 @@ def radial_level(
 
 
 def _blur(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.ndimage import gaussian_filter
+
     blurred: NDArray[np.float64] = gaussian_filter(values, 1.0, mode="wrap")
     return blurred
 
@@ -122,6 +123,8 @@ def simulate_noise_patches(model: ForwardModel, side: int, *, count: int, genera
 
     Coefficients that the model does not hold, within the missing wedge or beyond its resolution, are 0.
     """
+    from scipy.ndimage import map_coordinates
+
     model = model.to("cpu")
     deviation = model.window.new_zeros((model.box,) * 3)
     x, y, z = model.indices.T

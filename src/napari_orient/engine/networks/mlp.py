@@ -17,6 +17,16 @@ from napari_orient.engine.symmetry import symmetry
 HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
 
 
+class _Layer(nn.Linear):
+    """A linear layer whose weights are whatever stands in memory, until they are loaded or drawn.
+
+    ``torch.nn.utils.skip_init`` does the same, but imports sympy: half a second.
+    """
+
+    def reset_parameters(self) -> None:
+        """Draw nothing."""
+
+
 class MLPNetwork(nn.Module):
     """Fully connected layers on the voxels of a patch: LeakyReLU (0.1) between, tanh at the end.
 
@@ -44,7 +54,7 @@ class MLPNetwork(nn.Module):
         self.register_buffer("group", group, persistent=False)
         self.register_buffer("calibration", torch.full((2,), math.nan))
         sizes = [len(weights), *[options.width] * options.depth, self.representation.size]
-        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, *pair) for pair in pairwise(sizes))
+        self.layers = nn.ModuleList(_Layer(*pair) for pair in pairwise(sizes))
         if generator is not None:
             self._initialise(generator)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from napari_orient.engine.errors import InputError
@@ -274,6 +273,8 @@ def calibration(errors_deg: np.ndarray, spreads_deg: np.ndarray) -> tuple[float,
     Particles are taken in twelve groups of like spread, and the line goes through the groups' mean squares by least
     relative error, so that a few lost particles do not set it for all.
     """
+    from scipy.optimize import nnls
+
     order = np.argsort(spreads_deg)
     groups = [rows for rows in np.array_split(order, 12) if len(rows)]
     squares = np.array([[np.mean(spreads_deg[rows] ** 2), np.mean(errors_deg[rows] ** 2)] for rows in groups])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
@@ -133,6 +132,8 @@ def _viewed_along(cube: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 def upsampled(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """The map on a grid of at least `_FINE` voxels a side, by Fourier interpolation; a finer map unchanged."""
+    import scipy.fft
+
     side = len(density)
     if side >= _FINE:
         return np.asarray(density, np.float32)
