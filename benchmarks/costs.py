@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 BEGINS = {
-    "Looking at the picks": "seeing",
-    "Looking at the size": "starts",
-    "Looking at every": "looking again",
+    "Reading the picks": "reading",
+    "Estimating the size": "starts",
+    "Searching every": "exhaustive search",
     "Refining": "refining",
 }
 """How the message of the step begins with which a stage does."""
@@ -19,7 +19,7 @@ class Told:
 
     def __init__(self) -> None:
         self.seconds, self.memory = dict.fromkeys(BEGINS.values(), 0.0), 0.0
-        self._stage, self._since = "seeing", time.process_time()
+        self._stage, self._since = "reading", time.process_time()
 
     def note(self, message: str) -> None:
         """A step has been reached: what went before belongs to the stage that it was in."""

@@ -21,7 +21,7 @@ INK, SECOND, FAINT = "#1f4e79", "#d1622b", "0.75"
 
 def way_of(rounds: Sequence[DiscoveryStep], rotations: np.ndarray) -> list[DiscoveryStep]:
     """The rounds of the start that the answer's rotations (N, 3, 3) come from."""
-    starts = [[item for item in rounds if item.start == number] for number in {item.start for item in rounds} - {0}]
+    starts = [[item for item in rounds if item.start == number] for number in {item.start for item in rounds} - {None}]
 
     def off(way: list[DiscoveryStep]) -> float:
         return float(np.median(angle_deg(way[-1].particles.required_rotations(), rotations)))

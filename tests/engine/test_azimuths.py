@@ -12,7 +12,7 @@ from napari_orient.engine.discovery.azimuths import (
     angular_harmonics,
     cyclic_order_of,
     estimate_azimuths,
-    without_azimuths,
+    with_azimuths,
 )
 from napari_orient.engine.discovery.half_maps import average_in_halves
 from napari_orient.engine.discovery.options import DiscoveryOptions
@@ -20,6 +20,7 @@ from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.discovery.spectra import observe_patches
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OPTIONS = DiscoveryOptions.of(diameter=150.0, max_shift=10.0, device="cpu")
@@ -29,8 +30,8 @@ OVER = np.diag([1.0, -1.0, -1.0])
 def rings(folds: int, ways: tuple[float, ...], weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Molecule:
     """Three rings of blobs about z, each turned some way in degrees."""
     angles = np.radians(np.add.outer(ways, 360 / folds * np.arange(folds)))
-    eigenvalue_ratios = np.broadcast_to(np.array([-40.0, 0.0, 40.0])[:, None], angles.shape)
-    places = np.stack([50 * np.cos(angles), 50 * np.sin(angles), eigenvalue_ratios], axis=-1)
+    heights = np.broadcast_to(np.array([-40.0, 0.0, 40.0])[:, None], angles.shape)
+    places = np.stack([50 * np.cos(angles), 50 * np.sin(angles), heights], axis=-1)
     return Molecule(places.reshape(-1, 3), np.repeat(weights, folds))
 
 
@@ -41,9 +42,12 @@ def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[
     spins = Rotation.from_rotvec(np.outer(rng.uniform(0, 7, len(poses)), [0, 0, 1])).as_matrix()
     ends = np.where((rng.random(len(poses)) < 0.5)[:, None, None] & either_end_up, OVER, np.eye(3))
     picks = Particles(positions=truth.positions, rotations=poses @ ends @ spins, tomogram=volume.name)
-    average = average_in_halves([(volume, picks)], symmetry("D12" if either_end_up else "C12"), OPTIONS, dark=True)
-    wedges = observe_patches([(volume, picks.positions)], OPTIONS, device=torch.device("cpu"), dark=True).wedges
-    return angular_harmonics([(volume, picks)], average, OPTIONS, wedges, device=torch.device(device)), poses
+    group = symmetry("D12" if either_end_up else "C12")
+    average = run(average_in_halves([(volume, picks)], group, OPTIONS, dark=True))
+    positions, cpu = [(volume, picks.positions)], torch.device("cpu")
+    wedges = run(observe_patches(positions, OPTIONS, device=cpu, dark=True)).wedges
+    found = run(angular_harmonics([(volume, picks)], average, OPTIONS, wedges, device=torch.device(device)))
+    return found, poses
 
 
 @pytest.mark.parametrize(
@@ -59,8 +63,8 @@ def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, eith
     found, truth = seen(shape, either_end_up=either_end_up)
     spins = estimate_azimuths(found.parts, dihedral=either_end_up)
     assert spins.name == group
-    assert f"{spins.order} repeats a turn" in spins.words
-    ((_, particles),) = without_azimuths(found.labelled, spins)
+    assert f"{spins.order} repeats in a whole rotation" in spins.words
+    ((_, particles),) = with_azimuths(found.labelled, spins)
     poses, copies = particles.required_rotations(), symmetry(group)
     # The frame's own spin is free; that of what is alike upside down but by half a fold, with a two-fold along x.
     half = Rotation.from_rotvec([0, 0, np.pi / spins.order]).as_matrix()
@@ -74,7 +78,7 @@ def test_round_particles_tell_no_folds() -> None:
     found, _ = seen(rings(24, (0, 0, 0)), either_end_up=True)
     spins = estimate_azimuths(found.parts, dihedral=True)
     assert spins.order == 0
-    assert len(spins.turns) == 0
+    assert len(spins.corrections) == 0
 
 
 def test_on_a_gpu_the_folds_are_the_same() -> None:

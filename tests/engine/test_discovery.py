@@ -12,13 +12,13 @@ from streams import followed
 from napari_orient.engine.averaging.average import Average, fourier_shell_correlation
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.azimuths import map_symmetry
-from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out
+from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep
 from napari_orient.engine.discovery.search import Assignment, align_map, common_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
-from napari_orient.engine.discovery.verdict import DOUBTFUL, NOT_EVALUATED, NOTHING, STRUCTURE, PoseEquivalence
+from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, PoseEquivalence, Verdict
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -69,7 +69,8 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
 def test_a_verdict_asks_starts_to_agree_on_particles_on_picks_and_beyond_chance(
     agreement: float, kept: float, chance: float, determined: float, grade: str
 ) -> None:
-    verdict = replace(NOT_EVALUATED, agreement=agreement, kept=kept, chance_agreement=chance, determined=determined)
+    shares = {"agreement": agreement, "kept": kept, "chance_agreement": chance, "determined": determined}
+    verdict = Verdict(**shares, resolution=40.0, resolution_strict=50.0, peak=4.0)
     assert verdict.grade == grade
     assert ("only" in verdict.words) == (kept < 0.5)
 
@@ -132,36 +133,36 @@ def test_auto_finds_one_kind_where_there_is_one_and_says_why(seen: tuple) -> Non
     assert all(item.done <= item.total for item in steps)
 
 
-def guess_of(picks: Particles, label: np.ndarray) -> Assignment:
-    """What would be believed by one who knows the truth."""
+def true_assignment(picks: Particles, label: np.ndarray) -> Assignment:
+    """The assignment of particles to their true poses and given classes."""
     rotations, nothing = torch.as_tensor(picks.required_rotations(), dtype=torch.float32), torch.zeros(len(picks))
     return Assignment(rotations, torch.zeros(len(picks), 3), torch.as_tensor(label), nothing + 1, nothing, nothing)
 
 
-def gain_of_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> ClassComparison:
+def compared_with_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray) -> ClassComparison:
     options = DiscoveryOptions.of(**{**QUICK.to_record(), "search": 700})
-    spectra = observe_patches(
-        [(volume, picks.positions) for volume, picks in pairs], options, device=torch.device("cpu")
-    )
+    positions = [(volume, picks.positions) for volume, picks in pairs]
+    spectra = run(observe_patches(positions, options, device=torch.device("cpu")))
     every = concatenate([picks for _, picks in pairs])
-    one = held_out(spectra, guess_of(every, np.zeros_like(label)), options)
-    return ClassComparison.of(2, held_out(spectra, guess_of(every, label), options.with_class_count(2)), one)
+    one = run(held_out_log_likelihood(spectra, true_assignment(every, np.zeros_like(label)), options))
+    two = run(held_out_log_likelihood(spectra, true_assignment(every, label), options.with_class_count(2)))
+    return ClassComparison.between(2, two, one)
 
 
-def test_two_kinds_explain_particles_that_their_maps_have_not_seen_only_where_there_are_two(seen: tuple) -> None:
+def test_two_classes_explain_held_out_particles_only_where_there_are_two(seen: tuple) -> None:
     volume, picks = seen
     other, others, _ = tomogram(molecule(seed=5, radius=40.0), noise=0.5, count=(2, 3, 4), seed=3)
     pairs = [(volume, picks.take(slice(0, 24))), (Tomogram(other.density, VOXEL_SIZE, "other"), others)]
-    apart = gain_of_two(pairs, np.repeat([0, 1], 24))
-    assert apart.clear
-    assert not gain_of_two([(volume, picks)], np.arange(50) % 2).clear
-    assert not apart.holds, "nothing is known yet of what two starts agree on"
+    apart = compared_with_two(pairs, np.repeat([0, 1], 24))
+    assert apart.significant
+    assert not compared_with_two([(volume, picks)], np.arange(50) % 2).significant
+    assert not apart.accepted, "nothing is known yet of what two starts agree on"
 
 
 def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
     gains = [ClassComparison(2, 20.0, 2.0, 0.9), ClassComparison(3, 9.0, 1.0, 0.1)]
     assert class_count_words(gains) == (
-        "Kinds of particle: 2. Log-likelihood of particles that the maps have not seen: better by 2 than by 1 "
+        "Kinds of particle: 2. Log-likelihood of particles that the maps were not made of: better by 2 than by 1 "
         "(+20.0 ± 2.0); better by 3 than by 2 (+9.0 ± 1.0), but independent starts find other ones."
     )
 
@@ -209,7 +210,8 @@ def test_forty_scores_of_one_kind_stay_one_and_a_few_high_ones_are_no_kind(seed:
 
 
 def equivalence_of(density: np.ndarray) -> PoseEquivalence:
-    return PoseEquivalence(build_reference(density.astype(np.float32), VOXEL_SIZE, resolution=25.0, radius=75.0))
+    reference = build_reference(density.astype(np.float32), VOXEL_SIZE, resolution=25.0, radius=75.0)
+    return PoseEquivalence(reference, np.random.default_rng(0))
 
 
 def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> None:
@@ -221,7 +223,7 @@ def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> N
     turn, copies = random_rotations(1, rng)[0], group.matrices[rng.integers(len(group), size=60)]
     assert equivalence.agreement(poses, poses @ copies @ turn).all()
     assert equivalence.agreement(poses, random_rotations(60, rng)).mean() < 0.4
-    assert equivalence.chance(60) < 0.4
+    assert equivalence.chance(60, np.random.default_rng(0)) < 0.4
 
 
 def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
@@ -249,14 +251,14 @@ def ring(folds: int, *, right: int, seed: int = 0) -> Average:
     )
 
 
-def test_folds_about_an_axis_are_told_only_where_they_rise_above_the_noise() -> None:
+def test_a_cyclic_order_about_an_axis_is_proposed_only_where_it_rises_above_the_noise() -> None:
     group, words, _ = map_symmetry(ring(7, right=40), 75.0)
     assert group.name.startswith("C7")
     assert abs(group.main_axis[2]) > 0.995
     assert words[0] == "Symmetry C7 proposed."
     group, words, _ = map_symmetry(ring(7, right=0), 75.0)
     assert abs(group.main_axis[2]) > 0.995
-    assert "nothing tells its folds" in words[0]
+    assert "no cyclic order stands out" in words[0]
     assert "C12, which at this detail is round" in words[1]
 
 

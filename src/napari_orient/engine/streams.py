@@ -44,6 +44,22 @@ ResultT = TypeVar("ResultT")
 Stream = Generator[StepT, None, ResultT]
 """A long task: each ``next`` is progress, ``close()`` is Stop, the return value is the answer."""
 
+Work = Generator[None, None, ResultT]
+"""Part of a long task that reports no progress of its own: at each ``next`` it can be stopped."""
+
+
+def stoppable(work: Generator[Any, None, ResultT], step: StepT) -> Stream[StepT, ResultT]:
+    """The answer of a part of a task; the step is yielded wherever the part can be stopped."""
+    try:
+        while True:
+            next(work)
+            yield step
+    except StopIteration as end:
+        answer: ResultT = end.value
+        return answer
+    finally:
+        work.close()
+
 
 def run(stream: Generator[Any, None, ResultT]) -> ResultT:
     """The answer of a stream, drained to its end."""

@@ -1,12 +1,27 @@
-"""One random start: rotations drawn from an ever narrower posterior, and maps averaged anew, until they stand.
+"""Simulated-annealing multi-reference alignment: one random start of a discovery.
 
-False picks, told by how badly they match: two normal distributions of scores, where there are two.
+It is a stochastic expectation–maximisation, as RELION's InitialModel and Class3D are (Scheres, J. Struct. Biol. 180,
+519, 2012), with drawn poses as in SIMPLE's stochastic hill climbing (Elmlund et al., Structure 21, 1299, 2013), at a
+falling temperature. From random rotations, classes and centred picks, each round
+
+1. averages every class's particles in their present poses, weighted by their probability of being particles, into a
+   map (M step). The low-pass opens from a third of the diameter to the finest detail of the binned patches;
+2. scores every particle against every class's map in every rotation of an even grid, which is rotated at random anew.
+   With s the score in standard deviations of the noise, and sd(s) its spread over the grid, a rotation and a class are
+   drawn with probability ∝ ``exp(s / (T sd(s)))`` (E step); then a shift nearby, likewise, from the score less the
+   offset prior ``|t|² / 2 σ²``, σ being the largest shift of a pick;
+3. lowers the temperature: ``T = max(0.5 · 0.85^round, 0.03)``, and 0 in two last rounds, which take the best.
+
+The scores are matched-filter signal-to-noise ratios, so ``s² / 2`` is a log-likelihood; the annealing weights by s
+alone, in units of its own spread, which is flatter and the same at any noise. Classes are soft in that labels are
+drawn, and in the probability of being a particle: from the tenth round on, a mixture of two normal distributions of
+scores, where there are two, separates false picks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,26 +30,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.search import Assignment, bank_of, flat, references
-from napari_orient.engine.discovery.spectra import PatchSpectra
+from napari_orient.engine.discovery.search import (
+    Assignment,
+    RotatedReferences,
+    masked_references,
+    scores_over_shifts,
+    shift_grid,
+)
+from napari_orient.engine.discovery.spectra import FINEST, PatchSpectra
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.rotations import even_rotations, random_rotations
 
-_HOT, _FALL, _COLD = 0.5, 0.85, 0.03
-"""Temperature at first, its fall from round to round, and its least, in units of the scores' spread over the bank."""
-_OPEN = 0.8
+# Set by hand; together they lead to the figures of docs/discovery.md, for 100 to 10,000 particles.
+_HOT = 0.5
+"""Temperature of the first round, in standard deviations of a particle's scores over the grid."""
+_COOLING = 0.85
+"""Temperature of a round over that of the round before."""
+_COLD = 0.03
+"""Lowest temperature but for the last rounds, in the same unit."""
+_OPENING = 0.8
 """Share of the rounds in which the low-pass opens."""
-_PRIOR = 0.1
-"""What is added to a map's weights, as a share of their mean."""
-_LAST, _SETTLED = 2, 10
+COLD_ROUNDS = 2
+"""Rounds at temperature 0 that follow."""
+_FALSE_PICKS_FROM = 10
+"""Round, from 0, from which false picks are told apart: before, scores are those of chance."""
+_REGULARISATION = 0.1
+"""Weight added to every coefficient of a map, as a share of the mean weight: what was hardly measured stays weak."""
 _BATCH = 256
-_PLACES, _REACH = 10.0, 3
-_CENTRING_ROUNDS, _CENTRING = 4, 90.0
+"""Particles scored together: memory, not the result."""
+_SHIFT_REACH = 3
+"""Steps of half a voxel, to each side along each axis, over which a round draws a shift."""
+_MOST_OFF = 1.2
+"""Largest shift along an axis over the one that the options allow: farther off neighbours begin."""
+_CENTRING_ROUNDS = 4
+"""Rounds in which particles are centred on their mean, made round; it stays after three."""
+_CENTRING_RESOLUTION = 90.0
+"""Low-pass of that mean, in Å, unless a third of the diameter is finer."""
 
 
 @dataclass(frozen=True, eq=False)
 class AnnealingStep:
-    """A round of a start: its number from 1, the maps (n, n, n) it began from, and what it ended with."""
+    """A round of a start: its number from 1, the maps (n, n, n) of the classes, and the assignment it ended with."""
 
     number: int
     maps: tuple[NDArray[np.float32], ...]
@@ -42,25 +78,28 @@ class AnnealingStep:
 
 
 def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Iterator[AnnealingStep]:
-    """Rounds of one start, from random rotations to the best ones."""
-    rng, generator = np.random.default_rng(seed), torch.Generator(spectra.values.device).manual_seed(seed)
-    grid, assignment = even_rotations(options.search), initial_assignment(spectra, options, rng)
-    for number in range(options.rounds + _LAST):
-        opened = min(1.0, number / (_OPEN * options.rounds))
-        resolution = 1 / ((1 - opened) * 3 / options.diameter + opened / (2.1 * options.patch_voxel_size))
-        seen = spectra.within(resolution)
-        maps = average_maps(seen, assignment, options)
-        turned = torch.as_tensor(grid @ random_rotations(1, rng)[0], dtype=torch.float32, device=spectra.values.device)
-        heat = max(_HOT * _FALL**number, _COLD) if number < options.rounds else 0.0
-        assignment = _round(seen, assignment, maps, turned, heat, options=options, generator=generator)
-        if number >= _SETTLED:
-            assignment = replace(assignment, share=_shares(assignment, options.class_count))
+    """The rounds of one start, from random rotations to the best ones."""
+    rng, generator = np.random.default_rng(seed), torch.Generator(spectra.device).manual_seed(seed)
+    grid, assignment = even_rotations(options.search), _initial_assignment(spectra, options, rng)
+    for number in range(options.rounds + COLD_ROUNDS):
+        opened = min(1.0, number / (_OPENING * options.rounds))
+        resolution = 1 / ((1 - opened) * 3 / options.diameter + opened / (FINEST * options.patch_voxel_size))
+        low_passed = spectra.within(resolution)
+        maps = average_maps(low_passed, assignment, options, rng=rng)
+        rotations = torch.as_tensor(grid @ random_rotations(1, rng)[0], dtype=torch.float32, device=spectra.device)
+        temperature = max(_HOT * _COOLING**number, _COLD) if number < options.rounds else 0.0
+        references = masked_references(maps, options, spectra.device)
+        filters = RotatedReferences.of(references, rotations, frequency=low_passed.frequency, power=low_passed.power)
+        drawn = _Draw(filters, rotations, temperature, options, generator)
+        assignment = _without_drift(drawn.assignment(low_passed, assignment), options)
+        if number >= _FALSE_PICKS_FROM:
+            assignment = with_particle_probabilities(assignment, options.class_count)
         yield AnnealingStep(number + 1, maps, assignment)
 
 
-def initial_assignment(spectra: PatchSpectra, options: DiscoveryOptions, rng: np.random.Generator) -> Assignment:
+def _initial_assignment(spectra: PatchSpectra, options: DiscoveryOptions, rng: np.random.Generator) -> Assignment:
     """Random rotations and classes, at centres that agree with each other as balls."""
-    count, device = len(spectra), spectra.values.device
+    count, device = len(spectra), spectra.device
     nothing = torch.zeros(count, device=device)
     return Assignment(
         torch.as_tensor(random_rotations(count, rng), dtype=torch.float32, device=device),
@@ -73,120 +112,99 @@ def initial_assignment(spectra: PatchSpectra, options: DiscoveryOptions, rng: np
 
 
 def centring_shifts(spectra: PatchSpectra, options: DiscoveryOptions) -> Tensor:
-    """Shifts (N, 3) in Å that bring the particles over their own mean, made round: no rotation is needed for that."""
-    seen = spectra.within(min(_CENTRING, options.diameter / 3))
-    shell = (seen.frequency.norm(dim=-1) / seen.frequency[0].norm()).round().long()
+    """Shifts (N, 3) in Å that centre the particles on their own mean, made round: that takes no rotation."""
+    low_passed = spectra.within(min(_CENTRING_RESOLUTION, options.diameter / 3))
+    shell = (low_passed.frequency.norm(dim=-1) / low_passed.frequency[0].norm()).round().long()
     count = torch.bincount(shell).clamp_min(1)
-    places = _places(options, seen.values.device)
-    wave = 2 * torch.pi * (places @ seen.frequency.T)
-    away = places.square().sum(-1) / (2 * max(options.max_shift, 1e-3) ** 2)
-    shifts = torch.zeros(len(seen), 3, device=seen.values.device)
-    for _ in range(_CENTRING_ROUNDS if len(places) > 1 else 0):
-        mean = seen.moved(shifts).mean(0).real / seen.power.mean(0).clamp_min(1e-12)
+    step = options.patch_voxel_size / 2
+    tried = shift_grid(math.ceil(options.max_shift / step), step, spectra.device)
+    shifts = torch.zeros(len(low_passed), 3, device=spectra.device)
+    for _ in range(_CENTRING_ROUNDS if len(tried) > 1 else 0):
+        mean = low_passed.shifted(shifts).mean(0).real / low_passed.power.mean(0).clamp_min(1e-12)
         ball = (torch.bincount(shell, mean) / count)[shell].float()
-        match = (seen.values.real * ball) @ wave.cos().T - (seen.values.imag * ball) @ wave.sin().T
-        length = (seen.power * ball.square()).sum(1).sqrt()[seen.group]
-        shifts = places[(match / length[:, None] - away).argmax(1)]
+        match = scores_over_shifts(low_passed.values * ball, tried, low_passed.frequency)
+        length = (low_passed.power * ball.square()).sum(1).sqrt()[low_passed.group]
+        shifts = tried[(match / length[:, None] - _offset_prior(tried, options)).argmax(1)]
     return shifts
 
 
-def _places(options: DiscoveryOptions, device: torch.device) -> Tensor:
-    """Shifts tried about the picks, (S, 3) xyz in Å."""
-    if options.max_shift == 0:
-        return torch.zeros(1, 3, device=device)
-    step = options.patch_voxel_size / 2
-    count = int(np.ceil(options.max_shift / step))
-    line = torch.arange(-count, count + 1, device=device) * step
-    return torch.cartesian_prod(line, line, line)
+def _offset_prior(shifts: Tensor, options: DiscoveryOptions) -> Tensor:
+    """Negative logarithm of the prior of shifts (..., 3) in Å, (...): normal, as wide as the largest shift."""
+    return shifts.square().sum(-1) / (2 * max(options.max_shift, 1e-3) ** 2)
 
 
 def average_maps(
-    spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions
+    spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions, *, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], ...]:
-    """The map of each class, (n, n, n), of the particles as they are believed to lie."""
-    moved = spectra.moved(assignment.shifts)
+    """The map of each class, (n, n, n), of its particles in their poses; noise where it has none."""
+    shifted = spectra.shifted(assignment.shifts)
     sums = [Gridding(options.patch_side, options.patch_voxel_size) for _ in range(options.class_count)]
     for group in range(len(spectra.power)):
         power = spectra.power[group].cpu()
         for label, grid in enumerate(sums):
             rows = ((spectra.group == group) & (assignment.label == label)).nonzero().squeeze(1)
             if len(rows):
-                values = moved[rows].cpu() / power.clamp_min(1e-12)
-                share = assignment.share[rows].cpu()
-                grid.add(Coefficients(values, power, spectra.frequency.cpu(), assignment.rotations[rows].cpu(), share))
-    return tuple(_density(grid) for grid in sums)
+                values = shifted[rows].cpu() / power.clamp_min(1e-12)
+                weight = assignment.p_particle[rows].cpu()
+                rotations = assignment.rotations[rows].cpu()
+                grid.add(Coefficients(values, power, spectra.frequency.cpu(), rotations, weight))
+    return tuple(_density(grid, rng) for grid in sums)
 
 
-def _density(grid: Gridding) -> NDArray[np.float32]:
+def _density(grid: Gridding, rng: np.random.Generator) -> NDArray[np.float32]:
     if not bool((grid.rows[:, 2] > 0).any()):
-        # A class that has lost its last particle starts anew from noise.
-        return np.random.default_rng(0).normal(size=(grid.side,) * 3).astype(np.float32) * 1e-6
-    return grid.density(least=_PRIOR).astype(np.float32)
+        # A class that has lost its last particle starts again from noise.
+        return rng.normal(size=(grid.side,) * 3).astype(np.float32) * 1e-6
+    return grid.density(least=_REGULARISATION).astype(np.float32)
 
 
-def _round(
-    spectra: PatchSpectra,
-    assignment: Assignment,
-    maps: Sequence[NDArray[np.float32]],
-    rotations: Tensor,
-    heat: float,
-    *,
-    options: DiscoveryOptions,
-    generator: torch.Generator,
-) -> Assignment:
-    """Rotation, class and shift of every particle drawn anew from what the maps say; the best where it is cold."""
-    device = spectra.values.device
-    banks = [bank_of(spectra, part, rotations) for part in references(maps, options, device)]
-    turned, length = (torch.cat(parts, dim=at) for at, parts in zip((0, 1), zip(*banks, strict=True), strict=True))
-    found = []
-    for rows in torch.arange(len(spectra), device=device).split(_BATCH):
-        part = spectra.take(rows)
-        moved = part.moved(assignment.shifts[rows])
-        score = flat(moved) @ flat(turned).T / length[part.group]
-        spread = score.std(1, keepdim=True)
-        drawn = _draw(score, heat * spread, generator)
-        top = score.amax(1)
-        shifts = assignment.shifts[rows]
-        if options.max_shift:
-            model = turned[drawn] / length[part.group, drawn][:, None]
-            shifts = shifts + _shift(part, moved, model, shifts, heat * spread, options=options, generator=generator)
-        peak = (top - score.mean(1)) / spread[:, 0]
-        found.append((rotations[drawn % len(rotations)], shifts, drawn // len(rotations), top, peak))
-    turns, shifts, label, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
-    return _steady(replace(assignment, rotations=turns, shifts=shifts, label=label, score=score, peak=peak), options)
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """Rotations, classes and shifts drawn by their scores with filters at a temperature; the best where it is 0."""
+
+    filters: RotatedReferences
+    rotations: Tensor
+    temperature: float
+    options: DiscoveryOptions
+    generator: torch.Generator
+
+    def assignment(self, spectra: PatchSpectra, last: Assignment) -> Assignment:
+        """The next assignment of N particles, whose shifts move on from the last."""
+        found = []
+        for rows in torch.arange(len(spectra), device=spectra.device).split(_BATCH):
+            part, shifts = spectra.take(rows), last.shifts[rows]
+            values = part.shifted(shifts)
+            score = self.filters.scores(values, part.group)
+            spread = score.std(1, keepdim=True)
+            drawn, top = self._draw(score, spread), score.amax(1)
+            if self.options.max_shift:
+                cross = values * self.filters.filters(part.group, drawn).conj()
+                shifts = self._next_shifts(cross, shifts, spread, spectra.frequency)
+            peak = (top - score.mean(1)) / spread[:, 0]
+            count = len(self.rotations)
+            found.append((self.rotations[drawn % count], shifts, drawn // count, top, peak))
+        rotations, shifts, label, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
+        return replace(last, rotations=rotations, shifts=shifts, label=label, score=score, peak=peak)
+
+    def _draw(self, score: Tensor, spread: Tensor) -> Tensor:
+        """One column of scores (N, J) for each row, of spreads (N, 1)."""
+        if not self.temperature:
+            return score.argmax(1)
+        odds = torch.softmax(score / (self.temperature * spread).clamp_min(1e-9), dim=1)
+        return torch.multinomial(odds, 1, generator=self.generator)[:, 0]
+
+    def _next_shifts(self, cross: Tensor, shifts: Tensor, spread: Tensor, frequency: Tensor) -> Tensor:
+        """Shifts (N, 3) in Å, near the last, by products (N, M) of patches with their filters' conjugates."""
+        steps = shift_grid(_SHIFT_REACH, self.options.patch_voxel_size / 2, shifts.device)
+        match = scores_over_shifts(cross, steps, frequency)
+        tried = shifts[:, None] + steps
+        beyond = (tried.abs() > _MOST_OFF * self.options.max_shift + 1e-3).any(-1)
+        score = (match - _offset_prior(tried, self.options)).masked_fill(beyond, -1e9)
+        return shifts + steps[self._draw(score, spread)]
 
 
-def _draw(score: Tensor, heat: Tensor, generator: torch.Generator) -> Tensor:
-    """One column of scores (N, J) for each row, drawn at its temperature (N, 1); the best where that is 0."""
-    if not bool((heat > 0).any()):
-        return score.argmax(1)
-    odds = torch.softmax(score / heat.clamp_min(1e-9), dim=1)
-    return torch.multinomial(odds, 1, generator=generator)[:, 0]
-
-
-def _shift(
-    spectra: PatchSpectra,
-    moved: Tensor,
-    model: Tensor,
-    shifts: Tensor,
-    heat: Tensor,
-    *,
-    options: DiscoveryOptions,
-    generator: torch.Generator,
-) -> Tensor:
-    """Moves (N, 3) in Å, drawn from how well each of a grid of places fits the model as it is turned now."""
-    line = torch.arange(-_REACH, _REACH + 1, device=moved.device) * (options.patch_voxel_size / 2)
-    places = torch.cartesian_prod(line, line, line)
-    cross, wave = moved * model.conj(), 2 * torch.pi * (places @ spectra.frequency.T)
-    match = cross.real @ wave.cos().T - cross.imag @ wave.sin().T
-    # As far off as picks may be, at most: beyond, neighbours begin.
-    beyond = ((shifts[:, None] + places).abs() > 1.2 * options.max_shift + 1e-3).any(-1)
-    away = (shifts[:, None] + places).square().sum(-1) / (2 * options.max_shift**2)
-    return places[_draw((match - away).masked_fill(beyond, -1e9), heat, generator)]
-
-
-def _steady(assignment: Assignment, options: DiscoveryOptions) -> Assignment:
-    """The guess with each class's origin where its picks are centred on average: a map must not drift away."""
+def _without_drift(assignment: Assignment, options: DiscoveryOptions) -> Assignment:
+    """The assignment with each class's origin where its picks are on average: a map must not drift away."""
     if options.max_shift == 0:
         return assignment
     shifts = assignment.shifts.clone()
@@ -198,65 +216,69 @@ def _steady(assignment: Assignment, options: DiscoveryOptions) -> Assignment:
     return replace(assignment, shifts=shifts)
 
 
-def _shares(assignment: Assignment, classes: int) -> Tensor:
-    """Odds that each is a particle, judged among its class."""
-    shares = assignment.share.clone()
-    for label in range(classes):
+# --- false picks ----------------------------------------------------------------------------------------------------
+
+_LEAST_SCORES = 20
+"""Fewest scores that two distributions are fitted to."""
+_MIXTURE_ROUNDS = 60
+"""Rounds of expectation–maximisation; the weights stay after some twenty."""
+_ASHMANS_D = 2.5
+"""Least distance of the two means, in root-mean-square spreads; from 2 on, two normal distributions have two modes."""
+_LEAST_FALSE = 0.02
+"""Least share of false picks to be told apart."""
+_LEAST_PARTICLES = 0.2
+"""Least share of particles: a few high scores are no kind of their own."""
+_FALSE_BELOW = 0.7
+"""Highest mean score of false picks, over that of the particles."""
+_BIC_GAIN = 10.0
+"""Least fall of the Bayesian information criterion: "very strong" evidence (Kass and Raftery, JASA 90, 773, 1995)."""
+
+
+def with_particle_probabilities(assignment: Assignment, class_count: int) -> Assignment:
+    """The assignment with each particle's probability of being one, by the scores within its class."""
+    p_particle = torch.ones_like(assignment.score)
+    for label in range(class_count):
         rows = assignment.label == label
-        shares[rows] = inlier_probabilities(assignment.score[rows])
-    return shares
-
-
-_ENOUGH, _ROUNDS = 20, 60
-_APART = 2.5
-_FEWEST, _FEWEST_GOOD = 0.02, 0.2
-_POORER, _BETTER = 0.7, 10.0
+        p_particle[rows] = inlier_probabilities(assignment.score[rows])
+    return replace(assignment, p_particle=p_particle)
 
 
 def inlier_probabilities(score: Tensor) -> Tensor:
-    """Odds, 0 to 1, that each of N scores belongs to the upper of two distributions, (N,).
+    """Probability that each of N scores belongs to the upper of two normal distributions, (N,).
 
-    All are of one kind, and all odds are 1, unless the scores fall apart into two kinds: Ashman's D at least 2.5, the
-    lower kind's mean below 0.7 of the upper's, the upper at least a fifth of all, and two kinds so much more likely
-    than one that the Bayesian information criterion, which charges for the three more figures that two need, falls
-    by 10.
+    It is 1 for all, unless the scores are clearly of two distributions: Ashman's D at least 2.5, the lower mean below
+    0.7 of the upper, the upper at least a fifth of all, and the Bayesian information criterion, which charges for the
+    three more parameters that two have, lower by 10. (`refinement.detection` measures the scores of noise for this; for
+    a map that changes from round to round there are none.)
     """
     every = torch.ones_like(score)
-    if len(score) < _ENOUGH or float(score.std()) == 0:
+    if len(score) < _LEAST_SCORES or float(score.std()) == 0:
         return every
     values = score.double()
     mean = torch.quantile(values, torch.tensor([0.15, 0.7], dtype=torch.double, device=score.device))
     spread = values.std().repeat(2) / 2
     weight = torch.full((2,), 0.5, dtype=torch.double, device=score.device)
-    for _ in range(_ROUNDS):
-        odds = _odds(values, mean, spread, weight)
-        weight = odds.mean(0).clamp_min(1e-6)
-        mean = (odds * values[:, None]).sum(0) / odds.sum(0).clamp_min(1e-9)
-        squares = (odds * (values[:, None] - mean).square()).sum(0) / odds.sum(0).clamp_min(1e-9)
+    for _ in range(_MIXTURE_ROUNDS):
+        members = torch.softmax(_log_densities(values, mean, spread, weight), dim=1)
+        weight = members.mean(0).clamp_min(1e-6)
+        mean = (members * values[:, None]).sum(0) / members.sum(0).clamp_min(1e-9)
+        squares = (members * (values[:, None] - mean).square()).sum(0) / members.sum(0).clamp_min(1e-9)
         spread = squares.sqrt().clamp_min(0.05 * values.std())
-    apart = (mean[1] - mean[0]) / (spread.square().mean()).sqrt() if mean[1] > mean[0] else 0.0
-    poorer = float(mean[0]) < _POORER * float(mean[1])
-    few = float(weight[0]) < _FEWEST or float(weight[1]) < _FEWEST_GOOD
-    if float(apart) < _APART or few or not poorer:
+    apart = float((mean[1] - mean[0]) / spread.square().mean().sqrt())
+    too_few = float(weight[0]) < _LEAST_FALSE or float(weight[1]) < _LEAST_PARTICLES
+    if apart < _ASHMANS_D or too_few or float(mean[0]) >= _FALSE_BELOW * float(mean[1]):
         return every
-    one = _likelihood(values, values.mean()[None], values.std()[None], torch.ones_like(weight[:1]))
-    gain = float((_likelihood(values, mean, spread, weight) - one).sum())
-    if 2 * gain - 3 * math.log(len(values)) < _BETTER:
+    one = _log_densities(values, values.mean()[None], values.std()[None], torch.ones_like(weight[:1]))
+    two = _log_densities(values, mean, spread, weight)
+    gain = float((torch.logsumexp(two, dim=1) - torch.logsumexp(one, dim=1)).sum())
+    if 2 * gain - 3 * math.log(len(values)) < _BIC_GAIN:
         return every
-    odds = _odds(values, mean, spread, weight)[:, 1]
+    inlier = torch.softmax(two, dim=1)[:, 1]
     # Beyond either mean a wide distribution must not claim what lies on the other's far side.
-    odds = torch.where(values >= mean[1], torch.ones_like(odds), odds)
-    return torch.where(values <= mean[0], torch.zeros_like(odds), odds).float()
+    inlier = torch.where(values >= mean[1], torch.ones_like(inlier), inlier)
+    return torch.where(values <= mean[0], torch.zeros_like(inlier), inlier).float()
 
 
-def _odds(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
-    return torch.softmax(_kinds(values, mean, spread, weight), dim=1)
-
-
-def _likelihood(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
-    """Logarithm of the likelihood of each value, (N,), but for a constant."""
-    return torch.logsumexp(_kinds(values, mean, spread, weight), dim=1)
-
-
-def _kinds(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
+def _log_densities(values: Tensor, mean: Tensor, spread: Tensor, weight: Tensor) -> Tensor:
+    """Logarithm of each distribution's weighted density at N values, (N, 2), but for a constant."""
     return weight.log() - spread.log() - ((values[:, None] - mean) / spread).square() / 2

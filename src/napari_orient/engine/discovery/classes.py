@@ -1,4 +1,10 @@
-"""How many kinds of particle the picks hold: more kinds must explain particles that their maps have not seen."""
+"""How many classes the picks hold: one more must raise the likelihood of particles that its maps were not made of.
+
+Maps are averaged of one half of the particles, in the poses and classes of a start, and scored on the other half, and
+the other way round. With s_k the best score of a particle with class k, and w_k the share of the class, its held-out
+log-likelihood is ``log Σ_k w_k exp(s_k² / 2)``. A class of noise explains no particle that it was not made of, and two
+maps of one structure explain them no better than one.
+"""
 
 from __future__ import annotations
 
@@ -9,105 +15,115 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_orient.engine.averaging.average import random_halves
 from napari_orient.engine.discovery.annealing import average_maps
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.search import Assignment, bank_of, references
+from napari_orient.engine.discovery.search import (
+    Assignment,
+    RotatedReferences,
+    masked_references,
+    scores_over_shifts,
+    shift_grid,
+)
 from napari_orient.engine.discovery.spectra import PatchSpectra
 from napari_orient.engine.rotations import even_rotations
+from napari_orient.engine.streams import Work
 
-_REACH, _BATCH = 2, 128
-_LEAST, _CLEARLY = 1.0, 3.0
-"""Log-likelihood that another kind must bring, each particle's mean, and over the mean's standard error."""
-_ALIKE = 0.25
-"""Below this share of the particles, two starts have nothing in common, as in a verdict."""
+_SHIFT_REACH = 2
+"""Steps of half a voxel, to each side along each axis, over which a held-out particle is shifted: each map's origin is
+its own, and a shift that is right for one is not for another."""
+_BATCH = 128
+"""Particles scored together: memory, not the result."""
+_LEAST_GAIN = 1.0
+"""Least gain in log-likelihood, each particle's mean, that one more class must bring. A second class of PolNet's
+ribosomes and proteasomes brings 72 to 76, a superfluous one -25 to 1 (docs/discovery.md)."""
+_STANDARD_ERRORS = 3.0
+"""Least gain over its standard error."""
+_LEAST_AGREEMENT = 0.25
+"""Least share of the particles that two starts put into the same classes and poses."""
 
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """What one kind more brings.
+    """One number of classes compared with one less.
 
     Parameters
     ----------
-    kinds : so many, over one less.
-    mean, error : mean gain in log-likelihood of a particle, and its standard error.
-    agreement : share of the particles that two independent starts put together and turn alike, the mean of the kinds.
+    count : the number of classes.
+    mean, error : mean gain in held-out log-likelihood of a particle, and its standard error.
+    agreement : share of the particles that two independent starts put into the same class and pose, the mean of the
+        classes; None before a second start is made.
     """
 
-    class_count: int
+    count: int
     mean: float
     error: float
-    agreement: float = 0.0
+    agreement: float | None = None
 
     @classmethod
-    def of(cls, class_count: int, more: Tensor, fewer: Tensor) -> ClassComparison:
-        """The gain of so many kinds over one less, from the log-likelihoods (N,) of both."""
+    def between(cls, count: int, more: Tensor, fewer: Tensor) -> ClassComparison:
+        """A number of classes compared with one less, by the log-likelihoods (N,) of both."""
         gain = (more - fewer).double()
-        return cls(class_count, float(gain.mean()), float(gain.std() / len(gain) ** 0.5))
+        return cls(count, float(gain.mean()), float(gain.std() / len(gain) ** 0.5))
 
     @property
-    def clear(self) -> bool:
+    def significant(self) -> bool:
         """Whether the particles are explained better."""
-        return self.mean > max(_LEAST, _CLEARLY * self.error)
+        return self.mean > max(_LEAST_GAIN, _STANDARD_ERRORS * self.error)
 
     @property
-    def holds(self) -> bool:
-        """Whether there are so many kinds: independent starts must find the same ones, too."""
-        return self.clear and self.agreement >= _ALIKE
+    def accepted(self) -> bool:
+        """Whether there are as many classes: independent starts must find the same ones, too."""
+        return self.significant and self.agreement is not None and self.agreement >= _LEAST_AGREEMENT
 
     @property
     def words(self) -> str:
-        """The gain in words."""
-        told = f"{'better' if self.clear else 'no better'} by {self.class_count} than by {self.class_count - 1}"
-        told = f"{told} ({self.mean:+.1f} ± {self.error:.1f})"
-        return f"{told}, but independent starts find other ones" if self.clear and not self.holds else told
+        """The comparison in words."""
+        better = f"{'better' if self.significant else 'no better'} by {self.count} than by {self.count - 1}"
+        better = f"{better} ({self.mean:+.1f} ± {self.error:.1f})"
+        return f"{better}, but independent starts find other ones" if self.significant and not self.accepted else better
 
 
-def class_count_words(gains: Sequence[ClassComparison]) -> str:
-    """How many kinds there are and why, in a line."""
-    count = sum(gain.holds for gain in gains) + 1
-    told = "; ".join(gain.words for gain in gains) or "not compared: there are too few for more"
-    return f"Kinds of particle: {count}. Log-likelihood of particles that the maps have not seen: {told}."
+def class_count_words(comparisons: Sequence[ClassComparison]) -> str:
+    """How many classes there are and why, in a line."""
+    count = sum(item.accepted for item in comparisons) + 1
+    reasons = "; ".join(item.words for item in comparisons) or "not compared: there are too few for more"
+    return f"Kinds of particle: {count}. Log-likelihood of particles that the maps were not made of: {reasons}."
 
 
-def held_out(spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions) -> Tensor:
-    """Log-likelihood of each particle, (N,), by maps that it had no part in.
+def held_out_log_likelihood(spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions) -> Work[Tensor]:
+    """Log-likelihood of each particle over no particle, (N,), by maps of the half that it does not belong to.
 
-    Maps are made of each half of the particles as they are believed to lie; those of the other half are matched with
-    them in every rotation, near the places where they are believed to stand. A kind weighs as much as it is numerous.
+    Every rotation is tried, and shifts near the assignment's own. A class weighs by its share of the particles.
     """
-    half = torch.as_tensor(np.random.default_rng(0).permutation(len(spectra)) % 2, device=spectra.values.device)
-    weight = torch.bincount(assignment.label, minlength=options.class_count).double().clamp_min(1e-9) / len(spectra)
-    answer = torch.zeros(len(spectra), dtype=torch.double, device=spectra.values.device)
-    for seen in (0, 1):
-        own, others = (half == seen).nonzero()[:, 0], (half != seen).nonzero()[:, 0]
-        maps = references(
-            average_maps(spectra.take(own), assignment.take(own), options), options, spectra.values.device
-        )
-        banks = [bank_of(spectra, part, _rotations(spectra, options)) for part in maps]
+    half = torch.as_tensor(random_halves(len(spectra), options.seed), device=spectra.device)
+    share = torch.bincount(assignment.label, minlength=options.class_count).double().clamp_min(1e-9) / len(spectra)
+    rotations = torch.as_tensor(even_rotations(options.search), dtype=torch.float32, device=spectra.device)
+    rng = np.random.default_rng(options.seed)
+    answer = torch.zeros(len(spectra), dtype=torch.double, device=spectra.device)
+    for number in (0, 1):
+        own, others = (half == number).nonzero()[:, 0], (half != number).nonzero()[:, 0]
+        maps = average_maps(spectra.take(own), assignment.take(own), options, rng=rng)
+        yield
+        filters = [
+            RotatedReferences.of([part], rotations, frequency=spectra.frequency, power=spectra.power)
+            for part in masked_references(maps, options, spectra.device)
+        ]
         for rows in others.split(_BATCH):
-            moved = spectra.take(rows).moved(assignment.shifts[rows])
-            scores = [_best(moved, spectra.group[rows], bank, spectra.frequency, options) for bank in banks]
+            values, group = spectra.take(rows).shifted(assignment.shifts[rows]), spectra.group[rows]
+            scores = [_best_score(values, group, part, spectra.frequency, options) for part in filters]
             gains = torch.stack(scores, dim=1).clamp_min(0).double().square() / 2
-            answer[rows] = torch.logsumexp(gains + weight.log(), dim=1)
+            answer[rows] = torch.logsumexp(gains + share.log(), dim=1)
+            yield
     return answer
 
 
-def _rotations(spectra: PatchSpectra, options: DiscoveryOptions) -> Tensor:
-    return torch.as_tensor(even_rotations(options.search), dtype=torch.float32, device=spectra.values.device)
-
-
-def _best(
-    moved: Tensor, group: Tensor, bank: tuple[Tensor, Tensor], frequency: Tensor, options: DiscoveryOptions
+def _best_score(
+    values: Tensor, group: Tensor, filters: RotatedReferences, frequency: Tensor, options: DiscoveryOptions
 ) -> Tensor:
-    """Score of each patch (N,) with a bank at its best rotation and the best place nearby.
-
-    Each map's origin is its own: a place that is right for one is not for another.
-    """
-    turned, length = bank
-    flat = torch.view_as_real(moved.contiguous()).flatten(1)
-    best = (flat @ torch.view_as_real(turned).flatten(1).T / length[group]).argmax(1)
-    cross = moved * (turned[best] / length[group, best][:, None]).conj()
-    reach = _REACH if options.max_shift else 0
-    line = torch.arange(-reach, reach + 1, device=moved.device) * (options.patch_voxel_size / 2)
-    wave = 2 * torch.pi * (torch.cartesian_prod(line, line, line) @ frequency.T)
-    return (cross.real @ wave.cos().T - cross.imag @ wave.sin().T).amax(1)
+    """Score (N,) of patches (N, M) with the best of filters, at the best shift nearby."""
+    best = filters.scores(values, group).argmax(1)
+    cross = values * filters.filters(group, best).conj()
+    reach = _SHIFT_REACH if options.max_shift else 0
+    shifts = shift_grid(reach, options.patch_voxel_size / 2, values.device)
+    return scores_over_shifts(cross, shifts, frequency).amax(1)

@@ -1,39 +1,76 @@
-"""discover(): structure and poses from picks alone, as a stream of rounds."""
+"""discover(): structure and poses from picks alone, as a stream of steps.
+
+Random starts are annealed (`annealing`) until two agree; with ``--classes auto`` one class more is tried as long as
+that raises the held-out likelihood (`classes`). Every pick is then searched exhaustively against the maps of the best
+start, and each class refined, brought into the frame of its symmetry, and given a verdict (`structures`).
+"""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
-from napari_orient.engine.discovery.starts import DiscoveryRun, Map, best_result, fewest
-from napari_orient.engine.discovery.structures import Structures
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_orient.engine.devices import device_words
+from napari_orient.engine.discovery.annealing import (
+    COLD_ROUNDS,
+    AnnealingStep,
+    anneal,
+    average_maps,
+    centring_shifts,
+    with_particle_probabilities,
+)
+from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
+from napari_orient.engine.discovery.options import AUTO, MOST_CLASSES, DiscoveryOptions
+from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, StepCounter, class_name
+from napari_orient.engine.discovery.search import Assignment, masked_references, search_exhaustively
+from napari_orient.engine.discovery.spectra import PatchSpectra, diameter_warning, observe_patches
+from napari_orient.engine.discovery.structures import DensityMap, StructureRefinement
+from napari_orient.engine.discovery.verdict import PoseEquivalence, agreement
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import Labelled, check_inside
-from napari_orient.engine.streams import Stream
+from napari_orient.engine.particles import (
+    FloatArray,
+    Labelled,
+    Particles,
+    Tomogram,
+    check_inside,
+    concatenate,
+    evenly_spaced_rows,
+)
+from napari_orient.engine.streams import Note, Stream, stoppable
 
 _LEAST_VOXELS = 15
-_USUAL = DiscoveryOptions()
+"""Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""
+_LEAST_PICKS = 20
+"""Fewest picks that a discovery begins with."""
+_LEAST_PER_CLASS = 10
+"""Fewest picks for each class."""
+_AGREED = 0.7
+"""Share of the particles in equivalent poses from which two starts agree and no third is made. PolNet's ribosomes and
+proteasomes reach 0.9, noise 0.38 (docs/discovery.md)."""
+_SEARCH_PASSES = 3
+"""Exhaustive searches of all picks, each against maps averaged from the one before."""
+_DEFAULTS = DiscoveryOptions()
 
 
 @torch.no_grad()
 def discover(
-    picks: Labelled, options: DiscoveryOptions = _USUAL, *, align_to: Map | None = None
+    picks: Labelled, options: DiscoveryOptions = _DEFAULTS, *, align_to: DensityMap | None = None
 ) -> Stream[DiscoveryStep, Discovery]:
-    """The structure that picks have in common, and the pose of each; rotations that the picks have are not looked at.
-
-    Several random starts are annealed and judged by each other; the best is looked at again in every place and
-    rotation, given the frame of its symmetry, and refined with halves apart.
+    """The structures that picks have in common, and the pose of each; rotations that the picks have are ignored.
 
     Parameters
     ----------
     picks : tomograms, each with its own picks.
-    align_to : a map whose frame the (most numerous) structure is turned into.
+    align_to : a map into whose frame the (most numerous) structure is rotated.
 
     Raises
     ------
     InputError
-        If there are too few picks, one lies outside, a tomogram is flat round all of them, the voxels are too coarse
+        If there are too few picks, one lies outside, a tomogram is flat around all of them, the voxels are too coarse
         for the diameter, two tomograms share a name, or the device is missing.
     """
     picks = [
@@ -42,23 +79,28 @@ def discover(
         if len(particles)
     ]
     check_picks(picks, options)
-    run, spectra, ends = yield from DiscoveryRun(picks, options, options.compute.chosen()).started()
-    yield run.round(run.annealed + 1, "Looking at every place and rotation")
-    best = best_result(ends)
-    found, spectra = run.search_all_picks(spectra, best.assignment)
-    others = [end.assignment for end in ends if end is not best]
-    ending = Structures(run, spectra)
-    structures, particles = yield from ending.found(found, others)
-    if align_to is not None and structures:
-        yield run.round(run.total, "Turning into the frame of the map given")
-        structures, particles = ending.aligned(structures, particles, align_to)
-    return Discovery(
-        particles=particles, structures=structures, starts=len(ends), class_count_words=run.class_count_words
+    run = DiscoveryRun.of(picks, options)
+    spectra = yield from run.observe()
+    results = yield from run.starts(spectra)
+    starts, words = len(results), ""
+    if options.classes == AUTO:
+        run, results, words = yield from run.with_best_class_count(spectra, results)
+    best = best_result(results)
+    run.counter.expect(2 + run.options.class_count * (options.passes + 1))
+    assignment, spectra = yield from run.search_all_picks(spectra, best.assignment)
+    others = [result.assignment for result in results if result is not best]
+    refinement = StructureRefinement(picks, spectra.wedges, spectra.dark, run.options, run.device, run.counter)
+    structures, particles = yield from refinement.structures(
+        run.posed(assignment, run.every), assignment, others, rows=run.rows
     )
+    if align_to is not None and structures:
+        yield run.counter.step("Turning into the frame of the map given")
+        structures, particles = yield from refinement.aligned(structures, particles, align_to)
+    return Discovery(particles=particles, structures=structures, starts=starts, class_count_words=words)
 
 
 def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
-    """Nothing, if a discovery can begin from these picks.
+    """Check that a discovery can begin from these picks.
 
     Raises
     ------
@@ -66,7 +108,7 @@ def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
         If there are too few, one lies outside, the voxels are too coarse for the diameter, or two tomograms share
         a name.
     """
-    count, least = sum(len(particles) for _, particles in picks), fewest(options.class_count)
+    count, least = sum(len(particles) for _, particles in picks), _fewest_picks(options.class_count)
     if count < least:
         raise InputError(f"there are {count} picks; expected at least {least}. Pick more particles.")
     names = [tomogram.name for tomogram, _ in picks]
@@ -80,3 +122,207 @@ def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
                 f"diameter is {options.diameter:g} Å; voxels of {tomogram.voxel_size:g} Å show no particle smaller "
                 f"than {smallest:g} Å. Give a larger diameter, or finer voxels."
             )
+
+
+def _fewest_picks(class_count: int) -> int:
+    return max(_LEAST_PICKS, _LEAST_PER_CLASS * class_count)
+
+
+@dataclass(frozen=True, eq=False)
+class AnnealingResult:
+    """The assignment that a start ended with, and the pose equivalence of each class's map."""
+
+    assignment: Assignment
+    equivalences: list[PoseEquivalence]
+
+
+def best_result(results: Sequence[AnnealingResult]) -> AnnealingResult:
+    """The start that explains the patches best."""
+    return max(results, key=lambda result: result.assignment.log_likelihood_gain)
+
+
+def _last_agrees(results: Sequence[AnnealingResult]) -> bool:
+    """Whether the last start agrees with an earlier one."""
+    if not results:
+        return False
+    *earlier, last = results
+    shares = [agreement(last.assignment, other.assignment, last.equivalences).mean() for other in earlier]
+    return any(share >= _AGREED for share in shares)
+
+
+def _best_agreement(results: Sequence[AnnealingResult]) -> float:
+    """Share of the particles that the best start and another put into the same class and pose, the mean of the classes.
+
+    Two starts may find a class that is round about an axis at different azimuths: one that agrees is enough.
+    """
+    best = best_result(results)
+    others = [result.assignment for result in results if result is not best]
+    return max(float(agreement(best.assignment, other, best.equivalences).mean()) for other in others)
+
+
+@dataclass(frozen=True, eq=False)
+class DiscoveryRun:
+    """Random starts and the search of all picks, for one number of classes.
+
+    Parameters
+    ----------
+    picks : tomograms, each with its own picks.
+    rows : of all picks, those that starts are made from.
+    counter : makes the steps.
+    """
+
+    picks: Labelled
+    options: DiscoveryOptions
+    device: torch.device
+    rows: NDArray[np.int_]
+    counter: StepCounter
+
+    @classmethod
+    def of(cls, picks: Labelled, options: DiscoveryOptions) -> DiscoveryRun:
+        """The run of some picks; starts are made from an even sample of them."""
+        rows = evenly_spaced_rows(sum(len(particles) for _, particles in picks), options.sample)
+        counter = StepCounter(options.patch_voxel_size, options.class_count)
+        return cls(picks, options, options.compute.chosen(), rows, counter)
+
+    @property
+    def every(self) -> Particles:
+        """All the picks, in order."""
+        return concatenate([part for _, part in self.picks])
+
+    @property
+    def start_steps(self) -> int:
+        """Steps of one start."""
+        return self.options.rounds + COLD_ROUNDS
+
+    def by_tomogram(self, positions: FloatArray, rows: NDArray[np.int_]) -> list[tuple[Tomogram, FloatArray]]:
+        """Each tomogram with the positions (R, 3) of these rows that lie in it."""
+        names = np.repeat(np.arange(len(self.picks)), [len(particles) for _, particles in self.picks])[rows]
+        parts = [(tomogram, positions[names == number]) for number, (tomogram, _) in enumerate(self.picks)]
+        return [(tomogram, part) for tomogram, part in parts if len(part)]
+
+    def posed(self, assignment: Assignment, particles: Particles) -> Particles:
+        """Picks in the poses of an assignment."""
+        label = assignment.label.cpu().numpy()
+        several = self.options.class_count > 1
+        return particles.replace(
+            positions=particles.positions + assignment.shifts.double().cpu().numpy(),
+            rotations=assignment.rotations.double().cpu().numpy(),
+            kind=np.array([class_name(int(item)) for item in label]) if several else particles.kind,
+        )
+
+    def observe(self) -> Stream[DiscoveryStep, PatchSpectra]:
+        """The spectra of the picks that starts are made from; a note warns of a diameter that does not fit."""
+        trial = 2 * self.start_steps if self.options.classes == AUTO else 0
+        refinement = 2 + self.options.class_count * (self.options.passes + 1)
+        self.counter.expect(2 * self.start_steps + trial + refinement)
+        step = self.counter.step(f"Reading the picks on {device_words(self.device)}", advance=0)
+        yield step
+        positions = self.every.positions[self.rows]
+        observed = observe_patches(self.by_tomogram(positions, self.rows), self.options, device=self.device)
+        spectra = yield from stoppable(observed, step)
+        centres = positions + centring_shifts(spectra, self.options).double().cpu().numpy()
+        warning = diameter_warning(self.by_tomogram(centres, self.rows), self.options, dark=spectra.dark)
+        notes = (Note(warning),) if warning else ()
+        yield self.counter.step("Estimating the size of the particles", advance=0, notes=notes)
+        return spectra
+
+    def starts(
+        self, spectra: PatchSpectra, *, made: Sequence[AnnealingResult] = (), most: int | None = None, first: int = 1
+    ) -> Stream[DiscoveryStep, list[AnnealingResult]]:
+        """Results of random starts, after those made already, until two agree or the most allowed are made.
+
+        Parameters
+        ----------
+        first : number of the first start, among those of all numbers of classes.
+        """
+        results = list(made)
+        while len(results) < (most or self.options.starts) and not _last_agrees(results):
+            results.append((yield from self._start(spectra, len(results) + 1, number_in_all=first + len(results))))
+        return results
+
+    def _start(
+        self, spectra: PatchSpectra, number: int, *, number_in_all: int
+    ) -> Stream[DiscoveryStep, AnnealingResult]:
+        several = number_in_all > number
+        title = f"{self.options.class_count} kinds, start" if several else "Start"
+        every = self.every.take(self.rows)
+        seed = self.options.seed * 1000 + number
+        for step in anneal(spectra, self.options, seed):
+            yield self.counter.step(
+                f"{title} {number}, round {step.number} on {device_words(self.device)}",
+                # Two starts are expected: a third one's steps count for none.
+                advance=int(number <= 2),
+                class_count=self.options.class_count,
+                maps=step.maps,
+                particles=self.posed(step.assignment, every),
+                start=number_in_all,
+                peak=float(step.assignment.peak.mean()),
+            )
+        return self._result(step)
+
+    def _result(self, last: AnnealingStep) -> AnnealingResult:
+        references = masked_references(last.maps, self.options, self.device)
+        rng = np.random.default_rng(self.options.seed)
+        return AnnealingResult(last.assignment, [PoseEquivalence(part, rng) for part in references])
+
+    def with_best_class_count(
+        self, spectra: PatchSpectra, results: list[AnnealingResult]
+    ) -> Stream[DiscoveryStep, tuple[DiscoveryRun, list[AnnealingResult], str]]:
+        """The run with as many classes as explain held-out particles, its results, and why, in a line.
+
+        One class more is tried as long as the one before was accepted.
+        """
+        run, made = replace(self, options=self.options.with_class_count(1)), len(results)
+        comparisons: list[ClassComparison] = []
+        fewer = yield from run._held_out(spectra, results)
+        while (not comparisons or comparisons[-1].accepted) and run._allows_another_class(len(spectra)):
+            larger = replace(run, options=run.options.with_class_count(run.options.class_count + 1))
+            run.counter.expect(2 * run.start_steps + 2 + larger.options.class_count * (self.options.passes + 1))
+            others = yield from larger.starts(spectra, most=2, first=made + 1)
+            more = yield from larger._held_out(spectra, others)
+            comparison = ClassComparison.between(larger.options.class_count, more, fewer)
+            if comparison.significant:
+                others = yield from larger.starts(spectra, made=others, first=made + 1)
+                comparison = replace(comparison, agreement=_best_agreement(others))
+            comparisons.append(comparison)
+            if comparison.accepted:
+                run, results, fewer, made = larger, others, more, made + len(others)
+        return run, results, class_count_words(comparisons)
+
+    def _held_out(
+        self, spectra: PatchSpectra, results: Sequence[AnnealingResult]
+    ) -> Stream[DiscoveryStep, torch.Tensor]:
+        step = self.counter.step("Comparing numbers of classes", advance=0, class_count=self.options.class_count)
+        log_likelihood = held_out_log_likelihood(spectra, best_result(results).assignment, self.options)
+        return (yield from stoppable(log_likelihood, step))
+
+    def _allows_another_class(self, count: int) -> bool:
+        """Whether so many particles may hold one class more."""
+        return count >= _fewest_picks(self.options.class_count + 1) and self.options.class_count < MOST_CLASSES
+
+    def search_all_picks(
+        self, sample: PatchSpectra, best: Assignment
+    ) -> Stream[DiscoveryStep, tuple[Assignment, PatchSpectra]]:
+        """Every pick's assignment to the best start's maps, shifts from the picks, and the spectra it is made from.
+
+        Patches are cut anew where the best start put the particles.
+
+        Parameters
+        ----------
+        sample : the picks that the start was made from.
+        """
+        step = self.counter.step("Searching every shift and rotation", class_count=self.options.class_count)
+        yield step
+        every, shifts, rng = self.every, torch.zeros(len(self.every), 3), np.random.default_rng(self.options.seed)
+        shifts[self.rows] = best.shifts.cpu()
+        positions = self.by_tomogram(every.positions + shifts.double().numpy(), np.arange(len(every)))
+        observed = observe_patches(positions, self.options, device=self.device, dark=sample.dark)
+        spectra = yield from stoppable(observed, step)
+        maps = average_maps(sample, best, self.options, rng=rng)
+        for number in range(_SEARCH_PASSES):
+            references = masked_references(maps, self.options, self.device)
+            search = search_exhaustively(spectra, references, self.options)
+            assignment = with_particle_probabilities((yield from stoppable(search, step)), self.options.class_count)
+            if number + 1 < _SEARCH_PASSES:
+                maps = average_maps(spectra, assignment, self.options, rng=rng)
+        return replace(assignment, shifts=assignment.shifts + shifts.to(self.device)), spectra

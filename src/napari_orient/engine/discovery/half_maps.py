@@ -1,11 +1,21 @@
-"""Patches of one tomogram's particles at its own voxels: how a map shows in them, and its fits to them.
+"""Refinement of poses against half maps, at the tomograms' own voxels (cf. RELION's 3D auto-refine).
 
-Poses and map refined against each other at the tomogram's own voxels, two halves of the particles kept apart.
+The particles are divided into two random halves. A pass averages each half, weights both half maps by their Fourier
+shell correlation, and fits every particle by Gauss–Newton to the map of its own half, from the pose that it has. The
+forward model (`engine.model`) is estimated per tomogram and half.
+
+Both halves begin from the one map that the annealing found, and share its frame and symmetry. Their FSC is therefore no
+gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to the search's low-pass, 2.1 of its voxels (0.14
+diameters); only beyond that have the halves been kept apart.
+
+The expected error of a pose has two parts that add in squares: what the noise of its patch leaves, by the posterior's
+covariance, and what the noise of the half map adds. Some particles of one half are fitted to the other half's map too;
+with rotations θ between the two poses, each map's noise accounts for ``⟨θ²⟩ / 2``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +24,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.average import Average, average, random_halves
 from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.devices import at_once
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
@@ -23,22 +34,199 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
+from napari_orient.engine.refinement.detection import random_pose_angles
 from napari_orient.engine.refinement.posterior import Poses, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.streams import run
+from napari_orient.engine.streams import Step, Stream, Work
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 
-_FIRST_STEPS, _STEPS, _BATCH, _CUT = 4, 5, 16, 64
-_ENOUGH, _SAMPLE = 8, 128
-_WALK, UNKNOWN_DEG = 1.5, 127.0
-"""Voxels of the search that a fit may walk from where it began; the error of one that walked farther."""
+_MODEL_STEPS = 4
+"""Gauss–Newton steps of the fits that the forward model is estimated from. More change it by less than the noise."""
+_STEPS = 5
+"""Gauss–Newton steps of the fits that poses are taken from; they begin within a few degrees of the answer."""
+_BATCH = 16
+"""Patches fitted together on a CPU: memory, not the result."""
+_MODEL_SAMPLE = 128
+"""Most particles of a half of a tomogram that its forward model is estimated from."""
+_LEAST_FOR_MODEL = 8
+"""Fewest particles that gain and tilt shifts are estimated from; of fewer the model before any pose is kept."""
+_MOST_DISPLACED = 1.5
+"""Voxels of the search (diameter / 15 each) that a fit may move from where it began. Farther off lies a neighbour."""
+_FINEST = 2.4
+"""Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
+_CROSS_FITTED = 12
+"""Particles of each half of each tomogram that are fitted to the other half's map too."""
+_SAME_POSE_DEG = 20.0
+"""Rotation, in degrees, beyond which two fits of a particle are different poses, not one pose with two errors."""
+
+
+# --- averages -------------------------------------------------------------------------------------------------------
+
+
+def average_in_halves(
+    labelled: Labelled, group: Symmetry, options: DiscoveryOptions, *, dark: bool
+) -> Stream[Step, Average]:
+    """The average of particles in their poses, and those of the two halves that refinement keeps apart."""
+    voxel_size = labelled[0][0].voxel_size
+    # 4/3 of the diameter, even.
+    side = max(16, 2 * int(np.ceil(options.diameter * 2 / 3 / voxel_size)))
+    averaging = AveragingOptions(
+        side=side,
+        radius=options.radius,
+        contrast="dark" if dark else "bright",
+        wedge=options.wedge,
+        seed=options.seed,
+    )
+    return (yield from average(labelled, group=group, options=averaging))
+
+
+def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
+    """A map or half map multiplied by the halves' FSC shell by shell, low-passed where that is 0.143, and masked."""
+    voxel_size, side = found.voxel_size, len(density)
+    finest = max(_FINEST * voxel_size, found.fsc.resolution(0.143))
+    grid = frequencies(side, voxel_size).norm(dim=-1).numpy()
+    curve = np.interp(grid, found.fsc.frequency, np.clip(found.fsc.correlation, 0, 1))
+    weighted = np.fft.ifftn(np.fft.fftn(density) * np.where(grid > 1 / finest, 0.0, curve)).real
+    distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
+    mask = soft_ball(distance, options.radius, 4 * voxel_size).numpy()
+    return build_reference(
+        (weighted * mask).astype(np.float32), voxel_size, resolution=finest, radius=options.radius + 4 * voxel_size
+    )
+
+
+def in_frame(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
+    """The same particles in a new reference frame: its axes are the columns of a frame, its origin a centre in Å."""
+    rotations = particles.required_rotations()
+    return particles.replace(positions=particles.positions + rotations @ centre, rotations=rotations @ frame)
+
+
+# --- poses ----------------------------------------------------------------------------------------------------------
+
+
+def random_pose_error_deg(group: Symmetry) -> float:
+    """Root-mean-square error of a random pose modulo the group, in degrees (132° for C1): that of an unknown pose."""
+    return float(np.sqrt(np.square(random_pose_angles(group)).mean()))
+
+
+def refine_in_halves(
+    labelled: Labelled,
+    found: Average,
+    options: DiscoveryOptions,
+    wedges: Sequence[Wedge],
+    *,
+    device: torch.device,
+) -> Work[list[tuple[Tomogram, Particles]]]:
+    """Every particle in its pose against the map of its own half, with its expected error.
+
+    Parameters
+    ----------
+    found : the average of these particles; its group is imposed.
+    wedges : the missing wedge of each tomogram.
+    """
+    maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
+    halves = split_like(labelled, random_halves(sum(len(particles) for _, particles in labelled), options.seed))
+    refined, angles = [], []
+    for (tomogram, particles), half, wedge in zip(labelled, halves, wedges, strict=True):
+        patches = ParticlePatches.holding(maps[0], tomogram, particles)
+        poses, between = yield from _poses_and_map_angles(patches, half, maps, found.group, wedge=wedge, device=device)
+        refined.append((tomogram, patches.particles_in(poses, found.group, options)))
+        angles.append(between)
+    map_error, most = _map_error_deg(np.concatenate(angles)), random_pose_error_deg(found.group)
+    return [
+        (tomogram, part.replace(expected_error_deg=np.minimum(np.hypot(_expected(part), map_error), most)))
+        for tomogram, part in refined
+    ]
+
+
+def _expected(particles: Particles) -> FloatArray:
+    return np.asarray(particles.expected_error_deg)
+
+
+def _map_error_deg(angles: FloatArray) -> float:
+    """Root-mean-square error in degrees due to a half map's noise, from angles between poses against both maps."""
+    near = angles[angles < _SAME_POSE_DEG]
+    return float(np.sqrt(np.square(near).mean() / 2)) if len(near) else 0.0
+
+
+def _poses_and_map_angles(
+    patches: ParticlePatches,
+    half: NDArray[np.int_],
+    maps: Sequence[Reference],
+    group: Symmetry,
+    *,
+    wedge: Wedge,
+    device: torch.device,
+) -> Work[tuple[Poses, FloatArray]]:
+    """Poses against the maps of the particles' own halves, and angles (R,) in degrees to some against the other's."""
+    own_poses, order, cross_fitted = [], [], []
+    for number, reference in enumerate(maps):
+        own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
+        if len(own):
+            model, likelihood_scale = yield from estimate_forward_model(reference, patches, own, wedge)
+            rows = np.concatenate([own, others[:: max(1, len(others) // _CROSS_FITTED)]])
+            fits = []
+            for _, fit in patches.fits(reference.to(device), model.to(device), rows, device=device):
+                fits.append(fit)
+                yield
+            poses = poses_from_fits(fits, group, likelihood_scale=likelihood_scale)
+            own_poses.append(poses.take(torch.arange(len(own))))
+            order.append(own)
+            cross_fitted.append((rows[len(own) :], poses.rotations[len(own) :]))
+    poses = Poses.concatenated(own_poses).take(torch.as_tensor(np.argsort(np.concatenate(order))))
+    angles = [
+        symmetric_angle_deg(poses.rotations[rows].double().numpy(), others.double().numpy(), group)
+        for rows, others in cross_fitted
+    ]
+    return poses, np.concatenate(angles)
+
+
+def estimate_forward_model(
+    reference: Reference, patches: ParticlePatches, own: NDArray[np.int_], wedge: Wedge
+) -> Work[tuple[ForwardModel, float]]:
+    """The forward model of a tomogram for a reference, from particles in their poses, and its likelihood scale.
+
+    Parameters
+    ----------
+    own : rows of the particles to estimate from; of fewer than 8, gain and tilt shifts are not estimated.
+    """
+    rows = own[:: -(-len(own) // _MODEL_SAMPLE)]
+    cubes, (rotations, shifts) = patches.cut(rows), patches.start()
+    voxel_size = patches.tomogram.voxel_size
+    model = initial_forward_model(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
+    yield
+    if len(rows) < _LEAST_FOR_MODEL:
+        return model, TYPICAL_LIKELIHOOD_SCALE
+    fit = yield from _fitted(reference, model, cubes, rotations[rows], shifts[rows])
+    model = calibrate(reference, model, model.observe(cubes), fit, wedge=wedge)
+    fit = yield from _fitted(reference, model, cubes, fit.rotations, fit.shifts)
+    model = align_tilts(reference, model, model.observe(cubes), fit, wedge=wedge)
+    yield
+    return model, estimate_likelihood_scale(reference, model, model.observe(cubes), fit)
+
+
+def _fitted(
+    reference: Reference, model: ForwardModel, cubes: torch.Tensor, rotations: torch.Tensor, shifts: torch.Tensor
+) -> Work[Fit]:
+    """Fits of a reference to patches, from given poses."""
+    observed, fits = model.observe(cubes), []
+    for rows in torch.arange(len(cubes)).split(_BATCH):
+        start = {"rotations": rotations[rows], "shifts": shifts[rows]}
+        fits.append(fit_poses(reference, model, observed[rows], **start, steps=_MODEL_STEPS))
+        yield
+    return concatenate_fits(fits)
+
+
+def poses_from_fits(fits: list[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
+    """The pose and its covariance that each fit leads to; on the CPU."""
+    return Poses.concatenated([summarise_modes([concatenate_fits(fits)], group, likelihood_scale=likelihood_scale)])
 
 
 @dataclass(frozen=True, eq=False)
 class ParticlePatches:
-    """Patches of one tomogram's particles, cut when they are wanted, about whole voxels.
+    """Patches about one tomogram's particles, cut when they are asked for.
 
-    Nothing need be interpolated so: what is left of the way to a position is where a fit's shift begins.
+    They are cut about the nearest voxels, so that nothing is interpolated: the rest of the way to a position is the
+    shift that a fit begins from.
     """
 
     tomogram: Tomogram
@@ -53,7 +241,7 @@ class ParticlePatches:
 
     @property
     def voxel_centres(self) -> FloatArray:
-        """Middles of the voxels cut about, (N, 3) xyz in Å."""
+        """Centres of the voxels cut about, (N, 3) xyz in Å."""
         return nearest_voxel(self.particles.positions, self.tomogram.voxel_size)
 
     def cut(self, rows: NDArray[np.int_]) -> torch.Tensor:
@@ -67,186 +255,27 @@ class ParticlePatches:
 
     def fits(
         self, reference: Reference, model: ForwardModel, rows: NDArray[np.int_], *, device: torch.device
-    ) -> Iterator[tuple[torch.Tensor, Fit]]:
-        """What was observed of some rows and the fits to it, a few at a time: no more are held."""
+    ) -> Generator[tuple[torch.Tensor, Fit], None, None]:
+        """Whitened coefficients (B, 2, M) of some rows and the fits to them, batch by batch: no more are held."""
         rotations, shifts = (part.to(device) for part in self.start())
-        for some in np.array_split(rows, -(-len(rows) // _CUT)):
+        for some in np.array_split(rows, -(-len(rows) // at_once(device, _BATCH))):
             observed = model.observe(self.cut(some).to(device))
-            yield observed, fit_patches(reference, model, observed, rotations[some], shifts[some], steps=_STEPS)
+            start = {"rotations": rotations[some], "shifts": shifts[some]}
+            yield observed, fit_poses(reference, model, observed, **start, steps=_STEPS)
 
-    def posed(self, poses: Poses, options: DiscoveryOptions) -> Particles:
-        """The particles in new poses, but for those that walked too far: they keep the poses they had.
+    def particles_in(self, poses: Poses, group: Symmetry, options: DiscoveryOptions) -> Particles:
+        """The particles in new poses; those whose fit moved too far keep the pose they had.
 
-        Such a fit has left its particle, perhaps for a neighbour that is picked too; its error is unknown.
+        Such a fit has left its particle, perhaps for a neighbour that is picked too: nothing is known of its pose, and
+        the expected error is that of a random one.
         """
         positions = self.voxel_centres + poses.shifts.double().numpy()
-        stays = np.linalg.norm(positions - self.particles.positions, axis=1) > _WALK * options.patch_voxel_size
-        error = np.where(stays, UNKNOWN_DEG, poses.expected_error_deg.double().numpy())
+        moved = np.linalg.norm(positions - self.particles.positions, axis=1)
+        kept = moved > _MOST_DISPLACED * options.patch_voxel_size
+        rotations = poses.rotations.double().numpy()
+        error = poses.expected_error_deg.double().numpy()
         return self.particles.replace(
-            positions=np.where(stays[:, None], self.particles.positions, positions),
-            rotations=np.where(
-                stays[:, None, None], self.particles.required_rotations(), poses.rotations.double().numpy()
-            ),
-            expected_error_deg=error,
+            positions=np.where(kept[:, None], self.particles.positions, positions),
+            rotations=np.where(kept[:, None, None], self.particles.required_rotations(), rotations),
+            expected_error_deg=np.where(kept, random_pose_error_deg(group), error),
         )
-
-
-def model_for(
-    reference: Reference, patches: ParticlePatches, own: NDArray[np.int_], wedge: Wedge
-) -> tuple[ForwardModel, float]:
-    """How the reference shows: as the patches say at first, then, if they are enough, as their poses show it.
-
-    The number is what log-likelihoods of its matches are to be multiplied by; see `estimate_likelihood_scale`.
-    """
-    rows = own[:: -(-len(own) // _SAMPLE)]
-    cubes, (rotations, shifts) = patches.cut(rows), patches.start()
-    voxel_size = patches.tomogram.voxel_size
-    model = initial_forward_model(cubes, reference, wedge, voxel_size=voxel_size, resolution=reference.resolution)
-    if len(rows) < _ENOUGH:
-        return model, TYPICAL_LIKELIHOOD_SCALE
-    observed = model.observe(cubes)
-    fit = fit_patches(reference, model, observed, rotations[rows], shifts[rows], steps=_FIRST_STEPS)
-    model = calibrate(reference, model, observed, fit, wedge=wedge)
-    observed = model.observe(cubes)
-    fit = fit_patches(reference, model, observed, fit.rotations, fit.shifts, steps=_FIRST_STEPS)
-    model = align_tilts(reference, model, observed, fit, wedge=wedge)
-    return model, estimate_likelihood_scale(reference, model, model.observe(cubes), fit)
-
-
-def fit_patches(
-    reference: Reference,
-    model: ForwardModel,
-    observed: torch.Tensor,
-    rotations: torch.Tensor,
-    shifts: torch.Tensor,
-    *,
-    steps: int,
-) -> Fit:
-    """The nearest best match of each patch from where its particle is believed to be."""
-    return concatenate_fits(
-        [
-            fit_poses(reference, model, observed[rows], rotations=rotations[rows], shifts=shifts[rows], steps=steps)
-            for rows in torch.arange(len(observed)).split(_BATCH)
-        ]
-    )
-
-
-def poses_of(fits: Sequence[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
-    """The pose that each fit comes to, and its expected error; on the CPU."""
-    return Poses.concatenated(
-        [summarise_modes([concatenate_fits(list(fits))], group, likelihood_scale=likelihood_scale)]
-    )
-
-
-_FINEST = 2.4
-"""Finest detail used, in voxels."""
-_GUESTS, _NEAR_DEG = 12, 20.0
-"""Particles of each half of each tomogram that the other half's map is tried on, and how far a turn is no error."""
-
-
-def box(options: DiscoveryOptions, voxel_size: float) -> int:
-    """Voxels along the map: 4/3 of the particle's diameter, even."""
-    return max(16, 2 * int(np.ceil(options.diameter * 2 / 3 / voxel_size)))
-
-
-def average_in_halves(labelled: Labelled, group: Symmetry, options: DiscoveryOptions, *, dark: bool) -> Average:
-    """The average of particles in their poses and of the two halves that polishing keeps apart."""
-    voxel_size = labelled[0][0].voxel_size
-    asked = AveragingOptions(
-        side=box(options, voxel_size),
-        radius=options.radius,
-        contrast="dark" if dark else "bright",
-        wedge=options.wedge,
-        seed=options.seed,
-    )
-    return run(average(labelled, group=group, options=asked))
-
-
-def refine_in_halves(
-    labelled: Labelled,
-    found: Average,
-    group: Symmetry,
-    options: DiscoveryOptions,
-    wedges: Sequence[Wedge],
-    *,
-    device: torch.device,
-) -> list[tuple[Tomogram, Particles]]:
-    """Every particle's pose against the map of its own half, with its expected error.
-
-    The map of a half is itself uncertain. Some particles are posed against the other half's map too: half the squared
-    turn between the two poses is what a map's own noise costs, and is added to what the patch's noise leaves.
-    """
-    maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
-    halves = split_like(labelled, random_halves(sum(len(particles) for _, particles in labelled), options.seed))
-    answer, turns = [], []
-    for (tomogram, particles), own, wedge in zip(labelled, halves, wedges, strict=True):
-        patches = ParticlePatches.holding(maps[0], tomogram, particles)
-        poses, apart = _half_refined(patches, own, maps, group, wedge=wedge, device=device)
-        turns.append(apart)
-        answer.append((tomogram, patches.posed(poses, options)))
-    ours = _map_error_deg(torch.cat(turns))
-    return [
-        (
-            tomogram,
-            part.replace(
-                expected_error_deg=np.minimum(np.hypot(np.asarray(part.expected_error_deg), ours), UNKNOWN_DEG)
-            ),
-        )
-        for tomogram, part in answer
-    ]
-
-
-def _map_error_deg(turns: torch.Tensor) -> float:
-    """What a half map's noise costs, degrees root mean square, from turns between poses against the two maps."""
-    near = turns[turns < _NEAR_DEG]
-    return float((near.square().mean() / 2).sqrt()) if len(near) else 0.0
-
-
-def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
-    """A map, or a half's, as far as the halves agree, shell by shell."""
-    voxel_size, side = found.voxel_size, len(density)
-    finest = max(_FINEST * voxel_size, found.fsc.resolution(0.143))
-    grid = frequencies(side, voxel_size).norm(dim=-1).numpy()
-    curve = np.interp(grid, found.fsc.frequency, np.clip(found.fsc.correlation, 0, 1))
-    weighted = np.fft.ifftn(np.fft.fftn(density) * np.where(grid > 1 / finest, 0.0, curve)).real
-    distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
-    mask = soft_ball(distance, options.radius, 4 * voxel_size).numpy()
-    return build_reference(
-        (weighted * mask).astype(np.float32), voxel_size, resolution=finest, radius=options.radius + 4 * voxel_size
-    )
-
-
-def _half_refined(
-    patches: ParticlePatches,
-    half: NDArray[np.int_],
-    maps: Sequence[Reference],
-    group: Symmetry,
-    *,
-    wedge: Wedge,
-    device: torch.device,
-) -> tuple[Poses, torch.Tensor]:
-    """Poses against the maps of the particles' own halves, and turns (R,) in degrees to some against the other's."""
-    answers, order, guests = [], [], []
-    for number, reference in enumerate(maps):
-        own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
-        if len(own):
-            model, likelihood_scale = model_for(reference, patches, own, wedge)
-            asked = np.concatenate([own, others[:: max(1, len(others) // _GUESTS)]])
-            # Few patches are held at a time.
-            fits = [fit for _, fit in patches.fits(reference.to(device), model.to(device), asked, device=device)]
-            poses = poses_of(fits, group, likelihood_scale=likelihood_scale)
-            answers.append(poses.take(torch.arange(len(own))))
-            guests.append((asked[len(own) :], poses.rotations[len(own) :]))
-            order.append(torch.as_tensor(own))
-    own_poses = Poses.concatenated(answers).take(torch.argsort(torch.cat(order)))
-    turns = [
-        symmetric_angle_deg(own_poses.rotations[rows].double().numpy(), others.double().numpy(), group)
-        for rows, others in guests
-    ]
-    return own_poses, torch.as_tensor(np.concatenate(turns))
-
-
-def in_frame(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
-    """The same particles in a new reference frame: its axes are the columns of a frame, its origin a centre in Å."""
-    rotations = particles.required_rotations()
-    return particles.replace(positions=particles.positions + rotations @ centre, rotations=rotations @ frame)

@@ -1,13 +1,11 @@
-"""What a discovery yields on its way and returns at its end.
-
-A discovery on disk: particles, maps and checkpoints, the same files from both doors.
-"""
+"""What a discovery yields step by step, what it returns, and its files: particles, maps and checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +19,78 @@ from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry
 
-_MANY = 0.2
-"""Share of the picks set aside that makes one think of another kind."""
 OUTLIER = "orientOutlier"
-"""The column that says 1 of picks that look like no particle, else 0."""
+"""Name of the column that is 1 for picks that look like no particle, else 0."""
+_MANY_FALSE = 0.2
+"""Share of picks set aside from which another class is suggested."""
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class DiscoveryStep(Step):
-    """A step of a discovery, with what is believed so far.
+    """A step of a discovery, with maps and poses as they are by then.
 
     Parameters
     ----------
     maps : one (n, n, n) of each class, [z, y, x], particle positive.
     voxel_size : Å of the maps.
     particles : all picks in order, in the poses drawn last.
-    kinds : of particle that are looked for by now.
-    start : number of the random start, from 1; 0 once the best is chosen.
-    peak : mean height of the best match over all, in spreads: 3.5 is noise, and it rises as a structure breaks away.
+    class_count : classes searched for by then.
+    start : number of the random start, from 1; None once the best is chosen.
+    peak : mean height of the best match over all, in their standard deviations: 3.5 is noise, and it rises as a
+        structure emerges; None where no start is made.
     """
 
     maps: tuple[NDArray[np.float32], ...] = ()
     voxel_size: float = 1.0
     particles: Particles | None = None
     class_count: int = 1
-    start: int = 0
-    peak: float = 0.0
+    start: int | None = None
+    peak: float | None = None
+
+
+@dataclass
+class StepCounter:
+    """Makes the steps of a discovery, counted against those still expected.
+
+    Parameters
+    ----------
+    voxel_size : Å of a step's maps, unless it has its own.
+    """
+
+    voxel_size: float
+    class_count: int
+    done: int = 0
+    total: int = 0
+
+    def expect(self, more: int) -> None:
+        """Expect this many more steps, in place of those expected before."""
+        self.total = self.done + more
+
+    def step(self, message: str, *, advance: int = 1, **content: Any) -> DiscoveryStep:
+        """The next step; ``advance`` is 0 for one that counts with the next."""
+        self.done += advance
+        self.total = max(self.total, self.done)
+        content = {"voxel_size": self.voxel_size, "class_count": self.class_count, **content}
+        return DiscoveryStep(self.done, self.total, message, **content)
+
+
+# --- results --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Structure:
-    """One kind of particle found.
+    """The structure of one class.
 
     Parameters
     ----------
     average : its map, half maps and their correlation; its frame has the main axis along z, and another along x.
     group : its symmetry, about z and x.
-    symmetry_words : how the symmetry was chosen.
+    symmetry_notes : how the symmetry was chosen.
     count, outliers : particles averaged, and picks of this class set aside.
-    belief : whether to believe it.
+    verdict : whether it is reproducible.
     """
 
     average: Average
@@ -77,10 +108,10 @@ class Discovery:
     Parameters
     ----------
     particles : the given ones, in order, recentred, with rotations, confidence and expected error; ``extra`` has the
-        column ``orientOutlier``, and ``kind`` the class where more than one was looked for.
+        column ``orientOutlier``, and ``kind`` the class where more than one was searched for.
     structures : one of each class, the most numerous first.
     starts : random starts made.
-    kinds_words : why so many kinds were looked for; empty where it was told.
+    class_count_words : why there are as many classes; empty where their number was given.
     """
 
     particles: Particles
@@ -90,15 +121,15 @@ class Discovery:
 
     @property
     def grade(self) -> str:
-        """The best verdict of any class: ``structure``, ``doubtful`` or ``nothing``."""
-        verdicts = [item.verdict.grade for item in self.structures]
-        return min(verdicts, key=(STRUCTURE, DOUBTFUL, NOTHING).index, default=NOTHING)
+        """The best grade of any class: ``structure``, ``doubtful`` or ``nothing``."""
+        grades = [item.verdict.grade for item in self.structures]
+        return min(grades, key=(STRUCTURE, DOUBTFUL, NOTHING).index, default=NOTHING)
 
     @property
     def hint(self) -> str:
-        """What to try where one kind was looked for, and many picks look like nothing of that kind; else empty."""
+        """What to try where one class was searched for, and many picks look like nothing of it; else empty."""
         aside = sum(item.outliers for item in self.structures)
-        if len(self.structures) != 1 or self.class_count_words or aside < _MANY * len(self.particles):
+        if len(self.structures) != 1 or self.class_count_words or aside < _MANY_FALSE * len(self.particles):
             return ""
         return "So many may be another kind of particle: let the picks tell how many kinds there are (auto)."
 
@@ -133,13 +164,16 @@ class Discovery:
 
 
 def class_name(label: int) -> str:
-    """What a class is called: ``class1`` is the most numerous."""
+    """The name of a class: ``class1`` is the most numerous."""
     return f"class{label + 1}"
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class DiscoveryPaths:
-    """Where a discovery is to be written; None for what is not wanted.
+    """The files that a discovery is written to; None for what is not wanted.
 
     A second class has ``_class2`` in the names of its map and its checkpoint; the list holds all classes.
     """
@@ -154,7 +188,7 @@ class DiscoveryPaths:
         return cls(particles, particles.with_suffix(".mrc"), particles.with_suffix(".safetensors"))
 
     def check(self) -> None:
-        """Nothing, if all can be written.
+        """Check that all can be written.
 
         Raises
         ------
@@ -174,7 +208,7 @@ def class_path(path: Path, label: int) -> Path:
 
 
 def discovery_provenance(found: Discovery | DiscoveryStep) -> str:
-    """One line that says where poses come from: the first of the list's file."""
+    """Where poses come from, in one line: the first of the list's file."""
     from napari_orient import __version__
 
     how = (
@@ -185,21 +219,21 @@ def discovery_provenance(found: Discovery | DiscoveryStep) -> str:
     return f"napari-orient {__version__}: {how}"
 
 
-def write_discovery(found: Discovery, places: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
-    """Write the particles; each class's map, halves and curve; and its checkpoint, unless there is nothing in it.
+def write_discovery(found: Discovery, paths: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
+    """Write the particles, and each class's map, half maps, FSC and checkpoint, unless its grade is ``nothing``.
 
     Parameters
     ----------
     extents : of the tomograms, by name.
     """
-    write_particles(places.particles, found.particles, extents=extents, provenance=discovery_provenance(found))
+    write_particles(paths.particles, found.particles, extents=extents, provenance=discovery_provenance(found))
     for label, item in enumerate(found.structures):
         if item.verdict.grade == NOTHING:
             continue
-        if places.map is not None:
-            write_average(item.average, average_paths(class_path(places.map, label)))
-        if places.checkpoint is not None:
-            write_checkpoint(found, class_path(places.checkpoint, label), label=label)
+        if paths.map is not None:
+            write_average(item.average, average_paths(class_path(paths.map, label)))
+        if paths.checkpoint is not None:
+            write_checkpoint(found, class_path(paths.checkpoint, label), label=label)
 
 
 def write_checkpoint(found: Discovery, path: Path, *, label: int = 0) -> None:
@@ -207,9 +241,9 @@ def write_checkpoint(found: Discovery, path: Path, *, label: int = 0) -> None:
     found.checkpoint(name=path.stem, label=label).save(path)
 
 
-def write_step(last: DiscoveryStep, places: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
-    """Write the particles of a round as they are believed to lie, and its first map."""
+def write_step(last: DiscoveryStep, paths: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
+    """Write the particles of a step in their poses, and its first map."""
     if last.particles is not None:
-        write_particles(places.particles, last.particles, extents=extents, provenance=discovery_provenance(last))
-    if places.map is not None and last.maps:
-        write_tomogram(places.map, last.maps[0], voxel_size=last.voxel_size)
+        write_particles(paths.particles, last.particles, extents=extents, provenance=discovery_provenance(last))
+    if paths.map is not None and last.maps:
+        write_tomogram(paths.map, last.maps[0], voxel_size=last.voxel_size)

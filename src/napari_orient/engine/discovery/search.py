@@ -1,10 +1,14 @@
-"""Every place and every rotation looked at once a map is known: what a start has missed is found here.
+"""Search by matched filters over rotations, classes and shifts, and the rotation between two sets of poses or two maps.
 
-How one set of poses, or one map, must be turned to lie over another.
+`RotatedReferences` scores patches against every rotation of every class's map; annealing draws from these scores,
+`search_exhaustively` and the number of classes take the best, and `align_map` matches one map with another. The search
+of `engine.matching` compresses one fixed reference and its forward model by singular vectors; here the maps change from
+round to round, so that compressing would cost more than it saves.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -15,142 +19,191 @@ from torch import Tensor
 
 from napari_orient.engine.devices import at_once
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.spectra import PatchSpectra
+from napari_orient.engine.discovery.spectra import FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
+from napari_orient.engine.streams import Work
 from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetric_angle_deg, symmetry
 
-_COARSE, _ROTATIONS = 1.6, 700
-_PLACES, _KEPT = 1.0, 2
-_BATCH = 32
+_C1 = symmetry("C1")
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """What is believed of N particles at the end of a round.
+    """Pose, class and score of N particles.
 
     Parameters
     ----------
     rotations : (N, 3, 3), reference frame -> tomogram frame.
     shifts : (N, 3) xyz in Å from the picks to the particles' centres.
     label : (N,) class.
-    share : (N,) odds, 0 to 1, that it is a particle at all: how much it counts.
+    p_particle : (N,) probability that it is a particle of its class at all: its weight in an average.
     score : (N,) best match, in standard deviations of the noise.
-    peak : (N,) how far the best match stands above the mean over the bank, in its spreads.
+    peak : (N,) height of the best match above the mean over all rotations, in their standard deviations.
     """
 
     rotations: Tensor
     shifts: Tensor
     label: Tensor
-    share: Tensor
+    p_particle: Tensor
     score: Tensor
     peak: Tensor
 
     def take(self, rows: Tensor) -> Assignment:
-        """The guess of these rows."""
+        """The assignment of these rows."""
         return Assignment(*(getattr(self, item.name)[rows] for item in fields(Assignment)))
 
     @property
-    def worth(self) -> float:
-        """How well the start explains the patches: the mean gain in log-likelihood."""
+    def log_likelihood_gain(self) -> float:
+        """Mean gain in log-likelihood over no particle."""
         return float((self.score.square() / 2).mean())
 
 
-def references(maps: Sequence[NDArray[np.float32]], options: DiscoveryOptions, device: torch.device) -> list[Reference]:
-    """The maps made ready to be turned, masked to the particle's ball."""
+def masked_references(
+    maps: Sequence[NDArray[np.float32]], options: DiscoveryOptions, device: torch.device
+) -> list[Reference]:
+    """The maps as references, masked to the particle's ball."""
     voxel_size = options.patch_voxel_size
     return [
-        build_reference(part, voxel_size, resolution=2.1 * voxel_size, radius=options.radius).to(device)
+        build_reference(part, voxel_size, resolution=FINEST * voxel_size, radius=options.radius).to(device)
         for part in maps
     ]
 
 
-def bank_of(spectra: PatchSpectra, reference: Reference, rotations: Tensor) -> tuple[Tensor, Tensor]:
-    """A turned reference's coefficients (J, M), and its length (G, J) as it shows in each tomogram."""
-    turned = reference.transform(spectra.frequency @ rotations)
-    power = torch.view_as_real(turned).square().sum(-1)
-    length: Tensor = (spectra.power @ power.T).sqrt().clamp_min(1e-12)
-    return turned, length
+@dataclass(frozen=True, eq=False)
+class RotatedReferences:
+    """The transforms of K references in R rotations, class by class: J = K R matched filters.
+
+    Parameters
+    ----------
+    coefficients : (J, M) complex.
+    length : (G, J) their lengths as they show in each tomogram, through its wedge and in units of its noise.
+    """
+
+    coefficients: Tensor
+    length: Tensor
+
+    @classmethod
+    def of(
+        cls, references: Sequence[Reference], rotations: Tensor, *, frequency: Tensor, power: Tensor
+    ) -> RotatedReferences:
+        """Every reference in every rotation (R, 3, 3), at frequencies (M, 3), with the power (G, M) of the spectra."""
+        parts = [
+            part.transform(frequency @ some) for part in references for some in rotations.split(_ROTATIONS_AT_ONCE)
+        ]
+        coefficients = torch.cat(parts)
+        squares = torch.view_as_real(coefficients).square().sum(-1)
+        return cls(coefficients, (power @ squares.T).sqrt().clamp_min(1e-12))
+
+    def scores(self, values: Tensor, group: Tensor) -> Tensor:
+        """Match of patches (N, M) of some tomograms (N,) with every filter, (N, J), in standard deviations of noise."""
+        return _as_real(values) @ _as_real(self.coefficients).T / self.length[group]
+
+    def filters(self, group: Tensor, rows: Tensor) -> Tensor:
+        """The filters (N, M) of some rows (N,), of length 1 in their tomograms (N,)."""
+        return self.coefficients[rows] / self.length[group, rows][:, None]
 
 
-def flat(values: Tensor) -> Tensor:
-    """Complex coefficients (N, M) as real numbers (N, 2 M)."""
+_ROTATIONS_AT_ONCE = 512
+"""Rotations that a reference is transformed in together: memory, not the result."""
+
+
+def _as_real(values: Tensor) -> Tensor:
+    """Complex coefficients (N, M) as real numbers, (N, 2 M)."""
     return torch.view_as_real(values.contiguous()).flatten(1)
 
 
-def search(spectra: PatchSpectra, maps: list[Reference], options: DiscoveryOptions) -> Assignment:
-    """The best rotation, class and shift of every particle against known maps, no earlier guess being used.
-
-    All places that a pick may be off are looked at with few rotations and little detail; the best two places, which
-    lie apart, with all rotations and all detail.
-    """
-    device = spectra.values.device
-    coarse = spectra.within(_COARSE * 2.1 * options.patch_voxel_size)
-    few = torch.as_tensor(even_rotations(_ROTATIONS), dtype=torch.float32, device=device)
-    every = torch.as_tensor(even_rotations(options.search), dtype=torch.float32, device=device)
-    rough = _joined([bank_of(coarse, part, few) for part in maps])
-    fine = _joined([bank_of(spectra, part, every) for part in maps])
-    places = _grid(options, device)
-    found = []
-    for rows in torch.arange(len(spectra), device=device).split(at_once(device, _BATCH)):
-        part = spectra.take(rows)
-        scores = _place_scores(coarse.take(rows), rough, places)
-        found.append(_best(part, fine, places, scores))
-    row, shift, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
-    share = torch.ones_like(score)
-    return Assignment(every[row % len(every)], shift, row // len(every), share, score, peak)
-
-
-def _joined(banks: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    return torch.cat([turned for turned, _ in banks]), torch.cat([length for _, length in banks], dim=1)
-
-
-def _grid(options: DiscoveryOptions, device: torch.device) -> Tensor:
-    """Places (S, 3) in Å, a voxel of the views apart."""
-    count = int(-(-options.max_shift // (_PLACES * options.patch_voxel_size)))
-    line = torch.arange(-count, count + 1, device=device) * _PLACES * options.patch_voxel_size
+def shift_grid(reach: int, step: float, device: torch.device) -> Tensor:
+    """Shifts (S, 3) xyz on a cubic grid of a step in Å, ``reach`` steps to each side along each axis."""
+    line = torch.arange(-reach, reach + 1, device=device) * step
     return torch.cartesian_prod(line, line, line)
 
 
-def _place_scores(spectra: PatchSpectra, bank: tuple[Tensor, Tensor], places: Tensor) -> Tensor:
-    """Best match over the bank's rotations in each place, (N, S)."""
-    turned, length = bank
-    model = torch.view_as_real(turned).flatten(1).T
-    answer = []
-    for place in places:
-        moved = torch.view_as_real(spectra.moved(place[None])).flatten(1)
-        answer.append((moved @ model / length[spectra.group]).amax(1))
-    return torch.stack(answer, dim=1)
+def scores_over_shifts(cross: Tensor, shifts: Tensor, frequency: Tensor) -> Tensor:
+    """Match at each of shifts (S, 3) in Å, (N, S), by products (N, M) of patches with their filters' conjugates."""
+    wave = 2 * torch.pi * (shifts @ frequency.T)
+    return cross.real @ wave.cos().T - cross.imag @ wave.sin().T
 
 
-def _best(
-    spectra: PatchSpectra, bank: tuple[Tensor, Tensor], places: Tensor, scores: Tensor
+# --- exhaustive search ----------------------------------------------------------------------------------------------
+
+_COARSE = 1.6
+"""Resolution at which all shifts are searched, over that of the search."""
+_COARSE_ROTATIONS = 700
+"""Rotations searched at every shift: 18° apart."""
+_SHIFT_STEP = 1.0
+"""Step of the shifts searched, in voxels of the binned patches (diameter / 15)."""
+_SHIFTS_KEPT = 2
+"""Best shifts, apart from each other, that are searched with all rotations."""
+_SEARCH_BATCH = 32
+"""Patches searched together on a CPU: memory, not the result."""
+
+
+def search_exhaustively(
+    spectra: PatchSpectra, references: Sequence[Reference], options: DiscoveryOptions
+) -> Work[Assignment]:
+    """The best rotation, class and shift of every particle; no earlier assignment is used.
+
+    All shifts that a pick may have are searched with few rotations and a stronger low-pass; the best two, apart from
+    each other, with all rotations at full resolution.
+    """
+    device = spectra.device
+    low_passed = spectra.within(_COARSE * FINEST * options.patch_voxel_size)
+    few = torch.as_tensor(even_rotations(_COARSE_ROTATIONS), dtype=torch.float32, device=device)
+    every = torch.as_tensor(even_rotations(options.search), dtype=torch.float32, device=device)
+    coarse = RotatedReferences.of(references, few, frequency=low_passed.frequency, power=low_passed.power)
+    fine = RotatedReferences.of(references, every, frequency=spectra.frequency, power=spectra.power)
+    step = _SHIFT_STEP * options.patch_voxel_size
+    shifts = shift_grid(math.ceil(options.max_shift / step), step, device)
+    found = []
+    for rows in torch.arange(len(spectra), device=device).split(at_once(device, _SEARCH_BATCH)):
+        part = low_passed.take(rows)
+        scores = [coarse.scores(part.shifted(shift[None]), part.group).amax(1) for shift in shifts]
+        found.append(_best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1)))
+        yield
+    row, shift, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
+    return Assignment(every[row % len(every)], shift, row // len(every), torch.ones_like(score), score, peak)
+
+
+def _best_of_shifts(
+    spectra: PatchSpectra, filters: RotatedReferences, shifts: Tensor, scores: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    turned, length = bank
-    model = torch.view_as_real(turned).flatten(1).T
-    left, found = scores.clone(), []
-    beside = torch.cdist(places, places) < 1.5 * (places[1] - places[0]).norm() if len(places) > 1 else None
-    for _ in range(_KEPT if len(places) > 1 else 1):
-        chosen = left.argmax(1)
-        if beside is not None:
-            left = left.masked_fill(beside[chosen], -torch.inf)
-        moved = torch.view_as_real(spectra.moved(places[chosen])).flatten(1)
-        match = moved @ model / length[spectra.group]
+    """Best filter (N,), shift (N, 3), score and peak height, at the best of the shifts by their scores (N, S)."""
+    remaining, found = scores.clone(), []
+    neighbours = torch.cdist(shifts, shifts) < 1.5 * (shifts[1] - shifts[0]).norm() if len(shifts) > 1 else None
+    for _ in range(_SHIFTS_KEPT if len(shifts) > 1 else 1):
+        chosen = remaining.argmax(1)
+        if neighbours is not None:
+            remaining = remaining.masked_fill(neighbours[chosen], -torch.inf)
+        match = filters.scores(spectra.shifted(shifts[chosen]), spectra.group)
         top, row = match.max(1)
-        found.append((top, row, places[chosen], (top - match.mean(1)) / match.std(1)))
+        found.append((top, row, shifts[chosen], (top - match.mean(1)) / match.std(1)))
     best = torch.stack([item[0] for item in found]).argmax(0)
-    take = torch.arange(len(best), device=best.device)
-    top, row, shift, peak = (torch.stack([item[at] for item in found])[best, take] for at in range(4))
+    every = torch.arange(len(best), device=best.device)
+    top, row, shift, peak = (torch.stack([item[at] for item in found])[best, every] for at in range(4))
     return row, shift, top, peak
 
 
-_TRIED, _NEAR_DEG, _MEAN_ROUNDS = 120, 25.0, 4
-_MAP_ROTATIONS, _STARTS, _STEPS = 1500, 8, 12
-_C1 = symmetry("C1")
+# --- the rotation between two sets of poses, and between two maps ----------------------------------------------------
+
+_TRIED = 120
+"""Particles whose own rotation between two sets of poses is tried for all."""
+_NEAR_DEG = 25.0
+"""Angle in degrees within which two poses count as the same, before the mean of their rotations is taken."""
+_MEAN_ROUNDS = 4
+"""Rounds of that mean; it stays after two or three."""
+_MAP_ROTATIONS = 1500
+"""Rotations over which two maps are matched: 14° apart."""
+_MAP_STARTS = 8
+"""Best of them that are refined."""
+_MAP_STEPS = 12
+"""Gauss–Newton steps of each."""
+_MAP_FINEST = 2.4
+"""Finest detail compared, in voxels of the coarser map; at least a sixth of the radius."""
 
 
 def common_rotation(
@@ -158,12 +211,12 @@ def common_rotation(
 ) -> FloatArray:
     """The rotation Q, (3, 3), that brings most of ``second @ Q`` near ``first``, both (N, 3, 3).
 
-    Two answers that differ by a turn of the reference frame alone are the same answer; the group is that of ``first``,
-    whose copies of a pose should lie farther apart than twice what counts as near.
+    Poses that differ by a rotation of the reference frame alone are the same. The group is that of ``first``; its
+    copies of a pose should lie farther apart than twice ``near_deg``.
     """
     between = np.swapaxes(second, -1, -2) @ first
     tried = between[evenly_spaced_rows(len(between), _TRIED)]
-    shares = [(symmetric_angle_deg(second @ turn, first, group) < near_deg).mean() for turn in tried]
+    shares = [(symmetric_angle_deg(second @ rotation, first, group) < near_deg).mean() for rotation in tried]
     best: FloatArray = tried[int(np.argmax(shares))]
     for _ in range(_MEAN_ROUNDS):
         copies = nearest_copy(first, second @ best, group)
@@ -176,7 +229,7 @@ def common_rotation(
 def align_map(
     density: FloatArray, target: FloatArray, *, voxel_size: float, target_voxel_size: float, radius: float
 ) -> tuple[FloatArray, FloatArray]:
-    """The rotation A (3, 3) and origin (3,) xyz in Å with which a map lies over a target: ``x = A x_target + origin``.
+    """The rotation A (3, 3) and origin (3,) xyz in Å that lay a map over a target: ``x = A x_target + origin``.
 
     Poses ``R`` in the map's frame are ``R @ A`` in the target's, at positions moved by ``R @ origin``.
 
@@ -190,32 +243,26 @@ def align_map(
     InputError
         If a map is no cube, is flat or not finite.
     """
-    finest = max(2.4 * max(voxel_size, target_voxel_size), radius / 6)
-    turned = build_reference(target, target_voxel_size, resolution=finest, radius=radius)
-    still = build_reference(density, voxel_size, resolution=finest, radius=radius)
+    finest = max(_MAP_FINEST * max(voxel_size, target_voxel_size), radius / 6)
+    rotated = build_reference(target, target_voxel_size, resolution=finest, radius=radius)
+    fixed = build_reference(density, voxel_size, resolution=finest, radius=radius)
     side = 2 * int(np.ceil(1.3 * radius / voxel_size)) + 4
-    flat = torch.ones(side, side, side)
-    model = build_forward_model(flat, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
-    observed = still.sample(model.frequency)[..., 0].T[None] * model.whitening.real
+    white = torch.ones(side, side, side)
+    model = build_forward_model(white, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
+    observed = fixed.sample(model.frequency)[..., 0].T[None] * model.whitening.real
     observed = observed / observed.norm()
-    starts = _starts(turned.sample, model.frequency, observed[0])
+    grid = torch.as_tensor(even_rotations(_MAP_ROTATIONS), dtype=torch.float32)
+    flat = torch.ones(1, len(model.frequency))
+    filters = RotatedReferences.of([rotated], grid, frequency=model.frequency, power=flat)
+    scores = filters.scores(torch.complex(observed[:, 0], observed[:, 1]), torch.zeros(1, dtype=torch.long))
+    starts = grid[scores[0].topk(_MAP_STARTS).indices]
     fit = fit_poses(
-        turned,
+        rotated,
         model,
         observed.expand(len(starts), -1, -1).contiguous(),
         rotations=starts,
         shifts=torch.zeros(len(starts), 3),
-        steps=_STEPS,
+        steps=_MAP_STEPS,
     )
     best = int(fit.score.argmax())
     return fit.rotations[best].double().numpy(), fit.shifts[best].double().numpy()
-
-
-def _starts(sample: object, frequency: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
-    """The best rotations of an even grid, (K, 3, 3)."""
-    grid = torch.as_tensor(even_rotations(_MAP_ROTATIONS), dtype=torch.float32)
-    scores = []
-    for part in grid.split(64):
-        values = sample(frequency @ part)[..., 0].transpose(1, 2)  # type: ignore[operator]
-        scores.append((values * observed).sum((1, 2)) / values.flatten(1).norm(dim=1).clamp_min(1e-12))
-    return grid[torch.cat(scores).topk(_STARTS).indices]

@@ -1,6 +1,8 @@
-"""What the search sees of the particles: whitened Fourier coefficients of small, binned patches.
+"""Whitened Fourier coefficients of small, binned patches, which the search works on, and the diameter that fits them.
 
-How large the particles look: where their mean, made round, falls to what surrounds them.
+With x the patch's coefficients, W the missing wedge, and σ² the noise power that each tomogram's own patches show, the
+values kept are ``W x / σ²``, and the power ``W² / σ²``: a model m of length ``√(Σ power |m|²)`` matches a patch by
+``Σ Re(values* m) / length`` standard deviations of the noise.
 """
 
 from __future__ import annotations
@@ -19,10 +21,22 @@ from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.streams import Work
 
-_BATCH, _SAMPLE = 64, 256
-_WEDGE_SIDE, _WEDGE_SAMPLE = 40, 128
-_CLEARLY = 3.0
+FINEST = 2.1
+"""Finest detail that the search uses, in voxels of its binned patches: Nyquist is 2."""
+_BATCH = 64
+"""Patches cut together: memory, not the result."""
+_SAMPLE = 256
+"""Most patches of a tomogram that its noise and the contrast are estimated from."""
+_WEDGE_SIDE = 40
+"""Most voxels along the patches, not binned, that the wedge is estimated from."""
+_WEDGE_SAMPLE = 128
+"""Most patches of a tomogram that its wedge is estimated from."""
+_BRIGHT = 3.0
+"""Standard errors above the surroundings from which particles count as bright; most tomograms have dark ones."""
+_CONTRAST_BALL = 0.6
+"""Radius of the ball whose density shows the contrast, in radii of the particle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +46,8 @@ class PatchSpectra:
     Parameters
     ----------
     frequency : (M, 3) xyz in cycles/Å; one of each pair of Friedel mates.
-    values : (N, M) complex, about the picks; weighted by wedge over the noise's standard deviation, and whitened by it.
-    power : (G, M) the weight squared: what a model's power is multiplied by.
+    values : (N, M) complex, about the picks, multiplied by the wedge over the noise's variance.
+    power : (G, M) the wedge's square over the noise's variance.
     group : (N,) which tomogram.
     wedges : the missing wedge of each tomogram.
     dark : whether particles are darker than their surroundings.
@@ -49,8 +63,13 @@ class PatchSpectra:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the coefficients lie."""
+        return self.values.device
+
     def within(self, resolution: float) -> PatchSpectra:
-        """The same particles with nothing finer than a resolution in Å."""
+        """The same particles, low-passed to a resolution in Å."""
         count = int((self.frequency.norm(dim=-1) <= 1 / resolution).sum())
         return replace(
             self,
@@ -63,56 +82,57 @@ class PatchSpectra:
         """The particles of these rows."""
         return replace(self, values=self.values[rows], group=self.group[rows])
 
-    def moved(self, shifts: Tensor) -> Tensor:
+    def shifted(self, shifts: Tensor) -> Tensor:
         """The coefficients (N, M) about points that lie shifts (N, 3) in Å off the picks."""
         angle = 2 * torch.pi * (shifts @ self.frequency.T)
         return self.values * torch.polar(torch.ones_like(angle), angle)
 
 
 def observe_patches(
-    places: Sequence[tuple[Tomogram, FloatArray]],
+    positions: Sequence[tuple[Tomogram, FloatArray]],
     options: DiscoveryOptions,
     *,
     device: torch.device,
     dark: bool | None = None,
-) -> PatchSpectra:
-    """The views of particles at positions (N, 3) of each tomogram, in order.
+) -> Work[PatchSpectra]:
+    """The spectra of the patches about positions (N, 3) in each tomogram, in order.
 
-    Noise and wedge are those of each tomogram's own patches. Only coefficients are kept: patches come and go by
-    batches.
+    Noise and wedge are those of each tomogram's own patches. Patches are cut batch by batch; only their coefficients
+    are kept.
 
     Parameters
     ----------
-    dark : the contrast where it is known; None looks, unless the options tell.
+    dark : the contrast where it is given; None estimates it, unless the options name it.
 
     Raises
     ------
     InputError
-        If a tomogram is flat round all of its particles.
+        If a tomogram is flat around all of its particles.
     """
     side, voxel_size = options.patch_side, options.patch_voxel_size
-    index, frequency = half_sphere(side, voxel_size, 2.1 * voxel_size)
+    index, frequency = half_sphere(side, voxel_size, FINEST * voxel_size)
     view = window(side, voxel_size, options.radius)
     if dark is None:
-        dark = _dark(places, options)
+        dark = _dark(positions, options)
+        yield
     phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
     values, power, group, wedges = [], [], [], []
-    for number, (tomogram, positions) in enumerate(places):
-        some = without_flat_patches(
-            _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options), tomogram.name
-        )
-        total = mean_power(some, view)
-        wedge = options.wedge.chosen(_wedge(tomogram, positions, options))
-        noise = smooth_spectrum(total, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
+    for number, (tomogram, at) in enumerate(positions):
+        sample = _cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)
+        sample = without_flat_patches(sample, tomogram.name)
+        yield
+        wedge = options.wedge.chosen(_wedge(tomogram, at, options))
+        noise = smooth_spectrum(mean_power(sample, view), wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
         # A coefficient's real part has half its power.
         variance = noise * view.square().sum() / 2
         measured = wedge.weights(frequency, 1 / (side * voxel_size))
         scale = phase * (measured / variance) * (-1.0 if dark else 1.0)
-        for start in range(0, len(positions), _BATCH):
-            cubes = _cut(tomogram, positions[start : start + _BATCH], options) * view
+        for start in range(0, len(at), _BATCH):
+            cubes = _cut(tomogram, at[start : start + _BATCH], options) * view
             values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
+            yield
         power.append(measured.square() / variance)
-        group += [number] * len(positions)
+        group += [number] * len(at)
         wedges.append(wedge)
     return PatchSpectra(
         frequency.to(device),
@@ -125,12 +145,12 @@ def observe_patches(
 
 
 def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
-    """The wedge that patches of the tomogram's own voxels show: its edges lie where binned ones see little."""
+    """The wedge of patches at the tomogram's own voxels: binned ones hold too little where its edges lie."""
     voxel_size = tomogram.voxel_size
-    side = min(options.patch_side * options.patch_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE)
-    chosen = positions[evenly_spaced_rows(len(positions), _WEDGE_SAMPLE)]
-    patches = torch.from_numpy(cut_patches(tomogram, chosen, side=int(side), centring="rounded"))
-    return estimate_wedge(mean_power(patches, window(int(side), voxel_size, side * voxel_size / 2)), voxel_size)
+    side = int(min(options.patch_side * options.patch_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE))
+    sample = positions[evenly_spaced_rows(len(positions), _WEDGE_SAMPLE)]
+    patches = torch.from_numpy(cut_patches(tomogram, sample, side=side, centring="rounded"))
+    return estimate_wedge(mean_power(patches, window(side, voxel_size, side * voxel_size / 2)), voxel_size)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:
@@ -139,77 +159,93 @@ def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -
     )
 
 
-def _dark(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions) -> bool:
-    """Whether particles are dark: told, or seen in their middles; dark, as is usual, where it cannot be seen."""
+def _dark(positions: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions) -> bool:
+    """Whether particles are dark, by the options or by their mean density; dark, as is usual, where that is unclear."""
     if options.contrast != "found":
         return options.contrast == "dark"
-    ball = offsets(options.patch_side, options.patch_voxel_size).norm(dim=-1) < 0.6 * options.radius
+    ball = offsets(options.patch_side, options.patch_voxel_size).norm(dim=-1) < _CONTRAST_BALL * options.radius
     levels = torch.cat(
-        [_cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1) for tomogram, at in places]
+        [
+            _cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1)
+            for tomogram, at in positions
+        ]
     )
     error = float(levels.std()) / len(levels) ** 0.5 if len(levels) > 1 else torch.inf
-    return float(levels.mean()) < _CLEARLY * error
+    return float(levels.mean()) < _BRIGHT * error
 
 
-_SIDE, _SIZE_SAMPLE, _SIZE_BATCH = 30, 240, 32
-"""Voxels along the patches, half as many again as a search's; and most particles that are looked at."""
-_PER_EDGE = 2.4
-"""The diameter that fits over the radius of the edge: particles are not round, and the mask needs some room."""
-_SIZE_CLEARLY, _SMALLEST, _LARGEST = 5.0, 0.8, 1.35
-"""Standard errors that particles must stand out by, and shares of the diameter given that are no reason to warn."""
+# --- the diameter that fits ---------------------------------------------------------------------------------------
+
+_PROFILE_SIDE = 30
+"""Voxels along the patches of radial profiles: half as many again as the search's, to show a particle that is wider."""
+_PROFILE_SAMPLE = 240
+"""Most particles whose radial profiles are averaged."""
+_PROFILE_BATCH = 32
+"""Patches cut together for profiles: memory, not the result."""
+_DIAMETER_PER_EDGE = 2.4
+"""Diameter that fits, over the radius where the mean profile falls to 0: particles are not round, and the mask needs
+some room. Of PolNet's ribosomes and proteasomes it gives 300 and 230 Å (docs/discovery.md)."""
+_VISIBLE = 5.0
+"""Standard errors that the mean density must be above its surroundings, for an edge to be looked for."""
+_SMALLEST_FIT = 0.8
+"""Least ratio of the diameter that fits to the one given that is no reason to warn."""
+_LARGEST_FIT = 1.35
+"""Largest such ratio: a diameter that is given somewhat small does no harm."""
 
 
-def diameter_warning(places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool) -> str:
+def diameter_warning(positions: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool) -> str:
     """A warning where another diameter fits the particles far better than the one given; else empty.
 
     Parameters
     ----------
-    places : tomograms with the middles of particles (N, 3) xyz in Å.
+    positions : tomograms with the centres of particles (N, 3) xyz in Å.
     dark : whether particles are darker than their surroundings.
     """
-    fits = estimate_diameter(places, options, dark=dark)
-    if fits is None or _SMALLEST <= fits / options.diameter <= _LARGEST:
+    fits = estimate_diameter(positions, options, dark=dark)
+    if fits is None or _SMALLEST_FIT <= fits / options.diameter <= _LARGEST_FIT:
         return ""
-    seen = "wider" if fits > options.diameter else "smaller"
+    comparison = "wider" if fits > options.diameter else "smaller"
     return (
-        f"Note: the particles look {seen} than the diameter of {options.diameter:g} Å: about {fits:.0f} Å would fit "
-        "their mean density better."
+        f"Note: the particles look {comparison} than the diameter of {options.diameter:g} Å: about {fits:.0f} Å would "
+        "fit their mean density better."
     )
 
 
 def estimate_diameter(
-    places: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool
+    positions: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOptions, *, dark: bool
 ) -> float | None:
-    """The diameter in Å that fits the particles' mean density, to 10 Å; None where they do not stand out.
+    """The diameter in Å that fits the particles' mean radial profile, to 10 Å; None where they do not stand out.
 
-    It is seen up to 2.4 times the diameter given.
+    It is at most 2.4 times the diameter given.
     """
     voxel_size = options.patch_voxel_size
-    extent = min(min(item.extent.size) * item.voxel_size for item, _ in places)
-    side = min(_SIDE, int(extent / voxel_size) // 2 * 2)
-    profiles = _profiles(places, side, voxel_size) * (-1 if dark else 1)
+    extent = min(min(item.extent.size) * item.voxel_size for item, _ in positions)
+    side = min(_PROFILE_SIDE, int(extent / voxel_size) // 2 * 2)
+    profiles = _radial_profiles(positions, side, voxel_size) * (-1 if dark else 1)
     profile = profiles.mean(0)
     top = int(profile.argmax())
     below = np.flatnonzero(profile[top:] <= 0)
     edge = top + int(below[0]) if len(below) else len(profile) - 1
     level = profiles[:, : edge // 2 + 1].mean(1)
-    if level.mean() < _SIZE_CLEARLY * level.std() / len(level) ** 0.5:
+    if level.mean() < _VISIBLE * level.std() / len(level) ** 0.5:
         return None
     inner = edge - 1 + profile[edge - 1] / max(profile[edge - 1] - profile[edge], 1e-9) if len(below) else edge
-    return round(_PER_EDGE * (inner + 0.5) * voxel_size / 10) * 10.0
+    return round(_DIAMETER_PER_EDGE * (inner + 0.5) * voxel_size / 10) * 10.0
 
 
-def _profiles(places: Sequence[tuple[Tomogram, FloatArray]], side: int, voxel_size: float) -> NDArray[np.float32]:
+def _radial_profiles(
+    positions: Sequence[tuple[Tomogram, FloatArray]], side: int, voxel_size: float
+) -> NDArray[np.float32]:
     """Mean density of some particles in shells a voxel thick, (N, side // 2)."""
     shell = (offsets(side, voxel_size).norm(dim=-1) / voxel_size).floor().long().flatten()
     within = shell < side // 2
-    counted = torch.nn.functional.one_hot(shell[within]).float()
-    share = (counted / counted.sum(0)).numpy()
-    total = sum(len(positions) for _, positions in places)
-    answer = []
-    for tomogram, positions in places:
-        rows = positions[:: -(-total // _SIZE_SAMPLE)]
-        for first in range(0, len(rows), _SIZE_BATCH):
-            patches = cut_patches(tomogram, rows[first : first + _SIZE_BATCH], side=side, voxel_size=voxel_size)
-            answer.append(patches.reshape(len(patches), -1)[:, within.numpy()] @ share)
-    return np.concatenate(answer)
+    members = torch.nn.functional.one_hot(shell[within]).float()
+    weight = (members / members.sum(0)).numpy()
+    total = sum(len(at) for _, at in positions)
+    profiles = []
+    for tomogram, at in positions:
+        rows = at[:: -(-total // _PROFILE_SAMPLE)]
+        for first in range(0, len(rows), _PROFILE_BATCH):
+            patches = cut_patches(tomogram, rows[first : first + _PROFILE_BATCH], side=side, voxel_size=voxel_size)
+            profiles.append(patches.reshape(len(patches), -1)[:, within.numpy()] @ weight)
+    return np.concatenate(profiles)

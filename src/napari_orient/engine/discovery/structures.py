@@ -1,231 +1,286 @@
-"""Structures of what a discovery's starts have found: refined, in the frame of their symmetry, and judged."""
+"""The structures of a discovery: each class refined, brought into the frame of its symmetry, and given a verdict.
+
+The map of a class is searched for symmetry after the first pass of refinement. Of a map that is nearly round about an
+axis the cyclic order is estimated from the particles' azimuths (`azimuths`). The main axis then lies along z, another
+along x, and the passes that follow impose the group.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.average import Average
-from napari_orient.engine.discovery.azimuths import (
-    AzimuthEstimate,
-    angular_harmonics,
-    estimate_azimuths,
-    map_symmetry,
-    without_azimuths,
+from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_azimuths, map_symmetry, with_azimuths
+from napari_orient.engine.discovery.half_maps import (
+    average_in_halves,
+    in_frame,
+    random_pose_error_deg,
+    refine_in_halves,
 )
-from napari_orient.engine.discovery.half_maps import UNKNOWN_DEG, average_in_halves, in_frame, refine_in_halves
-from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep, Structure, class_name
+from napari_orient.engine.discovery.options import AUTO, DiscoveryOptions
+from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
-from napari_orient.engine.discovery.spectra import PatchSpectra
-from napari_orient.engine.discovery.starts import DiscoveryRun, Map
-from napari_orient.engine.discovery.verdict import NOT_EVALUATED, NOTHING, PoseEquivalence, Verdict, agreement
+from napari_orient.engine.discovery.verdict import (
+    NOTHING,
+    PoseEquivalence,
+    Verdict,
+    class_agreement,
+    determined_share,
+)
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
-from napari_orient.engine.streams import Stream
+from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
-_FEWEST = 5
-_ALIKE = 2.0
-"""Halves of the particles must agree to a diameter over this, for poses to be refined."""
-_ENOUGH_FOR_SYMMETRY = 40
-"""Maps of fewer particles are like themselves turned, by chance."""
+DensityMap = tuple[FloatArray, float]
+"""A density (n, n, n) [z, y, x] and its voxel size in Å."""
+_LEAST_PARTICLES = 5
+"""Fewest particles of a class that a structure is made of."""
+_LEAST_RESOLUTION = 0.5
+"""Resolution of the half maps (FSC 0.143), in diameters, that poses need to be refined: halves that have nothing finer
+in common share next to nothing."""
+_LEAST_FOR_SYMMETRY = 40
+"""Fewest particles whose map is searched for symmetry: 20 of PolNet's ribosomes had one by chance."""
+_KEPT = 0.5
+"""Least probability of being a particle."""
+_CONFIDENT_DEG = 20.0
+"""Angle in degrees: the confidence is the probability of an error below it."""
+_VERDICT_DETAIL = 5
+"""Resolution at which poses are compared for the verdict: the diameter over this."""
 _C1 = symmetry("C1")
 
 
+class _RefinedClass(NamedTuple):
+    """A class's average, why it has its symmetry, and its particles in their refined poses."""
+
+    average: Average
+    symmetry_notes: tuple[str, ...]
+    particles: Particles
+
+
 @dataclass(frozen=True, eq=False)
-class Structures:
-    """The structures of a course, from how its particles look about the places where the best start put them."""
+class StructureRefinement:
+    """Refinement of a discovery's classes.
 
-    run: DiscoveryRun
-    spectra: PatchSpectra
+    Parameters
+    ----------
+    picks : tomograms, each with its own picks.
+    wedges : the missing wedge of each tomogram.
+    dark : whether particles are darker than their surroundings.
+    counter : makes the steps.
+    """
 
-    def found(
-        self, best: Assignment, others: list[Assignment]
+    picks: Labelled
+    wedges: Sequence[Wedge]
+    dark: bool
+    options: DiscoveryOptions
+    device: torch.device
+    counter: StepCounter
+
+    def structures(
+        self, particles: Particles, best: Assignment, others: Sequence[Assignment], *, rows: NDArray[np.int_]
     ) -> Stream[DiscoveryStep, tuple[tuple[Structure, ...], Particles]]:
-        """A structure of each class, the most numerous first, and all particles."""
-        share = best.share.double().cpu().numpy()
-        label = best.label.cpu().numpy()
-        order = np.argsort(
-            [-((label == number) & (share >= 0.5)).sum() for number in range(self.run.options.class_count)]
-        )
-        given = self.run.every
-        particles = self.run.posed(best, given).replace(
-            expected_error_deg=np.full(len(given), UNKNOWN_DEG),
-            kind=np.array([class_name(int(at)) for at in np.argsort(order)[label]]) if len(order) > 1 else given.kind,
-        )
+        """The structure of each class, the most numerous first, and all particles with errors and confidence.
+
+        Parameters
+        ----------
+        particles : all picks in the poses of the best assignment.
+        others : what other starts assigned to the picks of some rows.
+        """
+        p_particle, label = best.p_particle.double().cpu().numpy(), best.label.cpu().numpy()
+        counts = [((label == number) & (p_particle >= _KEPT)).sum() for number in range(self.options.class_count)]
+        order = np.argsort(-np.array(counts))
+        ranked = np.array([class_name(int(rank)) for rank in np.argsort(order)[label]])
+        unknown = np.full(len(particles), random_pose_error_deg(_C1))
+        kind = ranked if len(order) > 1 else particles.kind
+        particles = particles.replace(expected_error_deg=unknown, kind=kind)
         found: list[Structure] = []
         for number in order:
-            rows = np.flatnonzero((label == number) & (share >= 0.5))
-            if len(rows) >= _FEWEST:
-                structure, kept = yield from self._structure(particles.take(rows), len(found))
-                particles = _with_rows(particles, rows, kept)
-                told = self._belief(structure, best, particles, others, number=int(number), rows=rows)
-                if told.grade == NOTHING:
-                    structure = replace(structure, group=_C1, symmetry_notes=())
-                    particles = _undetermined(particles, rows)
-                aside = int(((label == number) & (share < 0.5)).sum())
-                found.append(replace(structure, verdict=told, outliers=aside))
-        flags = {**given.extra, OUTLIER: (share < 0.5).astype(int)}
-        confidence = within_from_rms(np.asarray(particles.expected_error_deg), 20) * share
-        return tuple(found), particles.replace(confidence=confidence, extra=flags)
+            own = label == number
+            kept = np.flatnonzero(own & (p_particle >= _KEPT))
+            if len(kept) < _LEAST_PARTICLES:
+                continue
+            refined = yield from self._refine(particles.take(kept), len(found))
+            particles = _with_rows(particles, kept, refined.particles)
+            rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.device)
+            every = replace(best, rotations=rotations)
+            verdict = self._verdict(refined, every, others, label=int(number), rows=rows)
+            if verdict.grade == NOTHING:
+                particles = _with_unknown_poses(particles, kept)
+            found.append(_structure(refined, verdict, outliers=int(own.sum()) - len(kept)))
+        confidence = within_from_rms(_expected(particles), _CONFIDENT_DEG) * p_particle
+        extra = {**particles.extra, OUTLIER: (p_particle < _KEPT).astype(int)}
+        return tuple(found), particles.replace(confidence=confidence, extra=extra)
 
-    def _structure(self, particles: Particles, place: int) -> Stream[DiscoveryStep, tuple[Structure, Particles]]:
+    # --- one class --------------------------------------------------------------------------------------------------
+
+    def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, _RefinedClass]:
         """One class's particles refined, in the frame of its symmetry."""
-        group = _C1
-        enough = len(particles) >= _ENOUGH_FOR_SYMMETRY
-        looked_for = self.run.options.symmetry == "auto" and enough
-        few = "" if enough else f" That takes {_ENOUGH_FOR_SYMMETRY} particles."
-        words: tuple[str, ...] = (f"Symmetry was not looked for.{few}",)
-        wedges = self._wedges(particles)
-        labelled: Labelled = self._by_tomogram(particles)
-        average = self._averaged(labelled, group)
-        done = self.run.annealed + 2 + place * (self.run.options.passes + 1)
-        for number in range(self.run.options.passes + 1):
-            title = (
-                f"Refining {class_name(place)}, pass {number + 1}" if self.run.options.class_count > 1 else "Refining"
-            )
-            yield self._shown(done + number, title, average, labelled)
-            if average.fsc.resolution(0.143) > self.run.options.diameter / _ALIKE:
-                # Halves that share next to nothing have nothing that poses could be refined against.
+        enough = len(particles) >= _LEAST_FOR_SYMMETRY
+        few = "" if enough else f" That takes {_LEAST_FOR_SYMMETRY} particles."
+        notes: tuple[str, ...] = (f"Symmetry was not looked for.{few}",)
+        labelled, wedges = self._by_tomogram(particles)
+        title = "Refining" if self.options.class_count == 1 else f"Refining {class_name(rank)}"
+        step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
+        average = yield from stoppable(self._averaged(labelled, _C1), step)
+        for number in range(self.options.passes + 1):
+            step = self._step(f"{title}, pass {number + 1}", average, labelled)
+            yield step
+            if average.fsc.resolution(0.143) > _LEAST_RESOLUTION * self.options.diameter:
                 break
-            if number == 1 and looked_for:
-                labelled, average, words = yield from self._framed(labelled, average, wedges, step=done + number)
-                group = average.group
-            if number < self.run.options.passes:
-                labelled = self._polished(labelled, average, wedges)
-                average = self._averaged(labelled, group)
-        answer = concatenate([part for _, part in labelled])
-        return Structure(
-            average=average, group=group, symmetry_notes=words, count=len(answer), outliers=0, verdict=NOT_EVALUATED
-        ), answer
+            if number == 1 and enough and self.options.symmetry == AUTO:
+                labelled, average, notes = yield from self._in_symmetry_frame(labelled, average, wedges)
+            if number < self.options.passes:
+                pause = replace(step, maps=(), particles=None)
+                refinement = refine_in_halves(labelled, average, self.options, wedges, device=self.device)
+                labelled = yield from stoppable(refinement, pause)
+                average = yield from stoppable(self._averaged(labelled, average.group), pause)
+        return _RefinedClass(average, notes, concatenate([part for _, part in labelled]))
 
-    def _by_tomogram(self, particles: Particles) -> list[tuple[Tomogram, Particles]]:
+    def _by_tomogram(self, particles: Particles) -> tuple[Labelled, list[Wedge]]:
+        """Each tomogram that has some of the particles with them, and its wedge."""
         names = set(particles.tomogram_names)
-        return [(item, particles.of_tomogram(item.name)) for item, _ in self.run.picks if item.name in names]
-
-    def _wedges(self, particles: Particles) -> list[Wedge]:
-        names = set(particles.tomogram_names)
-        return [
-            wedge for (item, _), wedge in zip(self.run.picks, self.spectra.wedges, strict=True) if item.name in names
+        tomograms = [
+            (item, wedge) for (item, _), wedge in zip(self.picks, self.wedges, strict=True) if item.name in names
         ]
+        labelled = [(item, particles.of_tomogram(item.name)) for item, _ in tomograms]
+        return labelled, [wedge for _, wedge in tomograms]
 
-    def _framed(
-        self, labelled: Labelled, average: Average, wedges: Sequence[Wedge], *, step: int
+    def _in_symmetry_frame(
+        self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]
     ) -> Stream[DiscoveryStep, tuple[Labelled, Average, tuple[str, ...]]]:
-        """Particles in the frame of the symmetry found: main axis along z, another along x; their map, and why."""
-        shown = map_symmetry(average, self.run.options.radius)
+        """Particles in the frame of the map's symmetry, main axis along z, another along x; their average, and why."""
+        shown = map_symmetry(average, self.options.radius)
         if len(shown.group) == 1:
-            return labelled, average, shown.words
+            return labelled, average, shown.notes
+        step = self.counter.step("Bringing the symmetry axes along z and x", advance=0)
+        yield step
         centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
         moved: Labelled = [(tomogram, in_frame(part, shown.group.frame, centre)) for tomogram, part in labelled]
-        framed = self._averaged(moved, shown.group.aligned())
-        words = shown.words
+        framed = yield from stoppable(self._averaged(moved, shown.group.aligned()), step)
+        notes = shown.notes
         if shown.round:
-            yield self._shown(step, "Looking for folds about the axis", framed, moved)
-            spins, turned = self._spun(moved, framed, wedges)
-            if spins.order:
-                moved, framed = turned, self._averaged(turned, symmetry(spins.name))
-                words = (f"Symmetry {spins.name} proposed.", spins.words)
-        return moved, framed, (*words, "Its axes now lie along z and x.")
+            step = self._step("Estimating the cyclic order about the axis", framed, moved, advance=0)
+            yield step
+            pause = replace(step, maps=(), particles=None)
+            harmonics = yield from stoppable(
+                angular_harmonics(moved, framed, self.options, wedges, device=self.device), pause
+            )
+            azimuths = estimate_azimuths(harmonics.parts, dihedral=framed.group.name.startswith("D"))
+            if azimuths.order:
+                moved = with_azimuths(harmonics.labelled, azimuths)
+                framed = yield from stoppable(self._averaged(moved, symmetry(azimuths.name)), pause)
+                notes = (f"Symmetry {azimuths.name} proposed.", azimuths.words)
+        return moved, framed, (*notes, "Its axes now lie along z and x.")
 
-    def _spun(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> tuple[AzimuthEstimate, Labelled]:
-        """The folds that particles tell of a map that is round about z, and the particles, their spins undone."""
-        options = self.run.options
-        seen = angular_harmonics(labelled, average, options, wedges, device=self.run.device)
-        spins = estimate_azimuths(seen.parts, dihedral=average.group.name.startswith("D"))
-        return spins, without_azimuths(seen.labelled, spins) if spins.order else labelled
+    def _averaged(self, labelled: Labelled, group: Symmetry) -> Stream[Any, Average]:
+        return average_in_halves(labelled, group, self.options, dark=self.dark)
 
-    def _averaged(self, labelled: Labelled, group: Symmetry) -> Average:
-        return average_in_halves(labelled, group, self.run.options, dark=self.spectra.dark)
-
-    def _polished(self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]) -> Labelled:
-        return refine_in_halves(labelled, average, average.group, self.run.options, wedges, device=self.run.device)
-
-    def _shown(self, step: int, message: str, average: Average, labelled: Labelled) -> DiscoveryStep:
-        """A step with the map and poses as they are by now."""
-        particles = concatenate([part for _, part in labelled])
-        return self.run.round(
-            step, message, maps=(average.density,), voxel_size=average.voxel_size, particles=particles
+    def _step(self, message: str, average: Average, labelled: Labelled, *, advance: int = 1) -> DiscoveryStep:
+        """A step with the map and the poses as they are by now."""
+        return self.counter.step(
+            message,
+            advance=advance,
+            class_count=self.options.class_count,
+            maps=(average.density,),
+            voxel_size=average.voxel_size,
+            particles=concatenate([part for _, part in labelled]),
         )
 
+    def _verdict(
+        self,
+        refined: _RefinedClass,
+        best: Assignment,
+        others: Sequence[Assignment],
+        *,
+        label: int,
+        rows: NDArray[np.int_],
+    ) -> Verdict:
+        """The refined poses, which come of the best start, against those of the other starts."""
+        average, options = refined.average, self.options
+        # Not as a reference is weighted: of halves that share nothing, nothing would remain.
+        reference = build_reference(
+            average.density,
+            average.voxel_size,
+            resolution=options.diameter / _VERDICT_DETAIL,
+            radius=options.radius,
+        ).to(self.device)
+        rng = np.random.default_rng(options.seed)
+        equivalence = PoseEquivalence(reference, rng)
+        sample = best.take(torch.as_tensor(rows, device=self.device))
+        shares = [class_agreement(sample, other, label, equivalence, options.class_count) for other in others]
+        own = best.label == label
+        return Verdict(
+            agreement=max(shares),
+            chance_agreement=equivalence.chance(len(refined.particles), rng),
+            kept=len(refined.particles) / int(own.sum()),
+            resolution=average.fsc.resolution(0.143),
+            resolution_strict=average.fsc.resolution(0.5),
+            peak=float(best.peak[own].mean()),
+            determined=determined_share(_expected(refined.particles)),
+        )
+
+    # --- the frame of a given map -----------------------------------------------------------------------------------
+
     def aligned(
-        self, structures: tuple[Structure, ...], particles: Particles, align_to: Map
-    ) -> tuple[tuple[Structure, ...], Particles]:
-        """The first structure that may be believed and its particles in another map's frame, its axes turned along."""
-        believed = (number for number, item in enumerate(structures) if item.verdict.grade != NOTHING)
-        label = next(believed, 0)
+        self, structures: tuple[Structure, ...], particles: Particles, align_to: DensityMap
+    ) -> Stream[DiscoveryStep, tuple[tuple[Structure, ...], Particles]]:
+        """The first structure that is more than nothing in another map's frame, with its particles and its axes."""
+        graded = (number for number, item in enumerate(structures) if item.verdict.grade != NOTHING)
+        label = next(graded, 0)
         first = structures[label]
-        turn, origin = align_map(
+        rotation, origin = align_map(
             first.average.as_reference(),
             align_to[0],
             voxel_size=first.average.voxel_size,
             target_voxel_size=align_to[1],
-            radius=self.run.options.radius,
+            radius=self.options.radius,
         )
-        own = (
-            np.ones(len(particles), bool)
-            if self.run.options.class_count == 1
-            else np.asarray(particles.kind) == class_name(label)
-        )
-        moved = in_frame(particles.take(own), turn, origin)
+        several = self.options.class_count > 1
+        own = np.asarray(particles.kind) == class_name(label) if several else np.ones(len(particles), bool)
+        moved = in_frame(particles.take(own), rotation, origin)
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
-        group = first.group.rotated(turn.T)
-        average = self._averaged(self._by_tomogram(kept), group)
-        told = "Turned into the frame of the map given" + (
+        group = first.group.rotated(rotation.T)
+        step = self.counter.step("Averaging in the frame of the map given")
+        average = yield from stoppable(self._averaged(self._by_tomogram(kept)[0], group), step)
+        note = "Turned into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )
-        changed = replace(first, average=average, group=group, symmetry_notes=(*first.symmetry_notes, told))
-        return (*structures[:label], changed, *structures[label + 1 :]), _with_rows(
-            particles, np.flatnonzero(own), moved
-        )
-
-    def _belief(
-        self,
-        structure: Structure,
-        best: Assignment,
-        particles: Particles,
-        others: list[Assignment],
-        *,
-        number: int,
-        rows: NDArray[np.int_],
-    ) -> Verdict:
-        """The refined poses, which come of the best start, against those of the other starts."""
-        average, options = structure.average, self.run.options
-        # Not as a reference is weighted: of halves that share nothing, nothing would be left.
-        reference = build_reference(
-            average.density,
-            average.voxel_size,
-            resolution=self.run.options.diameter / 5,
-            radius=self.run.options.radius,
-        )
-        equivalences = [PoseEquivalence(reference.to(self.run.device))] * options.class_count
-        refined = replace(
-            best,
-            rotations=torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.run.device),
-        ).take(torch.as_tensor(self.run.rows, device=self.run.device))
-        curve = average.fsc
-        return Verdict(
-            agreement=max(float(agreement(refined, end, equivalences)[number]) for end in others),
-            chance_agreement=equivalences[number].chance(len(rows)),
-            kept=len(rows) / int((best.label == number).sum()),
-            resolution=curve.resolution(0.143),
-            resolution_strict=curve.resolution(0.5),
-            peak=float(best.peak[best.label == number].mean()),
-            determined=float((np.asarray(particles.expected_error_deg)[rows] < 20).mean()),
-        )
+        changed = replace(first, average=average, group=group, symmetry_notes=(*first.symmetry_notes, note))
+        particles = _with_rows(particles, np.flatnonzero(own), moved)
+        return (*structures[:label], changed, *structures[label + 1 :]), particles
 
 
-def _undetermined(particles: Particles, rows: NDArray[np.int_]) -> Particles:
-    """The particles, the poses of some rows not being known."""
-    error = np.asarray(particles.expected_error_deg).copy()
-    error[rows] = UNKNOWN_DEG
+def _structure(refined: _RefinedClass, verdict: Verdict, *, outliers: int) -> Structure:
+    """The structure of a refined class; of what is nothing, no symmetry is said."""
+    nothing = verdict.grade == NOTHING
+    return Structure(
+        average=refined.average,
+        group=_C1 if nothing else refined.average.group,
+        symmetry_notes=() if nothing else refined.symmetry_notes,
+        count=len(refined.particles),
+        outliers=outliers,
+        verdict=verdict,
+    )
+
+
+def _expected(particles: Particles) -> FloatArray:
+    return np.asarray(particles.expected_error_deg)
+
+
+def _with_unknown_poses(particles: Particles, rows: NDArray[np.int_]) -> Particles:
+    """The particles; nothing being known of the poses of some rows, their expected error is that of random ones."""
+    error = _expected(particles).copy()
+    error[rows] = random_pose_error_deg(_C1)
     return particles.replace(expected_error_deg=error)
 
 

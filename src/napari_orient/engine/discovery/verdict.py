@@ -1,6 +1,11 @@
-"""Whether to believe a discovery: what independent starts, half maps and posteriors say, and a plain verdict.
+"""The verdict on a structure: do independent random starts put the same particles into equivalent poses?
 
-Whether two poses of a map look the same: a turn that the map itself cannot tell from none is no disagreement.
+From noise two starts make two different maps, and their poses disagree; from particles they find the same structure, up
+to one common rotation. Poses are compared by the map itself: two are equivalent where the map, low-passed to a fifth
+of its diameter and rotated either way, correlates with itself at least as well as in two poses 20° apart. What the map
+does not show, such as the copies of its symmetry or the azimuth of something round, is no disagreement.
+
+Agreement of starts is reproducibility, not truth: both see the same data, and the same missing wedge.
 """
 
 from __future__ import annotations
@@ -14,30 +19,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.discovery.search import Assignment
+from napari_orient.engine.model.grid import half_ball
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import evenly_spaced_rows
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray, even_rotations, random_rotations
 
 STRUCTURE, DOUBTFUL, NOTHING = "structure", "doubtful", "nothing"
-_STRUCTURE, _NOTHING, _NOTHING_OF_ALL = 0.6, 0.35, 0.2
-"""Share of the particles, and of all picks, that two starts must turn alike. Of noise, the picks that they happen to
-agree on look like particles, and the others are set aside."""
+_STRUCTURE = 0.6
+"""Least share of the particles in equivalent poses for a structure. PolNet's ribosomes reach 0.9 or more, with noise of
+twice the deviation 0.45 to 0.7 (docs/discovery.md)."""
+_NOTHING = 0.35
+"""Share below which there is nothing. Of 100 places in the water of PolNet's tomograms starts agreed on 0.07 to 0.31,
+and once on 0.38 of the 37 that were not set aside."""
+_NOTHING_OF_ALL = 0.2
+"""The same share of all picks: of noise, the picks that starts happen to agree on look like particles, and the others
+are set aside as false."""
 _ABOVE_CHANCE = 3.0
+"""Least share over that of random poses."""
+_DETERMINED_DEG = 20.0
+"""Expected error in degrees below which a pose counts as determined."""
+_LEAST_DETERMINED = 0.5
+"""Least share of determined poses for a structure."""
+_MANY_FALSE = 0.5
+"""Share of particles among the picks below which the verdict mentions it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What speaks for a structure.
+    """Whether a structure is reproducible, and the evidence.
 
     Parameters
     ----------
-    agreement : share of the particles that two independent starts turn alike, up to one common rotation: the map,
-        turned both ways, is as alike as it is to itself turned by 20°. What the map does not show, such as which of
-        its symmetry's copies, is no disagreement.
-    chance_agreement : what two sets of random rotations reach by the same count.
+    agreement : share of the particles that two independent starts put into equivalent poses, up to one common rotation.
+    chance_agreement : the same share of two sets of random rotations.
     kept : share of the picks that look like particles; only these are counted.
     resolution, resolution_strict : Å at which the half maps' correlation falls below 0.143 and 0.5.
-    peak : mean height of the best match over the mean of all, in their spreads; about 3.5 for noise.
+    peak : mean height of the best match over the mean of all, in their standard deviations; about 3.5 for noise.
     determined : share of the particles whose expected error is below 20°.
     """
 
@@ -55,16 +73,17 @@ class Verdict:
         bar = max(_NOTHING, _ABOVE_CHANCE * self.chance_agreement)
         if self.agreement < bar or self.agreement * self.kept < _NOTHING_OF_ALL:
             return NOTHING
-        return STRUCTURE if self.agreement >= _STRUCTURE and self.determined >= 0.5 else DOUBTFUL
+        found = self.agreement >= _STRUCTURE and self.determined >= _LEAST_DETERMINED
+        return STRUCTURE if found else DOUBTFUL
 
     @property
     def words(self) -> str:
-        """The verdict and its reasons, in a line or two."""
+        """The grade and its reasons, in a line or two."""
         agreed = (
-            f"two independent starts turn {self.agreement:.0%} of the particles alike (chance "
+            f"two independent starts put {self.agreement:.0%} of the particles into equivalent poses (chance "
             f"{self.chance_agreement:.0%})"
         )
-        if self.kept < 0.5:
+        if self.kept < _MANY_FALSE:
             agreed += f", and only {self.kept:.0%} of the picks look like particles"
         if self.grade == NOTHING:
             nothing = "These particles show no common structure at this noise"
@@ -78,103 +97,129 @@ class Verdict:
         return f"Perhaps a structure; do not trust it yet: {reasons}"
 
 
-NOT_EVALUATED = Verdict(
-    agreement=0.0, chance_agreement=0.0, kept=1.0, resolution=np.inf, resolution_strict=np.inf, peak=0.0, determined=0.0
-)
-"""Before anything is known."""
+def determined_share(expected_error_deg: FloatArray) -> float:
+    """Share of poses whose expected error (N,) in degrees is small enough to call them determined."""
+    return float((expected_error_deg < _DETERMINED_DEG).mean())
+
+
+# --- agreement of two starts ----------------------------------------------------------------------------------------
+
+_LEAST_IN_COMMON = 3
+"""Fewest particles that a class must have in both starts, for poses to be compared."""
+_COUNTED = 0.5
+"""Probability of being a particle above which one is counted."""
 
 
 def agreement(first: Assignment, second: Assignment, equivalences: Sequence[PoseEquivalence]) -> FloatArray:
-    """Share of each class's particles, by the first guess, that the second turns alike and puts together, (K,).
+    """Share of each class's particles, (K,), that a second start puts into the same class and an equivalent pose.
 
-    ``equivalences`` are those of the first guess's maps.
+    Parameters
+    ----------
+    equivalences : of the maps of the first assignment's classes.
     """
+    return np.array(
+        [class_agreement(first, second, label, item, len(equivalences)) for label, item in enumerate(equivalences)]
+    )
+
+
+def class_agreement(
+    first: Assignment, second: Assignment, label: int, equivalence: PoseEquivalence, class_count: int
+) -> float:
+    """The same share of the particles of one class; classes of both are paired as most particles agree with."""
     from scipy.optimize import linear_sum_assignment
 
-    classes = len(equivalences)
     own, other = first.label.cpu().numpy(), second.label.cpu().numpy()
-    table = np.array([[((own == a) & (other == b)).sum() for b in range(classes)] for a in range(classes)])
-    _, partner = linear_sum_assignment(-table)
-    shares = np.zeros(classes)
-    turns, others = (assignment.rotations.double().cpu().numpy() for assignment in (first, second))
-    for label, seen in enumerate(equivalences):
-        counted = (own == label) & (first.share.cpu().numpy() > 0.5)
-        rows = counted & (other == partner[label])
-        if rows.sum() >= 3:
-            shares[label] = seen.agreement(turns[rows], others[rows]).sum() / counted.sum()
-    return shares
+    classes = range(class_count)
+    table = np.array([[((own == a) & (other == b)).sum() for b in classes] for a in classes])
+    partner = linear_sum_assignment(-table)[1][label]
+    counted = (own == label) & (first.p_particle.cpu().numpy() > _COUNTED)
+    rows = counted & (other == partner)
+    if rows.sum() < _LEAST_IN_COMMON:
+        return 0.0
+    poses, others = (item.rotations.double().cpu().numpy()[rows] for item in (first, second))
+    return float(equivalence.agreement(poses, others).sum() / counted.sum())
 
 
-WITHIN_DEG = 20.0
-"""Poses as alike as the map and itself turned by this much, about any axis, count as the same."""
-_POINTS, _DETAIL, _LOWEST = 250, 5.0, 0.15
-_AXES, _MEAN_OF = 60, 400
-_TRIED, _ROWS, _BATCH = 80, 60, 64
+# --- equivalence of poses -------------------------------------------------------------------------------------------
+
+EQUIVALENT_DEG = 20.0
+"""Poses count as equivalent where the map correlates as well as with itself rotated by this angle about any axis."""
+_POINTS = 250
+"""Frequencies in half a ball at which maps are compared: more change no verdict."""
+_HIGHEST = 5.0
+"""Highest frequency compared, in cycles per diameter: finer detail differs between any two starts."""
+_THRESHOLD_PAIRS = 60
+"""Pairs of poses 20° apart whose mean correlation is the threshold."""
+_MEAN_ROTATIONS = 400
+"""Rotations whose mean is the round part of the map, which all poses have in common."""
+_TRIED = 80
+"""Particles whose own rotation between two starts is tried for all."""
+_COMPARED = 60
+"""Particles that each of these rotations is tried on."""
+_CHANCE_DRAWS = 3
+"""Draws of random rotations whose mean agreement is that of chance."""
+_CHANCE_FEWEST = 3
+"""Fewest rotations of a draw."""
+_CHANCE_MOST = 400
+"""Most rotations of a draw: more give the same share."""
+_BATCH = 64
+"""Rotations that the map is transformed in together: memory, not the result."""
 
 
 class PoseEquivalence:
-    """A map seen in poses, (N, P) complex each: what is not round of it, at a few frequencies of the tomogram.
+    """Which poses of a map are equivalent: what the map cannot distinguish at a fifth of its diameter.
 
-    A symmetric copy of a pose looks the same, and so does any spin of what is round about an axis at the detail looked
-    at, a fifth of the diameter.
+    Parameters
+    ----------
+    rng : draws the poses 20° apart that set the threshold.
     """
 
-    def __init__(self, reference: Reference) -> None:
-        from scipy.spatial.transform import Rotation
-
+    def __init__(self, reference: Reference, rng: np.random.Generator) -> None:
         self._reference = reference
-        self._frequency = _half_ball(min(_DETAIL / (2 * reference.radius), 1 / reference.resolution))
-        self._frequency = self._frequency.to(reference.device)
+        highest = min(_HIGHEST / (2 * reference.radius), 1 / reference.resolution)
+        self._frequency = half_ball(_POINTS, highest).to(reference.device)
         self._round = torch.zeros(1, device=reference.device)
-        self._round = self.of(even_rotations(_MEAN_OF)).mean(0)
-        rng = np.random.default_rng(0)
-        starts = random_rotations(_AXES, rng)
-        axes = rng.normal(size=(_AXES, 3))
-        axes *= np.radians(WITHIN_DEG) / np.linalg.norm(axes, axis=1, keepdims=True)
-        turned = starts @ Rotation.from_rotvec(axes).as_matrix()
-        self._least = float(_likeness(self.of(starts), self.of(turned)).mean())
-
-    def of(self, rotations: FloatArray) -> Tensor:
-        """How the map looks, turned by each rotation (N, 3, 3)."""
-        turns = torch.as_tensor(rotations, dtype=torch.float32, device=self._frequency.device)
-        parts = [self._reference.transform(self._frequency @ part) for part in turns.split(_BATCH)]
-        return torch.cat(parts) - self._round
-
-    def equivalent(self, first: Tensor, second: Tensor) -> NDArray[np.bool_]:
-        """Whether looks (N, P) are as alike as those of poses 20° apart, (N,)."""
-        equivalent: NDArray[np.bool_] = (_likeness(first, second) >= self._least).cpu().numpy()
-        return equivalent
+        self._round = self._transforms(even_rotations(_MEAN_ROTATIONS)).mean(0)
+        poses = random_rotations(_THRESHOLD_PAIRS, rng)
+        axes = rng.normal(size=(_THRESHOLD_PAIRS, 3))
+        axes *= np.radians(EQUIVALENT_DEG) / np.linalg.norm(axes, axis=1, keepdims=True)
+        rotated = poses @ rotvec_to_matrix(torch.from_numpy(axes)).numpy()
+        self._least = float(_correlation(self._transforms(poses), self._transforms(rotated)).mean())
 
     def agreement(self, first: FloatArray, second: FloatArray) -> NDArray[np.bool_]:
-        """Which of N poses (N, 3, 3) look alike in both, once the best one turn of the frame is taken off, (N,).
+        """Which of N poses (N, 3, 3) are equivalent in both sets, up to one common rotation, (N,).
 
         ``first`` are in the map's frame; ``second`` in one of their own.
         """
         between = np.swapaxes(second, -1, -2) @ first
-        rows, tried = evenly_spaced_rows(len(first), _ROWS), between[evenly_spaced_rows(len(first), _TRIED)]
-        seen = self.of(first[rows])
-        shares = [self.equivalent(seen, self.of(second[rows] @ turn)).mean() for turn in tried]
-        return self.equivalent(self.of(first), self.of(second @ tried[int(np.argmax(shares))]))
+        rows, tried = evenly_spaced_rows(len(first), _COMPARED), between[evenly_spaced_rows(len(first), _TRIED)]
+        compared = self._transforms(first[rows])
+        shares = [self._equivalent(compared, self._transforms(second[rows] @ rotation)).mean() for rotation in tried]
+        return self._equivalent(self._transforms(first), self._transforms(second @ tried[int(np.argmax(shares))]))
 
-    def chance(self, count: int) -> float:
-        """What two sets of so many random rotations reach by the same count, the mean of three draws."""
-        rng = np.random.default_rng(0)
-        count = min(max(count, 3), 400)
-        draws = [self.agreement(random_rotations(count, rng), random_rotations(count, rng)).mean() for _ in range(3)]
+    def chance(self, count: int, rng: np.random.Generator) -> float:
+        """The share of two sets of ``count`` random rotations that is equivalent, the mean of three draws."""
+        count = min(max(count, _CHANCE_FEWEST), _CHANCE_MOST)
+        draws = [
+            self.agreement(random_rotations(count, rng), random_rotations(count, rng)).mean()
+            for _ in range(_CHANCE_DRAWS)
+        ]
         return float(np.mean(draws))
 
+    def _transforms(self, rotations: FloatArray) -> Tensor:
+        """The map's transform in rotations (N, 3, 3), less its round part, (N, P) complex."""
+        turns = torch.as_tensor(rotations, dtype=torch.float32, device=self._frequency.device)
+        parts = [self._reference.transform(self._frequency @ part) for part in turns.split(_BATCH)]
+        return torch.cat(parts) - self._round
 
-def _likeness(first: Tensor, second: Tensor) -> Tensor:
-    """Correlation of looks (N, P), (N,)."""
+    def _equivalent(self, first: Tensor, second: Tensor) -> NDArray[np.bool_]:
+        """Which transforms (N, P) correlate as well as those of poses 20° apart, (N,)."""
+        equivalent: NDArray[np.bool_] = (_correlation(first, second) >= self._least).cpu().numpy()
+        return equivalent
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Correlation of transforms (N, P), (N,)."""
     length = first.norm(dim=1) * second.norm(dim=1)
-    likeness: Tensor = (first.conj() * second).real.sum(1) / length.clamp_min(1e-20)
-    return likeness
-
-
-def _half_ball(radius: float) -> Tensor:
-    """Frequencies even in half a ball, (P, 3) in cycles/Å: of the rest Friedel's law tells."""
-    step = (2 * np.pi / 3 / _POINTS) ** (1 / 3) * radius
-    line = torch.arange(-radius, radius + step, step) + step / 3
-    points = torch.cartesian_prod(line, line, line)
-    length = points.norm(dim=-1)
-    return points[(length <= radius) & (points[:, 2] > 0) & (length > _LOWEST * radius)]
+    correlation: Tensor = (first.conj() * second).real.sum(1) / length.clamp_min(1e-20)
+    return correlation

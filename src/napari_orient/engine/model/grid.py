@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_LOWEST_IN_BALL = 0.15
+"""Lowest frequency of a half ball over the highest: below, a map's transform hardly changes with a rotation."""
+
 
 def frequencies(side: int, voxel_size: float) -> Tensor:
     """Frequencies of all coefficients of a patch, (n, n, n, 3) xyz in cycles/Å, indexed [kz, ky, kx]."""
@@ -24,6 +27,18 @@ def soft_ball(distance: Tensor, radius: float, edge: float) -> Tensor:
     """1 within the radius, 0 beyond radius + edge, half a cosine between; all in Å."""
     weight: Tensor = 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))
     return weight
+
+
+def half_ball(count: int, highest: float) -> Tensor:
+    """About ``count`` frequencies evenly in half a ball, (P, 3) xyz in cycles/Å; the others are their Friedel mates.
+
+    They reach up to the highest given; those below 0.15 of it, which hardly change with a rotation, are left out.
+    """
+    step = (2 * torch.pi / 3 / count) ** (1 / 3) * highest
+    line = torch.arange(-highest, highest + step, step) + step / 3
+    points = torch.cartesian_prod(line, line, line)
+    length = points.norm(dim=-1)
+    return points[(length <= highest) & (points[:, 2] > 0) & (length > _LOWEST_IN_BALL * highest)]
 
 
 def half_sphere(side: int, voxel_size: float, resolution: float) -> tuple[Tensor, Tensor]:

@@ -168,7 +168,7 @@ class DiscoveryResultPanel(QWidget):
         """Record a round for the plot, and show its notes."""
         if step.notes:
             self.hints.say("\n".join(map(str, step.notes)), WARNING)
-        if step.start:
+        if step.start is not None and step.peak is not None:
             self._peaks.setdefault(step.start, []).append(step.peak)
 
     def show_round(self, step: DiscoveryStep) -> None:
