@@ -21,13 +21,13 @@ from scipy.spatial import cKDTree
 
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
-from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import Extent, Labelled, Particles, concatenate
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import Model, load_model, predict
 from napari_orient.engine.streams import run
-from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
+from napari_orient.engine.templates import Template
 
 _AWAY, _MARGIN = 250.0, 150.0
 
@@ -35,7 +35,7 @@ _AWAY, _MARGIN = 250.0, 150.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("polnet", type=Path)
-    parser.add_argument("checkpoints", nargs="*", default=shipped_checkpoints())
+    parser.add_argument("checkpoints", nargs="*", default=shipped_models())
     parser.add_argument("--off", type=float, default=0.0)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--few", type=int, default=10**6)
@@ -46,13 +46,13 @@ def main() -> None:
     heads = f"{'≤ 5°':>8}{'≤ 10°':>8}{'≤ 20°':>8}{'≤ 24.56°':>10}{'median':>9}{'R²':>8}{'expected/true':>15}"
     print(f"{'checkpoint':<16}{heads}")
     for name in given.checkpoints:
-        judge(load_checkpoint(name), everything, given)
+        judge(load_model(name), everything, given)
 
 
-def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespace) -> None:
-    code, rng = checkpoint.card["classes"][0], np.random.default_rng(0)
-    group = symmetry(str(checkpoint.options.get("symmetry", "C1")))
-    options = PredictionOptions.of(precision=given.precision if checkpoint.kind == "bank" else "auto")
+def judge(model: Model, everything: Labelled, given: argparse.Namespace) -> None:
+    code, rng = model.card["classes"][0], np.random.default_rng(0)
+    group = model.group
+    options = PredictionOptions.of(precision=given.precision if isinstance(model, Template) else "auto")
     whole = [(tomogram, particles.of_kind(code)) for tomogram, particles in everything]
     labelled = [
         (tomogram, some(particles, given.few, rng)) for _ in range(given.draws) for tomogram, particles in whole
@@ -66,14 +66,14 @@ def judge(checkpoint: Checkpoint, everything: Labelled, given: argparse.Namespac
         false = on_nothing(everyone[tomogram.name], tomogram.extent, count, rng)
         places = np.concatenate([np.clip(moved, 0, top), false])
         picks = particles.take(np.arange(len(places)) % len(particles)).replace(positions=places, rotations=None)
-        found = run(predict(tomogram, picks, checkpoint, options))
+        found = run(predict(tomogram, picks, model, options))
         predicted.append(found.take(slice(0, len(particles))))
         strangers.append(found.take(slice(len(particles), None)))
     seconds = (time.process_time() - started) / len(labelled)
     report = report_of(predicted, [particles for _, particles in labelled], group)
     axis = "" if report.all.axis_median_deg is None else f"   main axis {report.all.axis_median_deg:.2f}°"
     told = f"{report.all.count} of {code}, {seconds:.1f} s a tomogram{axis}"
-    print(f"{checkpoint.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
+    print(f"{model.name:<16}{_shares(report.all.within)}{_rest(report)}   {told}", flush=True)
     print(f"  expected ÷ true by quartile of expected error: {_quartiles(predicted, labelled, group)}")
     if given.false:
         print(f"  {apart(concatenate(predicted), concatenate(strangers))}")

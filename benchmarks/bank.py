@@ -28,6 +28,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template
 
 Labelled = list[tuple[Tomogram, Particles]]
 
@@ -141,7 +142,7 @@ def main() -> None:
         options = RefinementOptions.of(precision=given.precision, device="cpu")
         start = time.process_time()
         stream = refine(
-            tomogram, moved(truth, given.off, rng), density, voxel_size=voxel_size, group=group, options=options
+            tomogram, moved(truth, given.off, rng), Template(density, voxel_size, symmetry=group.name), options
         )
         answer = run(stream)
         learnt = time.process_time()

@@ -24,6 +24,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template
 
 
 def line(name: str, error: np.ndarray, expected: np.ndarray) -> str:
@@ -53,7 +54,7 @@ def main() -> None:
         for tomogram, everyone in read_labelled(path):
             truth = everyone.of_kind(given.code)
             picks = moved(truth, 30.0, rng)
-            answer = run(refine(tomogram, picks, density, voxel_size=voxel_size, group=group, options=options))
+            answer = run(refine(tomogram, picks, Template(density, voxel_size, symmetry=group.name), options))
             error = symmetric_angle_deg(answer.particles.required_rotations(), truth.required_rotations(), group)
             nearest = KDTree(everyone.positions).query(truth.positions, k=2)[0][:, 1]
             rows.append((error, np.asarray(answer.particles.expected_error_deg), nearest))

@@ -34,17 +34,16 @@ from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template, load_template
 
 Figures = dict[str, float]
 """The figures of one case by name: see ``figures_of``."""
@@ -123,7 +122,7 @@ def moved(true: Particles, off: float) -> Particles:
 
 def predicted(checkpoint: str, labelled: list[tuple[Tomogram, Particles]], *, off: float = 0.0) -> Figures:
     """The figures of ``predict`` with a shipped checkpoint, modulo its symmetry."""
-    opened, options = load_checkpoint(checkpoint), PredictionOptions.of(device="cpu")
+    opened, options = load_model(checkpoint), PredictionOptions.of(device="cpu")
     found = [run(predict(tomogram, moved(true, off), opened, options)) for tomogram, true in labelled]
     return figures_of(found, [true for _, true in labelled], str(opened.options.get("symmetry", "C1")))
 
@@ -133,7 +132,7 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
     volume, options = read_tomogram(map_file), RefinementOptions.of(device="cpu")
     density = np.asarray(volume.density, np.float32)
     found = [
-        run(refine(tomogram, moved(true, off), density, voxel_size=volume.voxel_size, options=options)).particles
+        run(refine(tomogram, moved(true, off), Template(density, volume.voxel_size), options)).particles
         for tomogram, true in labelled
     ]
     return figures_of(found, [true for _, true in labelled], "C1")

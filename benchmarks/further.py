@@ -20,15 +20,15 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.matching.fit import Fit, fit_at, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.networks.reference_map import ReferenceMap
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import patch_side, prepare_finder
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 
 CLOUD, SPREADS_DEG = 12, (2.0, 4.0, 8.0)
 
@@ -36,12 +36,11 @@ CLOUD, SPREADS_DEG = 12, (2.0, 4.0, 8.0)
 class Seen:
     """The particles of a tomogram as a finder observes them: whitened coefficients, true rotations, fitted shifts."""
 
-    def __init__(self, folder: Path, code: str, count: int, bank: ReferenceMap) -> None:
+    def __init__(self, folder: Path, code: str, count: int, template: Template) -> None:
         ((tomogram, particles),) = read_labelled(folder)
         particles = particles.of_kind(code).take(slice(0, count))
-        shared = {"voxel_size": bank.voxel_size, "group": bank.group}
         options = RefinementOptions.of(device="cpu", precision="precise", max_shift=0.0)
-        stream = prepare_finder(tomogram, particles.replace(rotations=None), bank.density, options=options, **shared)
+        stream = prepare_finder(tomogram, particles.replace(rotations=None), template, options)
         self.finder: PoseFinder = run(stream)
         side = patch_side(self.finder.reference, tomogram, max_shift=0.0)
         patches = torch.from_numpy(cut_patches(tomogram, particles.positions, side=side))
@@ -78,11 +77,11 @@ def transform(density: Tensor, voxel_size: float, reference: Reference, frequenc
     return torch.complex(found[0], found[1])
 
 
-def loss(density: Tensor, bank: ReferenceMap, seen: Seen, rows: Tensor, turns: Tensor) -> Tensor:
+def loss(density: Tensor, template: Template, seen: Seen, rows: Tensor, turns: Tensor) -> Tensor:
     """Mean negative logarithm of the true rotation's share among it and a cloud of turns (C, 3, 3) from it."""
     model, reference = seen.model, seen.finder.reference
     rotations = seen.true[rows, None] @ turns
-    predicted = transform(density, bank.voxel_size, reference, (model.frequency @ rotations).reshape(-1, 3))
+    predicted = transform(density, template.voxel_size, reference, (model.frequency @ rotations).reshape(-1, 3))
     predicted = predicted.reshape(*rotations.shape[:2], -1) * model.whitened_gain
     angle = 2 * torch.pi * (seen.shifts[rows] @ model.frequency.T)
     patch = torch.view_as_complex(seen.observed[rows].movedim(1, -1).contiguous()) * torch.polar(
@@ -105,14 +104,15 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    bank = load_checkpoint(given.checkpoint).bank()
-    train, judge = (Seen(folder, given.code, given.particles, bank) for folder in (given.train, given.judge))
-    density = torch.tensor(bank.density, requires_grad=True)
+    template = load_model(given.checkpoint)
+    assert isinstance(template, Template)
+    train, judge = (Seen(folder, given.code, given.particles, template) for folder in (given.train, given.judge))
+    density = torch.tensor(template.density, requires_grad=True)
     optimiser = torch.optim.Adam([density], lr=given.rate * float(density.detach().std()))
     finest = train.finder.reference.resolution
     for epoch in range(given.epochs + 1):
         if epoch % 5 == 0:
-            reference = build_reference(density.detach().numpy(), bank.voxel_size, resolution=finest)
+            reference = build_reference(density.detach().numpy(), template.voxel_size, resolution=finest)
             print(f"{epoch:3d} learnt on: {train.judged(reference)}; judged on: {judge.judged(reference)}", flush=True)
         total = 0.0
         for rows in torch.randperm(len(train.true), generator=generator).split(16):
@@ -120,7 +120,7 @@ def main() -> None:
             axis = torch.nn.functional.normalize(torch.randn(CLOUD, 3, generator=generator), dim=1)
             turns = rotvec_to_matrix(torch.cat([torch.zeros(1, 3), axis * torch.deg2rad(spread)[:, None]]))
             optimiser.zero_grad()
-            step = loss(density, bank, train, rows, turns)
+            step = loss(density, template, train, rows, turns)
             step.backward()
             optimiser.step()
             total += float(step.detach()) * len(rows) / len(train.true)

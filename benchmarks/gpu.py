@@ -25,9 +25,8 @@ from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 
@@ -69,7 +68,7 @@ def tasks(whole: Labelled, given: argparse.Namespace) -> Iterator[Task]:
 
 
 def predicted(labelled: Labelled, name: str, precision: str, device: str) -> np.ndarray:
-    checkpoint, options = load_checkpoint(name), PredictionOptions.of(precision=precision, device=device)
+    checkpoint, options = load_model(name), PredictionOptions.of(precision=precision, device=device)
     parts = [run(predict(tomogram, picks, checkpoint, options)) for tomogram, picks in labelled]
     return np.concatenate([part.required_rotations() for part in parts])
 

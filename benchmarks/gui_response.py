@@ -27,8 +27,8 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate_series
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import load_template
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
 
@@ -96,7 +96,7 @@ def predicting(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, h
         places = np.random.default_rng(0).uniform(0.2, 0.8, (given.picks, 3)) * size
         session.show_particles(Particles(positions=places), extent, role=PICKS, name="random picks")
     _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
-    dock.show_checkpoint(given.checkpoint)
+    dock.show_model(given.checkpoint)
     heart.listen(3)
     tell("idle", heart.listen(5))
     dock.predict()

@@ -20,6 +20,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import Template
 
 
 def draw(path: Path, curves: dict[str, FSC]) -> None:
@@ -51,7 +52,7 @@ def main() -> None:
     found = []
     for tomogram, truth in true:
         options = RefinementOptions.of(precision="precise", device="cpu")
-        stream = refine(tomogram, moved(truth, 30.0, rng), density, voxel_size=voxel_size, group=group, options=options)
+        stream = refine(tomogram, moved(truth, 30.0, rng), Template(density, voxel_size, symmetry=group.name), options)
         found.append((tomogram, run(stream).particles))
     options = AveragingOptions(side=40)
     maps = {

@@ -28,8 +28,8 @@ from napari.layers import Points
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.gui import live_prediction
@@ -75,7 +75,7 @@ class Scene:
         self.docks = CorrectDock(self.viewer), InspectDock(self.viewer)
         self.live = self.docks[0].live
         self.live.follow_edits(self.layer, tomogram.name)
-        self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_checkpoint(checkpoint)))
+        self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_model(checkpoint)))
         self.plain = ViewerModel().add_points(self.layer.data.copy(), features=self.layer.features.copy())
         self.told = 0.0
         self.live.status_changed.connect(self._note)

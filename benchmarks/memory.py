@@ -19,10 +19,9 @@ import torch
 from scipy.ndimage import zoom
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.streams import run
 
 
@@ -32,7 +31,7 @@ def peak() -> float:
 
 def measured(path: Path, given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    checkpoint, tomogram = load_checkpoint(given.checkpoint), read_tomogram(path)
+    checkpoint, tomogram = load_model(given.checkpoint), read_tomogram(path)
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = concatenate([picks.of_kind(given.kind) if given.kind else picks] * given.times)
     before = peak()

@@ -21,6 +21,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 
 _KINDS = {1: "i1", 2: "<i2", 4: "<i4", 5: "<f4", 9: "<f8"}
 _HEADER = 512
@@ -50,9 +51,7 @@ def main() -> None:
     pick = Particles(positions=middle[None], rotations=None, tomogram="subtomogram")
     bright = np.median(density) - density
     # The list's frame turns about voxel n // 2, a map's about (n - 1) / 2: half a voxel that only shifts.
-    answer = run(
-        refine(tomogram, pick, bright, voxel_size=given.voxel_size, options=RefinementOptions.of(device="cpu"))
-    )
+    answer = run(refine(tomogram, pick, Template(bright, given.voxel_size), RefinementOptions.of(device="cpu")))
     error = float(angle_deg(answer.particles.required_rotations()[0], listed))
     expected = np.asarray(answer.particles.expected_error_deg)[0]
     print(

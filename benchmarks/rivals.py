@@ -32,16 +32,16 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.io import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.networks.mlp import fourier_bin
+from napari_orient.engine.networks.mlp import Network, fourier_bin
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import estimate_tomogram_model
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import load_template
 
 SIDE, VOXEL_SIZE = 40, 10.0
 TILT_DEG = 60.0
@@ -164,10 +164,12 @@ Solver = tuple[Callable[[np.ndarray], np.ndarray], str]
 
 
 def network(contest: Contest) -> Solver:
-    awake = load_checkpoint(contest.checkpoint).network()
+    loaded = load_model(contest.checkpoint)
+    assert isinstance(loaded, Network)
+    mlp = loaded.mlp()
 
     def solve(patches: np.ndarray) -> np.ndarray:
-        parts = [awake.answer(part).rotations for part in torch.from_numpy(patches).split(64)]
+        parts = [mlp.predict(part)[0] for part in torch.from_numpy(patches).split(64)]
         return torch.cat(parts).double().numpy()
 
     return solve, contest.checkpoint

@@ -13,7 +13,7 @@ import time
 
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import Template, load_template
+from napari_orient.engine.templates import Template, load_template
 
 SIZES = ((96, 96, 64), (128, 128, 64), (192, 192, 96), (256, 256, 128), (384, 384, 128), (512, 512, 128))
 CROWDING = (150 / (256 * 256 * 128), 90 / (256 * 256 * 128))

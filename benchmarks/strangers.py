@@ -10,41 +10,36 @@ follow its name; a reference may also be a bank's checkpoint. Score: median, in 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.templates import Template, load_template
 
 
-def reference(text: str) -> tuple[FloatArray, float, Symmetry]:
-    """A map, or the reference of a bank: density, voxel size, symmetry."""
+def reference(text: str) -> Template:
+    """A map with its symmetry after a colon, or a template."""
     name, _, group = text.partition(":")
-    if name.endswith(".mrc"):
-        template = load_template(name)
-        return template.density, template.voxel_size, symmetry(group or template.symmetry or "C1")
-    bank = load_checkpoint(name).bank()
-    return bank.density, bank.voxel_size, bank.group
+    template = load_template(name) if name.endswith(".mrc") else load_model(name)
+    assert isinstance(template, Template)
+    return replace(template, symmetry=group) if group else template
 
 
 def tell(tomogram: Tomogram, particles: Particles, text: str) -> None:
-    density, voxel_size, group = reference(text)
     answer = run(
         refine(
             tomogram,
             particles.replace(rotations=None),
-            density,
-            voxel_size=voxel_size,
-            group=group,
-            options=RefinementOptions.of(device="cpu", precision="precise"),
+            reference(text),
+            RefinementOptions.of(device="cpu", precision="precise"),
         )
     )
     expected = np.median(np.asarray(answer.particles.expected_error_deg))

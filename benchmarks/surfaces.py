@@ -43,7 +43,7 @@ def measured(count: int, reference: str) -> tuple[int, list[tuple[float, float]]
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1400, 900)
     viewer.dims.ndisplay = 3
-    session, shape = session_of(viewer), SurfaceShape(read_reference(reference).bank(), name=reference)
+    session, shape = session_of(viewer), SurfaceShape(read_reference(reference), name=reference)
     rng = np.random.default_rng(1)
     turns = [some_particles(count).replace(rotations=random_rotations(count, rng)) for _ in range(2)]
     points = session.show_particles(turns[0], EXTENT, role=PREDICTED, name="predicted")

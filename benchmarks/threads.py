@@ -15,31 +15,24 @@ from pathlib import Path
 import torch
 
 from napari_orient.engine.io import read_particles, read_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.refine import patch_side, prepare_finder
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 
 
 def learnt(given: argparse.Namespace) -> tuple[PoseFinder, torch.Tensor]:
     tomogram = read_tomogram(given.tomogram)
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = picks.of_kind(given.kind) if given.kind else picks
-    reference = load_checkpoint(given.checkpoint).bank()
-    options = PredictionOptions.of(precision=given.precision, device="cpu").refinement(reference)
-    finder = run(
-        prepare_finder(
-            tomogram,
-            picks,
-            reference.density,
-            voxel_size=reference.voxel_size,
-            group=reference.group,
-            options=options,
-        )
-    )
-    side = patch_side(finder.reference, tomogram, max_shift=options.search.max_shift)
+    template = load_model(given.checkpoint)
+    assert isinstance(template, Template)
+    options = PredictionOptions.of(precision=given.precision, device="cpu").refinement(template)
+    finder = run(prepare_finder(tomogram, picks, template, options))
+    side = patch_side(finder.reference, tomogram, max_shift=options.max_shift)
     return finder, torch.from_numpy(cut_patches(tomogram, picks.positions, side=side))
 
 

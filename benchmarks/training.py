@@ -20,11 +20,10 @@ import numpy as np
 import torch
 
 from napari_orient.engine.devices import device_words
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.options import PAPER_NETWORK
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.training.course import Course, Epoch
-from napari_orient.engine.training.examples import Examples
+from napari_orient.engine.training.network import Epoch, Examples, TrainingRun
 from napari_orient.engine.training.options import PAPER_TRAINING
 
 PAPER_PARTICLES, PAPER_EPOCHS = 23_000, 50
@@ -41,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    network = MLPNetwork(replace(PAPER_NETWORK, width=given.width), generator=torch.Generator().manual_seed(0))
+    network = MLP(replace(PAPER_NETWORK, width=given.width), generator=torch.Generator().manual_seed(0))
     weights = sum(weight.numel() for weight in network.parameters())
     examples = cubes(given.cubes).to(device)
     print(f"{given.cubes} cubes of 40³ at half precision, {weights:,} weights, batches of 32; {device_words(device)}")
@@ -101,12 +100,12 @@ def work(count: int, weights: int) -> tuple[float, float]:
     return flop, cubes_read + update
 
 
-def epoch_seconds(network: MLPNetwork, examples: Examples, epochs: int) -> tuple[float, float]:
+def epoch_seconds(network: MLP, examples: Examples, epochs: int) -> tuple[float, float]:
     """Wall and processor seconds of the quickest epoch after the first, of the steps alone (16 cubes are judged by)."""
     few = examples.take(torch.arange(16, device=examples.cubes.device))
     options = replace(PAPER_TRAINING, epochs=epochs + 1)
-    course = Course(network, options, examples, few, name="benchmark", card={})
-    stream, marks = course.epochs(None, words="benchmark"), []
+    training_run = TrainingRun(network, options, examples, few, name="benchmark", card={})
+    stream, marks = training_run.epochs(None, words="benchmark"), []
     try:
         while True:
             if isinstance(next(stream), Epoch):

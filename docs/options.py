@@ -16,7 +16,7 @@ from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.training.options import NETWORKS
+from napari_orient.engine.training.options import TRAINABLE
 from napari_orient.paper.options import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -24,9 +24,9 @@ PAGE = Path(__file__).with_suffix(".md")
 
 def page() -> str:
     """The whole page."""
-    network, training = NETWORKS["default"]
-    paper_network, paper_training = NETWORKS["paper"]
-    bank, bank_training = NETWORKS["bank"]
+    network, training = TRAINABLE["default"]
+    paper_network, paper_training = TRAINABLE["paper"]
+    template, template_training = TRAINABLE["template"]
     lines = [
         "# Options",
         "",
@@ -41,8 +41,8 @@ def page() -> str:
         *section("Simulation", "napari-orient simulate", SimulationOptions()),
         *section("Network", "napari-orient train", network, paper=paper_network),
         *section("Training", "napari-orient train", training, paper=paper_training),
-        *section("Bank", "napari-orient train --network bank", bank),
-        *section("Training a bank", "napari-orient train --network bank", bank_training),
+        *section("Template", "napari-orient train --network template", template),
+        *section("Averaging a template", "napari-orient train --network template", template_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),
         *section("Refinement", "napari-orient refine", RefinementOptions()),
         *section("Discovery", "napari-orient discover", DiscoveryOptions()),

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_orient.cli import main as command_line
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
-from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
@@ -100,7 +100,7 @@ def prediction(viewer: napari.Viewer, folder: Path, checkpoint: str) -> tuple[QW
     viewer.window.remove_dock_widget(opened(viewer, folder))
     frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
     if checkpoint:
-        dock.show_checkpoint(checkpoint)
+        dock.show_model(checkpoint)
     return frame, dock
 
 
@@ -356,7 +356,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("napari-orient-demo"))
     parser.add_argument("--polnet", type=Path, help="a result folder of PolNet, with one tomogram and its list")
     parser.add_argument("--pictures", type=Path, default=Path(__file__).parent / "pictures")
-    parser.add_argument("--checkpoint", default=next(iter(shipped_checkpoints()), ""))
+    parser.add_argument("--checkpoint", default=next(iter(shipped_models()), ""))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="take these pictures alone")
     given = parser.parse_args()
     if not (given.folder / "predicted.star").exists():

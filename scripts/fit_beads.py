@@ -22,8 +22,8 @@ from torch import Tensor
 
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.simulation.templates import bead_density, read_beads
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import bead_density, read_beads
 
 STEPS = 3000
 NARROWEST = 6.0

@@ -1,4 +1,4 @@
-"""Train the checkpoints that come with the program, from templates to files.
+"""Train the models that come with the program, from templates to files.
 
     python scripts/train_shipped.py --templates DIR --work DIR [--polnet DIR] [--only NAME] [--tomograms N] [--banks N]
 
@@ -9,23 +9,21 @@ DIR with templates holds 4v4r.mrc and 3j9i.mrc; --work takes the simulated tomog
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, write_polnet_tomogram
-from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import Labelled, concatenate
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import Model, predict
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import Step, Stream, run
-from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training.course import Milestone
-from napari_orient.engine.training.options import BankTrainingOptions, TrainingOptions
+from napari_orient.engine.templates import load_template
+from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.training.train import train
+from napari_orient.engine.training.validation import Milestone
 
 CHECKPOINTS = Path(__file__).parents[1] / "src" / "napari_orient" / "checkpoints"
 COUNTS = {"pdb_4v4r": 150, "pdb_3j9i": 90}
@@ -65,13 +63,13 @@ def main() -> None:
     simulate_all(options.templates, options.work, options.tomograms)
     for name in [options.only] if options.only else [*RECIPES, *BANKS]:
         code, count = (BANKS[name][0], options.banks) if name in BANKS else ("4v4r", options.tomograms)
-        checkpoint = learnt(name, particles_of(options.work, code)[:count])
-        checkpoint = checkpoint.with_card(data=f"{count} tomograms simulated from 4v4r.mrc and 3j9i.mrc")
+        model = learnt(name, particles_of(options.work, code)[:count])
+        model = with_card(model, data=f"{count} tomograms simulated from 4v4r.mrc and 3j9i.mrc")
         if options.polnet:
-            polnet = figures(checkpoint, particles_of(options.polnet, code))
-            checkpoint = checkpoint.with_card(figures={**checkpoint.card["figures"], "polnet": polnet})
-        checkpoint.save(CHECKPOINTS / f"{name}.safetensors")
-        print(name, checkpoint.card["figures"], flush=True)
+            polnet = figures(model, particles_of(options.polnet, code))
+            model = with_card(model, figures={**model.card["figures"], "polnet": polnet})
+        model.save(CHECKPOINTS / f"{name}.safetensors")
+        print(name, model.card["figures"], flush=True)
 
 
 def simulate_all(templates: Path, work: Path, count: int) -> None:
@@ -89,16 +87,21 @@ def particles_of(folder: Path, code: str) -> Labelled:
     return [(tomogram, particles.of_kind(code)) for tomogram, particles in read_labelled(folder)]
 
 
-def learnt(name: str, labelled: Labelled) -> Checkpoint:
+def learnt(name: str, labelled: Labelled) -> Model:
     if name in RECIPES:
         network, training, summary = RECIPES[name]
-        return trained(train(labelled, network, training, name=name)).with_card(summary=summary)
+        return with_card(trained(train(labelled, network, training, name=name)), summary=summary)
     _, group, summary = BANKS[name]
-    options = BankTrainingOptions(validation=BANK_JUDGES / len(labelled), seed=BANK_SEED)
-    return trained(train(labelled, BankNetworkOptions(symmetry=group), options, name=name)).with_card(summary=summary)
+    options = TemplateTrainingOptions.of(validation=BANK_JUDGES / len(labelled), seed=BANK_SEED)
+    stream = train(labelled, TemplateOptions(symmetry=group), options, name=name)
+    return with_card(trained(stream), summary=summary)
 
 
-def trained(stream: Stream[Step, Checkpoint]) -> Checkpoint:
+def with_card(model: Model, **entries: object) -> Model:
+    return replace(model, card={**model.card, **entries})
+
+
+def trained(stream: Stream[Step, Model]) -> Model:
     while True:
         try:
             step = next(stream)
@@ -108,12 +111,11 @@ def trained(stream: Stream[Step, Checkpoint]) -> Checkpoint:
             print(step.message, flush=True)
 
 
-def figures(checkpoint: Checkpoint, labelled: Labelled) -> dict[str, object]:
+def figures(model: Model, labelled: Labelled) -> dict[str, object]:
     """What the command line's evaluate says of tomograms that were never trained on."""
-    predicted = [run(predict(tomogram, particles, checkpoint)) for tomogram, particles in labelled]
+    predicted = [run(predict(tomogram, particles, model)) for tomogram, particles in labelled]
     truth = concatenate([particles for _, particles in labelled])
-    group = symmetry(str(checkpoint.options.get("symmetry", "C1")))
-    report = evaluate(concatenate(predicted), truth, group=group)
+    report = evaluate(concatenate(predicted), truth, group=model.group)
     shares = {f"within_{angle}": round(share, 4) for angle, share in report.all.within.items()}
     return {"count": report.all.count, "median_deg": round(report.all.median_deg, 2), **shares}
 

@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_orient.cli import VERBS, main, progress
+from napari_orient.cli import VERBS, main, parser_of, progress
 from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.lists import has_display
 from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.streams import Step
@@ -63,9 +63,18 @@ def test_neighbouring_seeds_share_no_tomogram(world, tmp_path):
     assert len(set(lists)) == 4
 
 
+def test_names_of_the_first_version_still_work_and_are_not_in_the_help():
+    _, parser = parser_of("predict")
+    assert parser.parse_args(["t.mrc", "p.star", "--output", "o.star", "--checkpoint", "mine"]).model == "mine"
+    assert "--checkpoint" not in parser.format_help()
+    _, parser = parser_of("train")
+    assert parser.parse_args(["data", "--output", "o.safetensors", "--network", "bank"]).network == "template"
+    assert "bank" not in parser.format_help()
+
+
 def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_is(world, tmp_path, capsys):
     out = tmp_path / "predicted.star"
-    assert main(words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--output", out)) == 0
     told = capsys.readouterr()
     assert told.out.startswith(f"{out}: 90 particles, expected error ")
     assert "CPU" in told.err
@@ -81,7 +90,7 @@ def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_
 
 def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_comes_from(world, tmp_path):
     out = tmp_path / "predicted.star"
-    assert main(words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--output", out)) == 0
     picks, predicted = read_particles(world.truth), read_particles(out)
     np.testing.assert_allclose(predicted.positions, picks.positions, atol=1e-4)
     assert list(predicted.kind) == list(picks.kind) == ["pdb_1abc"] * 90
@@ -89,13 +98,13 @@ def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_come
     assert predicted.confidence.min() >= 0
     assert predicted.confidence.max() <= 1
     assert re.match(
-        r"# napari-orient [\d.]+: predicted by small \(mlp\), data [0-9a-f]{16}; picks rounded\n", out.read_text()
+        r"# napari-orient [\d.]+: predicted by small \(network\), data [0-9a-f]{16}; picks rounded\n", out.read_text()
     )
 
 
 def test_poses_told_anew_leave_behind_how_the_old_ones_first_came_and_that_a_person_turned_them(world, tmp_path):
     first, again = tmp_path / "first.star", tmp_path / "again.star"
-    told = "--checkpoint", world.checkpoint, "--output"
+    told = "--model", world.checkpoint, "--output"
     assert main(words("predict", world.tomogram, world.truth, *told, first)) == 0
     tables = ("orient_first_poses", "orient_state", "mine")
     first.write_text(first.read_text() + "".join(f"\ndata_{name}\n\nloop_\n_row #1\n0\n1\n" for name in tables))
@@ -110,7 +119,7 @@ def test_poses_told_anew_leave_behind_how_the_old_ones_first_came_and_that_a_per
 
 
 def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):
-    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--import-list")
+    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--import-list")
     assert main([*command, "--output", str(tmp_path / "out.star")]) == 0
     rows = (tmp_path / "out_import.star").read_text().split()
     assert rows[-2:] == ["tomo_001", str(tmp_path / "out.star")]
@@ -156,9 +165,9 @@ def test_points_of_membranes_in_a_polnet_list_are_left_out_and_counted(tmp_path,
 
 
 def test_a_card_tells_what_a_network_learnt(world, capsys):
-    assert main(words("checkpoints", world.checkpoint)) == 0
+    assert main(words("models", world.checkpoint)) == 0
     text = capsys.readouterr().out
-    assert text.startswith("small (mlp)\n")
+    assert text.startswith("small (network)\n")
     assert "training 180, validation 90" in text
     assert "width 64" in text
 
@@ -187,7 +196,7 @@ def test_ctrl_c_keeps_the_best_network_and_resume_goes_on_from_there(world, tmp_
     assert (running.returncode, told) == (130, "")
     last = errors.splitlines()[-1]
     assert last == f"Stopped; the best network so far is in {out}. The same command with --resume goes on."
-    done = load_checkpoint(out).card["figures"]["epoch"]
+    done = load_model(out).card["figures"]["epoch"]
     assert done >= 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stopped.resume", "stopped.safetensors"]
     assert main([*command, "--epochs", "10000", "--resume", "--width", "8"]) == 2
@@ -332,7 +341,7 @@ def test_an_earlier_name_of_an_option_is_a_flag_that_no_help_shows():
 @pytest.mark.filterwarnings("default::napari_orient.engine.options.UnknownOptionWarning")
 def test_an_option_of_a_file_that_this_version_does_not_have_is_noted_in_one_line(tmp_path, capsys):
     path = tmp_path / "later.safetensors"
-    shipped = load_checkpoint("ribosome")
+    shipped = load_model("ribosome")
     replace(shipped, options={**shipped.options, "lemon": 1}).save(path)
     assert main(["checkpoints", str(path)]) == 0
     assert "Note: option 'lemon' is unknown to this version and was ignored" in capsys.readouterr().err
@@ -378,7 +387,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("train nowhere --output y.safetensors --resume", "y.resume: no such file"),
         ("evaluate nowhere.star nowhere.star --symmetry Q7", "symmetry 'Q7' is unknown"),
         ("convert nowhere.star y.xlsx", "no known suffix"),
-        ("checkpoints nobody", "there is no checkpoint 'nobody'"),
+        ("models nobody", "there is no model 'nobody'"),
+        ("checkpoints nobody", "there is no model 'nobody'"),
         ("demo --output /proc/demo", "cannot be written"),
     ],
 )
@@ -421,7 +431,7 @@ def broken_mrc(path: Path, how: str) -> Path:
 )
 def test_a_broken_tomogram_is_refused(how, expected, world, tmp_path, capsys):
     path, out = broken_mrc(tmp_path / "t.mrc", how), tmp_path / "out.star"
-    line = refused(words("predict", path, world.truth, "--checkpoint", world.checkpoint, "--output", out), capsys)
+    line = refused(words("predict", path, world.truth, "--model", world.checkpoint, "--output", out), capsys)
     assert expected in line
     assert str(path) in line
     assert list(tmp_path.iterdir()) == [path]
@@ -432,7 +442,7 @@ def test_a_voxel_size_that_is_given_mends_a_header(world, tmp_path):
     path.write_bytes(world.tomogram.read_bytes())
     with mrcfile.open(path, mode="r+") as volume:
         volume.voxel_size = 0
-    command = words("predict", path, world.truth, "--checkpoint", world.checkpoint, "--output", tmp_path / "out.star")
+    command = words("predict", path, world.truth, "--model", world.checkpoint, "--output", tmp_path / "out.star")
     assert main(command) == 2
     assert main([*command, "--voxel-size", "10"]) == 0
     assert len(read_particles(tmp_path / "out.star")) == 90
@@ -466,7 +476,7 @@ COORDINATES = "_rlnCenteredCoordinateXAngst #2\n_rlnCenteredCoordinateYAngst #3\
 def test_a_broken_list_of_picks_is_refused(content, expected, world, tmp_path, capsys):
     path, out = tmp_path / "picks.star", tmp_path / "out.star"
     path.write_text(content)
-    command = words("predict", world.tomogram, path, "--checkpoint", world.checkpoint, "--output", out)
+    command = words("predict", world.tomogram, path, "--model", world.checkpoint, "--output", out)
     assert expected in refused(command, capsys)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -475,13 +485,13 @@ def test_a_broken_list_of_picks_is_refused(content, expected, world, tmp_path, c
 def test_one_row_and_an_unnamed_block_are_read_all_the_same(head, world, tmp_path):
     path, out = tmp_path / "picks.star", tmp_path / "out.star"
     path.write_text(head + COORDINATES + "tomo_001 10 20 30\n")
-    assert main(words("predict", world.tomogram, path, "--checkpoint", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, path, "--model", world.checkpoint, "--output", out)) == 0
     np.testing.assert_allclose(read_particles(out).positions, [[650, 660, 350]], atol=1e-4)
     assert "\ndata_particles\n\nloop_\n" in out.read_text()
 
 
 def test_no_picks_of_the_class_are_told_with_the_classes_there_are(world, tmp_path, capsys):
-    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint)
+    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint)
     line = refused([*command, "--output", str(tmp_path / "out.star"), "--class", "4v4r"], capsys)
     assert "no particle is of class '4v4r'; there are pdb_1abc" in line
     assert list(tmp_path.iterdir()) == []
@@ -489,7 +499,7 @@ def test_no_picks_of_the_class_are_told_with_the_classes_there_are(world, tmp_pa
 
 def test_a_device_that_is_not_there_is_never_replaced_in_silence(world, tmp_path, capsys):
     device = "cuda" if torch.backends.mps.is_available() else "mps"
-    command = words("predict", world.tomogram, world.truth, "--checkpoint", world.checkpoint, "--device", device)
+    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--device", device)
     line = refused([*command, "--output", str(tmp_path / "out.star")], capsys)
     assert f"device '{device}' is not on this machine" in line
     assert list(tmp_path.iterdir()) == []
@@ -505,7 +515,7 @@ class Hostile:
         return Path.touch, (self.path,)
 
 
-def test_a_checkpoint_that_is_none_is_refused_and_runs_no_code(world, tmp_path, capsys):
+def test_a_model_that_is_none_is_refused_and_runs_no_code(world, tmp_path, capsys):
     sprung = tmp_path / "sprung"
     whole = world.checkpoint.read_bytes()
     foreign = b'{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
@@ -519,18 +529,18 @@ def test_a_checkpoint_that_is_none_is_refused_and_runs_no_code(world, tmp_path, 
     ):
         path, out = tmp_path / "net.safetensors", tmp_path / "out.star"
         path.write_bytes(content)
-        line = refused(words("predict", world.tomogram, world.truth, "--checkpoint", path, "--output", out), capsys)
+        line = refused(words("predict", world.tomogram, world.truth, "--model", path, "--output", out), capsys)
         assert str(path) in line
         assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_state_of_training_is_no_checkpoint(world, tmp_path, capsys):
+def test_a_state_of_training_is_no_model(world, tmp_path, capsys):
     stopped = tmp_path / "net.safetensors"
     stopped.write_bytes(world.checkpoint.read_bytes().replace(b'\\"card\\"', b'\\"kard\\"'))
     line = refused(
-        words("predict", world.tomogram, world.truth, "--checkpoint", stopped, "--output", tmp_path / "o.star"), capsys
+        words("predict", world.tomogram, world.truth, "--model", stopped, "--output", tmp_path / "o.star"), capsys
     )
-    assert "is not a checkpoint of a network (its header lacks card)" in line
+    assert "is not a model (its header lacks card)" in line
 
 
 def test_a_patch_larger_than_the_tomogram_is_refused(world, tmp_path, capsys):
@@ -539,7 +549,7 @@ def test_a_patch_larger_than_the_tomogram_is_refused(world, tmp_path, capsys):
     picks = tmp_path / "picks.csv"
     write_particles(picks, Particles(positions=[[300.0, 300.0, 60.0]], tomogram="tomo_001"))
     out = tmp_path / "out.star"
-    line = refused(words("predict", small, picks, "--checkpoint", world.checkpoint, "--output", out), capsys)
+    line = refused(words("predict", small, picks, "--model", world.checkpoint, "--output", out), capsys)
     assert "patches of 200 Å are larger than tomo_001" in line
     assert not out.exists()
 
@@ -561,7 +571,7 @@ def test_training_on_several_classes_at_once_is_refused(world, tmp_path, capsys)
     extents = {tomogram.name: tomogram.extent for tomogram, _ in pairs}
     write_particles(mixed, pairs[0][1].replace(kind=kinds), extents=extents)
     command = words("train", mixed, "--tomograms", world.tomogram.parent, "--output", tmp_path / "n.safetensors")
-    assert "the classes pdb_1abc, pdb_2xyz; a network learns one" in refused(command, capsys)
+    assert "the classes pdb_1abc, pdb_2xyz; a model learns one" in refused(command, capsys)
     assert "no particle is of class '9zzz'" in refused([*command, "--class", "9zzz"], capsys)
     assert list(tmp_path.iterdir()) == [mixed]
 

@@ -11,7 +11,7 @@ from napari_orient.cli import main
 from napari_orient.engine.discovery.output import OUTLIER
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 
 QUICK = ["--diameter=150", "--rounds=12", "--search=900", "--starts=2", "--passes=1", "--max-shift=10", "--device=cpu"]
@@ -50,7 +50,7 @@ def test_picks_become_poses_a_map_with_halves_and_a_checkpoint_that_predict_can_
     assert "discovered from picks alone" in out.read_text().splitlines()[0]
     names = {path.name for path in tmp_path.iterdir()}
     assert {"map.mrc", "map_half1.mrc", "map_half2.mrc", "map_fsc.csv"} <= names
-    assert load_checkpoint(network).kind == "bank"
+    assert load_model(network).kind == "template"
 
 
 def test_of_noise_alone_nothing_is_written_and_the_exit_status_says_so(lab, tmp_path, capsys):

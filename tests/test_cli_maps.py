@@ -84,19 +84,19 @@ def test_what_cannot_be_refined_or_averaged_is_refused_in_one_line(lab, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_template_becomes_a_checkpoint_that_predicts_and_says_how(lab, tmp_path, capsys):
-    bank, out = tmp_path / "blobs.safetensors", tmp_path / "oriented.star"
+def test_a_map_becomes_a_template_that_predicts_and_says_how(lab, tmp_path, capsys):
+    template, out = tmp_path / "blobs.safetensors", tmp_path / "oriented.star"
     few = ["--rotations", "300", "--search-resolution", "45", "--max-shift", "0"]
-    words = ["train", "--network", "bank", "--template", lab / "map.mrc", *few, "--output", bank]
+    words = ["train", "--network", "template", "--template", lab / "map.mrc", *few, "--output", template]
     assert main([str(word) for word in words]) == 0
     assert "the map as it is" in capsys.readouterr().out
-    words = ["predict", lab / "tomo.mrc", lab / "picks.star", "--checkpoint", bank, "--precision", "fast"]
+    words = ["predict", lab / "tomo.mrc", lab / "picks.star", "--model", template, "--precision", "fast"]
     assert main([str(word) for word in [*words, "--output", out]]) == 0
     told = capsys.readouterr()
-    assert "network blobs (bank)" in told.err
+    assert "picks; template blobs" in told.err
     assert "Missing wedge: tilted about y" in told.err
     assert "expected error" in told.out
-    assert re.search(r"predicted by blobs \(bank\), data [0-9a-f]{16}; fast$", out.read_text().splitlines()[0])
+    assert re.search(r"predicted by blobs \(template\), data [0-9a-f]{16}; fast$", out.read_text().splitlines()[0])
     predicted, truth = read_particles(out), read_particles(lab / "truth.star")
     assert np.median(angle_deg(predicted.rotations, truth.rotations)) < 5
     assert {"orientScore", "orientMovedAngst", "orientExpectedCentreErrorAngst"} <= set(predicted.extra)
@@ -104,8 +104,8 @@ def test_a_template_becomes_a_checkpoint_that_predicts_and_says_how(lab, tmp_pat
 
 def test_flags_that_the_network_does_not_have_are_refused_in_one_line(lab, tmp_path, capsys):
     words = ["train", lab, "--output", tmp_path / "x.safetensors"]
-    assert "--width was given" in refused([*words, "--network", "bank", "--width", "8"], capsys)
+    assert "--width was given" in refused([*words, "--network", "template", "--width", "8"], capsys)
     assert "--rounds was given" in refused([*words, "--rounds", "1"], capsys)
-    assert "only a bank" in refused([*words, "--template", lab / "map.mrc"], capsys)
-    assert "no DATA given" in refused(["train", "--network", "bank", "--output", words[-1]], capsys)
+    assert "a network is to be trained" in refused([*words, "--template", lab / "map.mrc"], capsys)
+    assert "no DATA given" in refused(["train", "--network", "template", "--output", words[-1]], capsys)
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
-    from napari_orient.engine.networks.checkpoint import load_checkpoint
     from napari_orient.engine.particles import Particles, Tomogram
-    from napari_orient.engine.prediction.predict import predict
+    from napari_orient.engine.prediction.predict import load_model, predict
     from napari_orient.engine.simulation.simulate import simulate
     from napari_orient.engine.streams import run
     from napari_orient.engine.symmetry import symmetry
@@ -27,7 +26,7 @@ __all__ = [
     "Particles",
     "Tomogram",
     "evaluate",
-    "load_checkpoint",
+    "load_model",
     "predict",
     "read_labelled",
     "read_particles",
@@ -44,7 +43,7 @@ _HOMES = {
     "Particles": "particles",
     "Tomogram": "particles",
     "evaluate": "evaluation",
-    "load_checkpoint": "networks.checkpoint",
+    "load_model": "networks.checkpoint",
     "predict": "prediction.predict",
     "read_labelled": "io",
     "read_particles": "io",

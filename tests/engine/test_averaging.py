@@ -16,6 +16,7 @@ from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template
 
 OPTIONS = AveragingOptions(side=24, radius=75.0)
 
@@ -65,7 +66,7 @@ def test_a_learnt_reference_serves_as_the_template_does(seen: tuple, averaged: A
     blank = picks.replace(rotations=None)
     medians = []
     for density in (molecule().density(24), averaged.as_reference()):
-        answer = run(refine(other, blank, density, voxel_size=VOXEL_SIZE, options=options))
+        answer = run(refine(other, blank, Template(density, VOXEL_SIZE), options))
         medians.append(np.median(angle_deg(answer.particles.required_rotations(), picks.required_rotations())))
     assert medians[1] < medians[0] + 0.8
 

@@ -7,14 +7,8 @@ import pytest
 
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.simulation.templates import (
-    bead_density,
-    bead_models,
-    bead_symmetry,
-    load_template,
-    read_beads,
-)
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import bead_density, bead_models, bead_symmetry, load_template, read_beads
 
 
 def text_of(code):

@@ -11,6 +11,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, refine, refine_with
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import Template
 
 OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 
@@ -31,7 +32,7 @@ def nothing() -> np.ndarray:
 def refined(seen: tuple[Tomogram, Particles, np.ndarray], nothing: np.ndarray) -> RefinementResult:
     volume, picks, _ = seen
     both = Particles(positions=np.concatenate([picks.positions, nothing]), tomogram=volume.name)
-    return run(refine(volume, both, molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    return run(refine(volume, both, Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
 
 
 def test_false_picks_among_true_ones_are_told_by_their_confidence(

@@ -270,12 +270,11 @@ def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
     assert angle_deg(common_rotation(first, second), turn) < 1e-6
 
 
-def test_outliers_have_a_column_and_a_checkpoint_can_be_made(rounds_and_answer: tuple) -> None:
+def test_outliers_have_a_column_and_a_template_can_be_made(rounds_and_answer: tuple) -> None:
     answer = rounds_and_answer[1]
     assert set(np.unique(answer.particles.extra[OUTLIER])) <= {0, 1}
-    checkpoint = answer.checkpoint(name="mine")
-    assert checkpoint.kind == "bank"
-    assert checkpoint.bank().voxel_size == VOXEL_SIZE
+    template = answer.template(name="mine")
+    assert (template.name, template.voxel_size) == ("mine", VOXEL_SIZE)
 
 
 def test_many_picks_set_aside_make_one_think_of_another_kind(rounds_and_answer: tuple) -> None:

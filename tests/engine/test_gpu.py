@@ -16,7 +16,6 @@ from pretend import pretended_gpu
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
-from napari_orient.engine.networks.reference_map import BankNetworkOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.prediction.predict import predict
@@ -25,7 +24,8 @@ from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training.options import BankTrainingOptions
+from napari_orient.engine.templates import Template
+from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.training.train import train
 
 REAL = torch.cuda.is_available()
@@ -70,10 +70,8 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
             refine(
                 volume,
                 picks.replace(rotations=None),
-                shape.density(24),
-                voxel_size=VOXEL_SIZE,
-                group=group,
-                options=options.replace(device=device),
+                Template(shape.density(24), VOXEL_SIZE, symmetry=group.name),
+                options.replace(device=device),
             )
         ).particles
         for device in ("cpu", gpu)
@@ -103,14 +101,14 @@ def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> 
     assert np.quantile(angle_deg(one.required_rotations(), two.required_rotations()), 0.95) < 0.5
 
 
-def test_a_bank_is_learnt_on_the_gpu(gpu: str) -> None:
+def test_a_template_is_averaged_on_the_gpu(gpu: str) -> None:
     pairs = [tomogram(molecule(), noise=0.7, seed=seed, count=(1, 3, 4)) for seed in range(2)]
     labelled = [
         (replace(volume, name=f"{seed}"), picks.replace(positions=places, tomogram=f"{seed}"))
         for seed, (volume, picks, places) in enumerate(pairs)
     ]
-    small = BankNetworkOptions(
+    small = TemplateOptions.of(
         rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30
     )
-    options = BankTrainingOptions(rounds=1, side=24, validation=0.4, device=gpu)
+    options = TemplateTrainingOptions.of(rounds=1, side=24, validation=0.4, device=gpu)
     assert run(train(labelled, small, options)).card["figures"]["validation_median_deg"] < 5

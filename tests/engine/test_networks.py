@@ -1,7 +1,8 @@
-"""The paper's network as printed, its front ends, and the checkpoint that holds one."""
+"""The paper's network as printed, its front ends, and the file that holds one."""
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,18 +11,19 @@ from safetensors.torch import save_file
 
 from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork, fourier_bin, shift_cubes
+from napari_orient.engine.model_files import shipped_models
+from napari_orient.engine.networks.mlp import MLP, Network, fourier_bin, shift_cubes
 from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
-from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import HALF_TURNS
+from napari_orient.engine.templates import Template
 
 SMALL = NetworkOptions(width=8, depth=2, patch_side=16, mask_radius=60.0, dropout=0.0)
 
 
-def network_of(options, seed=0):
-    return MLPNetwork(options, generator=torch.Generator().manual_seed(seed))
+def mlp_of(options, seed=0):
+    return MLP(options, generator=torch.Generator().manual_seed(seed))
 
 
 def random_cubes(count, side, seed=0):
@@ -34,17 +36,17 @@ def half_turned(cubes, axes):
 
 
 def test_the_printed_network_has_the_printed_number_of_parameters():
-    assert sum(parameter.numel() for parameter in network_of(PAPER_NETWORK).parameters()) == 2_051_398
+    assert sum(parameter.numel() for parameter in mlp_of(PAPER_NETWORK).parameters()) == 2_051_398
 
 
 def test_the_raw_front_end_gives_the_network_the_patch_as_it_is():
-    network = network_of(PAPER_NETWORK)
+    network = mlp_of(PAPER_NETWORK)
     patches = random_cubes(2, 40)
     torch.testing.assert_close(network.features(network.condense(patches)), patches.flatten(1))
 
 
 def test_the_last_layer_is_bounded_by_tanh_and_hidden_layers_leak():
-    network = network_of(SMALL)
+    network = mlp_of(SMALL)
     features = network.features(network.condense(1e3 * random_cubes(4, 16)))
     first, second, last = network.layers
     hidden = first(features)
@@ -56,7 +58,7 @@ def test_the_last_layer_is_bounded_by_tanh_and_hidden_layers_leak():
 
 @pytest.mark.parametrize(("index", "axes"), [(1, (1, 2)), (2, (1, 3)), (3, (2, 3))])
 def test_features_of_a_half_turn_are_those_of_the_half_turned_patch(index, axes):
-    network = network_of(SMALL)
+    network = mlp_of(SMALL)
     patches = random_cubes(3, 16)
     mine = network.features(network.condense(patches), index)
     turned = network.features(network.condense(half_turned(patches, axes)))
@@ -70,10 +72,10 @@ def test_half_turn_axes_in_the_array_are_those_of_the_matrices():
 
 
 def test_the_answer_turns_with_the_patch():
-    network = network_of(SMALL).eval()
+    network = mlp_of(SMALL).eval()
     patches = random_cubes(5, 16)
-    plain = network.answer(patches).rotations
-    turned = network.answer(half_turned(patches, (2, 3))).rotations
+    plain = network.predict(patches)[0]
+    turned = network.predict(half_turned(patches, (2, 3)))[0]
     torch.testing.assert_close(turned, torch.tensor(HALF_TURNS[3], dtype=torch.float32) @ plain, atol=1e-4, rtol=0)
 
 
@@ -93,7 +95,7 @@ def test_shifting_by_whole_voxels_rolls_the_cube():
 
 
 def test_dropout_acts_only_with_a_generator_and_keeps_the_mean():
-    network = network_of(NetworkOptions(width=64, depth=1, patch_side=16, mask_radius=60.0, dropout=0.5))
+    network = mlp_of(NetworkOptions(width=64, depth=1, patch_side=16, mask_radius=60.0, dropout=0.5))
     features = network.features(network.condense(random_cubes(2, 16)))
     torch.testing.assert_close(network(features), network(features))
     first = network(features, generator=torch.Generator().manual_seed(1))
@@ -102,25 +104,19 @@ def test_dropout_acts_only_with_a_generator_and_keeps_the_mean():
     assert not torch.allclose(first, network(features))
 
 
-def test_a_checkpoint_comes_back_as_it_went(tmp_path):
-    network = network_of(SMALL)
-    checkpoint = Checkpoint.of(network, name="small", card={"figures": {"median_deg": 7.5}, "classes": ["4v4r"]})
-    checkpoint.save(tmp_path / "small.safetensors")
-    loaded = load_checkpoint(tmp_path / "small.safetensors")
-    assert (loaded.name, loaded.kind, loaded.options, loaded.card) == (
-        "small",
-        "mlp",
-        SMALL.to_record(),
-        checkpoint.card,
-    )
+def test_a_network_comes_back_as_it_went(tmp_path):
+    mlp = mlp_of(SMALL)
+    saved = Network.of(mlp, name="small", card={"figures": {"median_deg": 7.5}, "classes": ["4v4r"]})
+    saved.save(tmp_path / "small.safetensors")
+    loaded = load_model(tmp_path / "small.safetensors")
+    assert (loaded.name, loaded.options, loaded.card) == ("small", SMALL, saved.card)
     patches = random_cubes(3, 16)
-    torch.testing.assert_close(loaded.network().answer(patches).rotations, network.answer(patches).rotations)
+    torch.testing.assert_close(loaded.mlp().predict(patches)[0], mlp.predict(patches)[0])
 
 
 def test_saving_twice_writes_the_same_bytes(tmp_path):
-    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={"b": 1, "a": [2]})
-    checkpoint.save(tmp_path / "one.safetensors")
-    load_checkpoint(tmp_path / "one.safetensors").save(tmp_path / "two.safetensors")
+    Network.of(mlp_of(SMALL), name="small", card={"b": 1, "a": [2]}).save(tmp_path / "one.safetensors")
+    load_model(tmp_path / "one.safetensors").save(tmp_path / "two.safetensors")
     assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
 
 
@@ -146,7 +142,7 @@ def torch_pickle(tmp_path):
 
 def truncated(tmp_path):
     path = tmp_path / "short.safetensors"
-    Checkpoint.of(network_of(SMALL), name="small", card={}).save(path)
+    Network.of(mlp_of(SMALL), name="small", card={}).save(path)
     path.write_bytes(path.read_bytes()[:-100])
     return path
 
@@ -182,9 +178,9 @@ def missing(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (hostile_pickle, "not a checkpoint"),
-        (torch_pickle, "not a checkpoint"),
-        (truncated, "not a checkpoint"),
+        (hostile_pickle, "not a model"),
+        (torch_pickle, "not a model"),
+        (truncated, "not a model"),
         (foreign, "another program"),
         (newer, "Update"),
         (damaged, "damaged"),
@@ -192,43 +188,49 @@ def missing(tmp_path):
         (missing, "no such file"),
     ],
 )
-def test_a_file_that_is_no_checkpoint_is_refused_in_one_line_and_runs_nothing(tmp_path, make, words):
+def test_a_file_that_is_no_model_is_refused_in_one_line_and_runs_nothing(tmp_path, make, words):
     with pytest.raises(InputError, match=words) as caught:
-        load_checkpoint(make(tmp_path))
+        load_model(make(tmp_path))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "exploded").exists()
 
 
 def test_weights_that_do_not_fit_the_options_are_refused():
-    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={})
-    wider = Checkpoint("small", "mlp", {**checkpoint.options, "width": 16}, checkpoint.tensors)
+    small = Network.of(mlp_of(SMALL), name="small", card={})
     with pytest.raises(InputError, match="do not fit"):
-        wider.network()
+        replace(small, options=replace(SMALL, width=16)).mlp()
 
 
-def test_a_network_of_an_unknown_kind_is_refused():
-    checkpoint = Checkpoint.of(network_of(SMALL), name="small", card={})
+def test_a_model_of_an_unknown_kind_is_refused(tmp_path):
+    small = Network.of(mlp_of(SMALL), name="small", card={})
+    replace(small.to_file(), kind="oracle").write(tmp_path / "odd.safetensors")
     with pytest.raises(InputError, match="kind 'oracle'"):
-        Checkpoint("small", "oracle", checkpoint.options, checkpoint.tensors).network()
+        load_model(tmp_path / "odd.safetensors")
+
+
+def test_kinds_and_values_of_the_first_version_are_read(tmp_path):
+    path = tmp_path / "old.safetensors"
+    replace(Network.of(mlp_of(SMALL), name="small", card={}).to_file(), kind="mlp").write(path)
+    assert isinstance(load_model(path), Network)
 
 
 def test_an_unknown_name_lists_the_shipped_ones():
     with pytest.raises(InputError, match="ribosome"):
-        load_checkpoint("ribosom")
+        load_model("ribosom")
 
 
-def test_every_shipped_checkpoint_loads_and_its_card_says_data_options_and_figures():
-    assert shipped_checkpoints()[0] == "ribosome"
-    for name in shipped_checkpoints():
-        checkpoint = load_checkpoint(name)
-        assert checkpoint.name == name
-        assert {"training", "tomograms", "particles", "figures", "fingerprint", "version"} <= set(checkpoint.card)
-        if checkpoint.kind == "bank":
-            assert checkpoint.card["figures"]["fsc_0.143_angstrom"] < 32
-            assert len(checkpoint.bank().group) == {"proteasome": 14, "ribosome": 1}[name]
+def test_every_shipped_model_loads_and_its_card_says_data_options_and_figures():
+    assert shipped_models()[0] == "ribosome"
+    for name in shipped_models():
+        model = load_model(name)
+        assert model.name == name
+        assert {"training", "tomograms", "particles", "figures", "fingerprint", "version"} <= set(model.card)
+        if isinstance(model, Template):
+            assert model.card["figures"]["fsc_0.143_angstrom"] < 32
+            assert len(model.group) == {"proteasome": 14, "ribosome": 1}[name]
             continue
-        side = checkpoint.network().patch_side
-        rotations = checkpoint.network().answer(random_cubes(2, side)).rotations
+        mlp = model.mlp()
+        rotations, _ = mlp.predict(random_cubes(2, mlp.patch_side))
         torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(2), atol=1e-4, rtol=0)
 
 

@@ -19,6 +19,7 @@ from napari_orient.engine.refinement.refine import RefinementResult, patch_side,
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template
 
 OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, device="cpu")
 
@@ -36,7 +37,7 @@ def unknown(picks: Particles) -> Particles:
 @pytest.fixture(scope="module")
 def refined(seen: tuple[Tomogram, Particles, np.ndarray]) -> RefinementResult:
     volume, picks, _ = seen
-    return run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    return run(refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
 
 
 def test_every_particle_is_found_to_a_few_degrees(refined: RefinementResult, seen: tuple) -> None:
@@ -70,7 +71,7 @@ def test_confidence_is_a_probability_and_high_here(refined: RefinementResult) ->
 
 def test_more_noise_is_admitted() -> None:
     volume, picks, _ = tomogram(molecule(), noise=3.0)
-    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
     error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert np.median(error) > 2.5
     assert 0.65 < np.median(answer.particles.expected_error_deg) / np.median(error) < 1.7
@@ -79,7 +80,7 @@ def test_more_noise_is_admitted() -> None:
 def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_others_stand() -> None:
     volume, picks, places = tomogram(molecule(), noise=4.2, count=(2, 5, 5))
     density = molecule().density(24)
-    together = run(refine(volume, unknown(picks), density, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    together = run(refine(volume, unknown(picks), Template(density, VOXEL_SIZE), OPTIONS))
     alone = refine_with(together.finder, volume, unknown(picks))
     right, far, off = [], [], []
     for answer in (together, alone):
@@ -99,7 +100,7 @@ def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_othe
 def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
     volume, picks, _ = seen
     density = molecule().density(40, voxel_size=6.3)
-    answer = run(refine(volume, unknown(picks), density, voxel_size=6.3, options=OPTIONS))
+    answer = run(refine(volume, unknown(picks), Template(density, 6.3), OPTIONS))
     error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert error.max() < 6
 
@@ -107,7 +108,7 @@ def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
 def test_the_fast_way_is_nearly_as_good(seen: tuple) -> None:
     volume, picks, _ = seen
     fast = RefinementOptions.of(precision="fast", max_shift=20.0, rotations=900, search_resolution=36.0)
-    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=fast))
+    answer = run(refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), fast))
     error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
     assert np.median(error) < 4
     assert (error < 20).mean() > 0.9
@@ -157,7 +158,7 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
     group = symmetry("D3@1,2,-1@1,0,1")
     shape = molecule(group=group)
     volume, picks, _ = tomogram(shape, noise=1.0)
-    answer = run(refine(volume, unknown(picks), shape.density(24), voxel_size=VOXEL_SIZE, group=group, options=OPTIONS))
+    answer = run(refine(volume, unknown(picks), Template(shape.density(24), VOXEL_SIZE, symmetry=group.name), OPTIONS))
     rotations = answer.particles.required_rotations()
     assert symmetric_angle_deg(rotations, picks.required_rotations(), group).max() < 8
     axis = axis_angle_deg(rotations, picks.required_rotations(), group)
@@ -169,7 +170,7 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
 def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     wrong = molecule().density(24)[:, :, ::-1].copy()
-    answer = run(refine(volume, unknown(picks), wrong, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(volume, unknown(picks), Template(wrong, VOXEL_SIZE), OPTIONS))
     assert any("mirror image" in note.text for note in answer.warnings)
     assert answer.score.mean() < 0.9 * refined.score.mean()
 
@@ -177,14 +178,14 @@ def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Ref
 def test_a_wrong_tilt_axis_is_suspected(seen: tuple) -> None:
     volume, picks, _ = seen
     wrong = RefinementOptions.of(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
-    answer = run(refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=wrong))
+    answer = run(refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), wrong))
     assert any("look tilted about y" in note.text for note in answer.warnings)
 
 
 def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
     volume, picks, _ = seen
     inverted = Tomogram(-volume.density, VOXEL_SIZE, "phantom")
-    answer = run(refine(inverted, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(inverted, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
     assert any("contrast" in note.text for note in answer.warnings)
     assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()).max() < 6
 
@@ -192,7 +193,7 @@ def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:
 def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: RefinementResult) -> None:
     volume, picks, _ = seen
     other = molecule(seed=9).density(24)
-    answer = run(refine(volume, unknown(picks), other, voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(volume, unknown(picks), Template(other, VOXEL_SIZE), OPTIONS))
     assert answer.score.mean() < 0.8 * refined.score.mean()
     assert np.median(answer.particles.expected_error_deg) > 1.3 * np.median(refined.particles.expected_error_deg)
     assert any("right molecule" in note.text for note in answer.warnings)
@@ -201,7 +202,7 @@ def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: R
 def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple) -> None:
     volume, picks, _ = seen
     noise = Tomogram(np.random.default_rng(5).normal(size=volume.density.shape), VOXEL_SIZE, "phantom")
-    answer = run(refine(noise, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(noise, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
     assert any("noise alone reaches" in note.text for note in answer.warnings)
 
 
@@ -209,14 +210,14 @@ def test_rotations_that_are_known_are_starts_too(seen: tuple) -> None:
     volume, picks, _ = seen
     near = picks.replace(rotations=picks.required_rotations() @ random_rotations(1, np.random.default_rng(0))[0])
     few = RefinementOptions.of(max_shift=20.0, rotations=300, starts=1, search_resolution=36.0)
-    answer = run(refine(volume, near, molecule().density(24), voxel_size=VOXEL_SIZE, options=few))
+    answer = run(refine(volume, near, Template(molecule().density(24), VOXEL_SIZE), few))
     assert np.median(angle_deg(answer.particles.required_rotations(), picks.required_rotations())) < 2.5
 
 
 def test_one_particle_alone_can_be_refined(seen: tuple) -> None:
     volume, picks, _ = seen
     one = unknown(picks.take([5]))
-    answer = run(refine(volume, one, molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+    answer = run(refine(volume, one, Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
     assert angle_deg(answer.particles.required_rotations(), picks.required_rotations()[[5]]).max() < 10
 
 
@@ -233,16 +234,14 @@ def test_where_in_its_voxel_a_pick_lies_does_not_matter(seen: tuple, refined: Re
 def test_no_particles_are_refused(seen: tuple) -> None:
     volume, picks, _ = seen
     with pytest.raises(InputError, match="no particles"):
-        run(refine(volume, picks.take(slice(0)), molecule().density(24), voxel_size=VOXEL_SIZE))
+        run(refine(volume, picks.take(slice(0)), Template(molecule().density(24), VOXEL_SIZE)))
 
 
 def test_a_particle_outside_is_refused(seen: tuple) -> None:
     volume, picks, _ = seen
     with pytest.raises(InputError, match="outside"):
         run(
-            refine(
-                volume, picks.replace(positions=picks.positions + 1e5), molecule().density(24), voxel_size=VOXEL_SIZE
-            )
+            refine(volume, picks.replace(positions=picks.positions + 1e5), Template(molecule().density(24), VOXEL_SIZE))
         )
 
 
@@ -250,12 +249,12 @@ def test_a_tomogram_that_is_flat_round_the_particles_is_refused(seen: tuple) -> 
     volume, picks, _ = seen
     flat = Tomogram(np.full_like(volume.density, 3.0), VOXEL_SIZE, "masked")
     with pytest.raises(InputError, match="masked is flat"):
-        run(refine(flat, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS))
+        run(refine(flat, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS))
 
 
 def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
     volume, picks, _ = seen
-    stream = refine(volume, unknown(picks), molecule().density(24), voxel_size=VOXEL_SIZE, options=OPTIONS)
+    stream = refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), OPTIONS)
     first = next(stream)
     assert first.done == 0 < first.total
     stream.close()
@@ -272,7 +271,7 @@ def test_patches_are_dropped_batch_by_batch(seen: tuple) -> None:
     peaks = []
     tracemalloc.start()
     try:
-        for step in refine(volume, many, molecule().density(24), voxel_size=VOXEL_SIZE, options=options):
+        for step in refine(volume, many, Template(molecule().density(24), VOXEL_SIZE), options):
             if step.message.startswith("Refining"):
                 peaks.append(tracemalloc.get_traced_memory()[1])
                 tracemalloc.reset_peak()

@@ -14,15 +14,15 @@ from engine.learning import BALLS, WEIGHTS
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, read_particles
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Particles
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import angle_deg, random_rotations
-from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, run
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import Template
 from napari_orient.paper.options import SCALES, ReproductionOptions
 from napari_orient.paper.recipes import fewer, printed, shipped, steps_up
 from napari_orient.paper.reproduce import reproduce
@@ -115,7 +115,7 @@ def test_figures_are_those_of_the_poses_and_networks_left_on_disk(whole):
         told = row[row["answer"]]
         assert report.all.median_deg == pytest.approx(told["median_deg"], abs=1e-3)
         assert report.all.within["24.56"] == told["within"]["24.56"]
-        assert load_checkpoint(folder / "networks" / f"{name}.safetensors").mlp().options.to_record() == row["network"]
+        assert load_model(folder / "networks" / f"{name}.safetensors").mlp().options.to_record() == row["network"]
 
 
 def test_tables_say_what_the_record_says_with_chance_and_the_paper_beside_it(whole):
@@ -223,7 +223,7 @@ def test_the_printed_recipes_are_the_printed_ones():
         assert (recipe.network.width, recipe.training.epochs) == (width, epochs)
         assert (recipe.training.rate, recipe.training.batch, recipe.network.front_end) == (1e-4, 32, "raw")
         assert (recipe.answer, recipe.weights, recipe.training.half_turns) == ("once", "last", False)
-    parameters = sum(weight.numel() for weight in MLPNetwork(recipes["printed-6d"].network).parameters())
+    parameters = sum(weight.numel() for weight in MLP(recipes["printed-6d"].network).parameters())
     assert parameters == 2_051_398
 
 
@@ -248,7 +248,7 @@ def test_each_step_of_the_ablation_changes_what_it_names():
 
 @pytest.mark.parametrize("name", REPRESENTATIONS)
 def test_raw_r_squared_is_one_for_the_truth_and_nought_for_its_mean(name):
-    network = MLPNetwork(NetworkOptions(representation=name, patch_side=16))
+    network = MLP(NetworkOptions(representation=name, patch_side=16))
     rotations = torch.from_numpy(random_rotations(500, np.random.default_rng(1)))
     target = network.representation.from_matrix(rotations)
     assert raw_r_squared(network, target, rotations) == pytest.approx(1)
@@ -258,7 +258,7 @@ def test_raw_r_squared_is_one_for_the_truth_and_nought_for_its_mean(name):
 
 
 def test_raw_r_squared_is_before_a_rotation_is_made():
-    network = MLPNetwork(NetworkOptions(patch_side=16))
+    network = MLP(NetworkOptions(patch_side=16))
     rotations = torch.from_numpy(random_rotations(300, np.random.default_rng(1)))
     # Twice too long: the rotation is right, the raw numbers are not.
     raw = 0.5 * network.representation.from_matrix(rotations)
@@ -267,7 +267,7 @@ def test_raw_r_squared_is_before_a_rotation_is_made():
 
 
 def test_raw_r_squared_of_a_symmetric_particle_counts_the_nearest_copy():
-    network = MLPNetwork(NetworkOptions(symmetry="C2", patch_side=16))
+    network = MLP(NetworkOptions(symmetry="C2", patch_side=16))
     rotations = torch.from_numpy(random_rotations(300, np.random.default_rng(1)))
     raw = network.representation.from_matrix(rotations @ torch.diag(torch.tensor([-1.0, -1, 1], dtype=torch.float64)))
     assert raw_r_squared(network, raw, rotations) == pytest.approx(1)

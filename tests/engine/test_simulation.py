@@ -13,9 +13,10 @@ from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles
 from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.simulation.placement import low_pass
 from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import Template, bead_density, load_template, low_pass
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template, bead_density, load_template
 
 SMALL = SimulationOptions(size_x=96, size_y=96, size_z=48, voxel_size=10.0)
 FAITHFUL = {"misalignment_low": 0.0, "misalignment_high": 0.0, "snr_low": 1e6, "snr_high": 1e6}

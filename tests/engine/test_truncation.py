@@ -9,6 +9,7 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.refinement.uncertainty import truncated_share
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.templates import Template
 
 CUT = 10
 """Voxels taken off the tomogram's side, so that eight particles stand none to four voxels within it."""
@@ -28,9 +29,8 @@ def test_particles_at_the_border_admit_what_is_not_seen_of_them() -> None:
     stream = refine(
         cut,
         Particles(positions=picks.clip(min=0), tomogram="phantom"),
-        molecule().density(24),
-        voxel_size=VOXEL_SIZE,
-        options=OPTIONS,
+        Template(molecule().density(24), VOXEL_SIZE),
+        OPTIONS,
     )
     steps, refined = followed(stream)
     unseen = truncated_share(refined.particles.positions, cut.extent, refined.finder.reference.radius)

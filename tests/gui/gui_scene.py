@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
@@ -51,9 +50,9 @@ def make_scene(folder, *, name="TS_01", count=12, seed=3):
 
 def tiny_checkpoint():
     options = NetworkOptions(width=8, depth=1, patch_side=16, patch_voxel_size=VOXEL_SIZE, mask_radius=80.0)
-    network = MLPNetwork(options, generator=torch.Generator().manual_seed(0))
+    network = MLP(options, generator=torch.Generator().manual_seed(0))
     network.calibration.copy_(torch.tensor([25.0, 1.0]))
-    return Checkpoint.of(network, name="tiny", card={"classes": ["pdb_4v4r"], "fingerprint": "abc"})
+    return Network.of(network, name="tiny", card={"classes": ["pdb_4v4r"], "fingerprint": "abc"})
 
 
 EXTENT = Extent((56, 48, 32), VOXEL_SIZE)

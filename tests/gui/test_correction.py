@@ -11,10 +11,10 @@ from engine.phantom import molecule, tomogram
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.correct_dock import CorrectDock
@@ -231,7 +231,7 @@ def test_a_click_on_a_line_of_the_history_goes_there(bare):
 
 def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
     _, layer, dock = bare
-    bank_checkpoint(np.pad(np.ones((4, 4, 4)), 4), voxel_size=10.0, symmetry="C2").save(scene.folder / "c2.safetensors")
+    Template(np.pad(np.ones((4, 4, 4)), 4), voxel_size=10.0, symmetry="C2").save(scene.folder / "c2.safetensors")
     dock.session.checkpoint = str(scene.folder / "c2.safetensors")
     layer.selected_data = {0}
     dock.rotate("z", 180)
@@ -247,7 +247,7 @@ def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene
     dock.predict_button.click()
     assert not dock.refine_button.isEnabled()
     idle(dock, qtbot)
-    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_checkpoint(scene.checkpoint)))
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_model(scene.checkpoint)))
     after = layers.particles_of(layer)
     np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
     np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
@@ -261,7 +261,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     viewer = ViewerModel()
     volume, picks, places = tomogram(molecule(), noise=0.5, count=(1, 3, 4))
     size = {"rotations": 250, "dimensions": 120, "search_resolution": 40.0, "coarse_rotations": 60}
-    bank = bank_checkpoint(
+    bank = Template(
         molecule().density(24), voxel_size=10.0, options=SearchOptions(**size, coarse_dimensions=30), name="blobs"
     )
     bank.save(tmp_path / "blobs.safetensors")
@@ -294,7 +294,7 @@ def test_particles_deleted_while_they_are_predicted_stay_deleted_and_the_others_
     layer.selected_data = {0, 7}
     layer.remove_selected()
     idle(dock, qtbot)
-    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_checkpoint(scene.checkpoint)))
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_model(scene.checkpoint)))
     after = layers.particles_of(layer)
     assert len(after) == 10
     np.testing.assert_array_equal(after.rotations[[0, 7]], own.rotations[[0, 2]])
@@ -335,12 +335,12 @@ def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
     assert len(session_of(other).history(other_layer).steps) == 2
 
 
-def test_references_are_bead_models_maps_and_banks(scene, tmp_path):
+def test_references_are_bead_models_maps_and_templates(scene, tmp_path):
     assert read_reference("3j9i").options["symmetry"].startswith("D7")
     path = tmp_path / "mine.safetensors"
-    bank_checkpoint(np.pad(np.ones((4, 4, 4)), 4), voxel_size=VOXEL_SIZE, name="mine").save(path)
+    Template(np.pad(np.ones((4, 4, 4)), 4), voxel_size=VOXEL_SIZE, name="mine").save(path)
     assert read_reference(str(path)).name == "mine"
-    with pytest.raises(ValueError, match="of kind mlp; expected one of kind bank"):
+    with pytest.raises(ValueError, match="is a network; expected a template"):
         read_reference(str(scene.checkpoint))
 
 

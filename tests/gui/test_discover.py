@@ -16,8 +16,8 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
@@ -162,7 +162,7 @@ def onward_to_predict(dock, viewer, small, qtbot):
     predicting = PredictDock(viewer)
     qtbot.addWidget(predicting)
     dock.take_next_step(PREDICT)
-    assert predicting.checkpoint.kind == "bank"
+    assert predicting.loaded.kind == "template"
     assert Path(session.checkpoint).parent == session.scratch()
     predicting.predict()
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
@@ -451,7 +451,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         assert found.structures[label].verdict.words.partition(":")[0] == dock.result_panel.banner.headline.text()
         assert "True error, up to one common rotation" in dock.result_panel.details.text()
     dock.take_next_step(PREDICT)
-    assert load_checkpoint(session.checkpoint).card["classes"] == ["class2"]
+    assert load_model(session.checkpoint).card["classes"] == ["class2"]
     dock.take_next_step(TRAIN)
     kinds = np.concatenate(
         [
@@ -473,7 +473,7 @@ def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
     found = dock.result_panel.found.particles
     for label, end in ((0, ""), (1, "_class2")):
         network = folder / f"found{end}.safetensors"
-        card = load_checkpoint(network).card
+        card = load_model(network).card
         assert card["classes"] == [f"class{label + 1}"]
         assert (card["particles"], card["tomograms"]) == ({"training": 24}, 1)
         assert 10 < card["figures"]["fsc_0.5_angstrom"] < 80

@@ -11,11 +11,11 @@ from napari.layers import Points
 from engine.phantom import molecule
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict, provenance
+from napari_orient.engine.prediction.predict import load_model, predict, provenance
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
@@ -73,7 +73,7 @@ def loaded(viewer, scene, dock):
     load.truth_row.show_path(scene.true)
     load.open.click()
     prediction = dock(viewer, "Predict")
-    prediction.show_checkpoint(str(scene.checkpoint))
+    prediction.show_model(str(scene.checkpoint))
     return prediction
 
 
@@ -205,7 +205,7 @@ def test_predict_gives_the_engine_s_own_poses_in_red(opened_window, scene, qtbot
     prediction.kind.setCurrentIndex(0)
     finish(prediction, qtbot)
     tomogram = read_tomogram(scene.mrc)
-    own = run(predict(tomogram, read_particles(scene.picks), load_checkpoint(scene.checkpoint)))
+    own = run(predict(tomogram, read_particles(scene.picks), load_model(scene.checkpoint)))
     (predicted,) = by_role(viewer, "predicted")
     told = layers.particles_of(predicted)
     np.testing.assert_array_equal(told.rotations, own.rotations)
@@ -246,7 +246,7 @@ def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):
     viewer.open(str(scene.mrc), plugin=PLUGIN)
     viewer.add_layer(Points([[15, 20, 25], [14, 25, 30]], scale=(13.5,) * 3, units=("angstrom",) * 3, name="mine"))
     prediction = dock(viewer, "Predict")
-    prediction.show_checkpoint(str(scene.checkpoint))
+    prediction.show_model(str(scene.checkpoint))
     finish(prediction, qtbot)
     (predicted,) = by_role(viewer, "predicted")
     particles = layers.particles_of(predicted)
@@ -344,21 +344,21 @@ def test_a_file_that_is_no_network_is_refused_in_the_dock(opened, scene):
     _, prediction = opened
     bad = scene.folder / "bad.safetensors"
     bad.write_bytes(b"\x80\x04pickle")
-    prediction.show_checkpoint(str(bad))
+    prediction.show_model(str(bad))
     assert "bad.safetensors" in prediction.card.text()
     assert not prediction.running.start.isEnabled()
 
 
 def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_the_same_name(opened, scene):
     _, prediction = opened
-    before = prediction.checkpoint
+    before = prediction.loaded
     replace(before, card={**before.card, "classes": ["renewed"]}).save(scene.checkpoint)
     prediction.session.checkpoint = str(scene.checkpoint)
-    assert prediction.checkpoint.card["classes"] == ["renewed"]
+    assert prediction.loaded.card["classes"] == ["renewed"]
     assert "Trained on renewed" in prediction.card.text()
     prediction.session.checkpoint = "ribosome-4x32"
     assert prediction.model.currentData() == "ribosome-4x32"
-    assert prediction.checkpoint.name == "ribosome-4x32"
+    assert prediction.loaded.name == "ribosome-4x32"
 
 
 def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot):
@@ -389,7 +389,7 @@ def test_export_writes_the_engine_s_own_bytes_in_every_format(dock, opened, scen
     path = scene.folder / f"mine{export.format.suffix}"
     export.file.show_path(path)
     export.button.click()
-    checkpoint, own = load_checkpoint(scene.checkpoint), scene.folder / f"own{export.format.suffix}"
+    checkpoint, own = load_model(scene.checkpoint), scene.folder / f"own{export.format.suffix}"
     particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), checkpoint))
     dialect = "relion4" if row == 1 else "relion5"
     line = provenance(checkpoint, PredictionOptions(), count=len(particles))
@@ -449,12 +449,12 @@ def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, open
     assert not export.button.isEnabled()
 
 
-def test_what_a_bank_found_of_the_tomogram_stands_in_the_predict_dock(opened, scene, qtbot, tmp_path):
+def test_what_a_template_found_of_the_tomogram_stands_in_the_predict_dock(opened, scene, qtbot, tmp_path):
     _, prediction = opened
     size = {"rotations": 100, "dimensions": 40, "coarse_rotations": 60, "coarse_dimensions": 16, "max_shift": 0.0}
-    bank = bank_checkpoint(molecule().density(18), voxel_size=10.0, options=SearchOptions(**size), name="blobs")
-    bank.save(tmp_path / "blobs.safetensors")
-    prediction.show_checkpoint(str(tmp_path / "blobs.safetensors"))
+    template = Template(molecule().density(18), voxel_size=10.0, search=SearchOptions(**size), name="blobs")
+    template.save(tmp_path / "blobs.safetensors")
+    prediction.show_model(str(tmp_path / "blobs.safetensors"))
     finish(prediction, qtbot)
     told = prediction.result.text()
     assert "Missing wedge:" in told

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.simulation.templates import bead_symmetry
+from napari_orient.engine.templates import bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.camera import camera_center
 from napari_orient.gui.canvas import camera

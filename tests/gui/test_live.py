@@ -11,11 +11,11 @@ from engine.phantom import molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks.checkpoint import bank_checkpoint, load_checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import Template
 from napari_orient.gui import layers, live_prediction
 from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
 from napari_orient.gui.correct_dock import CorrectDock
@@ -76,7 +76,7 @@ def told_of(layer, row):
 
 def own_answer(scene, voxels):
     picks = Particles(positions=np.array([voxels[::-1]]) * VOXEL_SIZE, tomogram="TS_01")
-    return run(predict(read_tomogram(scene.mrc), picks, load_checkpoint(scene.checkpoint)))
+    return run(predict(read_tomogram(scene.mrc), picks, load_model(scene.checkpoint)))
 
 
 def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_undo_takes_it_back(on, scene):
@@ -148,10 +148,10 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
 
 
 def with_a_map(viewer, volume, folder):
-    """The viewer's session, the tomogram on view, a bank of its molecule in use."""
-    bank = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+    """The viewer's session, the tomogram on view, a template of its molecule in use."""
+    search = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
     path = folder / "blobs.safetensors"
-    bank_checkpoint(molecule().density(24), voxel_size=10.0, options=bank, name="blobs").save(path)
+    Template(molecule().density(24), voxel_size=10.0, search=search, name="blobs").save(path)
     session = session_of(viewer)
     session.show_tomogram(volume)
     session.checkpoint = str(path)

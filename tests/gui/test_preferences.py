@@ -29,7 +29,7 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
         session = session_of(viewer)
         assert session.view.display.length == 320
         prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
-        assert prediction.checkpoint.name == "ribosome-4x32"
+        assert prediction.loaded.name == "ribosome-4x32"
         assert prediction.options.options().effort.precision == "fast"
     finally:
         section.length, section.checkpoint, section.precision = 200.0, "", "auto"

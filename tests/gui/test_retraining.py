@@ -47,7 +47,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     viewer, truth, made = docks
     session = session_of(viewer)
     predict = made(PredictDock)
-    predict.show_checkpoint("ribosome-4x32")
+    predict.show_model("ribosome-4x32")
     predict.running.start.click()
     qtbot.waitUntil(lambda: predict.running.job is None, timeout=60_000)
     (layer,) = session.particles(PREDICTED)

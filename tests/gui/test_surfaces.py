@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from engine.phantom import molecule
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import write_tomogram
-from napari_orient.engine.networks.checkpoint import bank_checkpoint
+from napari_orient.engine.templates import Template
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
@@ -23,7 +23,7 @@ def ball(place=(0.0, 0.0, 0.0), *, width=30.0, side=24, voxel_size=10.0):
     axis = (np.arange(side) - (side - 1) / 2) * voxel_size
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
     squares = (x - place[0]) ** 2 + (y - place[1]) ** 2 + (z - place[2]) ** 2
-    return bank_checkpoint(np.exp(-squares / (2 * width**2)), voxel_size=voxel_size).bank()
+    return Template(np.exp(-squares / (2 * width**2)), voxel_size=voxel_size)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_ball_has_its_known_radius_and_normals_that_point_outwards(level):
 @pytest.mark.parametrize("name", ["4v4r", "3j9i"])
 @pytest.mark.parametrize("level", [0.05, 0.35, 0.9])
 def test_no_reference_is_too_fine_to_be_shown_many_times(name, level):
-    mesh = SurfaceShape(read_reference(name).bank(), name=name).mesh(level)
+    mesh = SurfaceShape(read_reference(name), name=name).mesh(level)
     assert 12 <= len(mesh.vertices) <= MOST_VERTICES
 
 
@@ -66,7 +66,7 @@ def test_surfaces_stand_where_the_poses_put_the_map(viewer, layer):
 
 
 def test_a_surface_turned_by_its_pose_is_the_turned_surface():
-    shape = SurfaceShape(bank_checkpoint(molecule().density(24), voxel_size=10.0).bank(), name="blobs")
+    shape = SurfaceShape(Template(molecule().density(24), voxel_size=10.0), name="blobs")
     mesh, particles = shape.mesh(0.3), some_particles(2)
     vertices, faces, colours = merged(particles, mesh, np.ones((2, 3)))
     count = len(mesh.vertices)

@@ -11,8 +11,8 @@ from napari.components import ViewerModel
 from napari_orient.cli import main
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.training.course import Epoch
+from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.training.network import Epoch
 from napari_orient.gui import layers
 from napari_orient.gui.editing import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH
@@ -104,27 +104,27 @@ def test_the_dock_and_the_command_line_write_the_same_network_to_the_byte(world,
     assert main([str(word) for word in ["train", world.simulated, "--output", there, *FLAGS]]) == 0
     assert here.read_bytes() == there.read_bytes()
     assert [path.name for path in here.parent.iterdir()] == ["mine.safetensors"]
-    figures = load_checkpoint(here).card["figures"]
+    figures = load_model(here).card["figures"]
     assert training.curves.best == figures
     assert f"median {figures['validation_median_deg']:.1f}°" in training.result.text()
 
 
-def test_the_dock_and_the_command_line_learn_the_same_bank_to_the_byte(world, dock, tmp_path, qtbot):
-    training, here, there = dock(), tmp_path / "dock" / "bank.safetensors", tmp_path / "cli" / "bank.safetensors"
+def test_the_dock_and_the_command_line_make_the_same_template_to_the_byte(world, dock, tmp_path, qtbot):
+    training, here, there = dock(), tmp_path / "dock" / "mean.safetensors", tmp_path / "cli" / "mean.safetensors"
     here.parent.mkdir()
     there.parent.mkdir()
     read(training, qtbot, world.simulated / "Tomo001")
-    choose_network(training, "bank")
-    for form, values in ((training.bank, SMALL_BANK), (training.bank_training, BANK_TRAINING)):
+    choose_network(training, "template")
+    for form, values in ((training.template, SMALL_BANK), (training.template_training, BANK_TRAINING)):
         for name, value in values.items():
             form.widgets[name].value = value
     training.file.show_path(here)
     finish(training, qtbot)
     words = [f"--{name.replace('_', '-')}={value}" for name, value in {**SMALL_BANK, **BANK_TRAINING}.items()]
-    given = ["train", world.simulated / "Tomo001", "--output", there, "--network", "bank", *words]
+    given = ["train", world.simulated / "Tomo001", "--output", there, "--network", "template", *words]
     assert main([str(word) for word in given]) == 0
     assert here.read_bytes() == there.read_bytes()
-    assert load_checkpoint(here).kind == "bank"
+    assert load_model(here).kind == "template"
     assert training.session.checkpoint == str(here)
     assert not training.curves.losses.isVisibleTo(training)
     assert training.curves.errors.x_label == "reference"
@@ -144,9 +144,9 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     qtbot.waitUntil(lambda: training.running.job is None, timeout=20_000)
     assert "Stopped after" in training.result.text()
     assert "Predict uses it" in training.result.text()
-    kept = load_checkpoint(out)
+    kept = load_model(out)
     assert kept.card["figures"] == training.curves.best
-    assert prediction.checkpoint.card == kept.card
+    assert prediction.loaded.card == kept.card
     assert prediction.model.currentText() == "stopped.safetensors"
     prediction.running.start.click()
     qtbot.waitUntil(lambda: bool(session_of(viewer).particles(PREDICTED)), timeout=60_000)
@@ -172,9 +172,9 @@ def test_a_stopped_training_can_go_on_to_the_same_end(world, dock, tmp_path, qtb
     assert not training.resume.isVisibleTo(training)
     training.file.show_path(tmp_path / "whole.safetensors")
     finish(training, qtbot)
-    one, two = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("whole", "two"))
+    one, two = (load_model(tmp_path / f"{name}.safetensors") for name in ("whole", "two"))
     assert one.card == two.card
-    assert all((one.tensors[name] == two.tensors[name]).all() for name in one.tensors)
+    assert all((one.weights[name] == two.weights[name]).all() for name in one.weights)
 
 
 def test_a_layer_deleted_while_it_is_learnt_does_no_harm(world, dock, tmp_path, qtbot):
@@ -190,7 +190,7 @@ def test_a_layer_deleted_while_it_is_learnt_does_no_harm(world, dock, tmp_path, 
     assert "Trained 40 of 40 epochs" in training.result.text()
     assert "No particles" in training.data_note.text()
     assert not training.running.start.isEnabled()
-    card = load_checkpoint(tmp_path / "mine.safetensors").card
+    card = load_model(tmp_path / "mine.safetensors").card
     assert card["particles"] == {"training": 63, "validation": 27}
 
 
@@ -201,7 +201,7 @@ def test_closing_the_viewer_ends_training_and_keeps_the_best(world, make_napari_
     training.file.show_path(tmp_path / "mine.safetensors")
     begin(training, qtbot)
     viewer.close()
-    assert load_checkpoint(tmp_path / "mine.safetensors").card["figures"]["epoch"] >= 1
+    assert load_model(tmp_path / "mine.safetensors").card["figures"]["epoch"] >= 1
 
 
 class Broken:
@@ -295,7 +295,7 @@ def test_of_several_classes_the_largest_is_chosen_and_can_be_changed(world, dock
     assert training.running.start.isEnabled()
     training.kind.setCurrentIndex(2)
     finish(training, qtbot)
-    assert load_checkpoint(tmp_path / "mine.safetensors").card["classes"] == ["pdb_2xyz"]
+    assert load_model(tmp_path / "mine.safetensors").card["classes"] == ["pdb_2xyz"]
 
 
 def test_what_cannot_be_learnt_from_is_said_at_once(world, dock, tmp_path, qtbot):

@@ -24,19 +24,21 @@ PROGRAM = "napari-orient"
 VERBS = {
     "discover": "find structure and poses from picks alone, without labels or a template",
     "demo": "simulate a tomogram, predict its orientations, show them",
-    "simulate": "make tomograms with known particles",
-    "train": "train a network on tomograms with known particles",
-    "predict": "tell how every particle of a tomogram is turned",
+    "simulate": "make tomograms with particles of given poses",
+    "train": "train a network, or average a template, on tomograms with labelled particles",
+    "predict": "give every particle of a tomogram its orientation",
     "refine": "polish poses against a reference map, or find them by it",
     "average": "average particles in their poses, with half maps and resolution",
     "evaluate": "compare predicted with true orientations",
     "convert": "turn one particle list into another kind",
     "reproduce": "run the paper's experiment, from simulation to its table and figures",
-    "checkpoints": "list the trained networks that come with the program",
+    "models": "list the networks and templates that come with the program",
 }
+_OLD_VERBS = {"checkpoints": "models"}
+"""Verbs as version 0.1.0 called them; they still work."""
 
 EXAMPLE = """\
-  napari-orient predict tomogram.mrc picks.star --checkpoint ribosome --output oriented.star
+  napari-orient predict tomogram.mrc picks.star --model ribosome --output oriented.star
   napari-orient VERB --help     tells all about a verb, with an example"""
 
 
@@ -95,7 +97,8 @@ def _notes_in_one_line() -> Iterator[None]:
 
 
 def _run(words: list[str]) -> int:
-    verb, parser = parser_of(_parser().parse_args(words[:1] or ["--help"]).verb)
+    first = [_OLD_VERBS.get(word, word) for word in words[:1]]
+    verb, parser = parser_of(_parser().parse_args(first or ["--help"]).verb)
     return verb.perform(parser.parse_args(words[1:])) or 0
 
 

@@ -18,13 +18,13 @@ from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import check_folder, has_display
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT
+from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.simulation.options import SimulationOptions
 
 if TYPE_CHECKING:
-    from napari_orient.engine.networks.checkpoint import Checkpoint
+    from napari_orient.engine.prediction.predict import Model
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 
@@ -60,15 +60,15 @@ class Places:
 
 def perform(arguments: Namespace) -> int:
     """Make or find the tomogram, predict, evaluate, write, and show where there is a screen."""
-    from napari_orient.engine.networks.checkpoint import load_checkpoint
+    from napari_orient.engine.prediction.predict import load_model
 
     check_folder(arguments.output)
-    checkpoint = load_checkpoint(DEFAULT_CHECKPOINT)
+    model = load_model(DEFAULT_MODEL)
     arguments.output.mkdir(parents=True, exist_ok=True)
     places = Places.under(arguments.output)
     if not places.truth.exists():
         _simulate(places)
-    _predict(places, checkpoint)
+    _predict(places, model)
     print(places.report.read_text(encoding="utf-8"))
     for path in vars(places).values():
         print(path)
@@ -78,7 +78,7 @@ def perform(arguments: Namespace) -> int:
 def _simulate(places: Places) -> None:
     """Write the tomogram, its picks and its truth; the truth comes last, and tells the next run that all is there."""
     from napari_orient.engine.simulation.simulate import simulate
-    from napari_orient.engine.simulation.templates import load_template
+    from napari_orient.engine.templates import load_template
 
     templates = [load_template(name) for name in TEMPLATES]
     stream = simulate(templates, SimulationOptions(), seed=SEED, name=places.tomogram.stem, counts=COUNTS)
@@ -90,7 +90,7 @@ def _simulate(places: Places) -> None:
         write_particles(path, particles, extents={tomogram.name: tomogram.extent}, provenance=provenance)
 
 
-def _predict(places: Places, checkpoint: Checkpoint) -> None:
+def _predict(places: Places, model: Model) -> None:
     """Write predicted poses, the report on them and its picture."""
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.prediction.predict import predict, provenance
@@ -98,8 +98,8 @@ def _predict(places: Places, checkpoint: Checkpoint) -> None:
 
     tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
     options = PredictionOptions()
-    predicted = follow(predict(tomogram, picks, checkpoint, options))
-    extents, origin = {tomogram.name: tomogram.extent}, provenance(checkpoint, options, count=len(picks))
+    predicted = follow(predict(tomogram, picks, model, options))
+    extents, origin = {tomogram.name: tomogram.extent}, provenance(model, options, count=len(picks))
     write_particles(places.predicted, predicted, extents=extents, provenance=origin)
     report = evaluate(predicted, read_particles(places.truth))
     with replacing(places.report) as beside:

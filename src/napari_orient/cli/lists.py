@@ -22,10 +22,10 @@ from napari_orient.engine.io import (
 )
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
+from napari_orient.engine.symmetry import AUTO
 
 if TYPE_CHECKING:
-    from napari_orient.engine.simulation.templates import Template
+    from napari_orient.engine.templates import Template
 
 WRITTEN = (".star", ".csv", ".tsv")
 
@@ -118,17 +118,17 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
         )
 
 
-def template_group(text: str | None, template: Template) -> Symmetry:
-    """Group that was named; for ``auto``, the one that the map shows, which is printed; else the bead model's."""
+def with_group(template: Template, text: str | None) -> Template:
+    """The template with the group that was named; for ``auto``, with the one that its map shows, which is printed."""
     if text != AUTO:
-        return symmetry(text or template.symmetry or "C1")
+        return replace(template, symmetry=text) if text else template
     # SciPy and torch, which most commands do not need.
     from napari_orient.engine.model.map_symmetry import propose_symmetry
 
     proposed = propose_symmetry(template.density, template.voxel_size)
     for line in proposed.words():
         say(line)
-    return proposed.group
+    return replace(template, symmetry=proposed.group.name)
 
 
 def summary(particles: Particles) -> str:

@@ -1,14 +1,15 @@
-"""Tell how every particle of a tomogram is turned.
+"""Give every particle of a tomogram its orientation.
 
-TOMOGRAM is an MRC file. PICKS is a STAR file, a PolNet list or a table of positions; angles in it are not looked at.
+TOMOGRAM is an MRC file. PICKS is a STAR file, a PolNet list or a table of positions; angles in it are not used.
 OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is below 20°)
-and an expected error in degrees. A checkpoint of kind bank matches with the reference it holds, learns the tomogram's
-missing wedge and noise, and recentres the particles; one of kind mlp does so when a --reference is given.
+and an expected error in degrees. The model is a network or a template. A template is matched: the tomogram's missing
+wedge and noise are estimated from it, and the particles are recentred; a network's answers are refined in the same way
+when a --reference is given.
 """
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,23 +21,21 @@ from napari_orient.cli.lists import (
     check_list,
     read_picks,
     summary,
-    template_group,
+    with_group,
     write_beside,
 )
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
-from napari_orient.engine.networks.shipped import DEFAULT_CHECKPOINT, shipped_checkpoints
+from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
 
 if TYPE_CHECKING:
-    from napari_orient.engine.networks.checkpoint import Checkpoint
-    from napari_orient.engine.networks.reference_map import ReferenceMap
-    from napari_orient.engine.simulation.templates import Template
+    from napari_orient.engine.prediction.predict import Model
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
-  napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --checkpoint mine.safetensors --output out.star"""
+  napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --model mine.safetensors --output out.star"""
 
 
 def declare(parser: Parser) -> None:
@@ -44,12 +43,15 @@ def declare(parser: Parser) -> None:
     add_picks(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
-        "--checkpoint",
-        default=DEFAULT_CHECKPOINT,
+        "--model",
+        default=DEFAULT_MODEL,
         metavar="NAME|FILE",
-        help=f"network: a file, or a shipped one: {', '.join(shipped_checkpoints())} [default {DEFAULT_CHECKPOINT}]",
+        help=f"network or template: a file, or a shipped one: {', '.join(shipped_models())} [default {DEFAULT_MODEL}]",
     )
-    parser.add_argument("--reference", metavar="MAP|NAME", help="map, or bead model, to refine an mlp's rotations with")
+    parser.add_argument("--checkpoint", dest="model", default=SUPPRESS, help=SUPPRESS)  # As version 0.1.0 called it.
+    parser.add_argument(
+        "--reference", metavar="MAP|NAME", help="map, or bead model, to refine a network's rotations with"
+    )
     parser.add_argument(
         "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
     )
@@ -59,39 +61,29 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, predict, write."""
-    from napari_orient.engine.networks.checkpoint import load_checkpoint
-    from napari_orient.engine.prediction.predict import predict, provenance
-    from napari_orient.engine.simulation.templates import load_template
+    from napari_orient.engine.prediction.predict import load_model, predict, provenance
+    from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
     options = options_from(arguments, PredictionOptions())
-    checkpoint = load_checkpoint(arguments.checkpoint)
+    model = load_model(arguments.model)
     template = load_template(arguments.reference) if arguments.reference else None
-    reference = None if template is None else _reference(template, arguments.symmetry)
+    reference = None if template is None else with_group(template, arguments.symmetry)
     tomogram, picks = read_picks(arguments)
     check_import_list(arguments.output, picks, arguments)
-    _announce(tomogram, picks, checkpoint)
-    predicted = follow(predict(tomogram, picks, checkpoint, options, reference=reference))
-    origin = provenance(checkpoint, options, count=len(picks), reference="" if template is None else template.name)
+    _announce(tomogram, picks, model)
+    predicted = follow(predict(tomogram, picks, model, options, reference=reference))
+    origin = provenance(model, options, count=len(picks), reference="" if template is None else template.name)
     write_particles(arguments.output, predicted, provenance=origin)
     write_beside(arguments.output, predicted, arguments)
     print(f"{arguments.output}: {summary(predicted)}")
 
 
-def _reference(template: Template, group: str | None) -> ReferenceMap:
-    """A template to refine with, and its symmetry: as told, or that of the bead model."""
-    from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
-
-    own = ReferenceMapOptions(symmetry=template_group(group, template).name, voxel_size=template.voxel_size)
-    return ReferenceMap(template.density, own)
-
-
-def _announce(tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
-    """Say the voxel size in force, and which picks the network never learnt."""
+def _announce(tomogram: Tomogram, picks: Particles, model: Model) -> None:
+    """Say the voxel size in force, and which classes of picks the model never learnt."""
     size = " × ".join(str(count) for count in tomogram.extent.size)
-    network = f"network {checkpoint.name} ({checkpoint.kind})"
-    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {network}")
-    known = checkpoint.card.get("classes", [])
-    strange = sorted(set(picks.kind) - set(known)) if picks.kind is not None and known else []
-    if strange:
-        say(f"Note: it learnt {', '.join(known)}; angles of {', '.join(strange)} will have no meaning (see --class).")
+    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {model.kind} {model.name}")
+    foreign = sorted(set(picks.kind) - set(model.classes)) if picks.kind is not None and model.classes else []
+    if foreign:
+        learnt = ", ".join(model.classes)
+        say(f"Note: it learnt {learnt}; angles of {', '.join(foreign)} will have no meaning (see --class).")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, template_group
+from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, with_group
 from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.refine import refine
+from napari_orient.engine.templates import load_template
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
@@ -37,17 +39,14 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, refine, write."""
-    from napari_orient.engine.refinement.refine import refine
-    from napari_orient.engine.simulation.templates import load_template
-
     check_list(arguments.output)
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)
-    group = template_group(arguments.symmetry, template)
+    template = with_group(template, arguments.symmetry)
     tomogram, picks = read_picks(arguments)
-    say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {template.name}, {group.name}")
-    work = refine(tomogram, picks, template.density, voxel_size=template.voxel_size, group=group, options=options)
-    refined = follow(work)
-    origin = f"napari-orient {__version__}: refined against {template.name}, {group.name}, {refined.precision}"
+    words = f"{template.name}, {template.group.name}"
+    say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {words}")
+    refined = follow(refine(tomogram, picks, template, options))
+    origin = f"napari-orient {__version__}: refined against {words}, {refined.precision}"
     write_particles(arguments.output, refined.particles, provenance=origin)
     print(f"{arguments.output}: {summary(refined.particles)}")

@@ -20,7 +20,7 @@ from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.paper.options import SCALES, ReproductionOptions
 
 if TYPE_CHECKING:
-    from napari_orient.engine.simulation.templates import Template
+    from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
   napari-orient reproduce --output paper --templates maps

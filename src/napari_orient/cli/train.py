@@ -1,115 +1,125 @@
-"""Train a network on tomograms with known particles.
+"""Train a network, or average a template, on tomograms with labelled particles.
 
 DATA is a folder that PolNet wrote, or a list of particles with angles; a list's tomograms are found by its own
 columns, beside it, or in the folder that --tomograms names. Tomograms, never patches, are split into training and
 validation. The best network so far is written after every epoch: Ctrl-C loses nothing, and --resume goes on where it
 stopped.
 
-With --network bank the particles are averaged to a reference, which predict then matches with; --rounds makes it anew
-from refined poses. With --template a map takes its place, and DATA, if given, serves to calibrate it.
+With --network template the particles are averaged to a template, which predict then matches; --rounds averages anew in
+refined poses. With --template a map takes the average's place, and DATA, if given, serves to calibrate it.
 """
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import template_group
+from napari_orient.cli.lists import with_group
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.training.options import NETWORKS, BankTrainingOptions, TrainingOptions
+from napari_orient.engine.training.options import TRAINABLE, TemplateOptions, TemplateTrainingOptions, TrainingOptions
 
 if TYPE_CHECKING:
-    from napari_orient.engine.networks.checkpoint import Checkpoint
+    from napari_orient.engine.prediction.predict import Model
+    from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
   napari-orient train particles.star --tomograms reconstructions --epochs 60 --output mine.safetensors
   napari-orient train polnet --class 4v4r --network paper --output printed.safetensors
-  napari-orient train polnet --class 3j9i --network bank --symmetry D7 --rounds 1 --output proteasome.safetensors
-  napari-orient train --network bank --template map.mrc --output mine.safetensors"""
+  napari-orient train polnet --class 3j9i --network template --symmetry D7 --rounds 1 --output proteasome.safetensors
+  napari-orient train --network template --template map.mrc --output mine.safetensors"""
 
 SHARED = " ".join({item.name for kind in (NetworkOptions, TrainingOptions) for item in kind.parameters()})
-"""Options that an mlp and a bank both have are declared as flags once."""
+"""Options that a network and a template both have are declared as flags once."""
+_OLD_NETWORKS = {"bank": "template"}
+"""Values of --network as version 0.1.0 called them; they still work."""
 
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
-    parser.add_argument("--output", type=Path, required=True, metavar="CHECKPOINT", help="file to write: .safetensors")
+    parser.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="learn this class alone, such as 4v4r")
     parser.add_argument("--tomograms", type=Path, metavar="DIR", help="where a STAR file's tomograms lie")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
     parser.add_argument(
-        "--network", choices=NETWORKS, default="default", help="options to begin from; those below override"
+        "--network",
+        choices=TRAINABLE,
+        type=lambda text: _OLD_NETWORKS.get(text, text),
+        default="default",
+        help="what to train, and the options to begin from; those below override",
     )
-    parser.add_argument("--template", metavar="MAP|NAME", help="bank: match with this map, or bead model")
+    parser.add_argument("--template", metavar="MAP|NAME", help="template: this map, or bead model, as it is")
     add_options(parser, NetworkOptions, title="the network (defaults of --network default)")
     add_options(parser, TrainingOptions, title="its training (defaults of --network default)")
-    add_options(parser, BankNetworkOptions, title="a bank; and --symmetry", leave_out=SHARED)
-    title = "a bank's training; and --validation, --seed and --device"
-    add_options(parser, BankTrainingOptions, title=title, leave_out=SHARED)
+    add_options(parser, TemplateOptions, title="a template; and --symmetry", leave_out=SHARED)
+    title = "a template's averaging; and --validation, --seed and --device"
+    add_options(parser, TemplateTrainingOptions, title=title, leave_out=SHARED)
 
 
 def perform(arguments: Namespace) -> None:
-    """Train, writing the best checkpoint and the state to resume from after every epoch."""
-    from napari_orient.engine.training.course import TrainingState
-    from napari_orient.engine.training.keeping import checkpoint_places, kept
-    from napari_orient.engine.training.train import train
+    """Train, writing the best model and the state to resume from after every epoch."""
+    from napari_orient.engine.training.network import TrainingState
+    from napari_orient.engine.training.train import save_progress, train, training_files
 
-    output, state = checkpoint_places(arguments.output)
-    network_base, training_base = NETWORKS[arguments.network]
+    output, state = training_files(arguments.output)
+    network_base, training_base = TRAINABLE[arguments.network]
     _check_given(arguments, network_base, training_base)
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
     template = None if arguments.template is None else _template(arguments.template, network)
     if not arguments.data and template is None:
-        raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template for a bank.")
+        raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
     began = time.time()
     stream = train(labelled, network, training, name=output.stem, resume=resumed, template=template)
     try:
-        best = follow(kept(stream, output, state))
+        best = follow(save_progress(stream, output, state))
     except KeyboardInterrupt:
         raise Stopped(_farewell(output, state, began)) from None
     best.save(output)
-    print(f"{output}: {_judged_words(best)}")
+    print(f"{output}: {_validation_words(best)}")
 
 
 def _check_given(arguments: Namespace, *bases: Options) -> None:
-    """Nothing, if every option that was given belongs to the network that is to be trained."""
-    every = {item.name for pair in NETWORKS.values() for kind in pair for item in kind.parameters()}
+    """Check that every option that was given belongs to what is to be trained.
+
+    Raises
+    ------
+    InputError
+        If one does not.
+    """
+    every = {item.name for pair in TRAINABLE.values() for kind in pair for item in kind.parameters()}
     own = {item.name for kind in bases for item in kind.parameters()}
-    strange = sorted((every - own) & set(vars(arguments)))
-    if strange:
-        flag = "--" + strange[0].replace("_", "-")
+    foreign = sorted((every - own) & set(vars(arguments)))
+    if foreign:
+        flag = "--" + foreign[0].replace("_", "-")
         raise InputError(f"{flag} was given, which --network {arguments.network} does not have. Leave it out.")
 
 
-def _template(text: str, network: NetworkOptions | BankNetworkOptions) -> ReferenceMap:
-    """The map to match with, and its symmetry: as told, or that of the bead model."""
-    from napari_orient.engine.simulation.templates import load_template
+def _template(text: str, options: NetworkOptions | TemplateOptions) -> Template:
+    """The map to take as it is, with the symmetry that was given or that of the bead model."""
+    from napari_orient.engine.templates import load_template
 
-    if not isinstance(network, BankNetworkOptions):
-        raise InputError("--template was given, which only a bank can match with. Add --network bank.")
-    template = load_template(text)
-    group = template_group(None if network.symmetry == "C1" else network.symmetry, template)
-    record = {**network.to_record(), "symmetry": group.name, "voxel_size": template.voxel_size}
-    return ReferenceMap(template.density, ReferenceMapOptions.from_record(record))
+    if not isinstance(options, TemplateOptions):
+        raise InputError("--template was given, but a network is to be trained. Add --network template.")
+    template = with_group(load_template(text), None if options.symmetry == "C1" else options.symmetry)
+    return replace(template, search=options.search)
 
 
-def _judged_words(best: Checkpoint) -> str:
+def _validation_words(best: Model) -> str:
     figures = best.card.get("figures")
     return f"validation median {figures['validation_median_deg']:.2f}°" if figures else "the map as it is"
 
@@ -121,7 +131,7 @@ def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particle
 
 def _farewell(output: Path, state: Path, began: float) -> str:
     if not state.exists() and output.exists() and output.stat().st_mtime >= began:
-        return f"Stopped; the best reference so far is in {output}."
+        return f"Stopped; the best template so far is in {output}."
     if not state.exists():
         return "Stopped before the first epoch was done; nothing was written."
     return f"Stopped; the best network so far is in {output}. The same command with --resume goes on."

@@ -22,10 +22,9 @@ from napari_orient.engine.inspection.corrections import (
     is_symmetry_operation,
     parse_rotation,
 )
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import prepare
+from napari_orient.engine.prediction.predict import Model, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui import editing, layers
@@ -52,7 +51,7 @@ def estimate_poses(
     tomogram: Tomogram,
     every: Particles,
     chosen: Particles,
-    checkpoint: Checkpoint,
+    model: Model,
     *,
     options: PredictionOptions,
     refining: bool,
@@ -65,7 +64,7 @@ def estimate_poses(
     chosen : the particles whose poses are wanted.
     refining : refine the poses that ``chosen`` has, instead of a global search.
     """
-    pose_finder = yield from prepare(tomogram, every, checkpoint, options, known=refining)
+    pose_finder = yield from prepare(tomogram, every, model, options, given_rotations=refining)
     parts = []
     for start in range(0, len(chosen), _BATCH):
         yield Step(start, len(chosen), "Refining" if refining else "Predicting")
@@ -252,17 +251,17 @@ class CorrectDock(Dock):
 
     def predict(self, *_: object) -> None:
         """Predict the selected particles, and no others."""
-        self._request_poses("predict", lambda: load_checkpoint(self.session.checkpoint))
+        self._request_poses("predict", lambda: load_model(self.session.checkpoint))
 
     def refine(self, *_: object) -> None:
         """Refine the selected particles against the reference, and no others."""
         self._request_poses("refine", lambda: read_reference(self.reference.name))
 
-    def _request_poses(self, words: str, read: Callable[[], Checkpoint]) -> None:
+    def _request_poses(self, words: str, read: Callable[[], Model]) -> None:
         if self.job is None:
             self.attempt(lambda: self._start_estimation(words, read()))
 
-    def _start_estimation(self, words: str, checkpoint: Checkpoint) -> None:
+    def _start_estimation(self, words: str, model: Model) -> None:
         layer, rows = self.particles.layer, self.rows
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
@@ -272,7 +271,7 @@ class CorrectDock(Dock):
         every, refining = layers.picks_of(layer), words == "refine"
         chosen = rows_of(layer, rows) if refining and layers.has_pose(layer)[rows].all() else every.take(rows)
         stream = estimate_poses(
-            layers.tomogram_of(image), every, chosen, checkpoint, options=self._options, refining=refining
+            layers.tomogram_of(image), every, chosen, model, options=self._options, refining=refining
         )
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
         self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)

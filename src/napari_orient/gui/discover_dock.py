@@ -22,9 +22,9 @@ from napari_orient.engine.discovery.output import (
     class_name,
     class_path,
     discovery_provenance,
-    write_checkpoint,
     write_discovery,
     write_step,
+    write_template,
 )
 from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.errors import InputError
@@ -322,7 +322,7 @@ class DiscoverDock(Dock):
         if found is None:
             return
         path = class_path(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
-        write_checkpoint(found, path, label=self.result_panel.label)
+        write_template(found, path, label=self.result_panel.label)
         self.session.checkpoint = str(path)
         self.result_panel.done.say("Predict now uses this map. Save it below to keep it after napari is closed.", GOOD)
 
@@ -387,6 +387,6 @@ def pick_count_text(pairs: Pairs) -> str:
 def saved_files_text(places: DiscoveryPaths, *, whole: bool) -> str:
     """A text of the files written."""
     assert places.map is not None
-    assert places.checkpoint is not None
-    more = f", {places.map.name} with its half maps and FSC, {places.checkpoint.name}" if whole else ", and its map"
+    assert places.template is not None
+    more = f", {places.map.name} with its half maps and FSC, {places.template.name}" if whole else ", and its map"
     return f"Wrote {places.particles}{more}."

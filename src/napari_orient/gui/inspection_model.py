@@ -10,8 +10,8 @@ from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
-from napari_orient.engine.networks.checkpoint import load_checkpoint
-from napari_orient.engine.simulation.templates import bead_models, bead_symmetry
+from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.templates import bead_models, bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.particle_values import ParticleValues, fingerprint, particle_values
@@ -71,9 +71,9 @@ class InspectionModel(LayerIndex):
 def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
     """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
     try:
-        found = load_checkpoint(checkpoint) if checkpoint else None
+        found = load_model(checkpoint) if checkpoint else None
     except InputError:
         found = None
     if found is None:
         return "C1", frozenset()
-    return str(found.options.get("symmetry") or "C1"), frozenset(map(str, found.card.get("classes", ())))
+    return found.group.name, frozenset(found.classes)

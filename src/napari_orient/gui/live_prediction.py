@@ -16,10 +16,9 @@ from napari.layers import Image, Points
 from qtpy.QtCore import QObject, Signal
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import Teller, prepare
+from napari_orient.engine.prediction.predict import Model, PoseEstimator, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words
@@ -40,17 +39,15 @@ _TRIALS = 3
 class PreparedModel:
     """A model prepared for one tomogram: its prediction function, and the seconds per pick."""
 
-    predict: Teller
+    predict: PoseEstimator
     seconds: float
 
 
 def prepare_model(
-    tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint, *, device: str = "auto"
+    tomogram: Tomogram, picks: Particles, model: Model, *, device: str = "auto"
 ) -> Stream[Step, PreparedModel]:
     """A model prepared for single picks of this tomogram, timed at the tomogram's centre."""
-    predict = yield from prepare(
-        tomogram, picks, checkpoint, PredictionOptions.of(precision=_precision(checkpoint), device=device)
-    )
+    predict = yield from prepare(tomogram, picks, model, PredictionOptions.of(precision="fast", device=device))
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
     predict(middle)  # The first call allocates buffers and tables.
     taken = []
@@ -59,10 +56,6 @@ def prepare_model(
         predict(middle)
         taken.append(time.monotonic() - began)
     return PreparedModel(predict, min(taken))
-
-
-def _precision(checkpoint: Checkpoint) -> str:
-    return "fast" if checkpoint.kind == "bank" else "auto"
 
 
 class LivePrediction(QObject):
@@ -80,7 +73,7 @@ class LivePrediction(QObject):
         self._deliver_to: Callable[[Any], None] = self._begin
         self._waiting: set[int] = set()
         self._requested: dict[int, FloatArray] = {}
-        self._waiting_for_pick: tuple[Tomogram, Checkpoint] | None = None
+        self._waiting_for_pick: tuple[Tomogram, Model] | None = None
 
     @property
     def layer(self) -> Points | None:
@@ -96,19 +89,19 @@ class LivePrediction(QObject):
             If the model or the tomogram cannot be used.
         """
         self.stop()
-        checkpoint, tomogram = load_checkpoint(name), layers.tomogram_of(image)
+        model, tomogram = load_model(name), layers.tomogram_of(image)
         self.session.adopt(points, image)
         self.follow_edits(points, tomogram.name)
-        if checkpoint.kind == "bank" and len(points.data) == 0:
-            self._waiting_for_pick = tomogram, checkpoint
+        if model.needs_picks and len(points.data) == 0:
+            self._waiting_for_pick = tomogram, model
             self.status_changed.emit("Live: place a first pick; the noise is estimated around it.", MUTED)
         else:
-            self._prepare(tomogram, layers.picks_of(points), checkpoint)
+            self._prepare(tomogram, layers.picks_of(points), model)
 
-    def _prepare(self, tomogram: Tomogram, picks: Particles, checkpoint: Checkpoint) -> None:
+    def _prepare(self, tomogram: Tomogram, picks: Particles, model: Model) -> None:
         self._waiting_for_pick = None
-        self.status_changed.emit(f"Preparing {checkpoint.name}…", MUTED)
-        stream = prepare_model(tomogram, picks, checkpoint, device=self.session.preferences.compute.device)
+        self.status_changed.emit(f"Preparing {model.name}…", MUTED)
+        stream = prepare_model(tomogram, picks, model, device=self.session.preferences.compute.device)
         self._run(stream, "Preparing Live", self._begin)
 
     def follow_edits(self, points: Points, tomogram: str) -> None:
@@ -140,8 +133,8 @@ class LivePrediction(QObject):
         if self.prepared is None or self._job is not None or self.prepared.seconds * len(rows) > IMMEDIATE_LIMIT:
             self._waiting |= set(self._numbers()[rows].tolist())
             if self._waiting_for_pick is not None:
-                tomogram, checkpoint = self._waiting_for_pick
-                self._prepare(tomogram, self._picks(rows), checkpoint)
+                tomogram, model = self._waiting_for_pick
+                self._prepare(tomogram, self._picks(rows), model)
             self._predict_waiting()
             return
         history, began = self._history, time.monotonic()
@@ -223,6 +216,6 @@ class LivePrediction(QObject):
         self.status_changed.emit(text + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
 
 
-def _predicted(predict: Teller, picks: Particles) -> Stream[Step, Particles]:
+def _predicted(predict: PoseEstimator, picks: Particles) -> Stream[Step, Particles]:
     yield Step(0, 1, f"Predicting {count_words(len(picks))}")
     return predict(picks)

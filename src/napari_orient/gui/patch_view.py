@@ -143,7 +143,7 @@ def _side(tomogram: Tomogram) -> int:
 
 @lru_cache(maxsize=4)
 def _reference(name: str, voxel_size: float) -> Reference:
-    found = read_reference(name).bank()
+    found = read_reference(name)
     return build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
 
 

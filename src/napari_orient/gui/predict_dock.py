@@ -13,11 +13,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
-from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import provenance
+from napari_orient.engine.prediction.predict import Model, load_model, provenance
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
@@ -59,7 +58,7 @@ class PredictDock(Dock):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.checkpoint: Checkpoint | None = None
+        self.loaded: Model | None = None
         self._source_layers: tuple[Image, Points] | None = None
         self._request: PredictionRequest | None = None
         self._build(self.session.viewer)
@@ -112,7 +111,7 @@ class PredictDock(Dock):
         return sorted(unpredicted, key=lambda layer: layers.role(layer) == TRUTH)
 
     def _fill_models(self) -> None:
-        for name in shipped_checkpoints():
+        for name in shipped_models():
             self.model.addItem(name, name)
         self.model.addItem(FROM_FILE, None)
         if self.session.checkpoint:
@@ -127,7 +126,7 @@ class PredictDock(Dock):
     # --- input --------------------------------------------------------------------------------------------------
 
     def _model_chosen(self, *_: object) -> None:
-        if self.model.currentData() is None and shipped_checkpoints():
+        if self.model.currentData() is None and shipped_models():
             self._ask_for_file()
         name = self.model.currentData() or ""
         if name == self.session.checkpoint:
@@ -136,17 +135,17 @@ class PredictDock(Dock):
             self.session.checkpoint = name  # The session's event then reaches this dock and the others.
 
     def _model_changed(self, event: object = None) -> None:
-        self.show_checkpoint(self.session.checkpoint)
+        self.show_model(self.session.checkpoint)
 
     def _open_model(self, name: str) -> None:
-        self.checkpoint = None
+        self.loaded = None
         if not name:
             self.card.say("No model yet: choose a file (.safetensors).", WARNING)
         else:
             try:
-                self.checkpoint = load_checkpoint(name)
-                self.card.say(card_text(self.checkpoint), MUTED)
-                self.card.setToolTip(full_card_text(self.checkpoint))
+                self.loaded = load_model(name)
+                self.card.say(card_text(self.loaded), MUTED)
+                self.card.setToolTip(full_card_text(self.loaded))
             except InputError as error:
                 self.card.say(str(error), BAD)
         self._choose_class()
@@ -154,9 +153,9 @@ class PredictDock(Dock):
 
     def _ask_for_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", MODEL_FILES)
-        self.show_checkpoint(name or self.session.checkpoint)
+        self.show_model(name or self.session.checkpoint)
 
-    def show_checkpoint(self, name: str) -> None:
+    def show_model(self, name: str) -> None:
         """Choose this model: the name of a shipped one, or a file."""
         if name:
             self._offer_model(name)
@@ -181,7 +180,7 @@ class PredictDock(Dock):
 
     def _show_everything(self, *_: object) -> None:
         ready = self.tomogram.layer is not None and self.particles.layer is not None
-        self.running.allow(ready and self.checkpoint is not None)
+        self.running.allow(ready and self.loaded is not None)
         self._check_input(ready)
         try:
             self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().compute.device))}")
@@ -209,7 +208,7 @@ class PredictDock(Dock):
 
     def _trained_classes(self) -> list[str]:
         """The classes on the model's card."""
-        return [] if self.checkpoint is None else [str(code) for code in self.checkpoint.card.get("classes", [])]
+        return [] if self.loaded is None else list(self.loaded.classes)
 
     def _class_warning(self) -> str:
         """A warning if the model was not trained on the particles' class, else empty."""
@@ -236,7 +235,7 @@ class PredictDock(Dock):
             If an input is missing or inconsistent.
         """
         tomogram_layer, points = self.tomogram.layer, self.particles.layer
-        if tomogram_layer is None or points is None or self.checkpoint is None:
+        if tomogram_layer is None or points is None or self.loaded is None:
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
         tomogram = layers.tomogram_of(tomogram_layer)
         picks = layers.picks_of(points)
@@ -246,7 +245,7 @@ class PredictDock(Dock):
             picks = picks.replace(tomogram=tomogram.name)
         truth = self.session.truth_of(tomogram.name)
         true = None if truth is None else layers.particles_of(truth)
-        return PredictionRequest(tomogram, picks, self.checkpoint, self.options.options(), true)
+        return PredictionRequest(tomogram, picks, self.loaded, self.options.options(), true)
 
     def start(self, request: PredictionRequest) -> None:
         """Start the prediction; its result is discarded if its layers are removed meanwhile."""
@@ -267,7 +266,7 @@ class PredictDock(Dock):
             return
         _, points = self._source_layers
         request = self._request
-        line = provenance(request.checkpoint, request.options, count=len(request.picks))
+        line = provenance(request.model, request.options, count=len(request.picks))
         self._show_predicted(result.predicted, points, self._request.tomogram.extent, line)
         self.result.say(result_text(result), result_colour(result))
 

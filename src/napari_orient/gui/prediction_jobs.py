@@ -12,12 +12,10 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
-from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
+from napari_orient.engine.prediction.predict import Model, predict
 from napari_orient.engine.streams import Note, Step, Stream
-from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING
 
 GOOD_SHARE = 0.8
@@ -33,7 +31,7 @@ class PredictionRequest:
 
     tomogram: Tomogram
     picks: Particles
-    checkpoint: Checkpoint
+    model: Model
     options: PredictionOptions
     truth: Particles | None
 
@@ -52,7 +50,7 @@ def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionR
     """The prediction as a stream, evaluated at its end if true poses are given."""
     began = time.monotonic()
     notes: list[Note] = []
-    stream = predict(request.tomogram, request.picks, request.checkpoint, request.options)
+    stream = predict(request.tomogram, request.picks, request.model, request.options)
     predicted = yield from _with_notes(stream, notes)
     seconds = time.monotonic() - began
     return PredictionResult(predicted, seconds, _report(predicted, request), tuple(notes))
@@ -75,9 +73,8 @@ def _with_notes(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[St
 def _report(predicted: Particles, request: PredictionRequest) -> Report | None:
     if request.truth is None:
         return None
-    group = symmetry(str(request.checkpoint.options.get("symmetry", "C1")))
     try:
-        return evaluate(predicted, request.truth, group=group)
+        return evaluate(predicted, request.truth, group=request.model.group)
     except InputError:
         return None  # The true poses are of other particles: the prediction stands without an evaluation.
 
@@ -105,9 +102,9 @@ def result_colour(result: PredictionResult) -> str:
     return MUTED if expected is None else GOOD if np.median(expected) <= GOOD_ERROR else WARNING
 
 
-def card_text(checkpoint: Checkpoint) -> str:
+def card_text(model: Model) -> str:
     """A model's card in one line: classes, training particles, patch size, validation error."""
-    card, options = checkpoint.card, checkpoint.options
+    card, options = model.card, model.options_record()
     lines = []
     if card.get("classes"):
         lines.append(f"Trained on {', '.join(card['classes'])}")
@@ -122,7 +119,7 @@ def card_text(checkpoint: Checkpoint) -> str:
     return " · ".join(lines) or "This model has no card."
 
 
-def full_card_text(checkpoint: Checkpoint) -> str:
+def full_card_text(model: Model) -> str:
     """All entries of a model's options and card, one a line."""
-    entries: dict[str, Any] = {"kind": checkpoint.kind, **checkpoint.options, **checkpoint.card}
+    entries: dict[str, Any] = {"kind": model.kind, **model.options_record(), **model.card}
     return "\n".join(f"{name}: {value}" for name, value in entries.items())

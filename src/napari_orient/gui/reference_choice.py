@@ -10,9 +10,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint
-from napari_orient.engine.networks.shipped import shipped_checkpoints
-from napari_orient.engine.simulation.templates import bead_models, load_template
+from napari_orient.engine.model_files import shipped_models
+from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.templates import Template, bead_models, load_template
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
 
@@ -21,24 +21,20 @@ FROM_FILE = "from a file…"
 
 
 @lru_cache(maxsize=8)
-def _read(name: str, written: float) -> Checkpoint:
-    if name in shipped_checkpoints() or name.endswith(".safetensors"):
-        checkpoint = load_checkpoint(name)
-        checkpoint.bank()
-        return checkpoint
-    template = load_template(name)
-    return bank_checkpoint(
-        template.density, voxel_size=template.voxel_size, symmetry=template.symmetry or "C1", name=template.name
-    )
+def _read(name: str, written: float) -> Template:
+    template = load_model(name) if name in shipped_models() else load_template(name)
+    if not isinstance(template, Template):
+        raise InputError(f"{name} is a network, which holds no map. Choose a template or a map.")
+    return template.checked_cube()
 
 
-def read_reference(name: str) -> Checkpoint:
-    """The reference of this name, as a template checkpoint: of a model, a bead model, or a map's file.
+def read_reference(name: str) -> Template:
+    """The template of this name: a shipped one, a bead model, or a file of a map or a template.
 
     Raises
     ------
     InputError
-        If there is none, or the model holds no map, or the map is no cube.
+        If there is none, it is a network, or its map is no cube.
     """
     path = Path(name)
     return _read(name, path.stat().st_mtime if path.exists() else 0.0)
@@ -47,7 +43,7 @@ def read_reference(name: str) -> Checkpoint:
 def is_template(name: str) -> bool:
     """Whether there is a model of this name and it is a template."""
     try:
-        return bool(name) and load_checkpoint(name).kind == "bank"
+        return bool(name) and isinstance(load_model(name), Template)
     except InputError:
         return False
 

@@ -7,8 +7,8 @@ from functools import cache
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import load_template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.layers import PICKS, TRUTH, LayerParts

@@ -16,7 +16,7 @@ from napari.layers import Points
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io.columns import FIRST_POSES
-from napari_orient.engine.networks.shipped import shipped_checkpoints
+from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
@@ -68,7 +68,7 @@ def _state(session: Session, *, worked_on: bool) -> Table:
     if not worked_on and session.inspection == InspectionOptions() and filters == usual:
         return {}
     checkpoint = session.checkpoint
-    if checkpoint and checkpoint not in shipped_checkpoints():
+    if checkpoint and checkpoint not in shipped_models():
         checkpoint = str(Path(checkpoint).resolve())
     values = {"checkpoint": checkpoint, **session.inspection.to_record(), **filters}
     return {_column(name): (_text(value),) for name, value in values.items()}
@@ -77,7 +77,7 @@ def _state(session: Session, *, worked_on: bool) -> Table:
 def _restore(session: Session, texts: Mapping[str, str]) -> None:
     """Put settings in force; a network that is no longer there, or a value that does not fit, is left."""
     checkpoint = texts.get(_column("checkpoint"), _NONE)
-    if checkpoint in shipped_checkpoints() or (checkpoint != _NONE and Path(checkpoint).exists()):
+    if checkpoint in shipped_models() or (checkpoint != _NONE and Path(checkpoint).exists()):
         session.checkpoint = checkpoint
     try:
         inspection = _options(session.inspection, texts)

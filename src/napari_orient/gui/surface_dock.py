@@ -113,7 +113,7 @@ class SurfaceDock(Dock):
 
     def _draw(self, layer: Points) -> None:
         if self._shape is None or self._shape.name != self.reference.name:
-            self._shape = SurfaceShape(read_reference(self.reference.name).bank(), name=self.reference.name)
+            self._shape = SurfaceShape(read_reference(self.reference.name), name=self.reference.name)
         self.session.show_surface(layer, self._shape, level=self.level.value() / 100)
 
     def _show_state(self, event: object = None) -> None:

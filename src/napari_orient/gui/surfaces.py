@@ -15,8 +15,8 @@ from napari.layers import Points, Surface
 from numpy.typing import NDArray
 from skimage.measure import marching_cubes
 
-from napari_orient.engine.networks.reference_map import ReferenceMap
 from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.layers import KEY
 
@@ -53,7 +53,7 @@ class Mesh:
 class SurfaceShape:
     """A reference of this name, cut down to what its surface needs."""
 
-    def __init__(self, reference: ReferenceMap, *, name: str) -> None:
+    def __init__(self, reference: Template, *, name: str) -> None:
         self.reference, self.name = reference, name
         self._grids: dict[int, FloatArray] = {}
 

@@ -11,14 +11,13 @@ from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions
+from napari_orient.engine.prediction.predict import Model
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.training.course import Milestone, TrainingState
-from napari_orient.engine.training.keeping import checkpoint_places, kept
-from napari_orient.engine.training.options import NETWORKS, BankTrainingOptions, TrainingOptions
-from napari_orient.engine.training.train import train
+from napari_orient.engine.training.network import TrainingState
+from napari_orient.engine.training.options import TRAINABLE, TemplateOptions, TemplateTrainingOptions, TrainingOptions
+from napari_orient.engine.training.train import save_progress, train, training_files
+from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.session import session_of
@@ -56,7 +55,7 @@ EMPTY_TEXTS = {
 PRESET_LABELS = {
     "default": "network, shipped settings",
     "paper": "network, paper's settings",
-    "bank": "template: average and match",
+    "template": "template: average and match",
 }
 FILE_KINDS = "Models (*.safetensors)"
 LABELS = 112
@@ -68,19 +67,19 @@ class TrainingRequest:
     """Input of a training job: values copied from layers and fields, so later edits do not affect it."""
 
     training_set: TrainingSet
-    network: NetworkOptions | BankNetworkOptions
-    training: TrainingOptions | BankTrainingOptions
+    network: NetworkOptions | TemplateOptions
+    training: TrainingOptions | TemplateTrainingOptions
     output: Path
     resume: bool
 
 
-def train_and_save(request: TrainingRequest) -> Stream[Step, Checkpoint]:
+def train_and_save(request: TrainingRequest) -> Stream[Step, Model]:
     """The best model, as of ``napari-orient train``; the model and the state to resume from are written to disk."""
-    output, state = checkpoint_places(request.output)
+    output, state = training_files(request.output)
     resumed = TrainingState.load(state) if request.resume else None
     pairs = yield from request.training_set.labelled()
     stream = train(pairs, request.network, request.training, name=output.stem, resume=resumed)
-    return (yield from kept(stream, output, state))
+    return (yield from save_progress(stream, output, state))
 
 
 class TrainDock(Dock):
@@ -106,7 +105,7 @@ class TrainDock(Dock):
             "Kind of model and its default options, which can be changed below. A network predicts by itself; "
             "a template is the average of the particles, and predicts by matching"
         )
-        for name in NETWORKS:
+        for name in TRAINABLE:
             self.preset.addItem(PRESET_LABELS.get(name, name), name)
         for choice in (self.source, self.kind, self.preset):
             shrinkable(choice)
@@ -118,8 +117,8 @@ class TrainDock(Dock):
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, first=("symmetry", "mask_radius"), label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, first=("epochs",), label_width=LABELS)
-        self.bank = OptionsForm(BankNetworkOptions, first=("symmetry",), label_width=LABELS)
-        self.bank_training = OptionsForm(BankTrainingOptions, first=("rounds",), label_width=LABELS)
+        self.template = OptionsForm(TemplateOptions, first=("symmetry",), label_width=LABELS)
+        self.template_training = OptionsForm(TemplateTrainingOptions, first=("rounds",), label_width=LABELS)
         self._show_preferred()
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
@@ -134,7 +133,7 @@ class TrainDock(Dock):
         self.add(labelled({"Train on": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
         self.add_heading("Model and training")
         self.add(labelled({"Model": self.preset}, width=LABELS))
-        self.add(self.network, self.training, self.bank, self.bank_training)
+        self.add(self.network, self.training, self.template, self.template_training)
         self.add_heading("File")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
         self.curves.setVisible(False)
@@ -146,7 +145,7 @@ class TrainDock(Dock):
             part.changed.connect(self._data_changed)
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.preset.activated.connect(self._preset_chosen)
-        for form in (self.training, self.bank_training):
+        for form in (self.training, self.template_training):
             form.changed.connect(self._show_everything)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.file.picked.connect(self._show_everything)
@@ -155,7 +154,7 @@ class TrainDock(Dock):
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device of the preferences."""
-        for form in (self.training, self.bank_training):
+        for form in (self.training, self.template_training):
             form.widgets["device"].value = self.session.preferences.compute.device
 
     # --- input --------------------------------------------------------------------------------------------------
@@ -166,7 +165,7 @@ class TrainDock(Dock):
         if len(counts) > 1 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(1)  # One class must be chosen: the largest is first.
         if self._simulates:
-            for form in (self.network, self.bank):
+            for form in (self.network, self.template):
                 form.widgets["symmetry"].value = self.from_template.symmetry
         self._show_everything()
 
@@ -184,7 +183,7 @@ class TrainDock(Dock):
         return self.from_layers.pairs() if self.source.currentText() == ON_VIEW else self.from_files.pairs()
 
     def _preset_chosen(self, *_: object) -> None:
-        network, training = NETWORKS[self.preset.currentData()]
+        network, training = TRAINABLE[self.preset.currentData()]
         for form, options in zip(self.forms, (network, training), strict=True):
             form.show_options(options)
         self._show_preferred()
@@ -193,13 +192,13 @@ class TrainDock(Dock):
     @property
     def forms(self) -> tuple[OptionsForm[Any], OptionsForm[Any]]:
         """The option forms of the chosen kind of model and of its training."""
-        is_template = isinstance(NETWORKS[self.preset.currentData()][0], BankNetworkOptions)
-        return (self.bank, self.bank_training) if is_template else (self.network, self.training)
+        is_template = isinstance(TRAINABLE[self.preset.currentData()][0], TemplateOptions)
+        return (self.template, self.template_training) if is_template else (self.network, self.training)
 
     def _show_everything(self, *_: object) -> None:
         for number, part in enumerate(self.sources):
             part.setVisible(number == self.source.currentIndex())
-        for form in (self.network, self.training, self.bank, self.bank_training):
+        for form in (self.network, self.training, self.template, self.template_training):
             form.setVisible(form in self.forms)
         self.kind_line.setVisible(self.kind.count() > 2)
         found = self._check_data()
@@ -233,7 +232,7 @@ class TrainDock(Dock):
             return False
         try:
             device = device_words(choose_device(self.forms[1].options().device))
-            output, state = checkpoint_places(self.file.path)
+            output, state = training_files(self.file.path)
         except InputError as error:
             self.file_note.say(str(error), BAD)
             return False

@@ -6,7 +6,8 @@ import time
 
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.training.course import Epoch, Milestone
+from napari_orient.engine.training.network import Epoch
+from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
@@ -70,7 +71,7 @@ class TrainingCurves(QWidget):
     @property
     def best(self) -> dict[str, float]:
         """Figures of the best model: epoch, median and mean validation error in degrees."""
-        return dict(self.milestones[-1].checkpoint.card["figures"])
+        return dict(self.milestones[-1].model.card["figures"])
 
     def show_milestones(self) -> None:
         """Draw all milestones."""

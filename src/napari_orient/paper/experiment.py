@@ -14,14 +14,14 @@ import torch
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.io import read_polnet_folder, write_particles
-from napari_orient.engine.networks.checkpoint import Checkpoint, load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.model_files import ModelFile
+from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.particles import Labelled, concatenate
-from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training.course import Course, Epoch, TrainingState
-from napari_orient.engine.training.examples import Examples, cut_examples, fingerprint
+from napari_orient.engine.templates import Template
+from napari_orient.engine.training.network import Epoch, Examples, TrainingRun, TrainingState, cut_examples
+from napari_orient.engine.training.validation import fingerprint
 from napari_orient.paper import recipes as book
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.recipes import Recipe
@@ -208,10 +208,11 @@ class Experiment:
         patches = yield from self.library.cut(recipe)
         learnt = _some(patches.learnt, recipe).to(device)
         generator = torch.Generator().manual_seed(recipe.training.seed)
-        network = MLPNetwork(recipe.network, generator=generator).to(device)
+        network = MLP(recipe.network, generator=generator).to(device)
         judged_by = patches.judged.to(device)
-        course = Course(network, recipe.training, learnt, judged_by, name=recipe.name, card=self._card(recipe, learnt))
-        yield from self._epochs(course, recipe, words=device_words(device))
+        card = self._card(recipe, learnt)
+        training_run = TrainingRun(network, recipe.training, learnt, judged_by, name=recipe.name, card=card)
+        yield from self._epochs(training_run, recipe, words=device_words(device))
 
     def _judge(self, recipe: Recipe) -> Stream[Step, None]:
         """Judge a trained network: R² in training and in test, shares, poses; its state is then no longer needed."""
@@ -219,8 +220,8 @@ class Experiment:
             return
         patches = yield from self.library.cut(recipe)
         state = TrainingState.load(self.places.state(recipe.name))
-        network = MLPNetwork(recipe.network).to(choose_device(recipe.training.device))
-        network.load_state_dict(dict(state.best.tensors) if recipe.weights == "best" else state.last)
+        network = MLP(recipe.network).to(choose_device(recipe.training.device))
+        network.load_state_dict(dict(state.best.weights) if recipe.weights == "best" else state.last)
         learnt = _some(patches.learnt, recipe)
         raw = yield from raw_outputs(network, learnt, words="judging in training")
         told = yield from tell(network, patches.tested, words="judging in test")
@@ -245,11 +246,11 @@ class Experiment:
             "fingerprint": self.library.sample.fingerprint(self.library.subject(recipe)),
         }
 
-    def _epochs(self, course: Course, recipe: Recipe, *, words: str) -> Stream[Step, None]:
+    def _epochs(self, training_run: TrainingRun, recipe: Recipe, *, words: str) -> Stream[Step, None]:
         """Train to the end; the state is kept now and then, when stopped, and at the end."""
         path = self.places.state(recipe.name)
         saved, unsaved = time.monotonic(), None
-        with closing(course.epochs(TrainingState.load(path) if path.exists() else None, words=words)) as stream:
+        with closing(training_run.epochs(TrainingState.load(path) if path.exists() else None, words=words)) as stream:
             try:
                 for step in stream:
                     if isinstance(step, Epoch):
@@ -262,9 +263,9 @@ class Experiment:
                 if unsaved is not None:
                     unsaved.save(path)
 
-    def _keep(self, recipe: Recipe, network: MLPNetwork, told: Told, *, card: Record) -> None:
+    def _keep(self, recipe: Recipe, network: MLP, told: Told, *, card: Record) -> None:
         """Write the checkpoint and the predicted poses."""
-        Checkpoint.of(network, name=recipe.name, card=card).save(self.places.checkpoint(recipe.name))
+        Network.of(network, name=recipe.name, card=card).save(self.places.checkpoint(recipe.name))
         subject = self.library.subject(recipe)
         truth = self.library.sample.truth(subject)
         path = self.places.predicted(recipe.name)
@@ -304,7 +305,8 @@ class Experiment:
     def _tried_one(self, recipe: Recipe, labelled: Labelled) -> Stream[Step, Record]:
         subject = self.library.subject(recipe)
         own = particles_of(labelled, subject.code)
-        network = load_checkpoint(self.places.checkpoint(recipe.name)).mlp().to(choose_device(recipe.training.device))
+        saved = Network.from_file(ModelFile.read(self.places.checkpoint(recipe.name)))
+        network = saved.mlp(choose_device(recipe.training.device))
         examples = yield from cut_examples(network, own, words=recipe.title)
         told = yield from tell(network, examples, words=recipe.title)
         truth = concatenate([particles for _, particles in own])

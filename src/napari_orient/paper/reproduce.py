@@ -11,8 +11,8 @@ from pathlib import Path
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.simulation.placement import shaped
-from napari_orient.engine.simulation.templates import Template
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.templates import Template
 from napari_orient.paper.experiment import Experiment
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.outcome import gathered, write_outcome

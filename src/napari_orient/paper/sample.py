@@ -12,14 +12,15 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.simulation.simulate import simulate
-from napari_orient.engine.simulation.templates import Template, load_template
+from napari_orient.engine.simulation.simulate import simulate, tomogram_seed
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.training.examples import Examples, cut_examples, fingerprint, split
+from napari_orient.engine.templates import Template, load_template
+from napari_orient.engine.training.network import Examples, cut_examples
+from napari_orient.engine.training.validation import fingerprint, split
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.recipes import Recipe
 from napari_orient.paper.stages import begun, finish
@@ -64,11 +65,6 @@ def _with_symmetry(template: Template) -> Template:
 
 
 # --- tomograms ------------------------------------------------------------------------------------------------------
-
-
-def tomogram_seed(seed: int, index: int) -> int:
-    """A tomogram's own seed, so that a longer run begins as a shorter one."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
 def missing_tomograms(folder: Path, count: int) -> list[int]:
@@ -257,7 +253,7 @@ class Library:
         return self._patches
 
     def _all_parts(self, recipe: Recipe) -> Stream[Step, Patches]:
-        network = MLPNetwork(recipe.network)
+        network = MLP(recipe.network)
         subject = self.subject(recipe)
         parts = []
         for name in ("training", "validation", "test"):

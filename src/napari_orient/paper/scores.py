@@ -12,12 +12,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.evaluation import chance
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import PAPER_20_DEG
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg
-from napari_orient.engine.training.examples import Examples
+from napari_orient.engine.training.network import Examples
 from napari_orient.paper.stages import Record
 
 THRESHOLDS = {"20": 20.0, "24.56": PAPER_20_DEG, "10": 10.0, "5": 5.0}
@@ -42,7 +42,7 @@ class Told:
     turned: FloatArray
 
 
-def tell(network: MLPNetwork, examples: Examples, *, words: str) -> Stream[Step, Told]:
+def tell(network: MLP, examples: Examples, *, words: str) -> Stream[Step, Told]:
     """The network's raw outputs and rotations for every example; a step for each batch."""
     network.eval()
     device = next(network.parameters()).device
@@ -55,14 +55,14 @@ def tell(network: MLPNetwork, examples: Examples, *, words: str) -> Stream[Step,
 
 
 @torch.inference_mode()
-def _told(network: MLPNetwork, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _told(network: MLP, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     raw = network(network.features(cubes))
     once = network.representation.to_matrix(raw)
     turned, _ = network.mean_and_spread(cubes)
     return raw.cpu(), once.cpu(), turned.cpu()
 
 
-def raw_outputs(network: MLPNetwork, examples: Examples, *, words: str) -> Stream[Step, Tensor]:
+def raw_outputs(network: MLP, examples: Examples, *, words: str) -> Stream[Step, Tensor]:
     """The last layer's numbers, (N, size), before any rotation is made of them; a step for each batch."""
     network.eval()
     device = next(network.parameters()).device
@@ -74,7 +74,7 @@ def raw_outputs(network: MLPNetwork, examples: Examples, *, words: str) -> Strea
     return torch.cat(parts)
 
 
-def raw_r_squared(network: MLPNetwork, raw: Tensor, rotations: Tensor) -> float:
+def raw_r_squared(network: MLP, raw: Tensor, rotations: Tensor) -> float:
     """R² of raw outputs (N, size) against the representation of the true rotations (N, 3, 3), components pooled.
 
     Of the symmetric copies of a true rotation, the one whose raw numbers lie nearest counts. This is the paper's R²:

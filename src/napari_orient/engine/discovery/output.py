@@ -1,4 +1,4 @@
-"""What a discovery yields step by step, what it returns, and its files: particles, maps and checkpoints."""
+"""What a discovery yields step by step, what it returns, and its files: particles, maps and templates."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from napari_orient.engine.averaging.average import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry
+from napari_orient.engine.templates import Template
 
 OUTLIER = "orientOutlier"
 """Name of the column that is 1 for picks that look like no particle, else 0."""
@@ -138,8 +138,8 @@ class Discovery:
         every = self.particles
         return every if len(self.structures) == 1 else every.take(np.asarray(every.kind) == class_name(label))
 
-    def checkpoint(self, *, name: str = "discovered", label: int = 0) -> Checkpoint:
-        """A checkpoint of kind ``bank`` that finds particles of a class in other tomograms by its map."""
+    def template(self, *, name: str = "discovered", label: int = 0) -> Template:
+        """The template that finds particles of a class in other tomograms by its map."""
         found = self.structures[label]
         curve = found.average.fsc
         card = {
@@ -154,7 +154,7 @@ class Discovery:
             "symmetry": " ".join(found.symmetry_notes),
             "verdict": found.verdict.words,
         }
-        return bank_checkpoint(
+        return Template(
             found.average.as_reference(),
             voxel_size=found.average.voxel_size,
             symmetry=found.group.name,
@@ -175,16 +175,16 @@ def class_name(label: int) -> str:
 class DiscoveryPaths:
     """The files that a discovery is written to; None for what is not wanted.
 
-    A second class has ``_class2`` in the names of its map and its checkpoint; the list holds all classes.
+    A second class has ``_class2`` in the names of its map and its template; the list holds all classes.
     """
 
     particles: Path
     map: Path | None = None
-    checkpoint: Path | None = None
+    template: Path | None = None
 
     @classmethod
     def beside(cls, particles: Path) -> DiscoveryPaths:
-        """A list, and beside it the map and the checkpoint of the same name."""
+        """A list, and beside it the map and the template of the same name."""
         return cls(particles, particles.with_suffix(".mrc"), particles.with_suffix(".safetensors"))
 
     def check(self) -> None:
@@ -198,8 +198,8 @@ class DiscoveryPaths:
         check_writable(self.particles)
         if self.map is not None:
             average_paths(self.map)
-        if self.checkpoint is not None:
-            check_writable(self.checkpoint)
+        if self.template is not None:
+            check_writable(self.template)
 
 
 def class_path(path: Path, label: int) -> Path:
@@ -220,7 +220,7 @@ def discovery_provenance(found: Discovery | DiscoveryStep) -> str:
 
 
 def write_discovery(found: Discovery, paths: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
-    """Write the particles, and each class's map, half maps, FSC and checkpoint, unless its grade is ``nothing``.
+    """Write the particles, and each class's map, half maps, FSC and template, unless its grade is ``nothing``.
 
     Parameters
     ----------
@@ -232,13 +232,13 @@ def write_discovery(found: Discovery, paths: DiscoveryPaths, *, extents: Mapping
             continue
         if paths.map is not None:
             write_average(item.average, average_paths(class_path(paths.map, label)))
-        if paths.checkpoint is not None:
-            write_checkpoint(found, class_path(paths.checkpoint, label), label=label)
+        if paths.template is not None:
+            write_template(found, class_path(paths.template, label), label=label)
 
 
-def write_checkpoint(found: Discovery, path: Path, *, label: int = 0) -> None:
-    """Write the checkpoint that finds particles of one class in other tomograms."""
-    found.checkpoint(name=path.stem, label=label).save(path)
+def write_template(found: Discovery, path: Path, *, label: int = 0) -> None:
+    """Write the template that finds particles of one class in other tomograms."""
+    found.template(name=path.stem, label=label).save(path)
 
 
 def write_step(last: DiscoveryStep, paths: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:

@@ -1,1 +1,1 @@
-"""Networks: patches in, rotations out; and the checkpoint, one file that holds one."""
+"""Networks: patches in, rotations out."""

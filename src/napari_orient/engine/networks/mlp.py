@@ -1,20 +1,111 @@
-"""The paper's fully connected network, as one choice of width, depth, representation and front end."""
+"""The paper's fully connected network (MLP): its layers, and the network at rest with its options and its card."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from napari_orient.engine.networks.contract import Answer
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.model_files import NETWORK, ModelFile
 from napari_orient.engine.networks.options import NetworkOptions
+from napari_orient.engine.options import Value
 from napari_orient.engine.representations import REPRESENTATIONS, Representation
 from napari_orient.engine.rotations import HALF_TURNS
-from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
 HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network at rest.
+
+    Parameters
+    ----------
+    name : how it is called, and found if it is shipped.
+    options : its width, depth, representation and front end.
+    weights : its tensors by name, on the CPU.
+    card : data, training options, figures, fingerprint; plain values fit for JSON.
+    """
+
+    kind: ClassVar[str] = NETWORK
+    needs_picks: ClassVar[bool] = False
+    """It predicts in any tomogram without estimating anything of it first."""
+
+    name: str
+    options: NetworkOptions
+    weights: Mapping[str, Tensor]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, mlp: MLP, *, name: str, card: Mapping[str, Any]) -> Network:
+        """The network as it is now, its tensors copied to the CPU."""
+        weights = {key: value.detach().cpu().clone().contiguous() for key, value in mlp.state_dict().items()}
+        return cls(name, mlp.options, weights, card)
+
+    @property
+    def group(self) -> Symmetry:
+        """The symmetry that it was trained with."""
+        return symmetry(self.options.symmetry)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of particles that it was trained on."""
+        return tuple(map(str, self.card.get("classes", ())))
+
+    def options_record(self) -> dict[str, Value]:
+        """Its options by name, as its file has them."""
+        return self.options.to_record()
+
+    def mlp(self, device: torch.device | str = "cpu") -> MLP:
+        """Its layers on a device, ready to predict.
+
+        Raises
+        ------
+        InputError
+            If the weights do not fit the options.
+        """
+        mlp = MLP(self.options)
+        try:
+            mlp.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            raise InputError(
+                f"{self.name}: its weights do not fit its options; the file is damaged. Take a fresh copy."
+            ) from error
+        return mlp.to(device).eval()
+
+    def save(self, path: Path | str) -> None:
+        """Write the network's file.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written.
+        """
+        self.to_file().write(path)
+
+    def to_file(self) -> ModelFile:
+        """What its file holds."""
+        return ModelFile(self.name, NETWORK, self.options_record(), self.weights, self.card)
+
+    @classmethod
+    def from_file(cls, found: ModelFile) -> Network:
+        """The network of a model's file.
+
+        Raises
+        ------
+        InputError
+            If it is of a template, or an option does not fit.
+        """
+        found.check_kind(NETWORK)
+        return cls(found.name, NetworkOptions.from_record(found.options), found.tensors, found.card)
 
 
 class _Layer(nn.Linear):
@@ -27,11 +118,11 @@ class _Layer(nn.Linear):
         """Draw nothing."""
 
 
-class MLPNetwork(nn.Module):
+class MLP(nn.Module):
     """Fully connected layers on the voxels of a patch: LeakyReLU (0.1) between, tanh at the end.
 
     ``condense`` bins a patch to a cube, ``features`` takes the cube's voxels inside the mask, ``forward`` gives raw
-    vectors of the representation, ``answer`` averages the rotations told of the four half-turned copies of a patch.
+    vectors of the representation, ``predict`` averages the rotations of the four half-turned copies of a patch.
     """
 
     voxels: Tensor
@@ -102,25 +193,30 @@ class MLPNetwork(nn.Module):
         return torch.tanh(last(features))
 
     @torch.inference_mode()
-    def answer(self, patches: Tensor) -> Answer:
-        """The mean rotation over four half-turned copies of each patch, and the error that their spread foretells."""
+    def predict(self, patches: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rotations (N, 3, 3) of patches, and their expected errors (N,) in degrees; None if never calibrated.
+
+        Parameters
+        ----------
+        patches : (N, side, side, side), indexed [n, z, y, x], of mean 0 and deviation 1.
+        """
         rotations, spread = self.mean_and_spread(self.condense(patches))
         if bool(torch.isnan(self.calibration).any()):
-            return Answer(rotations)
+            return rotations, None
         floor, factor = self.calibration
-        return Answer(rotations, torch.sqrt(floor + factor * spread**2))
+        return rotations, torch.sqrt(floor + factor * spread**2)
 
     def mean_and_spread(self, cubes: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, 3) mean rotations and the (N,) rms angle, in degrees, of the four copies' answers from their mean."""
-        turned = []
-        for index, turn in enumerate(HALF_TURN_MATRICES.to(cubes.device)):
+        """(N, 3, 3) mean rotations over four half-turned copies, and their (N,) rms angle from that mean, degrees."""
+        copies = []
+        for index, half_turn in enumerate(HALF_TURN_MATRICES.to(cubes.device)):
             matrix = self.representation.to_matrix(self(self.features(cubes, index)))
-            turned.append(turn.T @ matrix)
-        told = torch.stack(turned, dim=1)
-        told = self._nearest_copies(told, told[:, :1])
-        mean = REPRESENTATIONS["9d"].to_matrix(told.mean(1).flatten(1))
+            copies.append(half_turn.T @ matrix)
+        rotations = torch.stack(copies, dim=1)
+        rotations = self._nearest_copies(rotations, rotations[:, :1])
+        mean = REPRESENTATIONS["9d"].to_matrix(rotations.mean(1).flatten(1))
         # |A - B|² = 8 sin²(θ/2) for rotations θ apart.
-        sine = ((told - mean[:, None]).square().sum((-1, -2)) / 8).clamp(0, 1).sqrt()
+        sine = ((rotations - mean[:, None]).square().sum((-1, -2)) / 8).clamp(0, 1).sqrt()
         return mean, torch.rad2deg(2 * torch.asin(sine)).square().mean(1).sqrt()
 
     def _nearest_copies(self, rotations: Tensor, targets: Tensor) -> Tensor:
@@ -181,10 +277,10 @@ def _mask(options: NetworkOptions) -> tuple[Tensor, Tensor]:
         # The outermost layer on the low side has no partner on the high side; it takes no part.
         weights[(grid == -(side // 2)).any(1)] = 0
     used = grid[weights > 0]
-    turns = HALF_TURN_MATRICES.round().long().flip(-1, -2)
-    # The turned patch at x is the patch at gᵀx; indices wrap at the low rim, as the Fourier shift does.
-    places = (torch.einsum("gji,nj->gni", turns, used) + side // 2) % side
-    return (places[..., 0] * side + places[..., 1]) * side + places[..., 2], weights[weights > 0]
+    half_turns = HALF_TURN_MATRICES.round().long().flip(-1, -2)
+    # The half-turned patch at x is the patch at gᵀx; indices wrap at the low rim, as the Fourier shift does.
+    voxels = (torch.einsum("gji,nj->gni", half_turns, used) + side // 2) % side
+    return (voxels[..., 0] * side + voxels[..., 1]) * side + voxels[..., 2], weights[weights > 0]
 
 
 def _dropout(features: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ class NetworkOptions(Options):
     """What the network looks like. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
 
     representation: str = option("6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS)
-    symmetry: str = option("C1", help="symmetry of the reference, with its axes where they are not z and x: D7@z@x")
+    symmetry: str = option("C1", help="symmetry of the particle, with its axes where they are not z and x: D7@z@x")
     front_end: str = option(
         "masked",
         help="raw: the patch as it is; masked: binned, then a soft sphere",

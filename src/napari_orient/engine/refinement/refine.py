@@ -30,14 +30,14 @@ from napari_orient.engine.refinement.uncertainty import (
     truncation_warnings,
 )
 from napari_orient.engine.streams import Note, Step, Stream
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
 
 _FINEST = 2.4
 """Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
 _ROOM, _FEWEST = 40_000_000, 24
 """Voxels of the patches that a tomogram is learnt from, to stay below 1.5 GB with all else; and how few will do."""
-_C1, _USUAL = symmetry("C1"), RefinementOptions()
+_USUAL = RefinementOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,10 +80,7 @@ class RefinementResult:
 def refine(
     tomogram: Tomogram,
     particles: Particles,
-    density: FloatArray,
-    *,
-    voxel_size: float,
-    group: Symmetry = _C1,
+    template: Template,
     options: RefinementOptions = _USUAL,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
@@ -92,10 +89,7 @@ def refine(
 
     Parameters
     ----------
-    density : (n, n, n) [z, y, x], particle positive whatever the tomogram's contrast; its frame's origin is the centre
-        ``(n - 1) / 2`` of the box.
-    voxel_size : Å of the map; it need not be the tomogram's.
-    group : the map's symmetry, about the axes that the map has.
+    template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
 
     Raises
     ------
@@ -104,9 +98,7 @@ def refine(
         coarse, or the device is missing.
     """
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
-    finder, warnings = yield from _learnt(
-        tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
-    )
+    finder, warnings = yield from _learnt(tomogram, particles, template, options)
     words = f"Refining on {device_words(finder.reference.device)}"
     yield Step(0, len(particles), words, notes=_notes(finder, warnings))
     side = patch_side(finder.reference, tomogram, max_shift=options.search.max_shift)
@@ -114,7 +106,8 @@ def refine(
     for start in range(0, len(particles), batch):
         parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
-    centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
+    origin = symmetry_centre(template.density, template.voxel_size, template.group)
+    centre = torch.as_tensor(origin, dtype=torch.float32)
     poses = yield from apply_offset_prior(
         finder,
         Poses.concatenated(parts),
@@ -133,10 +126,7 @@ def refine(
 def prepare_finder(
     tomogram: Tomogram,
     particles: Particles,
-    density: FloatArray,
-    *,
-    voxel_size: float,
-    group: Symmetry = _C1,
+    template: Template,
     options: RefinementOptions = _USUAL,
 ) -> Stream[Step, PoseFinder]:
     """What refinement learns of a tomogram before it refines, from its particles' positions; see `refine`.
@@ -144,9 +134,7 @@ def prepare_finder(
     `refine_with` uses it, as often as one likes.
     """
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
-    finder, warnings = yield from _learnt(
-        tomogram, particles, density, voxel_size=voxel_size, group=group, options=options
-    )
+    finder, warnings = yield from _learnt(tomogram, particles, template, options)
     yield Step(1, 1, "Learnt the tomogram", notes=_notes(finder, warnings))
     return finder
 
@@ -169,10 +157,7 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
 def _learnt(
     tomogram: Tomogram,
     particles: Particles,
-    density: FloatArray,
-    *,
-    voxel_size: float,
-    group: Symmetry,
+    template: Template,
     options: RefinementOptions,
 ) -> Stream[Step, tuple[PoseFinder, tuple[Note, ...]]]:
     if len(particles) == 0:
@@ -180,13 +165,13 @@ def _learnt(
     check_inside(particles, tomogram.extent, name=tomogram.name)
     device = options.compute.chosen()
     finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
-    reference = build_reference(density, voxel_size, resolution=finest).to(device)
+    reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)
     side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
     most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
     some = particles.positions[evenly_spaced_rows(len(particles), most)]
     patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
     finder = yield from estimate_tomogram_model(
-        patches, reference, group, voxel_size=tomogram.voxel_size, options=options
+        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options
     )
     return finder, diagnostics(finder, patches)
 

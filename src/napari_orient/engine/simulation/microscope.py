@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft, ndimage, sparse
 
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.simulation.templates import Volume
+from napari_orient.engine.simulation.placement import Volume
 
 _RAMP_FALLOFF = 0.035
 """Cycles per pixel: the Gaussian by which the ramp falls beyond its cutoff (the default of IMOD's tilt)."""

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.simulation.templates import Template, Volume, low_pass
+from napari_orient.engine.templates import Template
+
+Volume = NDArray[np.float32]
 
 _CHAIN_TRIES = 20
 _PARTICLE_TRIES = 4000
@@ -229,3 +232,31 @@ def _inside(corner: NDArray[np.int_], box: tuple[int, ...], volume: tuple[int, .
     whole = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
     part = tuple(slice(int(a - c), int(b - c)) for a, b, c in zip(first, last, corner, strict=True))
     return whole, part
+
+
+# --- anti-aliasing ----------------------------------------------------------------------------------------------
+
+
+def low_pass(density: NDArray[Any], *, cutoff: float) -> Volume:
+    """The density without frequencies beyond ``cutoff`` (cycles per voxel); a cosine edge starts at four fifths of it.
+
+    What is sampled at every ``1 / (2 · cutoff)`` voxels afterwards has no aliases.
+    """
+    margin = int(np.ceil(2 / cutoff))
+    padded = np.pad(np.asarray(density, np.float32), margin)
+    spectrum = fft.rfftn(padded)
+    spectrum *= _cosine_edge(_radial_frequency(padded.shape), cutoff)
+    filtered = fft.irfftn(spectrum, s=padded.shape)
+    return np.ascontiguousarray(filtered[margin:-margin, margin:-margin, margin:-margin], np.float32)
+
+
+def _radial_frequency(shape: tuple[int, ...]) -> FloatArray:
+    z, y, x = fft.fftfreq(shape[0]), fft.fftfreq(shape[1]), fft.rfftfreq(shape[2])
+    radius: FloatArray = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
+    return radius
+
+
+def _cosine_edge(frequency: FloatArray, cutoff: float) -> Volume:
+    ramp = np.clip((frequency / cutoff - 0.8) / 0.2, 0, 1)
+    edge: Volume = ((1 + np.cos(np.pi * ramp)) / 2).astype(np.float32)
+    return edge

@@ -18,9 +18,9 @@ from napari_orient.engine.io import write_polnet_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, shaped
-from napari_orient.engine.simulation.templates import Template, Volume
+from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, Volume, shaped
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.templates import Template
 
 
 def simulate(
@@ -80,12 +80,16 @@ def simulate_series(
         raise InputError(f"{tomograms} tomograms of seed {seed} were asked for; expected at least 1, and at least 0.")
     folders = []
     for index in range(tomograms):
-        own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-        stream = simulate(templates, options, seed=own, name=f"tomo_{index + 1:03d}")
+        stream = simulate(templates, options, seed=tomogram_seed(seed, index), name=f"tomo_{index + 1:03d}")
         folder.mkdir(parents=True, exist_ok=True)
         tomogram, particles = yield from _one_of(stream, index, tomograms)
         folders.append(write_polnet_tomogram(folder, tomogram, particles, index=index + 1))
     return folders
+
+
+def tomogram_seed(seed: int, index: int) -> int:
+    """The seed of one tomogram of a series: a longer series begins alike, and neighbouring seeds share no tomogram."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
 
 
 def _one_of(

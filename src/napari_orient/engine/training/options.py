@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.devices import DEVICES
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, option, seed_option, suboptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """How to train. The defaults are the shipped checkpoint's; `PAPER_TRAINING` is the printed recipe."""
+    """How to train a network. The defaults are the shipped one's; `PAPER_TRAINING` is the printed recipe."""
 
     epochs: int = option(40, help="passes over the training particles", low=1, high=10_000)
     batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096)
@@ -33,29 +33,41 @@ class TrainingOptions(Options):
     weight_decay: float = option(1e-4, help="L2 penalty on the weights", low=0, high=1, expert=True)
     clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
     half_turns: bool = option(
-        True, help="also show half-turned patches: the turns that keep the missing wedge", expert=True
+        True, help="also train on half-turned patches: the turns that keep the missing wedge", expert=True
     )
     shift: float = option(
         5.0,
-        help="also show patches shifted along each axis by up to this",
+        help="also train on patches shifted along each axis by up to this",
         unit="Å",
         low=0,
         high=200,
         expert=True,
     )
-    validation: float = option(0.15, help="share of the tomograms kept apart to judge by", low=0.01, high=0.9)
-    seed: int = option(0, help="of weights, order, turns, shifts and split", low=0, high=2**31 - 1)
+    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
+    seed: int = seed_option("of weights, order, half-turns, shifts and split")
     device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BankTrainingOptions(AveragingOptions):
-    """How a bank's reference is learnt: the average of labelled particles, made anew from refined poses."""
+class TemplateOptions(Options):
+    """What a template is to be: its symmetry, and how it will be searched for."""
 
-    rounds: int = option(
-        0, help="times that poses are refined, each half by its own reference, and averaged anew", low=0, high=20
+    symmetry: str = option(
+        "C1",
+        help="symmetry of the particle, with its axes where they are not z and x: D7@z@x; a template's may be auto",
     )
-    validation: float = option(0.15, help="share of the tomograms kept apart to judge by", low=0.01, high=0.9)
+    search: SearchOptions = suboptions(SearchOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateTrainingOptions(Options):
+    """How a template is made: the average of labelled particles, made anew from refined poses."""
+
+    averaging: AveragingOptions = suboptions(AveragingOptions)
+    rounds: int = option(
+        0, help="times that poses are refined, each half by its own average, and averaged anew", low=0, high=20
+    )
+    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
     device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
 
 
@@ -65,6 +77,6 @@ PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="const
 PRESETS = {"default": (NetworkOptions(), TrainingOptions()), "paper": (PAPER_NETWORK, PAPER_TRAINING)}
 """Network and training options by name; the command line and the dock begin from one of them."""
 
-NETWORKS: dict[str, tuple[NetworkOptions | BankNetworkOptions, TrainingOptions | BankTrainingOptions]]
-NETWORKS = {**PRESETS, "bank": (BankNetworkOptions(), BankTrainingOptions())}
-"""The presets, and what learns a matched-filter bank: pairs of a network's and a training's options for `train`."""
+TRAINABLE: dict[str, tuple[NetworkOptions | TemplateOptions, TrainingOptions | TemplateTrainingOptions]]
+TRAINABLE = {**PRESETS, "template": (TemplateOptions(), TemplateTrainingOptions())}
+"""The presets, and a template: pairs of options for `train`."""

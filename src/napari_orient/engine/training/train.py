@@ -1,52 +1,55 @@
-"""Training: tomograms with known particles in, a checkpoint out, the best so far in every epoch."""
+"""train(): tomograms with labelled particles in, a network or a template out, the best so far at every milestone."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from hashlib import sha256
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.checkpoint import Checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.model_files import SUFFIX
+from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap
 from napari_orient.engine.options import Options
+from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.training.bank import judge_template, learn_bank
-from napari_orient.engine.training.course import Course, TrainingState
-from napari_orient.engine.training.examples import cut_examples, fingerprint, split
-from napari_orient.engine.training.options import (
-    BankTrainingOptions,
-    TrainingOptions,
-)
+from napari_orient.engine.templates import Template
+from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState, cut_examples
+from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
+from napari_orient.engine.training.template import average_template, calibrate_template
+from napari_orient.engine.training.validation import Milestone, fingerprint, split
+
+MIN_PARTICLES = 20
+"""Labelled particles that anything is learnt from at the least: two dozen make a map of a ribosome at 40 Å."""
 
 
 def train(
     labelled: Labelled,
-    network_options: NetworkOptions | BankNetworkOptions,
-    options: TrainingOptions | BankTrainingOptions,
+    model_options: NetworkOptions | TemplateOptions,
+    options: TrainingOptions | TemplateTrainingOptions,
     *,
     name: str = "trained",
     resume: TrainingState | None = None,
-    template: ReferenceMap | None = None,
-) -> Stream[Step, Checkpoint]:
-    """The checkpoint with the least mean validation error, of the kind that the options ask for.
+    template: Template | None = None,
+) -> Stream[Step, Network | Template]:
+    """The network or template, as the options ask, with the least mean validation error.
 
-    The one call for any network: a pair of options from `NETWORKS` says which (``NetworkOptions`` with
-    ``TrainingOptions``, or ``BankNetworkOptions`` with ``BankTrainingOptions``). Yields Steps, and a Milestone, which
-    carries the best checkpoint so far, whenever a network was judged: for an mlp at the end of each epoch (an Epoch,
-    with the state to resume from), for a bank after each reference. Tomograms are split, never patches; a lone
-    tomogram is split at a plane across x. The validation part also calibrates the expected error.
+    A pair of options from `TRAINABLE` says which: ``NetworkOptions`` with ``TrainingOptions``, or ``TemplateOptions``
+    with ``TemplateTrainingOptions``. Yields Steps, and a Milestone with the best model so far whenever one was
+    validated: of a network at the end of each epoch (an Epoch, with the state to resume from), of a template after each
+    average. Tomograms are split, never patches; a lone tomogram is split at a plane across x. The validation part also
+    calibrates the expected error.
 
     Parameters
     ----------
-    template : a map for a bank to match with as it is; then no labels are needed, and those given are all used to judge
-        and calibrate by.
+    template : a map to take as it is; then no labels are needed, and those given are all used to validate and
+        calibrate it.
 
     Raises
     ------
@@ -62,21 +65,22 @@ def train(
     if template is not None:
         card = _card(labelled, options, training=0, validation=_count(labelled))
         card["fingerprint"] = sha256(template.density.tobytes()).hexdigest()[:16]
-        return (yield from judge_template(template, labelled, name=name, card=card, device=options.device))
-    training, validation = split(labelled, share=options.validation, seed=options.seed)
-    if isinstance(network_options, BankNetworkOptions) and isinstance(options, BankTrainingOptions):
+        return (yield from calibrate_template(template, labelled, name=name, card=card, device=options.device))
+    seed = options.averaging.seed if isinstance(options, TemplateTrainingOptions) else options.seed
+    training, validation = split(labelled, share=options.validation, seed=seed)
+    if isinstance(model_options, TemplateOptions) and isinstance(options, TemplateTrainingOptions):
         if resume is not None:
-            raise InputError("a bank's training starts anew each time; leave --resume out.")
+            raise InputError("a template's training starts anew each time; leave --resume out.")
         card = _card(labelled, options, training=_count(training), validation=_count(validation))
-        return (yield from learn_bank(training, validation, network_options, options, name=name, card=card))
-    if not (isinstance(network_options, NetworkOptions) and isinstance(options, TrainingOptions)):
-        raise InputError("the options of network and training are of two kinds; expected a pair as in NETWORKS.")
-    network = MLPNetwork(network_options, generator=torch.Generator().manual_seed(options.seed)).to(device)
-    learnt = yield from cut_examples(network, training, words="Cutting training patches")
-    judged = yield from cut_examples(network, validation, words="Cutting validation patches")
-    card = _card(labelled, options, training=len(learnt), validation=len(judged))
-    course = Course(network, options, learnt.to(device), judged.to(device), name=name, card=card)
-    return (yield from course.epochs(resume, words=f"Training on {device_words(device)}"))
+        return (yield from average_template(training, validation, model_options, options, name=name, card=card))
+    if not (isinstance(model_options, NetworkOptions) and isinstance(options, TrainingOptions)):
+        raise InputError("the options of model and training are of two kinds; expected a pair as in TRAINABLE.")
+    mlp = MLP(model_options, generator=torch.Generator().manual_seed(options.seed)).to(device)
+    examples = yield from cut_examples(mlp, training, words="Cutting training patches")
+    held_out = yield from cut_examples(mlp, validation, words="Cutting validation patches")
+    card = _card(labelled, options, training=len(examples), validation=len(held_out))
+    training_run = TrainingRun(mlp, options, examples.to(device), held_out.to(device), name=name, card=card)
+    return (yield from training_run.epochs(resume, words=f"Training on {device_words(device)}"))
 
 
 def _count(labelled: Labelled) -> int:
@@ -85,13 +89,14 @@ def _count(labelled: Labelled) -> int:
 
 def _check(labelled: Labelled) -> None:
     count = _count(labelled)
-    if count < 20:
+    if count < MIN_PARTICLES:
         raise InputError(
-            f"{count} particles with orientations were given; expected at least 20 to learn from. Give more data."
+            f"{count} particles with orientations were given; expected at least {MIN_PARTICLES} to learn from. "
+            "Give more data."
         )
-    kinds = _kinds(labelled)
-    if len(kinds) > 1:
-        raise InputError(f"the data hold the classes {', '.join(kinds)}; a network learns one. Choose it (--class).")
+    classes = _classes(labelled)
+    if len(classes) > 1:
+        raise InputError(f"the data hold the classes {', '.join(classes)}; a model learns one. Choose it (--class).")
     for tomogram, particles in labelled:
         particles.required_rotations()
         check_inside(particles, tomogram.extent, name=tomogram.name)
@@ -103,10 +108,52 @@ def _card(labelled: Labelled, options: Options, *, training: int, validation: in
         "training": options.to_record(),
         "tomograms": len(labelled),
         "particles": {"training": training, "validation": validation},
-        "classes": _kinds(labelled),
+        "classes": _classes(labelled),
         "fingerprint": fingerprint(labelled),
     }
 
 
-def _kinds(labelled: Labelled) -> list[str]:
+def _classes(labelled: Labelled) -> list[str]:
     return sorted({str(kind) for _, part in labelled if part.kind is not None for kind in part.kind})
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def training_files(output: Path) -> tuple[Path, Path]:
+    """The model's file and that of the state beside it, both writable.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in .safetensors, or the place cannot be written.
+    """
+    if output.suffix != SUFFIX:
+        raise InputError(f"{output} given as model to write; expected a name that ends in {SUFFIX}.")
+    check_writable(output)
+    return output, output.with_suffix(".resume")
+
+
+def save_progress(
+    stream: Generator[Step, None, Network | Template], output: Path, state: Path
+) -> Stream[Step, Network | Template]:
+    """The same stream; after every milestone the model is saved, where it became better, after every epoch the state.
+
+    The state's file is removed when training has come to its end.
+    """
+    best = None
+    try:
+        while True:
+            step = next(stream)
+            if isinstance(step, Epoch):
+                step.state.save(state)
+            if isinstance(step, Milestone) and step.model is not best:
+                best = step.model
+                best.save(output)
+            yield step
+    except StopIteration as end:
+        state.unlink(missing_ok=True)
+        model: Network | Template = end.value
+        return model
+    finally:
+        stream.close()

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.simulation.templates import bead_models, load_template
+from napari_orient.engine.templates import bead_models, load_template
 from napari_orient.gui.widgets import shrinkable
 
 Map = tuple[FloatArray, float]

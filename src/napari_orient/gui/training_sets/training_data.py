@@ -13,8 +13,8 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate_series
-from napari_orient.engine.simulation.templates import load_template
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.templates import load_template
 
 Pairs = list[tuple[Tomogram, Particles]]
 

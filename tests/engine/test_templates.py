@@ -1,4 +1,4 @@
-"""A bank at rest: a map in one file, and predictions from it in any tomogram."""
+"""A template at rest: a map in one file, and predictions from it in any tomogram."""
 
 import dataclasses
 import re
@@ -9,30 +9,30 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
+from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import pose_summary, read_particles, write_particles
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks.checkpoint import Checkpoint, bank_checkpoint, load_checkpoint
-from napari_orient.engine.networks.mlp import MLPNetwork
+from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict, prepare, provenance
+from napari_orient.engine.prediction.predict import load_model, predict, prepare, provenance
 from napari_orient.engine.refinement.options import PRECISE_UP_TO
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
+from napari_orient.engine.templates import Template, load_template
 
-BANK = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
+SEARCH = SearchOptions(rotations=600, search_resolution=36.0, max_shift=20.0)
 FAST = PredictionOptions.of(precision="fast", device="cpu")
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
+def template() -> Template:
     density = molecule().density(24)
-    return bank_checkpoint(density, voxel_size=VOXEL_SIZE, options=BANK, name="blobs", card={"classes": ["blob"]})
+    return Template(density, voxel_size=VOXEL_SIZE, search=SEARCH, name="blobs", card={"classes": ["blob"]})
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +41,27 @@ def seen():
 
 
 @pytest.fixture(scope="module")
-def steps_and_answer(seen, checkpoint):
-    return followed(predict(seen[0], seen[1], checkpoint, FAST))
+def steps_and_answer(seen, template):
+    return followed(predict(seen[0], seen[1], template, FAST))
 
 
-def test_a_bank_comes_back_as_it_went(checkpoint, tmp_path):
-    checkpoint.save(tmp_path / "blobs.safetensors")
-    loaded = load_checkpoint(tmp_path / "blobs.safetensors")
-    assert (loaded.kind, loaded.name, loaded.card) == ("bank", "blobs", {"classes": ["blob"]})
-    assert loaded.options == checkpoint.options
-    np.testing.assert_array_equal(loaded.bank().density, checkpoint.bank().density)
-    loaded.save(tmp_path / "again.safetensors")
+def test_a_template_comes_back_as_it_went(template, tmp_path):
+    template.save(tmp_path / "blobs.safetensors")
+    loaded = load_template(tmp_path / "blobs.safetensors")
+    assert (loaded.name, loaded.card, loaded.calibration) == ("blobs", {"classes": ["blob"]}, None)
+    assert loaded.options_record() == template.options_record()
+    np.testing.assert_array_equal(loaded.density, template.density)
+    load_model(tmp_path / "blobs.safetensors").save(tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "blobs.safetensors").read_bytes()
 
 
-def test_a_bank_predicts_poses_and_centres(steps_and_answer, seen):
+def test_templates_of_the_first_version_are_read(template, tmp_path):
+    path = tmp_path / "old.safetensors"
+    dataclasses.replace(template.to_file(), kind="bank").write(path)
+    np.testing.assert_array_equal(load_template(path).density, template.density)
+
+
+def test_a_template_predicts_poses_and_centres(steps_and_answer, seen):
     _, answer = steps_and_answer
     _, picks, places = seen
     assert np.median(angle_deg(answer.required_rotations(), picks.required_rotations())) < 4
@@ -73,12 +79,12 @@ def test_the_wedge_and_precision_are_noted_and_steps_never_pass_their_total(step
 
 @pytest.fixture(scope="module")
 def symmetric():
-    """Particles of a D3 molecule about an oblique axis, as a bank poses them."""
+    """Particles of a D3 molecule about an oblique axis, as a template poses them."""
     group = symmetry("D3@1,2,-1@1,0,1")
     shape = molecule(group=group)
     volume, picks, _ = tomogram(shape, count=(2, 2, 3))
-    bank = bank_checkpoint(shape.density(24), voxel_size=VOXEL_SIZE, symmetry=group.name, options=BANK)
-    return volume, run(predict(volume, picks, bank, FAST))
+    symmetric = Template(shape.density(24), voxel_size=VOXEL_SIZE, symmetry=group.name, search=SEARCH)
+    return volume, run(predict(volume, picks, symmetric, FAST))
 
 
 def test_symmetric_particles_carry_errors_of_axis_and_spin_and_all_carry_score_and_move(symmetric, steps_and_answer):
@@ -94,7 +100,7 @@ def test_symmetric_particles_carry_errors_of_axis_and_spin_and_all_carry_score_a
 
 
 @pytest.mark.parametrize("suffix", [".star", ".csv"])
-def test_what_matching_told_survives_save_reload_save_to_the_byte(symmetric, tmp_path, suffix):
+def test_what_matching_found_survives_save_reload_save_to_the_byte(symmetric, tmp_path, suffix):
     volume, answer = symmetric
     extents = {volume.name: volume.extent}
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
@@ -106,115 +112,117 @@ def test_what_matching_told_survives_save_reload_save_to_the_byte(symmetric, tmp
         np.testing.assert_allclose(reloaded.extra[name], answer.extra[name], atol=1e-6)
 
 
-def test_a_later_prediction_drops_what_an_earlier_match_told(steps_and_answer):
+def test_a_later_prediction_drops_what_an_earlier_match_found(steps_and_answer):
     old = steps_and_answer[1].replace(extra={AXIS_ERROR: np.ones(18), "rlnImageName": np.full(18, "a")})
     assert list(without_results(old).extra) == ["rlnImageName"]
 
 
-def test_rotations_that_the_picks_carry_are_not_looked_at(steps_and_answer, seen, checkpoint):
+def test_rotations_that_the_picks_carry_are_not_used(steps_and_answer, seen, template):
     volume, picks, _ = seen
-    answer = run(predict(volume, picks.replace(rotations=None), checkpoint, FAST))
+    answer = run(predict(volume, picks.replace(rotations=None), template, FAST))
     np.testing.assert_array_equal(answer.required_rotations(), steps_and_answer[1].required_rotations())
 
 
-def test_calibration_widens_the_expected_error(steps_and_answer, seen, checkpoint):
-    reference = dataclasses.replace(checkpoint.bank(), calibration=(9.0, 4.0))
-    wider = Checkpoint.of(reference, name="blobs", card={})
+def test_calibration_widens_the_expected_error(steps_and_answer, seen, template):
+    wider = dataclasses.replace(template, calibration=ErrorCalibration(9.0, 4.0))
     before = steps_and_answer[1].expected_error_deg
     after = run(predict(seen[0], seen[1], wider, FAST)).expected_error_deg
     np.testing.assert_allclose(after, np.sqrt(9 + 4 * before**2), rtol=1e-3)
 
 
-def test_an_mlp_is_precise_only_with_a_reference(seen, checkpoint):
+def test_a_network_is_precise_only_with_a_reference(seen, template):
     volume, picks, _ = seen
     options = NetworkOptions(width=8, depth=1, patch_side=16, mask_radius=60.0)
-    untrained = Checkpoint.of(MLPNetwork(options, generator=torch.Generator().manual_seed(0)), name="mlp", card={})
-    with pytest.raises(InputError, match="no reference to be precise with"):
+    untrained = Network.of(MLP(options, generator=torch.Generator().manual_seed(0)), name="mlp", card={})
+    with pytest.raises(InputError, match="no map to be precise with"):
         next(predict(volume, picks, untrained, PredictionOptions.of(precision="precise")))
-    with pytest.raises(InputError, match="reference of its own"):
-        next(predict(volume, picks, checkpoint, FAST, reference=checkpoint.bank()))
-    answer = run(predict(volume, picks, untrained, FAST, reference=checkpoint.bank()))
+    with pytest.raises(InputError, match="is a template itself"):
+        next(predict(volume, picks, template, FAST, reference=template))
+    answer = run(predict(volume, picks, untrained, FAST, reference=template))
     assert np.median(angle_deg(answer.required_rotations(), picks.required_rotations())) < 4
     line = provenance(untrained, FAST, count=18, reference="blobs.mrc")
-    assert line.endswith("predicted by mlp (mlp); picks rounded; refined against blobs.mrc, fast")
+    assert line.endswith("predicted by mlp (network); picks rounded; refined against blobs.mrc, fast")
 
 
-def test_provenance_says_kind_and_what_auto_meant(checkpoint):
+def test_provenance_says_kind_and_what_auto_meant(template):
     auto = PredictionOptions.of(device="cpu")
-    assert provenance(checkpoint, auto, count=PRECISE_UP_TO).endswith("predicted by blobs (bank); precise")
-    assert provenance(checkpoint, auto, count=PRECISE_UP_TO + 1).endswith("(bank); fast")
+    assert provenance(template, auto, count=PRECISE_UP_TO).endswith("predicted by blobs (template); precise")
+    assert provenance(template, auto, count=PRECISE_UP_TO + 1).endswith("(template); fast")
     assert auto.effort.precision_for(10**6, torch.device("cuda")) == "precise"
 
 
 @pytest.mark.parametrize(
     ("density", "group", "words"),
     [
-        (np.zeros((9, 9, 8), np.float32), "C1", "expected a cube"),
-        (np.zeros((9, 9, 9), np.float32), "C1", "flat"),
-        (np.full((9, 9, 9), np.nan, np.float32), "C1", "not numbers"),
+        (np.zeros((9, 9), np.float32), "C1", "expected a volume"),
+        (np.zeros((9, 9, 9), np.float32), "C1", "no density above 0"),
+        (np.full((9, 9, 9), np.nan, np.float32), "C1", "not finite numbers"),
         (molecule().density(9), "Q7", "symmetry 'Q7' is unknown"),
         (molecule().density(9), "D7@1,0,0@2,0,0", "parallel"),
     ],
 )
-def test_what_is_no_reference_is_refused(density, group, words):
+def test_what_is_no_template_is_refused(density, group, words):
     with pytest.raises(InputError, match=words):
-        bank_checkpoint(density, voxel_size=10.0, symmetry=group)
+        Template(density, voxel_size=10.0, symmetry=group)
 
 
-def test_a_damaged_bank_is_refused_when_it_is_read(checkpoint, tmp_path):
-    path = tmp_path / "bad.safetensors"
+@pytest.mark.parametrize(("density", "words"), [(np.eye(9)[None], "a cube"), (np.ones((9, 9, 9)), "flat")])
+def test_what_cannot_be_matched_is_not_saved(density, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        Template(density, 10.0).save(tmp_path / "bad.safetensors")
+
+
+def test_a_damaged_template_is_refused_when_it_is_read(template, tmp_path):
+    path, whole = tmp_path / "bad.safetensors", template.to_file()
 
     def refused(words, **changes):
-        dataclasses.replace(checkpoint, **changes).save(path)
+        dataclasses.replace(whole, **changes).write(path)
         with pytest.raises(InputError, match=words):
-            load_checkpoint(path)
+            load_model(path)
 
-    density = checkpoint.tensors["density"]
+    density = whole.tensors["density"]
     refused("missing", tensors={"density": density})
-    refused("expected a cube", tensors={**checkpoint.tensors, "density": density[:, :-1]})
-    refused("not numbers", tensors={**checkpoint.tensors, "density": density * torch.nan})
-    refused("calibration", tensors={**checkpoint.tensors, "calibration": torch.tensor([torch.nan, 1.0])})
-    refused("symmetry", options={**checkpoint.options, "symmetry": "Q7"})
+    refused("expected a cube", tensors={**whole.tensors, "density": density[:, :-1]})
+    refused("not finite numbers", tensors={**whole.tensors, "density": density * torch.nan})
+    refused("calibration", tensors={**whole.tensors, "calibration": torch.tensor([torch.nan, 1.0])})
+    refused("symmetry", options={**whole.options, "symmetry": "Q7"})
 
 
-def test_an_option_that_this_version_does_not_have_makes_no_file_unreadable(checkpoint, tmp_path):
-    path = tmp_path / "later.safetensors"
-    dataclasses.replace(checkpoint, options={**checkpoint.options, "colour": 1}).save(path)
+def test_an_option_that_this_version_does_not_have_makes_no_file_unreadable(template, tmp_path):
+    path, whole = tmp_path / "later.safetensors", template.to_file()
+    dataclasses.replace(whole, options={**whole.options, "colour": 1}).write(path)
     with pytest.warns(UnknownOptionWarning, match="option 'colour' is unknown to this version"):
-        assert load_checkpoint(path).bank().options == checkpoint.bank().options
+        assert load_template(path).search == template.search
 
 
-def test_a_checkpoint_of_one_kind_is_not_taken_for_another(checkpoint):
-    with pytest.raises(InputError, match="of kind bank; expected one of kind mlp"):
-        checkpoint.network()
-    assert isinstance(checkpoint.bank(), ReferenceMap)
-    assert isinstance(checkpoint.bank().options, ReferenceMapOptions)
+def test_a_network_is_not_taken_for_a_template():
+    with pytest.raises(InputError, match="ribosome-mlp is a network; expected a template"):
+        load_template("ribosome-mlp")
 
 
-def test_a_bank_that_has_learnt_a_tomogram_tells_single_picks_as_it_told_them_all(checkpoint, seen, steps_and_answer):
+def test_a_prepared_template_poses_single_picks_as_it_does_all(template, seen, steps_and_answer):
     _, together = steps_and_answer
     tomogram_seen, picks, _ = seen
-    tell = run(prepare(tomogram_seen, picks, checkpoint, FAST))
-    alone = [tell(picks.take([row])) for row in (3, 11)]
+    estimate = run(prepare(tomogram_seen, picks, template, FAST))
+    alone = [estimate(picks.take([row])) for row in (3, 11)]
     for row, one in zip((3, 11), alone, strict=True):
         np.testing.assert_allclose(one.rotations[0], together.rotations[row], atol=2e-3)
         np.testing.assert_allclose(one.positions[0], together.positions[row], atol=0.2)
         np.testing.assert_allclose(one.expected_error_deg[0], together.expected_error_deg[row], rtol=0.02)
     with pytest.raises(InputError, match="1 of 1 particles lie outside"):
-        tell(picks.take([0]).replace(positions=[[-500.0, 0, 0]]))
+        estimate(picks.take([0]).replace(positions=[[-500.0, 0, 0]]))
 
 
-def test_a_network_prepared_tells_to_the_bit_what_it_predicts(seen):
+def test_a_prepared_network_gives_to_the_bit_what_it_predicts(seen):
     options = NetworkOptions(width=8, depth=1, patch_side=16, patch_voxel_size=VOXEL_SIZE, mask_radius=60.0)
-    network = MLPNetwork(options, generator=torch.Generator().manual_seed(0))
-    mlp = Checkpoint.of(network, name="small", card={})
-    told = run(prepare(seen[0], seen[1].take([]), mlp, FAST))(seen[1])
-    np.testing.assert_array_equal(told.rotations, run(predict(seen[0], seen[1], mlp, FAST)).rotations)
+    network = Network.of(MLP(options, generator=torch.Generator().manual_seed(0)), name="small", card={})
+    single = run(prepare(seen[0], seen[1].take([]), network, FAST))(seen[1])
+    np.testing.assert_array_equal(single.rotations, run(predict(seen[0], seen[1], network, FAST)).rotations)
 
 
-def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accuracy(checkpoint):
+def test_tilts_about_x_from_48_degrees_on_one_side_are_found_and_cost_no_accuracy(template):
     volume, picks, places = tomogram(molecule(), axis="x", tilts=(-48.0, 60.0), count=(2, 3, 3))
-    steps, answer = followed(predict(volume, picks, checkpoint, FAST))
+    steps, answer = followed(predict(volume, picks, template, FAST))
     notes = [str(note) for step in steps for note in step.notes]
     low, high = map(float, re.search(r"tilted about x from (-\d+)° to (\d+)°", notes[0]).groups())
     assert abs(low + 48) <= 4

@@ -1,4 +1,4 @@
-"""A bank learnt from labelled particles alone: an average, judged on tomograms kept apart, halves never mixed."""
+"""A template made from labelled particles: an average, validated on tomograms kept apart, halves never mixed."""
 
 import dataclasses
 
@@ -9,22 +9,24 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging.average import average, random_halves
 from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.networks.reference_map import BankNetworkOptions, ReferenceMap, ReferenceMapOptions
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.engine.training.apart import _in_frame, refined_apart
-from napari_orient.engine.training.bank import excess
-from napari_orient.engine.training.course import Milestone
-from napari_orient.engine.training.options import BankTrainingOptions, TrainingOptions
+from napari_orient.engine.templates import Template
+from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
+from napari_orient.engine.training.template import _in_frame, refine_halves
 from napari_orient.engine.training.train import train
+from napari_orient.engine.training.validation import Milestone
 
-NETWORK = BankNetworkOptions(
+SEARCH = SearchOptions(
     rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30
 )
-TRAINING = BankTrainingOptions(rounds=1, side=24, validation=0.4, device="cpu")
+TEMPLATE = TemplateOptions(search=SEARCH)
+TRAINING = TemplateTrainingOptions.of(rounds=1, side=24, validation=0.4, device="cpu")
 
 
 def labelled(count=2, grid=(1, 3, 4), noise=0.7):
@@ -38,7 +40,7 @@ def labelled(count=2, grid=(1, 3, 4), noise=0.7):
 
 @pytest.fixture(scope="module")
 def learnt():
-    milestones, stream = [], train(labelled(), NETWORK, TRAINING, name="learnt")
+    milestones, stream = [], train(labelled(), TEMPLATE, TRAINING, name="learnt")
     while True:
         try:
             step = next(stream)
@@ -49,24 +51,23 @@ def learnt():
             milestones.append(step)
 
 
-def test_a_learnt_bank_resembles_the_molecule_and_turns_particles_kept_apart(learnt):
-    _, checkpoint = learnt
-    reference = checkpoint.bank()
-    assert np.corrcoef(reference.density.ravel(), molecule().density(24).ravel())[0, 1] > 0.8
-    figures = checkpoint.card["figures"]
+def test_an_averaged_template_resembles_the_molecule_and_poses_particles_kept_apart(learnt):
+    _, template = learnt
+    assert np.corrcoef(template.density.ravel(), molecule().density(24).ravel())[0, 1] > 0.8
+    figures = template.card["figures"]
     assert figures["validation_median_deg"] < 5
     assert figures["validation_within_20"] > 0.95
-    assert checkpoint.card["classes"] == ["blob"]
-    assert checkpoint.card["particles"] == {"training": 12, "validation": 12}
+    assert template.card["classes"] == ["blob"]
+    assert template.card["particles"] == {"training": 12, "validation": 12}
     assert 20 < figures["fsc_0.143_angstrom"] <= figures["fsc_0.5_angstrom"] < 80
 
 
 def test_every_reference_is_a_milestone_that_carries_the_best_so_far(learnt):
-    milestones, checkpoint = learnt
+    milestones, template = learnt
     assert [step.done for step in milestones] == [1, 2]
-    assert milestones[-1].checkpoint is checkpoint
+    assert milestones[-1].model is template
     least = min(step.validation_mean_deg for step in milestones)
-    assert checkpoint.card["figures"]["validation_mean_deg"] == pytest.approx(least)
+    assert template.card["figures"]["validation_mean_deg"] == pytest.approx(least)
 
 
 def test_neither_half_sees_the_other():
@@ -81,10 +82,10 @@ def test_neither_half_sees_the_other():
     # The half maps are of their own halves alone: averages of these particles and no others.
     assert np.corrcoef(first.ravel(), found.first_half.ravel())[0, 1] > 0.99
     assert np.corrcoef(second.ravel(), found.second_half.ravel())[0, 1] > 0.99
-    posed = run(refined_apart(pairs, pairs, found, network_options=NETWORK, options=TRAINING))
+    posed = run(refine_halves(pairs, pairs, found, search=SEARCH, options=TRAINING))
     # With the other half's map made worthless, the poses of this half do not change.
     spoilt = dataclasses.replace(found, second_half=np.roll(found.second_half, 7, axis=0)[::-1].copy())
-    again = run(refined_apart(pairs, pairs, spoilt, network_options=NETWORK, options=TRAINING))
+    again = run(refine_halves(pairs, pairs, spoilt, search=SEARCH, options=TRAINING))
     np.testing.assert_array_equal(posed[0][1].positions[coin == 0], again[0][1].positions[coin == 0])
     assert not np.allclose(posed[0][1].positions[coin == 1], again[0][1].positions[coin == 1])
 
@@ -106,45 +107,46 @@ def test_a_half_that_drifted_as_a_whole_is_brought_back_to_its_labels():
     np.testing.assert_array_equal(back.positions[~rows], drifted.positions[~rows])
 
 
-def test_a_template_needs_no_labels_and_is_judged_by_those_given():
-    own = ReferenceMapOptions.from_record({**NETWORK.to_record(), "voxel_size": VOXEL_SIZE})
-    template = ReferenceMap(molecule().density(24), own)
-    plain = run(train([], NETWORK, TRAINING, template=template))
-    assert (plain.kind, "figures" in plain.card) == ("bank", False)
-    judged = run(train(labelled(count=1, grid=(2, 3, 4)), NETWORK, TRAINING, template=template))
-    assert judged.card["figures"]["validation_median_deg"] < 4
-    assert judged.bank().calibrated
+def test_a_map_needs_no_labels_and_is_validated_by_those_given():
+    template = Template(molecule().density(24), VOXEL_SIZE, search=SEARCH)
+    plain = run(train([], TEMPLATE, TRAINING, template=template))
+    assert isinstance(plain, Template)
+    assert "figures" not in plain.card
+    validated = run(train(labelled(count=1, grid=(2, 3, 4)), TEMPLATE, TRAINING, template=template))
+    assert validated.card["figures"]["validation_median_deg"] < 4
+    assert validated.calibration is not None
 
 
-def test_options_of_two_kinds_and_what_a_bank_cannot_do_are_refused():
+def test_options_of_two_kinds_and_what_a_template_cannot_do_are_refused():
     pairs = labelled(count=2)
     with pytest.raises(InputError, match="two kinds"):
-        run(train(pairs, NETWORK, TrainingOptions()))
+        run(train(pairs, TEMPLATE, TrainingOptions()))
     with pytest.raises(InputError, match="two kinds"):
         run(train(pairs, NetworkOptions(), TRAINING))
     with pytest.raises(InputError, match="at least 20"):
-        run(train([], NETWORK, TRAINING))
+        run(train([], TEMPLATE, TRAINING))
     turned = [(volume, part.replace(rotations=None)) for volume, part in pairs]
     with pytest.raises(InputError, match="no orientations"):
-        run(train(turned, NETWORK, TRAINING))
+        run(train(turned, TEMPLATE, TRAINING))
 
 
-def test_calibration_adds_what_the_reference_costs_and_keeps_what_the_noise_does():
+def test_calibration_adds_what_the_template_costs_and_keeps_what_the_noise_does():
     rng = np.random.default_rng(0)
     expected = rng.uniform(1, 3, 4000)
     direction = rng.normal(size=(4000, 3)) / np.sqrt(3)
     for floor, factor in ((2.25, 1.0), (0.0, 0.7)):
         errors = np.linalg.norm(direction, axis=1) * np.sqrt(floor + factor * expected**2)
         errors[:40] = 90.0
-        np.testing.assert_allclose(excess(errors, expected), (floor, factor), atol=0.12)
+        line = fit_beyond_noise(errors, expected)
+        np.testing.assert_allclose((line.floor, line.factor), (floor, factor), atol=0.12)
 
 
 def test_what_a_few_particles_show_by_chance_calibrates_nothing():
     rng = np.random.default_rng(0)
-    none = [excess(*errors_of(rng, floor=0.0, factor=1.0, count=60)) for _ in range(40)]
-    assert np.mean([found == (0.0, 1.0) for found in none]) > 0.85
-    poor = [excess(*errors_of(rng, floor=25.0, factor=1.0, count=60))[0] for _ in range(40)]
-    assert 15 < np.median(poor) < 26, "a poor reference's own error is kept"
+    none = [fit_beyond_noise(*errors_of(rng, floor=0.0, factor=1.0, count=60)) for _ in range(40)]
+    assert np.mean([found is None for found in none]) > 0.85
+    poor = [fit_beyond_noise(*errors_of(rng, floor=25.0, factor=1.0, count=60)).floor for _ in range(40)]
+    assert 15 < np.median(poor) < 26, "a poor template's own error is kept"
 
 
 def errors_of(rng: np.random.Generator, *, floor: float, factor: float, count: int) -> tuple[np.ndarray, np.ndarray]:

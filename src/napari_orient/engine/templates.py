@@ -1,0 +1,263 @@
+"""Templates: the map of one macromolecule, from a map's file, a bead model of the package, or a template's own file.
+
+A template is what particles are simulated of, matched with, refined against and shown as. One that was averaged from
+labelled particles carries a card, and the calibration of its expected errors.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.error_calibration import ErrorCalibration
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.matching.options import SearchOptions
+from napari_orient.engine.model_files import SUFFIX, TEMPLATE, ModelFile, shipped_models
+from napari_orient.engine.options import Value
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.symmetry import Symmetry, symmetry
+
+_LEAST_SIDE = 8
+"""Voxels along each side of a map that can be matched."""
+_BEAD_CODES = {"ribosome": "4v4r", "proteasome": "3j9i"}
+_BEAD_VOXEL_SIZE = 5.0
+"""Å of the maps that bead models are drawn into: the narrowest bead (deviation 6.6 Å) keeps 0.02 % of its transform's
+height at the Nyquist frequency."""
+_COLUMNS = ("x", "y", "z", "weight", "width")
+_USUAL_SEARCH = SearchOptions()
+_UNCALIBRATED = (0.0, 1.0)
+"""How a file says that the expected errors were never calibrated."""
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The map of one macromolecule; bright where the matter is.
+
+    Parameters
+    ----------
+    density : (Z, Y, X) float32; the particle's frame is the array's own x, y, z about the box centre ``(n - 1) / 2``.
+    voxel_size : Å.
+    name : the code that its particles carry as their class, such as ``pdb_4v4r``, or the name of its file.
+    symmetry : its group and axes, as `rotations.symmetry` reads them; None = unknown.
+    search : how it is searched for where nothing else is asked.
+    calibration : of its expected errors, measured on tomograms kept apart; None = never measured.
+    card : data, training options, figures, fingerprint; plain values fit for JSON.
+
+    Raises
+    ------
+    InputError
+        If the density is not a finite volume with something bright in it, the voxel size is not positive, or the
+        symmetry is none.
+    """
+
+    kind: ClassVar[str] = TEMPLATE
+    needs_picks: ClassVar[bool] = True
+    """A tomogram's missing wedge and noise are estimated from its picks before poses are."""
+
+    density: NDArray[np.float32]
+    voxel_size: float
+    name: str = "template"
+    symmetry: str | None = None
+    search: SearchOptions = _USUAL_SEARCH
+    calibration: ErrorCalibration | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the density, the voxel size and the symmetry."""
+        density = np.asarray(self.density, np.float32)
+        if density.ndim != 3:
+            raise InputError(f"template {self.name} has shape {density.shape}; expected a volume (z, y, x).")
+        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
+            raise InputError(f"template {self.name} has voxels of {self.voxel_size} Å; expected a positive size.")
+        if not np.isfinite(density).all():
+            raise InputError(f"template {self.name} holds values that are not finite numbers. Repair the map first.")
+        if not np.max(density, initial=0) > 0:
+            raise InputError(f"template {self.name} has no density above 0; matter must be bright. Invert it first.")
+        symmetry(self.symmetry or "C1")
+        object.__setattr__(self, "density", density)
+
+    @property
+    def centre(self) -> FloatArray:
+        """The point that positions refer to, (3,) voxels xyz: ``(n - 1) / 2``."""
+        return (np.array(self.density.shape[::-1], float) - 1) / 2
+
+    @property
+    def group(self) -> Symmetry:
+        """Its symmetry, about the axes that the map has; C1 where that is unknown."""
+        return symmetry(self.symmetry or "C1")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of particles that it was averaged from."""
+        return tuple(map(str, self.card.get("classes", ())))
+
+    def checked_cube(self) -> Template:
+        """The same template, if it can be matched.
+
+        Raises
+        ------
+        InputError
+            If its map is no cube of at least 8 voxels along each side, or flat.
+        """
+        shape = self.density.shape
+        if len(set(shape)) != 1 or len(self.density) < _LEAST_SIDE:
+            raise InputError(
+                f"template {self.name} has shape {shape}; expected a cube of at least {_LEAST_SIDE} voxels along each "
+                "side. Pad it with zeros first."
+            )
+        if self.density.std() == 0:
+            raise InputError(f"template {self.name} is flat. Take a whole map.")
+        return self
+
+    def options_record(self) -> dict[str, Value]:
+        """Symmetry, voxel size and search options by name, as its file has them."""
+        return {**self.search.to_record(), "symmetry": self.symmetry or "C1", "voxel_size": self.voxel_size}
+
+    def save(self, path: Path | str) -> None:
+        """Write the template's file.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written, or the map cannot be matched.
+        """
+        self.checked_cube().to_file().write(path)
+
+    def to_file(self) -> ModelFile:
+        """What its file holds."""
+        import torch
+
+        line = self.calibration
+        tensors = {
+            "density": torch.from_numpy(self.density.copy()),
+            "calibration": torch.tensor(_UNCALIBRATED if line is None else (line.floor, line.factor)),
+        }
+        return ModelFile(self.name, TEMPLATE, self.options_record(), tensors, self.card)
+
+    @classmethod
+    def from_file(cls, found: ModelFile) -> Template:
+        """The template of a model's file.
+
+        Raises
+        ------
+        InputError
+            If it is of a network, or something is missing or does not fit.
+        """
+        found.check_kind(TEMPLATE)
+        tensors, options = found.tensors, dict(found.options)
+        voxel_size, group = options.pop("voxel_size", 10.0), options.pop("symmetry", "C1")
+        if not {"density", "calibration"} <= set(tensors) or tensors["calibration"].shape != (2,):
+            raise InputError(f"{found.name}: its map or calibration is missing. Take a fresh copy of the file.")
+        numbers = tuple(float(value) for value in tensors["calibration"])
+        try:
+            template = cls(
+                tensors["density"].float().numpy(),
+                voxel_size=float(str(voxel_size)),
+                name=found.name,
+                symmetry=str(group),
+                search=SearchOptions.from_record(options),
+                calibration=None if numbers == _UNCALIBRATED else ErrorCalibration(*numbers),
+                card=found.card,
+            )
+            return template.checked_cube()
+        except (InputError, ValueError) as error:
+            raise InputError(f"{found.name}: {error}") from error
+
+
+def load_template(path_or_name: Path | str) -> Template:
+    """The template of a file (a map in MRC format, or a template's own) or of a name.
+
+    ``ribosome`` (``4v4r``) and ``proteasome`` (``3j9i``) are the bead models of these particles; other names are those
+    of shipped templates.
+
+    Raises
+    ------
+    InputError
+        If it is neither a file nor a name, or the file is not a usable map.
+    """
+    text = str(path_or_name)
+    code = _bead_code(text)
+    if code and not Path(text).exists():
+        return _from_beads(code)
+    if text.endswith(SUFFIX) or (text in shipped_models() and not Path(text).exists()):
+        return Template.from_file(ModelFile.read(text))
+    if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
+        models = ", ".join(bead_models())
+        raise InputError(f"{text!r} is neither a file nor a bead model; the bead models are {models}.")
+    tomogram = read_tomogram(Path(text))
+    return Template(np.array(tomogram.density, np.float32), tomogram.voxel_size, _class_of(Path(text).stem))
+
+
+def _class_of(stem: str) -> str:
+    """``pdb_4v4r`` for a file named after a PDB entry (``4v4r``, ``4v4r_5A``), as PolNet writes it; else the stem."""
+    code = stem.split("_", maxsplit=1)[0].lower()
+    is_entry = len(code) == 4 and code.isalnum() and code[0].isdigit() and not code.isdigit()
+    return f"pdb_{code}" if is_entry else stem
+
+
+# --- bead models ------------------------------------------------------------------------------------------------
+
+
+def bead_models() -> tuple[str, ...]:
+    """The codes of the bead models that come with the package."""
+    folder = resources.files("napari_orient") / "beads"
+    return tuple(sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv")))
+
+
+def bead_symmetry(code: str) -> str:
+    """The symmetry of the bead model of this code, about its own axes; its density is not made for that."""
+    return _symmetry_of(_bead_text(code)).name
+
+
+def read_beads(text: str) -> FloatArray:
+    """The beads of a model's text, (N, 5): x, y, z, weight, width; Å, from the centre of the template's box.
+
+    The text holds one asymmetric unit; all its symmetric copies come back.
+    """
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    unit = np.array([[float(row[column]) for column in _COLUMNS] for row in rows])
+    copies = _symmetry_of(text).matrices
+    return np.concatenate([np.hstack([unit[:, :3] @ rotation.T, unit[:, 3:]]) for rotation in copies])
+
+
+def bead_density(beads: FloatArray, *, side: int, voxel_size: float) -> NDArray[np.float32]:
+    """The sum of the Gaussian beads in a cube about its centre ``(side - 1) / 2``, (side, side, side), [z, y, x].
+
+    ``weight`` is a bead's height and ``width`` its standard deviation in Å.
+    """
+    axis = (np.arange(side) - (side - 1) / 2) * voxel_size
+    x, y, z = (np.exp(-(((axis - beads[:, [k]]) / beads[:, [4]]) ** 2) / 2) for k in range(3))
+    density: NDArray[np.float32]
+    density = np.einsum("nz,ny,nx->zyx", beads[:, [3]] * z, y, x, optimize=True).astype(np.float32)
+    return density
+
+
+def _bead_code(text: str) -> str | None:
+    code = _BEAD_CODES.get(text.lower(), text.lower()).removeprefix("pdb_")
+    return code if code in bead_models() else None
+
+
+def _bead_text(code: str) -> str:
+    return (resources.files("napari_orient") / "beads" / f"{code}.csv").read_text(encoding="utf-8")
+
+
+def _symmetry_of(text: str) -> Symmetry:
+    lines = (line.removeprefix("# symmetry:") for line in text.splitlines() if line.startswith("# symmetry:"))
+    return symmetry(next(lines, "C1"))
+
+
+def _from_beads(code: str) -> Template:
+    text = _bead_text(code)
+    beads = read_beads(text)
+    reach = np.linalg.norm(beads[:, :3], axis=1).max() + 4 * beads[:, 4].max()
+    side = 2 * int(np.ceil(reach / _BEAD_VOXEL_SIZE)) + 1
+    density = bead_density(beads, side=side, voxel_size=_BEAD_VOXEL_SIZE)
+    return Template(density, _BEAD_VOXEL_SIZE, f"pdb_{code}", _symmetry_of(text).name)

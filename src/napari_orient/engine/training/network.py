@@ -1,0 +1,319 @@
+"""Training of a network: patches cut once, steps of the optimiser, validation, the best so far, and how to resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from napari_orient.engine.error_calibration import fit_by_spread
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.model_files import NETWORK, ModelFile, read_tensors, write_tensors
+from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, Network, shift_cubes
+from napari_orient.engine.particles import Labelled, Particles, Tomogram
+from napari_orient.engine.patches import PatchArray, cut_patches
+from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.training.options import TrainingOptions
+from napari_orient.engine.training.validation import Milestone, ValidationErrors
+
+_CUT_BATCH = 64
+"""Patches cut and condensed together (memory: 64 patches of 40³ voxels are 16 MB)."""
+_VALIDATION_BATCH = 512
+"""Cubes that pass through the network together in validation (memory alone; results do not depend on it)."""
+_STEPS_A_REPORT = 16
+"""Steps of the optimiser between two reports of progress: some tenths of a second on a CPU."""
+_SEED_STRIDE = 100_003
+"""Keeps the seeds of epochs apart: below so many epochs, no seed's epoch has the generator of another seed's."""
+_RISE = 0.2
+"""Share of the steps in which the learning rate of one cycle (Smith 2017) rises; chosen."""
+_LEAST_RATE = 1e-3
+"""Share of the highest learning rate that is left at either end of the cycle; chosen."""
+_HUBER_DELTA = 0.5
+"""Raw outputs, which lie in (-1, 1), weigh linearly where they are further off than this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Condensed patches (N, m, m, m), half precision, and their true rotations (N, 3, 3)."""
+
+    cubes: Tensor
+    rotations: Tensor
+
+    def __len__(self) -> int:
+        return len(self.cubes)
+
+    def to(self, device: torch.device) -> Examples:
+        """The same on another device."""
+        return Examples(self.cubes.to(device), self.rotations.to(device))
+
+    def take(self, rows: Tensor) -> Examples:
+        """The examples of these rows."""
+        return Examples(self.cubes.index_select(0, rows), self.rotations.index_select(0, rows))
+
+
+def cut_examples(mlp: MLP, labelled: Labelled, *, words: str) -> Stream[Step, Examples]:
+    """The labelled particles, cut and condensed by the network's front end; a step for every batch.
+
+    All cubes are held once: their memory is taken at the start, and each is written into its place.
+    """
+    total = sum(len(particles) for _, particles in labelled)
+    side = mlp.condense(torch.zeros(1, *(mlp.patch_side,) * 3)).shape[-1]
+    cubes = torch.empty((total, side, side, side), dtype=torch.float16)
+    rotations, done = [], 0
+    for tomogram, particles in labelled:
+        for start in range(0, len(particles), _CUT_BATCH):
+            yield Step(done, total, words)
+            part = particles.take(slice(start, start + _CUT_BATCH))
+            cubes[done : done + len(part)] = mlp.condense(torch.from_numpy(_patches(mlp, tomogram, part)))
+            rotations.append(torch.from_numpy(part.required_rotations()).float())
+            done += len(part)
+    yield Step(done, total, words)
+    return Examples(cubes, torch.cat(rotations))
+
+
+def _patches(mlp: MLP, tomogram: Tomogram, particles: Particles) -> PatchArray:
+    return cut_patches(
+        tomogram,
+        particles.positions,
+        side=mlp.patch_side,
+        voxel_size=mlp.patch_voxel_size,
+        centring="rounded",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """Where training stands after an epoch, enough to go on to the same end, to the bit on one device.
+
+    Parameters
+    ----------
+    epoch : how many are done.
+    last : weights by name.
+    moments : the optimiser's, by parameter and name.
+    best, best_error : the best network so far, and its mean validation error in degrees.
+    """
+
+    epoch: int
+    last: dict[str, Tensor]
+    moments: dict[str, Tensor]
+    best: Network
+    best_error: float
+
+    def save(self, path: Path | str) -> None:
+        """Write one safetensors file, to be resumed from."""
+        best = self.best.to_file()
+        groups = {"last": self.last, "moments": self.moments, "best": dict(best.tensors)}
+        tensors = {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
+        record = {"name": best.name, "kind": best.kind, "options": dict(best.options), "card": dict(best.card)}
+        write_tensors(path, tensors, {"training": self.epoch, "best": record, "best_error": self.best_error})
+
+    @classmethod
+    def load(cls, path: Path | str) -> TrainingState:
+        """The state that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is no such state.
+        """
+        tensors, record = read_tensors(Path(path))
+        if "training" not in record:
+            raise InputError(
+                f"{path} holds no state of training; expected the .resume file that train leaves when stopped."
+            )
+
+        def group(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+
+        found = ModelFile(**{**record["best"], "kind": NETWORK}, tensors=group("best"))
+        best = Network.from_file(found)
+        return cls(record["training"], group("last"), group("moments"), best, record["best_error"])
+
+
+@dataclass(frozen=True)
+class Epoch(Milestone):
+    """An epoch of a network's training, done: its losses too, and the state to resume from."""
+
+    training_loss: float
+    validation_loss: float
+    state: TrainingState
+
+
+class TrainingRun:
+    """The training of one network, from its first epoch or from a state on.
+
+    Parameters
+    ----------
+    mlp : trained in place.
+    examples, validation : on the network's device.
+    name, card : of the network that comes of it.
+    """
+
+    def __init__(
+        self,
+        mlp: MLP,
+        options: TrainingOptions,
+        examples: Examples,
+        validation: Examples,
+        *,
+        name: str,
+        card: dict[str, Any],
+    ) -> None:
+        self.mlp, self.options, self.examples, self.validation = mlp, options, examples, validation
+        self.name, self.card = name, card
+        self.device = examples.cubes.device
+        self.group = symmetry(mlp.options.symmetry)
+        # One pass over the weights a step: fourteen times as quick on a CPU, where the first layer's weights are most.
+        self.optimiser = torch.optim.Adam(
+            mlp.parameters(),
+            lr=options.rate,
+            weight_decay=options.weight_decay,
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        self.per_epoch = math.ceil(len(examples) / options.batch)
+        _raise_mmap_threshold()
+
+    def epochs(self, state: TrainingState | None, *, words: str) -> Stream[Step, Network]:
+        """The best network after all epochs, from the first or from a state on; yields Steps and Epochs."""
+        if state is not None:
+            state = self._restored(state)
+        total = self.options.epochs
+        for epoch in range(0 if state is None else state.epoch, total):
+            yield Step(epoch, total, f"{words}: epoch {epoch + 1}")
+            losses = []
+            for loss in self._steps(epoch):
+                losses.append(loss)
+                if len(losses) % _STEPS_A_REPORT == 0:
+                    yield Step(epoch, total, f"{words}: epoch {epoch + 1}")
+            errors, validation_loss = self._validate()
+            state = self._state(epoch + 1, state, errors)
+            yield Epoch(
+                epoch + 1,
+                total,
+                f"{words}: epoch {epoch + 1}, validation median {errors.median_deg:.2f}°",
+                errors.median_deg,
+                errors.mean_deg,
+                state.best,
+                training_loss=float(torch.stack(losses).mean()),
+                validation_loss=validation_loss,
+                state=state,
+            )
+        if state is None:
+            raise InputError("training had no epoch to run; expected at least one.")
+        return state.best
+
+    def _steps(self, epoch: int) -> Iterator[Tensor]:
+        """The losses of an epoch's steps. All that is random comes from the seed and the epoch's number."""
+        generator = torch.Generator(self.device).manual_seed(self.options.seed * _SEED_STRIDE + epoch)
+        order = torch.randperm(len(self.examples), generator=generator, device=self.device)
+        self.mlp.train()
+        for index, rows in enumerate(torch.split(order, self.options.batch)):
+            for group in self.optimiser.param_groups:
+                group["lr"] = self._rate(epoch * self.per_epoch + index)
+            features, rotations = self._augmented(rows, generator)
+            loss = self._loss(self.mlp(features, generator=generator), rotations)
+            self.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(self.mlp.parameters(), self.options.clip)
+            self.optimiser.step()
+            yield loss.detach()
+
+    def _rate(self, step: int) -> float:
+        """Learning rate: constant, or up over a fifth of the steps and down to nearly 0 along cosines (Smith 2017)."""
+        if self.options.schedule == "constant":
+            return self.options.rate
+        done = step / (self.options.epochs * self.per_epoch)
+        rise = done / _RISE if done < _RISE else (1 - done) / (1 - _RISE)
+        return self.options.rate * max(0.5 * (1 - math.cos(math.pi * rise)), _LEAST_RATE)
+
+    def _augmented(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        batch = self.examples.take(rows)
+        cubes, rotations = batch.cubes, batch.rotations
+        if self.options.shift > 0:
+            reach = self.options.shift / self._cube_voxel_size()
+            uniform = torch.rand((len(rows), 3), generator=generator, device=self.device)
+            cubes = shift_cubes(cubes, (2 * uniform - 1) * reach)
+        if not self.options.half_turns:
+            return self.mlp.features(cubes), rotations
+        turns = torch.randint(4, (len(rows),), generator=generator, device=self.device)
+        return self.mlp.features(cubes, turns), HALF_TURN_MATRICES.to(self.device)[turns] @ rotations
+
+    def _cube_voxel_size(self) -> float:
+        return self.mlp.patch_voxel_size * self.mlp.patch_side / self.examples.cubes.shape[-1]
+
+    def _loss(self, raw: Tensor, rotations: Tensor) -> Tensor:
+        """Mean over the batch of the least loss over the symmetric copies of each true rotation."""
+        copies = rotations[:, None] @ self.mlp.group
+        target = self.mlp.representation.from_matrix(copies)
+        output = raw[:, None].expand_as(target)
+        if self.options.loss == "squared":
+            each = (output - target).square()
+        else:
+            each = nn.functional.huber_loss(output, target, reduction="none", delta=_HUBER_DELTA)
+        return each.mean(-1).amin(1).mean()
+
+    def _validate(self) -> tuple[ValidationErrors, float]:
+        """Errors and half-turn spreads of the validation particles, and their mean loss."""
+        self.mlp.eval()
+        means, spreads, losses = [], [], []
+        with torch.inference_mode():
+            for rows in torch.split(torch.arange(len(self.validation), device=self.device), _VALIDATION_BATCH):
+                cubes, true = self.validation.cubes[rows], self.validation.rotations[rows]
+                mean, spread = self.mlp.mean_and_spread(cubes)
+                means.append(mean)
+                spreads.append(spread)
+                losses.append(self._loss(self.mlp(self.mlp.features(cubes)), true) * len(rows))
+        predicted = torch.cat(means).double().cpu().numpy()
+        errors = symmetric_angle_deg(predicted, self.validation.rotations.double().cpu().numpy(), self.group)
+        loss = float(torch.stack(losses).sum()) / len(self.validation)
+        return ValidationErrors(errors, torch.cat(spreads).double().cpu().numpy()), loss
+
+    def _state(self, epoch: int, state: TrainingState | None, errors: ValidationErrors) -> TrainingState:
+        best, best_error = (state.best, state.best_error) if state else (None, math.inf)
+        if best is None or errors.mean_deg < best_error:
+            line = fit_by_spread(errors.errors_deg, errors.predicted_deg)
+            self.mlp.calibration.copy_(torch.tensor([line.floor, line.factor]))
+            figures = {"epoch": epoch, **errors.figures()}
+            best = Network.of(self.mlp, name=self.name, card={**self.card, "figures": figures})
+            best_error = errors.mean_deg
+        last = {name: value.detach().cpu().clone() for name, value in self.mlp.state_dict().items()}
+        return TrainingState(epoch, last, self._moments(), best, best_error)
+
+    def _moments(self) -> dict[str, Tensor]:
+        return {
+            f"{index}/{name}": value.detach().cpu().clone()
+            for index, entries in self.optimiser.state_dict()["state"].items()
+            for name, value in entries.items()
+        }
+
+    def _restored(self, state: TrainingState) -> TrainingState:
+        """The state, its weights and moments loaded, its best network with this run's card."""
+        try:
+            self.mlp.load_state_dict(state.last)
+        except RuntimeError as error:
+            raise InputError(
+                "the state to resume from is of another network; give the options that it was started with."
+            ) from error
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.moments.items():
+            index, name = key.split("/")
+            entries.setdefault(int(index), {})[name] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+        card = {**self.card, "figures": state.best.card["figures"]}
+        return replace(state, best=replace(state.best, card=card))
+
+
+def _raise_mmap_threshold() -> None:
+    """Have glibc keep the memory of batches and gradients for the next step instead of returning it to the kernel.
+
+    One freed block of just below 32 MiB raises malloc's dynamic mmap threshold to its size (mallopt(3)); else each
+    step's blocks are mapped and zeroed anew.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
