@@ -1,4 +1,4 @@
-"""What is to be done when Qt has destroyed something."""
+"""A callback for when Qt has destroyed a widget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a viewer shows: its tomograms and particles, and which of them belong together."""
+"""Index of a viewer's layers: its tomograms, its particles, and which of them belong together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some particles of a layer: read, written, and the poses that they were predicted with kept beside them."""
+"""Rows of a layer of particles: read and written, with the initial poses of corrected ones stored beside them."""
 
 from __future__ import annotations
 

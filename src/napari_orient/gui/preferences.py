@@ -1,4 +1,4 @@
-"""What a person prefers, set once for all viewers in napari's Preferences, where napari has a page for plugins."""
+"""Preferences, set once for all viewers in napari's Preferences, where napari has a page for plugins."""
 
 from __future__ import annotations
 

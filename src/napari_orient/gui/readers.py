@@ -1,4 +1,4 @@
-"""What napari calls when a file is opened, dropped or saved: npe2 readers for tomograms and lists, a STAR writer."""
+"""Readers of tomograms and particle lists and a STAR writer, called by napari when a file is opened, dropped or saved."""
 
 from __future__ import annotations
 

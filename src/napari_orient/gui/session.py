@@ -1,4 +1,4 @@
-"""What no layer can hold, for each viewer: the network in use, how poses are drawn; and arrows follow their points."""
+"""State of one viewer beside its layers: model in use, drawing, histories; arrows follow their points."""
 
 from __future__ import annotations
 

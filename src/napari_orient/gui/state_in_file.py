@@ -1,4 +1,4 @@
-"""What of a person's work stays in the file that particles are saved to: network, thresholds, and first poses.
+"""State saved with the particles in their file: model in use, thresholds, and initial poses of corrected particles.
 
 A STAR file may hold tables beside the particles; ours follow them, and programs that do not know them pass them by.
 They are written where something was done: a list that was only predicted has the command line's bytes.

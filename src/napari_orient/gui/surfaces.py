@@ -1,4 +1,4 @@
-"""The reference's surface at every pose: one merged mesh, coloured as the arrows, its light laid into the colours.
+"""The reference's surface at every pose: one merged mesh, coloured as the arrows, with shading in the vertex colours.
 
 Napari works out light anew at every change of a mesh, which takes seconds for hundreds of particles; a fixed light, a
 little from above the first slice, is laid into the vertices' colours instead.

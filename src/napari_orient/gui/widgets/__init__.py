@@ -1,4 +1,4 @@
-"""The pieces that docks are made of: sections, notes, a choice of layer, a row for a file, one for a running job."""
+"""Widgets that docks are made of: sections, notes, a choice of layer, rows for files and for a running job."""
 
 from napari_orient.gui.widgets.basic import (
     ACCENT,

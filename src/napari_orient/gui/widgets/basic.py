@@ -1,4 +1,4 @@
-"""The plainest pieces: a dock's column, notes, buttons, rows of fields."""
+"""Basic widgets: a dock's column, notes, buttons, rows of fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choices among layers and classes that follow what is there."""
+"""Choices among the layers and classes that are open, kept up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of napari, heard by widgets only while these live."""
+"""Connections of widgets to napari's events that end with the widget."""
 
 from __future__ import annotations
 
