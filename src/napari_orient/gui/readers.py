@@ -1,4 +1,4 @@
-"""Readers of tomograms and particle lists and a STAR writer, called by napari when a file is opened, dropped or saved."""
+"""Readers of tomograms and particle lists and a STAR writer, which napari calls when files are opened or saved."""
 
 from __future__ import annotations
 
