@@ -122,8 +122,22 @@ def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(worl
     command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--import-list")
     assert main([*command, "--output", str(tmp_path / "out.star")]) == 0
     rows = (tmp_path / "out_import.star").read_text().split()
-    assert rows[-2:] == ["tomo_001", str(tmp_path / "out.star")]
+    assert rows[-2:] == ["tomo_001", "out.star"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.star", "out_import.star"]
+
+
+def test_no_file_that_is_written_holds_an_absolute_path(world, tmp_path, capsys):
+    star, table, report = (tmp_path / name for name in ("out.star", "out.csv", "report.json"))
+    told = ("--checkpoint", world.checkpoint, "--output", star, "--import-list")
+    assert main(words("predict", world.tomogram, world.truth, *told)) == 0
+    assert main(words("convert", star, table, "--tomogram", world.tomogram)) == 0
+    capsys.readouterr()
+    assert main(words("evaluate", star, world.truth, "--json")) == 0
+    report.write_text(capsys.readouterr().out)
+    written = [path for folder in (world.folder, tmp_path) for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in written} >= {".star", ".csv", ".json", ".safetensors", ".mrc"}
+    places = {bytes(place) for place in (world.folder.parent, tmp_path.parent, Path.home(), Path.cwd())}
+    assert not [path for path in written for place in places if place in path.read_bytes()]
 
 
 def test_an_import_list_of_several_tomograms_is_refused_before_anything_is_written(world, tmp_path, capsys):

@@ -134,6 +134,13 @@ def test_tables_say_what_the_record_says_with_chance_and_the_paper_beside_it(who
     assert "Å across | 60 Å: " in (folder / "crowther.md").read_text(encoding="utf-8")
 
 
+def test_no_file_of_the_experiment_holds_an_absolute_path(whole):
+    folder, _ = whole
+    written = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".mrc"]
+    assert {path.suffix for path in written} >= {".star", ".json", ".safetensors", ".csv", ".md"}
+    assert not [path for path in written if bytes(folder.parent) in path.read_bytes()]
+
+
 def test_stopped_anywhere_and_called_again_it_ends_at_the_same_figures(whole, tmp_path):
     _, record = whole
     for stop in ("simulating: tomogram 2", "printed, quaternion: CPU (1 thread): epoch 1, validation", "code, 6d"):

@@ -1,5 +1,7 @@
 """What of a layer is exported, and what of a person's work comes back when the file is opened again."""
 
+import shutil
+
 import numpy as np
 import pytest
 from gui_scene import settle
@@ -106,6 +108,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
         exported(dock, path)
     else:
         write_points(str(path), *layer.as_layer_data_tuple()[:2])
+    assert str(scene.folder.parent) not in path.read_text()
     other = ViewerModel()
     mine = session_of(other)
     inspect = InspectDock(other)
@@ -125,6 +128,21 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     np.testing.assert_array_equal(back.rotations[[1, 6]], first.rotations[[1, 6]])
     np.testing.assert_allclose(back.positions, first.positions, atol=1e-3)
     assert back.extra["orientStatus"][6] == "accepted"
+
+
+def test_a_model_moved_together_with_its_list_is_found_again(opened, scene, tmp_path):
+    viewer, layer, dock = opened
+    (tmp_path / "here" / "models").mkdir(parents=True)
+    model = shutil.copy(scene.checkpoint, tmp_path / "here" / "models" / "mine.safetensors")
+    session_of(viewer).checkpoint = str(model)
+    rotate(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
+    exported(dock, tmp_path / "here" / "kept.star")
+    assert "models/mine.safetensors" in (tmp_path / "here" / "kept.star").read_text()
+    (tmp_path / "here").rename(tmp_path / "there")
+    other = ViewerModel()
+    for data, keywords, kind in read_particle_layers(str(tmp_path / "there" / "kept.star")):
+        other.add_layer(Layer.create(data, keywords, kind))
+    assert session_of(other).checkpoint == str((tmp_path / "there" / "models" / "mine.safetensors").resolve())
 
 
 def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opened, scene):

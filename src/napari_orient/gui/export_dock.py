@@ -171,7 +171,7 @@ class ExportDock(Dock):
         extent = self.session.extent_of(layer)
         extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
         if layer is not None and self.format.suffix == ".star":
-            particles = with_state(particles, layer, self.subset.rows(), self.session)
+            particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)
         write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
 
     def _provenance(self) -> str:

@@ -15,6 +15,7 @@ from napari_orient.engine.io import match_tomogram, read_particles, read_provena
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
+from napari_orient.gui.state_in_file import with_model_found
 from napari_orient.gui.widgets import (
     BAD,
     GOOD,
@@ -145,9 +146,8 @@ class LoadDock(Dock):
             note.say("")
             return None
         try:
-            found = self._of_this_tomogram(
-                read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None)
-            )
+            read = read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None)
+            found = self._of_this_tomogram(with_model_found(read, path))
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or "pixel size" in str(error))
             note.say(dock_message(error), BAD)

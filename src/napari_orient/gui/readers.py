@@ -18,7 +18,7 @@ from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.commands import open_dock
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.session import session_of
-from napari_orient.gui.state_in_file import with_state
+from napari_orient.gui.state_in_file import with_model_found, with_state
 
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
@@ -50,7 +50,7 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
     found: list[LayerParts] = []
     for item in _paths(path):
         extents = _extents_on_view()
-        particles = read_particles(item, extents=extents)
+        particles = with_model_found(read_particles(item, extents=extents), item)
         for name, part in _parts(particles, extents):
             found += _with_axes(part, extents.get(name), item)
     return found
@@ -120,7 +120,8 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
     particles = layers.particles_of(layer)
     if Path(path).suffix.lower() == ".star":
         rows = np.arange(len(particles))
-        particles = with_state(particles, layer, rows, None if viewer is None else session_of(viewer))
+        session = None if viewer is None else session_of(viewer)
+        particles = with_state(particles, layer, rows, session, path=Path(path))
     extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
     line = str(layers.about(layer).get("provenance", ""))
     write_particles(path, particles, extents=extents, provenance=line)

@@ -1,11 +1,13 @@
-"""State saved with the particles in their file: model in use, thresholds, and initial poses of corrected particles.
+"""State saved with particles in their STAR file: model in use, thresholds, and initial poses of corrected particles.
 
-A STAR file may hold tables beside the particles; ours follow them, and programs that do not know them pass them by.
-They are written where something was done: a list that was only predicted has the command line's bytes.
+A STAR file may hold tables beside the particles: these follow them, and other programs ignore them. They are written
+only if a person has corrected or judged particles: a list that was only predicted has the command line's bytes.
+A model's file is written relative to the STAR file, and looked for from there.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,54 +30,76 @@ if TYPE_CHECKING:
     from napari_orient.gui.session import Session
 
 STATE = "orient_state"
-"""Name of our table of settings, which has one row; `FIRST_POSES` has one for each particle not as it came."""
+"""Name of the table of settings, which has one row; `FIRST_POSES` has one for each corrected particle."""
 
-_ROW, _PLACE = "orientRow", ("orientX", "orientY", "orientZ")
+_ROW = "orientRow"
+_POSITION = ("orientX", "orientY", "orientZ")
 _NONE = "none"
 _FILTERS = ("least_score", "most_expected")
 
 Table = Mapping[str, Sequence[str]]
 
 
-def with_state(particles: Particles, layer: Points, rows: Rows, session: Session | None) -> Particles:
-    """The particles of some rows of a layer, with the tables that keep a person's work, where there is any."""
-    found = {FIRST_POSES: _beginnings(layer, rows)}
+def with_state(particles: Particles, layer: Points, rows: Rows, session: Session | None, *, path: Path) -> Particles:
+    """Particles of some rows of a layer, with the tables of a person's work, if any, for the STAR file at ``path``."""
+    found = {FIRST_POSES: _uncorrected(layer, rows)}
     if session is not None:
-        found[STATE] = _state(session, worked_on=bool(found[FIRST_POSES]) or _judged(layer))
+        edited = bool(found[FIRST_POSES]) or _has_verdicts(layer)
+        found[STATE] = _state(session, edited=edited, folder=path.resolve().parent)
     return particles.replace(blocks={**particles.blocks, **{name: table for name, table in found.items() if table}})
 
 
+def with_model_found(particles: Particles, path: Path) -> Particles:
+    """Particles of the list at ``path``; if its table of settings names a model's file, with the file's full path."""
+    state = particles.blocks.get(STATE, {})
+    text = next(iter(state.get(_column("checkpoint"), ())), _NONE)
+    if text == _NONE or text in shipped_models():
+        return particles
+    folder = path.resolve().parent
+    files = [folder / text, folder / Path(text).name]
+    found = next((str(file.resolve()) for file in files if file.is_file()), text)
+    return particles.replace(blocks={**particles.blocks, STATE: {**state, _column("checkpoint"): (found,)}})
+
+
 def restore_state(layer: Points, session: Session) -> None:
-    """Restore the state that a file kept of a person's work, and remove it from the layer's tables."""
+    """Restore the state that a file holds of a person's work, and remove it from the layer's tables."""
     blocks = layers.about(layer).get("blocks", {})
-    state, beginnings = blocks.pop(STATE, {}), blocks.pop(FIRST_POSES, {})
-    if beginnings:
-        layers.about(layer)[FIRST] = _first_poses(beginnings, layers.voxel_size(layer))
+    state, uncorrected = blocks.pop(STATE, {}), blocks.pop(FIRST_POSES, {})
+    if uncorrected:
+        layers.about(layer)[FIRST] = _first_poses(uncorrected, layers.voxel_size(layer))
     if state:
         _restore(session, {name: column[0] for name, column in state.items() if column})
 
 
-def _judged(layer: Points) -> bool:
+def _has_verdicts(layer: Points) -> bool:
     return STATUS in layer.features.columns and bool((layer.features[STATUS].fillna("") != "").any())
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-def _state(session: Session, *, worked_on: bool) -> Table:
+def _state(session: Session, *, edited: bool, folder: Path) -> Table:
     filters = {name: value for name, value in session.view.to_record().items() if name in _FILTERS}
-    usual = {name: value for name, value in ViewOptions().to_record().items() if name in _FILTERS}
-    if not worked_on and session.inspection == InspectionOptions() and filters == usual:
+    defaults = {name: value for name, value in ViewOptions().to_record().items() if name in _FILTERS}
+    if not edited and session.inspection == InspectionOptions() and filters == defaults:
         return {}
     checkpoint = session.checkpoint
     if checkpoint and checkpoint not in shipped_models():
-        checkpoint = str(Path(checkpoint).resolve())
+        checkpoint = _relative(Path(checkpoint), folder)
     values = {"checkpoint": checkpoint, **session.inspection.to_record(), **filters}
     return {_column(name): (_text(value),) for name, value in values.items()}
 
 
+def _relative(file: Path, folder: Path) -> str:
+    """Path of a file from a folder, or its name alone where they have no folder but the root in common."""
+    file = file.resolve()
+    if file.drive != folder.drive or Path(os.path.commonpath([file, folder])) == Path(file.anchor):
+        return file.name
+    return Path(os.path.relpath(file, folder)).as_posix()
+
+
 def _restore(session: Session, texts: Mapping[str, str]) -> None:
-    """Put settings in force; a network that is no longer there, or a value that does not fit, is left."""
+    """Apply settings; a model's file that does not exist, or a value that does not fit, is ignored."""
     checkpoint = texts.get(_column("checkpoint"), _NONE)
     if checkpoint in shipped_models() or (checkpoint != _NONE and Path(checkpoint).exists()):
         session.checkpoint = checkpoint
@@ -90,14 +114,14 @@ def _restore(session: Session, texts: Mapping[str, str]) -> None:
 
 
 def _options(now: Any, texts: Mapping[str, str], *, only: Sequence[str] | None = None) -> Any:
-    """The same options with the values that were kept."""
+    """Options with the values of the file in place of the present ones."""
     kind: type[Options] = type(now)
-    kept: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for item in kind.parameters():
         text = texts.get(_column(item.name))
         if text is not None and (only is None or item.name in only):
-            kept[item.name] = None if text == _NONE else _number(item.type, text, item.name)
-    return kind.from_record({**now.to_record(), **kept})
+            given[item.name] = None if text == _NONE else _number(item.type, text, item.name)
+    return kind.from_record({**now.to_record(), **given})
 
 
 def _number(kind: type, text: str, name: str) -> Any:
@@ -108,7 +132,7 @@ def _number(kind: type, text: str, name: str) -> Any:
 
 
 def _column(name: str) -> str:
-    """``cluster_distance`` as a STAR column: ``orientClusterDistance``."""
+    """STAR column of a setting: ``orientClusterDistance`` of ``cluster_distance``."""
     return "orient" + name.title().replace("_", "")
 
 
@@ -119,31 +143,32 @@ def _text(value: object) -> str:
 # --- first poses ------------------------------------------------------------------------------------------------------
 
 
-def _beginnings(layer: Points, rows: Rows) -> Table:
-    """Where the corrections of these rows began: the row in the file, counted from 1, place in Å, pose and scores."""
-    kept: Mapping[int, Any] = layers.about(layer).get(FIRST, {})
+def _uncorrected(layer: Points, rows: Rows) -> Table:
+    """Poses before correction of these rows: the row in the file, counted from 1, position in Å, pose and scores."""
+    first: Mapping[int, Any] = layers.about(layer).get(FIRST, {})
     numbers = layer.features[NUMBER].to_numpy() if NUMBER in layer.features.columns else []
-    found = [(place, kept[numbers[row]]) for place, row in enumerate(rows, start=1) if numbers[row] in kept]
+    found = [(line, first[numbers[row]]) for line, row in enumerate(rows, start=1) if numbers[row] in first]
     if not found:
         return {}
     size = layers.voxel_size(layer)
-    table: dict[str, list[str]] = {_ROW: [str(place) for place, _ in found]}
-    places = layers.flip(np.array([place for _, (place, _) in found], float)) * size
-    table |= {name: [repr(float(value)) for value in column] for name, column in zip(_PLACE, places.T, strict=True)}
+    table: dict[str, list[str]] = {_ROW: [str(line) for line, _ in found]}
+    positions = layers.flip(np.array([point for _, (point, _) in found], float)) * size
+    columns = zip(_POSITION, positions.T, strict=True)
+    table |= {name: [repr(float(value)) for value in column] for name, column in columns}
     for name in found[0][1][1]:
         table[name] = [repr(float(pose.get(name, np.nan))) for _, (_, pose) in found]
     return table
 
 
 def _first_poses(table: Table, voxel_size: float) -> dict[int, Any]:
-    """First poses by the particle's number: its row in the file just opened; none where a value is no number."""
+    """Poses before correction by the particle's number, its row in the file; empty where a value is not a number."""
     try:
         columns = {name: np.array(column, float) for name, column in table.items()}
-        places = layers.flip(np.stack([columns.pop(name) for name in _PLACE], axis=1)) / voxel_size
+        points = layers.flip(np.stack([columns.pop(name) for name in _POSITION], axis=1)) / voxel_size
         numbers = columns.pop(_ROW).astype(int).tolist()
     except (KeyError, ValueError):
         return {}
     return {
-        number: (tuple(places[row].tolist()), {name: float(column[row]) for name, column in columns.items()})
+        number: (tuple(points[row].tolist()), {name: float(column[row]) for name, column in columns.items()})
         for row, number in enumerate(numbers)
     }

@@ -349,6 +349,7 @@ def write_relion(
 def write_import_list(path: Path | str, particles_path: Path | str, names: Sequence[str]) -> None:
     """Write the list that RELION's import job reads: the tomogram's name and the file of its particles.
 
+    The file is written relative to the current folder, taken for RELION's project, or by name if it is not below it.
     RELION gives every particle of a listed file the name beside it, so a file of several tomograms cannot be listed.
 
     Raises
@@ -361,8 +362,13 @@ def write_import_list(path: Path | str, particles_path: Path | str, names: Seque
             f"{particles_path} holds particles of {len(set(names))} tomograms; RELION's import list needs one file "
             "for each tomogram. Write them apart, or import the file itself."
         )
-    table = {TOMOGRAM: (str(names[0]),), "rlnTomoImportParticleFile": (str(particles_path),)}
+    table = {TOMOGRAM: (str(names[0]),), "rlnTomoImportParticleFile": (_from_project(Path(particles_path)),)}
     write_star(path, {"particles": table})
+
+
+def _from_project(path: Path) -> str:
+    path, project = path.resolve(), Path.cwd().resolve()
+    return (path.relative_to(project) if path.is_relative_to(project) else Path(path.name)).as_posix()
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
