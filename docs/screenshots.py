@@ -162,7 +162,7 @@ def export(folder: Path, path: Path, *, theme: str = "dark") -> None:
 
 
 def correct(folder: Path, path: Path, theme: str = "dark") -> None:
-    """Three particles turned, accepted; two rejected; a turn taken back."""
+    """Three particles rotated and accepted, two rejected, a rotation undone."""
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Correct")
         dock.particles.layer.selected_data = {3, 4, 9}
@@ -187,7 +187,7 @@ def live(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> N
         middle = layer.data[abs(layer.data[:, 0] - layer.data[:, 0].mean()).argmin()]
         layer.add(np.add(middle, [0, 3, 2]))
         viewer.dims.set_point(0, middle[0] * layer.scale[0])
-        wait(lambda: "Told" in dock.live_note.text())
+        wait(lambda: "Predicted" in dock.live_note.text())
         layer.mode = "add"
         take_picture(viewer, path)
         dock.live_box.setChecked(False)
