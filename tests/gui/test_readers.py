@@ -7,7 +7,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
 from napari_orient.engine.particles import concatenate
 from napari_orient.gui import layers, readers
-from napari_orient.gui.sample_data import simulated
+from napari_orient.gui.sample_data import simulated_sample
 
 PLUGIN = "napari-orient"
 
@@ -115,4 +115,4 @@ def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_n
     centres = np.asarray(image.data)[tuple(rows.T)]
     assert centres.mean() < np.asarray(image.data).mean() - 0.3 * np.asarray(image.data).std()
     assert len(by_role(viewer, "truth")) == len(by_role(viewer, "axes")) == 1
-    assert simulated() is simulated()
+    assert simulated_sample() is simulated_sample()

@@ -148,7 +148,7 @@ class AverageDock(Dock):
         image = self.tomogram.layer
         if not isinstance(image, Image):
             raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
-        _group(self.symmetry.text())
+        _symmetry_group(self.symmetry.text())
         return AveragingRequest(
             layers.tomogram_of(image), self.subset.particles(), self.symmetry.text(), self.options.options()
         )
@@ -161,7 +161,7 @@ class AverageDock(Dock):
         self.result.say("")
         self.saved.say("")
         pairs = [(request.tomogram, request.particles)]
-        stream = average(pairs, group=_group(request.symmetry), options=request.options)
+        stream = average(pairs, group=_symmetry_group(request.symmetry), options=request.options)
         job = Job(stream, title="Averaging particles", parent=self)
         job.answered.connect(self._deliver)
         self.running.follow(job)
@@ -195,5 +195,5 @@ class AverageDock(Dock):
             self.saved.say(f"Wrote {path}, its half maps and its FSC.", GOOD)
 
 
-def _group(text: str) -> Symmetry | None:
+def _symmetry_group(text: str) -> Symmetry | None:
     return None if text.strip() == AUTO else symmetry(text.strip())

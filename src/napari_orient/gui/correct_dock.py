@@ -92,7 +92,7 @@ class CorrectDock(Dock):
     def _build(self, viewer: ViewerModel) -> None:
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.counts, self.note, self.running_note, self.live_note = Note(), Note(), Note(), Note()
-        self.stop_button = _button("Stop", "Stop without changing any particle")
+        self.stop_button = _edit_button("Stop", "Stop without changing any particle")
         self.stop_button.clicked.connect(self._stop)
         self.running = row(self.running_note, self.stop_button)
         self.running.setVisible(False)
@@ -126,18 +126,18 @@ class CorrectDock(Dock):
     def _status_row(self) -> Any:
         self.status_buttons = {}
         for status, (words, key) in STATUS_BUTTONS.items():
-            self.status_buttons[status] = _button(words, f"{words} the selected particles (key {key})")
+            self.status_buttons[status] = _edit_button(words, f"{words} the selected particles (key {key})")
             self.status_buttons[status].clicked.connect(partial(self.set_status, status))
-        self.delete_button = _button("Delete", "Delete the selected particles (key Delete in the viewer)")
+        self.delete_button = _edit_button("Delete", "Delete the selected particles (key Delete in the viewer)")
         self.delete_button.clicked.connect(self.delete)
         return equal_width_row(*self.status_buttons.values(), self.delete_button)
 
     def _pose_row(self) -> Any:
-        self.reset_button = _button("Reset", "Restore the predicted poses of the selected particles (key H)")
-        self.predict_button = _button(
+        self.reset_button = _edit_button("Reset", "Restore the predicted poses of the selected particles (key H)")
+        self.predict_button = _edit_button(
             "Predict", f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
         )
-        self.refine_button = _button(
+        self.refine_button = _edit_button(
             "Refine",
             "Refine the selected particles against the reference; noise is estimated from the whole layer "
             f"({_key(REFINE)})",
@@ -334,7 +334,7 @@ class CorrectDock(Dock):
             self._live_toggled(True)
 
 
-def _button(words: str, tip: str) -> QPushButton:
+def _edit_button(words: str, tip: str) -> QPushButton:
     button = QPushButton(words)
     button.setToolTip(tip)
     return button

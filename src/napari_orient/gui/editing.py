@@ -27,7 +27,7 @@ def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> N
     InputError
         If no row is given, or a particle has no orientation.
     """
-    with _step(history, rows, f"rotate {count_words(len(rows))} {words}"):
+    with _history_step(history, rows, f"rotate {count_words(len(rows))} {words}"):
         particles = rows_of(history.layer, rows)
         remember(history.layer, rows)
         every = np.arange(len(particles))
@@ -47,7 +47,7 @@ def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None
         If no row is given, or ``frame`` is ``own`` and a particle has no orientation.
     """
     along = " ".join(f"{name} {step:+g}" for name, step in zip("xyz", shift, strict=True) if step)
-    with _step(history, rows, f"move {count_words(len(rows))} by {along} Å, {frame} axes"):
+    with _history_step(history, rows, f"move {count_words(len(rows))} by {along} Å, {frame} axes"):
         posed = frame == "own" or layers.has_pose(history.layer)[rows].all()
         particles = rows_of(history.layer, rows) if posed else layers.picks_of(history.layer).take(rows)
         remember(history.layer, rows)
@@ -62,7 +62,7 @@ def delete(history: History, rows: Rows) -> None:
     InputError
         If no row is given.
     """
-    with _step(history, rows, f"delete {count_words(len(rows))}"):
+    with _history_step(history, rows, f"delete {count_words(len(rows))}"):
         history.layer.selected_data = set(rows.tolist())
         history.layer.remove_selected()
 
@@ -75,7 +75,7 @@ def set_status(history: History, rows: Rows, status: str) -> None:
     InputError
         If no row is given.
     """
-    with _step(history, rows, f"{STATUS_ACTIONS[status]} {count_words(len(rows))}"):
+    with _history_step(history, rows, f"{STATUS_ACTIONS[status]} {count_words(len(rows))}"):
         particles = layers.picks_of(history.layer).take(rows)
         put_rows(history.layer, rows, corrections.with_status(particles, np.arange(len(rows)), status))
 
@@ -88,13 +88,13 @@ def reset(history: History, rows: Rows) -> None:
     InputError
         If no row is given.
     """
-    with _step(history, rows, f"reset {count_words(len(rows))}"):
+    with _history_step(history, rows, f"reset {count_words(len(rows))}"):
         recall(history.layer, rows)
 
 
 def assign_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
     """Replace the poses of particles by predicted or refined ones, to which Reset then returns."""
-    with _step(history, rows, f"{words} {count_words(len(rows))}"):
+    with _history_step(history, rows, f"{words} {count_words(len(rows))}"):
         write_poses(history, rows, particles)
 
 
@@ -109,7 +109,7 @@ def write_poses(history: History, rows: Rows, particles: Particles) -> None:
 
 
 @contextmanager
-def _step(history: History, rows: Rows, words: str) -> Iterator[None]:
+def _history_step(history: History, rows: Rows, words: str) -> Iterator[None]:
     if not len(rows):
         raise InputError("no particle is selected; select some points of the layer first.")
     layer = history.layer

@@ -191,7 +191,7 @@ class InspectDock(Dock):
         record = self.session.inspection.to_record()
         for name, item in self.parameters.items():
             with self.settings[name].changed.blocked():
-                if _typed(item, self.settings[name]) != record[name]:
+                if _value_or_none(item, self.settings[name]) != record[name]:
                     show_value(item, self.settings[name], record[name])
 
     def _set_threshold(self, threshold: float) -> None:
@@ -351,7 +351,7 @@ class InspectDock(Dock):
 _SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "cluster_distance": "Linked within (Å)"}
 
 
-def _typed(item: Parameter, widget: Any) -> Any:
+def _value_or_none(item: Parameter, widget: Any) -> Any:
     """A widget's value, or None if it is invalid."""
     try:
         return value_of(item, widget)

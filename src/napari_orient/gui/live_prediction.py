@@ -158,7 +158,7 @@ class LivePrediction(QObject):
         self._waiting.clear()
         picks = self._picks(rows)
         self._requested = dict(zip(self._numbers()[rows].tolist(), self._history.layer.data[rows].copy(), strict=True))
-        self._run(_predicted(self.prepared.predict, picks), f"Live: {count_words(len(rows))}", self._deliver)
+        self._run(_predict_stream(self.prepared.predict, picks), f"Live: {count_words(len(rows))}", self._deliver)
 
     def _deliver(self, predicted: Particles) -> None:
         history = self._history
@@ -216,6 +216,6 @@ class LivePrediction(QObject):
         self.status_changed.emit(text + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
 
 
-def _predicted(predict: PoseEstimator, picks: Particles) -> Stream[Step, Particles]:
+def _predict_stream(predict: PoseEstimator, picks: Particles) -> Stream[Step, Particles]:
     yield Step(0, 1, f"Predicting {count_words(len(picks))}")
     return predict(picks)

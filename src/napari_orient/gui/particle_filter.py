@@ -38,7 +38,7 @@ class ParticleFilter(QWidget):
         self.unfold.setArrowType(Qt.ArrowType.RightArrow)
         self.unfold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.note = Note()
-        self.sliders = {name: _slider(name) for name in RANGES}
+        self.sliders = {name: _range_slider(name) for name in RANGES}
         self._labels = {name: QLabel(f"{title} ({_UNITS[name]})") for name, title in RANGES.items()}
         self.ranges = QWidget()
         rows = QFormLayout(self.ranges)
@@ -73,7 +73,7 @@ class ParticleFilter(QWidget):
         shown = np.ones(count, bool)
         for name, slider in self.sliders.items():
             if name in columns:
-                shown &= _within(columns[name], slider)
+                shown &= _between_handles(columns[name], slider)
         try:
             shown &= rows_where(self.expression.text(), columns, count=count)
             self.note.say("")
@@ -89,7 +89,7 @@ class ParticleFilter(QWidget):
         self.changed.emit()
 
 
-def _slider(name: str) -> QLabeledDoubleRangeSlider:
+def _range_slider(name: str) -> QLabeledDoubleRangeSlider:
     slider = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
     slider.setDecimals(0)
     slider.setRange(0, 1)
@@ -109,7 +109,7 @@ def _set_range(slider: QLabeledDoubleRangeSlider, top: int) -> None:
     slider.blockSignals(False)
 
 
-def _within(values: NDArray[Any], slider: QLabeledDoubleRangeSlider) -> NDArray[np.bool_]:
+def _between_handles(values: NDArray[Any], slider: QLabeledDoubleRangeSlider) -> NDArray[np.bool_]:
     """Mask of the values between the handles; a handle at its end passes missing values too."""
     low, high = slider.value()
     shown = np.ones(len(values), bool)

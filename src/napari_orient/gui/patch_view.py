@@ -122,7 +122,7 @@ class PatchView(QWidget):
             side=_side(tomogram),
             rotation=None if particles.rotations is None else particles.rotations[row],
             true_rotation=None if truth is None else truth[partner],
-            reference=_reference(self.reference.name, tomogram.voxel_size) if self.reference.name else None,
+            reference=_display_reference(self.reference.name, tomogram.voxel_size) if self.reference.name else None,
             wedge=self._wedge(layer, values),
         )
 
@@ -142,7 +142,7 @@ def _side(tomogram: Tomogram) -> int:
 
 
 @lru_cache(maxsize=4)
-def _reference(name: str, voxel_size: float) -> Reference:
+def _display_reference(name: str, voxel_size: float) -> Reference:
     found = read_reference(name)
     return build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
 

@@ -21,7 +21,7 @@ FROM_FILE = "from a file…"
 
 
 @lru_cache(maxsize=8)
-def _read(name: str, written: float) -> Template:
+def _cached_reference(name: str, written: float) -> Template:
     template = load_model(name) if name in shipped_models() else load_template(name)
     if not isinstance(template, Template):
         raise InputError(f"{name} is a network, which holds no map. Choose a template or a map.")
@@ -37,7 +37,7 @@ def read_reference(name: str) -> Template:
         If there is none, it is a network, or its map is no cube.
     """
     path = Path(name)
-    return _read(name, path.stat().st_mtime if path.exists() else 0.0)
+    return _cached_reference(name, path.stat().st_mtime if path.exists() else 0.0)
 
 
 def is_template(name: str) -> bool:

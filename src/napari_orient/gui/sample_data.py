@@ -18,12 +18,13 @@ SEED = 7
 """Random seed of the simulation; any other gives another sample of the same kind."""
 
 OPTIONS = SimulationOptions(size_x=160, size_y=160, size_z=80)
+"""Options of the sample: 160 × 160 × 80 voxels, simulated in seconds."""
 COUNTS = {"ribosome": 40, "proteasome": 20}
 """Particles of each template in the sample."""
 
 
 @cache
-def simulated() -> tuple[Tomogram, Particles]:
+def simulated_sample() -> tuple[Tomogram, Particles]:
     """The sample's tomogram and its particles with true poses."""
     templates = [load_template(name) for name in COUNTS]
     return run(simulate(templates, OPTIONS, seed=SEED, name=NAME, counts=list(COUNTS.values())))
@@ -31,7 +32,7 @@ def simulated() -> tuple[Tomogram, Particles]:
 
 def sample_layers() -> list[LayerParts]:
     """The sample as layers: tomogram, picks without poses, and true poses with green arrows."""
-    tomogram, truth = simulated()
+    tomogram, truth = simulated_sample()
     true = layers.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{NAME} truth")
     axes = axes_parts(truth, true, ViewOptions())
     picks = truth.replace(rotations=None)

@@ -44,9 +44,9 @@ class SurfaceDock(Dock):
         self.reference = ReferenceChoice(self.session, kinds=self._classes)
         self.shown = QCheckBox("Show the reference at every pose")
         self.shown.setToolTip(f"In 3D, for up to {MOST_PARTICLES:,} particles; coloured as the arrows")
-        self.level, self.level_label = _slider(*LEVELS, USUAL_LEVEL), QLabel()
+        self.level, self.level_label = _percent_slider(*LEVELS, USUAL_LEVEL), QLabel()
         self.level.setToolTip("Isovalue as a share of the map's maximum")
-        self.opacity = _slider(LEAST_OPACITY, 1.0, 1.0)
+        self.opacity = _percent_slider(LEAST_OPACITY, 1.0, 1.0)
         self.opacity.setToolTip("Opacity of the surfaces")
         self.level_label.setMinimumWidth(LEVEL_WIDTH)
         self.note = Note()
@@ -139,7 +139,7 @@ class SurfaceDock(Dock):
             self.note.say(f"{text}, {2 * self._shape.radius / 10:.0f} nm across{flat}", GOOD)
 
 
-def _slider(low: float, high: float, value: float) -> QSlider:
+def _percent_slider(low: float, high: float, value: float) -> QSlider:
     """A slider in percent."""
     slider = QSlider(Qt.Orientation.Horizontal)
     low, high, value = np.rint(100 * np.array([low, high, value])).tolist()

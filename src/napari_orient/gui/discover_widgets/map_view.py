@@ -151,7 +151,7 @@ def shaded_surface(cube: NDArray[np.float32]) -> NDArray[np.float32]:
     inside = cube > level
     hit, first = inside.any(axis=0), inside.argmax(axis=0)
     depth = np.where(hit, _crossing(cube, first, level), np.nan)
-    slopes = [np.where(np.isfinite(slope), slope, 0.0) for slope in np.gradient(_filled(depth))]
+    slopes = [np.where(np.isfinite(slope), slope, 0.0) for slope in np.gradient(_with_background(depth))]
     normal = np.stack([slopes[1], slopes[0], np.ones_like(depth)]) / np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
     facing = np.clip(np.einsum("i,ihw->hw", _LIGHT, normal), 0, 1)
     near = 1 - _DIMMING * (depth - np.nanmin(depth, initial=np.inf)) / len(cube) if hit.any() else depth
@@ -166,7 +166,7 @@ def _crossing(cube: NDArray[np.float32], first: NDArray[np.intp], level: float) 
     return np.asarray(first - share * (first > 0), np.float32)
 
 
-def _filled(depth: NDArray[np.float32]) -> NDArray[np.float32]:
+def _with_background(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     """Depths with a wall far behind the surface's outline, so that its rim is shaded."""
     far = np.nanmax(depth, initial=0.0) + 2
     return np.where(np.isfinite(depth), depth, far)

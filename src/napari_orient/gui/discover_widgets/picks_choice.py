@@ -42,7 +42,7 @@ _VISIBLE_TOMOGRAMS = 1
 """Tomograms shown when several are opened from files: they overlap, so the others start hidden."""
 
 
-def read_picks(paths: Sequence[Path]) -> Stream[Step, Pairs]:
+def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, Pairs]:
     """Tomograms with their picks, from PolNet folders, lists that name their tomograms, or lists with tomograms.
 
     Raises
@@ -90,8 +90,10 @@ class PicksChoice(DropTarget):
         self.list.setFixedHeight(LIST_HEIGHT)
         self.list.setAccessibleName("Layers of picks")
         self.list.setToolTip("Layers of picks to use, one or several. Orientations that they have are ignored.")
-        self.files = _button("Open files…", "Open tomograms together with the list of their picks", self._ask_files)
-        self.folder = _button("Open folder…", "Open a PolNet result folder", self._ask_folder)
+        self.files = _open_button(
+            "Open files…", "Open tomograms together with the list of their picks", self._ask_files
+        )
+        self.folder = _open_button("Open folder…", "Open a PolNet result folder", self._ask_folder)
         self.kind = QComboBox()
         self.kind.setToolTip("Use only the picks of this class")
         shrinkable(self.kind)
@@ -129,7 +131,7 @@ class PicksChoice(DropTarget):
                 listen(self, layer.events.data, self._relabelling.ask)
             double = layers.role(layer) == TRUTH and self._tomogram_name(layer) in picked
             wanted = id(layer) in chosen or (id(layer) not in before and not double)
-            self.list.addItem(checkable(_label(layer), wanted))
+            self.list.addItem(checkable(_pick_layer_label(layer), wanted))
         self.list.blockSignals(False)
         self._update()
 
@@ -140,7 +142,7 @@ class PicksChoice(DropTarget):
     def _relabel(self, event: object = None) -> None:
         self.list.blockSignals(True)
         for layer, item in self._items():
-            item.setText(_label(layer))
+            item.setText(_pick_layer_label(layer))
         self.list.blockSignals(False)
         self._update()
 
@@ -202,7 +204,7 @@ class PicksChoice(DropTarget):
         """Read tomograms and picks from files in a worker, and open them as layers."""
         if self.reading is not None or not paths:
             return
-        job = self.reading = Job(read_picks(paths), title="Reading picks", parent=self)
+        job = self.reading = Job(read_picks_with_tomograms(paths), title="Reading picks", parent=self)
         job.answered.connect(self._show_pairs)
         job.ended.connect(self._ended)
         self._enable_buttons()
@@ -239,11 +241,11 @@ class PicksChoice(DropTarget):
         self.open_paths(*paths)
 
 
-def _label(layer: Points) -> str:
+def _pick_layer_label(layer: Points) -> str:
     return f"{layer.name} · {len(layer.data)}"
 
 
-def _button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
+def _open_button(text: str, tip: str, action: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
     button.clicked.connect(action)

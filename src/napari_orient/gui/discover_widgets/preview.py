@@ -58,7 +58,7 @@ class DiscoveryPreview:
         if step.start:
             # A later round may search for fewer classes than the one before.
             self.clear_maps(keep=range(step.class_count))
-        for label, density in zip(_labels(step), step.maps, strict=True):
+        for label, density in zip(_map_classes(step), step.maps, strict=True):
             self.show_map(label, density, step.voxel_size, class_count=step.class_count)
         self._budget = None
 
@@ -153,7 +153,7 @@ class DiscoveryPreview:
             _remove_layer(self.session, self._maps.pop(label))
 
 
-def _labels(step: DiscoveryStep) -> Sequence[int]:
+def _map_classes(step: DiscoveryStep) -> Sequence[int]:
     """The classes of a round's maps: all, or the one whose particles it holds."""
     if len(step.maps) in (0, step.class_count):
         return range(len(step.maps))

@@ -109,7 +109,7 @@ class DiscoveryResultPanel(QWidget):
         )
         self.fsc = FSCPlot(height=FSC_HEIGHT)
         self.details, self.tips, self.done, self.saved, self.hints = Note(), Note(), Note(), Note(), Note()
-        self.buttons = {name: _button(*words) for name, words in _BUTTONS.items()}
+        self.buttons = {name: _next_step_button(*words) for name, words in _BUTTONS.items()}
         self.file = FileRow(
             caption="Save the particles as", kinds="STAR (*.star);;CSV (*.csv)", hint="oriented.star", saving=True
         )
@@ -290,7 +290,7 @@ def _hex(colour: tuple[float, float, float]) -> str:
     return QColor.fromRgbF(*colour).name()
 
 
-def _button(text: str, tip: str) -> QPushButton:
+def _next_step_button(text: str, tip: str) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
     return button

@@ -62,7 +62,7 @@ class LayersSource(QWidget):
                 listen(self, layer.events.features, self._changing.ask)
                 listen(self, layer.events.name, self._relabel)
             wanted = id(layer) in chosen or (id(layer) not in before and layers.role(layer) == TRUTH)
-            self.list.addItem(checkable(_label(layer), wanted))
+            self.list.addItem(checkable(_training_layer_label(layer), wanted))
         self.list.blockSignals(False)
         self.changed.emit()
 
@@ -71,7 +71,7 @@ class LayersSource(QWidget):
         for number, layer in enumerate(self._offered):
             item = self.list.item(number)
             if item is not None:
-                item.setText(_label(layer))
+                item.setText(_training_layer_label(layer))
         self.list.blockSignals(False)
         self.changed.emit()
 
@@ -130,6 +130,6 @@ def _has_poses(layer: Points) -> bool:
     return bool(layers.about(layer)) and set(layers.ROTATION_COLUMNS) <= set(layer.features.columns)
 
 
-def _label(layer: Points) -> str:
+def _training_layer_label(layer: Points) -> str:
     kind = "accepted or corrected" if layers.role(layer) == PREDICTED else "particles"
     return f"{layer.name} · {len(training_particles(layer))} {kind}"
