@@ -76,7 +76,9 @@ class PredictDock(Dock):
         self.kind.setToolTip("Predict only the particles of this class")
         self.model.setToolTip("A model shipped with the program, or one from a file: a template or a network")
         self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
-        self.options = OptionsForm(PredictionOptions, labels={"centring": "Patch centre"}, label_width=LABELS)
+        self.options = OptionsForm(
+            PredictionOptions, labels={"centring": "Patch centre", "max_shift": "Search range (Å)"}, label_width=LABELS
+        )
         self._show_preferred()
         self.running = JobRow("Predict orientations", "Predict the orientation of every chosen particle")
         self.add_heading("Particles")

@@ -109,9 +109,7 @@ def card_text(model: Model) -> str:
     if card.get("classes"):
         lines.append(f"Trained on {', '.join(card['classes'])}")
     if isinstance(card.get("particles"), Mapping):
-        lines.append(
-            f"from {card['particles'].get('training', 0):,} particles in {card.get('tomograms', '?')} tomograms"
-        )
+        lines.append(f"{card['particles'].get('training', 0):,} particles in {card.get('tomograms', '?')} tomograms")
     if {"patch_side", "patch_voxel_size"} <= set(options):
         lines.append(f"patches of {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
     if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
