@@ -5,7 +5,7 @@ import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry
+from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OFF = np.array([7.0, -11.0, 5.0])
@@ -17,7 +17,7 @@ def map_of(group: str, *, seed: int = 3, off: np.ndarray = OFF) -> np.ndarray:
     return Molecule(shape.places + off, shape.weights, 12.0).density(28)
 
 
-def same_group(proposed: Proposal, name: str) -> float:
+def same_group(proposed: SymmetryProposal, name: str) -> float:
     """Degrees by which the two groups' elements differ at most; they must be as many."""
     own, true = proposed.group.matrices, symmetry(name).matrices
     assert len(own) == len(true), proposed.group.name
@@ -60,16 +60,16 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
     assert same_group(proposed, "C5@-1,2,0.5") < 1.2
 
 
-def test_of_what_is_nearly_round_only_folds_above_the_noise_are_proposed():
+def test_of_what_is_nearly_round_only_a_cyclic_order_above_the_noise_is_proposed():
     halves = ring_halves(7, right=40)
-    told = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
-    assert told.group.name.startswith("C7")
-    assert "folds rise above the noise" in list(told.words())[1]
+    proposed = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    assert proposed.group.name.startswith("C7")
+    assert "its cyclic order rises above the noise" in list(proposed.words())[1]
     halves = ring_halves(7, right=0)
-    untold = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
-    assert untold.group.name == "C1", "every order fits, and two-folds of no group"
-    assert abs(untold.round_about[2]) > 0.995
-    assert "nothing tells its folds" in list(untold.words())[1]
+    nothing = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    assert nothing.group.name == "C1", "every order fits, and two-fold axes of no group"
+    assert abs(nothing.round_about[2]) > 0.995
+    assert "no cyclic order stands out" in list(nothing.words())[1]
 
 
 def test_what_is_no_map_is_refused():

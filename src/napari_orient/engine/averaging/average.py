@@ -19,7 +19,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
 from napari_orient.engine.model.gridding import Coefficients, Gridding
-from napari_orient.engine.model.map_symmetry import Proposal, propose_symmetry, symmetry_centre
+from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
@@ -129,7 +129,7 @@ def average(
     return _average(halves, voxel_size, total, group=group, options=options)
 
 
-def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Proposal:
+def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> SymmetryProposal:
     """The group that the maps show inside their mask."""
     sign, mask = _sign(options), _mask(options.side, voxel_size, options.radius)
     whole, first, second = (sign * mask * part.density() for part in (halves[0] + halves[1], *halves))

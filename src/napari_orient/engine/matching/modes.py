@@ -16,7 +16,7 @@ from napari_orient.engine.matching.fit import (
     rank_fits,
 )
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.map_symmetry import turned_about
+from napari_orient.engine.model.map_symmetry import rotations_about
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.symmetry import Symmetry
 
@@ -61,4 +61,4 @@ def _half_step(group: Symmetry) -> Tensor:
     """Half of the least turn about the group's main axis that leaves the reference as it is, (3, 3)."""
     axis = group.main_axis
     folds = np.isclose(group.matrices @ axis, axis, atol=1e-6).all(axis=1).sum()
-    return torch.from_numpy(turned_about(axis, 180 / folds)[0])
+    return torch.from_numpy(rotations_about(axis, 180 / folds)[0])
