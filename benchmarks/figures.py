@@ -42,7 +42,7 @@ from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.streams import run
-from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template, load_template
 
 Figures = dict[str, float]
@@ -50,6 +50,9 @@ Figures = dict[str, float]
 
 RIBOSOME, PROTEASOME = "4v4r", "3j9i"
 """The kinds of particle, as PolNet and the simulation name them."""
+
+
+C1 = symmetry("C1")
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,10 @@ class Window:
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def figures_of(found: list[Particles], true: list[Particles], group: str) -> Figures:
+def figures_of(found: list[Particles], true: list[Particles], group: Symmetry = C1) -> Figures:
     """Number of particles, % within 5° and 20°, median error (°, Å), expected ÷ true error (rms of those ≤ 20°)."""
     mine, truth = concatenate(found), concatenate(true)
-    error = symmetric_angle_deg(mine.required_rotations(), truth.required_rotations(), symmetry(group))
+    error = symmetric_angle_deg(mine.required_rotations(), truth.required_rotations(), group)
     near = error <= 20
     figures = {
         "count": float(len(error)),
@@ -124,7 +127,7 @@ def predicted(checkpoint: str, labelled: list[tuple[Tomogram, Particles]], *, of
     """The figures of ``predict`` with a shipped checkpoint, modulo its symmetry."""
     opened, options = load_model(checkpoint), PredictionOptions.of(device="cpu")
     found = [run(predict(tomogram, moved(true, off), opened, options)) for tomogram, true in labelled]
-    return figures_of(found, [true for _, true in labelled], str(opened.options.get("symmetry", "C1")))
+    return figures_of(found, [true for _, true in labelled], opened.group)
 
 
 def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: float = 0.0) -> Figures:
@@ -135,14 +138,14 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
         run(refine(tomogram, moved(true, off), Template(density, volume.voxel_size), options)).particles
         for tomogram, true in labelled
     ]
-    return figures_of(found, [true for _, true in labelled], "C1")
+    return figures_of(found, [true for _, true in labelled])
 
 
 def discovered(tomogram: Tomogram, true: Particles, *, off: float) -> Figures:
     """The figures of ``discover``, up to the one rotation and shift of its map's frame."""
     found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions.of(device="cpu", seed=0))).particles
     between = common_rotation(true.required_rotations(), found.required_rotations(), near_deg=25.0)
-    figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true], "C1")
+    figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true])
     del figures["position_median"]
     return figures
 
