@@ -341,7 +341,7 @@ def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
     for name, particles in {"picks": truth.replace(rotations=None), "truth": truth, "mixed": mixed}.items():
         write_particles(folder / f"{name}.star", particles, extents={tomogram.name: tomogram.extent})
     places = [str(folder / name) for name in (f"{results.name}.mrc", "picks.star", "predicted.star")]
-    command_line(["predict", *places[:2], "--output", places[2], "--checkpoint", checkpoint])
+    command_line(["predict", *places[:2], "--output", places[2], "--model", checkpoint])
 
 
 def shrink(path: Path) -> None:

@@ -356,8 +356,9 @@ def test_an_earlier_name_of_an_option_is_a_flag_that_no_help_shows():
 def test_an_option_of_a_file_that_this_version_does_not_have_is_noted_in_one_line(tmp_path, capsys):
     path = tmp_path / "later.safetensors"
     shipped = load_model("ribosome")
-    replace(shipped, options={**shipped.options, "lemon": 1}).save(path)
-    assert main(["checkpoints", str(path)]) == 0
+    found = shipped.to_file()
+    replace(found, options={**found.options, "lemon": 1}).write(path)
+    assert main(["models", str(path)]) == 0
     assert "Note: option 'lemon' is unknown to this version and was ignored" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""The verb that needs picks alone: discover, from a list without angles to poses, map and checkpoint."""
+"""The verb that needs picks alone: discover, from a list without angles to poses, map and template."""
 
 import io
 import re
@@ -37,9 +37,9 @@ def discover(lab, name, out, *more):
     return main([str(word) for word in ["discover", lab / f"{name}.mrc", lab / f"{name}.star", "--output", out, *more]])
 
 
-def test_picks_become_poses_a_map_with_halves_and_a_checkpoint_that_predict_can_use(lab, tmp_path, capsys):
+def test_picks_become_poses_a_map_with_halves_and_a_template_that_predict_can_use(lab, tmp_path, capsys):
     out, network = tmp_path / "out.star", tmp_path / "found.safetensors"
-    assert discover(lab, "tomo", out, "--map", tmp_path / "map.mrc", "--checkpoint-output", network, *QUICK) == 0
+    assert discover(lab, "tomo", out, "--map", tmp_path / "map.mrc", "--template-output", network, *QUICK) == 0
     told = capsys.readouterr()
     assert re.search(r"40 particles, expected error \d+\.\d° .* verdict: structure", told.out)
     assert "A structure was found" in told.err

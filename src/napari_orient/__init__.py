@@ -43,7 +43,7 @@ _HOMES = {
     "Particles": "particles",
     "Tomogram": "particles",
     "evaluate": "evaluation",
-    "load_model": "networks.checkpoint",
+    "load_model": "prediction.predict",
     "predict": "prediction.predict",
     "read_labelled": "io",
     "read_particles": "io",

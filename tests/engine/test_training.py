@@ -12,9 +12,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles, concatenate
-from napari_orient.engine.prediction import predict
 from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState

@@ -10,7 +10,7 @@ status is 1. Ctrl-C writes the poses and the map as they are by then.
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import SUPPRESS, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
   napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc
   napari-orient discover polnet_results --class 4v4r --diameter 300 --output oriented.star --map structure.mrc \\
-      --checkpoint-output structure.safetensors"""
+      --template-output structure.safetensors"""
 
 Pairs = list[tuple[Tomogram, Particles]]
 
@@ -44,8 +44,10 @@ def declare(parser: Parser) -> None:
         help="map to write, with half maps and FSC; MAP_class2.mrc for a second class",
     )
     parser.add_argument(
-        "--checkpoint-output", type=Path, metavar="FILE", help="checkpoint to write, for predict on other tomograms"
+        "--template-output", type=Path, metavar="FILE", help="template to write, for predict on other tomograms"
     )
+    # As version 0.1.0 called it.
+    parser.add_argument("--checkpoint-output", dest="template_output", type=Path, default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--align-to", type=Path, metavar="MAP", help="map whose frame the poses are turned into")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
@@ -61,7 +63,7 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
     check_list(arguments.output)
-    places = DiscoveryPaths(arguments.output, arguments.map, arguments.checkpoint_output)
+    places = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
     places.check()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
