@@ -47,15 +47,15 @@ from napari_orient.gui.widgets import (
     shrinkable,
 )
 
-ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("layers on view", "files", "simulated from a template")
+ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("open layers", "files", "simulated tomograms")
 EMPTY_TEXTS = {
     ON_VIEW: "No particles with orientations chosen: open true poses, or accept predicted ones.",
     IN_FILES: "Add or drop a PolNet folder or a particle list with angles.",
 }
 PRESET_LABELS = {
-    "default": "network, shipped settings",
-    "paper": "network, paper's settings",
-    "template": "template: average and match",
+    "default": "network (default)",
+    "paper": "network (paper)",
+    "template": "template (average)",
 }
 FILE_KINDS = "Models (*.safetensors)"
 LABELS = 112
