@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from napari_orient.paper.tables import texts
+from napari_orient.paper.results import table_texts
 
 PAGE = Path(__file__).with_suffix(".md")
 KEPT = Path(__file__).with_suffix("")
@@ -26,7 +26,7 @@ _BLOCK = re.compile(r"<!-- (?P<name>\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 def page(written: str, record: dict[str, Any]) -> str:
     """The page with every marked block made anew from the record."""
-    blocks = {name.removesuffix(".md"): text for name, text in texts(record).items()}
+    blocks = {name.removesuffix(".md"): text for name, text in table_texts(record).items()}
 
     def filled(found: re.Match[str]) -> str:
         return f"<!-- {found['name']} -->\n{blocks[found['name']].strip()}\n<!-- end -->"

@@ -54,7 +54,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Run all that is still to be run, and print the table."""
-    from napari_orient.paper.reproduce import reproduce
+    from napari_orient.paper.experiment import reproduce
 
     options = options_from(arguments, SCALES[arguments.scale])
     check_folder(arguments.output)
@@ -69,12 +69,12 @@ def perform(arguments: Namespace) -> None:
         print(path)
 
 
-def _announced(places: list[Path]) -> tuple[Template, ...]:
+def _announced(files: list[Path]) -> tuple[Template, ...]:
     """The templates, said aloud: figures from bead models are not figures from maps."""
-    from napari_orient.paper.sample import paper_templates
+    from napari_orient.paper.dataset import paper_templates
 
-    templates = paper_templates(places)
-    if not places:
+    templates = paper_templates(files)
+    if not files:
         say("No maps were given (--templates): simulating from the program's coarse bead models of 4v4r and 3j9i.")
     names = ", ".join(f"{item.name} ({item.symmetry or 'C1'})" for item in templates)
     say(f"Templates: {names}")

@@ -1,4 +1,4 @@
-"""How large the experiment is: the paper's own size, and a quick one that only shows that the way is free."""
+"""Size of the experiment: the paper's own, and a quick one that only shows that every stage runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_orient.engine.simulation.options import SimulationOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ReproductionOptions(Options):
-    """The sample, what is trained on it, and the seed of it all. The defaults are the paper's size."""
+    """Dataset, trainings and seed. The defaults are the paper's size."""
 
     tomograms: int = option(150, help="tomograms to simulate", low=2, high=10_000)
     test: int = option(20, help="of these, tomograms kept apart to test on", low=1, high=5_000)
@@ -20,12 +20,12 @@ class ReproductionOptions(Options):
     proteasomes: int = option(100, help="proteasomes in each tomogram; 0 leaves their part out", low=0, high=100_000)
     size_xy: int = option(256, help="width and height of a tomogram", unit="voxels", low=48, high=4096)
     size_z: int = option(128, help="thickness of a tomogram", unit="voxels", low=48, high=2048)
-    ablation: bool = option(True, help="also train what shows which part matters how much")
+    ablation: bool = option(True, help="also train networks that show how much each part matters")
     noise_tomograms: int = option(
         4, help="ablation: tomograms simulated at each signal-to-noise ratio", low=1, high=100
     )
-    epochs: int | None = option(None, help="at most so many epochs in any training; none: as each recipe says", low=1)
-    seed: int = option(0, help="of sample, split, weights and order", low=0, high=2**31 - 1)
+    epochs: int | None = option(None, help="at most so many epochs in any training; none: as each training says", low=1)
+    seed: int = option(0, help="of dataset, split, weights and order", low=0, high=2**31 - 1)
     device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class ReproductionOptions(Options):
             raise InputError(f"{self.test} of {self.tomograms} tomograms to test on; expected some left to train on.")
 
     def simulation(self, *, snr: tuple[float, float] = (1.0, 2.0)) -> SimulationOptions:
-        """The tomograms' options: PolNet's acquisition, with micrographs of signal-to-noise between these."""
+        """Options of the tomograms: PolNet's acquisition, with micrographs of signal-to-noise between these."""
         return SimulationOptions(
             size_x=self.size_xy, size_y=self.size_xy, size_z=self.size_z, snr_low=snr[0], snr_high=snr[1]
         )
@@ -55,4 +55,4 @@ SCALES = {
         epochs=4,
     ),
 }
-"""Options by name. The quick scale runs every stage in minutes; its figures mean nothing."""
+"""Options by name. The quick scale runs every stage in minutes; its numbers mean nothing."""

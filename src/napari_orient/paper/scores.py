@@ -1,4 +1,4 @@
-"""What networks are judged by: shares within 20° both ways, R² of raw outputs, spin, neighbours, resolution."""
+"""Scores of networks: shares within both thresholds called 20°, R² of raw outputs, neighbours, resolution."""
 
 from __future__ import annotations
 
@@ -21,49 +21,53 @@ from napari_orient.engine.training.network import Examples
 from napari_orient.paper.stages import Record
 
 THRESHOLDS = {"20": 20.0, "24.56": PAPER_20_DEG, "10": 10.0, "5": 5.0}
-"""Degrees by the names that records use; 24.56° is what the paper's released code counts as 20°."""
+"""Degrees by their names in records; 24.56° is what the paper's released code counts as 20°."""
 
 RESOLUTIONS = (60.0, 40.0, 30.0, 20.0, 15.0, 10.0)
+"""Å that angular steps are compared with."""
 
 _BATCH = 256
+"""Patches that pass through a network together: 65 MB of raw patches."""
+
 _DRAWS = 300
+"""Bootstrap samples of tomograms: the standard error itself to about 4 %."""
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
-    """What a network tells of N patches.
+class NetworkOutput:
+    """Output of a network for N patches.
 
-    ``raw`` (N, size) are its last layer's numbers, before any rotation is made of them; ``once`` (N, 3, 3) the
-    rotations that they stand for; ``turned`` (N, 3, 3) the mean over the four half-turned copies of each patch.
+    ``raw`` (N, size) are its last layer's numbers; ``single`` (N, 3, 3) the rotations of these; ``averaged`` (N, 3, 3)
+    the mean over the four copies of each patch by half-turns.
     """
 
     raw: Tensor
-    once: FloatArray
-    turned: FloatArray
+    single: FloatArray
+    averaged: FloatArray
 
 
-def tell(network: MLP, examples: Examples, *, words: str) -> Stream[Step, Told]:
-    """The network's raw outputs and rotations for every example; a step for each batch."""
+def predict_examples(network: MLP, examples: Examples, *, words: str) -> Stream[Step, NetworkOutput]:
+    """Raw outputs and rotations of a network for every example; a step for each batch."""
     network.eval()
     device = next(network.parameters()).device
     parts = []
     for rows in torch.arange(len(examples)).split(_BATCH):
         yield Step(int(rows[0]), len(examples), words)
-        parts.append(_told(network, examples.cubes.index_select(0, rows).to(device)))
-    raw, once, turned = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Told(raw, once.double().numpy(), turned.double().numpy())
+        parts.append(_network_output(network, examples.cubes.index_select(0, rows).to(device)))
+    raw, single, averaged = (torch.cat(column) for column in zip(*parts, strict=True))
+    return NetworkOutput(raw, single.double().numpy(), averaged.double().numpy())
 
 
 @torch.inference_mode()
-def _told(network: MLP, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _network_output(network: MLP, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     raw = network(network.features(cubes))
-    once = network.representation.to_matrix(raw)
-    turned, _ = network.mean_and_spread(cubes)
-    return raw.cpu(), once.cpu(), turned.cpu()
+    single = network.representation.to_matrix(raw)
+    averaged, _ = network.mean_and_spread(cubes)
+    return raw.cpu(), single.cpu(), averaged.cpu()
 
 
 def raw_outputs(network: MLP, examples: Examples, *, words: str) -> Stream[Step, Tensor]:
-    """The last layer's numbers, (N, size), before any rotation is made of them; a step for each batch."""
+    """Numbers of the last layer, (N, size), not yet rotations; a step for each batch."""
     network.eval()
     device = next(network.parameters()).device
     parts = []
@@ -77,8 +81,8 @@ def raw_outputs(network: MLP, examples: Examples, *, words: str) -> Stream[Step,
 def raw_r_squared(network: MLP, raw: Tensor, rotations: Tensor) -> float:
     """R² of raw outputs (N, size) against the representation of the true rotations (N, 3, 3), components pooled.
 
-    Of the symmetric copies of a true rotation, the one whose raw numbers lie nearest counts. This is the paper's R²:
-    taken before a rotation is made of the numbers, about one mean of all components.
+    Of the symmetric copies of a true rotation, the one with the nearest raw numbers counts. This is the paper's R²: of
+    the numbers before they become rotations, about one mean of all components.
     """
     copies = network.representation.from_matrix(rotations.double()[:, None] @ network.group.double().cpu())
     distance = (raw.double()[:, None] - copies).square().sum(-1)
@@ -91,8 +95,8 @@ def raw_r_squared(network: MLP, raw: Tensor, rotations: Tensor) -> float:
 # --- shares and errors ----------------------------------------------------------------------------------------------
 
 
-def judged(rotations: FloatArray, truth: Particles, group: Symmetry) -> Record:
-    """Median, mean and shares within each threshold, with the standard error that other tomograms give them."""
+def scored(rotations: FloatArray, truth: Particles, group: Symmetry) -> Record:
+    """Median, mean and shares within each threshold, with standard errors by bootstrap over tomograms."""
     errors = symmetric_angle_deg(rotations, truth.required_rotations(), group)
     draws = _drawn_tomograms(errors, np.asarray(truth.tomogram))
     record: Record = {
@@ -104,45 +108,45 @@ def judged(rotations: FloatArray, truth: Particles, group: Symmetry) -> Record:
         "within_error": {name: _share_error(errors, draws, angle) for name, angle in THRESHOLDS.items()},
     }
     if len(group) > 1:
-        axis, spin = axis_and_spin_deg(rotations, truth.required_rotations(), group)
-        record |= {"axis_median_deg": float(np.median(axis)), "spin_median_deg": float(np.median(spin))}
+        axis, azimuth = axis_and_azimuth_deg(rotations, truth.required_rotations(), group)
+        record |= {"axis_median_deg": float(np.median(axis)), "spin_median_deg": float(np.median(azimuth))}
     return record
 
 
 def _share_error(errors: FloatArray, draws: list[FloatArray], angle: float) -> float:
-    """Standard error of the share within an angle: between tomograms, and at least what so few particles leave."""
-    many = len(errors)
-    share = (np.count_nonzero(errors <= angle) + 1) / (many + 2)
+    """Standard error of the share within an angle: that between tomograms, and at least the binomial one."""
+    count = len(errors)
+    share = (np.count_nonzero(errors <= angle) + 1) / (count + 2)
     between = float(np.std([np.mean(draw <= angle) for draw in draws]))
-    return max(between, math.sqrt(share * (1 - share) / many))
+    return max(between, math.sqrt(share * (1 - share) / count))
 
 
 def _drawn_tomograms(errors: FloatArray, names: np.ndarray) -> list[FloatArray]:
-    """The errors of as many tomograms drawn with replacement, many times (bootstrap by tomogram)."""
+    """Errors of as many tomograms drawn with replacement, many times: a bootstrap by tomogram."""
     rng = np.random.default_rng(0)
     groups = [errors[names == name] for name in dict.fromkeys(names.tolist())]
     return [np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))]) for _ in range(_DRAWS)]
 
 
-def axis_and_spin_deg(first: FloatArray, second: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
-    """Angle between the main axes, and the turn about it that is left between the nearest copies, (N,) degrees each."""
+def axis_and_azimuth_deg(first: FloatArray, second: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
+    """Angle between the main axes, and remaining rotation about the axis between nearest copies, (N,) degrees each."""
     between = np.swapaxes(nearest_copy(first, second, group), -1, -2) @ second
     quaternion = Rotation.from_matrix(between).as_quat()
     along = np.abs(quaternion[:, :3] @ group.main_axis)
-    spin: FloatArray = np.degrees(2 * np.arctan2(along, np.abs(quaternion[:, 3])))
-    return axis_angle_deg(first, second, group), spin
+    azimuth: FloatArray = np.degrees(2 * np.arctan2(along, np.abs(quaternion[:, 3])))
+    return axis_angle_deg(first, second, group), azimuth
 
 
-def chances(group: Symmetry) -> dict[str, float]:
-    """What a random guess gets within each threshold."""
+def chance_by_threshold(group: Symmetry) -> dict[str, float]:
+    """Probability that a random rotation is within each threshold."""
     return {name: chance(angle, group) for name, angle in THRESHOLDS.items()}
 
 
 def by_neighbour(errors: FloatArray, distance: FloatArray, *, groups: int = 6) -> list[Record]:
-    """Median error and share within 20° of particles in groups of like distance (Å) to their nearest neighbour."""
-    known = np.flatnonzero(np.isfinite(distance))
+    """Median error and share within 20° of particles in groups by the distance (Å) to their nearest neighbour."""
+    finite = np.flatnonzero(np.isfinite(distance))
     rows = []
-    for part in np.array_split(known[np.argsort(distance[known])], groups):
+    for part in np.array_split(finite[np.argsort(distance[finite])], groups):
         if len(part):
             share = float(np.mean(errors[part] <= 20))
             rows.append(
@@ -159,10 +163,10 @@ def by_neighbour(errors: FloatArray, distance: FloatArray, *, groups: int = 6) -
 
 
 def crowther(errors: FloatArray, diameter: float) -> list[dict[str, Any]]:
-    """For each resolution, the angular step that a particle of this diameter (Å) needs, and who is within it.
+    """Angular step that each resolution needs for a particle of this diameter (Å), and the share of errors within it.
 
     Crowther et al., "The reconstruction of a three-dimensional structure from projections", Proc. R. Soc. 1970:
-    features at radius D / 2 are kept apart down to d when directions lie d / D apart.
+    features at radius D / 2 are resolved to d when directions are d / D apart.
     """
     steps = [(resolution, math.degrees(resolution / diameter)) for resolution in RESOLUTIONS]
     return [
@@ -172,5 +176,5 @@ def crowther(errors: FloatArray, diameter: float) -> list[dict[str, Any]]:
 
 
 def resolution_allowed(median_deg: float, diameter: float) -> float:
-    """Å down to which the median error would blur a particle of this diameter (Å), by the same rule."""
+    """Resolution in Å to which the median error blurs a particle of this diameter (Å), by the same rule."""
     return math.radians(median_deg) * diameter

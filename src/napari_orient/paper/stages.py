@@ -1,4 +1,4 @@
-"""Stages of a long experiment: each leaves a record of what it was made with, and is not run again when finished."""
+"""Stages of a long experiment: each writes a record of its options and results, and is not run again when finished."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from napari_orient.engine.streams import Step, Stream
 Record = dict[str, Any]
 """Plain values fit for JSON."""
 
-_PIECES = 1000
+_STEPS = 1000
+"""Steps that progress is counted in."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the experiment: its name, the seconds it may take, and the stream that does it."""
+    """One part of the experiment: its title, its expected seconds, and its work."""
 
     title: str
     seconds: float
     work: Callable[[], Stream[Step, object]]
 
 
-def in_turn(stages: Sequence[Stage], *, times: Path | None = None) -> Stream[Step, None]:
-    """All the stages, one after the other, as one stream whose steps count thousandths of the whole expected time.
+def run_stages(stages: Sequence[Stage], *, times: Path | None = None) -> Stream[Step, None]:
+    """Run the stages one after the other, as one stream whose steps count thousandths of the expected time of all.
 
-    A stage that goes on where it stopped counts from there. The seconds that each took are added up in the file
-    ``times``, over every time that it was gone on with.
+    A stage that is resumed counts from where it was stopped. The seconds that each took, over all resumptions, are
+    added up in the file ``times``.
     """
     whole = sum(stage.seconds for stage in stages) or 1.0
     before = 0.0
@@ -44,29 +45,29 @@ def in_turn(stages: Sequence[Stage], *, times: Path | None = None) -> Stream[Ste
             for step in stream:
                 first = step.done if first is None else first
                 share = max(share, (step.done - first) / max(step.total - first, 1))
-                done = round(_PIECES * (before + min(share, 1.0) * stage.seconds) / whole)
-                yield Step(done, _PIECES, f"{number} of {len(stages)}, {stage.title}: {step.message}")
+                done = round(_STEPS * (before + min(share, 1.0) * stage.seconds) / whole)
+                yield Step(done, _STEPS, f"{number} of {len(stages)}, {stage.title}: {step.message}")
         before += stage.seconds
-    yield Step(_PIECES, _PIECES, "all stages finished")
+    yield Step(_STEPS, _STEPS, "all stages finished")
 
 
 @contextmanager
 def _timed(times: Path | None, title: str) -> Iterator[None]:
-    """Add the seconds that the block takes to those noted under the title, stopped or not."""
+    """Context that adds the seconds of its block to those under the title, whether the block ends or is stopped."""
     began = time.monotonic()
     try:
         yield
     finally:
         if times is not None:
-            noted = read_record(times) if times.exists() else {}
-            write_record(times, {**noted, title: round(noted.get(title, 0.0) + time.monotonic() - began, 1)})
+            seconds = read_record(times) if times.exists() else {}
+            write_record(times, {**seconds, title: round(seconds.get(title, 0.0) + time.monotonic() - began, 1)})
 
 
 # --- records --------------------------------------------------------------------------------------------------------
 
 
-def begun(path: Path, made_with: Mapping[str, Any]) -> Record | None:
-    """What a finished stage found, or None where it is still to be done; the record is opened if there is none.
+def open_record(path: Path, made_with: Mapping[str, Any]) -> Record | None:
+    """Results of a finished stage; None for one that is to be run, whose record is then written.
 
     Raises
     ------
@@ -89,13 +90,13 @@ def begun(path: Path, made_with: Mapping[str, Any]) -> Record | None:
     return found
 
 
-def finish(path: Path, found: Mapping[str, Any]) -> None:
-    """Close a stage's record with what it found."""
+def close_record(path: Path, found: Mapping[str, Any]) -> None:
+    """Add its results to a stage's record."""
     write_record(path, {**read_record(path), "found": _plain(found)})
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """Record in a file.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def read_record(path: Path) -> Record:
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record beside and rename it."""
+    """Write a record to a file, which appears whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -121,9 +122,9 @@ def _plain(record: Mapping[str, Any]) -> Record:
 
 
 def _difference(old: Any, new: Any, name: str = "") -> str:
-    """The first value that differs between two records, in words; nothing where they agree."""
+    """Description of the first value that differs between two records; empty where they agree."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = dict.fromkeys([*old, *new])
-        told = (_difference(old.get(key), new.get(key), f"{name} {key}".strip()) for key in names)
-        return next((words for words in told if words), "")
+        differences = (_difference(old.get(key), new.get(key), f"{name} {key}".strip()) for key in names)
+        return next((words for words in differences if words), "")
     return "" if old == new else f"{name or 'options'} {json.dumps(old)}, and now {json.dumps(new)} is asked for"

@@ -1,4 +1,4 @@
-"""What is trained: the printed settings in every representation, and the steps from them to the shipped network."""
+"""Training setups: the printed settings in every representation, and the steps from them to the shipped network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.training.options import PAPER_TRAINING, TrainingOptions
 
 VALIDATION = 0.06
-"""Share of the 130 tomograms that only choose and calibrate; the paper prints none of its own."""
+"""Share of the 130 training tomograms that select and calibrate a network; the paper prints none of its own."""
 
 SIZES = (100, 1000, 10_000)
-"""Numbers of training particles tried besides all of them."""
+"""Numbers of training particles besides all of them."""
 
 NOISE_LEVELS = (2.0, 1.0, 0.5, 0.25, 0.1)
-"""Signal-to-noise ratios of micrographs that networks trained at 1 to 2 are tried at."""
+"""Signal-to-noise ratios of micrographs that networks trained at 1 to 2 are tested at."""
 
-_LEAST_STEPS, _MOST_EPOCHS = 3000, 400
+_LEAST_STEPS = 3000
+"""Optimiser steps of a training on few particles, at least. Chosen, not tuned."""
+
+_MOST_EPOCHS = 400
+"""Epochs of a training on few particles, at most. Chosen, not tuned."""
 
 CODE_NETWORK = replace(PAPER_NETWORK, width=128)
 CODE_TRAINING = replace(PAPER_TRAINING, epochs=15)
@@ -27,18 +31,18 @@ CODE_TRAINING = replace(PAPER_TRAINING, epochs=15)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """One network to train and judge.
+class TrainingSetup:
+    """Network and training of one run.
 
     Parameters
     ----------
     name : of its files.
     title : in tables.
-    symmetric : whether it learns the sample's second, symmetric macromolecule.
-    particles : at most so many to train on; None = all.
-    answer : ``once`` reads a patch as it is, ``turned`` averages over its four half-turned copies.
+    symmetric : whether it is trained on the dataset's second, symmetric macromolecule.
+    particles : most particles to train on; None = all.
+    answer : ``once`` takes a patch as it is, ``turned`` averages over its four copies by half-turns.
     weights : ``last`` are those of the last epoch, ``best`` those of least validation error.
-    against : name of the recipe that it is compared with.
+    against : name of the setup that it is compared with.
     """
 
     name: str
@@ -51,44 +55,44 @@ class Recipe:
     weights: str = "best"
     against: str = ""
 
-    def at(self, *, epochs: int | None, seed: int, device: str) -> Recipe:
-        """The same with the experiment's limit, seed and device."""
+    def at(self, *, epochs: int | None, seed: int, device: str) -> TrainingSetup:
+        """Same setup with the experiment's limit of epochs, seed and device."""
         most = self.training.epochs if epochs is None else min(epochs, self.training.epochs)
         return replace(self, training=replace(self.training, epochs=most, seed=seed, device=device))
 
     @property
     def cube_side(self) -> int:
-        """Voxels along the cubes that its front end keeps."""
+        """Voxels along the cubes after the front end's binning."""
         binned = self.network.front_end == "masked"
         return self.network.patch_side // (self.network.binning if binned else 1)
 
     @property
     def inputs(self) -> int:
-        """About how many voxels enter its first layer."""
+        """Approximate number of voxels that enter the first layer."""
         whole: int = self.cube_side**3
         voxel_size = self.network.patch_side * self.network.patch_voxel_size / self.cube_side
         ball = 4.2 * (self.network.mask_radius / voxel_size + 0.5) ** 3
         return whole if self.network.front_end == "raw" else min(whole, round(ball))
 
     def seconds(self, particles: int) -> float:
-        """Seconds that training on so many particles may take on one core, as measured."""
-        many = min(particles, self.particles or particles)
+        """Expected seconds of training on so many particles on one core; a fit to measured times."""
+        count = min(particles, self.particles or particles)
         weights = self.network.width * (self.inputs + self.network.width * (self.network.depth - 1))
-        a_patch = 3e-5 + 2.3e-10 * weights
-        a_patch += 2.1e-8 * self.inputs if self.network.front_end == "masked" else 0.0
-        a_patch += 1.6e-8 * self.cube_side**3 if self.training.shift else 0.0
-        # A quarter more for judging each epoch.
-        return self.training.epochs * (0.02 + 1.25 * many * a_patch)
+        per_patch = 3e-5 + 2.3e-10 * weights
+        per_patch += 2.1e-8 * self.inputs if self.network.front_end == "masked" else 0.0
+        per_patch += 1.6e-8 * self.cube_side**3 if self.training.shift else 0.0
+        # A quarter more for the validation of each epoch.
+        return self.training.epochs * (0.02 + 1.25 * count * per_patch)
 
 
-def printed() -> Iterator[Recipe]:
-    """The paper's network and training in each representation; then, in 6D, the released code's width and epochs."""
+def printed() -> Iterator[TrainingSetup]:
+    """Setups of the paper's network in each representation; in 6D also with the released code's width and epochs."""
     for title, network, training, names in (
         ("printed", PAPER_NETWORK, PAPER_TRAINING, tuple(REPRESENTATIONS)),
         ("code", CODE_NETWORK, CODE_TRAINING, ("6d",)),
     ):
         for name in names:
-            yield Recipe(
+            yield TrainingSetup(
                 f"{title}-{name}",
                 f"{'as printed' if title == 'printed' else 'as in the code'}, {name}",
                 replace(network, representation=name),
@@ -100,62 +104,64 @@ def printed() -> Iterator[Recipe]:
 
 
 def _compared(title: str, representation: str) -> str:
-    """What the printed network is compared with in another width, or another representation."""
+    """Name of the setup that one of another width or representation is compared with."""
     if title == "code":
         return f"printed-{representation}"
     return "" if representation == "6d" else "printed-6d"
 
 
-def symmetric(group: str) -> Iterator[Recipe]:
-    """The symmetric macromolecule as printed, by a loss that knows its symmetry, and by one that does not."""
-    for knows, name in (("aware", group), ("naive", "C1")):
-        yield Recipe(
-            f"symmetric-printed-{knows}",
-            f"as printed, loss {'knows' if knows == 'aware' else 'ignores'} the symmetry",
+def symmetric(group: str) -> Iterator[TrainingSetup]:
+    """Setups for the symmetric macromolecule as printed: with a loss modulo its symmetry, and with one without it."""
+    for loss, name in (("aware", group), ("naive", "C1")):
+        yield TrainingSetup(
+            f"symmetric-printed-{loss}",
+            f"as printed, loss {'knows' if loss == 'aware' else 'ignores'} the symmetry",
             replace(PAPER_NETWORK, symmetry=name),
             _validated(PAPER_TRAINING),
             symmetric=True,
             answer="once",
             weights="last",
-            against="" if knows == "aware" else "symmetric-printed-aware",
+            against="" if loss == "aware" else "symmetric-printed-aware",
         )
 
 
 SHIPPED = "wide-6d"
-"""Name of the recipe that is the shipped network's."""
+"""Name of the shipped network's setup."""
 
 
-def shipped() -> Recipe:
-    """The network that comes with the program."""
-    return Recipe(SHIPPED, "shipped (512 nodes)", NetworkOptions(), _validated(TrainingOptions()), against="shift")
+def shipped() -> TrainingSetup:
+    """Setup of the network that comes with the program."""
+    return TrainingSetup(
+        SHIPPED, "shipped (512 nodes)", NetworkOptions(), _validated(TrainingOptions()), against="shift"
+    )
 
 
-def other_representations() -> Iterator[Recipe]:
-    """The shipped network in the representations that the paper found wanting, trained as well as the shipped one."""
+def other_representations() -> Iterator[TrainingSetup]:
+    """Shipped setup in the representations that did worse in the paper, trained as well as the shipped network."""
     base = shipped()
     for name in ("quaternion", "euler"):
         network = replace(base.network, representation=name)
         yield replace(base, name=f"wide-{name}", title=f"shipped, {name}", network=network, against=SHIPPED)
 
 
-def fewer(particles: int) -> Iterator[Recipe]:
-    """The shipped recipe on fewer training particles, with more epochs where they would be few steps."""
+def fewer(particles: int) -> Iterator[TrainingSetup]:
+    """Shipped setup on fewer training particles, with more epochs where these would be few optimiser steps."""
     for size in (size for size in SIZES if size < particles):
-        many = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * TrainingOptions().batch / size))
-        epochs = max(TrainingOptions().epochs, many)
+        enough = min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * TrainingOptions().batch / size))
+        epochs = max(TrainingOptions().epochs, enough)
         training = _validated(TrainingOptions(epochs=epochs))
         title = f"shipped, {size} particles"
-        yield Recipe(f"wide-{size}", title, NetworkOptions(), training, particles=size, against=SHIPPED)
+        yield TrainingSetup(f"wide-{size}", title, NetworkOptions(), training, particles=size, against=SHIPPED)
 
 
-def steps_up() -> Iterator[Recipe]:
-    """From the printed network towards the shipped one: front end, rate, half-turns, shifts."""
+def steps_up() -> Iterator[TrainingSetup]:
+    """Setups from the printed network towards the shipped one: front end, learning rate, half-turns, shifts."""
     whole_cube = replace(PAPER_NETWORK, front_end="masked", mask_radius=5000.0)
     mask = replace(PAPER_NETWORK, front_end="masked", binning=1)
     both = replace(PAPER_NETWORK, front_end="masked")
     plain = _validated(PAPER_TRAINING)
     cycle = replace(plain, rate=2e-3, schedule="cycle")
-    start = Recipe("mask", "printed, mask", mask, plain, answer="once", weights="last", against="printed-6d")
+    start = TrainingSetup("mask", "printed, mask", mask, plain, answer="once", weights="last", against="printed-6d")
     yield start
     yield replace(start, name="low-pass", title="printed, low-pass to 40 Å by binning", network=whole_cube)
     yield replace(start, name="front-end", title="printed, mask and low-pass", network=both)
@@ -163,10 +169,10 @@ def steps_up() -> Iterator[Recipe]:
     yield replace(
         start, name="cycle", title="and rate up and down to 2e-3", network=scaled, training=cycle, against="front-end"
     )
-    turned = replace(cycle, half_turns=True)
-    yield Recipe("half-turns", "and half-turns, learning and answering", scaled, turned, against="cycle")
-    shifted = replace(turned, shift=5.0)
-    yield Recipe("shift", "and shifts of ±5 Å", scaled, shifted, against="half-turns")
+    half_turned = replace(cycle, half_turns=True)
+    yield TrainingSetup("half-turns", "and half-turns, learning and answering", scaled, half_turned, against="cycle")
+    shifted = replace(half_turned, shift=5.0)
+    yield TrainingSetup("shift", "and shifts of ±5 Å", scaled, shifted, against="half-turns")
 
 
 def _validated(training: TrainingOptions) -> TrainingOptions:

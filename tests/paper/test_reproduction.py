@@ -23,19 +23,19 @@ from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import Step, run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
+from napari_orient.paper.dataset import Macromolecule, PatchCache, paper_templates, read_folders, split_dataset
+from napari_orient.paper.experiment import reproduce
 from napari_orient.paper.options import SCALES, ReproductionOptions
-from napari_orient.paper.recipes import fewer, printed, shipped, steps_up
-from napari_orient.paper.reproduce import reproduce
-from napari_orient.paper.sample import Library, Subject, paper_templates, read_folders, split_sample
+from napari_orient.paper.results import reading
 from napari_orient.paper.scores import (
-    axis_and_spin_deg,
+    axis_and_azimuth_deg,
     by_neighbour,
     crowther,
-    judged,
     raw_r_squared,
+    scored,
 )
-from napari_orient.paper.stages import Stage, begun, finish, in_turn
-from napari_orient.paper.tables import reading
+from napari_orient.paper.setups import fewer, printed, shipped, steps_up
+from napari_orient.paper.stages import Stage, close_record, open_record, run_stages
 
 TINY = ReproductionOptions(
     tomograms=4,
@@ -112,9 +112,9 @@ def test_figures_are_those_of_the_poses_and_networks_left_on_disk(whole):
         own = truth.of_kind(row["subject"])
         group = symmetry("C2" if name.startswith("symmetric-") else "C1")
         report = evaluate(read_particles(folder / "predicted" / f"{name}.star"), own, group=group)
-        told = row[row["answer"]]
-        assert report.all.median_deg == pytest.approx(told["median_deg"], abs=1e-3)
-        assert report.all.within["24.56"] == told["within"]["24.56"]
+        output = row[row["answer"]]
+        assert report.all.median_deg == pytest.approx(output["median_deg"], abs=1e-3)
+        assert report.all.within["24.56"] == output["within"]["24.56"]
         assert load_model(folder / "networks" / f"{name}.safetensors").mlp().options.to_record() == row["network"]
 
 
@@ -196,7 +196,7 @@ def test_given_tomograms_are_taken_ablated_and_others_tried_on(whole, tmp_path):
     given = [tmp_path / "given"]
     record = run(reproduce(tmp_path / "out", options, polnet=given, check=given[0]))
     assert not any(name.startswith("symmetric") for name in record["networks"])
-    assert {recipe.name for recipe in steps_up()} < set(record["networks"])
+    assert {setup.name for setup in steps_up()} < set(record["networks"])
     assert set(record["elsewhere"]) == {"polnet"}
     assert record["elsewhere"]["polnet"]["printed-6d"]["count"] == 32
     page = (tmp_path / "out" / "ablation.md").read_text(encoding="utf-8")
@@ -223,14 +223,22 @@ def test_two_folders_with_the_same_names_keep_their_tomograms_apart(whole):
 
 
 def test_the_printed_recipes_are_the_printed_ones():
-    recipes = {recipe.name: recipe for recipe in printed()}
-    assert len(recipes) == 5
+    setups = {setup.name: setup for setup in printed()}
+    assert len(setups) == 5
     for name, (width, epochs) in {"printed-euler": (32, 50), "code-6d": (128, 15)}.items():
-        recipe = recipes[name]
-        assert (recipe.network.width, recipe.training.epochs) == (width, epochs)
-        assert (recipe.training.rate, recipe.training.batch, recipe.network.front_end) == (1e-4, 32, "raw")
-        assert (recipe.answer, recipe.weights, recipe.training.half_turns) == ("once", "last", False)
-    parameters = sum(weight.numel() for weight in MLP(recipes["printed-6d"].network).parameters())
+        setup = setups[name]
+        assert (setup.network.width, setup.training.epochs) == (width, epochs)
+        assert (setup.training.rate, setup.training.batch, setup.network.front_end) == (
+            1e-4,
+            32,
+            "raw",
+        )
+        assert (setup.answer, setup.weights, setup.training.half_turns) == (
+            "once",
+            "last",
+            False,
+        )
+    parameters = sum(weight.numel() for weight in MLP(setups["printed-6d"].network).parameters())
     assert parameters == 2_051_398
 
 
@@ -242,12 +250,12 @@ def test_the_papers_scale_is_the_papers():
 
 
 def test_each_step_of_the_ablation_changes_what_it_names():
-    ladder = {recipe.name: recipe for recipe in [*printed(), *steps_up(), shipped()]}
-    for recipe in [*steps_up(), shipped()]:
-        base = ladder[recipe.against]
-        told = {name for name in ("network", "training", "answer") if getattr(recipe, name) != getattr(base, name)}
-        assert told
-    assert [recipe.particles for recipe in fewer(2000)] == [100, 1000]
+    ladder = {setup.name: setup for setup in [*printed(), *steps_up(), shipped()]}
+    for setup in [*steps_up(), shipped()]:
+        base = ladder[setup.against]
+        output = {name for name in ("network", "training", "answer") if getattr(setup, name) != getattr(base, name)}
+        assert output
+    assert [setup.particles for setup in fewer(2000)] == [100, 1000]
 
 
 # --- figures whose answer is known ----------------------------------------------------------------------------------
@@ -287,10 +295,10 @@ def test_both_shares_are_counted_and_the_second_is_the_papers_own():
     )
     turns = np.linspace(0, 40, 4000)
     axis = np.array([[0, 0, 1.0]])
-    told = truth.required_rotations() @ Rotation.from_rotvec(np.radians(turns)[:, None] * axis).as_matrix()
-    record = judged(told, truth, symmetry("C1"))
+    output = truth.required_rotations() @ Rotation.from_rotvec(np.radians(turns)[:, None] * axis).as_matrix()
+    record = scored(output, truth, symmetry("C1"))
     assert record["within"]["20"] == pytest.approx(0.5, abs=0.001)
-    trace = np.einsum("nij,nij->n", told, truth.required_rotations()).clip(-3, 3)
+    trace = np.einsum("nij,nij->n", output, truth.required_rotations()).clip(-3, 3)
     papers = np.mean(np.degrees(np.arccos(trace / 3)) <= 20)
     assert record["within"]["24.56"] == pytest.approx(papers, abs=1e-9)
     assert record["median_deg"] == pytest.approx(20, abs=0.02)
@@ -302,14 +310,14 @@ def test_axis_and_spin_are_told_apart():
     group = symmetry("D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917")
     truth = random_rotations(50, np.random.default_rng(3))
     spun = truth @ Rotation.from_rotvec(np.radians(10) * group.main_axis).as_matrix()
-    axis, spin = axis_and_spin_deg(spun, truth @ group.matrices[9], group)
+    axis, azimuth = axis_and_azimuth_deg(spun, truth @ group.matrices[9], group)
     np.testing.assert_allclose(axis, 0, atol=1e-5)
-    np.testing.assert_allclose(spin, 10, atol=1e-5)
+    np.testing.assert_allclose(azimuth, 10, atol=1e-5)
     across = np.cross(group.main_axis, [1.0, 0, 0])
     tipped = truth @ Rotation.from_rotvec(np.radians(8) * across / np.linalg.norm(across)).as_matrix()
-    axis, spin = axis_and_spin_deg(tipped, truth, group)
+    axis, azimuth = axis_and_azimuth_deg(tipped, truth, group)
     np.testing.assert_allclose(axis, 8, atol=1e-5)
-    np.testing.assert_allclose(spin, 0, atol=1e-5)
+    np.testing.assert_allclose(azimuth, 0, atol=1e-5)
 
 
 def test_errors_are_grouped_by_the_distance_to_the_nearest_neighbour_and_the_lone_left_out():
@@ -350,7 +358,7 @@ def test_stages_count_as_one_task_by_the_time_they_take():
     log = []
     long = [Step(done, 4, "work") for done in range(5)]
     resumed = [Step(5, 10, "again"), Step(10, 10, "again")]
-    steps = list(in_turn([stage("one", 30.0, long, log), stage("two", 10.0, resumed, log)]))
+    steps = list(run_stages([stage("one", 30.0, long, log), stage("two", 10.0, resumed, log)]))
     assert [step.done for step in steps] == [0, 188, 375, 562, 750, 750, 1000, 1000]
     assert {step.total for step in steps} == {1000}
     assert steps[5].message == "2 of 2, two: again"
@@ -361,11 +369,11 @@ def test_the_seconds_of_each_stage_are_added_up_over_every_time_it_is_gone_on_wi
     times = tmp_path / "times.json"
     times.write_text('{"one": 5.0}')
     stages = [stage(title, 1.0, [Step(0, 1, "a"), Step(1, 1, "b")], []) for title in ("one", "two")]
-    stream = in_turn(stages, times=times)
+    stream = run_stages(stages, times=times)
     next(stream)
     stream.close()
     assert set(json.loads(times.read_text())) == {"one"}
-    run(in_turn(stages, times=times))
+    run(run_stages(stages, times=times))
     noted = json.loads(times.read_text())
     assert 5 <= noted["one"] < 7
     assert noted["two"] < 2
@@ -373,7 +381,7 @@ def test_the_seconds_of_each_stage_are_added_up_over_every_time_it_is_gone_on_wi
 
 def test_closing_closes_the_stage_that_is_at_work():
     log = []
-    stream = in_turn([stage("one", 1.0, [Step(0, 2, "a"), Step(1, 2, "b")], log)])
+    stream = run_stages([stage("one", 1.0, [Step(0, 2, "a"), Step(1, 2, "b")], log)])
     next(stream)
     stream.close()
     assert log == ["one"]
@@ -381,15 +389,15 @@ def test_closing_closes_the_stage_that_is_at_work():
 
 def test_a_record_is_kept_refused_and_never_read_when_broken(tmp_path):
     path = tmp_path / "deep" / "record.json"
-    assert begun(path, {"a": {"b": 1}}) is None
-    assert begun(path, {"a": {"b": 1}}) is None
-    finish(path, {"found": 2})
-    assert begun(path, {"a": {"b": 1}}) == {"found": 2}
+    assert open_record(path, {"a": {"b": 1}}) is None
+    assert open_record(path, {"a": {"b": 1}}) is None
+    close_record(path, {"found": 2})
+    assert open_record(path, {"a": {"b": 1}}) == {"found": 2}
     with pytest.raises(InputError, match="was made with a b 1, and now 2 is asked for"):
-        begun(path, {"a": {"b": 2}})
+        open_record(path, {"a": {"b": 2}})
     path.write_text("{")
     with pytest.raises(InputError, match="damaged"):
-        begun(path, {"a": {"b": 1}})
+        open_record(path, {"a": {"b": 1}})
 
 
 # --- the sample -----------------------------------------------------------------------------------------------------
@@ -397,15 +405,15 @@ def test_a_record_is_kept_refused_and_never_read_when_broken(tmp_path):
 
 def test_recipes_that_see_the_same_cubes_share_them(whole):
     folder, _ = whole
-    subjects = (Subject("pdb_1aaa", "C1", 250.0), Subject("pdb_2bbb", "C2", 150.0))
-    library = Library(split_sample(read_labelled(folder / "tomograms"), subjects, TINY, share=0.1))
-    recipes = {recipe.name: recipe for recipe in [*printed(), *steps_up()]}
-    first = run(library.cut(recipes["printed-6d"]))
-    assert run(library.cut(recipes["code-6d"])) is first
-    assert run(library.cut(recipes["mask"])) is first
-    other = run(library.cut(recipes["front-end"]))
+    molecules = (Macromolecule("pdb_1aaa", "C1", 250.0), Macromolecule("pdb_2bbb", "C2", 150.0))
+    patch_cache = PatchCache(split_dataset(read_labelled(folder / "tomograms"), molecules, TINY, share=0.1))
+    setups = {setup.name: setup for setup in [*printed(), *steps_up()]}
+    first = run(patch_cache.cut(setups["printed-6d"]))
+    assert run(patch_cache.cut(setups["code-6d"])) is first
+    assert run(patch_cache.cut(setups["mask"])) is first
+    other = run(patch_cache.cut(setups["front-end"]))
     assert other is not first
-    assert other.learnt.cubes.shape[-1] == 20
+    assert other.training.cubes.shape[-1] == 20
 
 
 def test_templates_are_the_bead_models_or_a_folder_or_two_files(tmp_path):
