@@ -1,6 +1,9 @@
 """Subtomogram averaging: the map of particles in their poses, its half maps, and their Fourier shell correlation.
 
-The FSC follows Harauz and van Heel, Optik 1986. `write_average` writes map, half maps and curve.
+With x_i the Fourier coefficients of patch i about its particle, in the reference frame, W_i its wedge and N_i its noise
+power (relative to that of its shell), the map is ``Σ w_i x_i / (Σ w_i + ε)`` with ``w_i = W_i / N_i``, on a grid twice
+as fine as its box (`model.gridding`). The two halves are random. Where poses were refined against one map of all
+particles, their FSC (Harauz and van Heel, Optik 73, 146, 1986) is no gold standard.
 """
 
 from __future__ import annotations
@@ -23,16 +26,26 @@ from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_sy
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _BATCH = 32
+"""Patches cut together: memory, not the result."""
 _SAMPLE = 256
+"""Most patches of a tomogram that its wedge and noise are estimated from."""
 _MEASURED = 0.5
-_C1, _USUAL = symmetry("C1"), AveragingOptions()
+"""Least weight of the wedge, 0 to 1, of coefficients that the level of the noise in a shell is taken from."""
+_WINDOW_MARGIN = 5
+"""Voxels from the window's end to the patch's face."""
+_MASK = 0.4
+"""Radius of the mask in boxes, where none is given."""
+_MASK_EDGE = 4
+"""Width of the mask's soft edge in voxels."""
+_C1 = symmetry("C1")
+_DEFAULTS = AveragingOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,27 +70,39 @@ class Average:
     group: Symmetry
 
     def as_reference(self) -> NDArray[np.float32]:
-        """The density fit to be matched: weighted by its own signal to noise, shell by shell, and masked."""
-        return self._weighted(self.density, lambda curve: 2 * curve / (1 + curve))
+        """The density to be matched: multiplied by the FSC of the whole, 2 C / (1 + C), shell by shell, and masked."""
+        return self.filtered(self.density, lambda curve: 2 * curve / (1 + curve))
 
     def halves_as_references(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The two halves, each fit to be matched; of the other half each knows the curve alone."""
-        first, second = (self._weighted(half, lambda curve: curve) for half in (self.first_half, self.second_half))
-        return first, second
+        """The two half maps to be matched: multiplied by their FSC shell by shell, and masked."""
+        return self.filtered(self.first_half), self.filtered(self.second_half)
 
-    def _weighted(
-        self, density: NDArray[np.float32], weight: Callable[[FloatArray], FloatArray]
+    def filtered(
+        self,
+        density: NDArray[np.float32],
+        weight: Callable[[FloatArray], FloatArray] = lambda curve: curve,
+        *,
+        finest: float = 0.0,
+        radius: float | None = None,
     ) -> NDArray[np.float32]:
+        """A density (n, n, n) multiplied shell by shell, low-passed where the FSC falls below 0.143, and masked.
+
+        Parameters
+        ----------
+        weight : what each shell is multiplied by, of its FSC, 0 to 1; the FSC itself by default.
+        finest : Å of the low-pass, where the FSC allows finer detail.
+        radius : Å of the mask; None for 0.4 boxes.
+        """
         side = len(density)
         grid = frequencies(side, self.voxel_size).norm(dim=-1).numpy()
         curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
-        curve = np.where(grid > 1 / self.fsc.resolution(0.143), 0.0, curve)
-        weighted = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real
-        return (weighted * _mask(side, self.voxel_size, None)).astype(np.float32)
+        curve = np.where(grid > 1 / max(finest, self.fsc.resolution(0.143)), 0.0, curve)
+        filtered = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real
+        return (filtered * _mask(side, self.voxel_size, radius)).astype(np.float32)
 
 
 def random_halves(count: int, seed: int) -> NDArray[np.int_]:
-    """0 or 1 for each of so many particles, (count,): which half it belongs to."""
+    """The half, 0 or 1, that each of ``count`` particles belongs to, (count,)."""
     return np.random.default_rng(seed).permutation(count) % 2
 
 
@@ -85,22 +110,19 @@ def average(
     labelled: Labelled,
     *,
     group: Symmetry | None = _C1,
-    options: AveragingOptions = _USUAL,
+    options: AveragingOptions = _DEFAULTS,
 ) -> Stream[Step, Average]:
-    """The map that particles with known rotations imply, and those of its two random halves.
-
-    Each patch is brought to the reference frame in Fourier space; a coefficient of the map is the mean of what the
-    patches measured of it, weighted by wedge and noise. The voxel size is the first tomogram's.
+    """The average of particles in their poses, and those of two random halves. The first tomogram's voxel size is used.
 
     Parameters
     ----------
-    group : imposed about the axes it names through the map's own centre of symmetry, which is found first; None
-        proposes the one that the map shows, and notes why.
+    group : imposed about the axes in its name, through the map's own centre of symmetry, which is found first; None
+        proposes the one that the map has, and notes why.
 
     Raises
     ------
     InputError
-        If there are fewer than two particles, rotations are unknown, or one lies outside its tomogram.
+        If there are fewer than two particles, one has no rotation, or one lies outside its tomogram.
     """
     total = sum(len(particles) for _, particles in labelled)
     if total < 2:
@@ -110,18 +132,16 @@ def average(
         check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
-    coin = random_halves(total, options.seed)
-    done = 0
-    for tomogram, particles in labelled:
-        first = done
-        for rows, part in _prepared(tomogram, particles, voxel_size, options):
+    coins, done = split_like(labelled, random_halves(total, options.seed)), 0
+    for (tomogram, particles), coin in zip(labelled, coins, strict=True):
+        for rows, part in _batches(tomogram, particles, voxel_size, options):
             for half in (0, 1):
-                halves[half].add(part.take(coin[first + rows] == half))
-            done = first + int(rows[-1]) + 1
+                halves[half].add(part.take(coin[rows] == half))
+            done += len(rows)
             yield Step(done, total, "Averaging")
     if group is None:
         proposed = _proposed(halves, voxel_size, options)
-        yield Step(total, total, "Looking for symmetry", notes=tuple(map(Note, proposed.words())))
+        yield Step(total, total, "Searching for symmetry", notes=tuple(map(Note, proposed.words())))
         group = proposed.group
     if len(group) > 1:
         centre = symmetry_centre((halves[0] + halves[1]).density(), voxel_size, group)
@@ -130,14 +150,14 @@ def average(
 
 
 def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> SymmetryProposal:
-    """The group that the maps show inside their mask."""
+    """The group that the half maps have inside their mask."""
     sign, mask = _sign(options), _mask(options.side, voxel_size, options.radius)
     whole, first, second = (sign * mask * part.density() for part in (halves[0] + halves[1], *halves))
     return propose_symmetry(whole, voxel_size, halves=(first, second))
 
 
 def _sign(options: AveragingOptions) -> float:
-    """What makes particles bright."""
+    """Factor that makes particles bright."""
     return -1.0 if options.contrast == "dark" else 1.0
 
 
@@ -160,32 +180,31 @@ def _average(
     )
 
 
-def _prepared(
+def _batches(
     tomogram: Tomogram, particles: Particles, voxel_size: float, options: AveragingOptions
 ) -> Iterator[tuple[NDArray[np.int_], Coefficients]]:
-    """Batches of one tomogram's particles, with their rows."""
+    """Batches of one tomogram's particles: their rows, and their coefficients about the particles."""
     side = options.side
     index, frequency = half_sphere(side, voxel_size, 2 * voxel_size)
-    view = window(side, voxel_size, (side / 2 - 5) * voxel_size)
-    some = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
-    power = mean_power(torch.from_numpy(some), view)
-    found = estimate_wedge(power, voxel_size)
-    wedge = options.wedge.chosen(found)
+    view = window(side, voxel_size, (side / 2 - _WINDOW_MARGIN) * voxel_size)
+    sample = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
+    power = mean_power(torch.from_numpy(sample), view)
+    wedge = options.wedge.chosen(estimate_wedge(power, voxel_size))
     noise = smooth_spectrum(power, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index].numpy()
     measured = wedge.weights(frequency, 1 / (side * voxel_size))
     # Along and across the tilts the noise differs; how it falls off with frequency does not matter to a mean.
     radius = frequency.norm(dim=-1).numpy() * side * voxel_size
     level = radial_level(noise.astype(np.float64), radius, measured.numpy() > _MEASURED)
     weight = measured * torch.as_tensor(level / noise, dtype=torch.float32)
-    # Patches about whole voxels need no interpolation: what is left of the way is a phase.
-    middles = nearest_voxel(particles.positions, tomogram.voxel_size)
-    ways = torch.as_tensor(particles.positions - middles + side // 2 * voxel_size, dtype=torch.float32)
+    # Patches about whole voxels need no interpolation: the rest of the shift is a phase.
+    voxel_centres = nearest_voxel(particles.positions, tomogram.voxel_size)
+    shifts = torch.as_tensor(particles.positions - voxel_centres + side // 2 * voxel_size, dtype=torch.float32)
     rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32)
     for start in range(0, len(particles), _BATCH):
         rows = np.arange(start, min(start + _BATCH, len(particles)))
-        cubes = cut_patches(tomogram, middles[rows], side=side, voxel_size=voxel_size)
+        cubes = cut_patches(tomogram, voxel_centres[rows], side=side, voxel_size=voxel_size)
         spectrum = torch.fft.rfftn(torch.from_numpy(cubes) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
-        angle = 2 * torch.pi * ways[rows] @ frequency.T
+        angle = 2 * torch.pi * shifts[rows] @ frequency.T
         yield (
             rows,
             Coefficients(spectrum * torch.polar(torch.ones_like(angle), angle), weight, frequency, rotations[rows]),
@@ -195,7 +214,7 @@ def _prepared(
 def _mask(side: int, voxel_size: float, radius: float | None) -> FloatArray:
     """Soft ball about the frame's origin ``(n - 1) / 2``, (n, n, n)."""
     distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
-    mask: FloatArray = soft_ball(distance, radius or 0.4 * side * voxel_size, 4 * voxel_size).numpy()
+    mask: FloatArray = soft_ball(distance, radius or _MASK * side * voxel_size, _MASK_EDGE * voxel_size).numpy()
     return mask
 
 
@@ -244,17 +263,17 @@ def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
     if output.suffix.lower() != ".mrc":
         raise InputError(f"{output} given as map; expected a name that ends in .mrc.")
     first, second = (output.with_name(f"{output.stem}_half{half}.mrc") for half in (1, 2))
-    places = output, first, second, output.with_name(f"{output.stem}_fsc.csv")
-    for place in places:
-        check_writable(place)
-    return places
+    paths = output, first, second, output.with_name(f"{output.stem}_fsc.csv")
+    for path in paths:
+        check_writable(path)
+    return paths
 
 
-def write_average(found: Average, places: tuple[Path, Path, Path, Path]) -> None:
-    """Write map, halves and curve to the places that `average_paths` names."""
-    *maps, curve = places
-    for place, density in zip(maps, (found.density, found.first_half, found.second_half), strict=True):
-        write_tomogram(place, density, voxel_size=found.voxel_size)
+def write_average(found: Average, paths: tuple[Path, Path, Path, Path]) -> None:
+    """Write map, halves and curve to the files that `average_paths` names."""
+    *maps, curve = paths
+    for path, density in zip(maps, (found.density, found.first_half, found.second_half), strict=True):
+        write_tomogram(path, density, voxel_size=found.voxel_size)
     _write_curve(curve, found.fsc)
 
 

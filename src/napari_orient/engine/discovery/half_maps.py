@@ -29,7 +29,6 @@ from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
@@ -82,16 +81,11 @@ def average_in_halves(
 
 def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
     """A map or half map multiplied by the halves' FSC shell by shell, low-passed where that is 0.143, and masked."""
-    voxel_size, side = found.voxel_size, len(density)
-    finest = max(_FINEST * voxel_size, found.fsc.resolution(0.143))
-    grid = frequencies(side, voxel_size).norm(dim=-1).numpy()
-    curve = np.interp(grid, found.fsc.frequency, np.clip(found.fsc.correlation, 0, 1))
-    weighted = np.fft.ifftn(np.fft.fftn(density) * np.where(grid > 1 / finest, 0.0, curve)).real
-    distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
-    mask = soft_ball(distance, options.radius, 4 * voxel_size).numpy()
-    return build_reference(
-        (weighted * mask).astype(np.float32), voxel_size, resolution=finest, radius=options.radius + 4 * voxel_size
-    )
+    voxel_size = found.voxel_size
+    finest = _FINEST * voxel_size
+    filtered = found.filtered(density, finest=finest, radius=options.radius)
+    resolution = max(finest, found.fsc.resolution(0.143))
+    return build_reference(filtered, voxel_size, resolution=resolution, radius=options.radius + 4 * voxel_size)
 
 
 def in_frame(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
