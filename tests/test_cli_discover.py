@@ -84,7 +84,7 @@ def test_ctrl_c_keeps_the_poses_and_the_map_of_the_last_round(lab, tmp_path, mon
     out, screen = tmp_path / "out.star", Interrupted("Start 2")
     monkeypatch.setattr("sys.stderr", screen)
     assert discover(lab, "tomo", out, "--map", tmp_path / "map.mrc", *QUICK) == 130
-    assert "which nothing has judged yet" in screen.getvalue()
+    assert "without a verdict" in screen.getvalue()
     kept = read_particles(out)
     assert len(kept) == 40
     assert kept.rotations is not None

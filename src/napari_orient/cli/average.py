@@ -1,4 +1,4 @@
-"""Average particles in their poses: the map that the poses imply, which needs no truth to be judged by.
+"""Average particles in their poses (subtomogram average): a map that can be evaluated without true poses.
 
 The last argument is a list of particles with angles; before it may stand their tomograms (MRC files), which are
 otherwise found by the list's own columns or beside it. A PolNet result folder alone serves too. MAP gets the average,
@@ -11,10 +11,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.lists import read_tomograms
 from napari_orient.cli.progress import follow
 from napari_orient.engine.averaging.options import AveragingOptions
-from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.io import read_particles
 from napari_orient.engine.symmetry import AUTO, symmetry
 
 EXAMPLE = """\
@@ -32,7 +32,7 @@ def declare(parser: Parser) -> None:
         "--symmetry",
         default="C1",
         metavar="GROUP",
-        help="imposed, with its axes: D7@z@x; auto proposes what the map shows [default C1]",
+        help="imposed, with its axes: D7@z@x; auto proposes what the map has [default C1]",
     )
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     add_options(parser, AveragingOptions, title="averaging")
@@ -42,24 +42,14 @@ def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
     from napari_orient.engine.averaging.average import average, average_paths, write_average
 
-    places = average_paths(arguments.output)
+    paths = average_paths(arguments.output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
-    pairs = _pairs(arguments)
-    if arguments.kind is not None:
-        pairs = [(tomogram, particles.of_kind(arguments.kind)) for tomogram, particles in pairs]
+    pairs = read_tomograms(arguments, lambda path, tomogram: read_particles(path, tomogram=tomogram))
     found = follow(average(pairs, group=group, options=options))
-    write_average(found, places)
+    write_average(found, paths)
     print(
         f"{arguments.output}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
         f"{found.fsc.resolution(0.143):.1f} Å at 0.143"
     )
-
-
-def _pairs(arguments: Namespace) -> list[tuple[Tomogram, Particles]]:
-    *tomograms, poses = arguments.paths
-    if not tomograms:
-        return read_labelled(poses, voxel_size=arguments.voxel_size)
-    opened = [read_tomogram(path, voxel_size=arguments.voxel_size) for path in tomograms]
-    return [(tomogram, read_particles(poses, tomogram=tomogram)) for tomogram in opened]

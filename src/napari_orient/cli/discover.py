@@ -1,11 +1,11 @@
-"""Find the structure that picks have in common, and how each particle is turned, from picks alone.
+"""Find the structure that picks have in common, and each particle's pose, from picks alone.
 
-No labels, no template. TOMOGRAM... are MRC files, PICKS a list of positions in them; angles in it are not looked at. A
-PolNet result folder alone serves too. OUT gets the particles recentred, with angles, confidence, expected error, and a
-column orientOutlier that is 1 for picks that look like no particle.
+No labels, no template. TOMOGRAM... are MRC files, PICKS a list of positions in them; angles in it are ignored. A PolNet
+result folder alone serves too. OUT gets the particles recentred, with angles, confidence, expected error, and a column
+orientOutlier that is 1 for picks that look like no particle.
 
-Several random starts are judged by each other: where they do not agree, that is said, nothing is written, and the exit
-status is 1. Ctrl-C writes the poses and the map as they are by then.
+Several random starts of simulated annealing are compared: where they do not agree, that is said, nothing is written,
+and the exit status is 1. Ctrl-C writes the poses and the map as they are by then.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import add_reading, check_list, read_list
+from napari_orient.cli.lists import add_reading, check_list, read_list, read_tomograms
 from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.io import read_labelled, read_tomogram
-from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.engine.streams import Stream
+from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.particles import Extent, Labelled
+from napari_orient.engine.streams import Stream, map_steps
 
 if TYPE_CHECKING:
     from napari_orient.engine.discovery.output import Discovery, DiscoveryPaths, DiscoveryStep, Structure
@@ -29,8 +29,6 @@ EXAMPLE = """\
   napari-orient discover Tomo001_rec.mrc picks.star --output oriented.star --map structure.mrc
   napari-orient discover polnet_results --class 4v4r --diameter 300 --output oriented.star --map structure.mrc \\
       --template-output structure.safetensors"""
-
-Pairs = list[tuple[Tomogram, Particles]]
 
 
 def declare(parser: Parser) -> None:
@@ -48,7 +46,7 @@ def declare(parser: Parser) -> None:
     )
     # As version 0.1.0 called it.
     parser.add_argument("--checkpoint-output", dest="template_output", type=Path, default=SUPPRESS, help=SUPPRESS)
-    parser.add_argument("--align-to", type=Path, metavar="MAP", help="map whose frame the poses are turned into")
+    parser.add_argument("--align-to", type=Path, metavar="MAP", help="map into whose frame the poses are rotated")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
     add_reading(parser)
@@ -63,61 +61,47 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
     check_list(arguments.output)
-    places = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
-    places.check()
+    paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
+    paths.check()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
-    pairs = _pairs(arguments)
+    pairs = read_tomograms(arguments, lambda path, tomogram: read_list(path, arguments, tomogram=tomogram))
     counted = f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
     say(f"{counted}; diameter {options.diameter:g} Å")
-    rounds: list[DiscoveryStep] = []
+    last: list[DiscoveryStep] = []
     try:
-        found = follow(_remembered(discover(pairs, options, align_to=target), rounds))
+        found = follow(_remembered(discover(pairs, options, align_to=target), last))
     except KeyboardInterrupt:
-        raise Stopped(_kept(rounds, pairs, places)) from None
-    return _told(found, pairs, places)
-
-
-def _pairs(arguments: Namespace) -> Pairs:
-    *tomograms, picks = arguments.paths
-    if not tomograms:
-        pairs = read_labelled(picks, voxel_size=arguments.voxel_size)
-    else:
-        opened = [read_tomogram(path, voxel_size=arguments.voxel_size) for path in tomograms]
-        pairs = [(item, read_list(picks, arguments, tomogram=item)) for item in opened]
-    if arguments.kind is not None:
-        pairs = [(tomogram, picks.of_kind(arguments.kind)) for tomogram, picks in pairs]
-    return pairs
+        raise Stopped(_write_stopped(last, pairs, paths)) from None
+    return _write(found, pairs, paths)
 
 
 def _remembered(
-    stream: Stream[DiscoveryStep, Discovery], rounds: list[DiscoveryStep]
+    stream: Stream[DiscoveryStep, Discovery], last: list[DiscoveryStep]
 ) -> Stream[DiscoveryStep, Discovery]:
-    """The same stream; the last round that had poses stays in the list."""
-    while True:
-        try:
-            step = next(stream)
-        except StopIteration as end:
-            found: Discovery = end.value
-            return found
+    """The same stream; the last step that had poses stays in the list."""
+
+    def remembered(step: DiscoveryStep) -> DiscoveryStep:
         if step.particles is not None:
-            rounds[:] = [step]
-        yield step
+            last[:] = [step]
+        return step
+
+    return map_steps(stream, remembered)
 
 
-def _kept(rounds: list[DiscoveryStep], pairs: Pairs, places: DiscoveryPaths) -> str:
-    """Write what a stopped discovery had; what to say of it."""
+def _write_stopped(last: list[DiscoveryStep], pairs: Labelled, paths: DiscoveryPaths) -> str:
+    """Write what a stopped discovery had by then; the line that says so."""
     from napari_orient.engine.discovery.output import write_step
 
-    if not rounds:
+    if not last:
         return "Stopped before the first round was done; nothing was written."
-    write_step(rounds[0], places, extents=_extents(pairs))
-    return f"Stopped; the poses of the last round, which nothing has judged yet, are in {places.particles}."
+    write_step(last[0], paths, extents=_extents(pairs))
+    return f"Stopped; the poses of the last round, without a verdict, are in {paths.particles}."
 
 
-def _told(found: Discovery, pairs: Pairs, places: DiscoveryPaths) -> int | None:
-    """Write what was found and say what to think of it; 1 where nothing was."""
+def _write(found: Discovery, pairs: Labelled, paths: DiscoveryPaths) -> int | None:
+    """Write what was found and print the verdicts; 1 where there is no structure."""
     from napari_orient.engine.discovery.output import write_discovery
     from napari_orient.engine.discovery.verdict import NOTHING
 
@@ -130,8 +114,8 @@ def _told(found: Discovery, pairs: Pairs, places: DiscoveryPaths) -> int | None:
     if found.grade == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1
-    write_discovery(found, places, extents=_extents(pairs))
-    print(f"{places.particles}: {_summary(found)}")
+    write_discovery(found, paths, extents=_extents(pairs))
+    print(f"{paths.particles}: {_summary(found)}")
     return None
 
 
@@ -148,12 +132,12 @@ def _summary(found: Discovery) -> str:
     from napari_orient.engine.discovery.verdict import NOTHING
 
     count, many = len(found.particles), len(found.structures) > 1
-    told = [
+    lines = [
         f"{f'  {class_name(label)}: {item.count}' if many else count} particles, {_figures(found, label)}"
         for label, item in enumerate(found.structures)
         if item.verdict.grade != NOTHING
     ]
-    return "\n".join([f"{count} particles", *told] if many else told)
+    return "\n".join([f"{count} particles", *lines] if many else lines)
 
 
 def _figures(found: Discovery, label: int) -> str:
@@ -166,5 +150,5 @@ def _figures(found: Discovery, label: int) -> str:
     )
 
 
-def _extents(pairs: Pairs) -> dict[str, Extent]:
+def _extents(pairs: Labelled) -> dict[str, Extent]:
     return {tomogram.name: tomogram.extent for tomogram, _ in pairs}

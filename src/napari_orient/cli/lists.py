@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,13 @@ from napari_orient.engine.io import (
     CENTRES,
     membrane_points,
     pose_summary,
+    read_labelled,
     read_particles,
     read_tomogram,
     write_import_list,
 )
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.symmetry import AUTO
 
 if TYPE_CHECKING:
@@ -63,6 +65,24 @@ def _report_membranes(path: Path) -> None:
     points = membrane_points(path) if path.suffix.lower() == ".csv" else 0
     if points:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
+
+
+def read_tomograms(
+    arguments: Namespace, read: Callable[[Path, Tomogram], Particles]
+) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms of ``[TOMOGRAM...] LIST``, each with its own particles of the class asked for.
+
+    Parameters
+    ----------
+    read : particles of a list that lie in a tomogram. A list without tomograms before it names them itself.
+    """
+    *tomograms, path = arguments.paths
+    if tomograms:
+        opened = [read_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
+        pairs = [(tomogram, read(path, tomogram)) for tomogram in opened]
+    else:
+        pairs = read_labelled(path, voxel_size=arguments.voxel_size)
+    return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
 
 
 def add_picks(parser: Parser) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -48,17 +48,21 @@ Work = Generator[None, None, ResultT]
 """Part of a long task that reports no progress of its own: at each ``next`` it can be stopped."""
 
 
-def stoppable(work: Generator[Any, None, ResultT], step: StepT) -> Stream[StepT, ResultT]:
-    """The answer of a part of a task; the step is yielded wherever the part can be stopped."""
+def map_steps(stream: Generator[Any, None, ResultT], change: Callable[[Any], StepT]) -> Stream[StepT, ResultT]:
+    """The answer of a stream; what a function makes of each step is yielded in its place."""
     try:
         while True:
-            next(work)
-            yield step
+            yield change(next(stream))
     except StopIteration as end:
         answer: ResultT = end.value
         return answer
     finally:
-        work.close()
+        stream.close()
+
+
+def stoppable(work: Generator[Any, None, ResultT], step: StepT) -> Stream[StepT, ResultT]:
+    """The answer of a part of a task; the step is yielded wherever the part can be stopped."""
+    return map_steps(work, lambda _: step)
 
 
 def run(stream: Generator[Any, None, ResultT]) -> ResultT:

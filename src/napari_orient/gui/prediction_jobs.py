@@ -15,7 +15,7 @@ from napari_orient.engine.io import pose_summary
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.prediction.predict import Model, predict
-from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING
 
 GOOD_SHARE = 0.8
@@ -58,16 +58,12 @@ def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionR
 
 def _with_notes(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[Step, Particles]:
     """The same stream; the notes of its steps are appended to ``notes``."""
-    try:
-        while True:
-            step = next(stream)
-            notes.extend(step.notes)
-            yield step
-    except StopIteration as end:
-        predicted: Particles = end.value
-        return predicted
-    finally:
-        stream.close()
+
+    def collected(step: Step) -> Step:
+        notes.extend(step.notes)
+        return step
+
+    return map_steps(stream, collected)
 
 
 def _report(predicted: Particles, request: PredictionRequest) -> Report | None:

@@ -17,7 +17,7 @@ from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, holding_kind
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate, tomogram_seed
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template, load_template
 from napari_orient.engine.training.network import Examples, cut_examples
 from napari_orient.engine.training.validation import fingerprint, split
@@ -108,12 +108,7 @@ def _list_path(folder: Path, index: int) -> Path:
 
 def _rescaled(stream: Stream[Step, Any], done: int, count: int, words: str) -> Stream[Step, Any]:
     """Stream of one tomogram with its steps counted in hundredths of a tomogram, among ``count`` tomograms."""
-    while True:
-        try:
-            step = next(stream)
-        except StopIteration as end:
-            return end.value
-        yield Step(100 * done + 100 * step.done // max(step.total, 1), 100 * count, words)
+    return map_steps(stream, lambda step: Step(100 * done + 100 * step.done // max(step.total, 1), 100 * count, words))
 
 
 def digest(template: Template) -> str:

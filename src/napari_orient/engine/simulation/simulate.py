@@ -19,7 +19,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, Volume, shaped
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 
 
@@ -96,14 +96,12 @@ def _one_of(
     stream: Stream[Step, tuple[Tomogram, Particles]], index: int, count: int
 ) -> Stream[Step, tuple[Tomogram, Particles]]:
     """One tomogram's steps among those of all, in hundredths of a tomogram."""
-    while True:
-        try:
-            step = next(stream)
-        except StopIteration as end:
-            made: tuple[Tomogram, Particles] = end.value
-            return made
+
+    def among_all(step: Step) -> Step:
         done = 100 * index + 100 * step.done // max(step.total, 1)
-        yield Step(done, 100 * count, f"Tomogram {index + 1} of {count}: {step.message}")
+        return Step(done, 100 * count, f"Tomogram {index + 1} of {count}: {step.message}")
+
+    return map_steps(stream, among_all)
 
 
 def _simulate(

@@ -21,7 +21,7 @@ from napari_orient.engine.particles import FloatArray, Labelled, Particles, spli
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import mean_rotation
-from napari_orient.engine.streams import ResultT, Step, Stream
+from napari_orient.engine.streams import ResultT, Step, Stream, map_steps
 from napari_orient.engine.symmetry import AUTO, Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions
@@ -196,11 +196,4 @@ def _nearest(particles: Particles, labels: Particles, group: Symmetry, centre: F
 
 def quiet(stream: Generator[Step, None, ResultT]) -> Stream[Step, ResultT]:
     """The same stream without its notes."""
-    try:
-        while True:
-            yield replace(next(stream), notes=())
-    except StopIteration as end:
-        answer: ResultT = end.value
-        return answer
-    finally:
-        stream.close()
+    return map_steps(stream, lambda step: replace(step, notes=()))
