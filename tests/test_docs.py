@@ -53,6 +53,29 @@ def test_the_options_page_is_what_the_code_declares():
     assert written == declared, "run: python docs/options.py"
 
 
+def test_the_tree_of_the_architecture_page_is_that_of_the_source():
+    written = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(ROOT / "docs" / "architecture.py"))["page"](), (
+        "run: python docs/architecture.py"
+    )
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "glossary.md", "method.md"])
+def test_files_and_names_of_the_source_that_a_page_mentions_are_there(name):
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    source = ROOT / "src" / "napari_orient"
+    sources = "\n".join(
+        path.read_text(encoding="utf-8") for path in [*source.rglob("*.py"), *ROOT.glob("benchmarks/*.py")]
+    )
+    for word in re.findall(r"`([\w./]+)`", text):
+        if word.endswith(".py"):
+            assert any((base / word).exists() for base in (ROOT, source)), word
+        elif re.fullmatch(r"engine/[\w/]+|(model|matching|refinement|io)/\w+", word):
+            assert any(list((base).glob(f"{word}*")) for base in (source, source / "engine")), word
+        elif re.fullmatch(r"[A-Z][a-z]+[A-Za-z]*(\.\w+)?|[a-z]+_[a-z_]+", word) and not word.startswith("rln"):
+            assert word.split(".")[-1] in sources, word
+
+
 def test_the_tables_of_the_reproduced_paper_are_those_of_the_run_that_is_kept_beside_it():
     written = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
     assert written == runpy.run_path(str(ROOT / "docs" / "paper.py"))["filled_page"](), "run: python docs/paper.py DIR"
