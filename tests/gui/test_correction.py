@@ -261,10 +261,10 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     viewer = ViewerModel()
     volume, picks, places = tomogram(molecule(), noise=0.5, count=(1, 3, 4))
     size = {"rotations": 250, "dimensions": 120, "search_resolution": 40.0, "coarse_rotations": 60}
-    bank = Template(
-        molecule().density(24), voxel_size=10.0, options=SearchOptions(**size, coarse_dimensions=30), name="blobs"
+    template = Template(
+        molecule().density(24), voxel_size=10.0, search=SearchOptions(**size, coarse_dimensions=30), name="blobs"
     )
-    bank.save(tmp_path / "blobs.safetensors")
+    template.save(tmp_path / "blobs.safetensors")
     session, truth = session_of(viewer), picks.replace(positions=places)
     session.show_tomogram(volume)
     layer = session.show_particles(truth, volume.extent, role=PREDICTED, name="predicted")
@@ -336,7 +336,7 @@ def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
 
 
 def test_references_are_bead_models_maps_and_templates(scene, tmp_path):
-    assert read_reference("3j9i").options["symmetry"].startswith("D7")
+    assert read_reference("3j9i").group.name.startswith("D7")
     path = tmp_path / "mine.safetensors"
     Template(np.pad(np.ones((4, 4, 4)), 4), voxel_size=VOXEL_SIZE, name="mine").save(path)
     assert read_reference(str(path)).name == "mine"

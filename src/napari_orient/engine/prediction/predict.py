@@ -12,7 +12,7 @@ import torch
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
-from napari_orient.engine.model_files import TEMPLATE, ModelFile
+from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
@@ -27,6 +27,8 @@ from napari_orient.engine.threads import in_parallel, single_threaded, single_th
 Model = Template | Network
 """What predicts; both kinds have a ``name``, a ``card``, a symmetry ``group`` and ``classes``, and ``save`` a file."""
 
+_READERS: dict[str, Callable[[ModelFile], Model]] = {TEMPLATE: Template.from_file, NETWORK: Network.from_file}
+
 
 def load_model(name_or_path: Path | str) -> Model:
     """A shipped model by its name, or any by the path of its file.
@@ -37,7 +39,7 @@ def load_model(name_or_path: Path | str) -> Model:
         If there is none, or the file is no model.
     """
     found = ModelFile.read(name_or_path)
-    return Template.from_file(found) if found.kind == TEMPLATE else Network.from_file(found)
+    return _READERS[found.kind](found)
 
 
 _USUAL = PredictionOptions()
