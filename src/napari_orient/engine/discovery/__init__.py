@@ -1,1 +1,1 @@
-"""Discovery: structure and poses from picks alone, with no labels and no template, and whether to believe them."""
+"""Discovery: structure and poses from picks alone, with no labels and no template, and a verdict on them."""

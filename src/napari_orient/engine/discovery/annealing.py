@@ -53,7 +53,7 @@ _OPENING = 0.8
 COLD_ROUNDS = 2
 """Rounds at temperature 0 that follow."""
 _FALSE_PICKS_FROM = 10
-"""Round, from 0, from which false picks are told apart: before, scores are those of chance."""
+"""Round, from 0, from which false picks are separated: before, scores are those of chance."""
 _REGULARISATION = 0.1
 """Weight added to every coefficient of a map, as a share of the mean weight: what was hardly measured stays weak."""
 _BATCH = 256
@@ -225,7 +225,7 @@ _MIXTURE_ROUNDS = 60
 _ASHMANS_D = 2.5
 """Least distance of the two means, in root-mean-square spreads; from 2 on, two normal distributions have two modes."""
 _LEAST_FALSE = 0.02
-"""Least share of false picks to be told apart."""
+"""Least share of false picks that is separated."""
 _LEAST_PARTICLES = 0.2
 """Least share of particles: a few high scores are no kind of their own."""
 _FALSE_BELOW = 0.7

@@ -25,15 +25,13 @@ from napari_orient.engine.discovery.search import (
     scores_over_shifts,
     shift_grid,
 )
-from napari_orient.engine.discovery.spectra import PatchSpectra
+from napari_orient.engine.discovery.spectra import BATCH, PatchSpectra
 from napari_orient.engine.rotations import even_rotations
 from napari_orient.engine.streams import Work
 
 _SHIFT_REACH = 2
 """Steps of half a voxel, to each side along each axis, over which a held-out particle is shifted: each map's origin is
 its own, and a shift that is right for one is not for another."""
-_BATCH = 128
-"""Particles scored together: memory, not the result."""
 _LEAST_GAIN = 1.0
 """Least gain in log-likelihood, each particle's mean, that one more class must bring. A second class of PolNet's
 ribosomes and proteasomes brings 72 to 76, a superfluous one -25 to 1 (docs/discovery.md)."""
@@ -109,7 +107,7 @@ def held_out_log_likelihood(spectra: PatchSpectra, assignment: Assignment, optio
             RotatedReferences.of([part], rotations, frequency=spectra.frequency, power=spectra.power)
             for part in masked_references(maps, options, spectra.device)
         ]
-        for rows in others.split(_BATCH):
+        for rows in others.split(BATCH):
             values, group = spectra.take(rows).shifted(assignment.shifts[rows]), spectra.group[rows]
             scores = [_best_score(values, group, part, spectra.frequency, options) for part in filters]
             gains = torch.stack(scores, dim=1).clamp_min(0).double().square() / 2

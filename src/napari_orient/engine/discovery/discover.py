@@ -94,7 +94,7 @@ def discover(
         run.posed(assignment, run.every), assignment, others, rows=run.rows
     )
     if align_to is not None and structures:
-        yield run.counter.step("Turning into the frame of the map given")
+        yield run.counter.step("Rotating into the frame of the map given")
         structures, particles = yield from refinement.aligned(structures, particles, align_to)
     return Discovery(particles=particles, structures=structures, starts=starts, class_count_words=words)
 

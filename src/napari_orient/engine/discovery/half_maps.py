@@ -260,8 +260,8 @@ class ParticlePatches:
     def particles_in(self, poses: Poses, group: Symmetry, options: DiscoveryOptions) -> Particles:
         """The particles in new poses; those whose fit moved too far keep the pose they had.
 
-        Such a fit has left its particle, perhaps for a neighbour that is picked too: nothing is known of its pose, and
-        the expected error is that of a random one.
+        Such a fit has left its particle, perhaps for a neighbour that is picked too: its pose is unknown, and the
+        expected error is that of a random one.
         """
         positions = self.voxel_centres + poses.shifts.double().numpy()
         moved = np.linalg.norm(positions - self.particles.positions, axis=1)

@@ -1,4 +1,4 @@
-"""What a discovery can be told."""
+"""How structures and poses are discovered: every option once; read without loading torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from napari_orient.engine.options import Options, option, seed_option, suboption
 
 AUTO = "auto"
 MOST_CLASSES = 8
-_VIEW_SIDE = 20
-"""Voxels along the binned patches that the search looks at."""
+_PATCH_SIDE = 20
+"""Voxels along the binned patches that are searched: they resolve a seventh of the diameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,10 @@ class DiscoveryOptions(Options):
     diameter: float = option(300.0, help="of the particle, or a little more", unit="Å", low=20, high=5000)
     classes: str = option(
         "1",
-        help="kinds of particle that the picks hold; auto lets the picks tell",
+        help="kinds of particle among the picks; auto estimates how many",
         choices=(AUTO, *map(str, range(1, MOST_CLASSES + 1))),
     )
-    symmetry: str = option(AUTO, help="auto looks for axes in the map; C1 takes none", choices=(AUTO, "C1"))
+    symmetry: str = option(AUTO, help="auto searches the map for axes; C1 takes none", choices=(AUTO, "C1"))
     max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
     contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
     starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20, expert=True)
@@ -41,22 +41,22 @@ class DiscoveryOptions(Options):
 
     @property
     def class_count(self) -> int:
-        """Kinds of particle looked for; of ``auto``, those tried first."""
+        """Classes searched for; of ``auto``, those tried first."""
         return 1 if self.classes == AUTO else int(self.classes)
 
     def with_class_count(self, count: int) -> Self:
-        """The same options, so many kinds being looked for."""
+        """The same options with this number of classes."""
         return replace(self, classes=str(count))
 
     @property
     def patch_voxel_size(self) -> float:
-        """Å of the voxels that the search looks at: the patch is 4/3 of the diameter."""
-        return self.diameter * 4 / 3 / _VIEW_SIDE
+        """Å of the voxels of binned patches, which are 4/3 of the diameter wide."""
+        return self.diameter * 4 / 3 / _PATCH_SIDE
 
     @property
     def patch_side(self) -> int:
-        """Voxels along the patches that the search looks at."""
-        return _VIEW_SIDE
+        """Voxels along binned patches."""
+        return _PATCH_SIDE
 
     @property
     def radius(self) -> float:

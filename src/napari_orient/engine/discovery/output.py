@@ -20,7 +20,7 @@ from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 
 OUTLIER = "orientOutlier"
-"""Name of the column that is 1 for picks that look like no particle, else 0."""
+"""Name of the column that is 1 for picks scored as no particle, else 0."""
 _MANY_FALSE = 0.2
 """Share of picks set aside from which another class is suggested."""
 
@@ -131,7 +131,7 @@ class Discovery:
         aside = sum(item.outliers for item in self.structures)
         if len(self.structures) != 1 or self.class_count_words or aside < _MANY_FALSE * len(self.particles):
             return ""
-        return "So many may be another kind of particle: let the picks tell how many kinds there are (auto)."
+        return "So many may be another kind of particle: let the number of kinds be estimated (auto)."
 
     def of_class(self, label: int) -> Particles:
         """The particles of a class, false picks among them too."""

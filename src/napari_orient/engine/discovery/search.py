@@ -19,7 +19,7 @@ from torch import Tensor
 
 from napari_orient.engine.devices import at_once
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.spectra import FINEST, PatchSpectra
+from napari_orient.engine.discovery.spectra import BATCH, FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
@@ -92,9 +92,7 @@ class RotatedReferences:
         cls, references: Sequence[Reference], rotations: Tensor, *, frequency: Tensor, power: Tensor
     ) -> RotatedReferences:
         """Every reference in every rotation (R, 3, 3), at frequencies (M, 3), with the power (G, M) of the spectra."""
-        parts = [
-            part.transform(frequency @ some) for part in references for some in rotations.split(_ROTATIONS_AT_ONCE)
-        ]
+        parts = [part.transform(frequency @ some) for part in references for some in rotations.split(BATCH)]
         coefficients = torch.cat(parts)
         squares = torch.view_as_real(coefficients).square().sum(-1)
         return cls(coefficients, (power @ squares.T).sqrt().clamp_min(1e-12))
@@ -106,10 +104,6 @@ class RotatedReferences:
     def filters(self, group: Tensor, rows: Tensor) -> Tensor:
         """The filters (N, M) of some rows (N,), of length 1 in their tomograms (N,)."""
         return self.coefficients[rows] / self.length[group, rows][:, None]
-
-
-_ROTATIONS_AT_ONCE = 512
-"""Rotations that a reference is transformed in together: memory, not the result."""
 
 
 def _as_real(values: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from napari_orient.engine.streams import Work
 
 FINEST = 2.1
 """Finest detail that the search uses, in voxels of its binned patches: Nyquist is 2."""
-_BATCH = 64
-"""Patches cut together: memory, not the result."""
+BATCH = 64
+"""Patches, or rotations of a map, handled together: memory, not the result."""
 _SAMPLE = 256
 """Most patches of a tomogram that its noise and the contrast are estimated from."""
 _WEDGE_SIDE = 40
@@ -127,8 +127,8 @@ def observe_patches(
         variance = noise * view.square().sum() / 2
         measured = wedge.weights(frequency, 1 / (side * voxel_size))
         scale = phase * (measured / variance) * (-1.0 if dark else 1.0)
-        for start in range(0, len(at), _BATCH):
-            cubes = _cut(tomogram, at[start : start + _BATCH], options) * view
+        for start in range(0, len(at), BATCH):
+            cubes = _cut(tomogram, at[start : start + BATCH], options) * view
             values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
             yield
         power.append(measured.square() / variance)
@@ -180,13 +180,11 @@ _PROFILE_SIDE = 30
 """Voxels along the patches of radial profiles: half as many again as the search's, to show a particle that is wider."""
 _PROFILE_SAMPLE = 240
 """Most particles whose radial profiles are averaged."""
-_PROFILE_BATCH = 32
-"""Patches cut together for profiles: memory, not the result."""
 _DIAMETER_PER_EDGE = 2.4
 """Diameter that fits, over the radius where the mean profile falls to 0: particles are not round, and the mask needs
 some room. Of PolNet's ribosomes and proteasomes it gives 300 and 230 Å (docs/discovery.md)."""
 _VISIBLE = 5.0
-"""Standard errors that the mean density must be above its surroundings, for an edge to be looked for."""
+"""Standard errors that the mean density must be above its surroundings, for an edge to be searched for."""
 _SMALLEST_FIT = 0.8
 """Least ratio of the diameter that fits to the one given that is no reason to warn."""
 _LARGEST_FIT = 1.35
@@ -245,7 +243,7 @@ def _radial_profiles(
     profiles = []
     for tomogram, at in positions:
         rows = at[:: -(-total // _PROFILE_SAMPLE)]
-        for first in range(0, len(rows), _PROFILE_BATCH):
-            patches = cut_patches(tomogram, rows[first : first + _PROFILE_BATCH], side=side, voxel_size=voxel_size)
+        for first in range(0, len(rows), BATCH):
+            patches = cut_patches(tomogram, rows[first : first + BATCH], side=side, voxel_size=voxel_size)
             profiles.append(patches.reshape(len(patches), -1)[:, within.numpy()] @ weight)
     return np.concatenate(profiles)

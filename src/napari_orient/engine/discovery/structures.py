@@ -127,7 +127,7 @@ class StructureRefinement:
         """One class's particles refined, in the frame of its symmetry."""
         enough = len(particles) >= _LEAST_FOR_SYMMETRY
         few = "" if enough else f" That takes {_LEAST_FOR_SYMMETRY} particles."
-        notes: tuple[str, ...] = (f"Symmetry was not looked for.{few}",)
+        notes: tuple[str, ...] = (f"Symmetry was not searched for.{few}",)
         labelled, wedges = self._by_tomogram(particles)
         title = "Refining" if self.options.class_count == 1 else f"Refining {class_name(rank)}"
         step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
@@ -252,7 +252,7 @@ class StructureRefinement:
         group = first.group.rotated(rotation.T)
         step = self.counter.step("Averaging in the frame of the map given")
         average = yield from stoppable(self._averaged(self._by_tomogram(kept)[0], group), step)
-        note = "Turned into the frame of the map given" + (
+        note = "Rotated into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )
         changed = replace(first, average=average, group=group, symmetry_notes=(*first.symmetry_notes, note))
@@ -278,7 +278,7 @@ def _expected(particles: Particles) -> FloatArray:
 
 
 def _with_unknown_poses(particles: Particles, rows: NDArray[np.int_]) -> Particles:
-    """The particles; nothing being known of the poses of some rows, their expected error is that of random ones."""
+    """The particles, the poses of some rows being unknown: their expected error is that of random ones."""
     error = _expected(particles).copy()
     error[rows] = random_pose_error_deg(_C1)
     return particles.replace(expected_error_deg=error)

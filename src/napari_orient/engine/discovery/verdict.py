@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.discovery.search import Assignment
+from napari_orient.engine.discovery.spectra import BATCH
 from napari_orient.engine.model.grid import half_ball
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import evenly_spaced_rows
@@ -94,7 +95,7 @@ class Verdict:
         )
         if self.grade == STRUCTURE:
             return f"A structure was found: {reasons}"
-        return f"Perhaps a structure; do not trust it yet: {reasons}"
+        return f"Perhaps a structure; not to be relied on yet: {reasons}"
 
 
 def determined_share(expected_error_deg: FloatArray) -> float:
@@ -162,8 +163,6 @@ _CHANCE_FEWEST = 3
 """Fewest rotations of a draw."""
 _CHANCE_MOST = 400
 """Most rotations of a draw: more give the same share."""
-_BATCH = 64
-"""Rotations that the map is transformed in together: memory, not the result."""
 
 
 class PoseEquivalence:
@@ -208,8 +207,8 @@ class PoseEquivalence:
 
     def _transforms(self, rotations: FloatArray) -> Tensor:
         """The map's transform in rotations (N, 3, 3), less its round part, (N, P) complex."""
-        turns = torch.as_tensor(rotations, dtype=torch.float32, device=self._frequency.device)
-        parts = [self._reference.transform(self._frequency @ part) for part in turns.split(_BATCH)]
+        matrices = torch.as_tensor(rotations, dtype=torch.float32, device=self._frequency.device)
+        parts = [self._reference.transform(self._frequency @ part) for part in matrices.split(BATCH)]
         return torch.cat(parts) - self._round
 
     def _equivalent(self, first: Tensor, second: Tensor) -> NDArray[np.bool_]:
