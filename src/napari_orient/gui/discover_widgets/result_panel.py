@@ -72,7 +72,7 @@ class VerdictBanner(QFrame):
         ground = QColor(colour)
         tint = f"rgba({ground.red()}, {ground.green()}, {ground.blue()}, 38)"
         self.setStyleSheet(
-            f"Banner {{background: {tint}; border: none; border-left: 4px solid {colour}; border-radius: 2px;}}"
+            f"VerdictBanner {{background: {tint}; border: none; border-left: 4px solid {colour}; border-radius: 2px;}}"
             "QLabel {background: transparent;} Note {font-weight: 700; font-size: 14px;}"
         )
         self.headline.say(headline, colour)
