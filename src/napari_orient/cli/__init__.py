@@ -1,4 +1,4 @@
-"""The same verbs without a screen. Results go to standard output, everything else to standard error."""
+"""The command line: the program's verbs without a screen; results on standard output, all else on standard error."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VERBS = {
     "demo": "simulate a tomogram, predict its orientations, show them",
     "simulate": "make tomograms with particles of given poses",
     "train": "train a network, or average a template, on tomograms with labelled particles",
-    "predict": "give every particle of a tomogram its orientation",
-    "refine": "polish poses against a reference map, or find them by it",
+    "predict": "find the orientation of every particle of a tomogram",
+    "refine": "refine poses against a reference map, or find them by it",
     "average": "average particles in their poses, with half maps and resolution",
     "evaluate": "compare predicted with true orientations",
-    "convert": "turn one particle list into another kind",
+    "convert": "convert a particle list to another format",
     "reproduce": "run the paper's experiment, from simulation to its table and figures",
     "models": "list the networks and templates that come with the program",
 }
@@ -39,11 +39,11 @@ _OLD_VERBS = {"checkpoints": "models"}
 
 EXAMPLE = """\
   napari-orient predict tomogram.mrc picks.star --model ribosome --output oriented.star
-  napari-orient VERB --help     tells all about a verb, with an example"""
+  napari-orient VERB --help     the arguments of a verb, with an example"""
 
 
 class Verb(Protocol):
-    """What a module of this package offers for its verb; its docstring is the verb's description."""
+    """Interface of the module of a verb; its docstring is the verb's description."""
 
     __doc__: str
     EXAMPLE: str
@@ -52,11 +52,11 @@ class Verb(Protocol):
         """Give the parser the verb's arguments."""
 
     def perform(self, arguments: Namespace) -> int | None:
-        """Do it; the exit status, where it is not 0."""
+        """Exit status of the verb's work; None for 0."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one verb; 0, or 2 and one line for what the user can mend, or 130 when stopped by Ctrl-C."""
+    """Exit status of one verb: 0, or 2 and a line on what the user can correct, or 130 when stopped by Ctrl-C."""
     try:
         with _notes_in_one_line():
             return _run(list(sys.argv[1:] if words is None else words))
@@ -67,13 +67,13 @@ def main(words: Sequence[str] | None = None) -> int:
         say(str(stop) or "Stopped.")
         return 130
     except BrokenPipeError:
-        # The reader of our results has gone (as head does); nothing is left to be said, not even at exit.
+        # The reader of standard output is closed (as by head): print no more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def parser_of(name: str) -> tuple[Verb, Parser]:
-    """The verb of this name, and the parser that knows its arguments."""
+    """Verb of this name, and the parser of its arguments."""
     verb = cast(Verb, import_module(f"{__name__}.{name}"))
     parser = make_parser(f"{PROGRAM} {name}", description=verb.__doc__, example=verb.EXAMPLE)
     verb.declare(parser)
@@ -82,15 +82,15 @@ def parser_of(name: str) -> tuple[Verb, Parser]:
 
 @contextmanager
 def _notes_in_one_line() -> Iterator[None]:
-    """Show what a file holds beyond this version as a note, without the place in the source."""
+    """Context that prints warnings of unknown options in files as notes, without the line of the source."""
     with warnings.catch_warnings():
-        usual = warnings.showwarning
+        show_as_before = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], file: str, line: int, *more: Any) -> None:
             if issubclass(category, UnknownOptionWarning):
                 say(f"Note: {message}")
             else:
-                usual(message, category, file, line, *more)
+                show_as_before(message, category, file, line, *more)
 
         warnings.showwarning = show  # type: ignore[assignment]
         yield
@@ -103,8 +103,8 @@ def _run(words: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    """The parser of the first word alone: a verb declares its arguments when it is called, which keeps this quick."""
-    description = "How every macromolecule in a cryo-electron tomogram is turned."
+    """Parser of the first word alone: a verb declares its arguments when it is called, which keeps this quick."""
+    description = "Orientations of the macromolecules in cryo-electron tomograms."
     parser = make_parser(PROGRAM, description=description, example=EXAMPLE)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     width = max(map(len, VERBS))

@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message instead of printing it with the usage."""
-        raise InputError(f"{message} ({self.prog} --help tells more).")
+        raise InputError(f"{message} (see {self.prog} --help).")
 
 
 class _HelpAll(argparse.Action):
@@ -62,7 +62,7 @@ class _HelpAll(argparse.Action):
 
 
 def make_parser(program: str, *, description: str, example: str) -> Parser:
-    """A parser that teaches: what the verb does, its arguments, and a worked example at the end."""
+    """Parser with a description of the verb, and an example at the end of its help."""
     width = min(shutil.get_terminal_size().columns - 2, 100)
     paragraphs = [textwrap.fill(text, width) for text in description.strip().split("\n\n")]
     return Parser(
@@ -93,7 +93,7 @@ def add_options(parser: Parser, kind: type[Options], *, title: str, leave_out: s
 
 
 def options_from(arguments: argparse.Namespace, base: OptionsT) -> OptionsT:
-    """The base options with what was given on the command line in place of theirs.
+    """Base options with the values given on the command line in place of theirs.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _flag(name: str) -> str:
 
 
 def _declared(parameter: Parameter) -> dict[str, Any]:
-    """What argparse needs to know of an option."""
+    """Arguments of an option for argparse."""
     # argparse reads % in a help text as a placeholder.
     help_text = f"{parameter.help} [{_facts(parameter)}]".replace("%", "%%")
     if parameter.type is bool:

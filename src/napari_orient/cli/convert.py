@@ -1,6 +1,6 @@
-"""Turn one particle list into another kind: RELION 3 to 5, Warp, PolNet lists and tables in; STAR, CSV, TSV out.
+"""Convert a particle list: RELION 3 to 5, Warp, PolNet lists and tables are read; STAR, CSV and TSV written.
 
-What kind IN is shows in its content, OUT's in its suffix. Columns that are not understood are carried along. A list
+The format of IN is recognised by its content, that of OUT by its suffix. Other columns are carried through. A list
 whose coordinates count from a tomogram's centre, or in its voxels, needs its size: give the tomogram, or RELION's
 tomograms.star.
 """

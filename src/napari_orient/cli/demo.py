@@ -1,7 +1,7 @@
-"""The main job on a tomogram made on the spot: simulate, predict, evaluate, show.
+"""Simulate a tomogram, predict orientations in it, evaluate and show them.
 
 The folder gets tomogram.mrc, picks.star (positions alone), truth.star, predicted.star, report.txt and picture.png. A
-second run takes the tomogram that is there. With a display, napari opens on them.
+second run uses the tomogram that is there. With a display, napari opens them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def declare(parser: Parser) -> None:
 
 
 @dataclass(frozen=True)
-class Places:
-    """The demo's files."""
+class DemoFiles:
+    """Paths of the demo's files."""
 
     tomogram: Path
     picks: Path
@@ -52,67 +52,66 @@ class Places:
     picture: Path
 
     @classmethod
-    def under(cls, folder: Path) -> Places:
-        """The files' places in a folder."""
+    def under(cls, folder: Path) -> DemoFiles:
+        """Paths in a folder."""
         names = ("tomogram.mrc", "picks.star", "truth.star", "predicted.star", "report.txt", "picture.png")
         return cls(*(folder / name for name in names))
 
 
 def perform(arguments: Namespace) -> int:
-    """Make or find the tomogram, predict, evaluate, write, and show where there is a screen."""
+    """Simulate or read the tomogram, predict, evaluate, write, and open napari where there is a display."""
     from napari_orient.engine.prediction.predict import load_model
 
     check_folder(arguments.output)
     model = load_model(DEFAULT_MODEL)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    places = Places.under(arguments.output)
-    if not places.truth.exists():
-        _simulate(places)
-    _predict(places, model)
-    print(places.report.read_text(encoding="utf-8"))
-    for path in vars(places).values():
+    files = DemoFiles.under(arguments.output)
+    if not files.truth.exists():
+        _simulate(files)
+    _predict(files, model)
+    print(files.report.read_text(encoding="utf-8"))
+    for path in vars(files).values():
         print(path)
     return _view(arguments)
 
 
-def _simulate(places: Places) -> None:
-    """Write the tomogram, its picks and its truth; the truth comes last, and tells the next run that all is there."""
+def _simulate(files: DemoFiles) -> None:
+    """Write the tomogram, its picks and its true poses; the last file marks for the next run that all are complete."""
     from napari_orient.engine.simulation.simulate import simulate
     from napari_orient.engine.templates import load_template
 
     templates = [load_template(name) for name in TEMPLATES]
-    stream = simulate(templates, SimulationOptions(), seed=SEED, name=places.tomogram.stem, counts=COUNTS)
+    stream = simulate(templates, SimulationOptions(), seed=SEED, name=files.tomogram.stem, counts=COUNTS)
     tomogram, truth = follow(stream, title="Simulating a tomogram")
     truth = truth.of_kind(templates[0].name)
-    write_tomogram(places.tomogram, tomogram.density, voxel_size=tomogram.voxel_size)
-    for path, particles in ((places.picks, truth.replace(rotations=None)), (places.truth, truth)):
+    write_tomogram(files.tomogram, tomogram.density, voxel_size=tomogram.voxel_size)
+    for path, particles in ((files.picks, truth.replace(rotations=None)), (files.truth, truth)):
         provenance = f"napari-orient {__version__}; simulated from {' and '.join(TEMPLATES)}, seed {SEED}"
-        write_particles(path, particles, extents={tomogram.name: tomogram.extent}, provenance=provenance)
+        write_particles(path, particles, provenance=provenance)
 
 
-def _predict(places: Places, model: Model) -> None:
-    """Write predicted poses, the report on them and its picture."""
+def _predict(files: DemoFiles, model: Model) -> None:
+    """Write predicted poses, the report on them and its plots."""
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.prediction.predict import predict, provenance
     from napari_orient.engine.report_plots import overview, save_figure
 
-    tomogram, picks = read_tomogram(places.tomogram), read_particles(places.picks)
+    tomogram, picks = read_tomogram(files.tomogram), read_particles(files.picks)
     options = PredictionOptions()
     predicted = follow(predict(tomogram, picks, model, options))
-    extents, origin = {tomogram.name: tomogram.extent}, provenance(model, options, count=len(picks))
-    write_particles(places.predicted, predicted, extents=extents, provenance=origin)
-    report = evaluate(predicted, read_particles(places.truth))
-    with replacing(places.report) as beside:
+    write_particles(files.predicted, predicted, provenance=provenance(model, options, count=len(picks)))
+    report = evaluate(predicted, read_particles(files.truth))
+    with replacing(files.report) as beside:
         beside.write_text(f"{report}\n", encoding="utf-8")
-    save_figure(overview(tomogram, report, title="napari-orient demo"), places.picture)
+    save_figure(overview(tomogram, report, title="napari-orient demo"), files.picture)
 
 
 def _view(arguments: Namespace) -> int:
-    """Open napari on the folder, in a process of its own: the command line knows no screen."""
+    """Open napari on the folder, in a process of its own: the command line imports no GUI."""
     if arguments.no_viewer:
         return 0
     if not has_display():
-        say("There is no display here, so napari stays closed; look at picture.png.")
+        say("There is no display here, so napari is not opened; see picture.png.")
         return 0
     say("Opening napari; close its window to end.")
     ended = subprocess.run([sys.executable, "-m", "napari_orient.gui.demo_viewer", str(arguments.output)], check=False)

@@ -29,7 +29,7 @@ def declare(parser: Parser) -> None:
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
     parser.add_argument("--tolerance", type=float, default=100.0, metavar="Å", help="farthest partner [default 100]")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_reading(parser)
 
 

@@ -1,11 +1,11 @@
-"""Run the paper's experiment: simulate, train, predict, and leave its table, its figures and what differs.
+"""Run the paper's experiment: simulate, train, predict, and write its table and its figures.
 
 The paper is "Deep orientation estimation of macromolecules in cryo-electron tomography". At scale paper, 150 tomograms
 of ribosomes and proteasomes are simulated and split 130 to 20, every representation is trained as printed and as in the
-released code, and an ablation shows what matters. At scale quick every stage runs in minutes; its figures mean nothing.
+released code, and an ablation shows what matters. At scale quick every stage runs in minutes; its numbers mean nothing.
 
-Each stage leaves its files in DIR and is not run again: Ctrl-C keeps all that is done, and the same command goes on
-from there, in the middle of a training too. Other options in the same DIR are refused.
+Each stage writes its files to DIR and is not run again: after Ctrl-C the same command resumes, within a training too.
+Other options in the same DIR are refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXAMPLE = """\
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder that gets everything")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--scale", choices=SCALES, default="paper", help="options to begin from; those below override [default paper]"
     )
@@ -47,7 +47,7 @@ def declare(parser: Parser) -> None:
         "--polnet", nargs="+", type=Path, default=[], metavar="DIR", help="PolNet result folders instead of simulating"
     )
     parser.add_argument(
-        "--check", type=Path, metavar="DIR", help="PolNet result folder, never trained on, to try every network on"
+        "--check", type=Path, metavar="DIR", help="PolNet result folder, never trained on, to test every network on"
     )
     add_options(parser, ReproductionOptions, title="the experiment (defaults of --scale paper)")
 
@@ -70,7 +70,7 @@ def perform(arguments: Namespace) -> None:
 
 
 def _announced(files: list[Path]) -> tuple[Template, ...]:
-    """The templates, said aloud: figures from bead models are not figures from maps."""
+    """Templates, whose names are printed: results of bead models differ from those of maps."""
     from napari_orient.paper.dataset import paper_templates
 
     templates = paper_templates(files)

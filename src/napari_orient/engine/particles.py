@@ -165,7 +165,7 @@ class Particles:
 
     def located_in(self, tomogram: Tomogram) -> Self:
         """The same particles with the size of the tomogram that they lie in, whatever the name they have for it."""
-        names = [name or tomogram.name for name in self.tomogram_names]
+        names = [*(name or tomogram.name for name in self.tomogram_names), tomogram.name]
         return self.replace(extents={**self.extents, **dict.fromkeys(names, tomogram.extent)})
 
     def replace(self, **changes: Any) -> Self:

@@ -298,11 +298,9 @@ class Experiment:
         truth = self.patch_cache.dataset.truth(molecule)
         path = self.files.predicted(setup.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        extents = {tomogram.name: tomogram.extent for tomogram, _ in self.patch_cache.dataset.part("test", molecule)}
         write_particles(
             path,
             truth.replace(rotations=_answer(output, setup)),
-            extents=extents,
             provenance=setup.title,
         )
 

@@ -74,7 +74,7 @@ def discover(
         for the diameter, two tomograms share a name, or the device is missing.
     """
     picks = [
-        (tomogram, particles.replace(rotations=None, tomogram=tomogram.name))
+        (tomogram, particles.replace(rotations=None, tomogram=tomogram.name).located_in(tomogram))
         for tomogram, particles in picks
         if len(particles)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
@@ -111,9 +112,9 @@ def _in_folder(folder: Path) -> dict[str, Path]:
 
 def _opened(name: str, place: Path, voxel_size: float | None) -> Tomogram:
     tomogram = read_mrc(place, voxel_size=voxel_size)
-    return Tomogram(tomogram.density, tomogram.voxel_size, name or tomogram.name)
+    return replace(tomogram, name=name or tomogram.name)
 
 
 def _own(particles: Particles, name: str, tomogram: Tomogram) -> Particles:
-    own = particles.of_tomogram(name)
+    own = particles.of_tomogram(name).located_in(tomogram)
     return own if name else own.replace(tomogram=tomogram.name)

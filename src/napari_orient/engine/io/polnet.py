@@ -12,6 +12,7 @@ out; `membrane_points` counts them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +193,8 @@ def _read_pair(path: Path, voxel_size: float | None) -> tuple[Tomogram, Particle
     if len(found) != 1:
         what = "no reconstruction" if not found else f"{len(found)} reconstructions"
         raise InputError(f"{path.parent} holds {what} of {name}; expected one {name}_rec_snr<X>.mrc beside its list.")
-    tomogram = read_mrc(found[0], voxel_size=voxel_size)
-    return Tomogram(tomogram.density, tomogram.voxel_size, name), particles
+    tomogram = replace(read_mrc(found[0], voxel_size=voxel_size), name=name)
+    return tomogram, particles.located_in(tomogram)
 
 
 def _read_run(path: Path, voxel_size: float | None) -> list[tuple[Tomogram, Particles]]:
@@ -205,8 +206,8 @@ def _read_run(path: Path, voxel_size: float | None) -> list[tuple[Tomogram, Part
         place = found_file(text, beside=path) or found_file(f"tomos/{Path(text).name}", beside=path)
         if place is None:
             raise InputError(f"{path} names the tomogram {text or name}, which is not there; expected it in tomos/.")
-        tomogram = read_mrc(place, voxel_size=voxel_size)
-        pairs.append((Tomogram(tomogram.density, tomogram.voxel_size, name), own))
+        tomogram = replace(read_mrc(place, voxel_size=voxel_size), name=name)
+        pairs.append((tomogram, own.located_in(tomogram)))
     return pairs
 
 

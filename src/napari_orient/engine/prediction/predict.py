@@ -185,7 +185,8 @@ class NetworkEstimator:
         errors = [error for _, error in answers if error is not None]
         expected = torch.cat(errors).double().cpu().numpy() if errors else None
         confidence = None if expected is None else within_from_rms(expected, 20)
-        return particles.replace(rotations=rotations, expected_error_deg=expected, confidence=confidence)
+        posed = particles.replace(rotations=rotations, expected_error_deg=expected, confidence=confidence)
+        return posed.located_in(self.tomogram)
 
     def _batch(self, positions: FloatArray) -> tuple[torch.Tensor, torch.Tensor | None]:
         patches = cut_patches(

@@ -116,7 +116,7 @@ def refine(
         known=_known(finder, particles),
         centre=centre,
     )
-    answer = _refined(particles, poses, finder, warnings, extent=tomogram.extent)
+    answer = _refined(particles.located_in(tomogram), poses, finder, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=answer.warnings[len(warnings) :])
     return answer
@@ -151,7 +151,7 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
     check_inside(particles, tomogram.extent, name=tomogram.name)
     patches, to_picks = _patches(finder, tomogram, particles)
     poses = finder.solve(patches, _known(finder, particles)).shifted(to_picks)
-    return _refined(particles, poses, finder, (), extent=tomogram.extent)
+    return _refined(particles.located_in(tomogram), poses, finder, (), extent=tomogram.extent)
 
 
 def _learnt(

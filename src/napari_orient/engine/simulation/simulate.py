@@ -110,6 +110,7 @@ def _simulate(
     sample, optics = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     crowd = yield from _crowded(shapes, counts, options, sample)
     density = yield from _imaged(crowd.density, options, optics, done=sum(counts))
+    tomogram = Tomogram(density, options.voxel_size, name)
     particles = Particles(
         positions=np.array(crowd.positions).reshape(-1, 3),
         rotations=np.array(crowd.rotations).reshape(-1, 3, 3),
@@ -117,7 +118,7 @@ def _simulate(
         kind=np.array(crowd.kinds, str),
         extra={"polymer": np.array(crowd.polymers, int)},
     )
-    return Tomogram(density, options.voxel_size, name), particles
+    return tomogram, particles.located_in(tomogram)
 
 
 def _crowded(
