@@ -1,8 +1,6 @@
 """Refinement: down to what the noise leaves, and honest about it."""
 
 import tracemalloc
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +8,8 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.search import MatchedFilterBank
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement import finder
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine, refine_with
 from napari_orient.engine.rotations import angle_deg, random_rotations
@@ -130,28 +126,6 @@ def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: Refi
     assert torch.equal(answers[0].rotations, answers[1].rotations)
     assert torch.equal(answers[0].shifts, answers[1].shifts)
     assert torch.equal(answers[0].rotation_covariance, answers[1].rotation_covariance)
-
-
-def test_a_particle_that_the_search_missed_is_looked_for_again(
-    seen: tuple, refined: RefinementResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    volume, picks, _ = seen
-    side = patch_side(refined.finder.reference, volume, max_shift=OPTIONS.search.max_shift)
-    patches = torch.from_numpy(cut_patches(volume, picks.positions, side=side))
-    search, looked = finder.candidates, []
-
-    def misled(bank: MatchedFilterBank, patches: torch.Tensor, *, places: int, **given: Any) -> tuple:
-        looked.append(places)
-        if places == min(looked):
-            given["at"] = torch.full((len(patches), 3), 8)
-        return search(bank, patches, places=places, **given)
-
-    monkeypatch.setattr(finder, "candidates", misled)
-    found = refined.finder.solve(patches)
-    assert max(looked) > min(looked), "the second search tries more places"
-    assert angle_deg(found.rotations.double().numpy(), picks.required_rotations()).max() < 6
-    blind = replace(refined.finder, detection=None).solve(patches)
-    assert np.median(angle_deg(blind.rotations.double().numpy(), picks.required_rotations())) > 30
 
 
 def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:

@@ -22,7 +22,6 @@ _LEAST_APART = 3.0
 _LEAST_SPREAD, _LEAST_NOISE_SPREAD = 0.1, 0.15
 _ODD = 0.02
 """Share of particles that score anything between noise and the usual: half outside, hidden, or bent."""
-_FAR_BELOW = 3.0
 _EVEN = 4000
 
 
@@ -59,10 +58,6 @@ class DetectionModel:
             share = min(max(float(absent.mean()), _LEAST_SHARE), 1 - _LEAST_SHARE)
             believed = cls(mean, spread, usual, max(_LEAST_SPREAD * usual, wide), share)
         return believed
-
-    def odd(self, score: Tensor) -> Tensor:
-        """Whether a pick scores far less than is usual, (N,): the search may have missed its particle."""
-        return score < self.usual - _FAR_BELOW * self.usual_spread
 
     def p_false(self, score: Tensor) -> Tensor:
         """Probability that nothing is there, (N,), given what a pick scores, (N,); the more it scores, the less."""

@@ -85,19 +85,15 @@ class PoseFinder:
     def find(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
         """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
 
-        Particles are looked for as far from the patches' centres as the options allow, or only about the places ``at``,
-        (N, 3) whole voxels xyz from the centres. Those that match far worse than is usual are looked for once more, as
-        thoroughly as in much noise. Where a turn is uncertain its law is taken for a normal one; see `finish`.
+        Particles are searched as far from the patches' centres as the options allow, or only about the places ``at``,
+        (N, 3) whole voxels xyz from the centres. The error of the rotation is taken for Gaussian; see `finish`.
         """
-        poses = self._searched(patches, known, at, thorough=False)
-        if self.detection is None or self.low_snr or at is not None:
-            return poses
-        rows = self.detection.odd(poses.score).nonzero().squeeze(1)
-        if len(rows) == 0:
-            return poses
-        again = self._searched(patches[rows], None if known is None else known[rows], None, thorough=True)
-        better = ((again.score > poses.score[rows]) & ~self._walked_off(again)).nonzero().squeeze(1)
-        return poses.with_rows(rows[better], again.take(better))
+
+        def find(rows: slice) -> Poses:
+            given = (None if each is None else each[rows] for each in (known, at))
+            return self._batch(patches[rows], *given)
+
+        return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.no_grad()
     def finish(self, patches: Tensor, poses: Poses, place: Place | None = None) -> Poses:
@@ -138,33 +134,21 @@ class PoseFinder:
         """Rows of the poses that `finish` has something to do for."""
         return poorly_determined(poses) if self.options.effort.precision != "fast" else torch.arange(0)
 
-    def noise_scores(self, patches: Tensor) -> Tensor:
-        """What patches of noise score in the most thorough search, (N,)."""
-        return self._searched(patches, None, None, thorough=True).score
-
-    @torch.no_grad()
-    def _searched(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
-        def find(rows: slice) -> Poses:
-            given = (None if each is None else each[rows] for each in (known, at))
-            return self._batch(patches[rows], *given, thorough=thorough or self.low_snr)
-
-        return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
-
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None, *, thorough: bool) -> Poses:
+    def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None) -> Poses:
         fast = self.options.effort.precision == "fast"
         fits, centres = candidates(
             self.bank,
             patches,
             group=self.group,
-            starts=1 if fast and not thorough else _starts(self.options, low_snr=thorough),
+            starts=1 if fast and not self.low_snr else _starts(self.options, low_snr=self.low_snr),
             known=known,
             at=at,
-            places=1 if fast and not thorough else _places(low_snr=thorough),
+            places=1 if fast and not self.low_snr else _places(low_snr=self.low_snr),
         )
         if not fast:
             observed = self.model.observe(patches, centres)
-            kept = (_KEPT_AT_LOW_SNR if thorough else _KEPT) + (len(self.group) > 1)
+            kept = (_KEPT_AT_LOW_SNR if self.low_snr else _KEPT) + (len(self.group) > 1)
             fits = fit_modes(self.reference, self.model, observed, fits[:kept])
         poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
         return replace(poses, shifts=poses.shifts + centres * self.model.voxel_size)
@@ -278,7 +262,7 @@ def estimate_tomogram_model(
     yield Step(5 + _ROUNDS, steps, "Matching noise")
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
-    return replace(finder, detection=DetectionModel.learnt(finder.noise_scores(noise.to(patches)), fit.score.cpu()))
+    return replace(finder, detection=DetectionModel.learnt(finder.find(noise.to(patches)).score, fit.score.cpu()))
 
 
 def _relearnt(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
