@@ -17,6 +17,10 @@ STEP_DEG, STEP_VOXELS = 12.0, 1.5
 """How far one step may turn, and shift: the linear model bears no more."""
 _PROMISE_NATS = 0.003
 """Log-likelihood that a step must promise to be tried: less is a twelfth of the error that the noise leaves."""
+_MODE_NATS = 15.0
+"""Log-likelihood by which a mode may be worse than the best, in the coarser model, and still be refitted."""
+_MODE_STEPS = 4
+"""Gauss-Newton steps of a mode, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +80,6 @@ class Fit:
         """The same fits with some rows replaced."""
         names = [item.name for item in fields(Fit)]
         return Fit(*(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in names))
-
-
-def best_of(fits: list[Fit]) -> Fit:
-    """Of several fits of the same patches, the best for each."""
-    return best_fits(fits, 1)[0]
-
-
-def best_fits(fits: list[Fit], count: int) -> list[Fit]:
-    """Of several fits of the same patches, the best ``count`` for each, best first."""
-    order = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1).argsort(dim=1, descending=True)[:, :count]
-    row = torch.arange(len(order), device=order.device)
-    stacked = [torch.stack([getattr(fit, item.name) for fit in fits], dim=1) for item in fields(Fit)]
-    return [Fit(*(column[row, place] for column in stacked)) for place in order.unbind(1)]
 
 
 def rank_fits(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
@@ -204,6 +195,23 @@ def gauss_newton(
         damping[rows] *= torch.where(better, 0.2, 20.0)
         damping.clamp_(1e-5, 1e3)
     return fit
+
+
+def fit_modes(reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+    """Competing modes of the posterior: fits of the same patches, refitted and ranked, best first.
+
+    Parameters
+    ----------
+    fits : best first, as a coarser model ranks them; those far worse than the best are left out.
+    """
+    gain = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1)
+    row, mode = (gain >= gain[:, :1] - _MODE_NATS).nonzero(as_tuple=True)
+    starts = concatenate_fits(fits).take(mode * len(observed) + row)
+    fit = fit_poses(
+        reference, model, observed[row], rotations=starts.rotations, shifts=starts.shifts, steps=_MODE_STEPS
+    )
+    rows = rank_fits(fit.log_likelihood_gain, row, len(fits))
+    return [fit.take(column) for column in rows.unbind(1)]
 
 
 @lru_cache(maxsize=32)

@@ -259,8 +259,8 @@ def leading_vectors(full: Tensor, dimensions: int) -> Tensor:
     span = torch.linalg.qr(full.T @ (full @ (full.T @ draw)))[0]
     within = full @ span
     _, vectors = torch.linalg.eigh(within.T @ within)
-    best_fits: Tensor = span @ vectors.flip(1)[:, :dimensions]
-    return best_fits.contiguous()
+    leading: Tensor = span @ vectors.flip(1)[:, :dimensions]
+    return leading.contiguous()
 
 
 _ROUGHER, _ROUGH_DIMENSIONS = 4 / 3, 32

@@ -111,7 +111,7 @@ def _hand(finder: PoseFinder, patches: Tensor) -> str:
     bank = finder.bank
     group = _mirrored_group(finder.group)
     other = build_bank(mirrored(finder.reference), bank.sight.model, group, finder.options.search)
-    gain = _evidence(bank, patches, finder.group) - _evidence(other, patches, group)
+    gain = _evidence(bank, patches) - _evidence(other, patches)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_CLEARLY * error:
         return ""
@@ -127,8 +127,8 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
     return replace(group, matrices=flip @ group.matrices @ flip, frame=flip @ group.frame @ flip)
 
 
-def _evidence(bank: MatchedFilterBank, patches: Tensor, group: Symmetry) -> Tensor:
-    return candidates(bank, patches, group=group, starts=3)[0][0].log_likelihood_gain
+def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
+    return candidates(bank, patches, starts=3)[0][0].log_likelihood_gain
 
 
 _LEAST_WEIGHT = 1e-6

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, Place, concatenate_fits, fit_at, fit_poses, rank_fits
-from napari_orient.engine.matching.modes import fit_modes, with_half_step
+from napari_orient.engine.matching.fit import Fit, Place, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
 from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
@@ -140,7 +139,6 @@ class PoseFinder:
         fits, centres = candidates(
             self.bank,
             patches,
-            group=self.group,
             starts=1 if fast and not self.low_snr else _starts(self.options, low_snr=self.low_snr),
             known=known,
             at=at,
@@ -148,8 +146,7 @@ class PoseFinder:
         )
         if not fast:
             observed = self.model.observe(patches, centres)
-            kept = (_KEPT_AT_LOW_SNR if self.low_snr else _KEPT) + (len(self.group) > 1)
-            fits = fit_modes(self.reference, self.model, observed, fits[:kept])
+            fits = fit_modes(self.reference, self.model, observed, fits[: _KEPT_AT_LOW_SNR if self.low_snr else _KEPT])
         poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
         return replace(poses, shifts=poses.shifts + centres * self.model.voxel_size)
 
@@ -158,7 +155,6 @@ def candidates(
     bank: MatchedFilterBank,
     patches: Tensor,
     *,
-    group: Symmetry,
     starts: int,
     known: Tensor | None = None,
     at: Tensor | None = None,
@@ -194,15 +190,7 @@ def candidates(
     same = (place == chosen[row]).nonzero().squeeze(1)
     rows = same[rank_fits(fit.log_likelihood_gain[same], row[same], rotations.shape[2])]
     each = torch.arange(len(centres), device=patches.device)
-    fits = with_half_step(
-        sight.reference,
-        model,
-        told[each, chosen],
-        [fit.take(column) for column in rows.unbind(1)],
-        group=group,
-        steps=_STEPS,
-    )
-    return fits, centres[each, chosen]
+    return [fit.take(column) for column in rows.unbind(1)], centres[each, chosen]
 
 
 @torch.no_grad()
@@ -239,7 +227,7 @@ def estimate_tomogram_model(
     first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
     bank = build_bank(reference, model, group, first)
     yield Step(3, steps, "First poses")
-    fit, centres = _found(bank, patches, group, options.starts, low_snr=False)
+    fit, centres = _found(bank, patches, options.starts, low_snr=False)
     low_snr = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
@@ -250,7 +238,7 @@ def estimate_tomogram_model(
         if low_snr:
             # In much noise the first poses were found with too rough a model: look again with a better one.
             bank = build_bank(reference, model, group, options.search)
-            fit, centres = _found(bank, patches, group, options.starts, low_snr=True)
+            fit, centres = _found(bank, patches, options.starts, low_snr=True)
     if len(patches) >= _ENOUGH:
         yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
         fit = _polished(reference, model, model.observe(patches, centres), fit)
@@ -288,11 +276,9 @@ def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
     return max(options.starts, _STARTS_AT_LOW_SNR) if low_snr else options.starts
 
 
-def _found(
-    bank: MatchedFilterBank, patches: Tensor, group: Symmetry, starts: int, *, low_snr: bool
-) -> tuple[Fit, Tensor]:
+def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, low_snr: bool) -> tuple[Fit, Tensor]:
     def found(part: Tensor) -> tuple[Fit, Tensor]:
-        fits, centres = candidates(bank, part, group=group, starts=starts, places=_places(low_snr=low_snr))
+        fits, centres = candidates(bank, part, starts=starts, places=_places(low_snr=low_snr))
         return fits[0], centres
 
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
