@@ -148,7 +148,7 @@ def main() -> None:
         learnt = time.process_time()
         patches = torch.from_numpy(_patches(tomogram, answer.particles, answer))
         middle = time.process_time()
-        answer.finder.solve(patches)
+        answer.finder.find(patches)
         seconds.append((learnt - start, (time.process_time() - middle) / len(truth)))
         poses, true = answer.particles.required_rotations(), truth.required_rotations()
         rows.append(

@@ -15,7 +15,6 @@ above the bound too, the bound is out of reach, and the model is not to blame.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.finder import estimate_tomogram_model
-from napari_orient.engine.refinement.offset_prior import together
+from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import patch_side
 from napari_orient.engine.streams import run
@@ -98,11 +97,6 @@ def noisier(patches: Tensor, model: ForwardModel, factor: float, generator: torc
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 
 
-def cut(patches: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Some of the patches, whose centres are the picks."""
-    return patches[rows], torch.zeros(len(rows), 3)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--polnet", type=Path, required=True)
@@ -130,10 +124,9 @@ def main() -> None:
             finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
         poses = finder.find(patches)
         rotations = truth.required_rotations()
-        itself = finder.finish(patches, poses)
-        alone.append(symmetric_angle_deg(itself.rotations.double().numpy(), rotations, group))
+        alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-        poses = run(together(finder, poses, partial(cut, patches), immediately=_BATCH, centre=centre))
+        poses = apply_offset_prior(poses, centre=centre, max_shift=given.max_shift)
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)

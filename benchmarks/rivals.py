@@ -184,7 +184,7 @@ def bank(contest: Contest, precision: str) -> Solver:
     finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
 
     def solve(given: np.ndarray) -> np.ndarray:
-        return finder.solve(torch.from_numpy(given)).rotations.double().numpy()
+        return finder.find(torch.from_numpy(given)).rotations.double().numpy()
 
     return solve, f"{options.search.rotations} rotations, refined"
 

@@ -40,7 +40,7 @@ def timed(finder: PoseFinder, patches: torch.Tensor, threads: int) -> tuple[floa
     """Milliseconds a particle of clock and of processors, and the rotations."""
     torch.set_num_threads(threads)
     clock, processor = time.perf_counter(), time.process_time()
-    rotations = finder.solve(patches).rotations
+    rotations = finder.find(patches).rotations
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     return 1e3 * clock / len(patches), 1e3 * processor / len(patches), rotations
 

@@ -1,4 +1,4 @@
-"""Shifts drawn to where the particles of a list usually stand, and turns with them."""
+"""Prior on the offsets of a list of picks: shifts shrink to the common offset, and rotations as they are coupled to them."""
 
 from dataclasses import replace
 
@@ -9,92 +9,63 @@ import torch
 
 from napari_orient.engine.refinement.offset_prior import OffsetPrior
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.symmetry import symmetry
 
-SHIFT_ERROR, TURN_ERROR, TOGETHER = 4.0, np.radians(3.0), 0.8
-USUAL, SPREAD = torch.tensor([5.0, -3.0, 0.0]), 3.0
+SHIFT_ERROR, ROTATION_ERROR, CORRELATION = 4.0, np.radians(3.0), 0.8
+OFFSET, SPREAD = torch.tensor([5.0, -3.0, 0.0]), 3.0
 
 
 def found(count: int) -> Poses:
-    """Poses of particles turned not at all, about their usual place; errors of turn and shift hang together."""
+    """Poses of unrotated particles about a common offset, with correlated errors of rotation and shift."""
     generator = torch.Generator().manual_seed(0)
     shift, rest = SHIFT_ERROR * torch.randn(2, count, 3, generator=generator)
-    turn = TURN_ERROR / SHIFT_ERROR * (TOGETHER * shift + (1 - TOGETHER**2) ** 0.5 * rest)
-    place = USUAL + SPREAD * torch.randn(count, 3, generator=generator)
+    rotvec = ROTATION_ERROR / SHIFT_ERROR * (CORRELATION * shift + (1 - CORRELATION**2) ** 0.5 * rest)
+    place = OFFSET + SPREAD * torch.randn(count, 3, generator=generator)
     whole = torch.eye(3).expand(count, 3, 3)
     return Poses(
-        roma.rotvec_to_rotmat(turn),
+        roma.rotvec_to_rotmat(rotvec),
         place + shift,
-        TURN_ERROR**2 * whole,
+        ROTATION_ERROR**2 * whole,
         SHIFT_ERROR**2 * whole,
-        TOGETHER * TURN_ERROR * SHIFT_ERROR * whole,
+        CORRELATION * ROTATION_ERROR * SHIFT_ERROR * whole,
         torch.ones(count),
         torch.ones(count),
-        whole[:, None],
-        torch.full((count, 1), -torch.inf),
     )
 
 
-def usual_place(poses: Poses) -> OffsetPrior:
-    usual = OffsetPrior.estimate(poses, max_shift=30.0, likelihood_scale=1.1)
-    assert usual is not None
-    return usual
+def prior_of(poses: Poses) -> OffsetPrior:
+    prior = OffsetPrior.estimate(poses, max_shift=30.0)
+    assert prior is not None
+    return prior
 
 
 def rms_deg(poses: Poses) -> float:
     return float(torch.rad2deg(roma.rotmat_to_rotvec(poses.rotations).square().sum(-1).mean().sqrt()))
 
 
-def test_turns_gain_what_the_law_of_the_shifts_tells() -> None:
+def test_shrinkage_reduces_the_errors_of_rotation_and_shift_as_theory_says() -> None:
     poses = found(600)
-    shrunk = usual_place(poses).shrink_to_prior(poses)
-    kept = 1 - TOGETHER**2 * SHIFT_ERROR**2 / (SHIFT_ERROR**2 + SPREAD**2)
+    shrunk = prior_of(poses).shrink(poses)
+    kept = 1 - CORRELATION**2 * SHIFT_ERROR**2 / (SHIFT_ERROR**2 + SPREAD**2)
     assert rms_deg(shrunk) / rms_deg(poses) == pytest.approx(kept**0.5, abs=0.06)
     assert float(shrunk.expected_error_deg.square().mean().sqrt()) == pytest.approx(rms_deg(shrunk), rel=0.1)
     assert float(shrunk.shift_error.mean()) < 0.7 * float(poses.shift_error.mean())
 
 
-def test_a_pick_far_from_the_others_stays_where_it_is() -> None:
+def test_an_outlier_stays_where_it_is() -> None:
     poses = found(60)
     shifts = poses.shifts.clone()
     shifts[0] = torch.tensor([-28.0, 25.0, 28.0])
     poses = replace(poses, shifts=shifts)
-    shrunk = usual_place(poses).shrink_to_prior(poses)
+    shrunk = prior_of(poses).shrink(poses)
     assert torch.allclose(shrunk.shifts[0], shifts[0], atol=0.1)
     assert torch.allclose(shrunk.rotations[0], poses.rotations[0], atol=1e-3)
 
 
-def test_of_few_poses_nothing_is_told() -> None:
-    assert OffsetPrior.estimate(found(8), max_shift=30.0, likelihood_scale=1.1) is None
+def test_of_few_poses_no_prior_is_estimated() -> None:
+    assert OffsetPrior.estimate(found(8), max_shift=30.0) is None
 
 
-def test_a_usual_place_wins_over_an_odd_one_that_matches_little_better_and_the_odd_one_widens_the_error() -> None:
-    poses = found(60)
-    usual = usual_place(poses)
-    shifts, scores = poses.shifts.clone(), torch.full((60,), 8.0)
-    shifts[:3] = torch.tensor([-28.0, 25.0, 28.0])
-    poses = replace(poses, shifts=shifts, score=scores)
-    rows = usual.odd(poses)
-    assert rows.tolist() == [0, 1, 2]
-    about_y = roma.rotvec_to_rotmat(torch.tensor([0.0, 1.0, 0.0])).expand(3, 3, 3)
-    # The odds of the place are worth some eight nats, a score of 8 as much as 35.
-    score = torch.tensor([7.5, 6.0, 8.0])
-    again = replace(poses.take(rows), rotations=about_y, shifts=usual.middle.expand(3, 3), score=score)
-    both = usual.choose_by_posterior(poses, rows, again, group=symmetry("C1"))
-    assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
-    assert torch.allclose(both.rotations[1], poses.rotations[1])
-    assert torch.equal(both.rotations[3:], poses.rotations[3:])
-    assert torch.allclose(
-        both.alternative_rotations[rows, 0], torch.cat([poses.rotations[:1], about_y[1:2], poses.rotations[2:3]])
-    )
-    assert (both.log_odds[rows] < 0).all()
-    assert (both.log_odds[3:] == -torch.inf).all()
-    before = poses.expected_error_deg
-    assert both.expected_error_deg[0] > 2 * before[0], "the odd place may be right after all"
-    assert both.expected_error_deg[2] < both.expected_error_deg[0]
-
-
-def test_shifts_of_another_point_vary_with_the_turns_and_come_back() -> None:
+def test_shifts_of_another_point_vary_with_the_rotations_and_come_back() -> None:
     generator = torch.Generator().manual_seed(1)
     point, count = torch.tensor([9.0, -4.0, 6.0]), 40_000
     root = 0.3 * torch.randn(6, 6, generator=generator)
@@ -109,8 +80,6 @@ def test_shifts_of_another_point_vary_with_the_turns_and_come_back() -> None:
         whole[None, :3, 3:],
         torch.ones(1),
         torch.ones(1),
-        pose[:, None],
-        torch.full((1, 1), -torch.inf),
     )
     moved = poses.about(point)
     drawn = torch.randn(count, 6, generator=generator) @ root.T

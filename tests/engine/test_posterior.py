@@ -12,7 +12,7 @@ def certain_to(degrees: list[float]) -> Fit:
     gram = torch.zeros(len(degrees), 8, 8)
     gram[:, 0, 0] = gram[:, 0, 7] = 100.0
     gram[:, 1:7, 1:7] = torch.eye(6) / torch.tensor(degrees).deg2rad().square()[:, None, None]
-    return Fit(torch.eye(3).expand(len(degrees), 3, 3), torch.zeros(len(degrees), 3), gram, torch.zeros(len(degrees)))
+    return Fit(torch.eye(3).expand(len(degrees), 3, 3), torch.zeros(len(degrees), 3), gram)
 
 
 def test_the_expected_error_falls_with_the_root_of_the_trust() -> None:

@@ -9,7 +9,7 @@ import torch
 from phantom import Molecule
 from seen import observed, shown
 
-from napari_orient.engine.matching.fit import fit_at, fit_poses
+from napari_orient.engine.matching.fit import concatenate_fits, fit_at, fit_poses
 from napari_orient.engine.refinement.posterior import (
     Observation,
     Poses,
@@ -42,14 +42,13 @@ def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses,
         fit_poses(reference, model, seen, rotations=true @ start, shifts=torch.zeros(count, 3), steps=6)
         for start in starts
     ]
-    log_likelihood_gain = torch.stack([fit.log_likelihood_gain for fit in fits]).argmax(0)
-    best = fits[0]
-    for number, fit in enumerate(fits[1:], start=1):
-        rows = (log_likelihood_gain == number).nonzero().squeeze(1)
-        best = best.with_rows(rows, fit.take(rows))
-    poses = summarise_modes([best], C7, likelihood_scale=1.0)
+    best = torch.stack([fit.log_likelihood_gain for fit in fits]).argmax(0)
+    rows = best * count + torch.arange(count)
+    modes = [concatenate_fits(fits).take(rows)]
     if scan:
-        poses = posterior_mean(poses, Observation(reference, model, seen), C7, likelihood_scale=1.0)
+        poses = posterior_mean(modes, Observation(reference, model, seen), C7, likelihood_scale=1.0)
+    else:
+        poses = summarise_modes(modes, C7, likelihood_scale=1.0)
     return poses, symmetric_angle_deg(poses.rotations.double().numpy(), true.double().numpy(), C7)
 
 
@@ -77,7 +76,8 @@ def test_the_two_ends_of_a_whole_round_count_as_the_one_pose_that_they_are() -> 
     blank, turned = torch.zeros(2, 2, len(model.frequency)), torch.eye(3).expand(2, 3, 3)
     fit = fit_at(reference, model, blank, turned, torch.zeros(2, 3))
     covariance = torch.diag(torch.tensor([1.0, 1.0, 2.0, 1.0, 1.0, 1.0])).expand(2, 6, 6)
-    scan = scan_rotation(reference, model, blank, fit, covariance, likelihood_scale=1.0, reach=reach_within(C7))
+    observation = Observation(reference, model, blank)
+    scan = scan_rotation(observation, fit, covariance, likelihood_scale=1.0, reach=reach_within(C7))
     inner = scan.log_weight[:, 1:-1]
     torch.testing.assert_close(inner, inner[:, :1].expand_as(inner))
     torch.testing.assert_close(scan.log_weight[:, [0, -1]], inner[:, :2] - np.log(2))

@@ -119,7 +119,7 @@ def test_two_threads_give_the_poses_of_one_to_the_bit(seen: tuple, refined: Refi
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            answers.append(refined.finder.solve(patches))
+            answers.append(refined.finder.find(patches))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

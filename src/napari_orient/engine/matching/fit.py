@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
 import torch
@@ -33,13 +33,11 @@ class Fit:
     shifts : (N, 3) xyz in Å from the patch's centre to the reference's origin.
     gram : (N, 8, 8) inner products of [model, its derivatives by turn (3, reference frame, radians) and by shift
         (3, Å), patch], all whitened; and what a `Place` tells of turn and shift.
-    cost : (N,) nats that a place takes off the gain in log-likelihood; 0 without one.
     """
 
     rotations: Tensor
     shifts: Tensor
     gram: Tensor
-    cost: Tensor
 
     @cached_property
     def score(self) -> Tensor:
@@ -49,7 +47,7 @@ class Fit:
     @cached_property
     def log_likelihood_gain(self) -> Tensor:
         """Gain in log-likelihood over no particle, (N,), at the best amplitude that is not negative."""
-        return self.score.clamp_min(0).square() / 2 - self.cost
+        return self.score.clamp_min(0).square() / 2
 
     @cached_property
     def amplitude(self) -> Tensor:
@@ -60,8 +58,8 @@ class Fit:
         """Fisher information on turn (radians) and shift (Å) with the amplitude free, (N, 6, 6)."""
         return self.amplitude.square()[:, None, None] * _profiled(self.gram)
 
-    def slope(self) -> Tensor:
-        """Slope of the log-likelihood by turn (radians) and shift (Å), the amplitude the best, (N, 6)."""
+    def gradient(self) -> Tensor:
+        """Gradient of the log-likelihood by rotation (radians) and shift (Å), at the best amplitude, (N, 6)."""
         amplitude = self.amplitude[:, None]
         return amplitude * (self.gram[:, 1:7, 7] - amplitude * self.gram[:, 1:7, 0])
 
@@ -109,8 +107,6 @@ def fit_at(
     observed: Tensor,
     rotations: Tensor,
     shifts: Tensor,
-    *,
-    place: Place | None = None,
 ) -> Fit:
     """The match of the reference in given poses.
 
@@ -119,13 +115,9 @@ def fit_at(
     observed : (N, 2, M) as `ForwardModel.observe` gives it.
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
-    place : where the particles are likely to stand, from those centres; None tells nothing.
     """
     rows = design_matrix(reference, model, observed, rotations, shifts)
-    gram = rows @ rows.transpose(1, 2)
-    if place is None:
-        return Fit(rotations, shifts, gram, torch.zeros_like(gram[:, 0, 0]))
-    return Fit(rotations, shifts, *place.told(rotations, shifts, gram))
+    return Fit(rotations, shifts, rows @ rows.transpose(1, 2))
 
 
 def design_matrix(
@@ -169,13 +161,12 @@ def gauss_newton(
     fit: Fit,
     *,
     steps: int,
-    place: Place | None = None,
 ) -> Fit:
     """The nearest best match from a fit: damped Gauss-Newton steps, kept only where the match improves.
 
     Parameters
     ----------
-    observed, place : as in `fit_at`; the place is the one that the fit was compared with.
+    observed : as in `fit_at`.
     steps : trial steps, at most: none are tried that promise next to nothing.
     """
     damping = torch.full_like(fit.score, 1e-3)
@@ -186,9 +177,8 @@ def gauss_newton(
             break
         every = len(rows) == len(observed)
         last, seen, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
-        likely = place if place is None or every else place.take(rows)
         turned = last.rotations @ rotvec_to_matrix(step[:, :3])
-        trial = fit_at(reference, model, seen, turned, last.shifts + step[:, 3:], place=likely)
+        trial = fit_at(reference, model, seen, turned, last.shifts + step[:, 3:])
         better = trial.log_likelihood_gain > last.log_likelihood_gain
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
@@ -248,53 +238,3 @@ def _phased(observed: Tensor, angle: Tensor, *, out: Tensor) -> None:
     torch.mul(observed, cosine[:, None], out=out)
     out[:, 0].addcmul_(observed[:, 1], sine, value=-1)
     out[:, 1].addcmul_(observed[:, 0], sine)
-
-
-_LEAST_AMPLITUDE = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A normal law of where a point of the reference stands in each of N patches.
-
-    Parameters
-    ----------
-    point : (3,) xyz in Å from the reference's origin, in its frame.
-    middle : (N, 3) xyz in Å from the patches' centres.
-    weight : (N, 3, 3) inverse covariance, 1/Å², over the trust that log-likelihoods are multiplied by.
-    """
-
-    point: Tensor
-    middle: Tensor
-    weight: Tensor
-
-    def take(self, rows: Tensor) -> Place:
-        """The places of these patches."""
-        return Place(self.point, self.middle[rows], self.weight[rows])
-
-    def to(self, device: torch.device) -> Place:
-        """The same places on a device."""
-        return Place(self.point.to(device), self.middle.to(device), self.weight.to(device))
-
-    def moved(self, by: Tensor) -> Place:
-        """The same places, told from centres that stand elsewhere: (N, 3) xyz in Å from where they were."""
-        return replace(self, middle=self.middle - by)
-
-    def told(self, rotations: Tensor, shifts: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """Inner products of a fit (N, 8, 8) with what the place tells in them, and what it costs, (N,) nats.
-
-        Parameters
-        ----------
-        rotations, shifts, gram : of a `fitting.Fit`.
-        """
-        eye = torch.eye(3, device=shifts.device)
-        off = shifts + rotations @ self.point - self.middle
-        # What a turn about the origin moves the point by, Å by radians; and what a shift does.
-        lever = rotations @ torch.linalg.cross(eye, self.point.expand(3, 3)).T
-        moves = torch.cat([lever, eye.expand_as(lever)], dim=2)
-        pull = self.weight @ off[:, :, None]
-        amplitude = (gram[:, 0, 7] / gram[:, 0, 0].clamp_min(1e-12)).clamp_min(_LEAST_AMPLITUDE)[:, None]
-        drawn = gram.clone()
-        drawn[:, 1:7, 1:7] += moves.mT @ self.weight @ moves / amplitude.square()[:, :, None]
-        drawn[:, 1:7, 7] -= (moves.mT @ pull)[:, :, 0] / amplitude
-        return drawn, (off * pull[:, :, 0]).sum(1) / 2

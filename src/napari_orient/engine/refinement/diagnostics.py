@@ -39,7 +39,7 @@ def diagnostics(finder: PoseFinder, patches: Tensor) -> tuple[Note, ...]:
     patches : (N, n, n, n) of the tomogram that the finder has learnt; a few dozen of them are looked at.
     """
     some = patches[:_SAMPLE]
-    poses = finder.solve(some)
+    poses = finder.find(some)
     strange = _faintness(finder, poses) or _hand(finder, some) or _molecule(finder, some, poses)
     lines = [_wedge(finder), _contrast(finder), _sureness(poses), strange]
     return tuple(Note(line, "warning") for line in lines if line)
@@ -128,7 +128,7 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
 
 
 def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
-    return candidates(bank, patches, starts=3)[0][0].log_likelihood_gain
+    return candidates(bank, patches, starts=3, places=1)[0][0].log_likelihood_gain
 
 
 _LEAST_WEIGHT = 1e-6

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, Place, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
+from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
 from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
@@ -20,7 +20,6 @@ from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.posterior import (
     Observation,
     Poses,
-    poorly_determined,
     posterior_mean,
     summarise_modes,
 )
@@ -76,79 +75,38 @@ class PoseFinder:
         """Probability that nothing is where a pose was found, (N,)."""
         return self.detection.p_false(poses.score) if self.detection else torch.zeros_like(poses.score)
 
-    def solve(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
-        """Poses of patches, found and finished: `find`, then `finish`."""
-        return self.finish(patches, self.find(patches, known, at=at))
-
     @torch.no_grad()
-    def find(self, patches: Tensor, known: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
-        """Poses of patches (N, n, n, n): those that the bank finds, and beside known rotations (N, 3, 3) if given.
-
-        Particles are searched as far from the patches' centres as the options allow, or only about the places ``at``,
-        (N, 3) whole voxels xyz from the centres. The error of the rotation is taken for Gaussian; see `finish`.
-        """
-
-        def find(rows: slice) -> Poses:
-            given = (None if each is None else each[rows] for each in (known, at))
-            return self._batch(patches[rows], *given)
-
-        return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
-
-    @torch.no_grad()
-    def finish(self, patches: Tensor, poses: Poses, place: Place | None = None) -> Poses:
-        """Poses at the mean of all that may be, where a turn is uncertain; the others, and the fast way's, as they are.
+    def find(self, patches: Tensor, initial: Tensor | None = None) -> Poses:
+        """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
         Parameters
         ----------
-        poses : that were found in the patches, on the CPU.
-        place : where the particles are likely to stand, from the patches' centres, on the CPU.
+        initial : (N, 3, 3) rotations to start from as well; None has no others than the search finds.
         """
-        rows = self.left_open(poses)
-        if len(rows) == 0:
-            return poses
-        device, size = patches.device, self.model.voxel_size
 
-        def finish(some: slice) -> Poses:
-            part = poses.take(rows[some])
-            voxels = (part.shifts / size).round()
-            near = None if place is None else place.take(rows[some]).moved(voxels * size).to(device)
-            observed = self.model.observe(patches[rows[some].to(device)], voxels.to(device))
-            seen = Observation(self.reference, self.model, observed, near)
-            start = part.shifted(-voxels * size).to(device)
-            return posterior_mean(start, seen, self.group, likelihood_scale=self.likelihood_scale).shifted(
-                voxels.to(device) * size
-            )
+        def find(rows: slice) -> Poses:
+            return self._batch(patches[rows], None if initial is None else initial[rows])
 
-        solve, side = torch.inference_mode()(finish), patches.shape[-1]
-        before, after = poses.take(rows), in_batches(solve, len(rows), side=side, device=device)
-        astray = self._walked_off(after).nonzero().squeeze(1)
-        kept = replace(before.take(astray), rotation_covariance=after.rotation_covariance[astray])
-        return poses.with_rows(rows, after.with_rows(astray, kept))
-
-    def _walked_off(self, poses: Poses) -> Tensor:
-        """Whether a match is beyond where picks may be, (N,): it is another particle's, or nothing's."""
-        return poses.shifts.abs().amax(1) > self.options.search.max_shift + _WALK_VOXELS * self.model.voxel_size
-
-    def left_open(self, poses: Poses) -> Tensor:
-        """Rows of the poses that `finish` has something to do for."""
-        return poorly_determined(poses) if self.options.effort.precision != "fast" else torch.arange(0)
+        return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, known: Tensor | None, at: Tensor | None) -> Poses:
+    def _batch(self, patches: Tensor, initial: Tensor | None) -> Poses:
         fast = self.options.effort.precision == "fast"
         fits, centres = candidates(
             self.bank,
             patches,
             starts=1 if fast and not self.low_snr else _starts(self.options, low_snr=self.low_snr),
-            known=known,
-            at=at,
+            initial=initial,
             places=1 if fast and not self.low_snr else _places(low_snr=self.low_snr),
         )
-        if not fast:
+        if fast:
+            poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
+        else:
             observed = self.model.observe(patches, centres)
             fits = fit_modes(self.reference, self.model, observed, fits[: _KEPT_AT_LOW_SNR if self.low_snr else _KEPT])
-        poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
-        return replace(poses, shifts=poses.shifts + centres * self.model.voxel_size)
+            observation = Observation(self.reference, self.model, observed)
+            poses = posterior_mean(fits, observation, self.group, likelihood_scale=self.likelihood_scale)
+        return poses.shifted(centres * self.model.voxel_size)
 
 
 def candidates(
@@ -156,27 +114,29 @@ def candidates(
     patches: Tensor,
     *,
     starts: int,
-    known: Tensor | None = None,
-    at: Tensor | None = None,
-    places: int = 1,
+    places: int,
+    initial: Tensor | None = None,
 ) -> tuple[list[Fit], Tensor]:
-    """Fits of the bank's best rotations, and of known ones, to patches, best first; whole voxels they are centred by.
+    """Fits of the best rotations of a search to patches, best first, and (N, 3) whole voxels that they are centred by.
 
-    Of several places where a particle may stand, the one with the best fit is taken; ``at`` (N, 3) tells the one.
-    Starts that the bank finds far worse than its best are not polished.
+    Parameters
+    ----------
+    starts : rotations of the search that are fitted; those that score far worse than the best are left out.
+    places : where the particle may be; the one with the best fit is taken.
+    initial : (N, 3, 3) rotations to fit as well.
     """
     sight = bank.sight
-    centres = bank.centring(patches, count=places) if at is None else at[:, None]
+    centres = bank.centring(patches, count=places)
     observed = torch.stack([sight.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
     found = bank.ranked(observed.flatten(0, 1), starts=starts)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in (found.rotations, found.best))
-    if known is not None:
-        rotations = torch.cat([known[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
-        gain = torch.cat([torch.full_like(gain[:, :, :1], torch.inf), gain], dim=2)
-    best = gain.nan_to_num(posinf=0.0).amax((1, 2), keepdim=True)
+    fitted = gain >= _WORTH * gain.amax((1, 2), keepdim=True) - _WORTH_NATS
+    if initial is not None:
+        rotations = torch.cat([initial[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
+        fitted = torch.cat([torch.ones_like(fitted[:, :, :1]), fitted], dim=2)
     mask = bank.telling
     model, told = sight.model.select(mask), observed[..., mask]
-    row, place, start = (gain >= _WORTH * best - _WORTH_NATS).nonzero(as_tuple=True)
+    row, place, start = fitted.nonzero(as_tuple=True)
     fit = fit_poses(
         sight.reference,
         model,

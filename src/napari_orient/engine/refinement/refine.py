@@ -108,14 +108,7 @@ def refine(
         yield Step(min(start + batch, len(particles)), len(particles), words)
     origin = symmetry_centre(template.density, template.voxel_size, template.group)
     centre = torch.as_tensor(origin, dtype=torch.float32)
-    poses = yield from apply_offset_prior(
-        finder,
-        Poses.concatenated(parts),
-        lambda rows: _patches(finder, tomogram, particles.take(rows.numpy())),
-        at_once=batch,
-        known=_known(finder, particles),
-        centre=centre,
-    )
+    poses = apply_offset_prior(Poses.concatenated(parts), centre=centre, max_shift=options.search.max_shift)
     answer = _refined(particles.located_in(tomogram), poses, finder, warnings, extent=tomogram.extent)
     if len(answer.warnings) > len(warnings):
         yield Step(len(particles), len(particles), words, notes=answer.warnings[len(warnings) :])
@@ -149,8 +142,7 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    patches, to_picks = _patches(finder, tomogram, particles)
-    poses = finder.solve(patches, _known(finder, particles)).shifted(to_picks)
+    poses = _found(finder, tomogram, particles)
     return _refined(particles.located_in(tomogram), poses, finder, (), extent=tomogram.extent)
 
 
@@ -186,10 +178,10 @@ def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tu
 
 def _found(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> Poses:
     patches, to_picks = _patches(finder, tomogram, particles)
-    return finder.find(patches, _known(finder, particles)).shifted(to_picks)
+    return finder.find(patches, _initial(finder, particles)).shifted(to_picks)
 
 
-def _known(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
+def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
     given, device = particles.rotations, finder.reference.device
     return None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device)
 
@@ -217,11 +209,11 @@ def _refined(
     particles: Particles, poses: Poses, finder: PoseFinder, warnings: tuple[Note, ...], *, extent: Extent
 ) -> RefinementResult:
     unseen = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
-    poses = poses.loosened(torch.from_numpy(truncation_error_deg(unseen)))
+    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(unseen)))
     p_false = torch.where(torch.from_numpy(unseen > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
     sure = poses.expected_error_deg.double().numpy()
     expected, confidence = error_with_false_picks(sure, p_false.double().numpy(), finder.group)
-    poses = poses.blurred(random_pose_covariance(finder.group), p_false)
+    poses = poses.mixed_with(random_pose_covariance(finder.group), p_false)
     moved = poses.shifts.double().numpy()
     axis = poses.expected_axis_error_deg(finder.group).double().numpy()
     spin = poses.expected_in_plane_error_deg(finder.group).double().numpy()
