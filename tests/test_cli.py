@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from napari_orient.cli import VERBS, main, parser_of, progress
+from napari_orient import progress
+from napari_orient.cli import VERBS, main, parser_of
 from napari_orient.cli.arguments import add_options, make_parser, options_from
 from napari_orient.cli.lists import has_display
-from napari_orient.cli.progress import follow, time_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
@@ -33,6 +33,7 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.streams import Step
 from napari_orient.engine.training.options import PRESETS, TrainingOptions
+from napari_orient.progress import follow, time_words
 
 
 def words(*parts: object) -> list[str]:
