@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import napari_orient
 
 SOURCE = Path(napari_orient.__file__).parent
@@ -96,17 +94,6 @@ def test_the_manifest_names_the_gui_alone():
     commands = re.findall(r"python_name: *(\S+)", (SOURCE / "napari.yaml").read_text(encoding="utf-8"))
     assert commands
     assert all(re.split("[.:]", name)[:2] == ["napari_orient", "gui"] for name in commands)
-
-
-def test_public_names_are_about_a_dozen_and_are_what_their_homes_hold():
-    assert 10 <= len(napari_orient.__all__) <= 16
-    for name in napari_orient.__all__:
-        value = getattr(napari_orient, name)
-        assert value.__module__.startswith("napari_orient.engine.")
-        assert value.__doc__
-    assert set(napari_orient.__all__) <= set(dir(napari_orient))
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        _ = napari_orient.nonsense
 
 
 def test_the_engine_prints_nothing_and_loads_no_code():

@@ -1,5 +1,6 @@
 """The docs are true: links lead somewhere, tables are the code's, every command is one, and the tutorial runs."""
 
+import json
 import re
 import runpy
 import shlex
@@ -74,6 +75,24 @@ def test_files_and_names_of_the_source_that_a_page_mentions_are_there(name):
             assert any(list((base).glob(f"{word}*")) for base in (source, source / "engine")), word
         elif re.fullmatch(r"[A-Z][a-z]+[A-Za-z]*(\.\w+)?|[a-z]+_[a-z_]+", word) and not word.startswith("rln"):
             assert word.split(".")[-1] in sources, word
+
+
+def test_the_api_page_is_what_the_docstrings_say():
+    written = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(ROOT / "docs" / "api.py"))["page"](), "run: python docs/api.py"
+
+
+def test_the_notebook_runs_and_shows_what_it_promises():
+    notebook = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["executed"]()
+    shown = [item for cell in notebook["cells"] for item in cell.get("outputs", [])]
+    text = "".join(line for item in shown for line in item.get("text", item.get("data", {}).get("text/plain", [])))
+    assert "30 particles matched" in text
+    assert "Average(30 particles" in text
+    assert sum("image/png" in item.get("data", {}) for item in shown) == 3
+    stored = json.loads((ROOT / "docs" / "first_steps.ipynb").read_text(encoding="utf-8"))
+    assert [len(cell.get("outputs", [])) for cell in stored["cells"]] == [
+        len(cell.get("outputs", [])) for cell in notebook["cells"]
+    ], "run: python docs/notebook.py"
 
 
 def test_the_tables_of_the_reproduced_paper_are_those_of_the_run_that_is_kept_beside_it():

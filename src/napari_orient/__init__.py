@@ -1,6 +1,7 @@
-"""How every macromolecule in a cryo-electron tomogram is turned.
+"""Orientations of the macromolecules in cryo-electron tomograms.
 
-The public names of the engine; each is imported when it is first asked for, so that ``import napari_orient`` is quick.
+The public API: eight verbs, which block and return their answer, their options, and the objects that they take and
+give. Each name is imported at its first use, so that ``import napari_orient`` is quick. See docs/api.md.
 """
 
 from __future__ import annotations
@@ -9,59 +10,104 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_orient.api.verbs import average, convert, discover, evaluate, predict, refine, run, simulate, train
+    from napari_orient.engine.averaging.options import AveragingOptions
+    from napari_orient.engine.discovery.options import DiscoveryOptions
     from napari_orient.engine.errors import InputError
-    from napari_orient.engine.evaluation import evaluate
-    from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
+    from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles, write_tomogram
+    from napari_orient.engine.model_files import shipped_models
+    from napari_orient.engine.networks.mlp import Network
+    from napari_orient.engine.networks.options import NetworkOptions
     from napari_orient.engine.particles import Particles, Tomogram
-    from napari_orient.engine.prediction.predict import load_model, predict
-    from napari_orient.engine.simulation.simulate import simulate
-    from napari_orient.engine.streams import run
-    from napari_orient.engine.symmetry import symmetry
-    from napari_orient.engine.training.train import train
+    from napari_orient.engine.prediction.options import PredictionOptions
+    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.refinement.options import RefinementOptions
+    from napari_orient.engine.simulation.options import SimulationOptions
+    from napari_orient.engine.symmetry import Symmetry, symmetry
+    from napari_orient.engine.templates import Template, load_template
+    from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AveragingOptions",
+    "DiscoveryOptions",
     "InputError",
+    "Network",
+    "NetworkOptions",
     "Particles",
+    "PredictionOptions",
+    "RefinementOptions",
+    "SimulationOptions",
+    "Symmetry",
+    "Template",
+    "TemplateOptions",
+    "TemplateTrainingOptions",
     "Tomogram",
+    "TrainingOptions",
+    "average",
+    "convert",
+    "discover",
     "evaluate",
     "load_model",
+    "load_template",
     "predict",
     "read_labelled",
     "read_particles",
     "read_tomogram",
+    "refine",
     "run",
+    "shipped_models",
     "simulate",
     "symmetry",
     "train",
     "write_particles",
+    "write_tomogram",
 ]
 
 _HOMES = {
-    "InputError": "errors",
-    "Particles": "particles",
-    "Tomogram": "particles",
-    "evaluate": "evaluation",
-    "load_model": "prediction.predict",
-    "predict": "prediction.predict",
-    "read_labelled": "io",
-    "read_particles": "io",
-    "read_tomogram": "io",
-    "run": "streams",
-    "simulate": "simulation.simulate",
-    "symmetry": "symmetry",
-    "train": "training.train",
-    "write_particles": "io",
+    "AveragingOptions": "engine.averaging.options",
+    "DiscoveryOptions": "engine.discovery.options",
+    "InputError": "engine.errors",
+    "Network": "engine.networks.mlp",
+    "NetworkOptions": "engine.networks.options",
+    "Particles": "engine.particles",
+    "PredictionOptions": "engine.prediction.options",
+    "RefinementOptions": "engine.refinement.options",
+    "SimulationOptions": "engine.simulation.options",
+    "Symmetry": "engine.symmetry",
+    "Template": "engine.templates",
+    "TemplateOptions": "engine.training.options",
+    "TemplateTrainingOptions": "engine.training.options",
+    "Tomogram": "engine.particles",
+    "TrainingOptions": "engine.training.options",
+    "average": "api.verbs",
+    "convert": "api.verbs",
+    "discover": "api.verbs",
+    "evaluate": "api.verbs",
+    "load_model": "engine.prediction.predict",
+    "load_template": "engine.templates",
+    "predict": "api.verbs",
+    "read_labelled": "engine.io",
+    "read_particles": "engine.io",
+    "read_tomogram": "engine.io",
+    "refine": "api.verbs",
+    "run": "api.verbs",
+    "shipped_models": "engine.model_files",
+    "simulate": "api.verbs",
+    "symmetry": "engine.symmetry",
+    "train": "api.verbs",
+    "write_particles": "engine.io",
+    "write_tomogram": "engine.io",
 }
-"""The engine's module that each public name lives in."""
+"""The module that each public name is defined in."""
 
 
 def __getattr__(name: str) -> Any:
     """A public name, imported from its home at its first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.engine.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

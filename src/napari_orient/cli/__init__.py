@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, make_parser
-from napari_orient.cli.progress import Stopped, say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import UnknownOptionWarning
+from napari_orient.progress import Stopped, say
 
 if TYPE_CHECKING:
     from argparse import Namespace

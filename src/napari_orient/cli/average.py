@@ -12,10 +12,10 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import read_tomograms
-from napari_orient.cli.progress import follow
 from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.symmetry import AUTO, symmetry
+from napari_orient.progress import follow
 
 EXAMPLE = """\
   napari-orient average Tomo001_rec.mrc oriented.star --output average.mrc

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import check_folder, has_display
-from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction.predict import Model

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.progress import say
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     CENTRES,
@@ -25,6 +24,7 @@ from napari_orient.engine.io import (
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.symmetry import AUTO
+from napari_orient.progress import say
 
 if TYPE_CHECKING:
     from napari_orient.engine.templates import Template

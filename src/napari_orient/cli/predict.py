@@ -24,11 +24,11 @@ from napari_orient.cli.lists import (
     with_group,
     write_beside,
 )
-from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction.predict import Model

@@ -13,11 +13,11 @@ from pathlib import Path
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, with_group
-from napari_orient.cli.progress import follow, say
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.templates import load_template
+from napari_orient.progress import follow, say
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star

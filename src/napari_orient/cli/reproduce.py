@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import check_folder
-from napari_orient.cli.progress import Stopped, follow, say
 from napari_orient.paper.options import SCALES, ReproductionOptions
+from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.templates import Template

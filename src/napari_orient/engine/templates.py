@@ -84,6 +84,10 @@ class Template:
         symmetry(self.symmetry or "C1")
         object.__setattr__(self, "density", density)
 
+    def __repr__(self) -> str:
+        size = " × ".join(str(count) for count in self.density.shape[::-1])
+        return f"Template({self.name}: {size} voxels of {self.voxel_size:g} Å; {self.symmetry or 'symmetry unknown'})"
+
     @property
     def centre(self) -> FloatArray:
         """The point that positions refer to, (3,) voxels xyz: ``(n - 1) / 2``."""

@@ -69,6 +69,22 @@ class Average:
     count: int
     group: Symmetry
 
+    def __repr__(self) -> str:
+        side, resolution = len(self.density), self.fsc.resolution(0.143)
+        return (
+            f"Average({self.count} particles; {side}³ voxels of {self.voxel_size:g} Å; {resolution:.1f} Å at FSC 0.143)"
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write the map (.mrc), and beside it its halves and the curve of their correlation.
+
+        Raises
+        ------
+        InputError
+            If the name does not end in .mrc, or the place cannot be written.
+        """
+        write_average(self, average_paths(Path(path)))
+
     def as_reference(self) -> NDArray[np.float32]:
         """The density to be matched: multiplied by the FSC of the whole, 2 C / (1 + C), shell by shell, and masked."""
         return self.filtered(self.density, lambda curve: 2 * curve / (1 + curve))

@@ -119,6 +119,10 @@ class Discovery:
     starts: int
     class_count_words: str = ""
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{item.group.name} of {item.count}: {item.verdict.grade}" for item in self.structures)
+        return f"Discovery({len(self.particles)} particles; {found or NOTHING})"
+
     @property
     def grade(self) -> str:
         """The best grade of any class: ``structure``, ``doubtful`` or ``nothing``."""

@@ -44,6 +44,10 @@ class Network:
     weights: Mapping[str, Tensor]
     card: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        shape = f"{self.options.depth} layers of {self.options.width}"
+        return f"Network({self.name}: {shape}; {self.options.representation}; {self.options.symmetry})"
+
     @classmethod
     def of(cls, mlp: MLP, *, name: str, card: Mapping[str, Any]) -> Network:
         """The network as it is now, its tensors copied to the CPU."""

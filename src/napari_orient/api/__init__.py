@@ -1,0 +1,1 @@
+"""The public API: verbs that take names, paths or objects, block, and return the answer."""

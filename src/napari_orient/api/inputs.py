@@ -1,0 +1,162 @@
+"""What a person may give a verb: objects, names or paths in, the engine's own objects out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import match_tomogram, read_labelled, read_particles, read_tomogram
+from napari_orient.engine.options import Options, Value
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.streams import Step
+from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.progress import follow
+
+TomogramLike = Tomogram | Path | str
+"""A Tomogram, or the path of a volume."""
+ParticlesLike = Particles | Path | str
+"""Particles, or the path of a list."""
+SymmetryLike = Symmetry | str
+"""A Symmetry, or its written form: ``"C1"``, ``"D7@z@x"``."""
+DataLike = TomogramLike | Sequence[TomogramLike] | Sequence[tuple[TomogramLike, ParticlesLike]]
+"""Tomograms with their particles: pairs, or a folder or list that names both; or tomograms alone, beside their list."""
+Progress = bool | None | Callable[[Step], object]
+"""None: silent, but for warnings; True: a line on standard error; a function: called with every Step."""
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+ResultT = TypeVar("ResultT")
+
+
+class ResultWarning(UserWarning):
+    """A result may be wrong; the text says why."""
+
+
+def answer_of(stream: Generator[Step, None, ResultT], progress: Progress, *, title: str) -> ResultT:
+    """Answer of a stream, drained to its end while its steps are shown as asked, under a title."""
+    if progress is True:
+        return follow(stream, title=title)
+    try:
+        while True:
+            step = next(stream)
+            if callable(progress):
+                progress(step)
+                continue
+            for note in step.notes:
+                if note.severity == "warning":
+                    warnings.warn(note.text, ResultWarning, stacklevel=3)
+    except StopIteration as end:
+        answer: ResultT = end.value
+        return answer
+    finally:
+        stream.close()
+
+
+def options_of(kind: type[OptionsT], options: OptionsT | None, settings: Mapping[str, Value]) -> OptionsT:
+    """The options given, or the defaults, with single settings changed by name.
+
+    Raises
+    ------
+    InputError
+        If the options are of another class, there is no option of a name, or a value does not fit.
+    """
+    if options is not None and not isinstance(options, kind):
+        raise InputError(f"options are given as {_named(options)}; expected {kind.__name__}.")
+    return (options or kind()).replace(**settings)
+
+
+def tomogram_of(given: TomogramLike) -> Tomogram:
+    """The tomogram, read if its path is given.
+
+    Raises
+    ------
+    InputError
+        If it is neither a Tomogram nor a path, or the file cannot be read.
+    """
+    if isinstance(given, Tomogram):
+        return given
+    if isinstance(given, (str, Path)):
+        return read_tomogram(Path(given))
+    raise InputError(
+        f"a tomogram is given as {_named(given)}; expected a Tomogram or the path of a volume. "
+        "Make one: Tomogram(density, voxel_size, name)."
+    )
+
+
+def particles_of(given: ParticlesLike, tomogram: Tomogram | None = None, *, kind: str | None = None) -> Particles:
+    """The particles, read if a path is given; those of one tomogram or one class alone, where either is named.
+
+    Particles that all lie in one tomogram are taken to lie in the one given, whatever its name.
+
+    Raises
+    ------
+    InputError
+        If they are neither Particles nor a path, the file cannot be read, or none is of this tomogram or class.
+    """
+    if isinstance(given, (str, Path)):
+        found = read_particles(Path(given), tomogram=tomogram)
+    elif isinstance(given, Particles):
+        found = given if tomogram is None else _of_tomogram(given, tomogram)
+    else:
+        raise InputError(
+            f"particles are given as {_named(given)}; expected Particles or the path of a list. "
+            "Make them: Particles(positions=xyz), in Å."
+        )
+    return found if kind is None else found.of_kind(kind)
+
+
+def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | None = None) -> Labelled:
+    """Each tomogram with its own particles.
+
+    Raises
+    ------
+    InputError
+        If the data are of no such form, a file cannot be read, or no particle is of the class asked for.
+    """
+    if picks is not None:
+        tomograms: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
+        pairs = [(opened, particles_of(picks, opened)) for opened in map(tomogram_of, tomograms)]
+    elif isinstance(data, (str, Path)):
+        pairs = read_labelled(Path(data))
+    else:
+        pairs = [_pair(item) for item in _sequence(data)]
+    return pairs if kind is None else labelled_of_kind(pairs, kind)
+
+
+def symmetry_of(given: SymmetryLike) -> Symmetry:
+    """The symmetry group, parsed if it is given in its written form."""
+    return given if isinstance(given, Symmetry) else symmetry(given)
+
+
+def _named(given: object) -> str:
+    return type(given).__name__
+
+
+def _of_tomogram(particles: Particles, tomogram: Tomogram) -> Particles:
+    """The particles of this tomogram, with its size; all of them where they lie in one tomogram."""
+    names = particles.tomogram_names
+    if len(names) > 1:
+        name = match_tomogram(tomogram.name, names)
+        if name is None:
+            shown = ", ".join(names[:3])
+            raise InputError(f"no particle lies in {tomogram.name}; they lie in {shown}. Rename the tomogram.")
+        particles = particles.of_tomogram(name)
+    return particles.located_in(tomogram)
+
+
+def _sequence(data: object) -> Sequence[Any]:
+    if isinstance(data, Sequence) and len(data):
+        return data
+    raise InputError(
+        f"data are given as {_named(data)}; expected pairs [(tomogram, particles), ...], a tomogram and the list of "
+        "its particles, or the path of a PolNet folder or a list."
+    )
+
+
+def _pair(item: object) -> tuple[Tomogram, Particles]:
+    if not isinstance(item, Sequence) or isinstance(item, str) or len(item) != 2:
+        raise InputError(f"{_named(item)} is given in a list of pairs; expected (tomogram, particles).")
+    tomogram = tomogram_of(item[0])
+    return tomogram, particles_of(item[1], tomogram)

@@ -1,0 +1,411 @@
+"""The verbs: each takes objects, names or paths, blocks until the work is done, and returns the answer.
+
+Options are given as keywords (``diameter=290``), as an Options object (``options=...``), or both. Progress is shown by
+``progress=True`` or handed to a function. The engine's functions of the same names yield their steps instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_orient.api.inputs import (
+    DataLike,
+    ParticlesLike,
+    Progress,
+    SymmetryLike,
+    TomogramLike,
+    answer_of,
+    options_of,
+    pairs_of,
+    particles_of,
+    symmetry_of,
+    tomogram_of,
+)
+from napari_orient.engine.averaging import average as averaging
+from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.discovery import discover as discovery
+from napari_orient.engine.discovery.options import DiscoveryOptions
+from napari_orient.engine.discovery.output import Discovery
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.evaluation import Report
+from napari_orient.engine.evaluation import evaluate as evaluate_particles
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.model.map_symmetry import propose_symmetry
+from napari_orient.engine.networks.mlp import Network
+from napari_orient.engine.networks.options import NetworkOptions
+from napari_orient.engine.options import Value
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.prediction import predict as prediction
+from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.refinement import refine as refinement
+from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.simulation import simulate as simulation
+from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.streams import run as drained
+from napari_orient.engine.symmetry import AUTO
+from napari_orient.engine.templates import Template, load_template
+from napari_orient.engine.training import train as training
+from napari_orient.engine.training.options import (
+    TRAINABLE,
+    TemplateOptions,
+    TemplateTrainingOptions,
+    TrainingOptions,
+)
+
+ModelLike = Template | Network | Path | str
+"""A model, the name of a shipped one, or the path of its file."""
+TemplateLike = Template | Path | str
+"""A template, the path of a map (.mrc) or of a template's file, or the name of a bead model or shipped template."""
+
+
+def simulate(
+    templates: TemplateLike | Sequence[TemplateLike],
+    *,
+    seed: int = 0,
+    name: str = "tomo_001",
+    counts: Sequence[int] | None = None,
+    options: SimulationOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> tuple[Tomogram, Particles]:
+    """A tomogram of these templates, and the particles in it with exact positions and rotations.
+
+    Parameters
+    ----------
+    templates : one for each class of particle: bead models by name (``"ribosome"``, ``"proteasome"``), maps by path.
+    seed : of all randomness; the same seed gives the same tomogram.
+    name : the tomogram's.
+    counts : particles of each template; by default ``particles`` of each.
+    options, settings : of `SimulationOptions`, such as ``size_x=128, particles=40``.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If a template is unknown or larger than the tomogram, an option does not fit, or the particles do not all fit.
+    """
+    several = [templates] if isinstance(templates, (Template, str, Path)) else list(templates)
+    loaded = [_template_of(item) for item in several]
+    chosen = options_of(SimulationOptions, options, settings)
+    return answer_of(
+        simulation.simulate(loaded, chosen, seed=seed, name=name, counts=counts), progress, title="Simulating"
+    )
+
+
+def train(
+    data: DataLike,
+    picks: ParticlesLike | None = None,
+    *,
+    preset: str = "default",
+    kind: str | None = None,
+    name: str = "trained",
+    template: TemplateLike | None = None,
+    output: Path | str | None = None,
+    model_options: NetworkOptions | TemplateOptions | None = None,
+    options: TrainingOptions | TemplateTrainingOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> Network | Template:
+    """A network or a template, trained on particles of given rotations; part of them validates and calibrates it.
+
+    Parameters
+    ----------
+    data, picks : pairs ``[(tomogram, particles), ...]``; or one or several tomograms and the list of their particles;
+        or the path of a PolNet folder or a list.
+    preset : ``"default"`` or ``"paper"``: a network; ``"template"``: the average of the particles.
+    kind : use the particles of this class alone, such as ``"4v4r"``.
+    name : of the model.
+    template : with ``preset="template"``: this map as it is, which the particles only calibrate.
+    output : file that holds the best model so far from the first validation on; its suffix is .safetensors.
+    model_options, options, settings : of `NetworkOptions` and `TrainingOptions`, or of `TemplateOptions` and
+        `TemplateTrainingOptions`, in place of the preset's.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If there are too few particles, they are of several classes, lie outside or have no rotations, or an option
+        does not fit.
+    """
+    if preset not in TRAINABLE:
+        raise InputError(f"preset is {preset!r}; expected one of {', '.join(TRAINABLE)}.")
+    of_model, of_training = _training_options(preset, model_options, options, settings)
+    files = None if output is None else training.training_files(Path(output))
+    stream = training.train(
+        pairs_of(data, picks, kind=kind),
+        of_model,
+        of_training,
+        name=name if files is None else files[0].stem,
+        template=None if template is None else _template_of(template),
+    )
+    if files is None:
+        return answer_of(stream, progress, title="Training")
+    model = answer_of(training.save_progress(stream, *files), progress, title="Training")
+    model.save(files[0])
+    return model
+
+
+def predict(
+    tomogram: TomogramLike,
+    picks: ParticlesLike,
+    model: ModelLike = "ribosome",
+    *,
+    kind: str | None = None,
+    reference: TemplateLike | None = None,
+    options: PredictionOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> Particles:
+    """The picks in order, with rotations, confidence and expected error; a template recentres them too.
+
+    Parameters
+    ----------
+    tomogram, picks : objects or paths; rotations that the picks have are not used.
+    model : a network or template, the name of a shipped one (see `shipped_models`), or the path of its file.
+    kind : predict the picks of this class alone, such as ``"4v4r"``.
+    reference : a map to refine a network's rotations with, in the frame that it was trained in.
+    options, settings : of `PredictionOptions`, such as ``precision="fast"``.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If a file or model is missing, there are no picks, some lie outside the tomogram, or an option does not fit.
+    """
+    chosen = options_of(PredictionOptions, options, settings)
+    opened = tomogram_of(tomogram)
+    stream = prediction.predict(
+        opened,
+        particles_of(picks, opened, kind=kind),
+        _model_of(model),
+        chosen,
+        reference=None if reference is None else _template_of(reference),
+    )
+    return answer_of(stream, progress, title="Predicting")
+
+
+def refine(
+    tomogram: TomogramLike,
+    picks: ParticlesLike,
+    reference: TemplateLike,
+    *,
+    symmetry: SymmetryLike | None = None,
+    kind: str | None = None,
+    options: RefinementOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> Particles:
+    """The picks in order, recentred and posed against a reference; rotations that they have serve as starts.
+
+    Parameters
+    ----------
+    tomogram, picks : objects or paths.
+    reference : a template, the path of a map (particle bright), or the name of a bead model.
+    symmetry : of the reference, such as ``"D7"`` or ``"D7@z@x"`` with its axes; ``"auto"`` proposes what the map shows;
+        None takes the reference's own.
+    kind : refine the picks of this class alone, such as ``"4v4r"``.
+    options, settings : of `RefinementOptions`, such as ``max_shift=10``.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, the reference cannot be matched, picks lie outside, or an option does not fit.
+    """
+    chosen = options_of(RefinementOptions, options, settings)
+    opened = tomogram_of(tomogram)
+    particles = particles_of(picks, opened, kind=kind)
+    stream = refinement.refine(opened, particles, _with_symmetry(_template_of(reference), symmetry), chosen)
+    return answer_of(stream, progress, title="Refining").particles
+
+
+def discover(
+    data: DataLike,
+    picks: ParticlesLike | None = None,
+    *,
+    kind: str | None = None,
+    align_to: TomogramLike | None = None,
+    options: DiscoveryOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> Discovery:
+    """The structures that picks have in common, a verdict on each, and the pose of every particle.
+
+    ``.particles`` are the picks with their poses, ``.structures`` the maps.
+
+    Parameters
+    ----------
+    data, picks : pairs ``[(tomogram, picks), ...]``; or one or several tomograms and the list of their picks; or the
+        path of a PolNet folder or a list. Rotations that the picks have are not used.
+    kind : use the picks of this class alone, such as ``"4v4r"``.
+    align_to : a map into whose frame the structure is rotated.
+    options, settings : of `DiscoveryOptions`, above all ``diameter``, Å.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If there are too few picks, some lie outside, voxels are too coarse for the diameter, or an option does not fit.
+    """
+    chosen = options_of(DiscoveryOptions, options, settings)
+    target = None if align_to is None else tomogram_of(align_to)
+    stream = discovery.discover(
+        pairs_of(data, picks, kind=kind),
+        chosen,
+        align_to=None if target is None else (target.density, target.voxel_size),
+    )
+    return answer_of(stream, progress, title="Discovering")
+
+
+def average(
+    data: DataLike,
+    picks: ParticlesLike | None = None,
+    *,
+    symmetry: SymmetryLike = "C1",
+    kind: str | None = None,
+    options: AveragingOptions | None = None,
+    progress: Progress = None,
+    **settings: Value,
+) -> averaging.Average:
+    """The average of particles in their poses, with the averages of its two random halves and their FSC.
+
+    Parameters
+    ----------
+    data, picks : pairs ``[(tomogram, particles), ...]``; or one or several tomograms and the list of their particles;
+        or the path of a PolNet folder or a list.
+    symmetry : imposed, such as ``"D7@z@x"``; ``"auto"`` proposes what the map shows.
+    kind : average the particles of this class alone, such as ``"4v4r"``.
+    options, settings : of `AveragingOptions`, such as ``side=48``.
+    progress : None, True, or a function that is called with every step.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two particles, they have no rotations or lie outside, or an option does not fit.
+    """
+    chosen = options_of(AveragingOptions, options, settings)
+    group = None if symmetry == AUTO else symmetry_of(symmetry)
+    return answer_of(
+        averaging.average(pairs_of(data, picks, kind=kind), group=group, options=chosen), progress, title="Averaging"
+    )
+
+
+def evaluate(
+    predicted: ParticlesLike,
+    truth: ParticlesLike,
+    *,
+    symmetry: SymmetryLike = "C1",
+    kind: str | None = None,
+    tolerance: float = 100.0,
+) -> Report:
+    """Errors of predicted rotations against true ones, with chance beside every figure; ``print`` shows the table.
+
+    Parameters
+    ----------
+    predicted, truth : particles or paths; they are matched by tomogram and nearest position.
+    symmetry : that errors are taken modulo.
+    kind : use the true particles of this class alone, such as ``"4v4r"``.
+    tolerance : Å that a partner may be away.
+
+    Raises
+    ------
+    InputError
+        If either has no rotations, or none of the one lies near one of the other.
+    """
+    group = symmetry_of(symmetry)
+    return evaluate_particles(particles_of(predicted), particles_of(truth, kind=kind), group=group, tolerance=tolerance)
+
+
+def convert(
+    source: Path | str,
+    target: Path | str,
+    *,
+    tomogram: TomogramLike | None = None,
+    kind: str | None = None,
+    dialect: str = "relion5",
+    pixel_size: float | None = None,
+    centre: str = "size/2",
+) -> Particles:
+    """The particles of one list, written as another kind of list.
+
+    Parameters
+    ----------
+    source : STAR file (RELION 3 to 5, Warp, M), PolNet list, CSV or TSV.
+    target : .star, .csv or .tsv.
+    tomogram : that they lie in; needed where coordinates count from its centre or in its voxels.
+    kind : write the particles of this class alone, such as ``"4v4r"``.
+    dialect : of a STAR file: ``"relion5"`` or ``"relion4"``.
+    pixel_size : Å, of coordinates in pixels or voxels.
+    centre : voxel that RELION 5's coordinates count from: ``"size/2"`` or ``"size/2 - 1"``.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, the target cannot be written, or a size is needed and unknown.
+    """
+    from napari_orient import __version__
+
+    opened = None if tomogram is None else tomogram_of(tomogram)
+    particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, centre=centre)
+    particles = particles if kind is None else particles.of_kind(kind)
+    origin = f"napari-orient {__version__}: converted from {Path(source).name}"
+    write_particles(target, particles, dialect=dialect, pixel_size=pixel_size, centre=centre, provenance=origin)
+    return particles
+
+
+def run(stream: Any) -> Any:
+    """The answer of a stream of the engine, drained to its end; an answer is returned as it is.
+
+    Verbs gave streams in version 0.1.0: ``run(predict(...))`` still gives the particles.
+    """
+    return drained(stream) if isinstance(stream, Generator) else stream
+
+
+def _model_of(given: ModelLike) -> Template | Network:
+    if isinstance(given, (Template, Network)):
+        return given
+    if isinstance(given, (str, Path)):
+        return prediction.load_model(given)
+    raise InputError(
+        f"a model is given as {type(given).__name__}; expected a Network, a Template, a name or the path of a file."
+    )
+
+
+def _template_of(given: TemplateLike) -> Template:
+    if isinstance(given, Template):
+        return given
+    if isinstance(given, (str, Path)):
+        return load_template(given)
+    raise InputError(
+        f"a template is given as {type(given).__name__}; expected a Template, the path of a map, or a name. "
+        "Make one: Template(density, voxel_size)."
+    )
+
+
+def _with_symmetry(template: Template, given: SymmetryLike | None) -> Template:
+    """The template with the symmetry given; for ``"auto"``, with the one that its map shows."""
+    if given is None:
+        return template
+    group = propose_symmetry(template.density, template.voxel_size).group if given == AUTO else symmetry_of(given)
+    return replace(template, symmetry=group.name)
+
+
+def _training_options(
+    preset: str,
+    model_options: NetworkOptions | TemplateOptions | None,
+    options: TrainingOptions | TemplateTrainingOptions | None,
+    settings: dict[str, Value],
+) -> tuple[NetworkOptions | TemplateOptions, TrainingOptions | TemplateTrainingOptions]:
+    """The pair of a preset or in its place, each with the settings that are its own."""
+    of_model, of_training = TRAINABLE[preset]
+    of_model, of_training = model_options or of_model, options or of_training
+    own = [{item.name for item in base.parameters()} for base in (of_model, of_training)]
+    unknown = [name for name in settings if not any(name in names for names in own)]
+    if unknown:
+        expected = ", ".join(sorted(own[0] | own[1]))
+        raise InputError(f"a training from {preset!r} has no option {unknown[0]!r}; expected one of {expected}.")
+    parts = [{name: value for name, value in settings.items() if name in names} for names in own]
+    return of_model.replace(**parts[0]), of_training.replace(**parts[1])

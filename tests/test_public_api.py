@@ -1,0 +1,204 @@
+"""The public API, as a person meets it in a notebook: names or paths in, answers out, mistakes in one line at once."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import napari_orient as no
+from napari_orient.api.inputs import ResultWarning
+
+ONE_LINE = r"^[^\n]+$"
+FAST = {"precision": "fast", "device": "cpu"}
+pytestmark = pytest.mark.filterwarnings("ignore::napari_orient.api.inputs.ResultWarning")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A small simulated tomogram with its truth, and both as files."""
+    folder = tmp_path_factory.mktemp("world")
+    tomogram, truth = no.simulate("ribosome", seed=2024, name="tomo", size_x=128, size_y=128, size_z=64, particles=30)
+    no.write_tomogram(folder / "tomo.mrc", tomogram.density, voxel_size=tomogram.voxel_size)
+    no.write_particles(folder / "truth.star", truth.located_in(tomogram))
+    no.write_particles(folder / "picks.star", truth.located_in(tomogram).replace(rotations=None))
+    return folder, tomogram, truth
+
+
+@pytest.fixture(scope="module")
+def predicted(world):
+    folder, *_ = world
+    return no.predict(str(folder / "tomo.mrc"), str(folder / "picks.star"), "ribosome", **FAST)
+
+
+# --- what there is ---------------------------------------------------------------------------------------------------
+
+
+def test_every_public_name_says_what_it_is():
+    assert 25 <= len(no.__all__) <= 35
+    for name in no.__all__:
+        assert getattr(no, name).__doc__, name
+    assert set(no.__all__) <= set(dir(no))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = no.nonsense
+
+
+def test_importing_the_package_or_its_options_imports_nothing_heavy():
+    code = (
+        "import sys, napari_orient as no\n"
+        "no.InputError\n"
+        "for name in no.__all__:\n"
+        "    if name.endswith('Options'): getattr(no, name)\n"
+        "heavy = {'torch', 'scipy', 'pandas', 'napari', 'qtpy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- verbs -----------------------------------------------------------------------------------------------------------
+
+
+def test_predicting_by_paths_and_a_name_gives_particles_that_evaluate_well(world, predicted):
+    folder, _, truth = world
+    report = no.evaluate(predicted, truth)
+    assert report.all.median_deg < 2
+    assert report.all.count == 30
+    assert no.evaluate(predicted, folder / "truth.star", kind="4v4r").all.count == 30
+    assert str(report).startswith("30 particles matched")
+    assert len(repr(report)) < 100
+
+
+def test_predicting_objects_gives_the_same_as_predicting_their_paths(world, predicted):
+    folder, *_ = world
+    tomogram, picks = no.read_tomogram(folder / "tomo.mrc"), no.read_particles(folder / "picks.star")
+    poses = no.predict(tomogram, picks, no.load_model("ribosome"), options=no.PredictionOptions.of(**FAST))
+    np.testing.assert_allclose(poses.rotations, predicted.rotations, atol=1e-5)
+
+
+def test_predicted_particles_are_a_table_and_a_list_without_more_ado(predicted, tmp_path):
+    table = predicted.to_dataframe()
+    assert len(table) == 30
+    assert {"tomogram", "class", "x_angst", "rot_deg", "expected_error_deg"} <= set(table.columns)
+    no.write_particles(tmp_path / "out.star", predicted)
+    back = no.convert(tmp_path / "out.star", tmp_path / "out.csv")
+    np.testing.assert_allclose(back.rotations, predicted.rotations, atol=1e-4)
+    assert len(no.read_particles(tmp_path / "out.csv")) == 30
+
+
+def test_refining_against_a_bead_model_by_name_brings_poses_near_the_truth(world, predicted):
+    _, tomogram, truth = world
+    refined = no.refine(tomogram, predicted.take(slice(0, 8)), "ribosome", max_shift=10, **FAST)
+    assert no.evaluate(refined, truth).all.median_deg < 3
+
+
+def test_averaging_gives_a_map_its_halves_and_how_far_they_agree(world, tmp_path):
+    folder, tomogram, truth = world
+    found = no.average([(tomogram, truth)], side=32)
+    assert repr(found).startswith("Average(30 particles; 32³ voxels of 10 Å; ")
+    assert found.fsc.resolution(0.143) < 60
+    by_paths = no.average(folder / "tomo.mrc", folder / "truth.star", side=32)
+    np.testing.assert_allclose(by_paths.density, found.density, atol=1e-4)
+    found.save(tmp_path / "average.mrc")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_discovering_takes_a_tomogram_and_its_picks_or_pairs_of_them(world):
+    folder, tomogram, truth = world
+    quick = {"rounds": 6, "search": 200, "passes": 0, "starts": 2, "max_shift": 0, "device": "cpu"}
+    found = no.discover(folder / "tomo.mrc", folder / "picks.star", diameter=290, **quick)
+    assert len(found.particles) == 30
+    assert repr(found).startswith("Discovery(30 particles; ")
+    with pytest.raises(no.InputError, match="there are 3 picks; expected at least"):
+        no.discover([(tomogram, truth.take(slice(0, 3)))], diameter=290)
+
+
+def test_training_keeps_the_best_model_in_a_file_that_predicts_by_its_path(world, tmp_path):
+    _, tomogram, truth = world
+    path = tmp_path / "mine.safetensors"
+    small = {"epochs": 1, "width": 8, "depth": 1, "patch_side": 16, "binning": 1, "device": "cpu"}
+    network = no.train(tomogram, truth, output=path, **small)
+    assert (network.name, network.options.width) == ("mine", 8)
+    assert no.predict(tomogram, truth, path, device="cpu").rotations.shape == (30, 3, 3)
+
+
+def test_what_was_drained_by_run_in_the_first_version_still_may_be(world, predicted):
+    assert no.run(predicted) is predicted
+    from napari_orient.engine.simulation.simulate import simulate
+
+    tomogram, _ = no.run(simulate([no.load_template("ribosome")], no.SimulationOptions(particles=0), seed=0))
+    assert tomogram.extent.size == (256, 256, 128)
+
+
+# --- progress --------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_silent_a_line_or_a_function(world, capsys):
+    _, tomogram, truth = world
+    no.average(tomogram, truth, side=16)
+    assert capsys.readouterr() == ("", "")
+    no.average(tomogram, truth, side=16, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[-1].startswith("Averaging: done in ")
+    steps = []
+    no.average(tomogram, truth, side=16, progress=steps.append)
+    assert steps[-1].done == steps[-1].total == 30
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_may_be_wrong_with_a_result_is_a_warning(world):
+    _, tomogram, truth = world
+    mirrored = no.Tomogram(np.ascontiguousarray(tomogram.density[:, :, ::-1]), tomogram.voxel_size, "mirrored")
+    positions = truth.positions * [-1, 1, 1] + [127 * tomogram.voxel_size, 0, 0]
+    with pytest.warns(ResultWarning, match="hand"):
+        no.predict(mirrored, no.Particles(positions=positions), "ribosome", **FAST)
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda t, p: no.predict(t, p, "ribosom"), "ribosom"),
+        (lambda t, p: no.predict("missing.mrc", p), "missing.mrc"),
+        (lambda t, p: no.predict(t, "missing.star"), "missing.star"),
+        (lambda t, p: no.predict(t.density, p), "a tomogram is given as ndarray; expected a Tomogram"),
+        (lambda t, p: no.predict(t, p.positions), "particles are given as ndarray; expected Particles"),
+        (lambda t, p: no.predict(t, p, 3), "a model is given as int; expected a Network, a Template"),
+        (lambda t, p: no.predict(t, p, diameter=290), "PredictionOptions has no option 'diameter'; expected one of"),
+        (lambda t, p: no.predict(t, p, precision="quick"), "precision is 'quick'; expected one of auto, fast, precise"),
+        (lambda t, p: no.predict(t, p, options=no.DiscoveryOptions()), "DiscoveryOptions; expected PredictionOptions"),
+        (lambda t, p: no.predict(t, p, kind="3j9i"), "no particle is of class '3j9i'; there are pdb_4v4r"),
+        (lambda t, p: no.refine(t, p, "nothing"), "'nothing' is neither a file nor a bead model"),
+        (lambda t, p: no.refine(t, p, "ribosome", symmetry="Q7"), "Q7"),
+        (lambda t, p: no.discover(p), "data are given as Particles; expected pairs"),
+        (lambda t, p: no.average([(t,)]), "expected (tomogram, particles)"),
+        (lambda t, p: no.average(t, p.replace(rotations=None)), "no orientations"),
+        (lambda t, p: no.train(t, p, preset="bank"), "preset is 'bank'; expected one of default, paper, template"),
+        (lambda t, p: no.train(t, p, epoch=3), "has no option 'epoch'; expected one of"),
+        (lambda t, p: no.simulate("ribosome", particles=-1), "particles is -1; expected"),
+        (lambda t, p: no.simulate([7]), "a template is given as int"),
+        (lambda t, p: no.evaluate(p, p.replace(rotations=None)), "no orientations"),
+    ],
+)
+def test_a_mistake_is_an_input_error_at_the_call(call, words, world):
+    _, tomogram, truth = world
+    with pytest.raises(no.InputError, match=ONE_LINE) as caught:
+        call(tomogram, truth)
+    assert words in str(caught.value)
+
+
+def test_particles_of_several_tomograms_are_chosen_by_the_tomograms_name(world, predicted):
+    _, tomogram, truth = world
+    other = truth.replace(tomogram="other")
+    both = no.Particles(
+        positions=np.concatenate([truth.positions, other.positions]),
+        rotations=np.concatenate([truth.rotations, other.rotations]),
+        tomogram=np.array(["tomo"] * 30 + ["other"] * 30),
+    )
+    assert no.average(tomogram, both, side=16).count == 30
+    with pytest.raises(no.InputError, match="no particle lies in else; they lie in tomo, other"):
+        no.average(no.Tomogram(tomogram.density, 10.0, "else"), both, side=16)
