@@ -114,15 +114,19 @@ def _cube(density: NDArray[Any], corner: NDArray[np.int_], side: int) -> PatchAr
 def _resampled(
     density: NDArray[Any], nearest: NDArray[np.int_], residual: FloatArray, *, side: int, ratio: float
 ) -> Iterator[PatchArray]:
+    # Not NumPy's product: its threads cannot be set for this thread alone, and wait for each other in a busy loop.
+    import torch
+
     margin = int(np.ceil(_REACH * max(ratio, 1))) + 1
     half = int(np.ceil(side / 2 * ratio)) + margin
     offsets = (np.arange(side) - side // 2) * ratio + half
     for centre, rest in zip(nearest, residual, strict=True):
-        cube = _cube(density, centre - half, 2 * half)
+        # A copy, for torch takes no memory that may only be read.
+        cube = torch.from_numpy(np.array(_cube(density, centre - half, 2 * half)))
         for axis in range(3):
-            weights = _sinc_weights(offsets + rest[axis], 2 * half, max(ratio, 1))
-            cube = np.moveaxis(np.tensordot(weights, cube, axes=(1, axis)), 0, axis)
-        yield cube
+            weights = torch.from_numpy(_sinc_weights(offsets + rest[axis], 2 * half, max(ratio, 1)))
+            cube = torch.tensordot(weights, cube, dims=([1], [axis])).movedim(0, axis)
+        yield cube.numpy()
 
 
 def _sinc_weights(targets: FloatArray, count: int, scale: float) -> NDArray[np.float32]:

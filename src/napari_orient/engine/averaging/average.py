@@ -31,6 +31,7 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.threads import single_threaded_steps
 
 _BATCH = 32
 """Patches cut together: memory, not the result."""
@@ -122,6 +123,7 @@ def random_halves(count: int, seed: int) -> NDArray[np.int_]:
     return np.random.default_rng(seed).permutation(count) % 2
 
 
+@single_threaded_steps
 def average(
     labelled: Labelled,
     *,

@@ -41,6 +41,7 @@ from napari_orient.engine.particles import (
     evenly_spaced_rows,
 )
 from napari_orient.engine.streams import Note, Stream, stoppable
+from napari_orient.engine.threads import single_threaded_steps
 
 _LEAST_VOXELS = 15
 """Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""
@@ -56,6 +57,7 @@ _SEARCH_PASSES = 3
 _DEFAULTS = DiscoveryOptions()
 
 
+@single_threaded_steps
 @torch.no_grad()
 def discover(
     picks: Labelled, options: DiscoveryOptions = _DEFAULTS, *, align_to: DensityMap | None = None

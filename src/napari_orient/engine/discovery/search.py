@@ -28,6 +28,7 @@ from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
 from napari_orient.engine.streams import Work
 from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetric_angle_deg, symmetry
+from napari_orient.engine.threads import in_parallel, single_threaded, worker_count
 
 _C1 = symmetry("C1")
 
@@ -92,7 +93,8 @@ class RotatedReferences:
         cls, references: Sequence[Reference], rotations: Tensor, *, frequency: Tensor, power: Tensor
     ) -> RotatedReferences:
         """Every reference in every rotation (R, 3, 3), at frequencies (M, 3), with the power (G, M) of the spectra."""
-        parts = [part.transform(frequency @ some) for part in references for some in rotations.split(BATCH)]
+        pairs = [(part, some) for part in references for some in rotations.split(BATCH)]
+        parts = in_parallel(lambda pair: pair[0].transform(frequency @ pair[1]), pairs, device=frequency.device)
         coefficients = torch.cat(parts)
         squares = torch.view_as_real(coefficients).square().sum(-1)
         return cls(coefficients, (power @ squares.T).sqrt().clamp_min(1e-12))
@@ -153,11 +155,16 @@ def search_exhaustively(
     fine = RotatedReferences.of(references, every, frequency=spectra.frequency, power=spectra.power)
     step = _SHIFT_STEP * options.patch_voxel_size
     shifts = shift_grid(math.ceil(options.max_shift / step), step, device)
-    found = []
-    for rows in torch.arange(len(spectra), device=device).split(at_once(device, _SEARCH_BATCH)):
+
+    def best(rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         part = low_passed.take(rows)
         scores = [coarse.scores(part.shifted(shift[None]), part.group).amax(1) for shift in shifts]
-        found.append(_best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1)))
+        return _best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1))
+
+    batches = torch.arange(len(spectra), device=device).split(at_once(device, _SEARCH_BATCH))
+    found = []
+    for first in range(0, len(batches), worker_count()):
+        found += in_parallel(best, batches[first : first + worker_count()], device=device)
         yield
     row, shift, score, peak = (torch.cat(column) for column in zip(*found, strict=True))
     return Assignment(every[row % len(every)], shift, row // len(every), torch.ones_like(score), score, peak)
@@ -220,6 +227,7 @@ def common_rotation(
     return best
 
 
+@single_threaded()
 def align_map(
     density: FloatArray, target: FloatArray, *, voxel_size: float, target_voxel_size: float, radius: float
 ) -> tuple[FloatArray, FloatArray]:

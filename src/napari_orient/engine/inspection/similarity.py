@@ -13,6 +13,7 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
+from napari_orient.engine.threads import single_threaded
 
 _MOST_PATCHES = 48
 """Most patches that the wedge is estimated from; 20 patches of noise alone give its edges within 4° (tests)."""
@@ -38,6 +39,7 @@ class ReferenceComparison:
     difference: PatchArray | None
 
 
+@single_threaded()
 def compare_with_reference(
     tomogram: Tomogram,
     position: FloatArray,

@@ -22,6 +22,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
+from napari_orient.engine.threads import single_threaded
 
 ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 """Cyclic orders that are tried."""
@@ -120,6 +121,7 @@ class SymmetryProposal:
             yield f"Across it: {self.across.words}{'' if self.across.holds else ', which is not enough'}."
 
 
+@single_threaded()
 def propose_symmetry(
     density: FloatArray,
     voxel_size: float,

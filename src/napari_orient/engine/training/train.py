@@ -20,6 +20,7 @@ from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import Template
+from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState, cut_examples
 from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.training.template import average_template, calibrate_template
@@ -29,6 +30,7 @@ MIN_PARTICLES = 20
 """Labelled particles that anything is learnt from at the least: two dozen make a map of a ribosome at 40 Å."""
 
 
+@single_threaded_steps
 def train(
     labelled: Labelled,
     model_options: NetworkOptions | TemplateOptions,
