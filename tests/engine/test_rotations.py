@@ -73,7 +73,7 @@ def test_what_the_papers_code_calls_20_degrees_is_24_56():
 def test_chance_is_what_random_guesses_get(name, angle):
     group = symmetry(name)
     guesses = random_rotations(40_000, np.random.default_rng(9))
-    expected = chance_within(angle, copies=len(group))
+    expected = len(group) * chance_within(angle)
     got = (symmetric_angle_deg(guesses, np.eye(3), group) <= angle).mean()
     assert got == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / len(guesses)))
 

@@ -31,13 +31,10 @@ def angle_deg(first: FloatArray, second: FloatArray) -> FloatArray:
     return angle
 
 
-def chance_within(angle: float, *, copies: int = 1) -> float:
-    """Probability that one random guess lies within this many degrees: ``copies · (X − sin X) / π``, at most 1.
-
-    Exact while the symmetric copies' balls do not overlap: up to half the angle between the nearest two copies.
-    """
+def chance_within(angle: float) -> float:
+    """Probability that a random rotation lies within this many degrees X of another: ``(X − sin X) / π``."""
     radians = math.radians(angle)
-    return min(1.0, copies * (radians - math.sin(radians)) / math.pi)
+    return (radians - math.sin(radians)) / math.pi
 
 
 def within_from_rms(rms_deg: FloatArray, angle: float) -> FloatArray:
@@ -52,7 +49,7 @@ def within_from_rms(rms_deg: FloatArray, angle: float) -> FloatArray:
 def mean_rotation(rotations: FloatArray) -> FloatArray:
     """Chordal mean of rotations (..., K, 3, 3) over K, (..., 3, 3): the rotation nearest to their average matrix."""
     u, _, vt = np.linalg.svd(np.asarray(rotations, float).mean(axis=-3))
-    # The smallest singular value's vector turns round where the product would be a reflection.
+    # The vector of the smallest singular value changes sign where the product would be a reflection.
     u[..., 2] *= np.linalg.det(u @ vt)[..., None].round()
     nearest: FloatArray = u @ vt
     return nearest
@@ -72,7 +69,7 @@ def even_rotations(count: int) -> FloatArray:
         return np.zeros((0, 3, 3))
     steps = np.arange(count) + 0.5
     radius, other = np.sqrt(steps / count), np.sqrt(1 - steps / count)
-    # The two irrational turns of the spiral: sqrt 2, and the real root of x⁴ = x + 4 near 1.53.
+    # The two irrational frequencies of the spiral: sqrt 2, and the real root of x⁴ = x + 4 near 1.53.
     alpha = 2 * np.pi * steps / math.sqrt(2)
     beta = 2 * np.pi * steps / 1.533751168755204288118041
     quaternions = np.stack(

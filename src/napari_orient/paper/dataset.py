@@ -223,10 +223,6 @@ class PatchCache:
         """Macromolecule that a setup trains on."""
         return self.dataset.molecules[1 if setup.symmetric else 0]
 
-    def count(self, setup: TrainingSetup, name: str = "training") -> int:
-        """Number of particles for a setup."""
-        return sum(len(particles) for _, particles in self.dataset.part(name, self.molecule(setup)))
-
     def key(self, setup: TrainingSetup) -> tuple[object, ...]:
         """Parameters that the cubes of a setup depend on."""
         network = setup.network

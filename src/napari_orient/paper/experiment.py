@@ -172,7 +172,7 @@ class Experiment:
         if elsewhere is not None:
             yield Stage(f"testing networks on {elsewhere.name}", 60.0, partial(self._elsewhere, elsewhere))
 
-    def finished(self, setup: TrainingSetup) -> Record | None:
+    def results_of(self, setup: TrainingSetup) -> Record | None:
         """Scores of a setup's network; None until it is trained and scored."""
         path = self.files.record(setup.name)
         return open_record(path, self._made_with(setup)) if path.exists() else None
@@ -195,7 +195,7 @@ class Experiment:
         cut: object = None
         complete = self.given is not None or not missing_tomograms(self.files.tomograms, self.options.tomograms)
         for setup in sorted(self.setups(), key=lambda item: (item.symmetric, -item.cube_side)):
-            if complete and self.finished(setup):
+            if complete and self.results_of(setup):
                 continue
             particles = self._expected(1 if setup.symmetric else 0)
             if cut != (setup.symmetric, setup.cube_side):
@@ -414,5 +414,5 @@ def _macromolecules(templates: Sequence[Template]) -> list[Macromolecule]:
 
 def _diameter(template: Template) -> float:
     """Diameter in Å: the usual one of the paper's macromolecules, the longest distance within any other."""
-    usual = next((size for code, size in _DIAMETERS.items() if template.name.endswith(code)), None)
-    return usual or shaped(template, voxel_size=template.voxel_size, level=0.1).diameter
+    size = next((value for code, value in _DIAMETERS.items() if template.name.endswith(code)), None)
+    return size or shaped(template, voxel_size=template.voxel_size, level=0.1).diameter

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_orient.engine.inspection.neighbours import nearest_neighbour
+from napari_orient.engine.inspection.quantities import nearest_neighbour
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles, holding_kind
@@ -35,7 +35,7 @@ _PANELS = {"printed-": "as printed", "code-": "128 nodes, 15 epochs, as in the c
 def collect_results(experiment: Experiment) -> Record:
     """All numbers of the experiment's folder, in one record fit for JSON."""
     dataset = experiment.patch_cache.dataset
-    done = [(setup, found) for setup in experiment.setups() if (found := experiment.finished(setup))]
+    done = [(setup, found) for setup in experiment.setups() if (found := experiment.results_of(setup))]
     return {
         "options": experiment.options.to_record(),
         "sample": {
@@ -152,7 +152,7 @@ def _crowther(experiment: Experiment, setup: TrainingSetup) -> Record:
 
 
 def _done(experiment: Experiment) -> dict[str, TrainingSetup]:
-    return {setup.name: setup for setup in experiment.setups() if experiment.finished(setup)}
+    return {setup.name: setup for setup in experiment.setups() if experiment.results_of(setup)}
 
 
 def _titled(record: Record, entry: str) -> Record:

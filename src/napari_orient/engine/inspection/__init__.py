@@ -1,1 +1,1 @@
-"""Inspection: quantities of posed particles, neighbours, filters, comparison with the reference, corrections."""
+"""Inspection of posed particles: quantities and neighbours, filters, comparison with a reference, corrections."""

@@ -1,17 +1,22 @@
-"""Tomograms and particles in files: one module for each dialect; no other room knows their columns.
+"""Tomograms and particles in files: one module for each dialect, which alone knows its columns.
 
 ``mrc``: volumes. Lists of particles: ``star`` (the syntax), ``relion`` (the meaning of its columns), ``polnet``,
-``table`` (CSV and TSV); ``particle_lists`` chooses between them, and ``labelled`` joins tomograms with their particles.
-A new dialect is a module with a reader and a writer, and a line in ``particle_lists``.
+``table`` (CSV and TSV); ``particle_lists`` chooses between them and joins tomograms with their particles. ``tomograms``
+finds sizes and compares names. A new dialect is a module with a reader and a writer, and a line in ``particle_lists``.
 """
 
 from napari_orient.engine.io.columns import pose_summary
-from napari_orient.engine.io.labelled import VOLUME_SUFFIXES, read_labelled
 from napari_orient.engine.io.mrc import header_voxel_size
 from napari_orient.engine.io.mrc import read_mrc as read_tomogram
 from napari_orient.engine.io.mrc import write_mrc as write_tomogram
-from napari_orient.engine.io.names import match_tomogram, same_tomogram
-from napari_orient.engine.io.particle_lists import PARTICLE_SUFFIXES, read_particles, read_provenance, write_particles
+from napari_orient.engine.io.particle_lists import (
+    PARTICLE_SUFFIXES,
+    VOLUME_SUFFIXES,
+    read_labelled,
+    read_particles,
+    read_provenance,
+    write_particles,
+)
 from napari_orient.engine.io.polnet import (
     is_polnet_folder,
     membrane_points,
@@ -20,6 +25,7 @@ from napari_orient.engine.io.polnet import (
     write_polnet_tomogram,
 )
 from napari_orient.engine.io.relion import CENTRES, DIALECTS, write_import_list
+from napari_orient.engine.io.tomograms import match_tomogram, same_tomogram
 
 __all__ = [
     "CENTRES",

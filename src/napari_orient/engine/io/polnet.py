@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from napari_orient.engine.angles import matrix_to_wxyz, wxyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.mrc import read_mrc, write_mrc
-from napari_orient.engine.io.names import plain_name, rows_of_tomogram
-from napari_orient.engine.io.sizes import found_file
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.table import read_header, read_rows
+from napari_orient.engine.io.tomograms import found_file, plain_name, rows_of_tomogram
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
-from napari_orient.engine.io.names import plain_name, rows_of_tomogram
-from napari_orient.engine.io.sizes import (
+from napari_orient.engine.io.star import Table, numbers, read_star, single, write_star
+from napari_orient.engine.io.tomograms import (
     GLOBAL,
     PIXEL,
     SIZE,
@@ -32,12 +32,13 @@ from napari_orient.engine.io.sizes import (
     found_file,
     optimisation_set,
     pixel_sizes,
+    plain_name,
     read_tomograms,
+    rows_of_tomogram,
     table_extents,
     tables_beside,
     tomogram_files,
 )
-from napari_orient.engine.io.star import Table, numbers, read_star, single, write_star
 from napari_orient.engine.particles import Extent, FloatArray, Particles
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
@@ -46,7 +47,9 @@ ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
 ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
-CONFIDENCE, EXPECTED_ERROR, CLASS = "orientConfidence", "orientExpectedErrorDeg", "orientClass"
+CONFIDENCE = "orientConfidence"
+EXPECTED_ERROR = "orientExpectedErrorDeg"
+CLASS = "orientClass"
 SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 
 CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}

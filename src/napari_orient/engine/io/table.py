@@ -18,9 +18,8 @@ import numpy as np
 from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
-from napari_orient.engine.io.names import rows_of_tomogram
-from napari_orient.engine.io.sizes import ListMetadata, find_extents
 from napari_orient.engine.io.star import Table, numbers, single
+from napari_orient.engine.io.tomograms import ListMetadata, find_extents, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray, Particles
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram, read_labelled, read_particles, read_tomogram
-from napari_orient.engine.io.labelled import VOLUME_SUFFIXES
+from napari_orient.engine.io.particle_lists import VOLUME_SUFFIXES
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
