@@ -12,7 +12,7 @@ VOXEL_SIZE = 10.0
 BALLS = np.array([[45.0, 0, 0], [-15, 40, 0], [0, -20, 30], [-25, -20, -35]])
 WEIGHTS = np.array([1.0, 1.6, 2.4, 0.7])
 SMALL_NETWORK = NetworkOptions(width=48, depth=2, patch_side=16, mask_radius=65.0, dropout=0.0)
-QUICK_TRAINING = TrainingOptions(epochs=30, batch=32, rate=5e-3, shift=0.0, validation=0.25, device="cpu", seed=3)
+QUICK_TRAINING = TrainingOptions.of(epochs=30, batch=32, rate=5e-3, shift=0.0, validation=0.25, device="cpu", seed=3)
 
 
 def small_tomogram(seed, *, grid=9, kind="pdb_ball"):

@@ -95,7 +95,7 @@ def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
 
 def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:
     world = small_world(3)
-    checkpoint = run(train(world, SMALL_NETWORK, replace(QUICK_TRAINING, epochs=3, device=gpu)))
+    checkpoint = run(train(world, SMALL_NETWORK, QUICK_TRAINING.replace(epochs=3, device=gpu)))
     volume, picks = world[0]
     one, two = (run(predict(volume, picks, checkpoint, PredictionOptions.of(device=device))) for device in ("cpu", gpu))
     assert np.quantile(angle_deg(one.required_rotations(), two.required_rotations()), 0.95) < 0.5

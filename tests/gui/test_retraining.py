@@ -60,7 +60,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     train.source.setCurrentText(ON_VIEW)
     train.from_layers.choose(layer)
     train.network.show_options(SMALL_NETWORK)
-    train.training.show_options(type(QUICK_TRAINING)(**{**QUICK_TRAINING.to_record(), "epochs": 60, "batch": 16}))
+    train.training.show_options(QUICK_TRAINING.replace(epochs=60, batch=16))
     train.file.show_path(tmp_path / "corrected.safetensors")
     assert f"{CORRECTED} particles" in train.data_note.text()
     train.running.start.click()

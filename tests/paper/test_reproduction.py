@@ -37,7 +37,7 @@ from napari_orient.paper.scores import (
 from napari_orient.paper.setups import fewer, printed, shipped, steps_up
 from napari_orient.paper.stages import Stage, close_record, open_record, run_stages
 
-TINY = ReproductionOptions(
+TINY = ReproductionOptions.of(
     tomograms=4,
     test=1,
     ribosomes=8,

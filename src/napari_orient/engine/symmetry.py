@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import option
 from napari_orient.engine.rotations import FloatArray, angle_deg
 
 AUTO = "auto"
 """What is given in the place of a group's name to have one proposed."""
+
+
+def symmetry_option() -> Any:
+    """A field of an Options dataclass for the written form of a particle's group."""
+    words = "symmetry of the particle, with its axes where they are not z and x: D7@z@x; of a template also auto"
+    return option("C1", help=words)
 
 
 @dataclass(frozen=True, eq=False)

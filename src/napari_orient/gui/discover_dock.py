@@ -12,7 +12,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.discovery.discover import check_picks, discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import (
@@ -132,7 +132,7 @@ class DiscoverDock(Dock):
     def _show_everything(self, *_: object) -> None:
         self.running.allow(self._check_input())
         try:
-            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().compute.device))}")
+            self.device_note.say(f"Runs on {device_words(self.options.options().compute.chosen())}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 

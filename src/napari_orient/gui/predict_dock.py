@@ -11,7 +11,7 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFileDialog
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import Extent, Particles
@@ -185,7 +185,7 @@ class PredictDock(Dock):
         self.running.allow(ready and self.loaded is not None)
         self._check_input(ready)
         try:
-            self.device_note.say(f"Runs on {device_words(choose_device(self.options.options().compute.device))}")
+            self.device_note.say(f"Runs on {device_words(self.options.options().compute.chosen())}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 

@@ -9,7 +9,7 @@ from typing import Any
 import napari.viewer
 from qtpy.QtWidgets import QCheckBox, QComboBox
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.prediction.predict import Model
@@ -231,7 +231,7 @@ class TrainDock(Dock):
             self.file_note.say("Name a file for the model (.safetensors).", WARNING)
             return False
         try:
-            device = device_words(choose_device(self.forms[1].options().device))
+            device = device_words(self.forms[1].options().compute.chosen())
             output, state = training_files(self.file.path)
         except InputError as error:
             self.file_note.say(str(error), BAD)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.model_files import ModelFile
@@ -156,7 +156,7 @@ class Experiment:
         if len(self.molecules) > 1:
             chosen += symmetric(self.molecules[1].group)
         given = self.options
-        return [setup.at(epochs=given.epochs, seed=given.seed, device=given.device) for setup in chosen]
+        return [setup.at(epochs=given.epochs, seed=given.seed, device=given.compute.device) for setup in chosen]
 
     def stages(self, elsewhere: Path | None) -> Iterator[Stage]:
         """Stages that are still to be run, in order."""
@@ -232,7 +232,7 @@ class Experiment:
         """Train the network of one setup from its last saved state, and save the final state."""
         if open_record(self.files.record(setup.name), self._made_with(setup)) is not None:
             return
-        device = choose_device(setup.training.device)
+        device = setup.training.compute.chosen()
         patches = yield from self.patch_cache.cut(setup)
         training = _subset(patches.training, setup).to(device)
         generator = torch.Generator().manual_seed(setup.training.seed)
@@ -248,7 +248,7 @@ class Experiment:
             return
         patches = yield from self.patch_cache.cut(setup)
         state = TrainingState.load(self.files.state(setup.name))
-        network = MLP(setup.network).to(choose_device(setup.training.device))
+        network = MLP(setup.network).to(setup.training.compute.chosen())
         network.load_state_dict(dict(state.best.weights) if setup.weights == "best" else state.last)
         training = _subset(patches.training, setup)
         raw = yield from raw_outputs(network, training, words="scoring in training")
@@ -336,7 +336,7 @@ class Experiment:
         molecule = self.patch_cache.molecule(setup)
         own = holding_kind(labelled, molecule.code)
         saved = Network.from_file(ModelFile.read(self.files.checkpoint(setup.name)))
-        network = saved.mlp(choose_device(setup.training.device))
+        network = saved.mlp(setup.training.compute.chosen())
         examples = yield from cut_examples(network, own, words=setup.title)
         output = yield from predict_examples(network, examples, words=setup.title)
         truth = concatenate([particles for _, particles in own])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_orient.engine.devices import DEVICES
+from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, option, seed_option, suboptions
 from napari_orient.engine.simulation.options import SimulationOptions
 
 
@@ -22,11 +22,13 @@ class ReproductionOptions(Options):
     size_z: int = option(128, help="thickness of a tomogram", unit="voxels", low=48, high=2048)
     ablation: bool = option(True, help="also train networks that show how much each part matters")
     noise_tomograms: int = option(
-        4, help="ablation: tomograms simulated at each signal-to-noise ratio", low=1, high=100
+        4, help="ablation: tomograms simulated at each signal-to-noise ratio", low=1, high=100, expert=True
     )
-    epochs: int | None = option(None, help="at most so many epochs in any training; none: as each training says", low=1)
-    seed: int = option(0, help="of dataset, split, weights and order", low=0, high=2**31 - 1)
-    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+    epochs: int | None = option(
+        None, help="at most so many epochs in any training; none: as each training says", low=1, expert=True
+    )
+    seed: int = seed_option("of dataset, split, weights and order")
+    compute: ComputeOptions = suboptions(ComputeOptions)
 
     def __post_init__(self) -> None:
         """Check every field, and that some tomograms are left to train on."""

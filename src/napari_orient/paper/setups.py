@@ -58,7 +58,7 @@ class TrainingSetup:
     def at(self, *, epochs: int | None, seed: int, device: str) -> TrainingSetup:
         """Same setup with the experiment's limit of epochs, seed and device."""
         most = self.training.epochs if epochs is None else min(epochs, self.training.epochs)
-        return replace(self, training=replace(self.training, epochs=most, seed=seed, device=device))
+        return replace(self, training=self.training.replace(epochs=most, seed=seed, device=device))
 
     @property
     def cube_side(self) -> int:
@@ -96,7 +96,7 @@ def printed() -> Iterator[TrainingSetup]:
                 f"{title}-{name}",
                 f"{'as printed' if title == 'printed' else 'as in the code'}, {name}",
                 replace(network, representation=name),
-                replace(training, validation=VALIDATION),
+                training.replace(validation=VALIDATION),
                 answer="once",
                 weights="last",
                 against=_compared(title, name),
@@ -176,4 +176,4 @@ def steps_up() -> Iterator[TrainingSetup]:
 
 
 def _validated(training: TrainingOptions) -> TrainingOptions:
-    return replace(training, validation=VALIDATION)
+    return training.replace(validation=VALIDATION)

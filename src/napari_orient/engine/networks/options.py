@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
+from napari_orient.engine.symmetry import symmetry_option
 
 _REPRESENTATIONS = ("6d", "quaternion", "euler", "9d")
 """The names in `engine.representations`, which needs torch."""
@@ -16,7 +17,7 @@ class NetworkOptions(Options):
     """What the network looks like. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
 
     representation: str = option("6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS)
-    symmetry: str = option("C1", help="symmetry of the particle, with its axes where they are not z and x: D7@z@x")
+    symmetry: str = symmetry_option()
     front_end: str = option(
         "masked",
         help="raw: the patch as it is; masked: binned, then a soft sphere",

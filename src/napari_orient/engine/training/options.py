@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from napari_orient.engine.averaging.options import AveragingOptions
-from napari_orient.engine.devices import DEVICES
+from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.options import Options, option, seed_option, suboptions
+from napari_orient.engine.symmetry import symmetry_option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """How labelled tomograms are split into training and validation."""
+
+    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +51,16 @@ class TrainingOptions(Options):
         high=200,
         expert=True,
     )
-    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
+    split: SplitOptions = suboptions(SplitOptions)
     seed: int = seed_option("of weights, order, half-turns, shifts and split")
-    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+    compute: ComputeOptions = suboptions(ComputeOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateOptions(Options):
     """What a template is to be: its symmetry, and how it will be searched for."""
 
-    symmetry: str = option(
-        "C1",
-        help="symmetry of the particle, with its axes where they are not z and x: D7@z@x; a template's may be auto",
-    )
+    symmetry: str = symmetry_option()
     search: SearchOptions = suboptions(SearchOptions)
 
 
@@ -67,8 +72,8 @@ class TemplateTrainingOptions(Options):
     rounds: int = option(
         0, help="times that poses are refined, each half by its own average, and averaged anew", low=0, high=20
     )
-    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
-    device: str = option("auto", help="where to compute; auto takes a GPU where there is one", choices=DEVICES)
+    split: SplitOptions = suboptions(SplitOptions)
+    compute: ComputeOptions = suboptions(ComputeOptions)
 
 
 PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="constant", half_turns=False, shift=0.0)

@@ -52,7 +52,7 @@ def average_template(
         found = yield from average(posed, group=None if text == AUTO else symmetry(text), options=options.averaging)
         text = found.group.name
         template = Template(found.as_reference(), found.voxel_size, name, text, template_options.search)
-        errors = yield from validate_template(template, validation, device=options.device)
+        errors = yield from validate_template(template, validation, device=options.compute.device)
         if best is None or errors.mean_deg < best.card["figures"]["validation_mean_deg"]:
             figures = {"round": index, **_figures(errors), **_resolutions(found)}
             best = replace(_calibrated(template, errors), card={**card, "figures": figures})
@@ -132,7 +132,7 @@ def refine_halves(
     labels, posed : the same particles as they came, and in the poses that the average was made in.
     found : that average, with its halves.
     """
-    group, refinement = found.group, _refinement(search, options.device)
+    group, refinement = found.group, _refinement(search, options.compute.device)
     halves = random_halves(found.count, options.averaging.seed)
     centre = symmetry_centre(found.density, found.voxel_size, group)
     refined = [part for _, part in posed]

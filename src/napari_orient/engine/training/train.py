@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from napari_orient.engine.devices import choose_device, device_words
+from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import SUFFIX
 from napari_orient.engine.networks.mlp import MLP, Network
@@ -63,13 +63,13 @@ def train(
     labelled = [(tomogram, particles) for tomogram, particles in labelled if len(particles)]
     if labelled or template is None:
         _check(labelled)
-    device = choose_device(options.device)
+    device = options.compute.chosen()
     if template is not None:
         card = _card(labelled, options, training=0, validation=_count(labelled))
         card["fingerprint"] = sha256(template.density.tobytes()).hexdigest()[:16]
-        return (yield from calibrate_template(template, labelled, name=name, card=card, device=options.device))
+        return (yield from calibrate_template(template, labelled, name=name, card=card, device=options.compute.device))
     seed = options.averaging.seed if isinstance(options, TemplateTrainingOptions) else options.seed
-    training, validation = split(labelled, share=options.validation, seed=seed)
+    training, validation = split(labelled, share=options.split.validation, seed=seed)
     if isinstance(model_options, TemplateOptions) and isinstance(options, TemplateTrainingOptions):
         if resume is not None:
             raise InputError("a template's training starts anew each time; leave --resume out.")
