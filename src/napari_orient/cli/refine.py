@@ -15,8 +15,6 @@ from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, with_group
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.templates import load_template
 from napari_orient.progress import follow, say
 
 EXAMPLE = """\
@@ -39,6 +37,9 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, refine, write."""
+    from napari_orient.engine.refinement.refine import refine
+    from napari_orient.engine.templates import load_template
+
     check_list(arguments.output)
     options = options_from(arguments, RefinementOptions())
     template = load_template(arguments.reference)

@@ -12,8 +12,6 @@ from pathlib import Path
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import check_folder
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.simulation.simulate import simulate_series
-from napari_orient.engine.templates import load_template
 from napari_orient.progress import Stopped, follow
 
 EXAMPLE = "  napari-orient simulate ribosome proteasome --output simulated --tomograms 4 --particles 120 --seed 1"
@@ -30,6 +28,9 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Simulate and write one tomogram after the other."""
+    from napari_orient.engine.simulation.simulate import simulate_series
+    from napari_orient.engine.templates import load_template
+
     check_folder(arguments.output)
     options = options_from(arguments, SimulationOptions())
     templates = [load_template(text) for text in arguments.templates]
