@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram, chec
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.refinement.detection import error_with_false_picks
-from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine, refine_with
+from napari_orient.engine.refinement.finder import PoseFinder
+from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine_all, refine_with
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.templates import Template
@@ -77,43 +79,36 @@ def predict(
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
     particles = without_results(particles)
-    if isinstance(model, Template):
-        if reference is not None:
-            raise InputError(f"{model.name} is a template itself; refine against another one afterwards.")
-        return (yield from _matched(tomogram, particles.replace(rotations=None), model, options))
-    if reference is None and options.effort.precision == "precise":
+    if reference is not None and isinstance(model, Template):
+        raise InputError(f"{model.name} is a template itself; refine against another one afterwards.")
+    if reference is None and isinstance(model, Network) and options.effort.precision == "precise":
         raise InputError(
             f"{model.name} is a network, which has no map to be precise with; give one (--reference), or choose a "
             "template."
         )
-    estimate = yield from prepare(tomogram, particles, model, options)
-    assert isinstance(estimate, NetworkEstimator)
-    predicted = yield from estimate.batches(particles)
-    return predicted if reference is None else (yield from _matched(tomogram, predicted, reference, options))
+    options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
+    estimator = yield from prepare(tomogram, particles, model, options)
+    predicted = yield from estimator.batches(particles)
+    if reference is None:
+        return predicted
+    estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
+    return (yield from estimator.batches(predicted))
 
 
-def _matched(
-    tomogram: Tomogram, particles: Particles, template: Template, options: PredictionOptions
-) -> Stream[Step, Particles]:
-    """The particles in the poses that the template finds; rotations that they have serve as further starts."""
-    refined = yield from refine(tomogram, particles, template, options.refinement(template))
-    return _calibrated(refined, template)
+class PoseEstimator(Protocol):
+    """What gives the poses of picks of one tomogram."""
 
+    def __call__(self, picks: Particles) -> Particles:
+        """The picks with poses, at once: a few take milliseconds, and only their patches are read.
 
-def _calibrated(refined: RefinementResult, template: Template) -> Particles:
-    """Particles with calibrated errors, as far as there is a particle: the calibration knows no false picks."""
-    found, line = refined.particles, template.calibration
-    if found.expected_error_deg is None or line is None:
-        return found
-    expected = line.expected_deg(refined.sure_error_deg)
-    expected, confidence = error_with_false_picks(expected, refined.p_false, template.group)
-    scale = expected / np.maximum(found.expected_error_deg, 1e-6)
-    parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}
-    return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
+        Raises
+        ------
+        InputError
+            If one lies outside the tomogram.
+        """
 
-
-PoseEstimator = Callable[[Particles], Particles]
-"""Gives the poses of a few particles of one tomogram at once, in milliseconds; only their patches are read."""
+    def batches(self, particles: Particles) -> Stream[Step, Particles]:
+        """The particles with poses, confidence and expected error; a step for each batch."""
 
 
 @single_threaded_steps
@@ -125,41 +120,62 @@ def prepare(
     *,
     given_rotations: bool = False,
 ) -> Stream[Step, PoseEstimator]:
-    """What predicts single picks of a tomogram, as `predict` does many.
+    """What predicts picks of a tomogram: a network on its device, or a template and the tomogram's model.
 
     Parameters
     ----------
     particles : what a template estimates wedge and noise from; their rotations are not used.
-    given_rotations : whether a template shall begin from the rotations of later picks too, to refine them.
+    given_rotations : whether a template shall begin from the rotations of picks too, to refine them.
 
     Raises
     ------
     InputError
-        If the device is missing, or a template has no particles to estimate from; later, if a pick lies outside the
-        tomogram.
+        If the device is missing, or a template has no particles to estimate from.
     """
     if isinstance(model, Template):
-        return (yield from _prepare_template(tomogram, particles, model, options, given_rotations=given_rotations))
+        finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model))
+        return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     return NetworkEstimator(tomogram, model.mlp(device), options, device)
 
 
-def _prepare_template(
-    tomogram: Tomogram, particles: Particles, template: Template, options: PredictionOptions, *, given_rotations: bool
-) -> Stream[Step, PoseEstimator]:
-    finder = yield from prepare_finder(tomogram, particles, template, options.refinement(template))
+@dataclass(frozen=True, eq=False)
+class TemplateEstimator:
+    """A template as it shows in one tomogram, matched with its picks, which are recentred."""
 
-    def estimate(picks: Particles) -> Particles:
-        asked = picks if given_rotations else picks.replace(rotations=None)
-        return _calibrated(refine_with(finder, tomogram, asked), template)
+    tomogram: Tomogram
+    template: Template
+    finder: PoseFinder
+    given_rotations: bool
 
-    return estimate
+    def __call__(self, picks: Particles) -> Particles:
+        """The picks with poses, at once."""
+        return self._calibrated(refine_with(self.finder, self.tomogram, self._starts(picks)))
+
+    def batches(self, particles: Particles) -> Stream[Step, Particles]:
+        """The particles with poses, confidence and expected error; a step for each batch."""
+        refined = yield from refine_all(self.finder, self.tomogram, self._starts(particles), self.template)
+        return self._calibrated(refined)
+
+    def _starts(self, picks: Particles) -> Particles:
+        return picks if self.given_rotations else picks.replace(rotations=None)
+
+    def _calibrated(self, refined: RefinementResult) -> Particles:
+        """Particles with calibrated errors, as far as there is a particle: the calibration knows no false picks."""
+        found, line = refined.particles, self.template.calibration
+        if found.expected_error_deg is None or line is None:
+            return found
+        expected = line.expected_deg(refined.sure_error_deg)
+        expected, confidence = error_with_false_picks(expected, refined.p_false, self.template.group)
+        scale = expected / np.maximum(found.expected_error_deg, 1e-6)
+        parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}
+        return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkEstimator:
-    """A network on its device, ready for the picks of one tomogram."""
+    """A network on its device, which leaves picks in their places."""
 
     tomogram: Tomogram
     mlp: MLP

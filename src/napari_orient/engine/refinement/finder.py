@@ -24,7 +24,7 @@ from napari_orient.engine.refinement.posterior import (
     summarise_modes,
 )
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel
 
@@ -56,6 +56,7 @@ class PoseFinder:
     options : how it was asked for.
     likelihood_scale : what log-likelihoods of its matches are multiplied by; see `estimate_likelihood_scale`.
     presence : what picks on nothing score, and what particles do; None before it is learnt.
+    warnings : what looks wrong with template, wedge or contrast.
     """
 
     reference: Reference
@@ -70,6 +71,7 @@ class PoseFinder:
     options: RefinementOptions
     likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
     detection: DetectionModel | None = None
+    warnings: tuple[Note, ...] = ()
 
     def p_false(self, poses: Poses) -> Tensor:
         """Probability that nothing is where a pose was found, (N,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,8 +85,6 @@ def refine(
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
-    The first step of the refining itself notes the missing wedge in force and what looks wrong.
-
     Parameters
     ----------
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
@@ -98,20 +96,28 @@ def refine(
         coarse, or the device is missing.
     """
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
-    finder, warnings = yield from _learnt(tomogram, particles, template, options)
+    finder = yield from prepare_finder(tomogram, particles, template, options)
+    return (yield from refine_all(finder, tomogram, particles, template))
+
+
+@single_threaded_steps
+def refine_all(
+    finder: PoseFinder, tomogram: Tomogram, particles: Particles, template: Template
+) -> Stream[Step, RefinementResult]:
+    """Poses of all particles of the tomogram that the finder was prepared for, in batches; see `refine`."""
     words = f"Refining on {device_words(finder.reference.device)}"
-    yield Step(0, len(particles), words, notes=_notes(finder, warnings))
-    side = patch_side(finder.reference, tomogram, max_shift=options.search.max_shift)
+    yield Step(0, len(particles), words)
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     parts, batch = [], held_at_once(side, finder.reference.device)
     for start in range(0, len(particles), batch):
         parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
     origin = symmetry_centre(template.density, template.voxel_size, template.group)
     centre = torch.as_tensor(origin, dtype=torch.float32)
-    poses = apply_offset_prior(Poses.concatenated(parts), centre=centre, max_shift=options.search.max_shift)
-    answer = _refined(particles.located_in(tomogram), poses, finder, warnings, extent=tomogram.extent)
-    if len(answer.warnings) > len(warnings):
-        yield Step(len(particles), len(particles), words, notes=answer.warnings[len(warnings) :])
+    poses = apply_offset_prior(Poses.concatenated(parts), centre=centre, max_shift=finder.options.search.max_shift)
+    answer = _refined(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
+    if len(answer.warnings) > len(finder.warnings):
+        yield Step(len(particles), len(particles), words, notes=answer.warnings[len(finder.warnings) :])
     return answer
 
 
@@ -122,13 +128,27 @@ def prepare_finder(
     template: Template,
     options: RefinementOptions = _USUAL,
 ) -> Stream[Step, PoseFinder]:
-    """What refinement learns of a tomogram before it refines, from its particles' positions; see `refine`.
+    """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
 
-    `refine_with` uses it, as often as one likes.
+    `refine_all` and `refine_with` use it, as often as one likes. The last step notes the missing wedge in force and
+    what looks wrong. The precision ``auto`` means that of a single particle.
     """
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
-    finder, warnings = yield from _learnt(tomogram, particles, template, options)
-    yield Step(1, 1, "Learnt the tomogram", notes=_notes(finder, warnings))
+    if len(particles) == 0:
+        raise InputError("there are no particles to refine; expected at least one.")
+    check_inside(particles, tomogram.extent, name=tomogram.name)
+    device = options.compute.chosen()
+    finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
+    reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)
+    side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
+    most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
+    some = particles.positions[evenly_spaced_rows(len(particles), most)]
+    patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
+    finder = yield from estimate_tomogram_model(
+        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options
+    )
+    finder = replace(finder, warnings=diagnostics(finder, patches))
+    yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
 
 
@@ -143,29 +163,7 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
     poses = _found(finder, tomogram, particles)
-    return _refined(particles.located_in(tomogram), poses, finder, (), extent=tomogram.extent)
-
-
-def _learnt(
-    tomogram: Tomogram,
-    particles: Particles,
-    template: Template,
-    options: RefinementOptions,
-) -> Stream[Step, tuple[PoseFinder, tuple[Note, ...]]]:
-    if len(particles) == 0:
-        raise InputError("there are no particles to refine; expected at least one.")
-    check_inside(particles, tomogram.extent, name=tomogram.name)
-    device = options.compute.chosen()
-    finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
-    reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)
-    side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
-    most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
-    some = particles.positions[evenly_spaced_rows(len(particles), most)]
-    patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
-    finder = yield from estimate_tomogram_model(
-        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options
-    )
-    return finder, diagnostics(finder, patches)
+    return _refined(particles.located_in(tomogram), poses, replace(finder, warnings=()), extent=tomogram.extent)
 
 
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
@@ -192,12 +190,12 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
 
 
-def _notes(finder: PoseFinder, warnings: tuple[Note, ...]) -> tuple[Note, ...]:
+def _notes(finder: PoseFinder) -> tuple[Note, ...]:
     """What a person should know: the wedge in force, the precision, and what looks wrong."""
     told = finder.options.wedge.tilt_axis != "found"
     source = "axis as told" if told else "found in the data"
     wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.effort.precision}."
-    return (Note(wedge), *warnings)
+    return (Note(wedge), *finder.warnings)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
@@ -205,9 +203,7 @@ def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.
     return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded")).to(device)
 
 
-def _refined(
-    particles: Particles, poses: Poses, finder: PoseFinder, warnings: tuple[Note, ...], *, extent: Extent
-) -> RefinementResult:
+def _refined(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: Extent) -> RefinementResult:
     unseen = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
     poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(unseen)))
     p_false = torch.where(torch.from_numpy(unseen > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
@@ -238,5 +234,5 @@ def _refined(
         p_false=p_false.double().numpy(),
         sure_error_deg=sure,
         finder=finder,
-        warnings=(*warnings, *truncation_warnings(unseen)),
+        warnings=(*finder.warnings, *truncation_warnings(unseen)),
     )
