@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.rotations import matrix_to_zyz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,8 +151,6 @@ class Particles:
         ``rot_deg``, ``tilt_deg`` and ``psi_deg`` are RELION's angles. Unknown values have no column.
         """
         import pandas as pd
-
-        from napari_orient.engine.angles import matrix_to_zyz
 
         columns: dict[str, NDArray[Any]] = {"tomogram": np.asarray(self.tomogram)}
         if self.kind is not None:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.angles import zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import CORRECTED, STATUS
 from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.rotations import angle_deg, zyz_to_matrix
 from napari_orient.engine.symmetry import Symmetry
 
 Rows = NDArray[Any] | Sequence[int]

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.angles import matrix_to_wxyz, wxyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.mrc import read_mrc, write_mrc
 from napari_orient.engine.io.star import Table, numbers, single
@@ -26,6 +25,7 @@ from napari_orient.engine.io.table import read_header, read_rows
 from napari_orient.engine.io.tomograms import found_file, plain_name, rows_of_tomogram
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
+from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix
 
 _POSITION = ("x", "y", "z")
 _QUATERNION = ("q1", "q2", "q3", "q4")

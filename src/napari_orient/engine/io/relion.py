@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
-from napari_orient.engine.io.star import Table, numbers, read_star, single, write_star
+from napari_orient.engine.io.star import Table, decimals, numbers, read_star, single, write_star
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     PIXEL,
@@ -40,6 +39,7 @@ from napari_orient.engine.io.tomograms import (
     tomogram_files,
 )
 from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
@@ -401,7 +401,7 @@ def _given_pixel_sizes(path: Path | str, pixel_size: float | None, count: int) -
 
 
 def _number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
-    return dict(zip(columns, (_decimals(column) for column in values.T), strict=True))
+    return dict(zip(columns, (decimals(column) for column in values.T), strict=True))
 
 
 def _pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
@@ -409,9 +409,9 @@ def _pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
     if particles.rotations is not None:
         columns |= _number_columns(ANGLES, matrix_to_zyz(particles.rotations))
     if particles.confidence is not None:
-        columns[CONFIDENCE] = _decimals(particles.confidence)
+        columns[CONFIDENCE] = decimals(particles.confidence)
     if particles.expected_error_deg is not None:
-        columns[EXPECTED_ERROR] = _decimals(particles.expected_error_deg)
+        columns[EXPECTED_ERROR] = decimals(particles.expected_error_deg)
     if particles.kind is not None:
         columns[CLASS] = _texts(particles.kind)
     return columns
@@ -437,12 +437,7 @@ def _global_table(
     return {GLOBAL: extents_table(found)} if found else {}
 
 
-def _decimals(column: FloatArray) -> list[str]:
-    rounded = np.round(column, DECIMALS) + 0.0
-    return [f"{value:.{DECIMALS}f}" for value in rounded.tolist()]
-
-
 def _texts(column: NDArray[Any]) -> list[str]:
     if np.issubdtype(column.dtype, np.floating):
-        return _decimals(column)
+        return decimals(column)
     return [str(value) for value in column.tolist()]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.rotations import DECIMALS
 
 Table = dict[str, tuple[str, ...]]
 """Columns by name, in order; the values are text."""
@@ -104,6 +105,11 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
             f"({int(wrong.sum())} such rows). Mend or remove them."
         )
     return values
+
+
+def decimals(column: FloatArray) -> list[str]:
+    """Numbers (N,) as text with six decimals, without a sign on zero."""
+    return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]
 
 
 def _number(text: str) -> float:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_orient.engine.angles import DECIMALS, matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
-from napari_orient.engine.io.star import Table, numbers, single
+from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 
 _POSITION = ("x", "y", "z")
 _VOXEL = ("x_voxel", "y_voxel", "z_voxel")
@@ -182,20 +182,16 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
     columns: dict[str, Sequence[object]] = {}
     if any(particles.tomogram_names):
         columns["tomogram"] = np.asarray(particles.tomogram).tolist()
-    columns |= dict(zip(_POSITION, map(_decimals, particles.positions.T), strict=True))
+    columns |= dict(zip(_POSITION, map(decimals, particles.positions.T), strict=True))
     if particles.rotations is not None:
-        columns |= dict(zip(_ANGLES, map(_decimals, matrix_to_zyz(particles.rotations).T), strict=True))
+        columns |= dict(zip(_ANGLES, map(decimals, matrix_to_zyz(particles.rotations).T), strict=True))
     for name, column in (("confidence", particles.confidence), ("expected_error_deg", particles.expected_error_deg)):
         if column is not None:
-            columns[name] = _decimals(column)
+            columns[name] = decimals(column)
     if particles.kind is not None:
         columns["class"] = particles.kind.tolist()
     foreign = {name: column for name, column in particles.extra.items() if _own(name) not in _OWN}
     return columns | {
-        name: _decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
+        name: decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
         for name, column in foreign.items()
     }
-
-
-def _decimals(column: FloatArray) -> list[str]:
-    return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]
