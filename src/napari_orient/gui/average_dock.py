@@ -74,7 +74,7 @@ class AverageDock(Dock):
         self.symmetry.setToolTip(
             "Symmetry to impose, with its axes if they are not z and x: D7@z@x. auto: determine it from the average."
         )
-        self.options = OptionsForm(AveragingOptions, first=("side",), label_width=LABELS)
+        self.options = OptionsForm(AveragingOptions, label_width=LABELS)
         self.note, self.result, self.saved = Note(), Note(), Note()
         self.running = JobRow("Average", "Average the chosen particles at their poses")
         self.plot = FSCPlot(height=PLOT_HEIGHT)

@@ -16,7 +16,9 @@ _REPRESENTATIONS = ("6d", "quaternion", "euler", "9d")
 class NetworkOptions(Options):
     """What the network looks like. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
 
-    representation: str = option("6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS)
+    representation: str = option(
+        "6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS, expert=True
+    )
     symmetry: str = symmetry_option()
     front_end: str = option(
         "masked",
@@ -35,7 +37,7 @@ class NetworkOptions(Options):
         choices=("paper", "scaled"),
         expert=True,
     )
-    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128)
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, expert=True)
     patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
     binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8, expert=True)
     mask_radius: float = option(

@@ -24,8 +24,8 @@ class TrainingOptions(Options):
     """How to train a network. The defaults are the shipped one's; `PAPER_TRAINING` is the printed recipe."""
 
     epochs: int = option(40, help="passes over the training particles", low=1, high=10_000)
-    batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096)
-    rate: float = option(2e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1)
+    batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096, expert=True)
+    rate: float = option(2e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1, expert=True)
     schedule: str = option(
         "cycle",
         help="learning rate: up and down once (cycle), or constant",
