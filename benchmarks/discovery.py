@@ -38,8 +38,9 @@ from napari_orient.engine.averaging.average import average
 from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.options import DiscoveryOptions
-from napari_orient.engine.discovery.output import OUTLIER, Discovery, DiscoveryStep, Structure
+from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Structure
 from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.streams import Stream, run
 from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry

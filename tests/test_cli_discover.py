@@ -8,9 +8,9 @@ import pytest
 
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
-from napari_orient.engine.discovery.output import OUTLIER
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 

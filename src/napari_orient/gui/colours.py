@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -104,6 +103,8 @@ def particle_colours(
 
 def graded(values: NDArray[Any], colormap: str, scale: ColourScale) -> FloatArray:
     """Colours of numbers, (N, 3); grey where a number is unknown."""
+    import matplotlib
+
     numbers = np.asarray(values, float)
     share = np.clip((numbers - scale.low) / max(scale.high - scale.low, 1e-9), 0, 1)
     ramp = matplotlib.colormaps[colormap](DARKEST + (1 - DARKEST) * np.linspace(0, 1, 256))[:, :3]

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Points
 from napari.utils.events import EmitterGroup
 from numpy.typing import NDArray
 
 from napari_orient.gui import layer_rows, layers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 LIMIT = 128 * 2**20
 """Bytes that the steps of one layer may keep; the oldest are forgotten first."""
@@ -60,6 +63,8 @@ class State:
 
     def show(self, layer: Points) -> None:
         """Restore this state in the layer, and emit one event."""
+        import pandas as pd
+
         with layer.events.data.blocker(), layer.events.features.blocker():
             layer.selected_data = set()
             if not _same(np.asarray(layer.data), self.data):

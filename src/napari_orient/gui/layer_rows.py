@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Points
 from numpy.typing import NDArray
 
@@ -15,6 +14,10 @@ from napari_orient.engine.io.columns import RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRST, NUMBER, ROTATION_COLUMNS, STATUS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 Rows = NDArray[np.int_]
 """Indices of particles in their layer."""
@@ -111,6 +114,8 @@ def _fits(kind: Any, values: NDArray[Any]) -> bool:
 
 def _column(table: pd.DataFrame, name: str, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
     """The column with some rows replaced: numbers, or texts."""
+    import pandas as pd
+
     before = table.get(name)
     if isinstance(before, pd.Series) and _fits(before.dtype, values):
         filled: NDArray[Any] = before.to_numpy(copy=True)

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
-import pandas as pd
 from napari.layers import Image, Layer, Points
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery.output import OUTLIER
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import columns as file_columns
+from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 LayerParts = tuple[Any, dict[str, Any], str]
 """What npe2 calls layer data: the array, keyword arguments, and the layer's type."""
@@ -228,6 +231,8 @@ def adopt(points: Points, tomogram: Tomogram) -> None:
 
 def features(particles: Particles) -> pd.DataFrame:
     """The features of a points layer that holds these particles, numbered from 1."""
+    import pandas as pd
+
     columns: dict[str, Any] = {NUMBER: np.arange(1, len(particles) + 1)}
     own = {CLASS: particles.kind, CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
     columns |= {name: values for name, values in own.items() if values is not None}
@@ -295,6 +300,8 @@ def classes(layer: Points) -> list[str]:
 
 def false_picks(particles: Particles) -> NDArray[np.bool_]:
     """Which picks a discovery flagged as no particle, (N,)."""
+    import pandas as pd
+
     flags = particles.extra.get(OUTLIER)
     if flags is None:
         return np.zeros(len(particles), bool)

@@ -10,8 +10,8 @@ import numpy as np
 from napari.layers import Points
 from numpy.typing import NDArray
 
-from napari_orient.engine.discovery.output import OUTLIER
 from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect
+from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 

@@ -13,7 +13,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Points, Surface
 from numpy.typing import NDArray
-from skimage.measure import marching_cubes
 
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.templates import Template
@@ -74,6 +73,8 @@ class SurfaceShape:
         return mesh
 
     def _mesh(self, side: int, level: float) -> Mesh:
+        from skimage.measure import marching_cubes
+
         grid = self._grid(side)
         places, faces, _, _ = marching_cubes(grid, level * grid.max())
         vertices = layers.flip(places - (side - 1) / 2) * (2 * self.radius / (side - 1))

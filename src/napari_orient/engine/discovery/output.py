@@ -19,8 +19,6 @@ from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 
-OUTLIER = "orientOutlier"
-"""Name of the column that is 1 for picks scored as no particle, else 0."""
 _MANY_FALSE = 0.2
 """Share of picks set aside from which another class is suggested."""
 

@@ -24,7 +24,7 @@ from napari_orient.engine.discovery.half_maps import (
     refine_in_halves,
 )
 from napari_orient.engine.discovery.options import AUTO, DiscoveryOptions
-from napari_orient.engine.discovery.output import OUTLIER, DiscoveryStep, StepCounter, Structure, class_name
+from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
 from napari_orient.engine.discovery.verdict import (
     NOTHING,
@@ -33,6 +33,7 @@ from napari_orient.engine.discovery.verdict import (
     class_agreement,
     determined_share,
 )
+from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge

@@ -29,6 +29,9 @@ AZIMUTH_ERROR = "orientExpectedSpinErrorDeg"
 
 RESULT_COLUMNS = (SCORE, SHIFT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
 
+OUTLIER = "orientOutlier"
+"""``1`` where discovery found a pick to be no particle, else ``0``."""
+
 STATUS = "orientStatus"
 """A person's verdict: ``accepted``, ``rejected`` or empty."""
 
