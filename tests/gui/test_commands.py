@@ -123,7 +123,7 @@ def test_a_command_that_cannot_act_says_what_is_missing(opened, monkeypatch):
     assert "name a file" in lines[0]
     assert "nothing to undo" in lines[1]
     assert "see the Train dock" in lines[2]
-    assert lines[3] == "Nothing is running."
+    assert lines[3] == "No job is running."
 
 
 def test_a_command_acts_in_the_viewer_in_front_alone(opened, make_napari_viewer, tmp_path):

@@ -45,7 +45,7 @@ def rows(*numbers):
 
 
 COMMANDS = {
-    "turn": lambda h: editing.rotate(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
+    "rotate": lambda h: editing.rotate(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
     "move": lambda h: editing.move(h, rows(0, 3), np.array([0, 5.0, -2]), frame="tomogram"),
     "move along own axes": lambda h: editing.move(h, rows(2), np.array([0, 0, 8.0]), frame="own"),
     "delete": lambda h: editing.delete(h, rows(0, 5)),
@@ -89,7 +89,7 @@ def test_many_steps_go_back_to_the_first_and_forward_to_the_last(layer, history)
 
 
 def test_a_new_change_drops_what_could_have_been_redone(layer, history):
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     history.undo()
     COMMANDS["accept"](history)
     assert history.redoable == ""
@@ -196,7 +196,7 @@ def test_a_command_that_cannot_be_done_leaves_everything_as_it_was(layer, histor
 def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_corrections(layer, history):
     data, table = layer.data.tobytes(), layer.features.copy()
     for _ in range(3):
-        COMMANDS["turn"](history)
+        COMMANDS["rotate"](history)
         COMMANDS["move"](history)
     assert remembered(layer).tolist() == [True, True, False, True, True, False]
     assert layer.features["corrected"].tolist() == ["0", "1", "0", "0", "1", "0"]
@@ -208,16 +208,16 @@ def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_correc
 
 
 def test_poses_told_anew_are_where_the_next_corrections_begin(layer, history):
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     told = some_particles(2, seed=9)
     editing.assign_poses(history, rows(1, 2), told, words="predict")
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     editing.reset(history, rows(1))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[1], told.rotations[0])
 
 
 def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     before = all_of(layer)
     session_of(viewer).replace_particles(layer, some_particles(9, seed=2), provenance="new", words="predict again")
     assert len(drawn_arrows(axes_layer(viewer, layer))) == 27
@@ -227,7 +227,7 @@ def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
 
 def test_verdicts_and_corrections_go_with_the_particles(layer, history):
     editing.set_status(history, rows(0, 4), "accepted")
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     editing.set_status(history, rows(4), "rejected")
     particles = layers.particles_of(layer)
     assert corrections.confirmed(particles).tolist() == [True, True, False, False, False, False]
@@ -260,7 +260,7 @@ def test_a_turn_of_one_among_many_keeps_the_rotations_alone(viewer):
 
 
 def test_a_removed_layer_takes_its_history_with_it(viewer, layer, history):
-    COMMANDS["turn"](history)
+    COMMANDS["rotate"](history)
     viewer.layers.remove(layer)
     viewer.layers.append(layer)
     assert session_of(viewer).history(layer) is not history
