@@ -15,7 +15,7 @@ from napari_orient.gui.widgets import shrinkable
 Map = tuple[FloatArray, float]
 """A density (n, n, n) and its voxel size in Å."""
 
-ANY_FRAME, FROM_FILE = "none (arbitrary frame)", "map from a file…"
+ANY_FRAME, FROM_FILE = "none", "map from a file…"
 KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
 
 
@@ -24,7 +24,7 @@ class AlignmentChoice(QComboBox):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setToolTip("Align the discovered map to this map, and give the poses in its frame")
+        self.setToolTip("Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame")
         shrinkable(self)
         self.addItem(ANY_FRAME, "")
         for code in bead_models():
