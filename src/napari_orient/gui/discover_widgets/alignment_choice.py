@@ -24,7 +24,9 @@ class AlignmentChoice(QComboBox):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setToolTip("Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame")
+        self.setToolTip(
+            "Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame"
+        )
         shrinkable(self)
         self.addItem(ANY_FRAME, "")
         for code in bead_models():
