@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NoReturn, TypeVar
 
 from napari_orient.engine.errors import InputError
@@ -74,15 +74,15 @@ def make_parser(program: str, *, description: str, example: str) -> Parser:
     )
 
 
-def add_options(parser: Parser, kind: type[Options], *, title: str, leave_out: str = "") -> None:
-    """Give the parser a flag for each declared option but those left out (names between blanks), under a title.
+def add_options(parser: Parser, kind: type[Options], *, title: str, leave_out: Container[str] = ()) -> None:
+    """Give the parser a flag for each declared option but those left out, under a title.
 
     A flag that is not given leaves nothing behind, so that `options_from` can begin from any preset. Earlier names of
     an option are flags too, which no help shows.
     """
     group = parser.add_argument_group(title)
     for parameter in kind.parameters():
-        if parameter.name in leave_out.split():
+        if parameter.name in leave_out:
             continue
         declared = {"dest": parameter.name, "default": argparse.SUPPRESS, **_declared(parameter)}
         action = group.add_argument(_flag(parameter.name), **declared)

@@ -39,7 +39,7 @@ EXAMPLE = """\
   napari-orient train polnet --class 3j9i --network template --symmetry D7 --rounds 1 --output proteasome.safetensors
   napari-orient train --network template --template map.mrc --output mine.safetensors"""
 
-SHARED = " ".join({item.name for kind in (NetworkOptions, TrainingOptions) for item in kind.parameters()})
+SHARED = {item.name for kind in (NetworkOptions, TrainingOptions) for item in kind.parameters()}
 """Options that a network and a template both have are declared as flags once."""
 _OLD_NETWORKS = {"bank": "template"}
 """Values of --network as version 0.1.0 called them; they still work."""
