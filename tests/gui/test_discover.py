@@ -82,7 +82,7 @@ def begin(dock, qtbot, *, rounds=2):
 
 
 def finish(dock, qtbot):
-    qtbot.waitUntil(lambda: dock.running.job is None and dock.session.finished, timeout=120_000)
+    qtbot.waitUntil(lambda: dock.running.job is None and dock.session.complete, timeout=120_000)
 
 
 def of_role(viewer, role):
@@ -378,7 +378,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     assert axes_layer(viewer, layer) is drawn, "what was drawn is kept"
     assert viewer.layers.index(drawn) == viewer.layers.index(layer) - 1
     assert not list(preview.clear_arrows())
-    qtbot.waitUntil(lambda: session.finished)
+    qtbot.waitUntil(lambda: session.complete)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
     np.testing.assert_array_equal(discovered_layers.well_determined_rows(layer), np.flatnonzero(~flags))

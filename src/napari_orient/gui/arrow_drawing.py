@@ -86,14 +86,14 @@ class ArrowDrawing(InspectionModel):
         self._finishing.ask()
 
     @property
-    def finished(self) -> bool:
+    def complete(self) -> bool:
         """Whether all that was to be drawn in a moment is drawn."""
         return not self._unfinished
 
     def _finish(self) -> None:
         """Draw one layer of those that were put off."""
         viewer = self._viewer()
-        if viewer is None or self.finished:
+        if viewer is None or self.complete:
             return
         points = self._unfinished.pop()
         if points in viewer.layers:
@@ -101,7 +101,7 @@ class ArrowDrawing(InspectionModel):
                 arrows = self.draw(points)
             if arrows is not None:
                 axes.keep_room(arrows)
-        if not self.finished:
+        if not self.complete:
             self._finishing.ask()
 
     def _draw_axes(self, points: Points) -> Vectors | None:

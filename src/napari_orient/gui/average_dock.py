@@ -30,7 +30,7 @@ from napari_orient.gui.widgets import (
     FileRow,
     JobRow,
     LayerChoice,
-    Note,
+    NoteLabel,
     labelled,
 )
 
@@ -75,7 +75,7 @@ class AverageDock(Dock):
             "Symmetry to impose, with its axes if they are not z and x: D7@z@x. auto: determine it from the average."
         )
         self.options = OptionsForm(AveragingOptions, label_width=LABELS)
-        self.note, self.result, self.saved = Note(), Note(), Note()
+        self.note, self.result, self.saved = NoteLabel(), NoteLabel(), NoteLabel()
         self.running = JobRow("Average", "Average the chosen particles at their poses")
         self.plot = FSCPlot(height=PLOT_HEIGHT)
         self.plot.setVisible(False)

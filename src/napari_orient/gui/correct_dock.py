@@ -37,7 +37,7 @@ from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import GOOD, MUTED, WARNING, Dock, LayerChoice, Note, labelled, listen, row
+from napari_orient.gui.widgets import GOOD, MUTED, WARNING, Dock, LayerChoice, NoteLabel, labelled, listen, row
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
@@ -91,7 +91,7 @@ class CorrectDock(Dock):
 
     def _build(self, viewer: ViewerModel) -> None:
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.counts, self.note, self.running_note, self.live_note = Note(), Note(), Note(), Note()
+        self.counts, self.note, self.running_note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.stop_button = _edit_button("Stop", "Stop without changing any particle")
         self.stop_button.clicked.connect(self._stop)
         self.running = row(self.running_note, self.stop_button)

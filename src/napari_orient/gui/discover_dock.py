@@ -51,7 +51,7 @@ from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import BAD, GOOD, WARNING, Dock, Fold, JobRow, Note, labelled
+from napari_orient.gui.widgets import BAD, GOOD, WARNING, Dock, Fold, JobRow, NoteLabel, labelled
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
 STOPPED_EARLY_TEXT = "Stopped before the first round ended\nNo layer was changed."
@@ -102,7 +102,7 @@ class DiscoverDock(Dock):
         )
         self.options.show_options(DiscoveryOptions.of(device=Preferences.now().compute.device))
         self.align = AlignmentChoice()
-        self.note, self.device_note = Note(), Note()
+        self.note, self.device_note = NoteLabel(), NoteLabel()
         self.running = JobRow("Discover", "Find the structures that the picks share, and every orientation", stopped="")
         self.result_panel = DiscoveryResultPanel()
         self.result_panel.setVisible(False)

@@ -29,7 +29,7 @@ from napari_orient.gui.widgets import (
     Dock,
     FileRow,
     LayerChoice,
-    Note,
+    NoteLabel,
     labelled,
     primary_button,
     shrinkable,
@@ -83,7 +83,7 @@ class ExportDock(Dock):
         shrinkable(self.form)
         self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="file to write", saving=True)
         self.subset = SubsetChoice()
-        self.note, self.preview_note, self.source_note, self.done = Note(), Note(), Note(), Note()
+        self.note, self.preview_note, self.source_note, self.done = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file")
         self.add_heading("Particles")

@@ -71,7 +71,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
             label.setBuddy(widget.native)
             widget.native.setAccessibleName(label.text())
             rows.addRow(label, widget.native)
-            widget.changed.connect(self._tell)
+            widget.changed.connect(self._emit_changed)
         return holder
 
     def options(self) -> OptionsT:
@@ -90,7 +90,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         for name, widget in self.widgets.items():
             show_value(self._parameters[name], widget, record[name])
 
-    def _tell(self, *_: object) -> None:
+    def _emit_changed(self, *_: object) -> None:
         self.changed.emit()
 
 

@@ -38,7 +38,7 @@ from napari_orient.gui.widgets import (
     Deferred,
     Dock,
     LayerChoice,
-    Note,
+    NoteLabel,
     labelled,
     listen,
     primary_button,
@@ -75,7 +75,7 @@ class InspectDock(Dock):
         self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
         self.settings["symmetry"].native.setPlaceholderText("by class")
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.note, self.clusters_note = Note(), Note()
+        self.note, self.clusters_note = NoteLabel(), NoteLabel()
         self.histogram, self.scatter = ErrorHistogram(), NeighbourScatter()
         self.filters, self.table = ParticleFilter(), ParticleTable()
         self.tabs = QTabWidget()

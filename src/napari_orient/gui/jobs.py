@@ -103,7 +103,7 @@ class Job(QObject):
         super().__init__(parent)
         self.title = title
         self._show_answer = show
-        self._pieces: Iterator[None] = iter(())
+        self._delivery: Iterator[None] = iter(())
         self._outcome = ""
         self._turn = QTimer(self)
         self._turn.setInterval(0)
@@ -142,7 +142,7 @@ class Job(QObject):
         """Seconds that it will still take at the pace so far, or None while that is unknown."""
         return self._pace.seconds_left(time.monotonic())
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         while self._work.steps:
             self.last = self._work.steps.popleft()
             self._pace.note(self.last, time.monotonic())
@@ -150,7 +150,7 @@ class Job(QObject):
 
     def _drain(self) -> None:
         try:
-            self._tell()
+            self._report_progress()
             if self._bar.is_canceled and not self.stopping:
                 self.stop()
             if self.last is not None:
@@ -174,18 +174,18 @@ class Job(QObject):
 
     def _end(self) -> None:
         self._over = True
-        self._tell()
+        self._report_progress()
         self._bar.close()
         self._outcome = self._finish()
         if self._show_answer is None or self._outcome == "failed" or self.abandoned:
             self._close()
         else:
-            self._pieces = self._show_answer(self._answer if self._outcome == "done" else None)
+            self._delivery = self._show_answer(self._answer if self._outcome == "done" else None)
             self._turn.start()
 
     def _show_piece(self) -> None:
         try:
-            next(self._pieces)
+            next(self._delivery)
         except StopIteration:
             self._close()
         except BaseException:

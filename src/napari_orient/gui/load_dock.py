@@ -22,7 +22,7 @@ from napari_orient.gui.widgets import (
     WARNING,
     Dock,
     FileRow,
-    Note,
+    NoteLabel,
     labelled,
     primary_button,
     show_classes,
@@ -51,17 +51,17 @@ class LoadDock(Dock):
 
     def _build(self) -> None:
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
-        self.tomogram_note = Note()
+        self.tomogram_note = NoteLabel()
         self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
         self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, PolNet list, .csv")
-        self.particles_note = Note()
+        self.particles_note = NoteLabel()
         self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
         self.kind = QComboBox()
         self.kind.setToolTip("Open only the particles of this class")
         self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
-        self.truth_note = Note()
+        self.truth_note = NoteLabel()
         self.open = primary_button("Open", "Open these files as layers")
-        self.open_note = Note()
+        self.open_note = NoteLabel()
         self.add_heading("Tomogram")
         self.add(self.tomogram_row, labelled({"Voxel size": self.voxel_size}), self.tomogram_note)
         self.add_heading("Particles")
@@ -141,7 +141,7 @@ class LoadDock(Dock):
         self._show_classes()
         self._show_everything()
 
-    def _read_list(self, path: Path | None, note: Note) -> Particles | None:
+    def _read_list(self, path: Path | None, note: NoteLabel) -> Particles | None:
         if path is None:
             note.say("")
             return None

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.inspection.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
-from napari_orient.gui.widgets import Deferred, Note, labelled, row
+from napari_orient.gui.widgets import Deferred, NoteLabel, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
@@ -178,7 +178,7 @@ class HistoryList(QWidget):
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.list.itemClicked.connect(self._clicked)
-        self.empty = Note("No edits yet.")
+        self.empty = NoteLabel("No edits yet.")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(equal_width_row(self.undo, self.redo))

@@ -14,7 +14,7 @@ from superqt import QLabeledDoubleRangeSlider
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.filters import rows_where
 from napari_orient.gui.particle_values import QUANTITIES
-from napari_orient.gui.widgets import BAD, Note, row
+from napari_orient.gui.widgets import BAD, NoteLabel, row
 
 RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
 _UNITS = {item.name: item.unit for item in QUANTITIES}
@@ -37,7 +37,7 @@ class ParticleFilter(QWidget):
         self.unfold.setCheckable(True)
         self.unfold.setArrowType(Qt.ArrowType.RightArrow)
         self.unfold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.note = Note()
+        self.note = NoteLabel()
         self.sliders = {name: _range_slider(name) for name in RANGES}
         self._labels = {name: QLabel(f"{title} ({_UNITS[name]})") for name, title in RANGES.items()}
         self.ranges = QWidget()

@@ -22,7 +22,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import BAD, MUTED, Note, labelled
+from napari_orient.gui.widgets import BAD, MUTED, NoteLabel, labelled
 
 SIDE = 400.0
 """Side of a patch in Å: a ribosome and its neighbours."""
@@ -58,7 +58,7 @@ class PatchView(QWidget):
         self._particle: tuple[Points, ParticleValues, int] | None = None
         self._wedges: weakref.WeakKeyDictionary[Points, Wedge | None] = weakref.WeakKeyDictionary()
         self.reference = ReferenceChoice(session, kinds=self._classes)
-        self.pictures, self.note = SliceGrid(), Note()
+        self.pictures, self.note = SliceGrid(), NoteLabel()
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 4)
         column.addWidget(labelled({"Reference": self.reference}))

@@ -39,7 +39,7 @@ from napari_orient.gui.widgets import (
     Dock,
     JobRow,
     LayerChoice,
-    Note,
+    NoteLabel,
     labelled,
     listen,
     show_classes,
@@ -75,7 +75,7 @@ class PredictDock(Dock):
         shrinkable(self.model)
         self.kind.setToolTip("Predict only the particles of this class")
         self.model.setToolTip("A model shipped with the program, or one from a file: a template or a network")
-        self.input_note, self.card, self.device_note, self.result = Note(), Note(), Note(), Note()
+        self.input_note, self.card, self.device_note, self.result = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.options = OptionsForm(
             PredictionOptions, labels={"centring": "Patch centre", "max_shift": "Search range (Å)"}, label_width=LABELS
         )

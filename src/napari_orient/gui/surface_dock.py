@@ -13,7 +13,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
-from napari_orient.gui.widgets import GOOD, WARNING, Dock, LayerChoice, Note, labelled, listen, row
+from napari_orient.gui.widgets import GOOD, WARNING, Dock, LayerChoice, NoteLabel, labelled, listen, row
 
 UPDATE_DELAY = 30
 """Milliseconds without movement of the slider after which the surfaces are drawn again."""
@@ -49,7 +49,7 @@ class SurfaceDock(Dock):
         self.opacity = _percent_slider(LEAST_OPACITY, 1.0, 1.0)
         self.opacity.setToolTip("Opacity of the surfaces")
         self.level_label.setMinimumWidth(LEVEL_WIDTH)
-        self.note = Note()
+        self.note = NoteLabel()
         self.add_heading("Particles")
         self.add(labelled({"Layer": self.particles, "Reference": self.reference}), self.shown, self.note)
         self.add_heading("Surface")

@@ -40,7 +40,7 @@ from napari_orient.gui.widgets import (
     Dock,
     FileRow,
     JobRow,
-    Note,
+    NoteLabel,
     labelled,
     listen,
     show_classes,
@@ -123,7 +123,7 @@ class TrainDock(Dock):
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
         self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
-        self.data_note, self.file_note, self.result = Note(), Note(), Note()
+        self.data_note, self.file_note, self.result = NoteLabel(), NoteLabel(), NoteLabel()
         self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="")
         self.curves = TrainingCurves()
 

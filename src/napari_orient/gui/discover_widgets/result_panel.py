@@ -16,7 +16,7 @@ from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discover_widgets.map_view import MapView
 from napari_orient.gui.discover_widgets.preview import PROVISIONAL_COLOUR
 from napari_orient.gui.maps import FSCPlot
-from napari_orient.gui.widgets import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, Note, labelled, shrinkable
+from napari_orient.gui.widgets import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, NoteLabel, labelled, shrinkable
 from napari_orient.gui.widgets.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
@@ -57,7 +57,7 @@ class VerdictBanner(QFrame):
 
     def __init__(self) -> None:
         super().__init__()
-        self.headline, self.reasons = Note(), QLabel()
+        self.headline, self.reasons = NoteLabel(), QLabel()
         self.reasons.setWordWrap(True)
         self.reasons.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         column = QVBoxLayout(self)
@@ -73,7 +73,7 @@ class VerdictBanner(QFrame):
         tint = f"rgba({ground.red()}, {ground.green()}, {ground.blue()}, 38)"
         self.setStyleSheet(
             f"VerdictBanner {{background: {tint}; border: none; border-left: 4px solid {colour}; border-radius: 2px;}}"
-            "QLabel {background: transparent;} Note {font-weight: 700; font-size: 14px;}"
+            "QLabel {background: transparent;} NoteLabel {font-weight: 700; font-size: 14px;}"
         )
         self.headline.say(headline, colour)
         self.reasons.setText(reasons)
@@ -108,7 +108,13 @@ class DiscoveryResultPanel(QWidget):
             "with random rotations. For pure noise the curve stays there."
         )
         self.fsc = FSCPlot(height=FSC_HEIGHT)
-        self.details, self.tips, self.done, self.saved, self.hints = Note(), Note(), Note(), Note(), Note()
+        self.details, self.tips, self.done, self.saved, self.hints = (
+            NoteLabel(),
+            NoteLabel(),
+            NoteLabel(),
+            NoteLabel(),
+            NoteLabel(),
+        )
         self.buttons = {name: _next_step_button(*words) for name, words in _BUTTONS.items()}
         self.file = FileRow(
             caption="Save the particles as", kinds="STAR (*.star);;CSV (*.csv)", hint="oriented.star", saving=True

@@ -80,7 +80,7 @@ def tone(colour: str, widget: QWidget) -> str:
     return _ON_LIGHT.get(colour, colour) if light else colour
 
 
-class Note(QLabel):
+class NoteLabel(QLabel):
     """A line or two that say what was found, in a colour that says how good that is."""
 
     def __init__(self, text: str = "", colour: str = MUTED) -> None:

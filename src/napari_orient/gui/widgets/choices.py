@@ -45,7 +45,7 @@ class LayerChoice(QComboBox):
         shrinkable(self)
         for event in ("inserted", "removed", "reordered"):
             listen(self, getattr(viewer.layers.events, event), self.refresh)
-        self.currentIndexChanged.connect(self._tell)
+        self.currentIndexChanged.connect(self._emit_chosen)
         self.refresh()
 
     @property
@@ -76,13 +76,13 @@ class LayerChoice(QComboBox):
         self.setEnabled(bool(found))
         self.blockSignals(False)
         if self.layer is not kept or not found:
-            self._tell()
+            self._emit_chosen()
 
     def _rename(self, event: Any = None) -> None:
         for index, layer in enumerate(self._layers):
             self.setItemText(index, layer.name)
 
-    def _tell(self, *_: object) -> None:
+    def _emit_chosen(self, *_: object) -> None:
         self.chosen.emit(self.layer)
 
 

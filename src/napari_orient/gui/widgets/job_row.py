@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_orient.gui.jobs import Job, time_words
-from napari_orient.gui.widgets.basic import Note, primary_button, row
+from napari_orient.gui.widgets.basic import NoteLabel, primary_button, row
 
 
 class JobRow(QWidget):
@@ -30,7 +30,7 @@ class JobRow(QWidget):
         self.stop.clicked.connect(self._stop)
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
-        self.words = Note()
+        self.words = NoteLabel()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(row(self.start, self.stop))

@@ -19,7 +19,7 @@ class FileRow(QWidget):
         """``kinds`` as Qt's file dialogs want them; without any, a folder is asked for."""
         super().__init__()
         self._caption, self._kinds, self._saving = caption, kinds, saving
-        self._told: Path | None = None
+        self._emitted: Path | None = None
         self.line = QLineEdit()
         self.line.setPlaceholderText(hint)
         self.line.setClearButtonEnabled(True)
@@ -72,8 +72,8 @@ class FileRow(QWidget):
             self.show_path(Path(name))
 
     def _typed(self) -> None:
-        if self.path != self._told:
-            self._told = self.path
+        if self.path != self._emitted:
+            self._emitted = self.path
             self.line.setToolTip(self.line.text() or self._caption)
             self.picked.emit(self.path)
 
