@@ -1,4 +1,4 @@
-"""The matched-filter bank: the turned reference it is made of, and what it finds without any training."""
+"""The search by matched filters: the rotated reference it is made of, and the positions and rotations that it finds."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.matching.search import MatchedFilterBank, asymmetric_rotations, build_bank
+from napari_orient.engine.matching.search import MatchedFilterSearch, asymmetric_rotations, build_search
 from napari_orient.engine.model.forward import build_forward_model, cropped
 from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.grid import half_sphere
@@ -22,15 +22,15 @@ OPTIONS = SearchOptions(rotations=1500, dimensions=200, search_resolution=40.0, 
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[MatchedFilterBank, torch.Tensor, np.ndarray, np.ndarray]:
-    """A bank of a molecule, patches whose picks are off by up to two voxels, true rotations, true offsets."""
+def world() -> tuple[MatchedFilterSearch, torch.Tensor, np.ndarray, np.ndarray]:
+    """A search for a molecule, patches whose picks are off by up to two voxels, true rotations, true offsets."""
     shape = molecule()
     seen, picks, places = tomogram(shape, noise=0.7, off=20.0)
     reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
     patches = torch.from_numpy(cut_patches(seen, picks.positions, side=28))
     model = initial_forward_model(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
-    bank = build_bank(reference, model, symmetry("C1"), OPTIONS)
-    return bank, patches, picks.required_rotations(), places - picks.positions
+    search = build_search(reference, model, symmetry("C1"), OPTIONS)
+    return search, patches, picks.required_rotations(), places - picks.positions
 
 
 def test_the_reference_is_the_fourier_transform_of_its_map_at_any_frequency() -> None:
@@ -106,74 +106,50 @@ def test_a_half_sphere_holds_one_of_each_pair_of_friedel_mates() -> None:
     )
 
 
-def test_the_bank_centres_picks_that_are_off_by_two_voxels(world: tuple) -> None:
-    bank, patches, _, offsets = world
-    centres = bank.centring(patches, count=2).numpy() * VOXEL_SIZE
+def test_the_position_search_finds_picks_that_are_off_by_two_voxels(world: tuple) -> None:
+    search, patches, _, offsets = world
+    centres = search.positions.find(patches, count=2).numpy() * VOXEL_SIZE
     error = np.linalg.norm(centres - offsets[:, None], axis=2).min(axis=1)
     assert np.median(error) < 10
     assert error.max() < 22
 
 
-def test_places_ranked_roughly_hold_the_best_of_all(world: tuple) -> None:
-    bank, patches, _, _ = world
-    quick, thorough = (bank.centring(patches, count=count)[:, 0] for count in (1, 8))
+def test_positions_preselected_hold_the_best_of_all(world: tuple) -> None:
+    search, patches, _, _ = world
+    quick, thorough = (search.positions.find(patches, count=count)[:, 0] for count in (1, 8))
     assert torch.equal(quick, thorough)
 
 
-def test_an_untrained_bank_finds_the_cell_of_every_particle(world: tuple) -> None:
-    bank, patches, rotations, offsets = world
+def test_the_search_finds_the_cell_of_every_particle(world: tuple) -> None:
+    search, patches, rotations, offsets = world
     voxels = torch.as_tensor(np.rint(offsets / VOXEL_SIZE), dtype=torch.float32)
-    found = bank.search(patches, voxels, starts=3)
-    error = angle_deg(found.rotations.double().numpy(), rotations[:, None])
+    found, gain = search.best_rotations(search.model.observe(patches, voxels), count=3)
+    error = angle_deg(found.double().numpy(), rotations[:, None])
     assert error[:, 0].max() < 30
     assert np.median(error[:, 0]) < 14
-    assert np.allclose(found.log_posterior.exp().sum(-1).detach(), 1, atol=1e-4)
+    assert (gain[:, :-1] >= gain[:, 1:]).all()
 
 
-def test_starts_of_the_bank_lie_well_apart(world: tuple) -> None:
-    bank, patches, _, _ = world
-    rotations = bank.search(patches, torch.zeros(len(patches), 3), starts=3).rotations.double().numpy()
+def test_the_best_rotations_lie_well_apart(world: tuple) -> None:
+    search, patches, _, _ = world
+    rotations = search.best_rotations(search.model.observe(patches), count=3)[0].double().numpy()
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert angle_deg(rotations[:, first], rotations[:, second]).min() > 20
 
 
-def test_a_bank_learns_from_labelled_patches(world: tuple) -> None:
-    bank, patches, rotations, offsets = world
-    voxels = torch.as_tensor(np.rint(offsets / VOXEL_SIZE), dtype=torch.float32)
-    observed = bank.sight.model.observe(patches, voxels)
-    cells = bank.filters.rotations.double().numpy()
-    label = torch.as_tensor([angle_deg(cells, np.broadcast_to(r, cells.shape)).argmin() for r in rotations])
-    before = {name: value.clone() for name, value in bank.state_dict().items()}
-    optimiser = torch.optim.Adam(bank.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(6):
-        loss = torch.nn.functional.nll_loss(bank(observed), label)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    bank.load_state_dict(before)
-    assert losses[-1] < 0.8 * losses[0]
+def test_compressed_scores_are_those_of_the_whole_filters(world: tuple) -> None:
+    search, patches, _, _ = world
+    observed, some = search.model.observe(patches[:4]), search.filters.rotations[::97]
+    values = search.reference.sample(search.model.frequency @ some)[..., 0].movedim(-1, 1) * search.model.whitened_gain
+    whole = observed.flatten(1) @ (values.flatten(1) / values.flatten(1).norm(dim=1, keepdim=True)).T
+    found = search.filters.scores(observed)[:, ::97]
+    assert float((found - whole).abs().max()) < 0.1 * float(whole.abs().max())
 
 
-def test_the_bank_s_tensors_carry_it_whole(world: tuple) -> None:
-    bank, patches, _, _ = world
-    other = build_bank(
-        build_reference(molecule(seed=5).density(24), VOXEL_SIZE, resolution=25.0),
-        bank.sight.model,
-        symmetry("C1"),
-        OPTIONS,
-    )
-    observed = bank.sight.model.observe(patches[:4])
-    assert not torch.allclose(other(observed), bank(observed), atol=0.1)
-    other.load_state_dict(bank.state_dict())
-    assert torch.allclose(other(observed), bank(observed), atol=1e-5)
-
-
-def test_a_bank_says_when_the_patches_hold_too_little(world: tuple) -> None:
-    bank, _, _, _ = world
+def test_the_search_says_when_the_patches_hold_too_little(world: tuple) -> None:
+    search, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
-        build_bank(bank.sight.reference, bank.sight.model, symmetry("C1"), SearchOptions(search_resolution=150.0))
+        build_search(search.reference, search.model, symmetry("C1"), SearchOptions(search_resolution=150.0))
 
 
 @pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.search import MatchedFilterBank, build_bank
+from napari_orient.engine.matching.search import MatchedFilterSearch, build_search
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.reference import Reference, mirrored
@@ -83,11 +83,11 @@ def _faintness(finder: PoseFinder, poses: Poses) -> str:
 
 @torch.no_grad()
 def chance_score(finder: PoseFinder) -> float:
-    """The best score, on average, of all the bank's rotations and places in patches of noise alone."""
-    options, filters = finder.options, finder.bank.filters
+    """The best score, on average, of all the search's rotations and places in patches of noise alone."""
+    options, filters = finder.options, finder.search.filters
     across = max(1, round(4 * options.search.max_shift / options.search.search_resolution))
-    noise = torch.randn(_NOISES * across**3, filters.turned.shape[1], generator=torch.Generator().manual_seed(0))
-    scores = [part.to(filters.turned) @ filters.turned.T for part in noise.split(across**3)]
+    noise = torch.randn(_NOISES * across**3, filters.filters.shape[1], generator=torch.Generator().manual_seed(0))
+    scores = [part.to(filters.filters) @ filters.filters.T for part in noise.split(across**3)]
     return float(torch.stack([score.max() for score in scores]).mean())
 
 
@@ -108,10 +108,10 @@ def _hand(finder: PoseFinder, patches: Tensor) -> str:
     """Compare the match with that of the reference's mirror image."""
     if len(patches) < _FEWEST:
         return ""
-    bank = finder.bank
+    search = finder.search
     group = _mirrored_group(finder.group)
-    other = build_bank(mirrored(finder.reference), bank.sight.model, group, finder.options.search)
-    gain = _evidence(bank, patches) - _evidence(other, patches)
+    other = build_search(mirrored(finder.reference), search.model, group, finder.options.search)
+    gain = _evidence(search, patches) - _evidence(other, patches)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_CLEARLY * error:
         return ""
@@ -127,8 +127,8 @@ def _mirrored_group(group: Symmetry) -> Symmetry:
     return replace(group, matrices=flip @ group.matrices @ flip, frame=flip @ group.frame @ flip)
 
 
-def _evidence(bank: MatchedFilterBank, patches: Tensor) -> Tensor:
-    return candidates(bank, patches, starts=3, places=1)[0][0].log_likelihood_gain
+def _evidence(search: MatchedFilterSearch, patches: Tensor) -> Tensor:
+    return candidates(search, patches, starts=3, places=1)[0][0].log_likelihood_gain
 
 
 _LEAST_WEIGHT = 1e-6

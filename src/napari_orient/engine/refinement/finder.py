@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
-from napari_orient.engine.matching.search import MatchedFilterBank, build_bank, build_centring, telling
+from napari_orient.engine.matching.search import (
+    MatchedFilterSearch,
+    build_position_search,
+    build_search,
+    informative_coefficients,
+)
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.noise import mean_power, simulate_noise_patches, window
@@ -43,13 +48,13 @@ _WORTH, _WORTH_NATS = 0.5, 8.0
 
 @dataclass(frozen=True, eq=False)
 class PoseFinder:
-    """A reference as it shows in one tomogram, and the bank that finds where to start.
+    """A reference as it shows in one tomogram, and the search that finds where fits begin.
 
     Parameters
     ----------
     reference, group : what is matched, and its symmetry.
     full_model, model : wedge, gain and noise of the tomogram: of all coefficients, of those that tell of the pose.
-    bank : of the same reference and tomogram.
+    search : by matched filters, for the same reference and tomogram.
     wedge, found_wedge : the missing wedge in force, and the one that the patches show.
     dark : whether particles are darker than their surroundings.
     faint : whether noise is so strong that more places are tried for each particle.
@@ -63,7 +68,7 @@ class PoseFinder:
     group: Symmetry
     full_model: ForwardModel
     model: ForwardModel
-    bank: MatchedFilterBank
+    search: MatchedFilterSearch
     wedge: Wedge
     found_wedge: Wedge
     particles_dark: bool
@@ -95,7 +100,7 @@ class PoseFinder:
     def _batch(self, patches: Tensor, initial: Tensor | None) -> Poses:
         fast = self.options.effort.precision == "fast"
         fits, centres = candidates(
-            self.bank,
+            self.search,
             patches,
             starts=1 if fast and not self.low_snr else _starts(self.options, low_snr=self.low_snr),
             initial=initial,
@@ -112,7 +117,7 @@ class PoseFinder:
 
 
 def candidates(
-    bank: MatchedFilterBank,
+    search: MatchedFilterSearch,
     patches: Tensor,
     *,
     starts: int,
@@ -127,22 +132,21 @@ def candidates(
     places : where the particle may be; the one with the best fit is taken.
     initial : (N, 3, 3) rotations to fit as well.
     """
-    sight = bank.sight
-    centres = bank.centring(patches, count=places)
-    observed = torch.stack([sight.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
-    found = bank.ranked(observed.flatten(0, 1), starts=starts)
-    rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in (found.rotations, found.best))
+    centres = search.positions.find(patches, count=places)
+    observed = torch.stack([search.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
+    best = search.best_rotations(observed.flatten(0, 1), count=starts)
+    rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in best)
     fitted = gain >= _WORTH * gain.amax((1, 2), keepdim=True) - _WORTH_NATS
     if initial is not None:
         rotations = torch.cat([initial[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
         fitted = torch.cat([torch.ones_like(fitted[:, :, :1]), fitted], dim=2)
-    mask = bank.telling
-    model, told = sight.model.select(mask), observed[..., mask]
+    mask = search.informative
+    model, informative = search.model.select(mask), observed[..., mask]
     row, place, start = fitted.nonzero(as_tuple=True)
     fit = fit_poses(
-        sight.reference,
+        search.reference,
         model,
-        told[row, place],
+        informative[row, place],
         rotations=rotations[row, place, start],
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_STEPS,
@@ -162,8 +166,8 @@ def estimate_tomogram_model(
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
     The wedge is found or taken from the options; then, in turn: noise and gain as seen without poses; the particles'
-    centres, and the same again; the bank; poses; noise and gain as the poses show them, phases last; the bank again;
-    what it scores in noise alone.
+    centres, and the same again; the search; poses; noise and gain as the poses show them, phases last; the search
+    again; what it scores in noise alone.
 
     Parameters
     ----------
@@ -179,17 +183,17 @@ def estimate_tomogram_model(
     resolution = max(options.resolution or 0.0, reference.resolution)
     model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     yield Step(1, steps, "Centring")
-    centring = build_centring(reference, model, group, options.search)
+    positions = build_position_search(reference, model, group, options.search)
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
-    places = torch.cat(in_parallel(centring, parts, device=patches.device))[:, 0]
+    places = torch.cat(in_parallel(positions.find, parts, device=patches.device))[:, 0]
     centred = cropped(patches, box, voxels=places)
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     particles_dark = bool(model.whitening.real.sum() < 0)
-    yield Step(2, steps, "Building the bank")
+    yield Step(2, steps, "Building the search")
     first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
-    bank = build_bank(reference, model, group, first)
+    search = build_search(reference, model, group, first)
     yield Step(3, steps, "First poses")
-    fit, centres = _found(bank, patches, options.starts, low_snr=False)
+    fit, centres = _found(search, patches, options.starts, low_snr=False)
     low_snr = False
     for turn in range(_ROUNDS):
         yield Step(4 + turn, steps, "Learning noise and gain")
@@ -199,16 +203,16 @@ def estimate_tomogram_model(
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # In much noise the first poses were found with too rough a model: look again with a better one.
-            bank = build_bank(reference, model, group, options.search)
-            fit, centres = _found(bank, patches, options.starts, low_snr=True)
+            search = build_search(reference, model, group, options.search)
+            fit, centres = _found(search, patches, options.starts, low_snr=True)
     if len(patches) >= _ENOUGH:
         yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
         fit = _polished(reference, model, model.observe(patches, centres), fit)
         # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
         model = align_tilts(reference, model, model.observe(patches, centres), fit, wedge=wedge)
-    bank = build_bank(reference, model, group, options.search)
-    told = model.select(telling(reference, model, _INFORMATIVE))
-    finder = PoseFinder(reference, group, model, told, bank, wedge, found, particles_dark, low_snr, options)
+    search = build_search(reference, model, group, options.search)
+    informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
+    finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
     yield Step(5 + _ROUNDS, steps, "Matching noise")
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
@@ -226,7 +230,8 @@ def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit:
     fit = _polished(reference, model, model.observe(patches, centres), fit)
     told = finder.model
     if finder.options.effort.precision == "fast":
-        reference, told = finder.bank.sight.reference, finder.bank.sight.model.select(finder.bank.telling)
+        search = finder.search
+        reference, told = search.reference, search.model.select(search.informative)
     return estimate_likelihood_scale(reference, told, told.observe(patches, centres), fit)
 
 
@@ -238,9 +243,9 @@ def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
     return max(options.starts, _STARTS_AT_LOW_SNR) if low_snr else options.starts
 
 
-def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, low_snr: bool) -> tuple[Fit, Tensor]:
+def _found(search: MatchedFilterSearch, patches: Tensor, starts: int, *, low_snr: bool) -> tuple[Fit, Tensor]:
     def found(part: Tensor) -> tuple[Fit, Tensor]:
-        fits, centres = candidates(bank, part, starts=starts, places=_places(low_snr=low_snr))
+        fits, centres = candidates(search, part, starts=starts, places=_places(low_snr=low_snr))
         return fits[0], centres
 
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
@@ -250,7 +255,7 @@ def _found(bank: MatchedFilterBank, patches: Tensor, starts: int, *, low_snr: bo
 
 def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Fit:
     """Fits polished on the coefficients that tell of the pose, then compared on all."""
-    mask = telling(reference, model, _INFORMATIVE)
+    mask = informative_coefficients(reference, model, _INFORMATIVE)
     told = model.select(mask)
 
     def polished(row: Tensor) -> Fit:
