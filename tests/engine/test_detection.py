@@ -56,8 +56,8 @@ def test_a_false_pick_asked_for_alone_later_is_told_too(
 def test_a_better_score_never_makes_a_particle_less_likely() -> None:
     rng = torch.Generator().manual_seed(0)
     noise, scores = 4 + 0.4 * torch.randn(32, generator=rng), 12 + torch.randn(64, generator=rng)
-    detection = DetectionModel.learnt(noise, torch.cat([scores, noise[:16]]))
-    assert detection.share == pytest.approx(0.2, abs=0.03)
+    detection = DetectionModel.fitted(noise, torch.cat([scores, noise[:16]]))
+    assert detection.false_share == pytest.approx(0.2, abs=0.03)
     p_false = detection.p_false(torch.linspace(-1, 40, 200))
     assert (p_false.diff() <= 1e-6).all()
     assert p_false[0] > 0.97

@@ -1,4 +1,15 @@
-"""Whether a particle is there at all: its score beside what noise alone reaches, and beside the other picks'."""
+"""Detection: the probability that a pick is false, from its score, by a mixture of two distributions fitted by EM.
+
+The score s of a pick, the best of all rotations and places in the search, is distributed as
+
+    p(s) = π Gumbel(s; noise) + (1 - π) [(1 - ε) N(s; particles) + ε U].
+
+A false pick reaches the best of many matches with noise, which is Gumbel's; its mean and deviation are measured by
+the same search in simulated noise (`model.noise.simulate_noise_patches`). Particles score about a mean of their own; a
+few, partly outside or hidden, score anything between. π, mean and deviation of the particles are fitted by expectation
+and maximisation. The posterior probability of the first component is ``p_false``; expected errors and confidence
+count it.
+"""
 
 from __future__ import annotations
 
@@ -14,96 +25,106 @@ from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.rotations import FloatArray, even_rotations, within_from_rms
 from napari_orient.engine.symmetry import Symmetry, nearest_copy
 
-_ROUNDS = 20
-_FIRST_SHARE, _LEAST_SHARE = 0.2, 0.01
-"""Share of picks on nothing: where to begin, and what is always allowed for, in picks that are yet to come."""
-_LEAST_APART = 3.0
-"""A particle scores at least so many deviations of noise's scores above them, usually."""
-_LEAST_SPREAD, _LEAST_NOISE_SPREAD = 0.1, 0.15
-_ODD = 0.02
-"""Share of particles that score anything between noise and the usual: half outside, hidden, or bent."""
-_EVEN = 4000
+_EM_STEPS = 20
+"""Steps of expectation and maximisation."""
+_FIRST_FALSE_SHARE = 0.2
+"""π, share of false picks before the first step; chosen."""
+_LEAST_FALSE_SHARE = 0.01
+"""Least π: false picks are always possible, in picks that are still to come too. Chosen."""
+_LEAST_SEPARATION = 3.0
+"""Standard deviations of the noise's scores that the particles' mean score lies above theirs, at least; chosen."""
+_LEAST_SPREAD = 0.1
+"""Least standard deviation of the particles' scores, over their mean; chosen, for few picks."""
+_LEAST_NOISE_SPREAD = 0.15
+"""Least standard deviation of the noise's scores, over their mean: 32 of them give it only to 13 %. Chosen."""
+_ODD_SHARE = 0.02
+"""ε, share of particles whose score lies anywhere between noise and the typical: half outside, hidden, bent. Chosen."""
+_EULER_GAMMA = 0.5772
+"""Mean of a Gumbel distribution of mode 0 and scale 1."""
+_RANDOM_POSES = 4000
+"""Evenly distributed rotations that stand for a random pose."""
 
 
 @dataclass(frozen=True)
 class DetectionModel:
-    """Scores of picks on nothing, and of particles, in one tomogram.
+    """Distribution of the scores of false picks, and of particles, in one tomogram.
 
     Parameters
     ----------
     noise, noise_spread : mean and standard deviation of the scores that noise alone reaches in the same search.
-    usual, usual_spread : those of the particles.
-    share : of the picks that are on nothing.
+    typical, typical_spread : those of the particles.
+    false_share : π, share of the picks that are false.
     """
 
     noise: float
     noise_spread: float
-    usual: float
-    usual_spread: float
-    share: float
+    typical: float
+    typical_spread: float
+    false_share: float
 
     @classmethod
-    def learnt(cls, noise: Tensor, scores: Tensor) -> DetectionModel:
-        """From scores in noise, and in picks of which some may be on nothing; by expectation and maximisation."""
+    def fitted(cls, noise: Tensor, scores: Tensor) -> DetectionModel:
+        """Fit to scores in noise, and in picks of which some may be false, by expectation and maximisation."""
         mean, spread = float(noise.mean()), max(float(noise.std()), _LEAST_NOISE_SPREAD * float(noise.mean()))
-        least = mean + _LEAST_APART * spread
-        usual = max(float(scores.quantile(0.9)), least)
-        believed = cls(mean, spread, usual, max(_LEAST_SPREAD * usual, (usual - mean) / 4), _FIRST_SHARE)
-        for _ in range(_ROUNDS):
-            absent = believed.p_false(scores)
-            there = 1 - absent
-            count = there.sum().clamp_min(1e-6)
-            usual = max(float((there * scores).sum() / count), least)
-            wide = float(((there * (scores - usual).square()).sum() / count).sqrt())
-            share = min(max(float(absent.mean()), _LEAST_SHARE), 1 - _LEAST_SHARE)
-            believed = cls(mean, spread, usual, max(_LEAST_SPREAD * usual, wide), share)
-        return believed
+        least = mean + _LEAST_SEPARATION * spread
+        typical = max(float(scores.quantile(0.9)), least)
+        model = cls(mean, spread, typical, max(_LEAST_SPREAD * typical, (typical - mean) / 4), _FIRST_FALSE_SHARE)
+        for _ in range(_EM_STEPS):
+            p_false = model.p_false(scores)
+            p_true = 1 - p_false
+            count = p_true.sum().clamp_min(1e-6)
+            typical = max(float((p_true * scores).sum() / count), least)
+            deviation = float(((p_true * (scores - typical).square()).sum() / count).sqrt())
+            share = min(max(float(p_false.mean()), _LEAST_FALSE_SHARE), 1 - _LEAST_FALSE_SHARE)
+            model = cls(mean, spread, typical, max(_LEAST_SPREAD * typical, deviation), share)
+        return model
 
     def p_false(self, score: Tensor) -> Tensor:
-        """Probability that nothing is there, (N,), given what a pick scores, (N,); the more it scores, the less."""
+        """Probability that a pick of a score is false, (N,); it never grows with the score, (N,)."""
         scale = self.noise_spread * math.sqrt(6) / math.pi
-        mode = self.noise - 0.5772 * scale
-        score = score.clamp(min(mode, self.usual), self.usual)
-        # The best of many matches with noise is Gumbel's.
+        mode = self.noise - _EULER_GAMMA * scale
+        score = score.clamp(min(mode, self.typical), self.typical)
         step = (score - mode) / scale
-        nothing = -step - torch.exp(-step) - math.log(scale)
-        usual = torch.exp(-((score - self.usual) / self.usual_spread).square() / 2) / self.usual_spread / 2.5066
-        particle = torch.log((1 - _ODD) * usual + _ODD / max(self.usual - mode, self.usual_spread))
-        return torch.sigmoid(nothing - particle + math.log(self.share / (1 - self.share)))
+        log_false = -step - torch.exp(-step) - math.log(scale)
+        gaussian = torch.exp(-((score - self.typical) / self.typical_spread).square() / 2)
+        gaussian = gaussian / (self.typical_spread * math.sqrt(2 * math.pi))
+        uniform = 1 / max(self.typical - mode, self.typical_spread)
+        log_true = torch.log((1 - _ODD_SHARE) * gaussian + _ODD_SHARE * uniform)
+        return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)))
 
 
-def error_with_false_picks(sure_deg: FloatArray, p_false: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
-    """Expected error in degrees, and probability of being within 20°, of picks that may be on nothing, (N,) each.
+def error_with_false_picks(true_deg: FloatArray, p_false: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
+    """Expected error in degrees, and probability of being within 20°, of picks that may be false, (N,) each.
 
-    Where nothing is there the pose is a random one, modulo the group.
+    The pose of a false pick is a random one, modulo the group.
 
     Parameters
     ----------
-    sure_deg : (N,) expected errors if there are particles.
-    absence : (N,) probabilities that there are none.
+    true_deg : (N,) expected errors of the poses of true picks.
+    p_false : (N,) probabilities that the picks are false.
     """
-    blind = random_pose_angles(group)
-    expected = np.sqrt((1 - p_false) * np.square(sure_deg) + p_false * np.square(blind).mean())
-    return expected, (1 - p_false) * within_from_rms(sure_deg, 20) + p_false * (blind <= 20).mean()
+    random = random_pose_angles(group)
+    expected = np.sqrt((1 - p_false) * np.square(true_deg) + p_false * np.square(random).mean())
+    return expected, (1 - p_false) * within_from_rms(true_deg, 20) + p_false * (random <= 20).mean()
 
 
 def random_pose_covariance(group: Symmetry) -> Tensor:
-    """Covariance of the turn to a random pose, (3, 3) radians² in the reference frame, modulo the group."""
-    turns = torch.from_numpy(_turns_of_chance(group.matrices.tobytes()))
-    covariance: Tensor = turns.T @ turns / len(turns)
+    """Covariance of the rotation to a random pose, (3, 3) radians² in the reference frame, modulo the group."""
+    rotvecs = torch.from_numpy(_random_rotvecs(group.matrices.tobytes()))
+    covariance: Tensor = rotvecs.T @ rotvecs / len(rotvecs)
     return covariance.float()
 
 
 def random_pose_angles(group: Symmetry) -> FloatArray:
-    """Angles in degrees, evenly distributed as those of random poses modulo the group are."""
-    angles: FloatArray = np.degrees(np.linalg.norm(_turns_of_chance(group.matrices.tobytes()), axis=1))
+    """Angles from a pose to random ones modulo the group, (N,) degrees."""
+    angles: FloatArray = np.degrees(np.linalg.norm(_random_rotvecs(group.matrices.tobytes()), axis=1))
     return angles
 
 
 @lru_cache(maxsize=8)
-def _turns_of_chance(matrices: bytes) -> FloatArray:
-    """Turns in radians to even poses, (N, 3), modulo the group of these matrices: asked for at every single pick."""
+def _random_rotvecs(matrices: bytes) -> FloatArray:
+    """Rotation vectors in radians to evenly distributed poses, (N, 3), modulo the group of these matrices."""
     group = Symmetry("", np.frombuffer(matrices).reshape(-1, 3, 3), np.eye(3))
-    poses = torch.from_numpy(nearest_copy(even_rotations(_EVEN), np.eye(3)[None], group))
-    turns: FloatArray = matrix_to_rotvec(poses).numpy()
-    return turns
+    poses = torch.from_numpy(nearest_copy(even_rotations(_RANDOM_POSES), np.eye(3)[None], group))
+    rotvecs: FloatArray = matrix_to_rotvec(poses).numpy()
+    return rotvecs

@@ -216,7 +216,7 @@ def estimate_tomogram_model(
     yield Step(5 + _ROUNDS, steps, "Matching noise")
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
-    return replace(finder, detection=DetectionModel.learnt(finder.find(noise.to(patches)).score, fit.score.cpu()))
+    return replace(finder, detection=DetectionModel.fitted(finder.find(noise.to(patches)).score, fit.score.cpu()))
 
 
 def _relearnt(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:

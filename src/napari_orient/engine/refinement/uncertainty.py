@@ -1,6 +1,18 @@
-"""How far the log-likelihood of a tomogram's fits is to be trusted, told by what the fits leave of each other.
+"""Calibration of the expected error: the likelihood scale of a tomogram, and the error of truncated particles.
 
-Particles that stick out of the tomogram: how much of each is unseen, and what that costs.
+**Likelihood scale.** The Cramér-Rao bound H⁻¹ is right where the noise is stationary and as strong as its spectrum
+says. It is measured all over a patch, though, and holds neighbours, which keep out of where the particle itself is:
+there the noise is weaker. Along a particle's derivatives by rotation and shift, the residuals of the *other* particles
+show the noise where a particle is, whatever its colour and place. With the second moment J of those residuals the
+covariance of the pose is the sandwich
+
+    H⁻¹ J H⁻¹        (White 1982, Econometrica 50:1)
+
+and the scale c is the trace of the rotation's part of H⁻¹ over that of the sandwich. Log-likelihoods are multiplied by
+c (a generalised posterior), so that a posterior's covariance is H⁻¹ / c.
+
+**Truncation.** Of a particle that reaches beyond the tomogram the fit takes the rest for empty; the error grows with
+the share of its volume that is cut off.
 """
 
 from __future__ import annotations
@@ -16,24 +28,29 @@ from napari_orient.engine.particles import Extent, FloatArray, evenly_spaced_row
 from napari_orient.engine.streams import Note
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
-"""Of simulated ribosomes and proteasomes in PolNet's crowds, 1.2 to 1.5."""
-_SAMPLE, _BATCH = 64, 16
-_USUAL_COUNTS = 12
-"""Particles that what is usual counts for, beside a tomogram's own."""
-_LEAST, _MOST = 0.5, 3.0
+"""Likelihood scale of ribosomes and proteasomes in PolNet's tomograms, 1.2 to 1.5; the prior mean of an estimate."""
+_PRIOR_COUNT = 12
+"""Particles that the typical scale counts as, beside a tomogram's own; chosen."""
+_SAMPLE = 64
+"""Particles that the scale is estimated from, at most: every residual is compared with every particle."""
+_BATCH = 16
+"""Particles compared together; bounds memory only."""
+_LEAST_SCALE = 0.5
+"""Least scale of one particle; limits what one poor fit does to few particles."""
+_MOST_SCALE = 3.0
+"""Largest scale of one particle."""
+MAX_TRUNCATED_SHARE = 0.25
+"""Share of a particle's volume outside the tomogram above which its pose counts as unknown; chosen."""
+_ERROR_OF_TRUNCATION_DEG = 24.0
+"""Degrees of error per share outside. Measured on one simulated molecule cut off at its sides, shares up to 0.25."""
 
 
 @torch.no_grad()
 def estimate_likelihood_scale(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> float:
-    """What log-likelihoods are to be multiplied by, 1 where noise is stationary, normal, and as strong as believed.
+    """Scale c of the log-likelihood by the sandwich covariance, 1 where the noise model is right.
 
-    Noise is measured all over a patch. It holds neighbours, which keep out of where the particle itself is: there it is
-    weaker, and turns and shifts are surer than the Cramér-Rao bound says. What the fits leave of the *other* particles,
-    seen along a particle's own derivatives, is what noise there is where a particle stands, whatever its colour and
-    place. From its second moment J and the information H the covariance of turn and shift is H⁻¹ J H⁻¹ (White 1982,
-    Econometrica 50:1). The trust is the trace of the turn's variance by the bound over this one's, the median over some
-    of the particles; that fits take a little of the noise with them is allowed for. A few particles tell little, and
-    are drawn to what is usual.
+    The median over some of the particles, shrunk to the typical scale as far as they are few. That fits absorb a little
+    of the noise is corrected for.
 
     Parameters
     ----------
@@ -44,46 +61,52 @@ def estimate_likelihood_scale(reference: Reference, model: ForwardModel, observe
     count = len(some)
     if count < 2:
         return TYPICAL_LIKELIHOOD_SCALE
-    rows = [
+    designs = [
         design_matrix(reference, model, observed[part], fit.rotations[part], fit.shifts[part])
         for part in some.split(_BATCH)
     ]
-    taken, left = (torch.cat(column) for column in zip(*map(_parted, rows), strict=True))
-    places = torch.arange(count, device=observed.device).split(_BATCH)
-    own = torch.cat([_own(part, taken, left, place) for part, place in zip(rows, places, strict=True)])
-    own = own[own.isfinite()].clamp(_LEAST, _MOST)
-    seen = float(own.median()) if len(own) else TYPICAL_LIKELIHOOD_SCALE
-    return (count * seen + _USUAL_COUNTS * TYPICAL_LIKELIHOOD_SCALE) / (count + _USUAL_COUNTS)
+    absorbed, residual = (torch.cat(column) for column in zip(*map(_split, designs), strict=True))
+    numbers = torch.arange(count, device=observed.device).split(_BATCH)
+    scales = torch.cat([_scales(part, absorbed, residual, own=own) for part, own in zip(designs, numbers, strict=True)])
+    scales = scales[scales.isfinite()].clamp(_LEAST_SCALE, _MOST_SCALE)
+    found = float(scales.median()) if len(scales) else TYPICAL_LIKELIHOOD_SCALE
+    return (count * found + _PRIOR_COUNT * TYPICAL_LIKELIHOOD_SCALE) / (count + _PRIOR_COUNT)
 
 
-def _parted(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each patch: orthogonal directions that its fit takes, (B, 7, 2 M), and what it leaves, (B, 2 M)."""
-    taken = torch.linalg.qr(rows[:, :7].mT).Q.mT
-    patch = rows[:, 7]
-    return taken, patch - ((taken @ patch[:, :, None]).mT @ taken)[:, 0]
+def _split(design: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each patch: orthonormal directions that its fit absorbs, (B, 7, 2 M), and the residual, (B, 2 M)."""
+    absorbed = torch.linalg.qr(design[:, :7].mT).Q.mT
+    patch = design[:, 7]
+    return absorbed, patch - ((absorbed @ patch[:, :, None]).mT @ absorbed)[:, 0]
 
 
-def _own(rows: Tensor, taken: Tensor, left: Tensor, place: Tensor) -> Tensor:
-    """Variance of the turn by the bound, over that by what is left of the other particles, (B,)."""
-    predicted, slopes = rows[:, :1], rows[:, 1:7]
-    slopes = slopes - (slopes @ predicted.mT) / predicted.square().sum(2, keepdim=True).clamp_min(1e-12) * predicted
-    others = torch.ones(len(rows), len(left), device=left.device).scatter_(1, place[:, None], 0.0) / (len(left) - 1)
-    chance = slopes @ left.T
-    moment = (chance * others[:, None]) @ chance.mT
-    lost = slopes @ taken.flatten(0, 1).T
-    information = slopes @ slopes.mT
-    shown = information - (lost * others.repeat_interleave(taken.shape[1], dim=1)[:, None]) @ lost.mT
+def _scales(design: Tensor, absorbed: Tensor, residual: Tensor, *, own: Tensor) -> Tensor:
+    """Rotation variance by the bound, over that by the residuals of the other particles, (B,).
+
+    Parameters
+    ----------
+    design : (B, 8, 2 M) of these particles.
+    absorbed, residual : (K, 7, 2 M) and (K, 2 M) of all particles.
+    own : (B,) the numbers of these among them.
+    """
+    model, jacobian = design[:, :1], design[:, 1:7]
+    jacobian = jacobian - (jacobian @ model.mT) / model.square().sum(2, keepdim=True).clamp_min(1e-12) * model
+    others = torch.ones(len(design), len(residual), device=residual.device)
+    others = others.scatter_(1, own[:, None], 0.0) / (len(residual) - 1)
+    projected = jacobian @ residual.T
+    moment = (projected * others[:, None]) @ projected.mT
+    lost = jacobian @ absorbed.flatten(0, 1).T
+    information = jacobian @ jacobian.mT
+    # What the second moment would be in white noise: the information, less what the other fits absorbed of the noise.
+    expected = information - (lost * others.repeat_interleave(absorbed.shape[1], dim=1)[:, None]) @ lost.mT
     floor = 1e-6 * torch.diag_embed(information.diagonal(dim1=-2, dim2=-1).clamp_min(1e-9))
     bound = torch.linalg.inv(information + floor)
-    turn = [(bound @ part @ bound)[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) for part in (shown, moment)]
-    ratio: Tensor = turn[0] / turn[1]
+    variance = [(bound @ part @ bound)[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) for part in (expected, moment)]
+    ratio: Tensor = variance[0] / variance[1]
     return ratio
 
 
-MAX_TRUNCATED_SHARE = 0.25
-"""Of a particle of which more is unseen, the pose tells nothing."""
-_COST_DEG = 24.0
-"""Error per share unseen: the fit takes what lies outside for empty. Measured on particles cut off at their sides."""
+# --- truncation ---------------------------------------------------------------------------------------------------
 
 
 def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> FloatArray:
@@ -97,16 +120,16 @@ def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> Flo
     return share
 
 
-def truncation_error_deg(unseen: FloatArray) -> FloatArray:
-    """Root-mean-square error of the rotation, degrees, that shares unseen (N,) add to what the noise leaves."""
-    return _COST_DEG * unseen
+def truncation_error_deg(share: FloatArray) -> FloatArray:
+    """Root-mean-square error of the rotation, degrees, that truncated shares (N,) add to what the noise leaves."""
+    return _ERROR_OF_TRUNCATION_DEG * share
 
 
-def truncation_warnings(unseen: FloatArray) -> tuple[Note, ...]:
-    """A warning where poses mean nothing for what is unseen."""
-    count = int((unseen > MAX_TRUNCATED_SHARE).sum())
+def truncation_warnings(share: FloatArray) -> tuple[Note, ...]:
+    """A warning where particles are truncated so far that their poses count as unknown."""
+    count = int((share > MAX_TRUNCATED_SHARE).sum())
     if count == 0:
         return ()
     which = "1 particle lies" if count == 1 else f"{count} particles lie"
-    text = f"{which} more than a quarter outside the tomogram: no pose can be told, and the expected error says so."
+    text = f"{which} more than a quarter outside the tomogram: the pose is unknown, and the expected error says so."
     return (Note(text, "warning"),)
