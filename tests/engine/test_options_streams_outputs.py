@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, UnknownOptionWarning, option, suboptions
 from napari_orient.engine.outputs import check_writable, existing_file, replacing
-from napari_orient.engine.streams import Note, Step, run, seconds_left
+from napari_orient.engine.streams import Note, Step, map_steps, run, seconds_left, stoppable
 
 ONE_LINE = r"^[^\n]+$"
 
@@ -49,6 +49,26 @@ def test_closing_a_stream_stops_it_and_lets_it_clean_up():
     next(stream)
     stream.close()
     assert closed == [1000]
+
+
+def test_a_part_of_a_task_yields_one_step_wherever_it_can_be_stopped_and_is_closed_with_the_task():
+    closed = []
+
+    def work():
+        try:
+            yield
+            yield
+            return "done"
+        finally:
+            closed.append(True)
+
+    step = Step(1, 2, "working")
+    stream = stoppable(work(), step)
+    assert [next(stream), next(stream)] == [step, step]
+    stream.close()
+    assert closed == [True]
+    assert run(stoppable(work(), step)) == "done"
+    assert run(map_steps(stoppable(work(), step), lambda item: Step(item.done, 9, "all"))) == "done"
 
 
 def test_an_error_in_a_stream_flies():

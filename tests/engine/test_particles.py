@@ -10,8 +10,10 @@ from napari_orient.engine.particles import (
     Tomogram,
     check_inside,
     concatenate,
+    evenly_spaced_rows,
     holding_kind,
     labelled_of_kind,
+    split_like,
 )
 from napari_orient.engine.rotations import random_rotations
 
@@ -193,6 +195,22 @@ def test_a_column_that_one_part_lacks_is_unknown_for_all():
     assert joined.rotations is joined.kind is joined.confidence is None
     assert joined.extra == {}
     assert len(concatenate([])) == 0
+
+
+def test_rows_are_evenly_spaced_from_the_first_to_the_last():
+    assert evenly_spaced_rows(9, 3).tolist() == [0, 4, 8]
+    assert evenly_spaced_rows(3, 9).tolist() == [0, 1, 2]
+    assert len(evenly_spaced_rows(1000, 300)) == 300
+
+
+def test_an_array_over_all_particles_is_split_by_tomogram():
+    volume, five = Tomogram(np.zeros((2, 2, 2), np.float32), 10.0, "a"), five_particles()
+    labelled = [(volume, five), (volume, five.take(slice(0, 2)))]
+    first, second = split_like(labelled, np.arange(7))
+    assert first.tolist() == [0, 1, 2, 3, 4]
+    assert second.tolist() == [5, 6]
+    with pytest.raises(ValueError, match="6 rows"):
+        split_like(labelled, np.arange(6))
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------

@@ -162,8 +162,12 @@ def average(
         yield Step(total, total, "Searching for symmetry", notes=tuple(map(Note, proposed.words())))
         group = proposed.group
     if len(group) > 1:
+        imposing = Step(total, total, "Imposing the symmetry")
+        yield imposing
         centre = symmetry_centre((halves[0] + halves[1]).density(), voxel_size, group)
-        halves = [half.symmetrised(group, centre) for half in halves]
+        for number in range(2):
+            yield imposing
+            halves[number] = halves[number].symmetrised(group, centre)
     return _average(halves, voxel_size, total, group=group, options=options)
 
 

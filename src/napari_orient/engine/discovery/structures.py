@@ -166,6 +166,7 @@ class StructureRefinement:
         step = self.counter.step("Bringing the symmetry axes along z and x", advance=0)
         yield step
         centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
+        yield step
         moved: Labelled = [(tomogram, in_frame(part, shown.group.frame, centre)) for tomogram, part in labelled]
         framed = yield from stoppable(self._averaged(moved, shown.group.aligned()), step)
         notes = shown.notes
