@@ -33,7 +33,7 @@ SEED = 2024
 
 TEMPLATES = ("ribosome", "proteasome")
 COUNTS = (150, 90)
-"""Particles of each template: a crowded tomogram that takes under a minute."""
+"""Particles of each template. Chosen, not tuned."""
 
 
 def declare(parser: Parser) -> None:

@@ -32,10 +32,10 @@ D7_OF_3J9I = "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926"
 """Group and axes of the map computed from PDB entry 3j9i, in that map's frame."""
 
 SECONDS_PER_TOMOGRAM = 10.0
-"""Seconds to simulate 256 × 256 × 128 voxels on one core, measured; for the time left only."""
+"""Expected seconds to simulate 256 × 256 × 128 voxels on one core; used for the time left alone."""
 
 SECONDS_PER_PATCH = 1e-3
-"""Seconds to cut a patch of 40 voxels on one core, measured; for the time left only."""
+"""Expected seconds to cut a patch on one core; used for the time left alone."""
 
 
 # --- templates ------------------------------------------------------------------------------------------------------

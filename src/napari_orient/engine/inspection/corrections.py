@@ -29,7 +29,7 @@ REJECTED = "rejected"
 VERDICTS = ("", ACCEPTED, REJECTED)
 
 _MATRIX_TOLERANCE = 0.01
-"""Largest difference of a typed matrix times its transpose from the identity: of entries with two decimals."""
+"""Largest difference of a typed matrix times its transpose from the identity; entries with three decimals pass."""
 
 
 def axis_rotation(axis: str, angle: float) -> FloatArray:
