@@ -10,7 +10,6 @@ from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
-from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.templates import bead_models, bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.layer_index import LayerIndex
@@ -70,6 +69,8 @@ class InspectionModel(LayerIndex):
 
 def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
     """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
+    from napari_orient.engine.prediction.predict import load_model
+
     try:
         found = load_model(checkpoint) if checkpoint else None
     except InputError:

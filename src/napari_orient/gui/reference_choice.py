@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
-from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.templates import Template, bead_models, load_template
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
@@ -22,6 +21,8 @@ FROM_FILE = "from a file…"
 
 @lru_cache(maxsize=8)
 def _cached_reference(name: str, written: float) -> Template:
+    from napari_orient.engine.prediction.predict import load_model
+
     template = load_model(name) if name in shipped_models() else load_template(name)
     if not isinstance(template, Template):
         raise InputError(f"{name} is a network, which holds no map. Choose a template or a map.")
@@ -42,6 +43,8 @@ def read_reference(name: str) -> Template:
 
 def is_template(name: str) -> bool:
     """Whether there is a model of this name and it is a template."""
+    from napari_orient.engine.prediction.predict import load_model
+
     try:
         return bool(name) and isinstance(load_model(name), Template)
     except InputError:
