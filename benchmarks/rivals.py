@@ -38,7 +38,7 @@ from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import estimate_tomogram_model
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
-from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import load_template
@@ -216,7 +216,7 @@ def spacing_deg(count: int) -> float:
 
 def turned(name: str, rotation: np.ndarray) -> torch.Tensor:
     """The template turned, in the middle of a patch of 40³."""
-    density, corner = shape_of(name).turned(rotation, np.full(3, SIDE // 2, float), voxel_size=VOXEL_SIZE)
+    density, corner = shape_of(name).rotated(rotation, np.full(3, SIDE // 2, float), voxel_size=VOXEL_SIZE)
     cube = np.zeros((SIDE,) * 3, np.float32)
     low, high = np.maximum(corner, 0), np.minimum(corner + density.shape, SIDE)
     inner = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner, strict=True))
@@ -229,7 +229,7 @@ _SHAPES: dict[str, Any] = {}
 
 def shape_of(name: str) -> Any:
     if name not in _SHAPES:
-        _SHAPES[name] = shaped(load_template(name), voxel_size=VOXEL_SIZE, level=0.1)
+        _SHAPES[name] = rotatable_template(load_template(name), voxel_size=VOXEL_SIZE, level=0.1)
     return _SHAPES[name]
 
 

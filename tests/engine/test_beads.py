@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import bead_density, bead_models, bead_symmetry, load_template, read_beads
 
@@ -75,7 +75,7 @@ def test_the_ribosome_resembles_itself_in_no_other_pose():
 
 @pytest.mark.parametrize(("name", "shortest", "longest"), [("ribosome", 260, 310), ("proteasome", 170, 210)])
 def test_each_model_has_the_size_of_its_molecule(name, shortest, longest):
-    shape = shaped(load_template(name), voxel_size=10.0, level=0.1)
+    shape = rotatable_template(load_template(name), voxel_size=10.0, level=0.1)
     assert shortest < shape.diameter < longest
 
 

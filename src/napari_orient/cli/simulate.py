@@ -1,4 +1,4 @@
-"""Make tomograms with known particles, by PolNet's recipe, in PolNet's own folder layout.
+"""Make tomograms with particles of exact poses, by PolNet's recipe, in PolNet's own folder layout.
 
 A template is a map in an MRC file (bright where the matter is), or the name of a bead model that comes with the
 program: ribosome, proteasome. The same seed makes the same tomograms.

@@ -26,7 +26,7 @@ from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _LEAST_SIDE = 8
-"""Voxels along each side of a map that can be matched."""
+"""Voxels along each side of a map that can be matched, at the least; chosen."""
 _BEAD_CODES = {"ribosome": "4v4r", "proteasome": "3j9i"}
 _BEAD_VOXEL_SIZE = 5.0
 """Å of the maps that bead models are drawn into: the narrowest bead (deviation 6.6 Å) keeps 0.02 % of its transform's

@@ -24,7 +24,7 @@ from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.model_files import ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.particles import Labelled, concatenate, holding_kind
-from napari_orient.engine.simulation.placement import shaped
+from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
@@ -415,4 +415,4 @@ def _macromolecules(templates: Sequence[Template]) -> list[Macromolecule]:
 def _diameter(template: Template) -> float:
     """Diameter in Å: the usual one of the paper's macromolecules, the longest distance within any other."""
     size = next((value for code, value in _DIAMETERS.items() if template.name.endswith(code)), None)
-    return size or shaped(template, voxel_size=template.voxel_size, level=0.1).diameter
+    return size or rotatable_template(template, voxel_size=template.voxel_size, level=0.1).diameter

@@ -1,4 +1,4 @@
-"""How finely a matched-filter search looks for rotations and places; read without loading torch."""
+"""How finely a matched-filter search samples rotations and positions; read without loading torch."""
 
 from __future__ import annotations
 

@@ -21,6 +21,11 @@ from napari_orient.engine.rotations import HALF_TURNS
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
 HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
+"""The rotations that keep the missing wedge, (4, 3, 3)."""
+_LEAK = 0.1
+"""Slope of LeakyReLU below 0, as printed."""
+_PAPER_DEVIATION = 0.05
+"""Standard deviation of the printed initialisation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +175,7 @@ class MLP(nn.Module):
         return fourier_bin(patches, self.options.binning)
 
     def features(self, cubes: Tensor, half_turns: Tensor | int = 0) -> Tensor:
-        """(N, F) inputs of the first layer: masked voxels at mean 0 and deviation 1, of the cubes turned by half-turns.
+        """(N, F) inputs of the first layer: masked voxels at mean 0 and deviation 1, of the half-turned cubes.
 
         ``half_turns`` are indices into `HALF_TURNS`, one for all or (N,).
         """
@@ -191,7 +196,7 @@ class MLP(nn.Module):
         """Raw vectors (N, size) in (-1, 1); with a generator, hidden nodes are left out as in training."""
         *hidden, last = self.layers
         for layer in hidden:
-            features = nn.functional.leaky_relu(layer(features), 0.1)
+            features = nn.functional.leaky_relu(layer(features), _LEAK)
             if generator is not None and self.options.dropout > 0:
                 features = _dropout(features, self.options.dropout, generator)
         return torch.tanh(last(features))
@@ -233,7 +238,7 @@ class MLP(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             paper = self.options.initialisation == "paper"
-            deviation = 0.05 if paper else math.sqrt(2 / layer.in_features)
+            deviation = _PAPER_DEVIATION if paper else math.sqrt(2 / layer.in_features)
             nn.init.normal_(layer.weight, std=deviation, generator=generator)
             nn.init.zeros_(layer.bias)
 

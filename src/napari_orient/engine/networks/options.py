@@ -1,4 +1,4 @@
-"""What a network looks like: every option once, and the printed network; read without loading torch."""
+"""Architecture of a network: every option once, and the printed network; read without loading torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REPRESENTATIONS = ("6d", "quaternion", "euler", "9d")
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """What the network looks like. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
+    """Architecture of the network. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
 
     representation: str = option(
         "6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS, expert=True

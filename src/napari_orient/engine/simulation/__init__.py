@@ -1,1 +1,1 @@
-"""Tomograms with known particles, simulated as PolNet does."""
+"""Tomograms with particles of exact poses, simulated as PolNet does."""

@@ -15,6 +15,8 @@ from napari_orient.engine.simulation.placement import Volume
 
 _RAMP_FALLOFF = 0.035
 """Cycles per pixel: the Gaussian by which the ramp falls beyond its cutoff (the default of IMOD's tilt)."""
+_SPARE_PIXELS = 8
+"""Pixels beyond the longest projection, for the interpolation and the shifts of the micrograph."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Geometry:
     def of(cls, volume: Volume, tilt_axis: str) -> Geometry:
         """The geometry of a volume (Z, Y, X)."""
         depth, width = volume.shape[0], volume.shape[2 if tilt_axis == "y" else 1]
-        return cls(tilt_axis, depth, width, int(np.ceil(np.hypot(depth, width))) + 8)
+        return cls(tilt_axis, depth, width, int(np.ceil(np.hypot(depth, width))) + _SPARE_PIXELS)
 
     def lines(self, volume: Volume) -> Volume:
         """The volume as (depth · width, lines along the tilt axis)."""

@@ -1,4 +1,4 @@
-"""Particles put into a volume: chains that avoid themselves and each other, each particle turned any way.
+"""Particles placed in a volume: chains that avoid themselves and each other, in random rotations.
 
 The chains are those of PolNet (Martinez-Sanchez et al., "Simulating the cellular context in synthetic datasets for
 cryo-electron tomography", IEEE Trans. Med. Imaging 2024): a start anywhere, links of random length in random
@@ -25,17 +25,33 @@ from napari_orient.engine.templates import Template
 Volume = NDArray[np.float32]
 
 _CHAIN_TRIES = 20
+"""Positions tried for the next particle of a chain before the chain ends; chosen."""
 _PARTICLE_TRIES = 4000
+"""Positions tried for the first particle of a chain before the volume is full; chosen."""
 _SPLINE_MARGIN = 4
+"""Voxels of zeros about a template, so that cubic splines (4 voxels wide) see none beyond it."""
+_SAME_SIZE = 1.001
+"""Ratio of voxel sizes up to which a template needs no low-pass."""
+_COARSE_POINTS = 64
+"""Points of a particle that are checked for overlap first: nearly all misfits show in them."""
+_COARSE_OVERLAP = 0.1
+"""Share of these points that may overlap before all points are checked."""
+_EDGE = 0.2
+"""Width of the low-pass's cosine edge, as a share of the cutoff."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
-    """A template made ready to be turned and added to a volume of its own voxel size.
+class RotatableTemplate:
+    """A template ready to be rotated and added to a volume of another voxel size.
 
-    ``coefficients`` are cubic spline coefficients (Z, Y, X) on the template's grid, ``centre`` zyx its centre there,
-    ``step`` the volume's voxel size over the template's; ``solid`` (K, 3) xyz Å are the points of matter, ``radius``
-    how far they reach and ``diameter`` the longest way through them, Å.
+    Parameters
+    ----------
+    coefficients : cubic spline coefficients (Z, Y, X) on the template's grid.
+    centre : zyx, voxels of that grid.
+    step : the volume's voxel size over the template's.
+    solid : (K, 3) xyz in Å, the points of matter.
+    radius, diameter : Å; largest distance of these points from the centre, and from each other.
+    level : density, of a peak of 1, below which there is no matter.
     """
 
     name: str
@@ -47,8 +63,10 @@ class Shape:
     diameter: float
     level: float
 
-    def turned(self, rotation: FloatArray, centre: FloatArray, *, voxel_size: float) -> tuple[Volume, NDArray[np.int_]]:
-        """The density turned about its centre and put at ``centre`` (voxels xyz, exact), and its first voxel (zyx)."""
+    def rotated(
+        self, rotation: FloatArray, centre: FloatArray, *, voxel_size: float
+    ) -> tuple[Volume, NDArray[np.int_]]:
+        """The density rotated about its centre and put at ``centre`` (voxels xyz, exact), and its first voxel (zyx)."""
         reach = int(np.ceil(self.radius / voxel_size)) + 1
         middle = centre[::-1]
         corner = np.floor(middle).astype(int) - reach
@@ -64,7 +82,7 @@ class Shape:
         return box, corner
 
 
-def shaped(template: Template, *, voxel_size: float, level: float) -> Shape:
+def rotatable_template(template: Template, *, voxel_size: float, level: float) -> RotatableTemplate:
     """The template anti-aliased for this voxel size, peak 1, and 0 wherever it is below ``level``.
 
     Raises
@@ -74,7 +92,7 @@ def shaped(template: Template, *, voxel_size: float, level: float) -> Shape:
     """
     density = np.asarray(template.density, np.float32)
     step = voxel_size / template.voxel_size
-    if step > 1.001:
+    if step > _SAME_SIZE:
         density = low_pass(density, cutoff=0.5 / step)
     density = density / density.max()
     density = np.where(density >= level, density, np.float32(0))
@@ -83,7 +101,7 @@ def shaped(template: Template, *, voxel_size: float, level: float) -> Shape:
     cropped = np.pad(density[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], _SPLINE_MARGIN)
     solid = (matter[:, ::-1] - template.centre) * template.voxel_size
     radius = float(np.linalg.norm(solid, axis=1).max()) + template.voxel_size
-    return Shape(
+    return RotatableTemplate(
         name=template.name,
         coefficients=ndimage.spline_filter(cropped, order=3, output=np.float32, mode="mirror"),
         centre=template.centre[::-1] - low + _SPLINE_MARGIN,
@@ -110,7 +128,15 @@ def _longest(points: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class Chains:
-    """How chains grow: free faces (voxels), overlap tolerated (fraction), link (diameters), full length (Å)."""
+    """How chains grow.
+
+    Parameters
+    ----------
+    border : voxels that stay free at every face.
+    overlap : share of a particle that may overlap others.
+    link : shortest link, in diameters; the longest is twice.
+    length : longest chain, Å.
+    """
 
     border: int
     overlap: float
@@ -118,8 +144,8 @@ class Chains:
     length: float
 
 
-class Crowd:
-    """A volume that fills with particles: its density (Z, Y, X), and the particles placed so far."""
+class CrowdedVolume:
+    """A volume with the particles placed so far: its density (Z, Y, X), their poses, classes and chains."""
 
     def __init__(
         self, size: tuple[int, int, int], *, voxel_size: float, chains: Chains, rng: np.random.Generator
@@ -137,7 +163,7 @@ class Crowd:
         free = 1 + chains.border
         self._taken[free:-free, free:-free, free:-free] = False
 
-    def fill(self, shape: Shape, count: int) -> Iterator[int]:
+    def fill(self, shape: RotatableTemplate, count: int) -> Iterator[int]:
         """Add ``count`` particles of a shape, chain after chain; yields how many are in.
 
         Rotations are drawn before places are sought, so that crowding cannot prefer some of them.
@@ -151,8 +177,8 @@ class Crowd:
         polymer = len(set(self.polymers))
         placed = 0
         while placed < count:
-            turned = self._solid_voxels(shape, rotations[placed])
-            position = self._start(turned)
+            solid = self._solid_voxels(shape, rotations[placed])
+            position = self._start(solid)
             if position is None:
                 raise InputError(self._too_many(shape, placed, count))
             budget = self._rng.uniform(0, self._chains.length)
@@ -162,18 +188,18 @@ class Crowd:
                 yield placed
                 if placed == count:
                     return
-                turned = self._solid_voxels(shape, rotations[placed])
-                position, budget = self._next_link(turned, position, shape.diameter * self._chains.link, budget)
+                solid = self._solid_voxels(shape, rotations[placed])
+                position, budget = self._next_link(solid, position, shape.diameter * self._chains.link, budget)
             polymer += 1
 
-    def _too_many(self, shape: Shape, placed: int, count: int) -> str:
+    def _too_many(self, shape: RotatableTemplate, placed: int, count: int) -> str:
         size = " × ".join(str(n) for n in self.density.shape[::-1])
         return (
             f"only {placed} of {count} particles of {shape.name} fit into {size} voxels of {self._voxel_size:g} Å "
             f"beside {len(self.positions) - placed} others. Ask for at most {placed}, or for a larger tomogram."
         )
 
-    def _solid_voxels(self, shape: Shape, rotation: FloatArray) -> FloatArray:
+    def _solid_voxels(self, shape: RotatableTemplate, rotation: FloatArray) -> FloatArray:
         solid: FloatArray = shape.solid @ rotation.T / self._voxel_size
         return solid
 
@@ -201,17 +227,19 @@ class Crowd:
         return None, 0.0
 
     def _fits(self, solid: FloatArray, place: FloatArray) -> bool:
-        # A coarse look first: nearly all misfits show in a few dozen points.
-        stride = max(1, len(solid) // 64)
-        return self._overlap(solid[::stride], place) <= 0.1 and self._overlap(solid, place) <= self._chains.overlap
+        stride = max(1, len(solid) // _COARSE_POINTS)
+        return (
+            self._overlap(solid[::stride], place) <= _COARSE_OVERLAP
+            and self._overlap(solid, place) <= self._chains.overlap
+        )
 
     def _overlap(self, solid: FloatArray, place: FloatArray) -> float:
         voxels = np.rint(solid + place).astype(int) + 1
         np.clip(voxels, 0, np.array(self._taken.shape[::-1]) - 1, out=voxels)
         return float(self._taken[voxels[:, 2], voxels[:, 1], voxels[:, 0]].mean())
 
-    def _add(self, shape: Shape, rotation: FloatArray, position: FloatArray, polymer: int) -> None:
-        box, corner = shape.turned(rotation, position / self._voxel_size, voxel_size=self._voxel_size)
+    def _add(self, shape: RotatableTemplate, rotation: FloatArray, position: FloatArray, polymer: int) -> None:
+        box, corner = shape.rotated(rotation, position / self._voxel_size, voxel_size=self._voxel_size)
         whole, part = _inside(corner, box.shape, self.density.shape)
         # Where two touch the denser wins, as in PolNet; this also drops the splines' undershoot.
         np.maximum(self.density[whole], box[part], out=self.density[whole])
@@ -257,6 +285,6 @@ def _radial_frequency(shape: tuple[int, ...]) -> FloatArray:
 
 
 def _cosine_edge(frequency: FloatArray, cutoff: float) -> Volume:
-    ramp = np.clip((frequency / cutoff - 0.8) / 0.2, 0, 1)
+    ramp = np.clip((frequency / cutoff - (1 - _EDGE)) / _EDGE, 0, 1)
     edge: Volume = ((1 + np.cos(np.pi * ramp)) / 2).astype(np.float32)
     return edge

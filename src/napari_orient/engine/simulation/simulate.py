@@ -1,8 +1,8 @@
-"""Tomograms with known particles: templates and options in, a tomogram and its truth out.
+"""Simulated tomograms: templates and options in, a tomogram and the exact poses of its particles out.
 
 Sample, tilt series and reconstruction follow PolNet (Martinez-Sanchez et al., "Simulating the cellular context in
 synthetic datasets for cryo-electron tomography", IEEE Trans. Med. Imaging 2024): crowded self-avoiding chains,
-misaligned noisy micrographs, weighted back-projection. Unlike there, a template is turned and put at its exact
+misaligned noisy micrographs, weighted back-projection. Unlike there, a template is rotated and put at its exact
 sub-voxel place, so the truth is exact: PolNet rounds the place to a voxel.
 """
 
@@ -18,7 +18,13 @@ from napari_orient.engine.io import write_polnet_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.simulation.placement import Chains, Crowd, Shape, Volume, shaped
+from napari_orient.engine.simulation.placement import (
+    Chains,
+    CrowdedVolume,
+    RotatableTemplate,
+    Volume,
+    rotatable_template,
+)
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 
@@ -57,9 +63,9 @@ def simulate(
     counts = _checked_counts(templates, options, counts)
     if seed < 0:
         raise InputError(f"seed is {seed}; expected a whole number of at least 0.")
-    shapes = [shaped(item, voxel_size=options.voxel_size, level=options.level) for item in templates]
+    shapes = [rotatable_template(item, voxel_size=options.voxel_size, level=options.level) for item in templates]
     for shape in shapes:
-        _check_room(shape, options)
+        _check_fits(shape, options)
     return _simulate(shapes, counts, options, seed, name)
 
 
@@ -105,7 +111,7 @@ def _one_of(
 
 
 def _simulate(
-    shapes: Sequence[Shape], counts: Sequence[int], options: SimulationOptions, seed: int, name: str
+    shapes: Sequence[RotatableTemplate], counts: Sequence[int], options: SimulationOptions, seed: int, name: str
 ) -> Stream[Step, tuple[Tomogram, Particles]]:
     sample, optics = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
     crowd = yield from _crowded(shapes, counts, options, sample)
@@ -122,11 +128,11 @@ def _simulate(
 
 
 def _crowded(
-    shapes: Sequence[Shape], counts: Sequence[int], options: SimulationOptions, rng: np.random.Generator
-) -> Stream[Step, Crowd]:
+    shapes: Sequence[RotatableTemplate], counts: Sequence[int], options: SimulationOptions, rng: np.random.Generator
+) -> Stream[Step, CrowdedVolume]:
     chains = Chains(options.border, options.overlap, options.link, options.chain_length)
     size = (options.size_x, options.size_y, options.size_z)
-    crowd = Crowd(size, voxel_size=options.voxel_size, chains=chains, rng=rng)
+    crowd = CrowdedVolume(size, voxel_size=options.voxel_size, chains=chains, rng=rng)
     total = sum(counts) + 2 * len(microscope.tilt_angles(options.tilt_range, options.tilt_step))
     for shape, count in zip(shapes, counts, strict=True):
         for placed in crowd.fill(shape, count):
@@ -165,11 +171,11 @@ def _checked_counts(
     return [int(count) for count in counts]
 
 
-def _check_room(shape: Shape, options: SimulationOptions) -> None:
+def _check_fits(shape: RotatableTemplate, options: SimulationOptions) -> None:
     shortest = min(options.size_x, options.size_y, options.size_z)
-    room = max(0.0, (shortest - 2 * options.border) * options.voxel_size)
-    if shape.diameter > room:
+    free = max(0.0, (shortest - 2 * options.border) * options.voxel_size)
+    if shape.diameter > free:
         raise InputError(
-            f"{shape.name} is {shape.diameter:.0f} Å long, but the tomogram leaves {room:.0f} Å inside its border; "
+            f"{shape.name} is {shape.diameter:.0f} Å long, but the tomogram leaves {free:.0f} Å inside its border; "
             "make the tomogram larger, or the border smaller."
         )

@@ -177,7 +177,6 @@ class TrainingRun:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.per_epoch = math.ceil(len(examples) / options.batch)
-        _raise_mmap_threshold()
 
     def epochs(self, state: TrainingState | None, *, words: str) -> Stream[Step, Network]:
         """The best network after all epochs, from the first or from a state on; yields Steps and Epochs."""
@@ -308,12 +307,3 @@ class TrainingRun:
         self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
         card = {**self.card, "figures": state.best.card["figures"]}
         return replace(state, best=replace(state.best, card=card))
-
-
-def _raise_mmap_threshold() -> None:
-    """Have glibc keep the memory of batches and gradients for the next step instead of returning it to the kernel.
-
-    One freed block of just below 32 MiB raises malloc's dynamic mmap threshold to its size (mallopt(3)); else each
-    step's blocks are mapped and zeroed anew.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
