@@ -11,6 +11,7 @@ from napari_orient.engine.options import Options, option, seed_option, suboption
 
 AUTO = "auto"
 MOST_CLASSES = 8
+"""Most classes that can be asked for, and that are tried: more have not been measured."""
 _PATCH_SIDE = 20
 """Voxels along the binned patches that are searched: they resolve a seventh of the diameter."""
 

@@ -109,39 +109,47 @@ def observe_patches(
     InputError
         If a tomogram is flat around all of its particles.
     """
-    side, voxel_size = options.patch_side, options.patch_voxel_size
-    index, frequency = half_sphere(side, voxel_size, FINEST * voxel_size)
-    view = window(side, voxel_size, options.radius)
     if dark is None:
         dark = _dark(positions, options)
         yield
-    phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
-    values, power, group, wedges = [], [], [], []
-    for number, (tomogram, at) in enumerate(positions):
-        sample = _cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)
-        sample = without_flat_patches(sample, tomogram.name)
-        yield
-        wedge = options.wedge.chosen(_wedge(tomogram, at, options))
-        noise = smooth_spectrum(mean_power(sample, view), wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
-        # A coefficient's real part has half its power.
-        variance = noise * view.square().sum() / 2
-        measured = wedge.weights(frequency, 1 / (side * voxel_size))
-        scale = phase * (measured / variance) * (-1.0 if dark else 1.0)
-        for start in range(0, len(at), BATCH):
-            cubes = _cut(tomogram, at[start : start + BATCH], options) * view
-            values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
-            yield
-        power.append(measured.square() / variance)
-        group += [number] * len(at)
-        wedges.append(wedge)
+    observed = []
+    for tomogram, at in positions:
+        observed.append((yield from _observe_tomogram(tomogram, at, options, sign=-1.0 if dark else 1.0)))
+    values, power, wedges = zip(*observed, strict=True)
+    counts = torch.tensor([len(at) for _, at in positions])
+    _, frequency = half_sphere(options.patch_side, options.patch_voxel_size, FINEST * options.patch_voxel_size)
     return PatchSpectra(
         frequency.to(device),
-        torch.cat(values).to(device),
-        torch.stack(power).to(device),
-        torch.tensor(group, device=device),
-        tuple(wedges),
+        torch.cat(list(values)).to(device),
+        torch.stack(list(power)).to(device),
+        torch.repeat_interleave(counts).to(device),
+        wedges,
         dark,
     )
+
+
+def _observe_tomogram(
+    tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions, *, sign: float
+) -> Work[tuple[Tensor, Tensor, Wedge]]:
+    """Values (N, M) and power (M,) of one tomogram's patches, as `PatchSpectra` holds them, and its wedge."""
+    side, voxel_size = options.patch_side, options.patch_voxel_size
+    index, frequency = half_sphere(side, voxel_size, FINEST * voxel_size)
+    view = window(side, voxel_size, options.radius)
+    sample = _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options)
+    sample = without_flat_patches(sample, tomogram.name)
+    yield
+    wedge = options.wedge.chosen(_wedge(tomogram, positions, options))
+    noise = smooth_spectrum(mean_power(sample, view), wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
+    # A coefficient's real part has half its power.
+    variance = noise * view.square().sum() / 2
+    measured = wedge.weights(frequency, 1 / (side * voxel_size))
+    phase = torch.polar(torch.ones(len(index)), 2 * torch.pi * (side // 2 * voxel_size) * frequency.sum(-1))
+    scale, values = phase * (measured / variance) * sign, []
+    for start in range(0, len(positions), BATCH):
+        cubes = _cut(tomogram, positions[start : start + BATCH], options) * view
+        values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
+        yield
+    return torch.cat(values), measured.square() / variance, wedge
 
 
 def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
