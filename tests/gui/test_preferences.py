@@ -70,7 +70,7 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
         np.testing.assert_allclose(layer.face_color[0][:3], INKS["cyan"])
         assert arrows.legend.legend.entries == (("predicted", INKS["cyan"]),)
         assert prediction.options.options().effort.precision == "precise"
-        assert prediction.options.options().compute.device == training.training.options().device == "cpu"
+        assert prediction.options.options().compute.device == training.training.options().compute.device == "cpu"
     finally:
         section.length, section.predicted, section.device, section.precision = 200.0, "red", "auto", "auto"
     np.testing.assert_allclose(axes_layer(viewer, layer).edge_color[0], before)

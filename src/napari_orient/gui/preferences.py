@@ -35,7 +35,7 @@ class DisplayOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences(Options):
-    """Where docks and views begin; each viewer may change them. The manifest's `configurations` are made from them."""
+    """Initial values of docks and views, made into the manifest's `configurations`; a viewer may change its own."""
 
     compute: ComputeOptions = suboptions(ComputeOptions)
     checkpoint: str = option("", help="model that Predict starts with: a name or a file; empty for the shipped one")

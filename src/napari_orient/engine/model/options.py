@@ -10,7 +10,7 @@ from napari_orient.engine.options import Options, option
 if TYPE_CHECKING:
     from napari_orient.engine.model.wedge import Wedge
 
-_USUAL_TILT_DEG = 60.0
+_ASSUMED_TILT_DEG = 60.0
 """Highest tilt, degrees, where an axis is given that the data do not show: most tilt series end there."""
 
 
@@ -43,6 +43,6 @@ class WedgeOptions(Options):
 
         axis = found.axis if self.tilt_axis == "found" else self.tilt_axis
         same = axis == found.axis
-        low = self.lowest_tilt if self.lowest_tilt is not None else (found.low_deg if same else -_USUAL_TILT_DEG)
-        high = self.highest_tilt if self.highest_tilt is not None else (found.high_deg if same else _USUAL_TILT_DEG)
+        low = self.lowest_tilt if self.lowest_tilt is not None else (found.low_deg if same else -_ASSUMED_TILT_DEG)
+        high = self.highest_tilt if self.highest_tilt is not None else (found.high_deg if same else _ASSUMED_TILT_DEG)
         return Wedge(axis, low, high)
