@@ -175,8 +175,8 @@ def network(contest: Contest) -> Solver:
     return solve, contest.checkpoint
 
 
-def bank(contest: Contest, precision: str) -> Solver:
-    """The bank and refinement, with wedge and noise learnt from all the patches and no pose of them."""
+def matched(contest: Contest, precision: str) -> Solver:
+    """The template and refinement, with wedge and noise learnt from all the patches and no pose of them."""
     template, group = load_template(contest.template), symmetry(contest.symmetry)
     reference = build_reference(template.density, template.voxel_size, resolution=2.4 * VOXEL_SIZE)
     options = RefinementOptions.of(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
@@ -330,8 +330,8 @@ def turn(matrices: np.ndarray, *, inverse: bool) -> np.ndarray:
 
 RIVALS: dict[str, Callable[[Contest], Solver]] = {
     "network": network,
-    "bank, fast": partial(bank, precision="fast"),
-    "bank, precise": partial(bank, precision="precise"),
+    "template, fast": partial(matched, precision="fast"),
+    "template, precise": partial(matched, precision="precise"),
     "matched filter": matched_filter,
     "acryo": acryo,
     "pyTME": pytme,
