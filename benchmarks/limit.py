@@ -15,6 +15,7 @@ above the bound too, the bound is out of reach, and the model is not to blame.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.finder import estimate_tomogram_model
+from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import patch_side
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
@@ -97,6 +99,11 @@ def noisier(patches: Tensor, model: ForwardModel, factor: float, generator: torc
     return (louder - louder.mean((1, 2, 3), keepdim=True)) / louder.std((1, 2, 3), keepdim=True)
 
 
+def search_again(finder: PoseFinder, patches: Tensor, rows: Tensor, offset: Tensor) -> Poses:
+    """Poses of some of the patches, whose centres are the picks, searched about an offset alone."""
+    return finder.find(patches[rows], at=(offset / finder.model.voxel_size).round().expand(len(rows), 3))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--polnet", type=Path, required=True)
@@ -126,7 +133,8 @@ def main() -> None:
         rotations = truth.required_rotations()
         alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         centre = torch.as_tensor(symmetry_centre(density, voxel_size, group), dtype=torch.float32)
-        poses = apply_offset_prior(poses, centre=centre, max_shift=given.max_shift)
+        find_at = partial(search_again, finder, patches)
+        poses = run(apply_offset_prior(finder, poses, find_at, batch=_BATCH, centre=centre))
         errors.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))
         expected.append(poses.expected_error_deg.numpy())
         true = torch.as_tensor(rotations, dtype=torch.float32)

@@ -9,6 +9,7 @@ import torch
 
 from napari_orient.engine.refinement.offset_prior import OffsetPrior
 from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.symmetry import symmetry
 
 SHIFT_ERROR, ROTATION_ERROR, CORRELATION = 4.0, np.radians(3.0), 0.8
 OFFSET, SPREAD = torch.tensor([5.0, -3.0, 0.0]), 3.0
@@ -63,6 +64,29 @@ def test_an_outlier_stays_where_it_is() -> None:
 
 def test_of_few_poses_no_prior_is_estimated() -> None:
     assert OffsetPrior.estimate(found(8), max_shift=30.0) is None
+
+
+def test_the_pose_at_the_common_offset_wins_over_an_outlier_that_matches_little_better() -> None:
+    poses = found(60)
+    prior = prior_of(poses)
+    shifts, rows = poses.shifts.clone(), torch.arange(3)
+    shifts[:3] = torch.tensor([-28.0, 25.0, 28.0])
+    poses = replace(poses, shifts=shifts, score=torch.full((60,), 8.0))
+    assert (prior.p_inlier(poses) < 0.5).nonzero().squeeze(1).tolist() == [0, 1, 2]
+    about_y = roma.rotvec_to_rotmat(torch.tensor([0.0, 1.0, 0.0])).expand(3, 3, 3)
+    # The prior is worth some eight nats, a score of 8 as much as 35.
+    again = replace(
+        poses.take(rows),
+        rotations=about_y,
+        shifts=prior.mean.expand(3, 3),
+        score=torch.tensor([7.5, 6.0, 8.0]),
+    )
+    both = prior.choose(poses, rows, again, group=symmetry("C1"), likelihood_scale=1.1)
+    assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
+    assert torch.equal(both.rotations[1], poses.rotations[1])
+    assert torch.equal(both.rotations[3:], poses.rotations[3:])
+    assert both.expected_error_deg[0] > 2 * poses.expected_error_deg[0], "the outlier may be right after all"
+    assert both.expected_error_deg[2] < both.expected_error_deg[0]
 
 
 def test_shifts_of_another_point_vary_with_the_rotations_and_come_back() -> None:

@@ -1,8 +1,18 @@
-"""A pose finder: a reference and the model of one tomogram, learnt from its own particles, ready to say their poses."""
+"""Pose finder: a reference, the forward model of one tomogram, and the search by matched filters, ready to find poses.
+
+`estimate_tomogram_model` makes one from patches of the tomogram's own particles, poses unknown. Poses and forward model
+are estimated in turn, as in expectation-maximisation: the model without poses, poses with that model, gain and noise
+with those poses, and last the shifts of the tilt images.
+
+`PoseFinder.find` then finds the pose of any particle of that tomogram: **search** by template matching (places, then
+rotations), **fit** by Gauss-Newton of the best few starts, and the **posterior mean** over the modes that they end in.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,45 +32,67 @@ from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.refinement.batches import batch_of, in_batches
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.refinement.posterior import (
-    Observation,
-    Poses,
-    posterior_mean,
-    summarise_modes,
-)
+from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.threads import in_parallel
+from napari_orient.engine.threads import in_parallel, worker_count
+
+PartT = TypeVar("PartT")
+ResultT = TypeVar("ResultT")
 
 _FIRST_ROTATIONS = 1000
+"""Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""
 _INFORMATIVE = 0.985
-_STEPS, _LEARNING_STEPS = 3, 2
-_KEPT, _PLACES = 2, 2
-_KEPT_AT_LOW_SNR, _PLACES_AT_LOW_SNR, _STARTS_AT_LOW_SNR = 4, 10, 8
-_ROUNDS = 2
-_ENOUGH = 8
-_NOISES = 32
+"""Share of the Fisher information in the coefficients that the final fits use; the others cost time."""
+_FIT_STEPS = 3
+"""Gauss-Newton steps of each start, on the search's own coefficients."""
+_REFIT_STEPS = 2
+"""Gauss-Newton steps of a pose when the model has changed a little."""
+_MODES = 2
+"""Best fits that are refitted as competing modes."""
+_PLACES = 2
+"""Places where a particle may be that are searched; with one, 80 % for 90 % of 20 real ribosomes lie within 20°."""
 _LOW_SNR_SCORE = 11.0
-_WALK_VOXELS = 2.0
-_WORTH, _WORTH_NATS = 0.5, 8.0
+"""Mean score, in standard deviations of the noise, below which the search is widened by the three numbers below.
+PolNet's ribosomes score 20, in threefold noise 12; real ones of M. pneumoniae 5 to 9."""
+_LOW_SNR_MODES = 4
+"""Modes at a low score."""
+_LOW_SNR_PLACES = 10
+"""Places at a low score."""
+_LOW_SNR_STARTS = 8
+"""Starts at a low score, at least."""
+_ROUNDS = 2
+"""Rounds of fitting poses and estimating gain and noise from them."""
+_LEAST_PARTICLES = 8
+"""Particles from which gain, noise and tilt shifts are estimated; of fewer the model would fit the noise."""
+_NOISE_PATCHES = 32
+"""Patches of simulated noise that are searched for the distribution of false scores."""
+_NOISE_SEED = 0
+"""Seed of those patches, so that the same particles always expect the same error."""
+_LEAST_SHARE_OF_BEST = 0.5
+"""Starts whose predicted gain in log-likelihood is less than this share of the best, and ..."""
+_NATS_BELOW_BEST = 8.0
+"""... less by these nats, are not fitted."""
+_STEP_COUNT = 8 + _ROUNDS
+"""Steps that `estimate_tomogram_model` reports."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoseFinder:
-    """A reference as it shows in one tomogram, and the search that finds where fits begin.
+    """A reference, the forward model of one tomogram, and the search for where fits start.
 
     Parameters
     ----------
     reference, group : what is matched, and its symmetry.
-    full_model, model : wedge, gain and noise of the tomogram: of all coefficients, of those that tell of the pose.
+    full_model, model : forward model of the tomogram, with all coefficients and with the informative ones.
     search : by matched filters, for the same reference and tomogram.
-    wedge, found_wedge : the missing wedge in force, and the one that the patches show.
-    dark : whether particles are darker than their surroundings.
-    faint : whether noise is so strong that more places are tried for each particle.
-    options : how it was asked for.
-    likelihood_scale : what log-likelihoods of its matches are multiplied by; see `estimate_likelihood_scale`.
-    presence : what picks on nothing score, and what particles do; None before it is learnt.
+    wedge, found_wedge : the missing wedge in force, and the one estimated from the patches.
+    particles_dark : whether particles are darker than their surroundings.
+    low_snr : whether scores are so low that the search is widened.
+    options : as asked for.
+    likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
+    detection : distribution of the scores of false picks and of particles; None before it is fitted.
     warnings : what looks wrong with template, wedge or contrast.
     """
 
@@ -78,51 +110,61 @@ class PoseFinder:
     detection: DetectionModel | None = None
     warnings: tuple[Note, ...] = ()
 
+    @property
+    def fast(self) -> bool:
+        """Whether the best match alone is fitted, on the coefficients of the search."""
+        return self.options.effort.precision == "fast"
+
     def p_false(self, poses: Poses) -> Tensor:
-        """Probability that nothing is where a pose was found, (N,)."""
+        """Probability that no particle is where a pose was found, (N,)."""
         return self.detection.p_false(poses.score) if self.detection else torch.zeros_like(poses.score)
 
     @torch.no_grad()
-    def find(self, patches: Tensor, initial: Tensor | None = None) -> Poses:
+    def find(self, patches: Tensor, initial: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
         """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
         Parameters
         ----------
         initial : (N, 3, 3) rotations to start from as well; None has no others than the search finds.
+        at : (N, 3) whole voxels xyz from the patches' centres, the only places to search about; None searches as far
+            as the options allow.
         """
 
         def find(rows: slice) -> Poses:
-            return self._batch(patches[rows], None if initial is None else initial[rows])
+            return self._batch(patches[rows], *(None if given is None else given[rows] for given in (initial, at)))
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, initial: Tensor | None) -> Poses:
-        fast = self.options.effort.precision == "fast"
-        fits, centres = candidates(
+    def _batch(self, patches: Tensor, initial: Tensor | None, at: Tensor | None) -> Poses:
+        narrow = self.fast and not self.low_snr
+        fits, centres = search_and_fit(
             self.search,
             patches,
-            starts=1 if fast and not self.low_snr else _starts(self.options, low_snr=self.low_snr),
+            starts=1 if narrow else _starts(self.options, low_snr=self.low_snr),
+            places=1 if narrow else _places(low_snr=self.low_snr),
             initial=initial,
-            places=1 if fast and not self.low_snr else _places(low_snr=self.low_snr),
+            at=at,
         )
-        if fast:
+        if self.fast:
             poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
         else:
             observed = self.model.observe(patches, centres)
-            fits = fit_modes(self.reference, self.model, observed, fits[: _KEPT_AT_LOW_SNR if self.low_snr else _KEPT])
+            count = _LOW_SNR_MODES if self.low_snr else _MODES
+            fits = fit_modes(self.reference, self.model, observed, fits[:count])
             observation = Observation(self.reference, self.model, observed)
             poses = posterior_mean(fits, observation, self.group, likelihood_scale=self.likelihood_scale)
         return poses.shifted(centres * self.model.voxel_size)
 
 
-def candidates(
+def search_and_fit(
     search: MatchedFilterSearch,
     patches: Tensor,
     *,
     starts: int,
     places: int,
     initial: Tensor | None = None,
+    at: Tensor | None = None,
 ) -> tuple[list[Fit], Tensor]:
     """Fits of the best rotations of a search to patches, best first, and (N, 3) whole voxels that they are centred by.
 
@@ -131,25 +173,24 @@ def candidates(
     starts : rotations of the search that are fitted; those that score far worse than the best are left out.
     places : where the particle may be; the one with the best fit is taken.
     initial : (N, 3, 3) rotations to fit as well.
+    at : (N, 3) whole voxels xyz from the patches' centres, the one place of each to search about.
     """
-    centres = search.positions.find(patches, count=places)
+    centres = search.positions.find(patches, count=places) if at is None else at[:, None]
     observed = torch.stack([search.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
     best = search.best_rotations(observed.flatten(0, 1), count=starts)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in best)
-    fitted = gain >= _WORTH * gain.amax((1, 2), keepdim=True) - _WORTH_NATS
+    fitted = gain >= _LEAST_SHARE_OF_BEST * gain.amax((1, 2), keepdim=True) - _NATS_BELOW_BEST
     if initial is not None:
         rotations = torch.cat([initial[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
         fitted = torch.cat([torch.ones_like(fitted[:, :, :1]), fitted], dim=2)
-    mask = search.informative
-    model, informative = search.model.select(mask), observed[..., mask]
     row, place, start = fitted.nonzero(as_tuple=True)
     fit = fit_poses(
         search.reference,
-        model,
-        informative[row, place],
+        search.model.select(search.informative),
+        observed[..., search.informative][row, place],
         rotations=rotations[row, place, start],
         shifts=torch.zeros(len(row), 3, device=patches.device),
-        steps=_STEPS,
+        steps=_FIT_STEPS,
     )
     chosen = place[rank_fits(fit.log_likelihood_gain, row, 1)[:, 0]]
     # Fits about another centre are fits of another patch.
@@ -159,115 +200,155 @@ def candidates(
     return [fit.take(column) for column in rows.unbind(1)], centres[each, chosen]
 
 
+def _places(*, low_snr: bool) -> int:
+    return _LOW_SNR_PLACES if low_snr else _PLACES
+
+
+def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
+    return max(options.starts, _LOW_SNR_STARTS) if low_snr else options.starts
+
+
+# --- the model of a tomogram ----------------------------------------------------------------------------------------
+
+
 @torch.no_grad()
 def estimate_tomogram_model(
     patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
 ) -> Stream[Step, PoseFinder]:
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
-    The wedge is found or taken from the options; then, in turn: noise and gain as seen without poses; the particles'
-    centres, and the same again; the search; poses; noise and gain as the poses show them, phases last; the search
-    again; what it scores in noise alone.
-
     Parameters
     ----------
     patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
     voxel_size : Å.
     """
-    steps = 6 + _ROUNDS
-    yield Step(0, steps, "Looking at wedge and noise")
+    wedge, found, model = yield from _first_model(patches, reference, group, voxel_size=voxel_size, options=options)
+    particles_dark = bool(model.whitening.real.sum() < 0)
+    model, fit, centres, low_snr = yield from _gain_and_noise(
+        patches, reference, group, model, wedge=wedge, options=options
+    )
+    if len(patches) >= _LEAST_PARTICLES:
+        step = _step(4 + _ROUNDS, "Aligning the tilt images")
+        observed = model.observe(patches, centres)
+        fit = yield from _refit(reference, model, observed, fit, step=step)
+        # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
+        model = align_tilts(reference, model, observed, fit, wedge=wedge)
+    yield _step(5 + _ROUNDS, "Building the search")
+    search = build_search(reference, model, group, options.search)
+    informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
+    finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
+    step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
+    aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step)
+    finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, aligned))
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator).to(patches)
+    step, scores = _step(7 + _ROUNDS, "Matching noise"), []
+    for some in noise.split(_NOISE_PATCHES // 2):
+        yield step
+        scores.append(finder.find(some).score)
+    return replace(finder, detection=DetectionModel.fitted(torch.cat(scores), fit.score.cpu()))
+
+
+def _step(done: int, message: str) -> Step:
+    return Step(done, _STEP_COUNT, message)
+
+
+def _first_model(
+    patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
+) -> Stream[Step, tuple[Wedge, Wedge, ForwardModel]]:
+    """The wedge in force, the wedge found, and the forward model without poses, of particles brought to the centre."""
+    yield _step(0, "Estimating missing wedge and noise")
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
     found = estimate_wedge(mean_power(middle, window(box, voxel_size, reference.radius)), voxel_size)
     wedge = options.wedge.chosen(found)
     resolution = max(options.resolution or 0.0, reference.resolution)
     model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
-    yield Step(1, steps, "Centring")
+    step = _step(1, "Centring")
+    yield step
     positions = build_position_search(reference, model, group, options.search)
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
-    places = torch.cat(in_parallel(positions.find, parts, device=patches.device))[:, 0]
-    centred = cropped(patches, box, voxels=places)
+    voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
+    centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
-    particles_dark = bool(model.whitening.real.sum() < 0)
-    yield Step(2, steps, "Building the search")
+    return wedge, found, model
+
+
+def _gain_and_noise(
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    model: ForwardModel,
+    *,
+    wedge: Wedge,
+    options: RefinementOptions,
+) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
+    """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``."""
+    yield _step(2, "Building the search")
     first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
     search = build_search(reference, model, group, first)
-    yield Step(3, steps, "First poses")
-    fit, centres = _found(search, patches, options.starts, low_snr=False)
     low_snr = False
-    for turn in range(_ROUNDS):
-        yield Step(4 + turn, steps, "Learning noise and gain")
+    fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=_step(3, "First poses"))
+    for number in range(_ROUNDS):
+        step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
-        fit = _polished(reference, model, observed, fit)
-        model = _relearnt(reference, model, observed, fit, wedge=wedge)
+        fit = yield from _refit(reference, model, observed, fit, step=step)
+        if len(patches) >= _LEAST_PARTICLES:
+            model = calibrate(reference, model, observed, fit, wedge=wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
-            # In much noise the first poses were found with too rough a model: look again with a better one.
+            # The first poses were found with too rough a model: search again with a better one.
+            yield step
             search = build_search(reference, model, group, options.search)
-            fit, centres = _found(search, patches, options.starts, low_snr=True)
-    if len(patches) >= _ENOUGH:
-        yield Step(4 + _ROUNDS, steps, "Learning the tilts' alignment")
-        fit = _polished(reference, model, model.observe(patches, centres), fit)
-        # The noise stays as it was learnt: what a misaligned series leaves unexplained is not all shifts of its images.
-        model = align_tilts(reference, model, model.observe(patches, centres), fit, wedge=wedge)
-    search = build_search(reference, model, group, options.search)
-    informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
-    finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
-    yield Step(5 + _ROUNDS, steps, "Matching noise")
-    finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, fit))
-    noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISES, generator=torch.Generator().manual_seed(0))
-    return replace(finder, detection=DetectionModel.fitted(finder.find(noise.to(patches)).score, fit.score.cpu()))
-
-
-def _relearnt(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
-    """The model as the poses show it, as far as so many particles can: few would teach it their own noise."""
-    return calibrate(reference, model, observed, fit, wedge=wedge) if len(observed) >= _ENOUGH else model
+            fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step)
+    return model, fit, centres, low_snr
 
 
 def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit) -> float:
-    """What the matches that errors are told by are worth, given the poses of the patches that taught the tomogram."""
-    reference, model = finder.reference, finder.full_model
-    fit = _polished(reference, model, model.observe(patches, centres), fit)
-    told = finder.model
-    if finder.options.effort.precision == "fast":
-        search = finder.search
-        reference, told = search.reference, search.model.select(search.informative)
-    return estimate_likelihood_scale(reference, told, told.observe(patches, centres), fit)
+    """Likelihood scale of the fits that expected errors are computed from, given the poses of the patches."""
+    reference, model = finder.reference, finder.model
+    if finder.fast:
+        reference, model = finder.search.reference, finder.search.model.select(finder.search.informative)
+    return estimate_likelihood_scale(reference, model, model.observe(patches, centres), fit)
 
 
-def _places(*, low_snr: bool) -> int:
-    return _PLACES_AT_LOW_SNR if low_snr else _PLACES
+def _all_fits(
+    search: MatchedFilterSearch, patches: Tensor, options: RefinementOptions, *, low_snr: bool, step: Step
+) -> Stream[Step, tuple[Fit, Tensor]]:
+    """The best fit of every patch, and (N, 3) voxels that they are centred by."""
 
-
-def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
-    return max(options.starts, _STARTS_AT_LOW_SNR) if low_snr else options.starts
-
-
-def _found(search: MatchedFilterSearch, patches: Tensor, starts: int, *, low_snr: bool) -> tuple[Fit, Tensor]:
-    def found(part: Tensor) -> tuple[Fit, Tensor]:
-        fits, centres = candidates(search, part, starts=starts, places=_places(low_snr=low_snr))
+    def best(part: Tensor) -> tuple[Fit, Tensor]:
+        starts = _starts(options, low_snr=low_snr)
+        fits, centres = search_and_fit(search, part, starts=starts, places=_places(low_snr=low_snr))
         return fits[0], centres
 
     parts = patches.split(batch_of(patches.shape[-1], patches.device))
-    fits, centres = zip(*in_parallel(found, parts, device=patches.device), strict=True)
+    found = yield from _in_turn(best, parts, step=step, device=patches.device)
+    fits, centres = zip(*found, strict=True)
     return concatenate_fits(list(fits)), torch.cat(centres)
 
 
-def _polished(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Fit:
-    """Fits polished on the coefficients that tell of the pose, then compared on all."""
+def _refit(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, step: Step) -> Stream[Step, Fit]:
+    """Fits refitted on the informative coefficients, then evaluated on all."""
     mask = informative_coefficients(reference, model, _INFORMATIVE)
-    told = model.select(mask)
+    informative = model.select(mask)
 
-    def polished(row: Tensor) -> Fit:
-        near = fit_poses(
-            reference,
-            told,
-            observed[row][:, :, mask],
-            rotations=fit.rotations[row],
-            shifts=fit.shifts[row],
-            steps=_LEARNING_STEPS,
-        )
-        return fit_at(reference, model, observed[row], near.rotations, near.shifts)
+    def refit(rows: Tensor) -> Fit:
+        part = observed[rows][:, :, mask]
+        rotations, shifts = fit.rotations[rows], fit.shifts[rows]
+        near = fit_poses(reference, informative, part, rotations=rotations, shifts=shifts, steps=_REFIT_STEPS)
+        return fit_at(reference, model, observed[rows], near.rotations, near.shifts)
 
     rows = torch.arange(len(observed)).split(batch_of(model.box, observed.device))
-    return concatenate_fits(in_parallel(polished, rows, device=observed.device))
+    return concatenate_fits((yield from _in_turn(refit, rows, step=step, device=observed.device)))
+
+
+def _in_turn(
+    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, step: Step, device: torch.device
+) -> Stream[Step, list[ResultT]]:
+    """The function's answers for each part, in order; a step is yielded each time that every thread has done one."""
+    answers, count = list[ResultT](), worker_count()
+    for first in range(0, len(parts), count):
+        yield step
+        answers += in_parallel(function, parts[first : first + count], device=device)
+    return answers

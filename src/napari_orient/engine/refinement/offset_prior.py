@@ -10,19 +10,24 @@ rotation has the covariance C with it, then has the posterior mean
     t - w S (S + Σ)⁻¹ (t - μ),        R · exp(-w C (S + Σ)⁻¹ (t - μ)),
 
 with w the probability that the pick is no outlier: shrinkage towards the common offset, strong where noise leaves the
-shift uncertain and none where it does not.
+shift uncertain and none where it does not. A particle that was found at an improbable offset is searched again about μ,
+and the pose of greater posterior is taken: in much noise the best match may be one of noise alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.finder import PoseFinder
+from napari_orient.engine.refinement.posterior import Poses, rotations_between
 from napari_orient.engine.representations import rotvec_to_matrix
+from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import Symmetry
 
 _LEAST_COUNT = 24
 """Particles from which the prior is estimated; of fewer, a common offset is not told from chance."""
@@ -34,19 +39,33 @@ _MAD_TO_SD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
 
-def apply_offset_prior(poses: Poses, *, centre: Tensor, max_shift: float) -> Poses:
-    """Poses of all particles of a tomogram, shrunk to their common offset from the picks; a few stay as they are.
+FindAt = Callable[[Tensor, Tensor], Poses]
+"""Poses of these rows with shifts from their picks, searched about an offset (3,) xyz in Å from the picks alone."""
+
+
+def apply_offset_prior(
+    finder: PoseFinder, poses: Poses, find_at: FindAt, *, batch: int, centre: Tensor
+) -> Stream[Step, Poses]:
+    """Poses of all particles of a tomogram, drawn to their common offset from the picks; too few stay as they are.
 
     Parameters
     ----------
     poses : with shifts from the picks; on the CPU.
+    batch : particles to search again at a time.
     centre : (3,) xyz in Å from the reference's origin: where its axes meet. Symmetric copies of a pose have their
         origin elsewhere, but not this point.
-    max_shift : Å along each axis that a pick may be off.
     """
     moved = poses.about(centre)
-    prior = OffsetPrior.estimate(moved, max_shift=max_shift)
-    return poses if prior is None else prior.shrink(moved).about(-centre)
+    prior = OffsetPrior.estimate(moved, max_shift=finder.options.search.max_shift)
+    if prior is None:
+        return poses
+    rows, done = (prior.p_inlier(moved) < 0.5).nonzero().squeeze(1), 0
+    for some in rows.split(batch) if len(rows) else ():
+        again = find_at(some, prior.mean).about(centre)
+        moved = prior.choose(moved, some, again, group=finder.group, likelihood_scale=finder.likelihood_scale)
+        done += len(some)
+        yield Step(done, len(rows), "Searching again about the common offset")
+    return prior.shrink(moved).about(-centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +103,31 @@ class OffsetPrior:
 
     def p_inlier(self, poses: Poses) -> Tensor:
         """Probability w that an offset found is no outlier, (N,)."""
+        return torch.sigmoid(self._log_inlier(poses) - self.log_outlier)
+
+    def _log_inlier(self, poses: Poses) -> Tensor:
         precision = torch.linalg.inv(poses.shift_covariance + self.covariance)
         off = poses.shifts - self.mean
         distance = (off * (precision @ off[:, :, None])[..., 0]).sum(-1)
-        log = torch.logdet(precision) / 2 - distance / 2 - 1.5 * math.log(2 * math.pi) + math.log(1 - _OUTLIER_SHARE)
-        return torch.sigmoid(log - self.log_outlier)
+        log: Tensor = torch.logdet(precision) / 2 - distance / 2 - 1.5 * math.log(2 * math.pi)
+        return log + math.log(1 - _OUTLIER_SHARE)
+
+    def choose(self, poses: Poses, rows: Tensor, again: Poses, *, group: Symmetry, likelihood_scale: float) -> Poses:
+        """The same poses, those of some rows replaced by others where these have the greater posterior.
+
+        The pose that is not taken widens the covariance of the other by its weight.
+        """
+        before = poses.take(rows)
+        gain = self._log_posterior(again, likelihood_scale) - self._log_posterior(before, likelihood_scale)
+        between = rotations_between(before.rotations, again.rotations[:, None], group)[:, 0]
+        added = torch.sigmoid(-gain.abs())[:, None, None] * between[:, :, None] * between[:, None]
+        better = (gain > 0).nonzero().squeeze(1)
+        chosen = before.with_rows(better, again.take(better))
+        return poses.with_rows(rows, replace(chosen, rotation_covariance=chosen.rotation_covariance + added))
+
+    def _log_posterior(self, poses: Poses, likelihood_scale: float) -> Tensor:
+        prior = torch.logaddexp(self._log_inlier(poses), torch.full_like(poses.score, self.log_outlier))
+        return likelihood_scale * poses.score.clamp_min(0).square() / 2 + prior
 
     def shrink(self, poses: Poses) -> Poses:
         """The same poses at the mean of their posterior with this prior."""

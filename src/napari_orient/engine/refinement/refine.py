@@ -114,7 +114,13 @@ def refine_all(
         yield Step(min(start + batch, len(particles)), len(particles), words)
     origin = symmetry_centre(template.density, template.voxel_size, template.group)
     centre = torch.as_tensor(origin, dtype=torch.float32)
-    poses = apply_offset_prior(Poses.concatenated(parts), centre=centre, max_shift=finder.options.search.max_shift)
+    poses = yield from apply_offset_prior(
+        finder,
+        Poses.concatenated(parts),
+        lambda rows, offset: _found(finder, tomogram, particles.take(rows.numpy()), offset=offset),
+        batch=batch,
+        centre=centre,
+    )
     answer = _refined(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
     if len(answer.warnings) > len(finder.warnings):
         yield Step(len(particles), len(particles), words, notes=answer.warnings[len(finder.warnings) :])
@@ -147,7 +153,7 @@ def prepare_finder(
     finder = yield from estimate_tomogram_model(
         patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options
     )
-    finder = replace(finder, warnings=diagnostics(finder, patches))
+    finder = replace(finder, warnings=(yield from diagnostics(finder, patches)))
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
 
@@ -174,9 +180,13 @@ def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tu
     return patches, torch.as_tensor(off, dtype=torch.float32)
 
 
-def _found(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> Poses:
+def _found(
+    finder: PoseFinder, tomogram: Tomogram, particles: Particles, *, offset: torch.Tensor | None = None
+) -> Poses:
+    """Poses with shifts from the picks; searched about an offset (3,) Å from them alone, if one is given."""
     patches, to_picks = _patches(finder, tomogram, particles)
-    return finder.find(patches, _initial(finder, particles)).shifted(to_picks)
+    at = None if offset is None else ((offset - to_picks) / tomogram.voxel_size).round().to(patches.device)
+    return finder.find(patches, _initial(finder, particles), at=at).shifted(to_picks)
 
 
 def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
