@@ -1,4 +1,4 @@
-"""Where the work is done: the CPU or a GPU, chosen by name and never changed in silence; torch waits for a call."""
+"""Devices to compute on: the CPU or a GPU, chosen by name, never replaced silently; importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _GPU_BATCHES = 16
-"""How many times the batch of a CPU a GPU takes: measured on an H200, 8 to 32 are alike."""
+"""Size of a GPU's batch over that of a CPU: measured on an H200, where 8 to 32 take the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def at_once(device: torch.device, batch: int) -> int:
-    """How many patches to work on together where a CPU takes so many: its cache is small, a GPU must be kept busy."""
+def device_batch_size(device: torch.device, batch: int) -> int:
+    """Size of a batch on the device, given that on a CPU: its cache is small, and a GPU must be kept busy."""
     return batch if device.type == "cpu" else _GPU_BATCHES * batch
 
 

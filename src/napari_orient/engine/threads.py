@@ -1,13 +1,13 @@
-"""Threads of the processor: one inside an operation, several side by side, and none of it seen from other threads.
+"""Threads of the processor: one inside an operation, several operations side by side.
 
 torch shares one operation among several threads (OpenMP's) and lets those that have finished wait for the others in a
 busy loop. Most operations here are short; where a core has other work too, most of the processor's time is spent in
 waiting. So an operation gets one thread, and batches of patches or of rotations are worked on side by side.
 
 ``torch.set_num_threads`` acts in two places (measured with torch 2.13; OpenMP keeps the number for each thread, and MKL
-is told it for the calling thread alone): the thread that calls it shares its operations among so many from then on, and
+has one for each thread too): the thread that calls it shares its operations among so many from then on, and
 threads that first use torch later begin with so many. Other threads that have used torch keep theirs. `single_threaded`
-changes the first and leaves the second as it was, so that napari's other plugins, in this process, see nothing of it.
+changes the first and leaves the second as it was, so that napari's other plugins, in this process, keep their threads.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def single_threaded() -> Iterator[None]:
 def single_threaded_steps(
     function: Callable[ArgumentsT, Generator[StepT, None, ResultT]],
 ) -> Callable[ArgumentsT, Generator[StepT, None, ResultT]]:
-    """The same stream, single-threaded at every step; whoever takes the steps is not, in the same thread or another."""
+    """The same stream, single-threaded during its steps and not between them, where its caller runs."""
 
     @wraps(function)
     def stepping(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> Generator[StepT, None, ResultT]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging.average import Average, average, random_halves
 from napari_orient.engine.averaging.options import AveragingOptions
-from napari_orient.engine.devices import at_once
+from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
@@ -252,7 +252,7 @@ class ParticlePatches:
     ) -> Generator[tuple[torch.Tensor, Fit], None, None]:
         """Whitened coefficients (B, 2, M) of some rows and the fits to them, batch by batch: no more are held."""
         rotations, shifts = (part.to(device) for part in self.start())
-        for some in np.array_split(rows, -(-len(rows) // at_once(device, _BATCH))):
+        for some in np.array_split(rows, -(-len(rows) // device_batch_size(device, _BATCH))):
             observed = model.observe(self.cut(some).to(device))
             start = {"rotations": rotations[some], "shifts": shifts[some]}
             yield observed, fit_poses(reference, model, observed, **start, steps=_STEPS)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.devices import at_once
+from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.spectra import BATCH, FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
@@ -161,7 +161,7 @@ def search_exhaustively(
         scores = [coarse.scores(part.shifted(shift[None]), part.group).amax(1) for shift in shifts]
         return _best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1))
 
-    batches = torch.arange(len(spectra), device=device).split(at_once(device, _SEARCH_BATCH))
+    batches = torch.arange(len(spectra), device=device).split(device_batch_size(device, _SEARCH_BATCH))
     found = []
     for first in range(0, len(batches), worker_count()):
         found += in_parallel(best, batches[first : first + worker_count()], device=device)

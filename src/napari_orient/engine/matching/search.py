@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.devices import at_once
+from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.forward import ForwardModel
@@ -172,7 +172,7 @@ def _compressed(
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
     basis = _leading_vectors(_unit_filters(reference, model, some).flatten(1), dimensions)
-    parts = rotations.split(at_once(rotations.device, _BUILD_BATCH))
+    parts = rotations.split(device_batch_size(rotations.device, _BUILD_BATCH))
     filters = in_parallel(
         lambda part: _unit_filters(reference, model, part).flatten(1) @ basis, parts, device=rotations.device
     )

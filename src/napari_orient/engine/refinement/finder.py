@@ -29,7 +29,7 @@ from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forw
 from napari_orient.engine.model.noise import mean_power, simulate_noise_patches, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
-from napari_orient.engine.refinement.batches import batch_of, in_batches
+from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
@@ -267,7 +267,7 @@ def _first_model(
     step = _step(1, "Centring")
     yield step
     positions = build_position_search(reference, model, group, options.search)
-    parts = patches.split(batch_of(patches.shape[-1], patches.device))
+    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
     model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
@@ -322,7 +322,7 @@ def _all_fits(
         fits, centres = search_and_fit(search, part, starts=starts, places=_places(low_snr=low_snr))
         return fits[0], centres
 
-    parts = patches.split(batch_of(patches.shape[-1], patches.device))
+    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     found = yield from _in_turn(best, parts, step=step, device=patches.device)
     fits, centres = zip(*found, strict=True)
     return concatenate_fits(list(fits)), torch.cat(centres)
@@ -339,7 +339,7 @@ def _refit(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit
         near = fit_poses(reference, informative, part, rotations=rotations, shifts=shifts, steps=_REFIT_STEPS)
         return fit_at(reference, model, observed[rows], near.rotations, near.shifts)
 
-    rows = torch.arange(len(observed)).split(batch_of(model.box, observed.device))
+    rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
     return concatenate_fits((yield from _in_turn(refit, rows, step=step, device=observed.device)))
 
 

@@ -16,7 +16,7 @@ from napari_orient.engine.model.noise import without_flat_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.refinement.batches import held_at_once
+from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_with_false_picks, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
@@ -108,7 +108,7 @@ def refine_all(
     words = f"Refining on {device_words(finder.reference.device)}"
     yield Step(0, len(particles), words)
     side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
-    parts, batch = [], held_at_once(side, finder.reference.device)
+    parts, batch = [], patches_held(side, finder.reference.device)
     for start in range(0, len(particles), batch):
         parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
