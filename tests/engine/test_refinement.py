@@ -130,7 +130,7 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
     assert symmetric_angle_deg(rotations, picks.required_rotations(), group).max() < 8
     axis = axis_angle_deg(rotations, picks.required_rotations(), group)
     assert 0.6 < np.sqrt(np.mean(answer.axis_error_deg**2) / np.mean(axis**2)) < 1.6
-    both = np.hypot(answer.axis_error_deg, answer.spin_error_deg)
+    both = np.hypot(answer.axis_error_deg, answer.azimuth_error_deg)
     assert np.allclose(both, answer.particles.expected_error_deg, rtol=1e-3)
 
 

@@ -166,7 +166,7 @@ class TemplateEstimator:
         found, line = refined.particles, self.template.calibration
         if found.expected_error_deg is None or line is None:
             return found
-        expected = line.expected_deg(refined.sure_error_deg)
+        expected = line.expected_deg(refined.true_error_deg)
         expected, confidence = error_with_false_picks(expected, refined.p_false, self.template.group)
         scale = expected / np.maximum(found.expected_error_deg, 1e-6)
         parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}

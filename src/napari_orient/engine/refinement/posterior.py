@@ -80,7 +80,7 @@ class Poses:
         """Expected root-mean-square error of the group's main axis, (N,) degrees."""
         return _rms_deg(self.rotation_covariance.diagonal(dim1=-2, dim2=-1).sum(-1) - self._along_axis(group))
 
-    def expected_in_plane_error_deg(self, group: Symmetry) -> Tensor:
+    def expected_azimuth_error_deg(self, group: Symmetry) -> Tensor:
         """Expected root-mean-square error of the azimuth about the group's main axis, (N,) degrees."""
         return _rms_deg(self._along_axis(group))
 

@@ -1,4 +1,4 @@
-"""refine(): the poses of a tomogram's particles, found and polished against a reference, as a stream of batches."""
+"""refine(): poses of a tomogram's particles by template matching against a map, with expected errors, as a stream."""
 
 from __future__ import annotations
 
@@ -33,29 +33,31 @@ from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
 
-_FINEST = 2.4
-"""Finest detail used, in voxels: beyond it the tomogram's own making leaves little signal."""
-_ROOM, _FEWEST = 40_000_000, 24
-"""Voxels of the patches that a tomogram is learnt from, to stay below 1.5 GB with all else; and how few will do."""
-_USUAL = RefinementOptions()
+_FINEST_VOXELS = 2.4
+"""Finest detail used, in voxels; 2 is Nyquist's, and interpolation in the reconstruction leaves little signal there."""
+_MOST_VOXELS = 40_000_000
+"""Voxels of all patches that a tomogram's model is estimated from, to stay below 1.5 GB of memory."""
+_LEAST_PATCHES = 24
+"""Patches that the model is estimated from whatever their size, where there are so many."""
+_DEFAULT = RefinementOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RefinementResult:
-    """Particles in the poses that the reference found, and what is to be known of them.
+    """Particles in the poses found, and what else the refinement found of them.
 
     Parameters
     ----------
     particles : the given ones, in order: recentred, with rotations, confidence, expected error, and the columns of
-        `files.own` for what follows.
+        `io.columns` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
     centre_error : (N,) expected root-mean-square error of the centre, Å.
-    axis_error_deg, spin_error_deg : (N,) expected errors of the group's main axis, and of the turn about it.
+    axis_error_deg, azimuth_error_deg : (N,) expected errors of the group's main axis, and of the azimuth about it.
     score : (N,) match in standard deviations of the noise.
-    absence : (N,) probability that nothing is there, by the score, or too much outside the tomogram; expected errors
-        and confidence count it.
-    sure_error_deg : (N,) expected error of the rotation if a particle is there.
-    finder : what was learnt of the tomogram, to solve more of its particles with.
+    p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram; expected
+        errors and confidence count it.
+    true_error_deg : (N,) expected error of the rotation if the pick is true.
+    finder : to find more particles of the tomogram with.
     warnings : what looks wrong with reference, wedge or contrast.
     """
 
@@ -63,16 +65,16 @@ class RefinementResult:
     moved: FloatArray
     centre_error: FloatArray
     axis_error_deg: FloatArray
-    spin_error_deg: FloatArray
+    azimuth_error_deg: FloatArray
     score: FloatArray
     p_false: FloatArray
-    sure_error_deg: FloatArray
+    true_error_deg: FloatArray
     finder: PoseFinder
     warnings: tuple[Note, ...]
 
     @property
     def precision(self) -> str:
-        """Fast or precise, whichever it was."""
+        """Fast or precise: ``auto`` as it was decided."""
         return self.finder.options.effort.precision
 
 
@@ -81,7 +83,7 @@ def refine(
     tomogram: Tomogram,
     particles: Particles,
     template: Template,
-    options: RefinementOptions = _USUAL,
+    options: RefinementOptions = _DEFAULT,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
@@ -92,7 +94,7 @@ def refine(
     Raises
     ------
     InputError
-        If there are no particles, some lie outside, the tomogram is flat round all of them, the map is no cube or too
+        If there are no particles, some lie outside, the tomogram is flat around all of them, the map is no cube or too
         coarse, or the device is missing.
     """
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
@@ -110,18 +112,18 @@ def refine_all(
     side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     parts, batch = [], patches_held(side, finder.reference.device)
     for start in range(0, len(particles), batch):
-        parts.append(_found(finder, tomogram, particles.take(slice(start, start + batch))))
+        parts.append(_find(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
     origin = symmetry_centre(template.density, template.voxel_size, template.group)
     centre = torch.as_tensor(origin, dtype=torch.float32)
     poses = yield from apply_offset_prior(
         finder,
         Poses.concatenated(parts),
-        lambda rows, offset: _found(finder, tomogram, particles.take(rows.numpy()), offset=offset),
+        lambda rows, offset: _find(finder, tomogram, particles.take(rows.numpy()), offset=offset),
         batch=batch,
         centre=centre,
     )
-    answer = _refined(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
+    answer = _result(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
     if len(answer.warnings) > len(finder.warnings):
         yield Step(len(particles), len(particles), words, notes=answer.warnings[len(finder.warnings) :])
     return answer
@@ -132,7 +134,7 @@ def prepare_finder(
     tomogram: Tomogram,
     particles: Particles,
     template: Template,
-    options: RefinementOptions = _USUAL,
+    options: RefinementOptions = _DEFAULT,
 ) -> Stream[Step, PoseFinder]:
     """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
 
@@ -144,10 +146,10 @@ def prepare_finder(
         raise InputError("there are no particles to refine; expected at least one.")
     check_inside(particles, tomogram.extent, name=tomogram.name)
     device = options.compute.chosen()
-    finest = max(options.resolution or 0.0, _FINEST * tomogram.voxel_size)
+    finest = max(options.resolution or 0.0, _FINEST_VOXELS * tomogram.voxel_size)
     reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)
     side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
-    most = max(min(options.calibration, _ROOM // side**3), min(options.calibration, _FEWEST))
+    most = max(min(options.calibration, _MOST_VOXELS // side**3), min(options.calibration, _LEAST_PATCHES))
     some = particles.positions[evenly_spaced_rows(len(particles), most)]
     patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
     finder = yield from estimate_tomogram_model(
@@ -160,7 +162,7 @@ def prepare_finder(
 
 @single_threaded()
 def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> RefinementResult:
-    """A few particles of the tomogram that a finder has learnt, refined at once: recentred, posed, with errors.
+    """A few particles of the finder's tomogram, refined in one go: recentred, with rotations and expected errors.
 
     Raises
     ------
@@ -168,8 +170,8 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
         If one lies outside the tomogram.
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    poses = _found(finder, tomogram, particles)
-    return _refined(particles.located_in(tomogram), poses, replace(finder, warnings=()), extent=tomogram.extent)
+    poses = _find(finder, tomogram, particles)
+    return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()), extent=tomogram.extent)
 
 
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
@@ -180,9 +182,7 @@ def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tu
     return patches, torch.as_tensor(off, dtype=torch.float32)
 
 
-def _found(
-    finder: PoseFinder, tomogram: Tomogram, particles: Particles, *, offset: torch.Tensor | None = None
-) -> Poses:
+def _find(finder: PoseFinder, tomogram: Tomogram, particles: Particles, *, offset: torch.Tensor | None = None) -> Poses:
     """Poses with shifts from the picks; searched about an offset (3,) Å from them alone, if one is given."""
     patches, to_picks = _patches(finder, tomogram, particles)
     at = None if offset is None else ((offset - to_picks) / tomogram.voxel_size).round().to(patches.device)
@@ -190,43 +190,43 @@ def _found(
 
 
 def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
-    given, device = particles.rotations, finder.reference.device
-    return None if given is None else torch.as_tensor(given, dtype=torch.float32, device=device)
+    rotations, device = particles.rotations, finder.reference.device
+    return None if rotations is None else torch.as_tensor(rotations, dtype=torch.float32, device=device)
 
 
 def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) -> int:
-    """Voxels along a patch that holds the particle, its window's soft edge and the shift allowed; even."""
+    """Voxels along a patch for the particle, the soft edge of its window and the shift allowed; even."""
     whole = box_side(reference.radius, tomogram.voxel_size) + 2 * int(np.ceil(max_shift / tomogram.voxel_size))
     return int(min(whole, min(tomogram.density.shape) // 2 * 2))
 
 
 def _notes(finder: PoseFinder) -> tuple[Note, ...]:
-    """What a person should know: the wedge in force, the precision, and what looks wrong."""
-    told = finder.options.wedge.tilt_axis != "found"
-    source = "axis as told" if told else "found in the data"
+    """Notes for a person: the missing wedge in force, the precision, and what looks wrong."""
+    given = finder.options.wedge.tilt_axis != "found"
+    source = "axis as given" if given else "found in the data"
     wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.effort.precision}."
     return (Note(wedge), *finder.warnings)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
-    """Patches about the nearest voxels: the shift is found anyway, and interpolation would blur what is finest."""
+    """Patches about the nearest voxels: the shift is fitted anyway, and interpolation would blur the finest detail."""
     return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded")).to(device)
 
 
-def _refined(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: Extent) -> RefinementResult:
-    unseen = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
-    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(unseen)))
-    p_false = torch.where(torch.from_numpy(unseen > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
-    sure = poses.expected_error_deg.double().numpy()
-    expected, confidence = error_with_false_picks(sure, p_false.double().numpy(), finder.group)
+def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: Extent) -> RefinementResult:
+    truncated = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
+    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
+    p_false = torch.where(torch.from_numpy(truncated > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
+    if_true = poses.expected_error_deg.double().numpy()
+    expected, confidence = error_with_false_picks(if_true, p_false.double().numpy(), finder.group)
     poses = poses.mixed_with(random_pose_covariance(finder.group), p_false)
     moved = poses.shifts.double().numpy()
     axis = poses.expected_axis_error_deg(finder.group).double().numpy()
-    spin = poses.expected_in_plane_error_deg(finder.group).double().numpy()
+    azimuth = poses.expected_azimuth_error_deg(finder.group).double().numpy()
     centre, score = poses.shift_error.double().numpy(), poses.score.double().numpy()
-    told = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
+    columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
     if len(finder.group) > 1:
-        told |= {AXIS_ERROR: axis, AZIMUTH_ERROR: spin}
+        columns |= {AXIS_ERROR: axis, AZIMUTH_ERROR: azimuth}
     kept = without_results(particles)
     return RefinementResult(
         particles=kept.replace(
@@ -234,15 +234,15 @@ def _refined(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: 
             rotations=poses.rotations.double().numpy(),
             expected_error_deg=expected,
             confidence=confidence,
-            extra={**kept.extra, **told},
+            extra={**kept.extra, **columns},
         ),
         moved=moved,
         centre_error=centre,
         axis_error_deg=axis,
-        spin_error_deg=spin,
+        azimuth_error_deg=azimuth,
         score=score,
         p_false=p_false.double().numpy(),
-        sure_error_deg=sure,
+        true_error_deg=if_true,
         finder=finder,
-        warnings=(*finder.warnings, *truncation_warnings(unseen)),
+        warnings=(*finder.warnings, *truncation_warnings(truncated)),
     )
