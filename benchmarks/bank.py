@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_orient.engine.averaging.average import average
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import average
 from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, symmetric_angle_deg, symmetry

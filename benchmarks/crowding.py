@@ -20,7 +20,7 @@ from scipy.spatial import KDTree
 
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry

@@ -34,13 +34,12 @@ from emerging import draw, way_of
 from maps import match
 from scipy.optimize import linear_sum_assignment
 
-from napari_orient.engine.averaging.average import average
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import average
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Structure
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io.columns import OUTLIER
+from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.streams import Stream, run
 from napari_orient.engine.symmetry import axis_angle_deg, symmetric_angle_deg, symmetry

@@ -31,15 +31,12 @@ import numpy as np
 import torch
 
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
+from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions, SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import load_model, predict
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry

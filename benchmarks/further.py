@@ -20,10 +20,10 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.matching.fit import Fit, fit_at, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.prediction import load_model
 from napari_orient.engine.refinement.finder import PoseFinder
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import patch_side, prepare_finder
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import angle_deg

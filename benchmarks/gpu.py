@@ -23,10 +23,9 @@ from bank import Labelled, load
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import load_model, predict
+from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions
+from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 

@@ -24,8 +24,8 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.io import read_labelled
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate_series
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from bank import load, moved, template
 
-from napari_orient.engine.averaging.average import FSC, average
-from napari_orient.engine.averaging.options import AveragingOptions
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.averaging import FSC, average
+from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from napari_orient.engine.averaging.average import FSC, Average, fourier_shell_correlation
+from napari_orient.engine.averaging import FSC, Average, fourier_shell_correlation
 from napari_orient.engine.discovery.search import align_map
 from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

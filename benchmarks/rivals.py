@@ -33,10 +33,10 @@ from napari_orient.engine.evaluation import chance
 from napari_orient.engine.io import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.networks.mlp import Network, fourier_bin
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.prediction import load_model
 from napari_orient.engine.refinement.finder import estimate_tomogram_model
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.templates import Template, load_template
 

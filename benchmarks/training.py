@@ -21,10 +21,9 @@ import torch
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.networks.mlp import MLP
-from napari_orient.engine.networks.options import PAPER_NETWORK
+from napari_orient.engine.parameters import PAPER_NETWORK, PAPER_TRAINING
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.training.network import Epoch, Examples, TrainingRun
-from napari_orient.engine.training.options import PAPER_TRAINING
 
 PAPER_PARTICLES, PAPER_EPOCHS = 23_000, 50
 HALF, SINGLE = 2, 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_orient
-from napari_orient.engine.averaging.average import FSC, Average
+from napari_orient.engine.averaging import FSC, Average
 from napari_orient.engine.discovery.output import Discovery, Structure
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.options import Options
@@ -41,7 +41,7 @@ Space is xyz in Å from the centre of a tomogram's first voxel; arrays of densit
 [conventions.md](conventions.md). [first_steps.ipynb](first_steps.ipynb) is a notebook to begin with.
 
 Who writes a program of their own with Stop and progress calls the engine: its functions of the same names are
-generators that yield their steps and return the answer, such as `napari_orient.engine.prediction.predict.predict`.
+generators that yield their steps and return the answer, such as `napari_orient.engine.prediction.predict`.
 
 This page is written by `python docs/api.py` from the docstrings in the code.
 """

@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from napari_orient.engine.averaging.options import AveragingOptions
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.options import Options, Parameter, Value
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.training.options import TRAINABLE
+from napari_orient.engine.parameters import (
+    TRAINABLE,
+    AveragingOptions,
+    DiscoveryOptions,
+    PredictionOptions,
+    RefinementOptions,
+    SimulationOptions,
+)
 from napari_orient.paper.options import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")

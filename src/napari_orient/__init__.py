@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_orient.api.verbs import average, convert, discover, evaluate, predict, refine, run, simulate, train
-    from napari_orient.engine.averaging.options import AveragingOptions
-    from napari_orient.engine.discovery.options import DiscoveryOptions
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles, write_tomogram
     from napari_orient.engine.model_files import shipped_models
     from napari_orient.engine.networks.mlp import Network
-    from napari_orient.engine.networks.options import NetworkOptions
+    from napari_orient.engine.parameters import (
+        AveragingOptions,
+        DiscoveryOptions,
+        NetworkOptions,
+        PredictionOptions,
+        RefinementOptions,
+        SimulationOptions,
+        TemplateOptions,
+        TemplateTrainingOptions,
+        TrainingOptions,
+    )
     from napari_orient.engine.particles import Particles, Tomogram
-    from napari_orient.engine.prediction.options import PredictionOptions
-    from napari_orient.engine.prediction.predict import load_model
-    from napari_orient.engine.refinement.options import RefinementOptions
-    from napari_orient.engine.simulation.options import SimulationOptions
+    from napari_orient.engine.prediction import load_model
     from napari_orient.engine.symmetry import Symmetry, symmetry
     from napari_orient.engine.templates import Template, load_template
-    from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 
 __version__ = "0.1.0"
 
@@ -66,26 +70,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AveragingOptions": "engine.averaging.options",
-    "DiscoveryOptions": "engine.discovery.options",
+    "AveragingOptions": "engine.parameters",
+    "DiscoveryOptions": "engine.parameters",
     "InputError": "engine.errors",
     "Network": "engine.networks.mlp",
-    "NetworkOptions": "engine.networks.options",
+    "NetworkOptions": "engine.parameters",
     "Particles": "engine.particles",
-    "PredictionOptions": "engine.prediction.options",
-    "RefinementOptions": "engine.refinement.options",
-    "SimulationOptions": "engine.simulation.options",
+    "PredictionOptions": "engine.parameters",
+    "RefinementOptions": "engine.parameters",
+    "SimulationOptions": "engine.parameters",
     "Symmetry": "engine.symmetry",
     "Template": "engine.templates",
-    "TemplateOptions": "engine.training.options",
-    "TemplateTrainingOptions": "engine.training.options",
+    "TemplateOptions": "engine.parameters",
+    "TemplateTrainingOptions": "engine.parameters",
     "Tomogram": "engine.particles",
-    "TrainingOptions": "engine.training.options",
+    "TrainingOptions": "engine.parameters",
     "average": "api.verbs",
     "convert": "api.verbs",
     "discover": "api.verbs",
     "evaluate": "api.verbs",
-    "load_model": "engine.prediction.predict",
+    "load_model": "engine.prediction",
     "load_template": "engine.templates",
     "predict": "api.verbs",
     "read_labelled": "engine.io",

@@ -3,10 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from napari_orient.engine.networks.options import NetworkOptions
+from napari_orient.engine.parameters import NetworkOptions, TrainingOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.training.options import TrainingOptions
 
 VOXEL_SIZE = 10.0
 BALLS = np.array([[45.0, 0, 0], [-15, 40, 0], [0, -20, 30], [-25, -20, -35]])

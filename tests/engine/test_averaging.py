@@ -6,12 +6,11 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.ndimage import gaussian_filter
 from streams import followed
 
-from napari_orient.engine.averaging.average import FSC, Average, average, fourier_shell_correlation
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import FSC, Average, average, fourier_shell_correlation
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

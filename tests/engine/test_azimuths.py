@@ -15,9 +15,9 @@ from napari_orient.engine.discovery.azimuths import (
     with_azimuths,
 )
 from napari_orient.engine.discovery.half_maps import average_in_halves
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
 from napari_orient.engine.discovery.spectra import observe_patches
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import run

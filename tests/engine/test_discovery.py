@@ -9,12 +9,11 @@ from phantom import VOXEL_SIZE, molecule, ring_halves, tomogram
 from scipy.spatial.transform import Rotation
 from streams import followed
 
-from napari_orient.engine.averaging.average import Average, fourier_shell_correlation
+from napari_orient.engine.averaging import Average, fourier_shell_correlation
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.azimuths import map_symmetry
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
 from napari_orient.engine.discovery.search import Assignment, align_map, common_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
@@ -22,6 +21,7 @@ from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE,
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run

@@ -14,18 +14,21 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from pretend import pretended_gpu
 
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.parameters import (
+    DiscoveryOptions,
+    PredictionOptions,
+    RefinementOptions,
+    TemplateOptions,
+    TemplateTrainingOptions,
+)
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import predict
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.prediction import predict
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.training.train import train
 
 REAL = torch.cuda.is_available()

@@ -13,8 +13,8 @@ from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.networks.mlp import MLP, Network, fourier_bin, shift_cubes
-from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
-from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.parameters import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.prediction import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import HALF_TURNS
 from napari_orient.engine.templates import Template

@@ -8,9 +8,9 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, patch_side, refine, refine_with
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run

@@ -6,7 +6,6 @@ import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.matching.search import MatchedFilterSearch, asymmetric_rotations, build_search
 from napari_orient.engine.model.forward import build_forward_model, cropped
 from napari_orient.engine.model.gain import initial_forward_model
@@ -14,6 +13,7 @@ from napari_orient.engine.model.grid import half_sphere
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
 from napari_orient.engine.model.reference import build_reference, mirrored
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry

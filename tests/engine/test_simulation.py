@@ -10,9 +10,9 @@ from scipy.stats import kstest
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles
-from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.placement import low_pass
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.streams import run

@@ -7,17 +7,21 @@ import pytest
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.averaging.average import average, random_halves
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import average, random_halves
 from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.options import SearchOptions
-from napari_orient.engine.networks.options import NetworkOptions
+from napari_orient.engine.parameters import (
+    AveragingOptions,
+    NetworkOptions,
+    SearchOptions,
+    TemplateOptions,
+    TemplateTrainingOptions,
+    TrainingOptions,
+)
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.training.template import _in_frame, refine_halves
 from napari_orient.engine.training.train import train
 from napari_orient.engine.training.validation import Milestone

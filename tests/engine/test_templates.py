@@ -13,13 +13,10 @@ from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import pose_summary, read_particles, write_particles
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.networks.mlp import MLP, Network
-from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.options import UnknownOptionWarning
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import load_model, predict, prepare, provenance
-from napari_orient.engine.refinement.options import PRECISE_UP_TO
+from napari_orient.engine.parameters import PRECISE_UP_TO, NetworkOptions, PredictionOptions, SearchOptions
+from napari_orient.engine.prediction import load_model, predict, prepare, provenance
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry

@@ -11,13 +11,12 @@ from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.options import Options
+from napari_orient.engine.parameters import PredictionOptions, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import load_model, predict
+from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState
-from napari_orient.engine.training.options import TrainingOptions
 from napari_orient.engine.training.train import train
 from napari_orient.engine.training.validation import fingerprint, split
 
@@ -275,7 +274,7 @@ def test_the_report_prints_the_share_as_the_papers_code_counts_and_chance_beside
 
 
 def test_defaults_of_the_paper_are_the_printed_ones():
-    from napari_orient.engine.training.options import PRESETS
+    from napari_orient.engine.parameters import PRESETS
 
     network, training = PRESETS["paper"]
     assert (network.width, network.depth, network.representation, network.front_end) == (32, 4, "6d", "raw")

@@ -4,8 +4,8 @@ import numpy as np
 from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.refinement.uncertainty import truncated_share
 from napari_orient.engine.rotations import angle_deg

@@ -8,7 +8,7 @@ import torch
 
 from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.networks.mlp import MLP, Network
-from napari_orient.engine.networks.options import NetworkOptions
+from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui.widgets import Deferred

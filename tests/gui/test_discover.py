@@ -12,13 +12,13 @@ from napari.layers import Points
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import DiscoveryStep
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.columns import OUTLIER
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.prediction.predict import load_model
+from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers

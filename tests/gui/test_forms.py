@@ -4,7 +4,7 @@ import pytest
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, suboptions
-from napari_orient.engine.prediction.options import PredictionOptions
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.widgets.basic import Fold
 

@@ -24,10 +24,8 @@ from napari_orient.api.inputs import (
     symmetry_of,
     tomogram_of,
 )
-from napari_orient.engine.averaging import average as averaging
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine import averaging, prediction
 from napari_orient.engine.discovery import discover as discovery
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
@@ -35,25 +33,26 @@ from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.mlp import Network
-from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.options import Value
-from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import predict as prediction
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.refinement import refine as refinement
-from napari_orient.engine.refinement.options import RefinementOptions
-from napari_orient.engine.simulation import simulate as simulation
-from napari_orient.engine.simulation.options import SimulationOptions
-from napari_orient.engine.streams import run as drained
-from napari_orient.engine.symmetry import AUTO
-from napari_orient.engine.templates import Template, load_template
-from napari_orient.engine.training import train as training
-from napari_orient.engine.training.options import (
+from napari_orient.engine.parameters import (
     TRAINABLE,
+    AveragingOptions,
+    DiscoveryOptions,
+    NetworkOptions,
+    PredictionOptions,
+    RefinementOptions,
+    SimulationOptions,
     TemplateOptions,
     TemplateTrainingOptions,
     TrainingOptions,
 )
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.refinement import refine as refinement
+from napari_orient.engine.simulation import simulate as simulation
+from napari_orient.engine.streams import run as drained
+from napari_orient.engine.symmetry import AUTO
+from napari_orient.engine.templates import Template, load_template
+from napari_orient.engine.training import train as training
 
 ModelLike = Template | Network | Path | str
 """A model, the name of a shipped one, or the path of its file."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import read_tomograms
-from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.io import read_particles
+from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
 
@@ -40,7 +40,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
-    from napari_orient.engine.averaging.average import average, average_paths, write_average
+    from napari_orient.engine.averaging import average, average_paths, write_average
 
     paths = average_paths(arguments.output)
     options = options_from(arguments, AveragingOptions())

@@ -19,12 +19,11 @@ from napari_orient.cli.lists import check_folder, has_display
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.parameters import PredictionOptions, SimulationOptions
 from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction.predict import Model
+    from napari_orient.engine.prediction import Model
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 
@@ -64,7 +63,7 @@ class DemoFiles:
 
 def perform(arguments: Namespace) -> int:
     """Simulate or read the tomogram, predict, evaluate, write, and open napari where there is a display."""
-    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.prediction import load_model
 
     check_folder(arguments.output)
     model = load_model(DEFAULT_MODEL)
@@ -97,7 +96,7 @@ def _simulate(files: DemoFiles) -> None:
 def _predict(files: DemoFiles, model: Model) -> None:
     """Write predicted poses, the report on them and its plots."""
     from napari_orient.engine.evaluation import evaluate
-    from napari_orient.engine.prediction.predict import predict, provenance
+    from napari_orient.engine.prediction import predict, provenance
     from napari_orient.engine.report_plots import overview, save_figure
 
     tomogram, picks = read_tomogram(files.tomogram), read_particles(files.picks)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_reading, check_list, read_list, read_tomograms
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Extent, Labelled
 from napari_orient.engine.streams import Stream, map_steps
 from napari_orient.progress import Stopped, follow, say

@@ -19,7 +19,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Print each card."""
-    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.prediction import load_model
 
     for name in arguments.names or shipped_models():
         model = load_model(name)

@@ -26,12 +26,12 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction.predict import Model
+    from napari_orient.engine.prediction import Model
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
@@ -61,7 +61,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, predict, write."""
-    from napari_orient.engine.prediction.predict import load_model, predict, provenance
+    from napari_orient.engine.prediction import load_model, predict, provenance
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)

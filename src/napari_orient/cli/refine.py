@@ -14,7 +14,7 @@ from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_picks, check_list, read_picks, summary, with_group
 from napari_orient.engine.io import write_particles
-from napari_orient.engine.refinement.options import RefinementOptions
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.progress import follow, say
 
 EXAMPLE = """\

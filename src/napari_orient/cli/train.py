@@ -21,15 +21,20 @@ from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import with_group
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
+from napari_orient.engine.parameters import (
+    TRAINABLE,
+    NetworkOptions,
+    TemplateOptions,
+    TemplateTrainingOptions,
+    TrainingOptions,
+)
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.training.options import TRAINABLE, TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction.predict import Model
+    from napari_orient.engine.prediction import Model
     from napari_orient.engine.templates import Template
 
 EXAMPLE = """\

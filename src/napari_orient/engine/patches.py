@@ -13,7 +13,6 @@ from napari_orient.engine.particles import FloatArray, Tomogram
 
 PatchArray = NDArray[np.float32]
 
-CENTRINGS = ("subvoxel", "rounded")
 
 _REACH = 6
 """Zero crossings of the windowed sinc on each side of its centre: 90 % of the band passes unchanged."""

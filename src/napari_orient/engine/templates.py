@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model_files import SUFFIX, TEMPLATE, ModelFile, shipped_models
 from napari_orient.engine.options import Value
+from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.symmetry import Symmetry, symmetry
 

@@ -9,9 +9,9 @@ from napari.layers import Image, Points
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton
 
-from napari_orient.engine.averaging.average import Average, average, average_paths, write_average
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import Average, average, average_paths, write_average
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.discovery.discover import check_picks, discover
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import (
     Discovery,
     DiscoveryPaths,
@@ -29,6 +28,7 @@ from napari_orient.engine.discovery.output import (
 from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import ACCEPTED
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still

@@ -69,7 +69,7 @@ class InspectionModel(LayerIndex):
 
 def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
     """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
-    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.prediction import load_model
 
     try:
         found = load_model(checkpoint) if checkpoint else None

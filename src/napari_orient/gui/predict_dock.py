@@ -14,9 +14,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Extent, Particles
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import Model, load_model, provenance
+from napari_orient.engine.prediction import Model, load_model, provenance
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm

@@ -12,9 +12,9 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction.options import PredictionOptions
-from napari_orient.engine.prediction.predict import Model, predict
+from napari_orient.engine.prediction import Model, predict
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING
 

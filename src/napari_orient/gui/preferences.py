@@ -11,7 +11,7 @@ import napari.settings
 from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, Parameter, option, suboptions
-from napari_orient.engine.refinement.options import EffortOptions
+from napari_orient.engine.parameters import EffortOptions
 from napari_orient.gui.colours import COLORMAPS, COLOURINGS, INKS, PREDICTED_INK, TRUE_INK
 
 PLUGIN, SECTION = "napari-orient", "docks"

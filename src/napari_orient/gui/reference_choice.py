@@ -21,7 +21,7 @@ FROM_FILE = "from a file…"
 
 @lru_cache(maxsize=8)
 def _cached_reference(name: str, written: float) -> Template:
-    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.prediction import load_model
 
     template = load_model(name) if name in shipped_models() else load_template(name)
     if not isinstance(template, Template):
@@ -43,7 +43,7 @@ def read_reference(name: str) -> Template:
 
 def is_template(name: str) -> bool:
     """Whether there is a model of this name and it is a template."""
-    from napari_orient.engine.prediction.predict import load_model
+    from napari_orient.engine.prediction import load_model
 
     try:
         return bool(name) and isinstance(load_model(name), Template)

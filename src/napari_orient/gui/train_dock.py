@@ -11,11 +11,16 @@ from qtpy.QtWidgets import QCheckBox, QComboBox
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.networks.options import NetworkOptions
-from napari_orient.engine.prediction.predict import Model
+from napari_orient.engine.parameters import (
+    TRAINABLE,
+    NetworkOptions,
+    TemplateOptions,
+    TemplateTrainingOptions,
+    TrainingOptions,
+)
+from napari_orient.engine.prediction import Model
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.training.network import TrainingState
-from napari_orient.engine.training.options import TRAINABLE, TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.forms import OptionsForm

@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from napari_orient.engine.networks.options import PAPER_NETWORK, NetworkOptions
+from napari_orient.engine.parameters import PAPER_NETWORK, PAPER_TRAINING, NetworkOptions, TrainingOptions
 from napari_orient.engine.representations import REPRESENTATIONS
-from napari_orient.engine.training.options import PAPER_TRAINING, TrainingOptions
 
 VALIDATION = 0.06
 """Share of the 130 training tomograms that select and calibrate a network; the paper prints none of its own."""

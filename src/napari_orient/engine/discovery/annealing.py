@@ -29,7 +29,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.search import (
     Assignment,
     RotatedReferences,
@@ -39,6 +38,7 @@ from napari_orient.engine.discovery.search import (
 )
 from napari_orient.engine.discovery.spectra import FINEST, PatchSpectra
 from napari_orient.engine.model.gridding import Coefficients, Gridding
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.rotations import even_rotations, random_rotations
 
 # Set by hand; together they lead to the figures of docs/discovery.md, for 100 to 10,000 particles.

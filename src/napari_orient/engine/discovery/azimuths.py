@@ -26,19 +26,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.averaging.average import Average
+from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.half_maps import (
     ParticlePatches,
     estimate_forward_model,
     fsc_weighted_reference,
     poses_from_fits,
 )
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import ORDERS, propose_symmetry
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Work

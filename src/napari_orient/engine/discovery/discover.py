@@ -24,13 +24,13 @@ from napari_orient.engine.discovery.annealing import (
     with_particle_probabilities,
 )
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
-from napari_orient.engine.discovery.options import AUTO, MOST_CLASSES, DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, StepCounter, class_name
 from napari_orient.engine.discovery.search import Assignment, masked_references, search_exhaustively
 from napari_orient.engine.discovery.spectra import PatchSpectra, diameter_warning, observe_patches
 from napari_orient.engine.discovery.structures import DensityMap, StructureRefinement
 from napari_orient.engine.discovery.verdict import PoseEquivalence, agreement
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.parameters import AUTO, MOST_CLASSES, DiscoveryOptions
 from napari_orient.engine.particles import (
     FloatArray,
     Labelled,

@@ -22,15 +22,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.average import Average, average, random_halves
-from napari_orient.engine.averaging.options import AveragingOptions
+from napari_orient.engine.averaging import Average, average, random_halves
 from napari_orient.engine.devices import device_batch_size
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.detection import random_pose_angles

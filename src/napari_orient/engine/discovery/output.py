@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.average import Average, average_paths, write_average
+from napari_orient.engine.averaging import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.outputs import check_writable

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.devices import device_batch_size
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.spectra import BATCH, FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
 from napari_orient.engine.streams import Work

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.model.grid import half_sphere, offsets
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window, without_flat_patches
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.streams import Work

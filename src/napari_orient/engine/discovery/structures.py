@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.average import Average
+from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_azimuths, map_symmetry, with_azimuths
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
@@ -23,7 +23,6 @@ from napari_orient.engine.discovery.half_maps import (
     random_pose_error_deg,
     refine_in_halves,
 )
-from napari_orient.engine.discovery.options import AUTO, DiscoveryOptions
 from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
 from napari_orient.engine.discovery.verdict import (
@@ -37,6 +36,7 @@ from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.parameters import AUTO, DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import NETWORK, ModelFile
-from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.options import Value
+from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.representations import REPRESENTATIONS, Representation
 from napari_orient.engine.rotations import HALF_TURNS
 from napari_orient.engine.symmetry import Symmetry, symmetry

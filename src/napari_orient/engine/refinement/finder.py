@@ -29,9 +29,9 @@ from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forw
 from napari_orient.engine.model.noise import mean_power, simulate_noise_patches, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Note, Step, Stream

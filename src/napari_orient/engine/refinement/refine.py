@@ -14,6 +14,7 @@ from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import without_flat_patches
 from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import patches_held
@@ -21,7 +22,6 @@ from napari_orient.engine.refinement.detection import error_with_false_picks, ra
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import (
     MAX_TRUNCATED_SHARE,

@@ -15,9 +15,9 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_polnet_tomogram
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
-from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.placement import (
     Chains,
     CrowdedVolume,

@@ -15,11 +15,11 @@ from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import NETWORK, ModelFile, read_tensors, write_tensors
 from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, Network, shift_cubes
+from napari_orient.engine.parameters import TrainingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
-from napari_orient.engine.training.options import TrainingOptions
 from napari_orient.engine.training.validation import Milestone, ValidationErrors
 
 _CUT_BATCH = 64

@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.average import Average, average, random_halves
+from napari_orient.engine.averaging import Average, average, random_halves
 from napari_orient.engine.error_calibration import fit_beyond_noise
-from napari_orient.engine.matching.options import SearchOptions
 from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.parameters import RefinementOptions, SearchOptions, TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
-from napari_orient.engine.refinement.options import RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import mean_rotation
 from napari_orient.engine.streams import ResultT, Step, Stream, map_steps
 from napari_orient.engine.symmetry import AUTO, Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.training.validation import Milestone, ValidationErrors
 
 _ENOUGH_TO_CALIBRATE = 20

@@ -14,15 +14,14 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import SUFFIX
 from napari_orient.engine.networks.mlp import MLP, Network
-from napari_orient.engine.networks.options import NetworkOptions
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import check_writable
+from napari_orient.engine.parameters import NetworkOptions, TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState, cut_examples
-from napari_orient.engine.training.options import TemplateOptions, TemplateTrainingOptions, TrainingOptions
 from napari_orient.engine.training.template import average_template, calibrate_template
 from napari_orient.engine.training.validation import Milestone, fingerprint, split
 

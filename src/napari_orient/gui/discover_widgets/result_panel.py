@@ -9,9 +9,9 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QComboBox, QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_orient.engine.discovery.options import DiscoveryOptions
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Structure, class_name
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE
+from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discover_widgets.map_view import MapView
 from napari_orient.gui.discover_widgets.preview import PROVISIONAL_COLOUR

@@ -7,7 +7,7 @@ from pathlib import Path
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidget
 
-from napari_orient.engine.simulation.options import SimulationOptions
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.templates import bead_models, bead_symmetry
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.training_sets.training_data import SimulatedTrainingSet

@@ -10,8 +10,8 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
+from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
-from napari_orient.engine.simulation.options import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate_series
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import load_template

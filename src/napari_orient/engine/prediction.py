@@ -15,9 +15,9 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction.options import PredictionOptions
 from napari_orient.engine.refinement.detection import error_with_false_picks
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine_all, refine_with

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging.options import AveragingOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
@@ -26,6 +25,7 @@ from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_sy
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray

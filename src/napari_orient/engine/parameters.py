@@ -1,0 +1,389 @@
+"""Every parameter of every task, declared once, by composition of smaller Options; read without loading torch.
+
+`engine.options` has the mechanism. The order is that of use: parts that several tasks share, then each task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from napari_orient.engine.devices import ComputeOptions
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, option, seed_option, suboptions
+from napari_orient.engine.symmetry import symmetry_option
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_orient.engine.model.wedge import Wedge
+    from napari_orient.engine.templates import Template
+
+_ASSUMED_TILT_DEG = 60.0
+"""Highest tilt, degrees, where an axis is given that the data do not show: most tilt series end there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WedgeOptions(Options):
+    """The missing wedge, as far as it is given rather than estimated from the data."""
+
+    tilt_axis: str = option(
+        "found",
+        help="axis that the tomogram was tilted about; found estimates it from the data",
+        choices=("found", "x", "y", "none"),
+        expert=True,
+    )
+    lowest_tilt: float | None = option(
+        None, help="lowest tilt; empty to estimate it", unit="°", low=-90, high=90, expert=True
+    )
+    highest_tilt: float | None = option(
+        None, help="highest tilt; empty to estimate it", unit="°", low=-90, high=90, expert=True
+    )
+
+    def chosen(self, found: Wedge) -> Wedge:
+        """The wedge in force: what is given here, else what was found in the data.
+
+        Raises
+        ------
+        InputError
+            If the range of tilts is empty.
+        """
+        axis = found.axis if self.tilt_axis == "found" else self.tilt_axis
+        same = axis == found.axis
+        low = self.lowest_tilt if self.lowest_tilt is not None else (found.low_deg if same else -_ASSUMED_TILT_DEG)
+        high = self.highest_tilt if self.highest_tilt is not None else (found.high_deg if same else _ASSUMED_TILT_DEG)
+        return replace(found, axis=axis, low_deg=low, high_deg=high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(Options):
+    """How many rotations a matched-filter search compares, in how many dimensions, and how far from the pick."""
+
+    max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
+    rotations: int = option(4608, help="rotations over the asymmetric unit", low=60, high=200_000, expert=True)
+    dimensions: int = option(
+        160, help="dimensions that patches and rotated references are compressed to", low=8, high=4096, expert=True
+    )
+    search_resolution: float = option(
+        40.0, help="finest detail that the search matches", unit="Å", low=1, high=200, expert=True
+    )
+    coarse_rotations: int = option(
+        576, help="rotations of the search that finds the centre", low=60, high=20_000, expert=True
+    )
+    coarse_dimensions: int = option(
+        96, help="dimensions of the search that finds the centre", low=8, high=1024, expert=True
+    )
+
+
+PRECISIONS = ("auto", "fast", "precise")
+PRECISE_UP_TO = 2000
+"""Particles of a tomogram up to which ``auto`` is precise on a CPU: about a minute of one core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffortOptions(Options):
+    """How much work goes into each pose."""
+
+    precision: str = option(
+        "auto",
+        help="fast: the best match, polished; precise: several, finer; auto: precise unless a CPU has many to do",
+        choices=PRECISIONS,
+    )
+
+    def precision_for(self, count: int, device: torch.device) -> str:
+        """Fast or precise: the one given, or for ``auto`` what the device does with so many particles in a minute."""
+        if self.precision != "auto":
+            return self.precision
+        return "precise" if device.type != "cpu" or count <= PRECISE_UP_TO else "fast"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefinementOptions(Options):
+    """How poses are found and refined against a reference."""
+
+    effort: EffortOptions = suboptions(EffortOptions)
+    search: SearchOptions = suboptions(SearchOptions)
+    resolution: float | None = option(
+        None, help="finest detail used; empty for all that patches and reference hold", unit="Å", low=1, high=200
+    )
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    starts: int = option(3, help="matches refined by the precise way", low=1, high=32, expert=True)
+    calibration: int = option(
+        256, help="particles that noise and gain are estimated from", low=1, high=100_000, expert=True
+    )
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+
+_REPRESENTATIONS = ("6d", "quaternion", "euler", "9d")
+"""The names in `engine.representations`, which needs torch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """Architecture of the network. The defaults are the shipped one; `PAPER_NETWORK` is the printed one."""
+
+    representation: str = option(
+        "6d", help="how a rotation is written in the last layer", choices=_REPRESENTATIONS, expert=True
+    )
+    symmetry: str = symmetry_option()
+    front_end: str = option(
+        "masked",
+        help="raw: the patch as it is; masked: binned, then a soft sphere",
+        choices=("raw", "masked"),
+        expert=True,
+    )
+    width: int = option(512, help="nodes of each hidden layer", low=1, high=8192, expert=True)
+    depth: int = option(4, help="hidden layers", low=1, high=16, expert=True)
+    dropout: float = option(
+        0.1, help="share of hidden nodes left out at random while training", low=0, high=0.9, expert=True
+    )
+    initialisation: str = option(
+        "scaled",
+        help="paper: normal with deviation 0.05; scaled: by each layer's inputs",
+        choices=("paper", "scaled"),
+        expert=True,
+    )
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, expert=True)
+    patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
+    binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8, expert=True)
+    mask_radius: float = option(
+        170.0, help="masked front end: radius of the sphere, to half height", unit="Å", low=5, high=5000
+    )
+
+    def __post_init__(self) -> None:
+        """Check the options one by one, and that they fit together."""
+        super().__post_init__()
+        if self.patch_side % 2 or (self.patch_side // self.binning) % 2 or self.patch_side % self.binning:
+            raise InputError(
+                f"a patch of {self.patch_side} voxels binned by {self.binning} has no whole, even side; try 40 and 2."
+            )
+
+
+PAPER_NETWORK = NetworkOptions(front_end="raw", width=32, depth=4, dropout=0.0, initialisation="paper")
+"""The network as printed: a raw 40³ patch, four hidden layers of 32 nodes, six outputs, 2,051,398 parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingOptions(Options):
+    """How to average."""
+
+    side: int = option(40, help="voxels along the map", low=8, high=512)
+    radius: float | None = option(
+        None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
+    )
+    contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    seed: int = seed_option("of the random halves")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationOptions(Options):
+    """How the sample, the tilt series and the tomogram are made."""
+
+    size_x: int = option(256, help="width of the tomogram", unit="voxels", low=16, high=4096)
+    size_y: int = option(256, help="height of the tomogram", unit="voxels", low=16, high=4096)
+    size_z: int = option(128, help="thickness of the tomogram", unit="voxels", low=16, high=2048)
+    voxel_size: float = option(10.0, help="size of a voxel", unit="Å", low=0.5, high=100)
+    particles: int = option(150, help="particles of each template", low=0, high=100_000)
+    border: int = option(4, help="free of particles at every face", unit="voxels", low=0, high=1000, expert=True)
+    overlap: float = option(0.01, help="part of a particle that may overlap others", low=0, high=0.5, expert=True)
+    level: float = option(
+        0.1, help="template density below this part of its peak is empty", low=0.001, high=0.9, expert=True
+    )
+    link: float = option(
+        1.3,
+        help="shortest link of a chain; the longest is twice",
+        unit="diameters",
+        low=0.1,
+        high=100,
+        expert=True,
+    )
+    chain_length: float = option(
+        3000.0, help="longest chain; 0 scatters particles singly", unit="Å", low=0, high=1e6, expert=True
+    )
+    tilt_range: float = option(60.0, help="highest tilt; the lowest is its opposite", unit="°", low=0, high=90)
+    tilt_step: float = option(3.0, help="step between tilts", unit="°", low=0.1, high=90, expert=True)
+    tilt_axis: str = option("y", help="axis that the sample is tilted about", choices=("y", "x"), expert=True)
+    misalignment_low: float = option(
+        1.0, help="rms shift of micrographs at no tilt", unit="pixels", low=0, high=20, expert=True
+    )
+    misalignment_high: float = option(
+        2.0, help="rms shift at the highest tilt", unit="pixels", low=0, high=20, expert=True
+    )
+    ramp_cutoff: float = option(
+        0.5,
+        help="where the back-projection's ramp ends; IMOD's own is 0.35",
+        unit="cycles/pixel",
+        low=0.05,
+        high=0.5,
+        expert=True,
+    )
+    snr_low: float = option(1.0, help="lowest mean foreground over noise of a micrograph", low=0.001, high=1e6)
+    snr_high: float = option(2.0, help="highest mean foreground over noise of a micrograph", low=0.001, high=1e6)
+
+    def __post_init__(self) -> None:
+        """Check every field, and that lows are not above highs."""
+        super().__post_init__()
+        for name in ("snr", "misalignment"):
+            low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
+            if low > high:
+                raise InputError(f"{name}_low is {low:g} and {name}_high is {high:g}; expected low not above high.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(Options):
+    """How to predict; precision, shift and tilts concern templates."""
+
+    effort: EffortOptions = suboptions(EffortOptions)
+    max_shift: float | None = option(
+        None,
+        help="how far along each axis a pick may be off; empty for what the template says",
+        unit="Å",
+        low=0,
+        high=200,
+    )
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    batch: int = option(64, help="patches predicted at once by a network", low=1, high=4096, expert=True)
+    centring: str = option(
+        "rounded",
+        help="a network's patches; subvoxel: interpolate so that the pick is centred; rounded: to the nearest voxel",
+        choices=("subvoxel", "rounded"),
+        expert=True,
+    )
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+    def refinement(self, template: Template) -> RefinementOptions:
+        """The refinement that these options ask for, with the template's own search where they ask for none."""
+        search = template.search if self.max_shift is None else template.search.replace(max_shift=self.max_shift)
+        return RefinementOptions(effort=self.effort, search=search, wedge=self.wedge, compute=self.compute)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """How labelled tomograms are split into training and validation."""
+
+    validation: float = option(0.15, help="share of the tomograms kept apart for validation", low=0.01, high=0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How to train a network. The defaults are the shipped one's; `PAPER_TRAINING` is the printed recipe."""
+
+    epochs: int = option(40, help="passes over the training particles", low=1, high=10_000)
+    batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096, expert=True)
+    rate: float = option(2e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1, expert=True)
+    schedule: str = option(
+        "cycle",
+        help="learning rate: up and down once (cycle), or constant",
+        choices=("cycle", "constant"),
+        expert=True,
+    )
+    loss: str = option(
+        "huber",
+        help="of the raw outputs: huber with delta 0.5, or squared",
+        choices=("huber", "squared"),
+        expert=True,
+    )
+    weight_decay: float = option(1e-4, help="L2 penalty on the weights", low=0, high=1, expert=True)
+    clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
+    half_turns: bool = option(
+        True, help="also train on half-turned patches: the turns that keep the missing wedge", expert=True
+    )
+    shift: float = option(
+        5.0,
+        help="also train on patches shifted along each axis by up to this",
+        unit="Å",
+        low=0,
+        high=200,
+        expert=True,
+    )
+    split: SplitOptions = suboptions(SplitOptions)
+    seed: int = seed_option("of weights, order, half-turns, shifts and split")
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateOptions(Options):
+    """What a template is to be: its symmetry, and how it will be searched for."""
+
+    symmetry: str = symmetry_option()
+    search: SearchOptions = suboptions(SearchOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateTrainingOptions(Options):
+    """How a template is made: the average of labelled particles, made anew from refined poses."""
+
+    averaging: AveragingOptions = suboptions(AveragingOptions)
+    rounds: int = option(
+        0, help="times that poses are refined, each half by its own average, and averaged anew", low=0, high=20
+    )
+    split: SplitOptions = suboptions(SplitOptions)
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+
+PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="constant", half_turns=False, shift=0.0)
+"""The printed recipe: Huber loss, Adam at 1e-4, batches of 32, 50 epochs, no augmentation."""
+
+PRESETS = {"default": (NetworkOptions(), TrainingOptions()), "paper": (PAPER_NETWORK, PAPER_TRAINING)}
+"""Network and training options by name; the command line and the dock begin from one of them."""
+
+TRAINABLE: dict[str, tuple[NetworkOptions | TemplateOptions, TrainingOptions | TemplateTrainingOptions]]
+TRAINABLE = {**PRESETS, "template": (TemplateOptions(), TemplateTrainingOptions())}
+"""The presets, and a template: pairs of options for `train`."""
+
+
+AUTO = "auto"
+MOST_CLASSES = 8
+"""Most classes that can be asked for, and that are tried: more have not been measured."""
+_PATCH_SIDE = 20
+"""Voxels along the binned patches that are searched: they resolve a seventh of the diameter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscoveryOptions(Options):
+    """How structure and poses are found from picks alone."""
+
+    diameter: float = option(300.0, help="of the particle, or a little more", unit="Å", low=20, high=5000)
+    classes: str = option(
+        "1",
+        help="kinds of particle among the picks; auto estimates how many",
+        choices=(AUTO, *map(str, range(1, MOST_CLASSES + 1))),
+    )
+    symmetry: str = option(AUTO, help="auto searches the map for axes; C1 takes none", choices=(AUTO, "C1"))
+    max_shift: float = option(30.0, help="how far along each axis a pick may be off", unit="Å", low=0, high=200)
+    contrast: str = option("found", help="how particles stand out in the tomogram", choices=("found", "dark", "bright"))
+    starts: int = option(3, help="most random starts; it ends early once two agree", low=2, high=20, expert=True)
+    rounds: int = option(18, help="rounds of each start", low=6, high=200, expert=True)
+    search: int = option(2304, help="rotations searched in each round", low=200, high=50_000, expert=True)
+    sample: int = option(
+        1500, help="most particles that the map is found from; all get poses", low=20, high=100_000, expert=True
+    )
+    passes: int = option(2, help="times that poses and map are refined against each other", low=0, high=10, expert=True)
+    seed: int = seed_option("of the random starts")
+    wedge: WedgeOptions = suboptions(WedgeOptions)
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+    @property
+    def class_count(self) -> int:
+        """Classes searched for; of ``auto``, those tried first."""
+        return 1 if self.classes == AUTO else int(self.classes)
+
+    def with_class_count(self, count: int) -> Self:
+        """The same options with this number of classes."""
+        return replace(self, classes=str(count))
+
+    @property
+    def patch_voxel_size(self) -> float:
+        """Å of the voxels of binned patches, which are 4/3 of the diameter wide."""
+        return self.diameter * 4 / 3 / _PATCH_SIDE
+
+    @property
+    def patch_side(self) -> int:
+        """Voxels along binned patches."""
+        return _PATCH_SIDE
+
+    @property
+    def radius(self) -> float:
+        """Å of the ball that holds the particle."""
+        return self.diameter / 2

@@ -1,1 +1,0 @@
-"""Prediction: the rotation of every particle of a tomogram."""
