@@ -37,7 +37,7 @@ _LEAST_SPREAD = 0.1
 """Least standard deviation of the particles' scores, over their mean; chosen, for few picks."""
 _LEAST_NOISE_SPREAD = 0.15
 """Least standard deviation of the noise's scores, over their mean: 32 of them give it only to 13 %. Chosen."""
-_ODD_SHARE = 0.02
+_UNTYPICAL_SHARE = 0.02
 """ε, share of particles whose score lies anywhere between noise and the typical: half outside, hidden, bent. Chosen."""
 _EULER_GAMMA = 0.5772
 """Mean of a Gumbel distribution of mode 0 and scale 1."""
@@ -89,7 +89,7 @@ class DetectionModel:
         gaussian = torch.exp(-((score - self.typical) / self.typical_spread).square() / 2)
         gaussian = gaussian / (self.typical_spread * math.sqrt(2 * math.pi))
         uniform = 1 / max(self.typical - mode, self.typical_spread)
-        log_true = torch.log((1 - _ODD_SHARE) * gaussian + _ODD_SHARE * uniform)
+        log_true = torch.log((1 - _UNTYPICAL_SHARE) * gaussian + _UNTYPICAL_SHARE * uniform)
         return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)))
 
 

@@ -57,10 +57,10 @@ def diagnostics(finder: PoseFinder, patches: Tensor) -> Stream[Step, tuple[Note,
     yield Step(0, 3, "Checking the template")
     poses = finder.find(some)
     yield Step(1, 3, "Checking the template's hand")
-    odd = _low_score(finder, poses) or _wrong_hand(finder, some)
+    mismatch = _low_score(finder, poses) or _wrong_hand(finder, some)
     yield Step(2, 3, "Checking the residuals")
-    odd = odd or _other_molecule(finder, some, poses)
-    lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), odd]
+    mismatch = mismatch or _other_molecule(finder, some, poses)
+    lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), mismatch]
     return tuple(Note(line, "warning") for line in lines if line)
 
 
