@@ -37,7 +37,7 @@ from scipy.optimize import linear_sum_assignment
 from napari_orient.engine.averaging import average
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Structure
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -232,7 +232,7 @@ def poses(seen: Scene, found: Discovery, code: str, rows: np.ndarray) -> dict[st
     if own.sum() < 3:
         return dict.fromkeys(("within20", "axis10"), 0.0) | {"median": 180.0, "expected_over_true": float("nan")}
     turns, true = found.particles.required_rotations()[own], seen.rotations[own]
-    turns = turns @ common_rotation(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
+    turns = turns @ global_rotation(true, turns, group, near_deg=25.0 if len(group) == 1 else 12.0)
     error, axis = np.full(every.sum(), 180.0), np.full(every.sum(), 90.0)
     error[own[every]] = symmetric_angle_deg(turns, true, group)
     axis[own[every]] = axis_angle_deg(turns, true, group)

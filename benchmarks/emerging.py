@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from napari_orient.engine.averaging import FSC
 from napari_orient.engine.discovery.output import DiscoveryStep
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.rotations import angle_deg
 
 SHOWN = 5
@@ -32,7 +32,7 @@ def way_of(rounds: Sequence[DiscoveryStep], rotations: np.ndarray) -> list[Disco
 def within_20(item: DiscoveryStep, truth: np.ndarray) -> float:
     """Share of a round's poses within 20° of the truth, up to one turn."""
     turns = item.particles.required_rotations()
-    return float((angle_deg(turns @ common_rotation(truth, turns), truth) <= 20).mean())
+    return float((angle_deg(turns @ global_rotation(truth, turns), truth) <= 20).mean())
 
 
 def draw(

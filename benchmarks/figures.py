@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions, SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -141,7 +141,7 @@ def refined(map_file: Path, labelled: list[tuple[Tomogram, Particles]], *, off: 
 def discovered(tomogram: Tomogram, true: Particles, *, off: float) -> Figures:
     """The figures of ``discover``, up to the one rotation and shift of its map's frame."""
     found = run(discover([(tomogram, moved(true, off))], DiscoveryOptions.of(device="cpu", seed=0))).particles
-    between = common_rotation(true.required_rotations(), found.required_rotations(), near_deg=25.0)
+    between = global_rotation(true.required_rotations(), found.required_rotations(), near_deg=25.0)
     figures = figures_of([found.replace(rotations=found.required_rotations() @ between)], [true])
     del figures["position_median"]
     return figures

@@ -23,7 +23,7 @@ from bank import Labelled, load
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions
 from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.rotations import angle_deg
@@ -83,7 +83,7 @@ def compare(task: Task, device: str) -> None:
     torch.cuda.reset_peak_memory_stats()
     then, other = timed(task.work, device)
     memory = torch.cuda.max_memory_allocated() / 1e9
-    angle = angle_deg(other @ common_rotation(own, other) if task.free_turn else other, own)
+    angle = angle_deg(other @ global_rotation(own, other) if task.free_turn else other, own)
     told = f"{np.median(angle):.3f}° {np.quantile(angle, 0.95):.3f}°"
     times = f"{slow:>8.1f} s{first:>10.1f} s{then:>8.1f} s{slow / then:>11.1f}"
     print(f"{task.words:<28}{task.patches:>8}{times}{memory:>6.2f} GB   {told}", flush=True)

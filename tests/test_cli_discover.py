@@ -8,7 +8,7 @@ import pytest
 
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.prediction import load_model
@@ -44,7 +44,7 @@ def test_picks_become_poses_a_map_with_halves_and_a_template_that_predict_can_us
     assert re.search(r"40 particles, expected error \d+\.\d° .* verdict: structure", told.out)
     assert "A structure was found" in told.err
     found, truth = read_particles(out), read_particles(lab / "tomo_truth.star")
-    turns = found.required_rotations() @ common_rotation(truth.required_rotations(), found.required_rotations())
+    turns = found.required_rotations() @ global_rotation(truth.required_rotations(), found.required_rotations())
     assert (angle_deg(turns, truth.required_rotations()) < 20).mean() > 0.85
     assert set(np.asarray(found.extra[OUTLIER]).astype(int)) <= {0, 1}
     assert "discovered from picks alone" in out.read_text().splitlines()[0]

@@ -15,7 +15,7 @@ from napari_orient.engine.discovery.azimuths import (
     with_azimuths,
 )
 from napari_orient.engine.discovery.half_maps import average_in_halves
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.discovery.spectra import observe_patches
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles
@@ -68,7 +68,7 @@ def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, eith
     poses, copies = particles.required_rotations(), symmetry(group)
     # The frame's own spin is free; that of what is alike upside down but by half a fold, with a two-fold along x.
     half = Rotation.from_rotvec([0, 0, np.pi / spins.order]).as_matrix()
-    turns = [np.eye(3), half] if spins.dihedral else [common_rotation(truth, poses, copies, near_deg=8.0)]
+    turns = [np.eye(3), half] if spins.dihedral else [global_rotation(truth, poses, copies, near_deg=8.0)]
     error = min((symmetric_angle_deg(poses @ turn, truth, copies) for turn in turns), key=np.median)
     assert np.median(error) < 4
     assert (error < 10).mean() > 0.9

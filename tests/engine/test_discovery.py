@@ -15,7 +15,7 @@ from napari_orient.engine.discovery.azimuths import map_symmetry
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
-from napari_orient.engine.discovery.search import Assignment, align_map, common_rotation
+from napari_orient.engine.discovery.search import Assignment, align_map, global_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, PoseEquivalence, Verdict
 from napari_orient.engine.errors import InputError
@@ -44,7 +44,7 @@ def rounds_and_answer(seen: tuple[Tomogram, Particles]) -> tuple[list[DiscoveryS
 
 def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, rounds_and_answer: tuple) -> None:
     found, truth = rounds_and_answer[1].particles.required_rotations(), seen[1].required_rotations()
-    error = angle_deg(found @ common_rotation(truth, found), truth)
+    error = angle_deg(found @ global_rotation(truth, found), truth)
     assert (error < 20).mean() > 0.9
     assert np.median(error) < 5
 
@@ -268,7 +268,7 @@ def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
     first, turn = random_rotations(40, rng), random_rotations(1, rng)[0]
     second = first @ turn.T
     second[:10] = random_rotations(10, rng)
-    assert angle_deg(common_rotation(first, second), turn) < 1e-6
+    assert angle_deg(global_rotation(first, second), turn) < 1e-6
 
 
 def test_outliers_have_a_column_and_a_template_can_be_made(rounds_and_answer: tuple) -> None:

@@ -14,7 +14,7 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from pretend import pretended_gpu
 
 from napari_orient.engine.discovery.discover import discover
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.parameters import (
     DiscoveryOptions,
     PredictionOptions,
@@ -93,7 +93,7 @@ def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
     assert np.isfinite(np.asarray(one.expected_error_deg)).all()
     if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
         two = run(discover(labelled, options.replace(device="cpu"))).particles.required_rotations()
-        assert np.median(angle_deg(one.required_rotations() @ common_rotation(two, one.required_rotations()), two)) < 6
+        assert np.median(angle_deg(one.required_rotations() @ global_rotation(two, one.required_rotations()), two)) < 6
 
 
 def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:

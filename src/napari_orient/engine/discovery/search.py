@@ -207,7 +207,7 @@ _MAP_FINEST = 2.4
 """Finest detail compared, in voxels of the coarser map; at least a sixth of the radius."""
 
 
-def common_rotation(
+def global_rotation(
     first: FloatArray, second: FloatArray, group: Symmetry = _C1, *, near_deg: float = _NEAR_DEG
 ) -> FloatArray:
     """The rotation Q, (3, 3), that brings most of ``second @ Q`` near ``first``, both (N, 3, 3).

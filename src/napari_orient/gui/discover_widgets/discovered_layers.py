@@ -9,7 +9,7 @@ from napari.layers import Points, Vectors
 from numpy.typing import NDArray
 
 from napari_orient.engine.discovery.output import Discovery, class_name
-from napari_orient.engine.discovery.search import common_rotation
+from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
@@ -139,7 +139,7 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
         return None
     rotations, truth = np.concatenate(found), np.concatenate(true)
     # The group's axes are given in the discovered frame, so the true rotations are rotated into it.
-    return np.asarray(symmetric_angle_deg(truth @ common_rotation(rotations, truth, group), rotations, group))
+    return np.asarray(symmetric_angle_deg(truth @ global_rotation(rotations, truth, group), rotations, group))
 
 
 def well_determined_rows(layer: Points, *, kind: str = "") -> np.ndarray[tuple[int], np.dtype[np.intp]]:
