@@ -7,7 +7,7 @@ import pytest
 import roma
 import torch
 from phantom import molecule
-from seen import observed, shown
+from whitened import observed, shown
 
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale

@@ -7,7 +7,7 @@ import pytest
 import roma
 import torch
 from phantom import Molecule
-from seen import observed, shown
+from whitened import observed, shown
 
 from napari_orient.engine.matching.fit import concatenate_fits, fit_at, fit_poses
 from napari_orient.engine.refinement.posterior import (

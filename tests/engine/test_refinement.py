@@ -8,6 +8,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
@@ -57,7 +58,7 @@ def test_the_expected_error_is_the_true_one(refined: RefinementResult, seen: tup
     expected = refined.particles.expected_error_deg
     assert 0.75 < np.sqrt(np.mean(expected**2) / np.mean(error**2)) < 1.3
     off = np.linalg.norm(refined.particles.positions - seen[2], axis=1)
-    assert 0.6 < np.sqrt(np.mean(refined.centre_error**2) / np.mean(off**2)) < 1.6
+    assert 0.6 < np.sqrt(np.mean(refined.particles.extra[CENTRE_ERROR] ** 2) / np.mean(off**2)) < 1.6
 
 
 def test_confidence_is_a_probability_and_high_here(refined: RefinementResult) -> None:
@@ -129,8 +130,8 @@ def test_symmetric_particles_have_errors_of_axis_and_of_spin() -> None:
     rotations = answer.particles.required_rotations()
     assert symmetric_angle_deg(rotations, picks.required_rotations(), group).max() < 8
     axis = axis_angle_deg(rotations, picks.required_rotations(), group)
-    assert 0.6 < np.sqrt(np.mean(answer.axis_error_deg**2) / np.mean(axis**2)) < 1.6
-    both = np.hypot(answer.axis_error_deg, answer.azimuth_error_deg)
+    assert 0.6 < np.sqrt(np.mean(answer.particles.extra[AXIS_ERROR] ** 2) / np.mean(axis**2)) < 1.6
+    both = np.hypot(answer.particles.extra[AXIS_ERROR], answer.particles.extra[AZIMUTH_ERROR])
     assert np.allclose(both, answer.particles.expected_error_deg, rtol=1e-3)
 
 

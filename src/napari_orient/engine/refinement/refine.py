@@ -51,8 +51,6 @@ class RefinementResult:
     particles : the given ones, in order: recentred, with rotations, confidence, expected error, and the columns of
         `io.columns` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
-    centre_error : (N,) expected root-mean-square error of the centre, Å.
-    axis_error_deg, azimuth_error_deg : (N,) expected errors of the group's main axis, and of the azimuth about it.
     score : (N,) match in standard deviations of the noise.
     p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram; expected
         errors and confidence count it.
@@ -63,9 +61,6 @@ class RefinementResult:
 
     particles: Particles
     moved: FloatArray
-    centre_error: FloatArray
-    axis_error_deg: FloatArray
-    azimuth_error_deg: FloatArray
     score: FloatArray
     p_false: FloatArray
     true_error_deg: FloatArray
@@ -221,12 +216,11 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
     expected, confidence = error_with_false_picks(if_true, p_false.double().numpy(), finder.group)
     poses = poses.mixed_with(random_pose_covariance(finder.group), p_false)
     moved = poses.shifts.double().numpy()
-    axis = poses.expected_axis_error_deg(finder.group).double().numpy()
-    azimuth = poses.expected_azimuth_error_deg(finder.group).double().numpy()
-    centre, score = poses.shift_error.double().numpy(), poses.score.double().numpy()
+    score, centre = poses.score.double().numpy(), poses.shift_error.double().numpy()
     columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
     if len(finder.group) > 1:
-        columns |= {AXIS_ERROR: axis, AZIMUTH_ERROR: azimuth}
+        columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
+        columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
     kept = without_results(particles)
     return RefinementResult(
         particles=kept.replace(
@@ -237,9 +231,6 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
             extra={**kept.extra, **columns},
         ),
         moved=moved,
-        centre_error=centre,
-        axis_error_deg=axis,
-        azimuth_error_deg=azimuth,
         score=score,
         p_false=p_false.double().numpy(),
         true_error_deg=if_true,
