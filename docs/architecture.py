@@ -6,6 +6,7 @@ Run: python docs/architecture.py
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def tree(folder: Path, depth: int) -> Iterator[str]:
 def summary(path: Path) -> str:
     """The first line of a module's docstring, up to its first colon or full stop."""
     text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].replace("\n", " ")
-    return text.split(". ")[0].removesuffix(".")
+    return re.split(r"(?<!cf)\. ", text)[0].removesuffix(".")
 
 
 if __name__ == "__main__":
