@@ -53,6 +53,9 @@ _MODES = 2
 """Best fits that are refitted as competing modes."""
 _PLACES = 2
 """Places where a particle may be that are searched; with one, 80 % for 90 % of 20 real ribosomes lie within 20°."""
+_FAST_STARTS = 2
+"""Starts of a fast prediction. With one, 95.5 instead of 97.5 % of PolNet's proteasomes lie within 20°, and expected
+errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
 _LOW_SNR_SCORE = 11.0
 """Mean score, in standard deviations of the noise, below which the search is widened by the three numbers below.
 PolNet's ribosomes score 20, in threefold noise 12; real ones of M. pneumoniae 5 to 9."""
@@ -112,7 +115,7 @@ class PoseFinder:
 
     @property
     def fast(self) -> bool:
-        """Whether the best match alone is fitted, on the coefficients of the search."""
+        """Whether few starts are fitted, on the coefficients of the search alone."""
         return self.options.effort.precision == "fast"
 
     def p_false(self, poses: Poses) -> Tensor:
@@ -141,7 +144,7 @@ class PoseFinder:
         fits, centres = search_and_fit(
             self.search,
             patches,
-            starts=1 if narrow else _starts(self.options, low_snr=self.low_snr),
+            starts=_FAST_STARTS if narrow else _starts(self.options, low_snr=self.low_snr),
             places=1 if narrow else _places(low_snr=self.low_snr),
             initial=initial,
             at=at,
