@@ -252,21 +252,34 @@ def angular_harmonics(
     """The harmonics of the particles' residuals, once they are fitted to their average, which is round about z."""
     reference = fsc_weighted_reference(average.density, average, options)
     rings, on_device, fitted = _Rings.of(reference), reference.to(device), []
-    sums = _RingSums(rings, radius_about_z(average.as_reference(), average.voxel_size))
+    sums = []
     for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
         patches, rows = ParticlePatches.holding(reference, tomogram, particles), np.arange(len(particles))
         model, likelihood_scale = yield from estimate_forward_model(reference, patches, rows, wedge)
         model, fits = model.to(device), []
         for observed, fit in patches.fits(on_device, model, rows, device=device):
-            sums.add(*rings.sums(model, fit, _residual(on_device, model, observed, fit)))
+            sums.append(rings.normalised_sums(model, fit, _residual(on_device, model, observed, fit)).cpu())
             fits.append(fit)
             yield
         poses = poses_from_fits(fits, _C1, likelihood_scale=likelihood_scale)
         fitted.append((tomogram, patches.particles_in(poses, _C1, options)))
     rotations = np.concatenate([part.required_rotations() for _, part in fitted])
+    radius = radius_about_z(average.as_reference(), average.voxel_size)
+    harmonics = _whitened(torch.cat(sums), {order: rings.that_resolve(order, radius) for order in ORDERS})
     return AngularHarmonics(
-        fitted, {order: _without_wedge_artefacts(part, rotations, order) for order, part in sums.whitened().items()}
+        fitted, {order: _without_wedge_artefacts(part, rotations, order) for order, part in harmonics.items()}
     )
+
+
+def _whitened(sums: Tensor, rings: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Of each order, the sums (N, orders, B) in its rings (B,) that most particles measured, noise brought to 1.
+
+    What most orders have in common is noise: in each ring it is the median of their mean squares.
+    """
+    level = sums.abs().square().mean(0).median(dim=0).values.sqrt().clamp_min(1e-9)
+    measured = (sums[:, 0] != 0).double().mean(0) >= _MEASURED
+    parts = {order: (sums[:, at] / level)[:, measured & rings[order]] for at, order in enumerate(ORDERS)}
+    return {order: part for order, part in parts.items() if part.shape[1]}
 
 
 def _residual(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Tensor:
@@ -299,8 +312,8 @@ class _Rings:
         spacing = 1 / (2 * reference.radius)
         return cls(spacing, math.ceil(1 / reference.resolution / spacing) + 1)
 
-    def sums(self, model: ForwardModel, fit: Fit, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over each ring of coefficients times gain and wave, (N, orders, B), and of the gain squared, (N, B)."""
+    def normalised_sums(self, model: ForwardModel, fit: Fit, residual: Tensor) -> Tensor:
+        """Sums over each ring of coefficients times gain and wave, over the root of gain squared, (N, orders, B)."""
         # With their Friedel mates the coefficients fill whole rings.
         frequency = torch.cat([model.frequency, -model.frequency]) @ fit.rotations
         weight = model.whitened_gain.repeat(2)
@@ -313,7 +326,8 @@ class _Rings:
             values = values * wave
             if order in ORDERS:
                 sums.append(torch.complex(self._sum(ring, values.real), self._sum(ring, values.imag)))
-        return torch.stack(sums, dim=1), self._sum(ring, weight.square().expand_as(x))
+        power = self._sum(ring, weight.square().expand_as(x))[:, None]
+        return torch.where(power > 0, torch.stack(sums, dim=1) / power.clamp_min(1e-9).sqrt(), 0)
 
     def _sum(self, ring: Tensor, values: Tensor) -> Tensor:
         return values.new_zeros(len(values), self.count * (2 * self.count + 1)).scatter_add(1, ring, values)
@@ -325,37 +339,6 @@ class _Rings:
         """
         outward = (torch.arange(self.count) + 0.5) * self.spacing
         return (2 * torch.pi * radius * outward > order).repeat_interleave(2 * self.count + 1)
-
-
-class _RingSums:
-    """Ring sums of one particle after another, over the roots of their weights; only the rings that hold an order."""
-
-    def __init__(self, rings: _Rings, radius: float) -> None:
-        self._rings = {order: rings.that_resolve(order, radius) for order in ORDERS}
-        self._parts: dict[int, list[Tensor]] = {order: [] for order in ORDERS}
-        self._power, self._measured, self._count = torch.zeros(()), torch.zeros(()), 0
-
-    def add(self, sums: Tensor, weight: Tensor) -> None:
-        """Add particles: sums (N, orders, B) and their weights (N, B)."""
-        weight = weight.cpu()
-        parts = torch.where(weight[:, None] > 0, sums.cpu() / weight[:, None].clamp_min(1e-9).sqrt(), 0)
-        self._power = self._power + parts.abs().square().sum(0)
-        self._measured, self._count = self._measured + (weight > 0).sum(0), self._count + len(parts)
-        for at, (order, rings) in enumerate(self._rings.items()):
-            self._parts[order].append(parts[:, at][:, rings])
-
-    def whitened(self) -> dict[int, Tensor]:
-        """Of each order, the harmonics (N, B) in rings that most particles measured.
-
-        What most orders have in common is noise: in each ring the median of their mean squares is brought to 1.
-        """
-        level = (self._power / self._count).median(dim=0).values.sqrt().clamp_min(1e-9)
-        measured = self._measured >= _MEASURED * self._count
-        parts = {
-            order: (torch.cat(self._parts[order]) / level[rings])[:, measured[rings]]
-            for order, rings in self._rings.items()
-        }
-        return {order: part for order, part in parts.items() if part.shape[1]}
 
 
 def _without_wedge_artefacts(part: Tensor, rotations: FloatArray, order: int) -> Tensor:
