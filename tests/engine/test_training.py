@@ -17,7 +17,7 @@ from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState
-from napari_orient.engine.training.train import train
+from napari_orient.engine.training.train import save_progress, train
 from napari_orient.engine.training.validation import fingerprint, split
 
 
@@ -95,6 +95,14 @@ def test_a_best_network_found_before_the_stop_is_told_of_as_the_whole_training_i
     assert resumed.card["training"]["epochs"] == 2
     assert resumed.card["figures"]["epoch"] == 1
     assert same_tensors(resumed.weights, stopped.best.weights)
+
+
+def test_the_network_is_on_disk_before_a_state_says_so(world, tmp_path):
+    """Whoever is stopped between the two writings must find the network that the state speaks of."""
+    output, nowhere = tmp_path / "ball.safetensors", tmp_path / "no folder" / "ball.resume"
+    with pytest.raises(InputError, match="is not a folder"):
+        run(save_progress(train(world, SMALL_NETWORK, changed(QUICK_TRAINING, epochs=1)), output, nowhere))
+    assert load_model(output).card["figures"]["epoch"] == 1
 
 
 def test_a_state_to_resume_from_must_be_one_and_of_this_network(world, trained, tmp_path):

@@ -136,7 +136,7 @@ def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particle
 
 def _farewell(output: Path, state: Path, began: float) -> str:
     if not state.exists() and output.exists() and output.stat().st_mtime >= began:
-        return f"Stopped; the best template so far is in {output}."
+        return f"Stopped; the best model so far is in {output}."
     if not state.exists():
         return "Stopped before the first epoch was done; nothing was written."
     return f"Stopped; the best network so far is in {output}. The same command with --resume goes on."

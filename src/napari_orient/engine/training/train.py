@@ -146,11 +146,12 @@ def save_progress(
 
     def saved(step: Step) -> Step:
         nonlocal best
-        if isinstance(step, Epoch):
-            step.state.save(state)
         if isinstance(step, Milestone) and step.model is not best:
             best = step.model
             best.save(output)
+        if isinstance(step, Epoch):
+            # The model first: whoever is stopped between the two finds a model, and no state that promises one.
+            step.state.save(state)
         return step
 
     model = yield from map_steps(stream, saved)
