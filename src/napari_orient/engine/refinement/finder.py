@@ -58,7 +58,8 @@ _FAST_STARTS = 2
 errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
 _LOW_SNR_SCORE = 11.0
 """Mean score, in standard deviations of the noise, below which the search is widened by the three numbers below.
-PolNet's ribosomes score 20, in threefold noise 12; real ones of M. pneumoniae 5 to 9."""
+PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
+by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
 _LOW_SNR_MODES = 4
 """Modes at a low score."""
 _LOW_SNR_PLACES = 10
