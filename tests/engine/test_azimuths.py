@@ -1,4 +1,4 @@
-"""Folds about an axis that a map is round about: told by the particles, all spun at random."""
+"""Cyclic order and azimuths about an axis that a map is round about, from particles at random azimuths."""
 
 import numpy as np
 import pytest
@@ -27,21 +27,21 @@ OPTIONS = DiscoveryOptions.of(diameter=150.0, max_shift=10.0, device="cpu")
 OVER = np.diag([1.0, -1.0, -1.0])
 
 
-def rings(folds: int, ways: tuple[float, ...], weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Molecule:
+def rings(order: int, ways: tuple[float, ...], weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Molecule:
     """Three rings of blobs about z, each turned some way in degrees."""
-    angles = np.radians(np.add.outer(ways, 360 / folds * np.arange(folds)))
+    angles = np.radians(np.add.outer(ways, 360 / order * np.arange(order)))
     heights = np.broadcast_to(np.array([-40.0, 0.0, 40.0])[:, None], angles.shape)
     places = np.stack([50 * np.cos(angles), 50 * np.sin(angles), heights], axis=-1)
-    return Molecule(places.reshape(-1, 3), np.repeat(weights, folds))
+    return Molecule(places.reshape(-1, 3), np.repeat(weights, order))
 
 
-def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[AngularHarmonics, FloatArray]:
-    """Harmonics of particles whose poses are right but for their spins and, maybe, their ends; and right poses."""
+def harmonics_of(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[AngularHarmonics, FloatArray]:
+    """Harmonics of particles whose poses are right but for their azimuths and, maybe, their ends; and right poses."""
     volume, truth, _ = tomogram(shape, noise=0.6, count=(2, 4, 3))
     rng, poses = np.random.default_rng(0), truth.required_rotations()
-    spins = Rotation.from_rotvec(np.outer(rng.uniform(0, 7, len(poses)), [0, 0, 1])).as_matrix()
+    azimuths = Rotation.from_rotvec(np.outer(rng.uniform(0, 7, len(poses)), [0, 0, 1])).as_matrix()
     ends = np.where((rng.random(len(poses)) < 0.5)[:, None, None] & either_end_up, OVER, np.eye(3))
-    picks = Particles(positions=truth.positions, rotations=poses @ ends @ spins, tomogram=volume.name)
+    picks = Particles(positions=truth.positions, rotations=poses @ ends @ azimuths, tomogram=volume.name)
     group = symmetry("D12" if either_end_up else "C12")
     average = run(average_in_halves([(volume, picks)], group, OPTIONS, dark=True))
     positions, cpu = [(volume, picks.positions)], torch.device("cpu")
@@ -59,39 +59,41 @@ def seen(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -> tuple[
     ],
     ids=["alike upside down", "with two ends", "round with like ends, yet with two"],
 )
-def test_folds_stand_out_and_spins_undone_make_poses_right(shape: Molecule, either_end_up: bool, group: str) -> None:
-    found, truth = seen(shape, either_end_up=either_end_up)
-    spins = estimate_azimuths(found.parts, dihedral=either_end_up)
-    assert spins.name == group
-    assert f"{spins.order} repeats in a whole rotation" in spins.words
-    ((_, particles),) = with_azimuths(found.labelled, spins)
+def test_the_cyclic_order_stands_out_and_corrected_azimuths_make_poses_right(
+    shape: Molecule, either_end_up: bool, group: str
+) -> None:
+    found, truth = harmonics_of(shape, either_end_up=either_end_up)
+    azimuths = estimate_azimuths(found.parts, dihedral=either_end_up)
+    assert azimuths.name == group
+    assert f"{azimuths.order} repeats in a whole rotation" in azimuths.words
+    ((_, particles),) = with_azimuths(found.labelled, azimuths)
     poses, copies = particles.required_rotations(), symmetry(group)
     # The frame's own spin is free; that of what is alike upside down but by half a fold, with a two-fold along x.
-    half = Rotation.from_rotvec([0, 0, np.pi / spins.order]).as_matrix()
-    turns = [np.eye(3), half] if spins.dihedral else [global_rotation(truth, poses, copies, near_deg=8.0)]
+    half = Rotation.from_rotvec([0, 0, np.pi / azimuths.order]).as_matrix()
+    turns = [np.eye(3), half] if azimuths.dihedral else [global_rotation(truth, poses, copies, near_deg=8.0)]
     error = min((symmetric_angle_deg(poses @ turn, truth, copies) for turn in turns), key=np.median)
     assert np.median(error) < 4
     assert (error < 10).mean() > 0.9
 
 
-def test_round_particles_tell_no_folds() -> None:
-    found, _ = seen(rings(24, (0, 0, 0)), either_end_up=True)
-    spins = estimate_azimuths(found.parts, dihedral=True)
-    assert spins.order == 0
-    assert len(spins.corrections) == 0
+def test_round_particles_have_no_cyclic_order() -> None:
+    found, _ = harmonics_of(rings(24, (0, 0, 0)), either_end_up=True)
+    azimuths = estimate_azimuths(found.parts, dihedral=True)
+    assert azimuths.order == 0
+    assert len(azimuths.corrections) == 0
 
 
-def test_on_a_gpu_the_folds_are_the_same() -> None:
+def test_on_a_gpu_the_cyclic_order_is_the_same() -> None:
     shape = rings(4, (0, 10, 50), (1.0, 1.5, 2.0))
     if torch.cuda.is_available():
-        found, _ = seen(shape, either_end_up=False, device="cuda")
+        found, _ = harmonics_of(shape, either_end_up=False, device="cuda")
     else:
         with pretended_gpu():
-            found, _ = seen(shape, either_end_up=False, device="cuda")
+            found, _ = harmonics_of(shape, either_end_up=False, device="cuda")
     assert estimate_azimuths(found.parts, dihedral=False).name == "C4"
 
 
-def test_folds_are_what_all_orders_that_stand_out_are_multiples_of() -> None:
+def test_the_cyclic_order_is_what_all_harmonics_that_stand_out_are_multiples_of() -> None:
     quiet = dict.fromkeys(range(2, 13), 1.1)
     assert cyclic_order_of(quiet) == 0
     assert cyclic_order_of(quiet | {7: 3.0}) == 7
@@ -99,6 +101,6 @@ def test_folds_are_what_all_orders_that_stand_out_are_multiples_of() -> None:
     assert cyclic_order_of(quiet | {7: 40.0, 5: 6.0, 9: 5.0}) == 7, (
         "the missing wedge shows some of seven at five and nine"
     )
-    assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}) == 0, "what has no folds shows every order"
+    assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}) == 0, "what has no order shows every order"
     assert cyclic_order_of(quiet | {2: 8.0}) == 0, "two repeats may come of anything squashed"
     assert cyclic_order_of({}) == 0

@@ -168,7 +168,7 @@ def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
     )
 
 
-def test_a_diameter_that_does_not_fit_is_told(seen: tuple) -> None:
+def test_a_diameter_that_does_not_fit_is_warned_of(seen: tuple) -> None:
     volume, picks = seen
     places = [(volume, picks.positions)]
     assert 150 <= estimate_diameter(places, QUICK, dark=True) <= 210
@@ -193,7 +193,7 @@ def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_tha
     assert (error < 20).mean() > 0.85
 
 
-def test_scores_that_fall_apart_tell_outliers_and_those_of_one_kind_tell_none() -> None:
+def test_scores_of_two_distributions_separate_false_picks_and_those_of_one_none() -> None:
     rng = np.random.default_rng(0)
     good, bad = rng.normal(20, 3, 100), rng.normal(6, 1.2, 40)
     odds = inlier_probabilities(torch.as_tensor(np.concatenate([good, bad])))
@@ -215,7 +215,7 @@ def equivalence_of(density: np.ndarray) -> PoseEquivalence:
     return PoseEquivalence(reference, np.random.default_rng(0))
 
 
-def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> None:
+def test_copies_of_a_symmetric_pose_are_equivalent_and_poses_far_apart_are_not() -> None:
     rng, group = np.random.default_rng(0), symmetry("D3")
     equivalence, poses = (
         equivalence_of(molecule(group=group).density(24)),
@@ -227,7 +227,7 @@ def test_copies_of_a_symmetric_pose_look_alike_and_poses_far_apart_do_not() -> N
     assert equivalence.chance(60, np.random.default_rng(0)) < 0.4
 
 
-def test_the_spin_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
+def test_the_azimuth_of_what_is_round_about_an_axis_is_no_disagreement() -> None:
     rod = np.zeros((24, 24, 24))
     rod[7:17, 11:13, 11:13] = 1
     rng, poses = np.random.default_rng(0), random_rotations(60, np.random.default_rng(0))
@@ -263,7 +263,7 @@ def test_a_cyclic_order_about_an_axis_is_proposed_only_where_it_rises_above_the_
     assert "C12, which at this detail is round" in words[1]
 
 
-def test_two_answers_that_differ_by_a_turn_of_the_frame_are_the_same() -> None:
+def test_poses_that_differ_by_a_rotation_of_the_frame_are_the_same() -> None:
     rng = np.random.default_rng(0)
     first, turn = random_rotations(40, rng), random_rotations(1, rng)[0]
     second = first @ turn.T
