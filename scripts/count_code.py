@@ -133,6 +133,7 @@ def counts(root: Path, *, predict: bool = False) -> dict[str, int]:
     found = {
         "modules, engine and command line": len(inner),
         "lines, engine and command line": sum(map(lines, inner)),
+        "of these code: no docstrings, comments and blank lines": sum(map(code_lines, inner)),
         "modules, whole package": len(files),
         "lines, whole package": sum(map(lines, files)),
         "modules with one importer, whole package": len(with_one_importer(files, source)),
@@ -164,6 +165,19 @@ def in_engine(path: Path, source: Path) -> bool:
 def lines(path: Path) -> int:
     """Lines of a file."""
     return path.read_text(encoding="utf-8").count("\n")
+
+
+def code_lines(path: Path) -> int:
+    """Lines of a file that hold code: no docstring, other text on its own, comment or blank line."""
+    text = path.read_text(encoding="utf-8")
+    prose = {
+        number
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+    rows = enumerate(text.splitlines(), start=1)
+    return sum(number not in prose and bool(row.strip()) and not row.strip().startswith("#") for number, row in rows)
 
 
 def module_of(path: Path, source: Path) -> str:
