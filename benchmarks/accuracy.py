@@ -1,4 +1,4 @@
-"""How well every shipped checkpoint turns the particles of tomograms that it was never trained on.
+"""How well every shipped model turns the particles of tomograms that it was never trained on.
 
     python benchmarks/accuracy.py POLNET_RESULTS [CHECKPOINT ...] [--off 30] [--precision fast] [--few 3 [--draws 2]]
         [--false 0.3]
@@ -6,7 +6,7 @@
 Each is asked for the class that it learnt, modulo its symmetry; picks are the true positions, or moved by up to --off Å
 along each axis (seed 0). With --few only so many random picks of a tomogram are given at once, --draws times. With
 --false that share of the picks is added, farther than 250 Å from every particle, and a line says how they are told
-apart. Prints a line for each checkpoint, chance beneath, and the processor seconds of predicting one tomogram.
+apart. Prints a line for each model, chance beneath, and the processor seconds of predicting one tomogram.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bank import by_quartile
 from scipy.spatial import cKDTree
+from template import by_quartile
 
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import read_labelled
@@ -35,7 +35,7 @@ _AWAY, _MARGIN = 250.0, 150.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("polnet", type=Path)
-    parser.add_argument("checkpoints", nargs="*", default=shipped_models())
+    parser.add_argument("models", nargs="*", default=shipped_models())
     parser.add_argument("--off", type=float, default=0.0)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--few", type=int, default=10**6)
@@ -44,8 +44,8 @@ def main() -> None:
     given = parser.parse_args()
     everything = read_labelled(given.polnet)
     heads = f"{'≤ 5°':>8}{'≤ 10°':>8}{'≤ 20°':>8}{'≤ 24.56°':>10}{'median':>9}{'R²':>8}{'expected/true':>15}"
-    print(f"{'checkpoint':<16}{heads}")
-    for name in given.checkpoints:
+    print(f"{'model':<16}{heads}")
+    for name in given.models:
         judge(load_model(name), everything, given)
 
 

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from bank import moved, template
 from scipy.spatial import KDTree
+from template import moved, template
 
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.model.reference import build_reference

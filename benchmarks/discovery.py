@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from bank import Labelled, load, template
 from costs import BEGINS, Told
 from emerging import draw, way_of
 from maps import match
 from scipy.optimize import linear_sum_assignment
+from template import Labelled, load, template
 
 from napari_orient.engine.averaging import average
 from napari_orient.engine.discovery.discover import discover

@@ -121,7 +121,7 @@ def moved(true: Particles, off: float) -> Particles:
 
 
 def predicted(checkpoint: str, labelled: list[tuple[Tomogram, Particles]], *, off: float = 0.0) -> Figures:
-    """The figures of ``predict`` with a shipped checkpoint, modulo its symmetry."""
+    """The figures of ``predict`` with a shipped model, modulo its symmetry."""
     opened, options = load_model(checkpoint), PredictionOptions.of(device="cpu")
     found = [run(predict(tomogram, moved(true, off), opened, options)) for tomogram, true in labelled]
     return figures_of(found, [true for _, true in labelled], opened.group)

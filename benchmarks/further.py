@@ -94,7 +94,7 @@ def loss(density: Tensor, template: Template, seen: Seen, rows: Tensor, turns: T
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint")
+    parser.add_argument("model")
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--class", dest="code", default="4v4r")
@@ -104,7 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    template = load_model(given.checkpoint)
+    template = load_model(given.model)
     assert isinstance(template, Template)
     train, judge = (Seen(folder, given.code, given.particles, template) for folder in (given.train, given.judge))
     density = torch.tensor(template.density, requires_grad=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py POLNET_RESULTS [--device cuda] [--class 4v4r] [--patches 3575] [--discover]
 
-The particles of the class are predicted by shipped checkpoints, and with --discover posed from the picks alone; the
+The particles of the class are predicted by shipped models, and with --discover posed from the picks alone; the
 last rows predict --patches patches, the particles of the first tomogram again and again. On the GPU each is done twice:
 the second time libraries are loaded and kernels chosen. Seconds are of the clock, from tomograms in memory to poses;
 the angles (median and 95 %) are between both devices' poses, which in a discovery differ by one turn at most.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bank import Labelled, load
+from template import Labelled, load
 
 from napari_orient.engine.devices import choose_device, device_words
 from napari_orient.engine.discovery.discover import discover

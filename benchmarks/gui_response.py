@@ -1,7 +1,7 @@
 """How long the window stands still while a dock works: a heartbeat of 5 ms in napari's event loop.
 
 ``xvfb-run -a -s "-screen 0 1400x900x24" python benchmarks/gui_response.py [--dock train|predict|discover] [--seconds S]
-[--picks N] [--checkpoint NAME|FILE]``
+[--picks N] [--model NAME|FILE]``
 
 Two tomograms are simulated and shown; the dock works on both, Predict on one, or on ``--picks`` random ones in it.
 Prints the longest and the typical silence between two heartbeats, idle and at work, and the most processor time that
@@ -96,7 +96,7 @@ def predicting(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, h
         places = np.random.default_rng(0).uniform(0.2, 0.8, (given.picks, 3)) * size
         session.show_particles(Particles(positions=places), extent, role=PICKS, name="random picks")
     _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
-    dock.show_model(given.checkpoint)
+    dock.show_model(given.model)
     heart.listen(3)
     tell("idle", heart.listen(5))
     dock.predict()
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--tomograms", type=int, default=2)
     parser.add_argument("--picks", type=int, default=0, help="random ones to predict; 0 for the particles themselves")
-    parser.add_argument("--checkpoint", default="ribosome", help="to predict with")
+    parser.add_argument("--model", default="ribosome", help="to predict with")
     parser.add_argument("--three", action="store_true", help="in 3D")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from bank import load, moved, template
+from template import load, moved, template
 
 from napari_orient.engine.averaging import FSC, average
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions

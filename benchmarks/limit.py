@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bank import load, template
+from template import load, template
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import fit_at, fit_poses

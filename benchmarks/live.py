@@ -1,6 +1,6 @@
 """How long Live takes for a pick: from when it is set down until its arrow is drawn and its expected error told.
 
-``python benchmarks/live.py [--picks N] [--checkpoint NAME|FILE] [--particles N ...] [--gigabytes G]``
+``python benchmarks/live.py [--picks N] [--model NAME|FILE] [--particles N ...] [--gigabytes G]``
 
 Picks are added at random places to a layer of ``--particles`` poses, and dragged on; the Correct and the Inspect dock
 follow the layer. The large tomogram is a memory-mapped file. In milliseconds, the median of all picks and of *told* the
@@ -61,7 +61,7 @@ def large(folder: Path, gigabytes: float) -> Tomogram:
 class Scene:
     """A layer of particles, Live ready for it, and the docks that follow it."""
 
-    def __init__(self, tomogram: Tomogram, checkpoint: str, *, particles: int) -> None:
+    def __init__(self, tomogram: Tomogram, model: str, *, particles: int) -> None:
         self.rng, self.viewer, self.tomogram = np.random.default_rng(0), ViewerModel(), tomogram
         self.high = np.array(tomogram.extent.size) * VOXEL_SIZE - 300
         there = Particles(
@@ -75,7 +75,7 @@ class Scene:
         self.docks = CorrectDock(self.viewer), InspectDock(self.viewer)
         self.live = self.docks[0].live
         self.live.follow_edits(self.layer, tomogram.name)
-        self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_model(checkpoint)))
+        self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_model(model)))
         self.plain = ViewerModel().add_points(self.layer.data.copy(), features=self.layer.features.copy())
         self.told = 0.0
         self.live.status_changed.connect(self._note)
@@ -152,7 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the latency of Live")
     parser.add_argument("--picks", type=int, default=30)
     parser.add_argument("--particles", type=int, nargs="+", default=[300, 10_000])
-    parser.add_argument("--checkpoint", default="ribosome")
+    parser.add_argument("--model", default="ribosome")
     parser.add_argument("--gigabytes", type=float, default=2.0, help="of the large tomogram; 0 for none")
     given = parser.parse_args()
     application = QApplication.instance() or QApplication(["live"])
@@ -160,12 +160,12 @@ def main() -> None:
     volumes = [Tomogram(np.random.default_rng(1).standard_normal(SMALL, np.float32), VOXEL_SIZE, "small")]
     with tempfile.TemporaryDirectory() as folder:
         volumes += [large(Path(folder), given.gigabytes)] if given.gigabytes else []
-        print(f"{given.checkpoint}, {given.picks} picks; CPU ms")
+        print(f"{given.model}, {given.picks} picks; CPU ms")
         heads = ("told", "95 %", "pose", "napari", "rest", "later", "block")
         print("   GB particles         ", " ".join(f"{head:>6}" for head in heads))
         for tomogram in volumes:
             for particles in given.particles:
-                report(Scene(tomogram, given.checkpoint, particles=particles), given.picks)
+                report(Scene(tomogram, given.model, particles=particles), given.picks)
     application.processEvents()
 
 

@@ -1,6 +1,6 @@
 """How much memory predicting a tomogram takes, at its peak, in a process of its own.
 
-    python benchmarks/memory.py TOMOGRAM PICKS [--class 4v4r] [--checkpoint ribosome] [--times 4] [--resampled 5]
+    python benchmarks/memory.py TOMOGRAM PICKS [--class 4v4r] [--model ribosome] [--times 4] [--resampled 5]
 
 The picks are given --times over. With --resampled the tomogram is first interpolated to voxels of so many Å and written
 to a file, to see what finer voxels cost. Printed: MB of the program once its libraries are loaded, and at its peak.
@@ -31,7 +31,7 @@ def peak() -> float:
 
 def measured(path: Path, given: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    checkpoint, tomogram = load_model(given.checkpoint), read_tomogram(path)
+    checkpoint, tomogram = load_model(given.model), read_tomogram(path)
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = concatenate([picks.of_kind(given.kind) if given.kind else picks] * given.times)
     before = peak()
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("tomogram", type=Path)
     parser.add_argument("picks", type=Path)
     parser.add_argument("--class", dest="kind")
-    parser.add_argument("--checkpoint", default="ribosome")
+    parser.add_argument("--model", default="ribosome")
     parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--resampled", type=float)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """Rivals on the same patches: accuracy, seconds a particle and memory of each, in one run.
 
-    python benchmarks/rivals.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--checkpoint ribosome-mlp]
+    python benchmarks/rivals.py --polnet DIR --template 4v4r.mrc [--class 4v4r] [--model ribosome-mlp]
         [--particles 50]
 
 Every rival gets the same 40³ patches about the true positions, rounded to a voxel. This program's network, its
@@ -54,7 +54,7 @@ class Contest:
     patches: np.ndarray
     template: str
     symmetry: str
-    checkpoint: str
+    model: str
     rotations: int
     others: int
     threads: int
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--template", default="ribosome")
     parser.add_argument("--class", dest="kind", default="4v4r")
     parser.add_argument("--symmetry", default="C1")
-    parser.add_argument("--checkpoint", default="ribosome-mlp", help="of kind mlp")
+    parser.add_argument("--model", default="ribosome-mlp", help="a network")
     parser.add_argument("--particles", type=int, default=50)
     parser.add_argument("--rotations", type=int, default=4608, help="of our matched filter")
     parser.add_argument("--others", type=int, default=1000, help="rotations of the other programs' searches")
@@ -90,7 +90,7 @@ def main() -> None:
         patches,
         template=given.template,
         symmetry=given.symmetry,
-        checkpoint=given.checkpoint,
+        model=given.model,
         rotations=given.rotations,
         others=given.others,
         threads=given.threads,
@@ -164,7 +164,7 @@ Solver = tuple[Callable[[np.ndarray], np.ndarray], str]
 
 
 def network(contest: Contest) -> Solver:
-    loaded = load_model(contest.checkpoint)
+    loaded = load_model(contest.model)
     assert isinstance(loaded, Network)
     mlp = loaded.mlp()
 
@@ -172,7 +172,7 @@ def network(contest: Contest) -> Solver:
         parts = [mlp.predict(part)[0] for part in torch.from_numpy(patches).split(64)]
         return torch.cat(parts).double().numpy()
 
-    return solve, contest.checkpoint
+    return solve, contest.model
 
 
 def matched(contest: Contest, precision: str) -> Solver:

@@ -55,7 +55,7 @@ def prediction(tomogram: Path, picks: Path, rounds: int) -> float:
         ten, output = Path(folder) / f"ten{picks.suffix}", Path(folder) / "oriented.csv"
         ten.write_text("".join(picks.read_text(encoding="utf-8").splitlines(keepends=True)[:11]), encoding="utf-8")
         words = ["-m", "napari_orient.cli", "predict", str(tomogram), str(ten), "--device", "cpu"]
-        return least(rounds, *words, "--checkpoint", "ribosome-mlp", "--output", str(output))
+        return least(rounds, *words, "--model", "ribosome-mlp", "--output", str(output))
 
 
 def opening(dock: str, rounds: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@
         [--classes 4v4r 3j9i] [--particles 32]
 
 Each map is matched with the first so many particles of each class, picks at their true positions. A map's symmetry may
-follow its name; a reference may also be a bank's checkpoint. Score: median, in standard deviations of the noise.
+follow its name; a reference may also be a template file. Score: median, in standard deviations of the noise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a particle costs once its tomogram is learnt, with one thread of the processor and with two.
 
-    python benchmarks/threads.py TOMOGRAM PICKS [--class 4v4r] [--checkpoint ribosome] [--precision fast] [--rounds 10]
+    python benchmarks/threads.py TOMOGRAM PICKS [--class 4v4r] [--model ribosome] [--precision fast] [--rounds 10]
 
 Patches are cut beforehand; one thread and two take turns. On a machine with other work the clock says little: then the
 processor's time with one thread is the figure. The poses must be the same to the bit.
@@ -28,7 +28,7 @@ def learnt(given: argparse.Namespace) -> tuple[PoseFinder, torch.Tensor]:
     tomogram = read_tomogram(given.tomogram)
     picks = read_particles(given.picks).replace(rotations=None, tomogram=tomogram.name)
     picks = picks.of_kind(given.kind) if given.kind else picks
-    template = load_model(given.checkpoint)
+    template = load_model(given.model)
     assert isinstance(template, Template)
     options = PredictionOptions.of(precision=given.precision, device="cpu").refinement(template)
     finder = run(prepare_finder(tomogram, picks, template, options))
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("tomogram", type=Path)
     parser.add_argument("picks", type=Path)
     parser.add_argument("--class", dest="kind", default="")
-    parser.add_argument("--checkpoint", default="ribosome")
+    parser.add_argument("--model", default="ribosome")
     parser.add_argument("--precision", default="fast")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()

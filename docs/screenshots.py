@@ -1,6 +1,6 @@
 """The pictures of the documentation: the demo in 3D and as a slab in 2D, and every dock at work.
 
-``python docs/screenshots.py [FOLDER] [--polnet DIR] [--pictures DIR] [--checkpoint NAME|FILE] [--only NAME ...]``:
+``python docs/screenshots.py [FOLDER] [--polnet DIR] [--pictures DIR] [--model NAME|FILE] [--only NAME ...]``:
 FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there, with ``--polnet`` from one
 of PolNet's result folders (its ribosomes, whose listed poses are the truth; ``discover_kinds`` takes its proteasomes
 too). Needs a screen:
@@ -96,17 +96,17 @@ def load(folder: Path, path: Path, *, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def prediction(viewer: napari.Viewer, folder: Path, checkpoint: str) -> tuple[QWidget, PredictDock]:
+def prediction(viewer: napari.Viewer, folder: Path, model: str) -> tuple[QWidget, PredictDock]:
     viewer.window.remove_dock_widget(opened(viewer, folder))
     frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
-    if checkpoint:
-        dock.show_model(checkpoint)
+    if model:
+        dock.show_model(model)
     return frame, dock
 
 
-def predict_running(folder: Path, path: Path, checkpoint: str) -> None:
+def predict_running(folder: Path, path: Path, model: str) -> None:
     with window() as viewer:
-        _, dock = prediction(viewer, folder, checkpoint)
+        _, dock = prediction(viewer, folder, model)
         dock.options.widgets["batch"].value = 1
         dock.predict()
         wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 25)
@@ -118,9 +118,9 @@ def _done(step: Step | None) -> int:
     return 0 if step is None else step.done
 
 
-def predict(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+def predict(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        _, dock = prediction(viewer, folder, checkpoint)
+        _, dock = prediction(viewer, folder, model)
         dock.predict()
         wait(lambda: dock.running.job is None)
         view = camera(viewer)
@@ -176,11 +176,11 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def live(folder: Path, path: Path, checkpoint: str, *, theme: str = "dark") -> None:
+def live(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
     """A pick added with Live on, in 2D."""
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Correct", flat=True)
-        session_of(viewer).checkpoint = checkpoint
+        session_of(viewer).model = model
         dock.live_box.setChecked(True)
         wait(lambda: dock.live.prepared is not None)
         layer = dock.particles.layer
@@ -265,7 +265,7 @@ def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False)
     return viewer.window.add_plugin_dock_widget(PLUGIN, name)
 
 
-def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]:
+def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
     """What takes each picture, by its name; ``discover_done`` takes those of its start and middle too."""
     return {
         "discover_done": lambda path: discovering(folder, path),
@@ -278,9 +278,9 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "load_empty": lambda path: empty_dock("Load", path),
         "load": lambda path: load(folder, path),
         "load_light": lambda path: load(folder, path, theme="light"),
-        "predict_running": lambda path: predict_running(folder, path, checkpoint),
-        "predict": lambda path: predict(folder, path, checkpoint),
-        "predict_light": lambda path: predict(folder, path, checkpoint, theme="light"),
+        "predict_running": lambda path: predict_running(folder, path, model),
+        "predict": lambda path: predict(folder, path, model),
+        "predict_light": lambda path: predict(folder, path, model, theme="light"),
         "train_empty": lambda path: empty_dock("Train", path),
         "train": lambda path: train(folder, path),
         "train_light": lambda path: train(folder, path, theme="light"),
@@ -288,8 +288,8 @@ def pictures(folder: Path, checkpoint: str) -> dict[str, Callable[[Path], None]]
         "average_light": lambda path: average(folder, path, theme="light"),
         "correct": lambda path: correct(folder, path),
         "correct_light": lambda path: correct(folder, path, theme="light"),
-        "live": lambda path: live(folder, path, checkpoint),
-        "live_light": lambda path: live(folder, path, checkpoint, theme="light"),
+        "live": lambda path: live(folder, path, model),
+        "live_light": lambda path: live(folder, path, model, theme="light"),
         "surface": lambda path: surface(folder, path),
         "surface_light": lambda path: surface(folder, path, theme="light"),
         "inspect_particle": lambda path: inspect(folder, path, page="Particle"),
@@ -331,7 +331,7 @@ def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
+def from_polnet(results: Path, folder: Path, model: str) -> None:
     """Lay PolNet's tomogram, picks, truth and predicted poses out as the demo does."""
     folder.mkdir(parents=True, exist_ok=True)
     source, listed = next(results.glob("*rec*.mrc")), next(results.glob("*motif_list.csv"))
@@ -341,7 +341,7 @@ def from_polnet(results: Path, folder: Path, checkpoint: str) -> None:
     for name, particles in {"picks": truth.replace(rotations=None), "truth": truth, "mixed": mixed}.items():
         write_particles(folder / f"{name}.star", particles, extents={tomogram.name: tomogram.extent})
     places = [str(folder / name) for name in (f"{results.name}.mrc", "picks.star", "predicted.star")]
-    command_line(["predict", *places[:2], "--output", places[2], "--model", checkpoint])
+    command_line(["predict", *places[:2], "--output", places[2], "--model", model])
 
 
 def shrink(path: Path) -> None:
@@ -356,16 +356,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path("napari-orient-demo"))
     parser.add_argument("--polnet", type=Path, help="a result folder of PolNet, with one tomogram and its list")
     parser.add_argument("--pictures", type=Path, default=Path(__file__).parent / "pictures")
-    parser.add_argument("--checkpoint", default=next(iter(shipped_models()), ""))
+    parser.add_argument("--model", default=next(iter(shipped_models()), ""))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="take these pictures alone")
     given = parser.parse_args()
     if not (given.folder / "predicted.star").exists():
         if given.polnet is None:
             command_line(["demo", "--output", str(given.folder), "--no-viewer"])
         else:
-            from_polnet(given.polnet, given.folder, given.checkpoint)
+            from_polnet(given.polnet, given.folder, given.model)
     given.pictures.mkdir(parents=True, exist_ok=True)
-    for name, take in pictures(given.folder, given.checkpoint).items():
+    for name, take in pictures(given.folder, given.model).items():
         if given.only is None or name in given.only:
             take(given.pictures / f"{name}.png")
             shrink(given.pictures / f"{name}.png")

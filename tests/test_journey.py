@@ -22,7 +22,7 @@ from napari_orient.gui.session import session_of
 
 
 def by_the_command_line(world, out: Path) -> bytes:
-    words = ["predict", world.tomogram, world.truth, "--model", world.checkpoint, "--output", out]
+    words = ["predict", world.tomogram, world.truth, "--model", world.model, "--output", out]
     assert main([str(word) for word in words]) == 0
     return out.read_bytes()
 
@@ -36,7 +36,7 @@ def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     load.tomogram_row.show_path(world.tomogram)
     load.particles_row.show_path(world.truth)
     load.open_files()
-    ask.show_model(str(world.checkpoint))
+    ask.show_model(str(world.model))
     ask.predict()
     session = session_of(viewer)
     qtbot.waitUntil(lambda: bool(session.particles(PREDICTED)), timeout=60_000)

@@ -24,7 +24,7 @@ class Scene:
     mrc: Path
     picks: Path
     true: Path
-    checkpoint: Path
+    model: Path
 
 
 def make_scene(folder, *, name="TS_01", count=12, seed=3):
@@ -43,9 +43,9 @@ def make_scene(folder, *, name="TS_01", count=12, seed=3):
     write_tomogram(folder / f"{name}.mrc", density, voxel_size=VOXEL_SIZE)
     write_particles(paths["picks"], truth.replace(rotations=None), extents={name: extent})
     write_particles(paths["true"], truth, extents={name: extent})
-    checkpoint = folder / "tiny.safetensors"
-    tiny_checkpoint().save(checkpoint)
-    return Scene(folder, extent, truth, folder / f"{name}.mrc", paths["picks"], paths["true"], checkpoint)
+    model = folder / "tiny.safetensors"
+    tiny_checkpoint().save(model)
+    return Scene(folder, extent, truth, folder / f"{name}.mrc", paths["picks"], paths["true"], model)
 
 
 def tiny_checkpoint():

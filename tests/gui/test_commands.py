@@ -24,7 +24,7 @@ def opened(make_napari_viewer, scene):
     viewer = make_napari_viewer()
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
-    session.checkpoint = str(scene.checkpoint)
+    session.model = str(scene.model)
     particles = read_particles(scene.true)
     session.show_particles(particles.replace(rotations=None), scene.extent, role=PICKS, name="picks")
     errors = np.linspace(4, 15, len(particles))

@@ -43,7 +43,7 @@ def bare(qtbot, scene):
 def shown(viewer, scene):
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
-    session.checkpoint = str(scene.checkpoint)
+    session.model = str(scene.model)
     particles = read_particles(scene.true)
     particles = particles.replace(expected_error_deg=np.full(len(particles), 9.0))
     return session.show_particles(particles, scene.extent, role=PREDICTED, name="predicted")
@@ -232,7 +232,7 @@ def test_a_click_on_a_line_of_the_history_goes_there(bare):
 def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
     _, layer, dock = bare
     Template(np.pad(np.ones((4, 4, 4)), 4), voxel_size=10.0, symmetry="C2").save(scene.folder / "c2.safetensors")
-    dock.session.checkpoint = str(scene.folder / "c2.safetensors")
+    dock.session.model = str(scene.folder / "c2.safetensors")
     layer.selected_data = {0}
     dock.rotate("z", 180)
     assert "is a symmetry operation of C2" in dock.note.text()
@@ -247,7 +247,7 @@ def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene
     dock.predict_button.click()
     assert not dock.refine_button.isEnabled()
     idle(dock, qtbot)
-    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_model(scene.checkpoint)))
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_model(scene.model)))
     after = layers.particles_of(layer)
     np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
     np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
@@ -294,7 +294,7 @@ def test_particles_deleted_while_they_are_predicted_stay_deleted_and_the_others_
     layer.selected_data = {0, 7}
     layer.remove_selected()
     idle(dock, qtbot)
-    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_model(scene.checkpoint)))
+    own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_model(scene.model)))
     after = layers.particles_of(layer)
     assert len(after) == 10
     np.testing.assert_array_equal(after.rotations[[0, 7]], own.rotations[[0, 2]])
@@ -341,7 +341,7 @@ def test_references_are_bead_models_maps_and_templates(scene, tmp_path):
     Template(np.pad(np.ones((4, 4, 4)), 4), voxel_size=VOXEL_SIZE, name="mine").save(path)
     assert read_reference(str(path)).name == "mine"
     with pytest.raises(ValueError, match="is a network; expected a template"):
-        read_reference(str(scene.checkpoint))
+        read_reference(str(scene.model))
 
 
 def test_the_reference_offered_first_fits_the_particles_class(bare):

@@ -164,7 +164,7 @@ def onward_to_predict(dock, viewer, small, qtbot):
     qtbot.addWidget(predicting)
     dock.take_next_step(PREDICT)
     assert predicting.loaded.kind == "template"
-    assert Path(session.checkpoint).parent == session.scratch()
+    assert Path(session.model).parent == session.scratch()
     predicting.predict()
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
     (layer,) = (layer for layer in session.particles(PREDICTED) if layer not in dock._on_view())
@@ -452,7 +452,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         assert found.structures[label].verdict.words.partition(":")[0] == dock.result_panel.banner.headline.text()
         assert "True error, up to one common rotation" in dock.result_panel.details.text()
     dock.take_next_step(PREDICT)
-    assert load_model(session.checkpoint).card["classes"] == ["class2"]
+    assert load_model(session.model).card["classes"] == ["class2"]
     dock.take_next_step(TRAIN)
     kinds = np.concatenate(
         [

@@ -72,7 +72,7 @@ def loaded(viewer, scene, dock):
     load.truth_row.show_path(scene.true)
     load.open.click()
     prediction = dock(viewer, "Predict")
-    prediction.show_model(str(scene.checkpoint))
+    prediction.show_model(str(scene.model))
     return prediction
 
 
@@ -204,7 +204,7 @@ def test_predict_gives_the_engine_s_own_poses_in_red(opened_window, scene, qtbot
     prediction.kind.setCurrentIndex(0)
     finish(prediction, qtbot)
     tomogram = read_tomogram(scene.mrc)
-    own = run(predict(tomogram, read_particles(scene.picks), load_model(scene.checkpoint)))
+    own = run(predict(tomogram, read_particles(scene.picks), load_model(scene.model)))
     (predicted,) = by_role(viewer, "predicted")
     told = layers.particles_of(predicted)
     np.testing.assert_array_equal(told.rotations, own.rotations)
@@ -245,7 +245,7 @@ def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):
     viewer.open(str(scene.mrc), plugin=PLUGIN)
     viewer.add_layer(Points([[15, 20, 25], [14, 25, 30]], scale=(13.5,) * 3, units=("angstrom",) * 3, name="mine"))
     prediction = dock(viewer, "Predict")
-    prediction.show_model(str(scene.checkpoint))
+    prediction.show_model(str(scene.model))
     finish(prediction, qtbot)
     (predicted,) = by_role(viewer, "predicted")
     particles = layers.particles_of(predicted)
@@ -351,11 +351,11 @@ def test_a_file_that_is_no_network_is_refused_in_the_dock(opened, scene):
 def test_predict_takes_up_the_network_that_another_dock_puts_in_use_even_under_the_same_name(opened, scene):
     _, prediction = opened
     before = prediction.loaded
-    replace(before, card={**before.card, "classes": ["renewed"]}).save(scene.checkpoint)
-    prediction.session.checkpoint = str(scene.checkpoint)
+    replace(before, card={**before.card, "classes": ["renewed"]}).save(scene.model)
+    prediction.session.model = str(scene.model)
     assert prediction.loaded.card["classes"] == ["renewed"]
     assert "Trained on renewed" in prediction.card.text()
-    prediction.session.checkpoint = "ribosome-4x32"
+    prediction.session.model = "ribosome-4x32"
     assert prediction.model.currentData() == "ribosome-4x32"
     assert prediction.loaded.name == "ribosome-4x32"
 
@@ -388,10 +388,10 @@ def test_export_writes_the_engine_s_own_bytes_in_every_format(dock, opened, scen
     path = scene.folder / f"mine{export.format.suffix}"
     export.file.show_path(path)
     export.button.click()
-    checkpoint, own = load_model(scene.checkpoint), scene.folder / f"own{export.format.suffix}"
-    particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), checkpoint))
+    model, own = load_model(scene.model), scene.folder / f"own{export.format.suffix}"
+    particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), model))
     dialect = "relion4" if row == 1 else "relion5"
-    line = provenance(checkpoint, PredictionOptions(), count=len(particles))
+    line = provenance(model, PredictionOptions(), count=len(particles))
     write_particles(own, particles, extents={"TS_01": scene.extent}, dialect=dialect, provenance=line)
     assert path.read_bytes() == own.read_bytes()
     assert f"Wrote 12 particles to {path}" in export.done.text()

@@ -98,7 +98,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     viewer, layer, dock = opened
     session, path = session_of(viewer), tmp_path / "my work" / "kept.star"
     path.parent.mkdir()
-    session.checkpoint = str(scene.checkpoint)
+    session.model = str(scene.model)
     session.set_inspection(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
     session.show_as(ViewOptions(most_expected=25.0))
     first = layers.particles_of(layer)
@@ -117,7 +117,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
         other.add_layer(Layer.create(data, keywords, kind))
     again = mine.particles(PREDICTED)[0]
     if way == "export":
-        assert mine.checkpoint == str(scene.checkpoint.resolve())
+        assert mine.model == str(scene.model.resolve())
         assert mine.inspection == session.inspection
         assert mine.view.most_expected == 25.0
         assert inspect.settings["threshold"].value == 7.5
@@ -133,8 +133,8 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
 def test_a_model_moved_together_with_its_list_is_found_again(opened, scene, tmp_path):
     viewer, layer, dock = opened
     (tmp_path / "here" / "models").mkdir(parents=True)
-    model = shutil.copy(scene.checkpoint, tmp_path / "here" / "models" / "mine.safetensors")
-    session_of(viewer).checkpoint = str(model)
+    model = shutil.copy(scene.model, tmp_path / "here" / "models" / "mine.safetensors")
+    session_of(viewer).model = str(model)
     rotate(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
     exported(dock, tmp_path / "here" / "kept.star")
     assert "models/mine.safetensors" in (tmp_path / "here" / "kept.star").read_text()
@@ -142,7 +142,7 @@ def test_a_model_moved_together_with_its_list_is_found_again(opened, scene, tmp_
     other = ViewerModel()
     for data, keywords, kind in read_particle_layers(str(tmp_path / "there" / "kept.star")):
         other.add_layer(Layer.create(data, keywords, kind))
-    assert session_of(other).checkpoint == str((tmp_path / "there" / "models" / "mine.safetensors").resolve())
+    assert session_of(other).model == str((tmp_path / "there" / "models" / "mine.safetensors").resolve())
 
 
 def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opened, scene):

@@ -57,7 +57,7 @@ def on(viewer, scene, qtbot):
     """A viewer with tomogram and predicted particles, the Correct dock, Live on and ready."""
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
-    session.checkpoint = str(scene.checkpoint)
+    session.model = str(scene.model)
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
     dock = CorrectDock(viewer)
     qtbot.addWidget(dock)
@@ -76,7 +76,7 @@ def told_of(layer, row):
 
 def own_answer(scene, voxels):
     picks = Particles(positions=np.array([voxels[::-1]]) * VOXEL_SIZE, tomogram="TS_01")
-    return run(predict(read_tomogram(scene.mrc), picks, load_model(scene.checkpoint)))
+    return run(predict(read_tomogram(scene.mrc), picks, load_model(scene.model)))
 
 
 def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_undo_takes_it_back(on, scene):
@@ -109,7 +109,7 @@ def test_a_dragged_pick_is_told_where_it_was_left_and_only_there(on, scene):
 def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, scene, qtbot):
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
-    session.checkpoint = str(scene.checkpoint)
+    session.model = str(scene.model)
     mine = Points(np.zeros((0, 3)), ndim=3, scale=(VOXEL_SIZE,) * 3, units=("angstrom",) * 3, name="mine")
     viewer.layers.append(mine)
     dock = CorrectDock(viewer)
@@ -130,7 +130,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     counted = Counted(np.random.default_rng(0).standard_normal((48, side, side)).astype(np.float32))
     tiny_checkpoint().save(tmp_path / "tiny.safetensors")
     session = session_of(viewer)
-    session.checkpoint = str(tmp_path / "tiny.safetensors")
+    session.model = str(tmp_path / "tiny.safetensors")
     image = session.show_tomogram(Tomogram(np.zeros((48, side, side), np.float32), VOXEL_SIZE, "TS"))
     picks = Particles(positions=np.array([[20.0, 20, 20]]) * VOXEL_SIZE, tomogram="TS")
     layer = session.show_particles(picks, None, role=PICKS, name="picks")
@@ -154,7 +154,7 @@ def with_a_map(viewer, volume, folder):
     Template(molecule().density(24), voxel_size=10.0, search=search, name="blobs").save(path)
     session = session_of(viewer)
     session.show_tomogram(volume)
-    session.checkpoint = str(path)
+    session.model = str(path)
     return session
 
 
@@ -225,7 +225,7 @@ def test_live_without_a_network_says_so(viewer, scene, qtbot):
     session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
     dock = CorrectDock(viewer)
     qtbot.addWidget(dock)
-    session.checkpoint = "no such network"
+    session.model = "no such network"
     dock.live_box.setChecked(True)
     assert not dock.live_box.isChecked()
 

@@ -25,14 +25,14 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
     viewer = make_napari_viewer()
     section = getattr(napari.settings.get_plugin_settings(PLUGIN), SECTION)
     try:
-        section.length, section.checkpoint, section.precision = 320.0, "ribosome-4x32", "fast"
+        section.length, section.model, section.precision = 320.0, "ribosome-4x32", "fast"
         session = session_of(viewer)
         assert session.view.display.length == 320
         prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
         assert prediction.loaded.name == "ribosome-4x32"
         assert prediction.options.options().effort.precision == "fast"
     finally:
-        section.length, section.checkpoint, section.precision = 200.0, "", "auto"
+        section.length, section.model, section.precision = 200.0, "", "auto"
 
 
 @pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")

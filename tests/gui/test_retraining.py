@@ -65,7 +65,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     assert f"{CORRECTED} particles" in train.data_note.text()
     train.running.start.click()
     qtbot.waitUntil(lambda: train.running.job is None, timeout=120_000)
-    assert session.checkpoint == str(tmp_path / "corrected.safetensors")
+    assert session.model == str(tmp_path / "corrected.safetensors")
 
     correct = made(CorrectDock)
     layer.selected_data = set(rest.tolist())

@@ -125,7 +125,7 @@ def test_the_dock_and_the_command_line_make_the_same_template_to_the_byte(world,
     assert main([str(word) for word in given]) == 0
     assert here.read_bytes() == there.read_bytes()
     assert load_model(here).kind == "template"
-    assert training.session.checkpoint == str(here)
+    assert training.session.model == str(here)
     assert not training.curves.losses.isVisibleTo(training)
     assert training.curves.errors.x_label == "reference"
     (mark,) = training.curves.errors.marks
@@ -325,11 +325,11 @@ def test_trainings_of_two_viewers_do_not_mix(world, dock, tmp_path, qtbot):
     for name, training in {"one": one, "other": other}.items():
         read(training, qtbot, world.simulated)
         training.file.show_path(tmp_path / f"{name}.safetensors")
-    before = other.session.checkpoint
+    before = other.session.model
     finish(one, qtbot)
     assert other.curves.epochs == []
-    assert other.session.checkpoint == before
-    assert Path(one.session.checkpoint).name == "one.safetensors"
+    assert other.session.model == before
+    assert Path(one.session.model).name == "one.safetensors"
 
 
 def test_the_curves_show_every_epoch_and_the_best(world, dock, tmp_path, qtbot):

@@ -121,7 +121,7 @@ class CorrectDock(Dock):
         self.move_pad.stepped.connect(self.move_by)
         self.live_box.toggled.connect(self._live_toggled)
         self.live.status_changed.connect(self.live_note.say)
-        listen(self, self.session.events.checkpoint, self._model_changed)
+        listen(self, self.session.events.model, self._model_changed)
 
     def _status_row(self) -> Any:
         self.status_buttons = {}
@@ -251,7 +251,7 @@ class CorrectDock(Dock):
 
     def predict(self, *_: object) -> None:
         """Predict the selected particles, and no others."""
-        self._request_poses("predict", lambda: load_model(self.session.checkpoint))
+        self._request_poses("predict", lambda: load_model(self.session.model))
 
     def refine(self, *_: object) -> None:
         """Refine the selected particles against the reference, and no others."""
@@ -327,7 +327,7 @@ class CorrectDock(Dock):
         image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
             raise InputError("Live needs a points layer and its tomogram. Open them first.")
-        self.live.start(layer, image, self.session.checkpoint)
+        self.live.start(layer, image, self.session.model)
 
     def _model_changed(self, event: object = None) -> None:
         if self.live_box.isChecked():

@@ -323,7 +323,7 @@ class DiscoverDock(Dock):
             return
         path = class_path(self.session.scratch() / "discovered.safetensors", self.result_panel.label)
         write_template(found, path, label=self.result_panel.label)
-        self.session.checkpoint = str(path)
+        self.session.model = str(path)
         self.result_panel.done.say("Predict now uses this map. Save it below to keep it after napari is closed.", GOOD)
 
     def _train(self) -> None:

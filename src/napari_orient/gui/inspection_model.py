@@ -26,15 +26,15 @@ class InspectionModel(LayerIndex):
         super().__init__(viewer)
         self.inspection = InspectionOptions()
         self.events = EmitterGroup(
-            source=self, checkpoint=None, view=None, inspection=None, preferences=None, training_layers=None
+            source=self, model=None, view=None, inspection=None, preferences=None, training_layers=None
         )
         self.network_symmetry = "C1"
         self.network_classes: frozenset[str] = frozenset()
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, ParticleValues]] = weakref.WeakKeyDictionary()
 
-    def use_symmetry_of(self, checkpoint: str) -> None:
+    def use_symmetry_of(self, model: str) -> None:
         """Use this network's symmetry for the classes that it was trained on."""
-        self.network_symmetry, self.network_classes = _taught(checkpoint)
+        self.network_symmetry, self.network_classes = _taught(model)
 
     def set_inspection(self, options: InspectionOptions) -> None:
         """Measure true errors and clusters by these options from now on."""
@@ -67,12 +67,12 @@ class InspectionModel(LayerIndex):
         return {"": self.network_symmetry} | own
 
 
-def _taught(checkpoint: str) -> tuple[str, frozenset[str]]:
+def _taught(model: str) -> tuple[str, frozenset[str]]:
     """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
     from napari_orient.engine.prediction import load_model
 
     try:
-        found = load_model(checkpoint) if checkpoint else None
+        found = load_model(model) if model else None
     except InputError:
         found = None
     if found is None:

@@ -94,7 +94,7 @@ class PredictDock(Dock):
         self.particles.chosen.connect(self._particles_chosen)
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.model.activated.connect(self._model_chosen)
-        listen(self, self.session.events.checkpoint, self._model_changed)
+        listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
@@ -116,8 +116,8 @@ class PredictDock(Dock):
         for name in shipped_models():
             self.model.addItem(name, name)
         self.model.addItem(FROM_FILE, None)
-        if self.session.checkpoint:
-            self._offer_model(self.session.checkpoint)
+        if self.session.model:
+            self._offer_model(self.session.model)
 
     def _offer_model(self, name: str) -> None:
         """Add this model to the list, and choose it."""
@@ -131,13 +131,13 @@ class PredictDock(Dock):
         if self.model.currentData() is None and shipped_models():
             self._ask_for_file()
         name = self.model.currentData() or ""
-        if name == self.session.checkpoint:
+        if name == self.session.model:
             self._open_model(name)
         else:
-            self.session.checkpoint = name  # The session's event then reaches this dock and the others.
+            self.session.model = name  # The session's event then reaches this dock and the others.
 
     def _model_changed(self, event: object = None) -> None:
-        self.show_model(self.session.checkpoint)
+        self.show_model(self.session.model)
 
     def _open_model(self, name: str) -> None:
         self.loaded = None
@@ -155,7 +155,7 @@ class PredictDock(Dock):
 
     def _ask_for_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", MODEL_FILES)
-        self.show_model(name or self.session.checkpoint)
+        self.show_model(name or self.session.model)
 
     def show_model(self, name: str) -> None:
         """Choose this model: the name of a shipped one, or a file."""

@@ -38,7 +38,7 @@ class Preferences(Options):
     """Initial values of docks and views, made into the manifest's `configurations`; a viewer may change its own."""
 
     compute: ComputeOptions = suboptions(ComputeOptions)
-    checkpoint: str = option("", help="model that Predict starts with: a name or a file; empty for the shipped one")
+    model: str = option("", help="model that Predict starts with: a name or a file; empty for the shipped one")
     effort: EffortOptions = suboptions(EffortOptions)
     display: DisplayOptions = suboptions(DisplayOptions)
 

@@ -62,7 +62,7 @@ class ReferenceChoice(QComboBox):
         self.setToolTip("Map of the particle: of the template in use, a bead model of the program, or a file")
         shrinkable(self)
         self._fill()
-        listen(self, session.events.checkpoint, self._fill)
+        listen(self, session.events.model, self._fill)
         self.activated.connect(self._activated)
 
     @property
@@ -87,7 +87,7 @@ class ReferenceChoice(QComboBox):
 
     def _fill(self, event: object = None) -> None:
         kept = self.name
-        own = [self.session.checkpoint] if is_template(self.session.checkpoint) else []
+        own = [self.session.model] if is_template(self.session.model) else []
         self.blockSignals(True)
         self.clear()
         for name in own:

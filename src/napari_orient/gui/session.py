@@ -39,7 +39,7 @@ def session_of(viewer: ViewerModel) -> Session:
 class Session(ArrowDrawing):
     """The state of one viewer; it lives as long as the viewer and does not keep it alive.
 
-    ``events.checkpoint`` is emitted when another network is in use, or its file was written anew;
+    ``events.model`` is emitted when another network is in use, or its file was written anew;
     ``events.view`` when poses are drawn differently, ``events.inspection`` when errors are measured differently;
     ``events.preferences`` when a preference changed, and ``events.training_layers`` when the layers it names
     (``layers``) are chosen to train on.
@@ -48,8 +48,8 @@ class Session(ArrowDrawing):
     def __init__(self, viewer: ViewerModel) -> None:
         self.preferences = Preferences.now()
         super().__init__(viewer, ViewOptions(display=self.preferences.display))
-        self._checkpoint = self.preferences.checkpoint
-        self.use_symmetry_of(self._checkpoint)
+        self._model = self.preferences.model
+        self.use_symmetry_of(self._model)
         self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
@@ -60,16 +60,16 @@ class Session(ArrowDrawing):
             self._follow(layer)
 
     @property
-    def checkpoint(self) -> str:
+    def model(self) -> str:
         """The network that Predict uses: the name of a shipped one, or a file; empty while none is chosen."""
-        return self._checkpoint
+        return self._model
 
-    @checkpoint.setter
-    def checkpoint(self, name: str) -> None:
-        """Use this network from now on, and emit ``events.checkpoint``."""
-        self._checkpoint = name
+    @model.setter
+    def model(self, name: str) -> None:
+        """Use this network from now on, and emit ``events.model``."""
+        self._model = name
         self.use_symmetry_of(name)
-        self.events.checkpoint()
+        self.events.model()
         self.set_inspection(self.inspection)
 
     def scratch(self) -> Path:
@@ -131,8 +131,8 @@ class Session(ArrowDrawing):
         changed = {name: value for name, value in new.items() if value != old[name]}
         if changed:
             self.show_as(self.view.replace(**changed))
-        if self.preferences.checkpoint != before.checkpoint:
-            self.checkpoint = self.preferences.checkpoint
+        if self.preferences.model != before.model:
+            self.model = self.preferences.model
         self.events.preferences()
 
     # --- keeping arrows as their points are -----------------------------------------------------------------------

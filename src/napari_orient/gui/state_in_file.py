@@ -83,10 +83,10 @@ def _state(session: Session, *, edited: bool, folder: Path) -> Table:
     defaults = {name: value for name, value in ViewOptions().to_record().items() if name in _FILTERS}
     if not edited and session.inspection == InspectionOptions() and filters == defaults:
         return {}
-    checkpoint = session.checkpoint
-    if checkpoint and checkpoint not in shipped_models():
-        checkpoint = _relative(Path(checkpoint), folder)
-    values = {"checkpoint": checkpoint, **session.inspection.to_record(), **filters}
+    model = session.model
+    if model and model not in shipped_models():
+        model = _relative(Path(model), folder)
+    values = {"checkpoint": model, **session.inspection.to_record(), **filters}
     return {_column(name): (_text(value),) for name, value in values.items()}
 
 
@@ -100,9 +100,9 @@ def _relative(file: Path, folder: Path) -> str:
 
 def _restore(session: Session, texts: Mapping[str, str]) -> None:
     """Apply settings; a model's file that does not exist, or a value that does not fit, is ignored."""
-    checkpoint = texts.get(_column("checkpoint"), _NONE)
-    if checkpoint in shipped_models() or (checkpoint != _NONE and Path(checkpoint).exists()):
-        session.checkpoint = checkpoint
+    model = texts.get(_column("checkpoint"), _NONE)
+    if model in shipped_models() or (model != _NONE and Path(model).exists()):
+        session.model = model
     try:
         inspection = _options(session.inspection, texts)
         view = _options(session.view, texts, only=_FILTERS)

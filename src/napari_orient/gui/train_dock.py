@@ -287,7 +287,7 @@ class TrainDock(Dock):
     def _ended(self, outcome: str) -> None:
         if self._request is not None and self.curves.milestones:
             self.curves.show_milestones()
-            self.session.checkpoint = str(self._request.output)
+            self.session.model = str(self._request.output)
             self.result.say(self._result_text(outcome), GOOD if outcome == "done" else WARNING)
         elif outcome == "stopped":
             self.result.say("Stopped before the first validation; no model was written.", WARNING)

@@ -1,6 +1,6 @@
 """The matched-filter bank and refinement on labelled tomograms: accuracy, honesty and time, in one table.
 
-    python benchmarks/bank.py --polnet DIR --template 3j9i.mrc [--class 3j9i] [--symmetry D7@...] [--off 30]
+    python benchmarks/template.py --polnet DIR --template 3j9i.mrc [--class 3j9i] [--symmetry D7@...] [--off 30]
         [--precision fast] [--learnt [DIR] --labelled 400] [--only Tomo141 Tomo142]
 
 Picks are the true positions, or moved by up to --off Å along each axis (seed 0). With --learnt the reference is not the
