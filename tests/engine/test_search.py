@@ -16,6 +16,7 @@ from napari_orient.engine.model.wedge import Wedge, estimate_wedge
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
+from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OPTIONS = SearchOptions(rotations=1500, dimensions=200, search_resolution=40.0, max_shift=20.0, coarse_rotations=400)
@@ -29,7 +30,7 @@ def world() -> tuple[MatchedFilterSearch, torch.Tensor, np.ndarray, np.ndarray]:
     reference = build_reference(shape.density(24), VOXEL_SIZE, resolution=25.0)
     patches = torch.from_numpy(cut_patches(seen, picks.positions, side=28))
     model = initial_forward_model(patches, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=30.0)
-    search = build_search(reference, model, symmetry("C1"), OPTIONS)
+    search = run(build_search(reference, model, symmetry("C1"), OPTIONS))
     return search, patches, picks.required_rotations(), places - picks.positions
 
 
@@ -149,7 +150,7 @@ def test_compressed_scores_are_those_of_the_whole_filters(world: tuple) -> None:
 def test_the_search_says_when_the_patches_hold_too_little(world: tuple) -> None:
     search, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
-        build_search(search.reference, search.model, symmetry("C1"), SearchOptions(search_resolution=150.0))
+        run(build_search(search.reference, search.model, symmetry("C1"), SearchOptions(search_resolution=150.0)))
 
 
 @pytest.mark.parametrize(("axis", "swap"), [("y", False), ("x", True)])

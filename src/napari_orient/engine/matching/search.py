@@ -22,11 +22,14 @@ from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.rotations import FloatArray, even_rotations
+from napari_orient.engine.streams import Work
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel
 
 _BUILD_BATCH = 32
 """Rotations that filters are made of together on a CPU: memory, not the result."""
+_BUILD_PARTS = 32
+"""Parts of so many rotations that filters are made of between two chances to stop: a third of a second of one core."""
 _INFORMATION_KEPT = 0.93
 """Share of the information on a pose whose coefficients the search's matches are fitted on: of PolNet's ribosomes 902
 of 1,532 coefficients, at the same accuracy."""
@@ -115,17 +118,18 @@ class MatchedFilterSearch:
 
 def build_search(
     reference: Reference, model: ForwardModel, group: Symmetry, options: SearchOptions
-) -> MatchedFilterSearch:
-    """The search for a reference through a forward model, modulo the group's rotations.
+) -> Work[MatchedFilterSearch]:
+    """The search for a reference through a forward model, modulo the group's rotations, built in steps.
 
     Raises
     ------
     InputError
         If too few coefficients of the patch lie within the resolution.
     """
-    positions = build_position_search(reference, model, group, options)
+    positions = yield from build_position_search(reference, model, group, options)
     model = _checked_size(model.within(options.search_resolution), options.dimensions, options)
-    filters = _compressed(reference, model, group, count=options.rotations, dimensions=options.dimensions)
+    filters = yield from _compressed(reference, model, group, count=options.rotations, dimensions=options.dimensions)
+    yield
     informative = informative_coefficients(reference, model, _INFORMATION_KEPT)
     # A smaller table is quicker to read.
     reference = reference.within(1 / float(model.frequency.norm(dim=-1).max()))
@@ -168,14 +172,19 @@ def _checked_size(model: ForwardModel, dimensions: int, options: SearchOptions) 
 
 def _compressed(
     reference: Reference, model: ForwardModel, group: Symmetry, *, count: int, dimensions: int
-) -> CompressedFilters:
+) -> Work[CompressedFilters]:
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
-    some = rotations[:: max(1, len(rotations) // (4 * dimensions))]
-    basis = _leading_vectors(_unit_filters(reference, model, some).flatten(1), dimensions)
+    sample = rotations[:: max(1, len(rotations) // (4 * dimensions))]
+    basis = _leading_vectors(_unit_filters(reference, model, sample).flatten(1), dimensions)
     parts = rotations.split(device_batch_size(rotations.device, _BUILD_BATCH))
-    filters = in_parallel(
-        lambda part: _unit_filters(reference, model, part).flatten(1) @ basis, parts, device=rotations.device
-    )
+    filters: list[Tensor] = []
+    for first in range(0, len(parts), _BUILD_PARTS):
+        yield
+        some = parts[first : first + _BUILD_PARTS]
+        filters += in_parallel(
+            lambda part: _unit_filters(reference, model, part).flatten(1) @ basis, some, device=rotations.device
+        )
+    yield
     nearest = rotations[:_NEIGHBOURS_SAMPLED].flatten(1) @ rotations.flatten(1).T
     trace = nearest.topk(2, dim=1).values[:, 1]
     spacing = float(torch.acos(((trace - 1) / 2).clamp(-1, 1)).median())
@@ -333,8 +342,8 @@ class PositionSearch:
 
 def build_position_search(
     reference: Reference, model: ForwardModel, group: Symmetry, options: SearchOptions
-) -> PositionSearch:
-    """What finds the position of a reference through a forward model.
+) -> Work[PositionSearch]:
+    """What finds the position of a reference through a forward model, built in steps.
 
     Raises
     ------
@@ -342,7 +351,7 @@ def build_position_search(
         If too few coefficients of the patch lie within the resolution.
     """
     coarse = _checked_size(model.within(options.search_resolution * _COARSE), options.coarse_dimensions, options)
-    filters = _compressed(
+    filters = yield from _compressed(
         reference, coarse, group, count=options.coarse_rotations, dimensions=options.coarse_dimensions
     )
     max_shift = options.max_shift if options.max_shift >= model.voxel_size else 0.0

@@ -19,7 +19,7 @@ from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.reference import Reference, mirrored
 from napari_orient.engine.refinement.finder import PoseFinder, search_and_fit
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
 
 _SAMPLE = 32
@@ -56,8 +56,9 @@ def diagnostics(finder: PoseFinder, patches: Tensor) -> Stream[Step, tuple[Note,
     some = patches[:_SAMPLE]
     yield Step(0, 3, "Checking the template")
     poses = finder.find(some)
-    yield Step(1, 3, "Checking the template's hand")
-    mismatch = _low_score(finder, poses) or _wrong_hand(finder, some)
+    step = Step(1, 3, "Checking the template's hand")
+    yield step
+    mismatch = _low_score(finder, poses) or (yield from stoppable(_wrong_hand(finder, some), step))
     yield Step(2, 3, "Checking the residuals")
     mismatch = mismatch or _other_molecule(finder, some, poses)
     lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), mismatch]
@@ -113,13 +114,13 @@ def _other_molecule(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:
     )
 
 
-def _wrong_hand(finder: PoseFinder, patches: Tensor) -> str:
+def _wrong_hand(finder: PoseFinder, patches: Tensor) -> Work[str]:
     """Compare the match with that of the reference's mirror image."""
     if len(patches) < _LEAST_FOR_HAND:
         return ""
     search = finder.search
     group = _mirrored_group(finder.group)
-    other = build_search(mirrored(finder.reference), search.model, group, finder.options.search)
+    other = yield from build_search(mirrored(finder.reference), search.model, group, finder.options.search)
     gain = _log_likelihood_gain(search, patches) - _log_likelihood_gain(other, patches)
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_SIGNIFICANT * error:

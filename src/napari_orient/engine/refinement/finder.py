@@ -34,7 +34,7 @@ from napari_orient.engine.refinement.batches import in_batches, patches_per_batc
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel, worker_count
 
@@ -237,8 +237,8 @@ def estimate_tomogram_model(
         fit = yield from _refit(reference, model, observed, fit, step=step)
         # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
         model = align_tilts(reference, model, observed, fit, wedge=wedge)
-    yield _step(5 + _ROUNDS, "Building the search")
-    search = build_search(reference, model, group, options.search)
+    step = _step(5 + _ROUNDS, "Building the search")
+    search = yield from stoppable(build_search(reference, model, group, options.search), step)
     informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
     finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
@@ -270,7 +270,7 @@ def _first_model(
     model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     step = _step(1, "Centring")
     yield step
-    positions = build_position_search(reference, model, group, options.search)
+    positions = yield from stoppable(build_position_search(reference, model, group, options.search), step)
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
@@ -288,9 +288,9 @@ def _gain_and_noise(
     options: RefinementOptions,
 ) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
     """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``."""
-    yield _step(2, "Building the search")
+    step = _step(2, "Building the search")
     first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
-    search = build_search(reference, model, group, first)
+    search = yield from stoppable(build_search(reference, model, group, first), step)
     low_snr = False
     fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=_step(3, "First poses"))
     for number in range(_ROUNDS):
@@ -302,8 +302,7 @@ def _gain_and_noise(
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # The first poses were found with too rough a model: search again with a better one.
-            yield step
-            search = build_search(reference, model, group, options.search)
+            search = yield from stoppable(build_search(reference, model, group, options.search), step)
             fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step)
     return model, fit, centres, low_snr
 
