@@ -253,11 +253,11 @@ def ring(folds: int, *, right: int, seed: int = 0) -> Average:
 
 
 def test_a_cyclic_order_about_an_axis_is_proposed_only_where_it_rises_above_the_noise() -> None:
-    group, words, _ = map_symmetry(ring(7, right=40), 75.0)
+    group, words, _ = run(map_symmetry(ring(7, right=40), 75.0))
     assert group.name.startswith("C7")
     assert abs(group.main_axis[2]) > 0.995
     assert words[0] == "Symmetry C7 proposed."
-    group, words, _ = map_symmetry(ring(7, right=0), 75.0)
+    group, words, _ = run(map_symmetry(ring(7, right=0), 75.0))
     assert abs(group.main_axis[2]) > 0.995
     assert "no cyclic order stands out" in words[0]
     assert "C12, which at this detail is round" in words[1]

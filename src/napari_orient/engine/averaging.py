@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
 from napari_orient.engine.model.gridding import Coefficients, Gridding
-from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry, symmetry_centre
+from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
@@ -29,7 +29,7 @@ from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
-from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.threads import single_threaded_steps
 
@@ -158,8 +158,9 @@ def average(
             done += len(rows)
             yield Step(done, total, "Averaging")
     if group is None:
-        proposed = _proposed(halves, voxel_size, options)
-        yield Step(total, total, "Searching for symmetry", notes=tuple(map(Note, proposed.words())))
+        searching = Step(total, total, "Searching for symmetry")
+        proposed = yield from stoppable(_proposed(halves, voxel_size, options), searching)
+        yield replace(searching, notes=tuple(map(Note, proposed.words())))
         group = proposed.group
     if len(group) > 1:
         imposing = Step(total, total, "Imposing the symmetry")
@@ -171,11 +172,11 @@ def average(
     return _average(halves, voxel_size, total, group=group, options=options)
 
 
-def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> SymmetryProposal:
+def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Work[SymmetryProposal]:
     """The group that the half maps have inside their mask."""
     sign, mask = _sign(options), _mask(options.side, voxel_size, options.radius)
     whole, first, second = (sign * mask * part.density() for part in (halves[0] + halves[1], *halves))
-    return propose_symmetry(whole, voxel_size, halves=(first, second))
+    return (yield from search_symmetry(whole, voxel_size, halves=(first, second)))
 
 
 def _sign(options: AveragingOptions) -> float:

@@ -35,7 +35,7 @@ from napari_orient.engine.discovery.half_maps import (
 )
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.map_symmetry import ORDERS, propose_symmetry
+from napari_orient.engine.model.map_symmetry import ORDERS, search_symmetry
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
@@ -74,7 +74,7 @@ class MapSymmetry(NamedTuple):
     round: bool
 
 
-def map_symmetry(average: Average, radius: float) -> MapSymmetry:
+def map_symmetry(average: Average, radius: float) -> Work[MapSymmetry]:
     """The group that a map has; C12 or D12, as round as it, where it is nearly round and no order is above the noise.
 
     Parameters
@@ -82,7 +82,7 @@ def map_symmetry(average: Average, radius: float) -> MapSymmetry:
     radius : Å about the box's centre to consider.
     """
     halves = (average.first_half, average.second_half)
-    proposal = propose_symmetry(average.as_reference(), average.voxel_size, halves=halves, radius=radius)
+    proposal = yield from search_symmetry(average.as_reference(), average.voxel_size, halves=halves, radius=radius)
     axis, across = proposal.round_about, proposal.across
     if axis is None or len(proposal.group) > 1:
         return MapSymmetry(proposal.group, tuple(proposal.words()), round=axis is not None)

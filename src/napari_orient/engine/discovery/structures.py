@@ -160,7 +160,8 @@ class StructureRefinement:
         self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]
     ) -> Stream[DiscoveryStep, tuple[Labelled, Average, tuple[str, ...]]]:
         """Particles in the frame of the map's symmetry, main axis along z, another along x; their average, and why."""
-        shown = map_symmetry(average, self.options.radius)
+        searching = self.counter.step("Searching for symmetry", advance=0)
+        shown = yield from stoppable(map_symmetry(average, self.options.radius), searching)
         if len(shown.group) == 1:
             return labelled, average, shown.notes
         step = self.counter.step("Bringing the symmetry axes along z and x", advance=0)

@@ -21,6 +21,7 @@ from napari_orient.engine.model.grid import half_ball
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.streams import Work, run
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 from napari_orient.engine.threads import single_threaded
 
@@ -129,6 +130,17 @@ def propose_symmetry(
     halves: tuple[FloatArray, FloatArray] | None = None,
     radius: float | None = None,
 ) -> SymmetryProposal:
+    """The answer of `search_symmetry`."""
+    return run(search_symmetry(density, voxel_size, halves=halves, radius=radius))
+
+
+def search_symmetry(
+    density: FloatArray,
+    voxel_size: float,
+    *,
+    halves: tuple[FloatArray, FloatArray] | None = None,
+    radius: float | None = None,
+) -> Work[SymmetryProposal]:
     """The group Cn or Dn that a map has, about its own axes through its own centre of mass; C1 where it has none.
 
     Cubic groups are not tried: they are proposed as the largest Cn or Dn within them.
@@ -151,15 +163,21 @@ def propose_symmetry(
     coarse = SelfCorrelation(maps, centre, resolution=resolution, points=_POINTS)
     if coarse.isotropic:
         return SymmetryProposal(symmetry("C1"), (), None)
+    yield
     fine = SelfCorrelation(maps, centre, resolution=resolution, points=_FINE_POINTS)
+    yield
     round_about = _round_axis(coarse)
+    yield
     if round_about is not None:
         order = _cyclic_order_about(fine, round_about)
         if not order:
             return SymmetryProposal(symmetry("C1"), (), _two_fold_across(fine, round_about), round_about)
         axes = [_axis(fine, order, round_about)]
     else:
-        axes = [_best_axis(coarse, order) for order in ORDERS]
+        axes = []
+        for order in ORDERS:
+            axes.append(_best_axis(coarse, order))
+            yield
         if not any(axis.holds for axis in axes):
             return SymmetryProposal(symmetry("C1"), tuple(axes), None)
         axes.sort(key=lambda axis: (axis.holds, axis.order), reverse=True)
