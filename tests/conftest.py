@@ -75,7 +75,7 @@ class World:
         return self.simulated / "Tomo001" / "tomo_001_motif_list.csv"
 
     @property
-    def checkpoint(self) -> Path:
+    def model(self) -> Path:
         return self.folder / "small.safetensors"
 
 
@@ -114,5 +114,5 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(tmp_path_factory.mktemp("world"))
     write_tomogram(made.template, five_blobs(), voxel_size=10.0)
     succeed(["simulate", made.template, "--output", made.simulated, *SIMULATION.split()])
-    succeed(["train", made.simulated, "--output", made.checkpoint, *TRAINING.split()])
+    succeed(["train", made.simulated, "--output", made.model, *TRAINING.split()])
     return made

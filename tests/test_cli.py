@@ -74,7 +74,7 @@ def test_names_of_the_first_version_still_work_and_are_not_in_the_help():
 
 def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_is(world, tmp_path, capsys):
     out = tmp_path / "predicted.star"
-    assert main(words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, world.truth, "--model", world.model, "--output", out)) == 0
     told = capsys.readouterr()
     assert told.out.startswith(f"{out}: 90 particles, expected error ")
     assert "CPU" in told.err
@@ -90,7 +90,7 @@ def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_
 
 def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_comes_from(world, tmp_path):
     out = tmp_path / "predicted.star"
-    assert main(words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, world.truth, "--model", world.model, "--output", out)) == 0
     picks, predicted = read_particles(world.truth), read_particles(out)
     np.testing.assert_allclose(predicted.positions, picks.positions, atol=1e-4)
     assert list(predicted.kind) == list(picks.kind) == ["pdb_1abc"] * 90
@@ -104,7 +104,7 @@ def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_come
 
 def test_poses_told_anew_leave_behind_how_the_old_ones_first_came_and_that_a_person_turned_them(world, tmp_path):
     first, again = tmp_path / "first.star", tmp_path / "again.star"
-    told = "--model", world.checkpoint, "--output"
+    told = "--model", world.model, "--output"
     assert main(words("predict", world.tomogram, world.truth, *told, first)) == 0
     tables = ("orient_first_poses", "orient_state", "mine")
     first.write_text(first.read_text() + "".join(f"\ndata_{name}\n\nloop_\n_row #1\n0\n1\n" for name in tables))
@@ -119,7 +119,7 @@ def test_poses_told_anew_leave_behind_how_the_old_ones_first_came_and_that_a_per
 
 
 def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(world, tmp_path):
-    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--import-list")
+    command = words("predict", world.tomogram, world.truth, "--model", world.model, "--import-list")
     assert main([*command, "--output", str(tmp_path / "out.star")]) == 0
     rows = (tmp_path / "out_import.star").read_text().split()
     assert rows[-2:] == ["tomo_001", "out.star"]
@@ -128,7 +128,7 @@ def test_relions_import_list_stands_beside_the_particles_if_it_is_asked_for(worl
 
 def test_no_file_that_is_written_holds_an_absolute_path(world, tmp_path, capsys):
     star, table, report = (tmp_path / name for name in ("out.star", "out.csv", "report.json"))
-    told = ("--checkpoint", world.checkpoint, "--output", star, "--import-list")
+    told = ("--checkpoint", world.model, "--output", star, "--import-list")
     assert main(words("predict", world.tomogram, world.truth, *told)) == 0
     assert main(words("convert", star, table, "--tomogram", world.tomogram)) == 0
     capsys.readouterr()
@@ -179,7 +179,7 @@ def test_points_of_membranes_in_a_polnet_list_are_left_out_and_counted(tmp_path,
 
 
 def test_a_card_tells_what_a_network_learnt(world, capsys):
-    assert main(words("models", world.checkpoint)) == 0
+    assert main(words("models", world.model)) == 0
     text = capsys.readouterr().out
     assert text.startswith("small (network)\n")
     assert "training 180, validation 90" in text
@@ -446,7 +446,7 @@ def broken_mrc(path: Path, how: str) -> Path:
 )
 def test_a_broken_tomogram_is_refused(how, expected, world, tmp_path, capsys):
     path, out = broken_mrc(tmp_path / "t.mrc", how), tmp_path / "out.star"
-    line = refused(words("predict", path, world.truth, "--model", world.checkpoint, "--output", out), capsys)
+    line = refused(words("predict", path, world.truth, "--model", world.model, "--output", out), capsys)
     assert expected in line
     assert str(path) in line
     assert list(tmp_path.iterdir()) == [path]
@@ -457,7 +457,7 @@ def test_a_voxel_size_that_is_given_mends_a_header(world, tmp_path):
     path.write_bytes(world.tomogram.read_bytes())
     with mrcfile.open(path, mode="r+") as volume:
         volume.voxel_size = 0
-    command = words("predict", path, world.truth, "--model", world.checkpoint, "--output", tmp_path / "out.star")
+    command = words("predict", path, world.truth, "--model", world.model, "--output", tmp_path / "out.star")
     assert main(command) == 2
     assert main([*command, "--voxel-size", "10"]) == 0
     assert len(read_particles(tmp_path / "out.star")) == 90
@@ -491,7 +491,7 @@ COORDINATES = "_rlnCenteredCoordinateXAngst #2\n_rlnCenteredCoordinateYAngst #3\
 def test_a_broken_list_of_picks_is_refused(content, expected, world, tmp_path, capsys):
     path, out = tmp_path / "picks.star", tmp_path / "out.star"
     path.write_text(content)
-    command = words("predict", world.tomogram, path, "--model", world.checkpoint, "--output", out)
+    command = words("predict", world.tomogram, path, "--model", world.model, "--output", out)
     assert expected in refused(command, capsys)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -500,13 +500,13 @@ def test_a_broken_list_of_picks_is_refused(content, expected, world, tmp_path, c
 def test_one_row_and_an_unnamed_block_are_read_all_the_same(head, world, tmp_path):
     path, out = tmp_path / "picks.star", tmp_path / "out.star"
     path.write_text(head + COORDINATES + "tomo_001 10 20 30\n")
-    assert main(words("predict", world.tomogram, path, "--model", world.checkpoint, "--output", out)) == 0
+    assert main(words("predict", world.tomogram, path, "--model", world.model, "--output", out)) == 0
     np.testing.assert_allclose(read_particles(out).positions, [[650, 660, 350]], atol=1e-4)
     assert "\ndata_particles\n\nloop_\n" in out.read_text()
 
 
 def test_no_picks_of_the_class_are_told_with_the_classes_there_are(world, tmp_path, capsys):
-    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint)
+    command = words("predict", world.tomogram, world.truth, "--model", world.model)
     line = refused([*command, "--output", str(tmp_path / "out.star"), "--class", "4v4r"], capsys)
     assert "no particle is of class '4v4r'; there are pdb_1abc" in line
     assert list(tmp_path.iterdir()) == []
@@ -514,7 +514,7 @@ def test_no_picks_of_the_class_are_told_with_the_classes_there_are(world, tmp_pa
 
 def test_a_device_that_is_not_there_is_never_replaced_in_silence(world, tmp_path, capsys):
     device = "cuda" if torch.backends.mps.is_available() else "mps"
-    command = words("predict", world.tomogram, world.truth, "--model", world.checkpoint, "--device", device)
+    command = words("predict", world.tomogram, world.truth, "--model", world.model, "--device", device)
     line = refused([*command, "--output", str(tmp_path / "out.star")], capsys)
     assert f"device '{device}' is not on this machine" in line
     assert list(tmp_path.iterdir()) == []
@@ -532,7 +532,7 @@ class Hostile:
 
 def test_a_model_that_is_none_is_refused_and_runs_no_code(world, tmp_path, capsys):
     sprung = tmp_path / "sprung"
-    whole = world.checkpoint.read_bytes()
+    whole = world.model.read_bytes()
     foreign = b'{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     for content in (
         pickle.dumps(Hostile(sprung)),
@@ -551,7 +551,7 @@ def test_a_model_that_is_none_is_refused_and_runs_no_code(world, tmp_path, capsy
 
 def test_a_state_of_training_is_no_model(world, tmp_path, capsys):
     stopped = tmp_path / "net.safetensors"
-    stopped.write_bytes(world.checkpoint.read_bytes().replace(b'\\"card\\"', b'\\"kard\\"'))
+    stopped.write_bytes(world.model.read_bytes().replace(b'\\"card\\"', b'\\"kard\\"'))
     line = refused(
         words("predict", world.tomogram, world.truth, "--model", stopped, "--output", tmp_path / "o.star"), capsys
     )
@@ -564,7 +564,7 @@ def test_a_patch_larger_than_the_tomogram_is_refused(world, tmp_path, capsys):
     picks = tmp_path / "picks.csv"
     write_particles(picks, Particles(positions=[[300.0, 300.0, 60.0]], tomogram="tomo_001"))
     out = tmp_path / "out.star"
-    line = refused(words("predict", small, picks, "--model", world.checkpoint, "--output", out), capsys)
+    line = refused(words("predict", small, picks, "--model", world.model, "--output", out), capsys)
     assert "patches of 200 Å are larger than tomo_001" in line
     assert not out.exists()
 
