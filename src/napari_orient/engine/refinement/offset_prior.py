@@ -30,7 +30,7 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import Symmetry
 
 _LEAST_COUNT = 24
-"""Particles from which the prior is estimated; of fewer, a common offset is not told from chance."""
+"""Particles from which the prior is estimated; of fewer, a common offset cannot be distinguished from chance."""
 _OUTLIER_SHARE = 0.05
 """ε, share of picks whose offset is like no other's; chosen."""
 _LEAST_SPREAD = 2.0
