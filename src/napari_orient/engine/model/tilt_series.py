@@ -31,7 +31,7 @@ _RELATIVITY_V = 0.97845e-6
 
 @dataclass(frozen=True)
 class Optics:
-    """A microscope: acceleration voltage in kV, spherical aberration in mm, amplitude contrast, phase shift in degrees."""
+    """A microscope: acceleration voltage, spherical aberration, amplitude contrast (0 to 1), phase plate's shift."""
 
     voltage_kv: float = 300.0
     spherical_aberration_mm: float = 2.7
@@ -88,7 +88,7 @@ class TiltSeries:
 
     @property
     def axis(self) -> FloatArray:
-        """Direction of the tilt axis in the tomogram's plane, (3,), y >= 0: that which the beams are perpendicular to."""
+        """Direction of the tilt axis in the tomogram's plane, (3,), y >= 0: the beams are perpendicular to it."""
         _, _, across = np.linalg.svd(self.axes[:, 2, :2])
         axis = np.array([-across[0, 1], across[0, 0], 0.0])
         return axis * (1 if axis[1] > 0 or (axis[1] == 0 and axis[0] > 0) else -1)
@@ -111,14 +111,14 @@ class TiltSeries:
         return cls(tilted @ _about("x", -level_deg) @ _about("z", -axis_deg), **columns)  # type: ignore[arg-type]
 
     def contrast_transfer(self, frequency: FloatArray) -> FloatArray:
-        """Contrast transfer (T, M) of each image at frequencies (T, M, 2) xy of its own, cycles/Å; 1 without defocus."""
+        """Contrast transfer (T, M) of each image at its own frequencies (T, M, 2), cycles/Å; 1 without defocus."""
         if self.defocus_um is None:
             return np.ones(frequency.shape[:-1])
         angle = np.zeros(len(self)) if self.astigmatism_deg is None else self.astigmatism_deg
         return contrast_transfer(frequency, self.defocus_um[:, None], angle[:, None], optics=self.optics)
 
     def dose_damping(self, frequency: FloatArray) -> FloatArray:
-        """Amplitude that radiation damage leaves in each image at frequencies (T, M), cycles/Å; 1 where dose is unknown."""
+        """Amplitude left by radiation damage in each image at frequencies (T, M), cycles/Å; 1 without dose."""
         return np.ones(frequency.shape) if self.dose is None else dose_damping(frequency, self.dose[:, None])
 
 
