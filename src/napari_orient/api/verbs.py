@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_orient.api.inputs import (
     DataLike,
     ParticlesLike,
@@ -254,7 +256,7 @@ def discover(
     stream = discovery.discover(
         pairs_of(data, picks, kind=kind),
         chosen,
-        align_to=None if target is None else (target.density, target.voxel_size),
+        align_to=None if target is None else (np.asarray(target.density, np.float32), target.voxel_size),
     )
     return answer_of(stream, progress, title="Discovering")
 

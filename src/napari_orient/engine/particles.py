@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.floating[Any]]
 TextArray = NDArray[np.str_]
+
+
+class LazyDensity(Protocol):
+    """A volume (Z, Y, X) whose voxels are read from a file when they are asked for, by integers and slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along z, y, x."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a voxel."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """The voxels asked for, as an array."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The whole volume, read."""
+
+
+Density = NDArray[Any] | LazyDensity
+"""Density of a tomogram, (Z, Y, X): in memory, memory-mapped, or read chunk by chunk."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +63,11 @@ class Tomogram:
 
     Parameters
     ----------
-    density : (Z, Y, X) array, perhaps memory-mapped; never written to.
+    density : (Z, Y, X) array, perhaps memory-mapped or read chunk by chunk; never written to.
     voxel_size : Å; cubic voxels.
     name : the tomogram's name, as RELION's ``rlnTomoName``.
+    voxel_size_source : where the voxel size is from, such as ``MRC header``; empty where nobody said.
+    notes : what a person should know of how the file was read, a sentence each.
 
     Raises
     ------
@@ -51,9 +75,11 @@ class Tomogram:
         If the density is not a volume or the voxel size is not positive.
     """
 
-    density: NDArray[Any]
+    density: Density
     voxel_size: float
     name: str
+    voxel_size_source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check shape and voxel size."""
@@ -95,6 +121,7 @@ class Particles:
         where coordinates count from a tomogram's centre.
     extra : columns of other programs by name, (N,) each, as they were read; carried through unchanged, in order.
     blocks : tables of other programs that belong to the list (RELION's optics), by block and column name.
+    notes : what a person should know of how the list was read or changed, a sentence each.
 
     Raises
     ------
@@ -111,6 +138,7 @@ class Particles:
     extents: Mapping[str, Extent] = field(default_factory=dict)
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Copy every column to an array of its own, and check it."""
@@ -258,6 +286,7 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
         extents={name: extent for part in parts for name, extent in part.extents.items()},
         extra={name: np.concatenate([part.extra[name] for part in parts]) for name in shared},
         blocks=parts[0].blocks if parts else {},
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import FloatArray, Tomogram
+from napari_orient.engine.particles import Density, FloatArray, Tomogram
 
 PatchArray = NDArray[np.float32]
 
@@ -97,7 +97,7 @@ def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
     return ratio
 
 
-def _cube(density: NDArray[Any], corner: NDArray[np.int_], side: int) -> PatchArray:
+def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:
     """Voxels (side, side, side) from ``corner`` (z, y, x); beyond the edge, the mean of those inside."""
     low, high = np.maximum(corner, 0), np.minimum(corner + side, density.shape)
     if (high <= low).any():
@@ -111,7 +111,7 @@ def _cube(density: NDArray[Any], corner: NDArray[np.int_], side: int) -> PatchAr
 
 
 def _resampled(
-    density: NDArray[Any], nearest: NDArray[np.int_], residual: FloatArray, *, side: int, ratio: float
+    density: Density, nearest: NDArray[np.int_], residual: FloatArray, *, side: int, ratio: float
 ) -> Iterator[PatchArray]:
     # Not NumPy's product: its threads cannot be set for this thread alone, and wait for each other in a busy loop.
     import torch

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import columns as file_columns
 from napari_orient.engine.io.columns import OUTLIER
-from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows
+from napari_orient.engine.particles import Density, Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,7 +161,7 @@ def _angstrom(unit: Any) -> float:
     return float((1 * unit).to("angstrom").magnitude) if unit.dimensionality == {"[length]": 1} else 1.0
 
 
-def contrast_limits(density: NDArray[Any], *, slices: int = 9, side: int = 256) -> tuple[float, float]:
+def contrast_limits(density: Density, *, slices: int = 9, side: int = 256) -> tuple[float, float]:
     """Grey values of the 0.5th and 99.5th percent, from a sample of slices: a memory map is never read whole."""
     depth, height, width = density.shape
     rows = evenly_spaced_rows(depth, slices + 2)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.outputs import existing_file, replacing
-from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.particles import Density, Tomogram
 
 _HEADER_BYTES = 1024
 """Length of the main header, MRC2014."""
@@ -94,7 +93,7 @@ def header_voxel_size(path: Path | str) -> float:
     return float(f"{sizes.mean():.7g}")
 
 
-def write_mrc(path: Path | str, density: NDArray[Any], *, voxel_size: float) -> None:
+def write_mrc(path: Path | str, density: Density, *, voxel_size: float) -> None:
     """Write a volume [z, y, x] as float32 with its voxel size in Å; the file appears whole or not at all.
 
     Raises
