@@ -98,6 +98,42 @@ class EffortOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PriorOptions(Options):
+    """What is known of rotations beforehand: a direction that an axis lies along, or rotations to search near."""
+
+    prior_cone: float | None = option(
+        None,
+        help="standard deviation of the particle's axis about the direction of the list's tilt and psi, or of its "
+        "rlnAngleTiltPrior and rlnAnglePsiPrior; empty for no prior",
+        unit="°",
+        low=0.5,
+        high=90,
+        expert=True,
+    )
+    in_plane: bool = option(False, help="keep the particle's axis along that direction; rotate about it", expert=True)
+    search_range: float | None = option(
+        None, help="search no farther than this from the list's rotations", unit="°", low=1, high=180, expert=True
+    )
+    prior_axis: str = option(
+        "z",
+        help="axis of the reference that lies along the direction: x, y, z, main (the main symmetry axis), or three "
+        "numbers such as 0,0.6,0.8",
+        expert=True,
+    )
+    prior_sense: str = option(
+        "known",
+        help="either: the direction may point either way, as of a filament whose polarity is unknown",
+        choices=("known", "either"),
+        expert=True,
+    )
+
+    @property
+    def given(self) -> bool:
+        """Whether rotations are restricted at all."""
+        return self.in_plane or self.prior_cone is not None or self.search_range is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefinementOptions(Options):
     """How poses are found and refined against a reference."""
 
@@ -107,6 +143,7 @@ class RefinementOptions(Options):
         None, help="finest detail used; empty for all that patches and reference hold", unit="Å", low=1, high=200
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
+    prior: PriorOptions = suboptions(PriorOptions)
     starts: int = option(3, help="matches refined by the precise way", low=1, high=32, expert=True)
     calibration: int = option(
         256, help="particles that noise and gain are estimated from", low=1, high=100_000, expert=True
@@ -232,7 +269,7 @@ class SimulationOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions(Options):
-    """How to predict; precision, shift and tilts concern templates."""
+    """How to predict; precision, shift, tilts and priors concern templates."""
 
     effort: EffortOptions = suboptions(EffortOptions)
     max_shift: float | None = option(
@@ -243,6 +280,7 @@ class PredictionOptions(Options):
         high=200,
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
+    prior: PriorOptions = suboptions(PriorOptions)
     batch: int = option(64, help="patches predicted at once by a network", low=1, high=4096, expert=True)
     centring: str = option(
         "rounded",
@@ -255,7 +293,9 @@ class PredictionOptions(Options):
     def refinement(self, template: Template) -> RefinementOptions:
         """The refinement that these options ask for, with the template's own search where they ask for none."""
         search = template.search if self.max_shift is None else template.search.replace(max_shift=self.max_shift)
-        return RefinementOptions(effort=self.effort, search=search, wedge=self.wedge, compute=self.compute)
+        return RefinementOptions(
+            effort=self.effort, search=search, wedge=self.wedge, prior=self.prior, compute=self.compute
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram, chec
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_with_false_picks
 from napari_orient.engine.refinement.finder import PoseFinder
+from napari_orient.engine.refinement.list_prior import with_prior_rotations
 from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine_all, refine_with
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
@@ -59,9 +60,9 @@ def predict(
     """The same particles with rotations, confidence and expected error; a step for each batch.
 
     A template estimates the tomogram's missing wedge and noise first, and recentres the particles; rotations that they
-    came with are not used. A network leaves them in their places, unless a reference is given to refine its rotations
-    with. Memory stays flat: patches are cut and dropped batch by batch. Where a network was never calibrated,
-    confidence and expected error stay unknown.
+    came with are used for a prior alone, where the options ask for one. A network leaves them in their places, unless a
+    reference is given to refine its rotations with. Memory stays flat: patches are cut and dropped batch by batch.
+    Where a network was never calibrated, confidence and expected error stay unknown.
 
     Parameters
     ----------
@@ -78,7 +79,9 @@ def predict(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    particles = without_results(particles)
+    particles = without_results(with_prior_rotations(particles, options.prior))
+    if isinstance(model, Network) and options.prior.given:
+        raise InputError(f"{model.name} is a network, which takes no prior on rotations; choose a template.")
     if reference is not None and isinstance(model, Template):
         raise InputError(f"{model.name} is a template itself; refine against another one afterwards.")
     if reference is None and isinstance(model, Network) and options.effort.precision == "precise":
@@ -159,7 +162,8 @@ class TemplateEstimator:
         return self._calibrated(refined)
 
     def _starts(self, picks: Particles) -> Particles:
-        return picks if self.given_rotations else picks.replace(rotations=None)
+        kept = self.given_rotations or self.finder.options.prior.given
+        return picks if kept else picks.replace(rotations=None)
 
     def _calibrated(self, refined: RefinementResult) -> Particles:
         """Particles with calibrated errors, as far as there is a particle: the calibration knows no false picks."""

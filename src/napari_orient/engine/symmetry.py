@@ -80,7 +80,7 @@ def symmetry(text: str) -> Symmetry:
         If the group is unknown or a direction is not three numbers.
     """
     point_group, *directions = _split(text)
-    frame = _frame([_direction(item) for item in directions])
+    frame = _frame([direction(item) for item in directions])
     own = _own_matrices(point_group.upper())
     return Symmetry(text.strip(), frame @ own @ frame.T, frame)
 
@@ -129,7 +129,14 @@ def _dihedral(order: int) -> FloatArray:
     return np.concatenate([cyclic, cyclic @ np.diag([1.0, -1.0, -1.0])])
 
 
-def _direction(text: str) -> FloatArray:
+def direction(text: str) -> FloatArray:
+    """Direction (3,) of length 1 that a written form names: ``-0.64,0.76,0.10``.
+
+    Raises
+    ------
+    InputError
+        If it is not three numbers, or they are all 0.
+    """
     try:
         vector = np.array([float(number) for number in text.split(",")])
     except ValueError:

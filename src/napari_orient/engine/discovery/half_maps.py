@@ -203,8 +203,8 @@ def _fitted(
     """Fits of a reference to patches, from given poses."""
     observed, fits = model.observe(cubes), []
     for rows in torch.arange(len(cubes)).split(_BATCH):
-        start = {"rotations": rotations[rows], "shifts": shifts[rows]}
-        fits.append(fit_poses(reference, model, observed[rows], **start, steps=_MODEL_STEPS))
+        start, moved = rotations[rows], shifts[rows]
+        fits.append(fit_poses(reference, model, observed[rows], rotations=start, shifts=moved, steps=_MODEL_STEPS))
         yield
     return concatenate_fits(fits)
 
@@ -253,8 +253,8 @@ class ParticlePatches:
         rotations, shifts = (part.to(device) for part in self.start())
         for some in np.array_split(rows, -(-len(rows) // device_batch_size(device, _BATCH))):
             observed = model.observe(self.cut(some).to(device))
-            start = {"rotations": rotations[some], "shifts": shifts[some]}
-            yield observed, fit_poses(reference, model, observed, **start, steps=_STEPS)
+            start, moved = rotations[some], shifts[some]
+            yield observed, fit_poses(reference, model, observed, rotations=start, shifts=moved, steps=_STEPS)
 
     def particles_in(self, poses: Poses, group: Symmetry, options: DiscoveryOptions) -> Particles:
         """The particles in new poses; those whose fit moved too far keep the pose they had.

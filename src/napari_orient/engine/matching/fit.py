@@ -12,18 +12,20 @@ because the amplitude is free,
     H = a² JᵀJ,        g = a Jᵀ(x - a m),        δ = (H + λ diag H)⁻¹ g        (Levenberg-Marquardt damping λ).
 
 H is the Fisher information, which for this model is the Gauss-Newton approximation of the Hessian; H⁻¹ is the
-Cramér-Rao bound of the pose's covariance.
+Cramér-Rao bound of the pose's covariance. A prior on the rotation adds its log-density to ΔL, its gradient to g and its
+information to H.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
+from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import rotvec_to_matrix
@@ -53,11 +55,18 @@ class Fit:
     shifts : (N, 3) xyz in Å from the patch's centre to the reference's origin.
     gram : (N, 8, 8) inner products of [m, its derivatives by rotation (3, reference frame, radians) and by shift
         (3, Å), x].
+    prior : (N, 4, 4) terms of the prior on the rotation, as `RotationPrior.terms` gives them; zero where there is none.
     """
 
     rotations: Tensor
     shifts: Tensor
     gram: Tensor
+    prior: Tensor = field(default_factory=lambda: torch.zeros(1, 4, 4))
+
+    def __post_init__(self) -> None:
+        """Give every fit its own terms of the prior."""
+        if len(self.prior) != len(self.gram):
+            object.__setattr__(self, "prior", self.gram.new_zeros(len(self.gram), 4, 4))
 
     @cached_property
     def score(self) -> Tensor:
@@ -69,19 +78,28 @@ class Fit:
         """Gain ΔL in log-likelihood over no particle, (N,) nats, at the best amplitude that is not negative."""
         return self.score.clamp_min(0).square() / 2
 
+    @property
+    def log_posterior(self) -> Tensor:
+        """ΔL and the log-density of the prior, (N,) nats, up to a constant."""
+        return self.log_likelihood_gain + self.prior[:, 0, 0]
+
     @cached_property
     def amplitude(self) -> Tensor:
         """Amplitude a of the reference, (N,)."""
         return self.gram[:, 0, 7] / self.gram[:, 0, 0].clamp_min(1e-12)
 
     def information(self) -> Tensor:
-        """Fisher information H of rotation (radians) and shift (Å) with the amplitude free, (N, 6, 6)."""
-        return self.amplitude.square()[:, None, None] * _profiled(self.gram)
+        """Information H of rotation (radians) and shift (Å) with the amplitude free, and the prior's, (N, 6, 6)."""
+        fisher = self.amplitude.square()[:, None, None] * _profiled(self.gram)
+        fisher[:, :3, :3] += self.prior[:, 1:, 1:]
+        return fisher
 
     def gradient(self) -> Tensor:
-        """Gradient g of the log-likelihood by rotation (radians) and shift (Å), at the best amplitude, (N, 6)."""
+        """Gradient g of the log-posterior by rotation (radians) and shift (Å), at the best amplitude, (N, 6)."""
         amplitude = self.amplitude[:, None]
-        return amplitude * (self.gram[:, 1:7, 7] - amplitude * self.gram[:, 1:7, 0])
+        gradient = amplitude * (self.gram[:, 1:7, 7] - amplitude * self.gram[:, 1:7, 0])
+        gradient[:, :3] += self.prior[:, 0, 1:]
+        return gradient
 
     def covariance(self) -> Tensor:
         """Covariance H⁻¹ of rotation (radians) and shift (Å), (N, 6, 6): the Cramér-Rao bound."""
@@ -100,19 +118,19 @@ class Fit:
         return Fit(*(getattr(self, name).index_copy(0, rows, getattr(others, name)) for name in names))
 
 
-def rank_fits(log_likelihood_gain: Tensor, owner: Tensor, count: int) -> Tensor:
+def rank_fits(gain: Tensor, owner: Tensor, count: int) -> Tensor:
     """Rows of the best fits of each patch, (N, count), best first; where there are fewer, the best again.
 
     Parameters
     ----------
-    log_likelihood_gain : (L,) of each fit.
+    gain : (L,) log-posterior of each fit.
     owner : (L,) the patch that each is a fit of; every patch from 0 to the last has one.
     """
-    order = log_likelihood_gain.argsort(descending=True)
+    order = gain.argsort(descending=True)
     order = order[owner[order].argsort(stable=True)]
     size = torch.bincount(owner)
     first = size.cumsum(0) - size
-    place = torch.arange(count, device=log_likelihood_gain.device)
+    place = torch.arange(count, device=gain.device)
     return order[first[:, None] + torch.where(place < size[:, None], place, 0)]
 
 
@@ -121,7 +139,15 @@ def concatenate_fits(fits: list[Fit]) -> Fit:
     return Fit(*(torch.cat([getattr(fit, item.name) for fit in fits]) for item in fields(Fit)))
 
 
-def fit_at(reference: Reference, model: ForwardModel, observed: Tensor, rotations: Tensor, shifts: Tensor) -> Fit:
+def fit_at(
+    reference: Reference,
+    model: ForwardModel,
+    observed: Tensor,
+    rotations: Tensor,
+    shifts: Tensor,
+    *,
+    prior: RotationPrior | None = None,
+) -> Fit:
     """The fit in given poses, no step taken.
 
     Parameters
@@ -129,9 +155,11 @@ def fit_at(reference: Reference, model: ForwardModel, observed: Tensor, rotation
     observed : (N, 2, M) as `ForwardModel.observe` gives it.
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
+    prior : of the N rotations; None is flat.
     """
     rows = design_matrix(reference, model, observed, rotations, shifts)
-    return Fit(rotations, shifts, rows @ rows.transpose(1, 2))
+    gram = rows @ rows.transpose(1, 2)
+    return Fit(rotations, shifts, gram) if prior is None else Fit(rotations, shifts, gram, prior.terms(rotations))
 
 
 def design_matrix(
@@ -163,13 +191,23 @@ def fit_poses(
     rotations: Tensor,
     shifts: Tensor,
     steps: int,
+    prior: RotationPrior | None = None,
 ) -> Fit:
     """The fits nearest to given starts, by `gauss_newton`."""
-    return gauss_newton(reference, model, observed, fit_at(reference, model, observed, rotations, shifts), steps=steps)
+    start = fit_at(reference, model, observed, rotations, shifts, prior=prior)
+    return gauss_newton(reference, model, observed, start, steps=steps, prior=prior)
 
 
-def gauss_newton(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, steps: int) -> Fit:
-    """The local maximum of the likelihood near a fit: damped Gauss-Newton steps, kept only where the match improves.
+def gauss_newton(
+    reference: Reference,
+    model: ForwardModel,
+    observed: Tensor,
+    fit: Fit,
+    *,
+    steps: int,
+    prior: RotationPrior | None = None,
+) -> Fit:
+    """The local maximum of the posterior near a fit: damped Gauss-Newton steps, kept only where the match improves.
 
     Parameters
     ----------
@@ -185,8 +223,9 @@ def gauss_newton(reference: Reference, model: ForwardModel, observed: Tensor, fi
         every = len(rows) == len(observed)
         last, part, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         rotations = last.rotations @ rotvec_to_matrix(step[:, :3])
-        trial = fit_at(reference, model, part, rotations, last.shifts + step[:, 3:])
-        better = trial.log_likelihood_gain > last.log_likelihood_gain
+        own = prior if prior is None or every else prior.take(rows)
+        trial = fit_at(reference, model, part, rotations, last.shifts + step[:, 3:], prior=own)
+        better = trial.log_posterior > last.log_posterior
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
         damping[rows] *= torch.where(better, 0.2, 20.0)
@@ -194,20 +233,33 @@ def gauss_newton(reference: Reference, model: ForwardModel, observed: Tensor, fi
     return fit
 
 
-def fit_modes(reference: Reference, model: ForwardModel, observed: Tensor, fits: list[Fit]) -> list[Fit]:
+def fit_modes(
+    reference: Reference,
+    model: ForwardModel,
+    observed: Tensor,
+    fits: list[Fit],
+    *,
+    prior: RotationPrior | None = None,
+) -> list[Fit]:
     """Competing modes of the posterior: fits of the same patches, refitted and ranked, best first.
 
     Parameters
     ----------
     fits : best first, as a coarser model ranks them; those far worse than the best are left out.
     """
-    gain = torch.stack([fit.log_likelihood_gain for fit in fits], dim=1)
+    gain = torch.stack([fit.log_posterior for fit in fits], dim=1)
     row, mode = (gain >= gain[:, :1] - _MODE_NATS).nonzero(as_tuple=True)
     starts = concatenate_fits(fits).take(mode * len(observed) + row)
     fit = fit_poses(
-        reference, model, observed[row], rotations=starts.rotations, shifts=starts.shifts, steps=_MODE_STEPS
+        reference,
+        model,
+        observed[row],
+        rotations=starts.rotations,
+        shifts=starts.shifts,
+        steps=_MODE_STEPS,
+        prior=None if prior is None else prior.take(row),
     )
-    rows = rank_fits(fit.log_likelihood_gain, row, len(fits))
+    rows = rank_fits(fit.log_posterior, row, len(fits))
     return [fit.take(column) for column in rows.unbind(1)]
 
 
@@ -223,6 +275,8 @@ def _step(fit: Fit, damping: Tensor, voxel_size: float) -> tuple[Tensor, Tensor]
     gram = fit.gram
     gradient = gram[:, 1:7, 7] - amplitude * gram[:, 1:7, 0]
     matrix = _profiled(gram)
+    gradient[:, :3] += fit.prior[:, 0, 1:] / amplitude
+    matrix[:, :3, :3] += fit.prior[:, 1:, 1:] / amplitude[:, :, None].square()
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     largest = diagonal.amax(-1, keepdim=True).clamp_min(1e-9)
     diagonal.add_(damping[:, None] * diagonal + 1e-9 * largest)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
@@ -53,13 +54,13 @@ class CompressedFilters:
     rotations : (J, 3, 3).
     basis : (2M, D) leading singular vectors of all the filters: what it drops, none of them contains.
     filters : (J, D) the filters, of length 1, in that basis.
-    separation : radians between two of the best rotations, at the least.
+    spacing : radians between neighbours, the median.
     """
 
     rotations: Tensor
     basis: Tensor
     filters: Tensor
-    separation: float
+    spacing: float
 
     def scores(self, observed: Tensor) -> Tensor:
         """Score of every rotation, (..., J), in standard deviations of the noise, of coefficients (..., 2, M)."""
@@ -77,7 +78,7 @@ class CompressedFilters:
         chosen = [left.argmax(-1)]
         while len(chosen) < count:
             trace = self.rotations[chosen[-1]].flatten(1) @ self.rotations.flatten(1).T
-            left.masked_fill_(trace > 1 + 2 * math.cos(self.separation), -torch.inf)
+            left.masked_fill_(trace > 1 + 2 * math.cos(_SEPARATION * self.spacing), -torch.inf)
             chosen.append(left.argmax(-1))
         return torch.stack(chosen, dim=1)
 
@@ -104,16 +105,22 @@ class MatchedFilterSearch:
         """Gain of each rotation over no particle, (N, J), of coefficients (N, 2, M) about the particle."""
         return self.filters.scores(observed).clamp_min(0).square() / 2
 
-    def best_rotations(self, observed: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
+    def best_rotations(self, observed: Tensor, *, count: int, log_prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The best rotations (N, count, 3, 3), which lie apart, best first, and their log-likelihood gains (N, count).
 
         Parameters
         ----------
         observed : (N, 2, M) coefficients about the particles.
+        log_prior : (N, J) added to the gains; ``-inf`` where a rotation is excluded.
         """
         gain = self.log_likelihood_gain(observed)
+        gain = gain if log_prior is None else gain + log_prior
         best = self.filters.best_separated(gain, count)
         return self.filters.rotations[best], gain.gather(1, best)
+
+    def log_prior(self, prior: RotationPrior) -> Tensor:
+        """Log-density of every rotation of the search for each particle of a prior, (N, J)."""
+        return prior.log_density_of_grid(self.filters.rotations, spacing=self.filters.spacing)
 
 
 def build_search(
@@ -188,7 +195,7 @@ def _compressed(
     nearest = rotations[:_NEIGHBOURS_SAMPLED].flatten(1) @ rotations.flatten(1).T
     trace = nearest.topk(2, dim=1).values[:, 1]
     spacing = float(torch.acos(((trace - 1) / 2).clamp(-1, 1)).median())
-    return CompressedFilters(rotations, basis, torch.cat(filters), _SEPARATION * spacing)
+    return CompressedFilters(rotations, basis, torch.cat(filters), spacing)
 
 
 def _unit_filters(reference: Reference, model: ForwardModel, rotations: Tensor) -> Tensor:
@@ -287,7 +294,7 @@ class PositionSearch:
     spacing: float
     max_offset: float
 
-    def find(self, patches: Tensor, *, count: int = 1) -> Tensor:
+    def find(self, patches: Tensor, *, count: int = 1, prior: RotationPrior | None = None) -> Tensor:
         """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may be, best first."""
         if len(self.positions) == 1:
             return torch.zeros(len(patches), 1, 3, device=patches.device)
@@ -295,6 +302,9 @@ class PositionSearch:
         values = torch.view_as_complex(observed.movedim(1, -1).contiguous())
         tried = self._preselected(observed, min(_PRESELECTED * count, len(self.positions)))
         scores = self._scores(values, tried)
+        if prior is not None:
+            log_prior = prior.log_density_of_grid(self.filters.rotations, spacing=self.filters.spacing)
+            scores = scores.masked_fill(log_prior.isneginf()[:, None], -torch.inf)
         chosen = self._best_separated(scores.amax(-1), tried, count)
         rotation = scores.argmax(-1).gather(1, chosen)
         position = tried.gather(1, chosen)

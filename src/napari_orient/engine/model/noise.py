@@ -35,21 +35,26 @@ def window(side: int, voxel_size: float, radius: float) -> Tensor:
     return soft_ball(offsets(side, voxel_size).norm(dim=-1), radius, edge)
 
 
-def without_flat_patches(patches: Tensor, name: str) -> Tensor:
-    """The patches that are not flat; flat ones lie where a tomogram was padded or masked.
+def not_flat(patches: Tensor, name: str) -> Tensor:
+    """Mask (N,) of the patches that are not flat; flat ones lie where a tomogram was padded or masked.
 
     Raises
     ------
     InputError
         If all are flat; ``name`` is the tomogram's.
     """
-    kept = patches[patches.flatten(1).amax(1) > 0]
-    if len(kept) == 0:
+    kept: Tensor = patches.flatten(1).amax(1) > 0
+    if not kept.any():
         raise InputError(
             f"{name} is flat round every particle; expected a tomogram with noise. Was it masked there, or not "
             "written to its end?"
         )
     return kept
+
+
+def without_flat_patches(patches: Tensor, name: str) -> Tensor:
+    """The patches that are not flat; see `not_flat`."""
+    return patches[not_flat(patches, name)]
 
 
 def mean_power(patches: Tensor, weight: Tensor) -> Tensor:

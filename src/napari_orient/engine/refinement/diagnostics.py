@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch, build_search
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gridding import Coefficients, Gridding
@@ -46,16 +47,19 @@ _SPHERE_OVER_WEDGE = 1.5
 
 
 @torch.no_grad()
-def diagnostics(finder: PoseFinder, patches: Tensor) -> Stream[Step, tuple[Note, ...]]:
+def diagnostics(
+    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None
+) -> Stream[Step, tuple[Note, ...]]:
     """A warning for each thing that looks wrong; none where reference, hand, wedge and contrast fit.
 
     Parameters
     ----------
     patches : (N, n, n, n) of the tomogram that the finder was made for; a few dozen of them are checked.
+    prior : of their rotations.
     """
     some = patches[:_SAMPLE]
     yield Step(0, 3, "Checking the template")
-    poses = finder.find(some)
+    poses = finder.find(some, prior=None if prior is None else prior.take(slice(0, _SAMPLE)))
     step = Step(1, 3, "Checking the template's hand")
     yield step
     mismatch = _low_score(finder, poses) or (yield from stoppable(_wrong_hand(finder, some), step))

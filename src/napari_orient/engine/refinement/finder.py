@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
+from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import (
     MatchedFilterSearch,
     build_position_search,
@@ -124,7 +125,14 @@ class PoseFinder:
         return self.detection.p_false(poses.score) if self.detection else torch.zeros_like(poses.score)
 
     @torch.no_grad()
-    def find(self, patches: Tensor, initial: Tensor | None = None, *, at: Tensor | None = None) -> Poses:
+    def find(
+        self,
+        patches: Tensor,
+        initial: Tensor | None = None,
+        *,
+        at: Tensor | None = None,
+        prior: RotationPrior | None = None,
+    ) -> Poses:
         """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
         Parameters
@@ -132,15 +140,19 @@ class PoseFinder:
         initial : (N, 3, 3) rotations to start from as well; None has no others than the search finds.
         at : (N, 3) whole voxels xyz from the patches' centres, the only places to search about; None searches as far
             as the options allow.
+        prior : of the N rotations; None is flat.
         """
+        tempered = None if prior is None else prior.beside(self.likelihood_scale)
 
         def find(rows: slice) -> Poses:
-            return self._batch(patches[rows], *(None if given is None else given[rows] for given in (initial, at)))
+            own = None if tempered is None else tempered.take(rows)
+            starts, centres = (None if given is None else given[rows] for given in (initial, at))
+            return self._batch(patches[rows], starts, centres, own)
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, initial: Tensor | None, at: Tensor | None) -> Poses:
+    def _batch(self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None) -> Poses:
         narrow = self.fast and not self.low_snr
         fits, centres = search_and_fit(
             self.search,
@@ -149,14 +161,15 @@ class PoseFinder:
             places=1 if narrow else _places(low_snr=self.low_snr),
             initial=initial,
             at=at,
+            prior=prior,
         )
         if self.fast:
             poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
         else:
             observed = self.model.observe(patches, centres)
             count = _LOW_SNR_MODES if self.low_snr else _MODES
-            fits = fit_modes(self.reference, self.model, observed, fits[:count])
-            observation = Observation(self.reference, self.model, observed)
+            fits = fit_modes(self.reference, self.model, observed, fits[:count], prior=prior)
+            observation = Observation(self.reference, self.model, observed, prior)
             poses = posterior_mean(fits, observation, self.group, likelihood_scale=self.likelihood_scale)
         return poses.shifted(centres * self.model.voxel_size)
 
@@ -169,6 +182,7 @@ def search_and_fit(
     places: int,
     initial: Tensor | None = None,
     at: Tensor | None = None,
+    prior: RotationPrior | None = None,
 ) -> tuple[list[Fit], Tensor]:
     """Fits of the best rotations of a search to patches, best first, and (N, 3) whole voxels that they are centred by.
 
@@ -178,28 +192,33 @@ def search_and_fit(
     places : where the particle may be; the one with the best fit is taken.
     initial : (N, 3, 3) rotations to fit as well.
     at : (N, 3) whole voxels xyz from the patches' centres, the one place of each to search about.
+    prior : of the N rotations: what it excludes is not searched, and fits maximise the posterior with it.
     """
-    centres = search.positions.find(patches, count=places) if at is None else at[:, None]
+    centres = search.positions.find(patches, count=places, prior=prior) if at is None else at[:, None]
     observed = torch.stack([search.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
-    best = search.best_rotations(observed.flatten(0, 1), count=starts)
+    log_prior = None if prior is None else search.log_prior(prior).repeat_interleave(centres.shape[1], dim=0)
+    best = search.best_rotations(observed.flatten(0, 1), count=starts, log_prior=log_prior)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in best)
     fitted = gain >= _LEAST_SHARE_OF_BEST * gain.amax((1, 2), keepdim=True) - _NATS_BELOW_BEST
     if initial is not None:
         rotations = torch.cat([initial[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
         fitted = torch.cat([torch.ones_like(fitted[:, :, :1]), fitted], dim=2)
     row, place, start = fitted.nonzero(as_tuple=True)
+    own = None if prior is None else prior.take(row)
+    first = rotations[row, place, start]
     fit = fit_poses(
         search.reference,
         search.model.select(search.informative),
         observed[..., search.informative][row, place],
-        rotations=rotations[row, place, start],
+        rotations=first if own is None else own.nearest_allowed(first),
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_FIT_STEPS,
+        prior=own,
     )
-    chosen = place[rank_fits(fit.log_likelihood_gain, row, 1)[:, 0]]
+    chosen = place[rank_fits(fit.log_posterior, row, 1)[:, 0]]
     # Fits about another centre are fits of another patch.
     same = (place == chosen[row]).nonzero().squeeze(1)
-    rows = same[rank_fits(fit.log_likelihood_gain[same], row[same], rotations.shape[2])]
+    rows = same[rank_fits(fit.log_posterior[same], row[same], rotations.shape[2])]
     each = torch.arange(len(centres), device=patches.device)
     return [fit.take(column) for column in rows.unbind(1)], centres[each, chosen]
 
@@ -217,7 +236,13 @@ def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
 
 @torch.no_grad()
 def estimate_tomogram_model(
-    patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    *,
+    voxel_size: float,
+    options: RefinementOptions,
+    prior: RotationPrior | None = None,
 ) -> Stream[Step, PoseFinder]:
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
@@ -225,16 +250,18 @@ def estimate_tomogram_model(
     ----------
     patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
     voxel_size : Å.
+    prior : of the N rotations; None is flat.
     """
+    prior = None if prior is None else prior.beside(TYPICAL_LIKELIHOOD_SCALE)
     wedge, found, model = yield from _first_model(patches, reference, group, voxel_size=voxel_size, options=options)
     particles_dark = bool(model.whitening.real.sum() < 0)
     model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches, reference, group, model, wedge=wedge, options=options
+        patches, reference, group, model, wedge=wedge, options=options, prior=prior
     )
     if len(patches) >= _LEAST_PARTICLES:
         step = _step(4 + _ROUNDS, "Aligning the tilt images")
         observed = model.observe(patches, centres)
-        fit = yield from _refit(reference, model, observed, fit, step=step)
+        fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
         # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
         model = align_tilts(reference, model, observed, fit, wedge=wedge)
     step = _step(5 + _ROUNDS, "Building the search")
@@ -242,14 +269,15 @@ def estimate_tomogram_model(
     informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
     finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
-    aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step)
+    aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, aligned))
     generator = torch.Generator().manual_seed(_NOISE_SEED)
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator).to(patches)
     step, scores = _step(7 + _ROUNDS, "Matching noise"), []
-    for some in noise.split(_NOISE_PATCHES // 2):
+    for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
         yield step
-        scores.append(finder.find(some).score)
+        own = None if prior is None else prior.take(rows % len(patches))
+        scores.append(finder.find(noise[rows], prior=own).score)
     return replace(finder, detection=DetectionModel.fitted(torch.cat(scores), fit.score.cpu()))
 
 
@@ -286,24 +314,26 @@ def _gain_and_noise(
     *,
     wedge: Wedge,
     options: RefinementOptions,
+    prior: RotationPrior | None,
 ) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
     """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``."""
     step = _step(2, "Building the search")
     first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
     search = yield from stoppable(build_search(reference, model, group, first), step)
     low_snr = False
-    fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=_step(3, "First poses"))
+    step = _step(3, "First poses")
+    fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step, prior=prior)
     for number in range(_ROUNDS):
         step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
-        fit = yield from _refit(reference, model, observed, fit, step=step)
+        fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
         if len(patches) >= _LEAST_PARTICLES:
             model = calibrate(reference, model, observed, fit, wedge=wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # The first poses were found with too rough a model: search again with a better one.
             search = yield from stoppable(build_search(reference, model, group, options.search), step)
-            fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step)
+            fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step, prior=prior)
     return model, fit, centres, low_snr
 
 
@@ -316,31 +346,47 @@ def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit:
 
 
 def _all_fits(
-    search: MatchedFilterSearch, patches: Tensor, options: RefinementOptions, *, low_snr: bool, step: Step
+    search: MatchedFilterSearch,
+    patches: Tensor,
+    options: RefinementOptions,
+    *,
+    low_snr: bool,
+    step: Step,
+    prior: RotationPrior | None,
 ) -> Stream[Step, tuple[Fit, Tensor]]:
     """The best fit of every patch, and (N, 3) voxels that they are centred by."""
 
-    def best(part: Tensor) -> tuple[Fit, Tensor]:
-        starts = _starts(options, low_snr=low_snr)
-        fits, centres = search_and_fit(search, part, starts=starts, places=_places(low_snr=low_snr))
+    def best(rows: Tensor) -> tuple[Fit, Tensor]:
+        starts, own = _starts(options, low_snr=low_snr), None if prior is None else prior.take(rows)
+        fits, centres = search_and_fit(search, patches[rows], starts=starts, places=_places(low_snr=low_snr), prior=own)
         return fits[0], centres
 
-    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
+    parts = torch.arange(len(patches)).split(patches_per_batch(patches.shape[-1], patches.device))
     found = yield from _in_turn(best, parts, step=step, device=patches.device)
     fits, centres = zip(*found, strict=True)
     return concatenate_fits(list(fits)), torch.cat(centres)
 
 
-def _refit(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, step: Step) -> Stream[Step, Fit]:
+def _refit(
+    reference: Reference,
+    model: ForwardModel,
+    observed: Tensor,
+    fit: Fit,
+    *,
+    step: Step,
+    prior: RotationPrior | None,
+) -> Stream[Step, Fit]:
     """Fits refitted on the informative coefficients, then evaluated on all."""
     mask = informative_coefficients(reference, model, _INFORMATIVE)
     informative = model.select(mask)
 
     def refit(rows: Tensor) -> Fit:
         part = observed[rows][:, :, mask]
-        rotations, shifts = fit.rotations[rows], fit.shifts[rows]
-        near = fit_poses(reference, informative, part, rotations=rotations, shifts=shifts, steps=_REFIT_STEPS)
-        return fit_at(reference, model, observed[rows], near.rotations, near.shifts)
+        rotations, shifts, own = fit.rotations[rows], fit.shifts[rows], None if prior is None else prior.take(rows)
+        near = fit_poses(
+            reference, informative, part, rotations=rotations, shifts=shifts, steps=_REFIT_STEPS, prior=own
+        )
+        return fit_at(reference, model, observed[rows], near.rotations, near.shifts, prior=own)
 
     rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
     return concatenate_fits((yield from _in_turn(refit, rows, step=step, device=observed.device)))

@@ -2,7 +2,8 @@
 
 1. **Laplace approximation.** About its best fit the posterior is Gaussian with covariance H⁻¹ / c: H is the Fisher
    information of rotation and shift (the Hessian of the log-likelihood, `matching.fit`), H⁻¹ the Cramér-Rao bound, and
-   c the likelihood scale (`uncertainty`). The prior is flat; see `offset_prior` for the one on shifts.
+   c the likelihood scale (`uncertainty`). The prior is flat, unless one on rotations is given
+   (`matching.rotation_prior`): each fit then carries it. See `offset_prior` for the prior on shifts.
 2. **Mixture of modes.** Fits that ended in other rotations are further modes of weight w ∝ exp(c Δ log-likelihood). The
    best one is the answer; rotations δ to the others widen its covariance by Σ w δ δᵀ.
 3. **Scan.** Where the Laplace approximation leaves a rotation uncertain by more than a few degrees, the likelihood is
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, fit_at
+from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
@@ -141,10 +143,16 @@ class Observation:
     reference: Reference
     model: ForwardModel
     observed: Tensor
+    prior: RotationPrior | None = None
 
     def take(self, rows: Tensor) -> Observation:
         """The observation of these patches."""
-        return Observation(self.reference, self.model, self.observed[rows])
+        prior = None if self.prior is None else self.prior.take(rows)
+        return Observation(self.reference, self.model, self.observed[rows], prior)
+
+    def fit_at(self, rotations: Tensor, shifts: Tensor) -> Fit:
+        """The fit in given poses (N, 3, 3) and (N, 3), no step taken."""
+        return fit_at(self.reference, self.model, self.observed, rotations, shifts, prior=self.prior)
 
 
 # --- Laplace approximation and mixture of modes ---------------------------------------------------------------------
@@ -210,7 +218,7 @@ def _modes(fits: list[Fit], group: Symmetry, *, likelihood_scale: float) -> tupl
     """
     rotations = torch.stack([fit.rotations for fit in fits], dim=1)
     rotvecs = rotations_between(fits[0].rotations, rotations, group)
-    log_weight = likelihood_scale * torch.stack([fit.log_likelihood_gain for fit in fits], dim=1)
+    log_weight = likelihood_scale * torch.stack([fit.log_posterior for fit in fits], dim=1)
     near = (rotvecs[:, :, None] - rotvecs[:, None]).norm(dim=-1) < math.radians(_SAME_MODE_DEG)
     again = near.tril(-1).any(dim=-1)
     return rotvecs, log_weight.masked_fill(again, -torch.inf)
@@ -278,11 +286,9 @@ def scan_rotation(
     for angle in torch.linspace(-reach, reach, _SCAN_POINTS).tolist():
         move = angle * line
         rotations = fit.rotations @ rotvec_to_matrix(move[:, :3])
-        there = fit_at(
-            observation.reference, observation.model, observation.observed, rotations, fit.shifts + move[:, 3:]
-        )
+        there = observation.fit_at(rotations, fit.shifts + move[:, 3:])
         step, gain, information = _newton_step(there, free, observation.model.voxel_size)
-        log_weight = likelihood_scale * (there.log_likelihood_gain + gain) - torch.logdet(information) / 2
+        log_weight = likelihood_scale * (there.log_posterior + gain) - torch.logdet(information) / 2
         other = free[:, :3, :2] @ torch.linalg.inv(information)[:, :2, :2] @ free[:, :3, :2].mT
         points.append((move + step, log_weight, other / likelihood_scale))
     moves, log_weight, others = (torch.stack(column, dim=1) for column in zip(*points, strict=True))

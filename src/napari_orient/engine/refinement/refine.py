@@ -12,7 +12,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
-from napari_orient.engine.model.noise import without_flat_patches
+from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
@@ -21,6 +21,7 @@ from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_with_false_picks, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
+from napari_orient.engine.refinement.list_prior import list_prior, prior_words, with_prior_rotations
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import (
@@ -85,6 +86,7 @@ def refine(
     Parameters
     ----------
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
+    options : a prior among them is about the rotations that the particles have; see `list_prior`.
 
     Raises
     ------
@@ -93,6 +95,7 @@ def refine(
         coarse, or the device is missing.
     """
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
+    particles = with_prior_rotations(particles, options.prior)
     finder = yield from prepare_finder(tomogram, particles, template, options)
     return (yield from refine_all(finder, tomogram, particles, template))
 
@@ -145,12 +148,15 @@ def prepare_finder(
     reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)
     side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
     most = max(min(options.calibration, _MOST_VOXELS // side**3), min(options.calibration, _LEAST_PATCHES))
-    some = particles.positions[evenly_spaced_rows(len(particles), most)]
-    patches = without_flat_patches(_cut(tomogram, some, side=side, device=device), tomogram.name)
+    some = particles.take(evenly_spaced_rows(len(particles), most))
+    patches = _cut(tomogram, some.positions, side=side, device=device)
+    prior = list_prior(some, options.prior, template.group, device=device)
+    kept = not_flat(patches, tomogram.name)
+    patches, prior = patches[kept], None if prior is None else prior.take(kept)
     finder = yield from estimate_tomogram_model(
-        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options
+        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options, prior=prior
     )
-    finder = replace(finder, warnings=(yield from diagnostics(finder, patches)))
+    finder = replace(finder, warnings=(yield from diagnostics(finder, patches, prior)))
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
 
@@ -181,7 +187,8 @@ def _find(finder: PoseFinder, tomogram: Tomogram, particles: Particles, *, offse
     """Poses with shifts from the picks; searched about an offset (3,) Å from them alone, if one is given."""
     patches, to_picks = _patches(finder, tomogram, particles)
     at = None if offset is None else ((offset - to_picks) / tomogram.voxel_size).round().to(patches.device)
-    return finder.find(patches, _initial(finder, particles), at=at).shifted(to_picks)
+    prior = list_prior(particles, finder.options.prior, finder.group, device=patches.device)
+    return finder.find(patches, _initial(finder, particles), at=at, prior=prior).shifted(to_picks)
 
 
 def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
@@ -200,7 +207,8 @@ def _notes(finder: PoseFinder) -> tuple[Note, ...]:
     given = finder.options.wedge.tilt_axis != "found"
     source = "axis as given" if given else "found in the data"
     wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.effort.precision}."
-    return (Note(wedge), *finder.warnings)
+    prior = prior_words(finder.options.prior)
+    return (Note(wedge), *([Note(prior)] if prior else []), *finder.warnings)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
