@@ -326,7 +326,7 @@ def convert(
     *,
     tomogram: TomogramLike | None = None,
     kind: str | None = None,
-    dialect: str = "relion5",
+    dialect: str | None = None,
     pixel_size: float | None = None,
     centre: str = "size/2",
 ) -> Particles:
@@ -334,11 +334,11 @@ def convert(
 
     Parameters
     ----------
-    source : STAR file (RELION 3 to 5, Warp, M), PolNet list, CSV or TSV.
-    target : .star, .csv or .tsv.
+    source : a list of any program whose format is read: docs/formats.md has them.
+    target : .star, .csv, .tsv, .tbl or another suffix of a format that is written.
     tomogram : that they lie in; needed where coordinates count from its centre or in its voxels.
     kind : write the particles of this class alone, such as ``"4v4r"``.
-    dialect : of a STAR file: ``"relion5"`` or ``"relion4"``.
+    dialect : of the target, such as ``"relion4"`` or ``"dynamo"``; None for the usual one of its suffix.
     pixel_size : Å, of coordinates in pixels or voxels.
     centre : voxel that RELION 5's coordinates count from: ``"size/2"`` or ``"size/2 - 1"``.
 

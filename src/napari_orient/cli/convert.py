@@ -1,8 +1,8 @@
-"""Convert a particle list: RELION 3 to 5, Warp, PolNet lists and tables are read; STAR, CSV and TSV written.
+"""Convert a particle list from any program's format to any other's; docs/formats.md has them all.
 
-The format of IN is recognised by its content, that of OUT by its suffix. Other columns are carried through. A list
-whose coordinates count from a tomogram's centre, or in its voxels, needs its size: give the tomogram, or RELION's
-tomograms.star.
+The format of IN is recognised by its content, that of OUT by --dialect, else by its suffix. Other columns are carried
+through. A list whose coordinates count from a tomogram's centre, or in its voxels, needs its size: give the tomogram,
+or RELION's tomograms.star.
 """
 
 from __future__ import annotations
@@ -12,8 +12,17 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import add_import_list, add_reading, check_import_list, check_list, read_list, write_beside
-from napari_orient.engine.io import DIALECTS, read_tomogram, write_particles
+from napari_orient.cli.lists import (
+    add_import_list,
+    add_reading,
+    check_import_list,
+    check_list,
+    read_list,
+    say_notes,
+    write_beside,
+    written_text,
+)
+from napari_orient.engine.io import read_tomogram, write_particles, writing_dialect, written_dialects
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
@@ -23,23 +32,26 @@ EXAMPLE = """\
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
-    parser.add_argument("target", type=Path, metavar="OUT", help="particle list to write: .star, .csv, .tsv")
+    parser.add_argument("target", type=Path, metavar="OUT", help=f"particle list to write: {written_text()}")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class")
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
-    parser.add_argument("--dialect", choices=DIALECTS, default="relion5", help="of a STAR file [default relion5]")
+    parser.add_argument(
+        "--dialect", choices=tuple(written_dialects()), help="of OUT [default: by its suffix; relion5 for .star]"
+    )
     add_import_list(parser)
     add_reading(parser)
 
 
 def perform(arguments: Namespace) -> None:
     """Read one, write the other."""
+    writing_dialect(arguments.target, arguments.dialect)
     check_list(arguments.target)
     tomogram = arguments.tomogram and read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     particles = read_list(arguments.source, arguments, tomogram=tomogram)
     particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
     check_import_list(arguments.target, particles, arguments)
-    write_particles(
+    notes = write_particles(
         arguments.target,
         particles,
         dialect=arguments.dialect,
@@ -48,6 +60,7 @@ def perform(arguments: Namespace) -> None:
         provenance=f"napari-orient {__version__}: converted from {arguments.source.name}",
     )
     write_beside(arguments.target, particles, arguments)
+    say_notes(notes)
     print(f"{arguments.target}: {len(particles)} particles, {_words(particles.rotations is not None)}")
 
 

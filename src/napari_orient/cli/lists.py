@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ from napari_orient.engine.io import (
     read_particles,
     read_tomogram,
     write_import_list,
+    writing_dialect,
+    written_suffixes,
 )
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
@@ -29,7 +31,10 @@ from napari_orient.progress import say
 if TYPE_CHECKING:
     from napari_orient.engine.templates import Template
 
-WRITTEN = (".star", ".csv", ".tsv")
+
+def written_text() -> str:
+    """Suffixes of the lists that are written, with commas between them."""
+    return ", ".join(written_suffixes())
 
 
 def add_reading(parser: Parser) -> None:
@@ -57,7 +62,14 @@ def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = N
         centre=arguments.centre,
     )
     _report_membranes(path)
+    say_notes(particles.notes)
     return particles
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Print sentences on how a list was read or written to standard error, one a line."""
+    for note in notes:
+        say(f"Note: {note}")
 
 
 def _report_membranes(path: Path) -> None:
@@ -88,7 +100,7 @@ def read_tomograms(
 def add_picks(parser: Parser) -> None:
     """Give the parser a tomogram and the list of its picks, and the flags that say how to read them."""
     parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
-    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: STAR, PolNet list, table")
+    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: a list of any program")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
@@ -118,8 +130,8 @@ def check_list(path: Path) -> None:
     InputError
         If its suffix is unknown or the file cannot be written.
     """
-    if path.suffix.lower() not in WRITTEN:
-        raise InputError(f"{path} has no known suffix for particles; expected {', '.join(WRITTEN)}.")
+    if path.suffix.lower() not in written_suffixes():
+        writing_dialect(path)
     check_writable(path)
 
 

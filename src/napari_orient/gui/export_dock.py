@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import napari.viewer
@@ -15,7 +14,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_particles
+from napari_orient.engine.io import Dialect, read_particles, write_particles, written_dialects
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.session import session_of
@@ -42,28 +41,15 @@ TABLE_HEIGHT = 210
 """Height in pixels of the preview, at least: its header, six rows and a scroll bar."""
 
 
-@dataclass(frozen=True)
-class FileFormat:
-    """A file format: its title, its suffix, and its dialect in the engine."""
-
-    name: str
-    suffix: str
-    dialect: str
-
-
-FORMATS = (
-    FileFormat("RELION 5 STAR", ".star", "relion5"),
-    FileFormat("RELION 4 STAR", ".star", "relion4"),
-    FileFormat("CSV", ".csv", "csv"),
-)
+FORMATS = tuple(written_dialects().values())
+"""Formats that are offered, those of RELION first."""
 
 
 def write(
-    path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: FileFormat, provenance: str
-) -> None:
-    """Write the particles in this format, as the command line does."""
-    dialect = form.dialect if form.suffix == ".star" else "relion5"
-    write_particles(path, particles, extents=extents, dialect=dialect, provenance=provenance)
+    path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: Dialect, provenance: str
+) -> tuple[str, ...]:
+    """Sentences on what the format cannot hold; the particles are written in it, as the command line does."""
+    return write_particles(path, particles, extents=extents, dialect=form.name, provenance=provenance)
 
 
 class ExportDock(Dock):
@@ -78,10 +64,15 @@ class ExportDock(Dock):
     def _build(self, viewer: ViewerModel) -> None:
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.form = QComboBox()
-        self.form.addItems([form.name for form in FORMATS])
-        self.form.setToolTip("RELION 5: Å from the tomogram's centre. RELION 4: unbinned pixels. CSV: Å from voxel 0.")
+        self.form.addItems([form.title for form in FORMATS])
+        self.form.setToolTip("The program that will read the file; its coordinates and angles are written")
         shrinkable(self.form)
-        self.file = FileRow(caption="Write to", kinds="STAR (*.star);;CSV (*.csv)", hint="file to write", saving=True)
+        self.file = FileRow(
+            caption="Write to",
+            kinds=";;".join(f"{form.title} (*{form.suffixes[0]})" for form in FORMATS),
+            hint="file to write",
+            saving=True,
+        )
         self.subset = SubsetChoice()
         self.note, self.preview_note, self.source_note, self.done = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.table = _preview_table()
@@ -104,7 +95,7 @@ class ExportDock(Dock):
         return sorted(self.session.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
 
     @property
-    def format(self) -> FileFormat:
+    def format(self) -> Dialect:
         """The chosen format."""
         return FORMATS[self.form.currentIndex()]
 
@@ -114,18 +105,18 @@ class ExportDock(Dock):
         layer = self.particles.layer
         self.subset.set_layer(layer if isinstance(layer, Points) else None)
         if self.file.path is None and layer is not None:
-            self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffix}")
+            self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffixes[0]}")
         self.show_preview()
 
     def _format_chosen(self, *_: object) -> None:
         path = self.file.path
-        if path is not None and path.suffix != self.format.suffix:
-            self.file.show_path(path.with_suffix(self.format.suffix))
+        if path is not None and path.suffix not in self.format.suffixes:
+            self.file.show_path(path.with_suffix(self.format.suffixes[0]))
         self.show_preview()
 
     def _file_picked(self, path: Path | None) -> None:
-        if path is not None and path.suffix and path.suffix != self.format.suffix:
-            fitting = [row for row, form in enumerate(FORMATS) if form.suffix == path.suffix.lower()]
+        if path is not None and path.suffix and path.suffix not in self.format.suffixes:
+            fitting = [row for row, form in enumerate(FORMATS) if path.suffix.lower() in form.suffixes]
             self.form.setCurrentIndex(fitting[0] if fitting else self.form.currentIndex())
         self._show_button()
 
@@ -152,7 +143,7 @@ class ExportDock(Dock):
             f"{len(particles)}{subset} particles, {posed}", GOOD if particles.rotations is not None else WARNING
         )
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"preview{self.format.suffix}"
+            path = Path(folder) / f"preview{self.format.suffixes[0]}"
             self._write(path, particles.take(slice(0, PREVIEWED)))
             columns, rows = first_rows(path)
         self.table.setColumnCount(len(columns))
@@ -166,13 +157,13 @@ class ExportDock(Dock):
         self.preview_note.say(f"First {len(rows)} of {len(particles)} rows · {len(columns)} columns", MUTED)
         self.source_note.say(f"First line of the file: {self._provenance() or 'none'}", MUTED)
 
-    def _write(self, path: Path, particles: Particles) -> None:
+    def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
         layer = self.particles.layer
         extent = self.session.extent_of(layer)
         extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        if layer is not None and self.format.suffix == ".star":
+        if layer is not None and self.format.carries_tables:
             particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)
-        write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
+        return write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
 
     def _provenance(self) -> str:
         layer = self.particles.layer
@@ -191,18 +182,24 @@ class ExportDock(Dock):
             show_error("no file was named. Name one.")
             return
         if not path.suffix:
-            path = path.with_suffix(self.format.suffix)
+            path = path.with_suffix(self.format.suffixes[0])
             self.file.show_path(path)
         self.attempt(lambda: self._export(path, self.subset.particles()))
 
     def _export(self, path: Path, particles: Particles) -> None:
-        self._write(path, particles)
-        self.done.say(f"Wrote {len(particles)} particles to {path}", GOOD)
+        notes = self._write(path, particles)
+        self.done.say("\n".join([f"Wrote {len(particles)} particles to {path}", *notes]), WARNING if notes else GOOD)
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a written file, as text."""
+    if path.suffix == ".em":
+        frame = read_particles(path).to_dataframe()
+        return list(frame.columns), [[_shown(value) for value in row] for row in frame.to_numpy().tolist()]
     lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix not in (".star", ".csv", ".tsv"):
+        words = [line.split() for line in lines[:PREVIEWED]]
+        return [str(number) for number in range(1, max(map(len, words)) + 1)], words
     if path.suffix != ".star":
         columns, *rows = csv.reader(line for line in lines if not line.startswith("#"))
         return columns, rows
@@ -211,6 +208,10 @@ def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     end = next((number for number, line in enumerate(table) if line[0].startswith("data_")), len(table))
     columns = [line[0][1:] for line in table[:end] if line[0].startswith("_")]
     return columns, [line for line in table[:end] if len(line) == len(columns) and not line[0].startswith("_")]
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _short(column: str) -> str:

@@ -24,13 +24,14 @@ from napari_orient.gui.widgets import (
     FileRow,
     NoteLabel,
     labelled,
+    list_filter,
     primary_button,
     show_classes,
     size_box,
 )
 
 TOMOGRAMS = "Tomograms (*.mrc *.rec *.map);;All files (*)"
-LISTS = "Particle lists (*.star *.csv *.tsv *.txt);;All files (*)"
+LISTS = list_filter()
 
 
 class LoadDock(Dock):
@@ -53,7 +54,7 @@ class LoadDock(Dock):
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
         self.tomogram_note = NoteLabel()
         self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
-        self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, PolNet list, .csv")
+        self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, .csv, .tbl, …")
         self.particles_note = NoteLabel()
         self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
         self.kind = QComboBox()
@@ -149,7 +150,7 @@ class LoadDock(Dock):
             read = read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None)
             found = self._of_this_tomogram(with_model_found(read, path))
         except InputError as error:
-            self.pixel_line.setVisible(self.pixel_line.isVisible() or "pixel size" in str(error))
+            self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
             note.say(dock_message(error), BAD)
             return None
         note.say(particle_summary(found), GOOD)
@@ -184,7 +185,7 @@ class LoadDock(Dock):
         self.kind_line.setVisible(len(counts) > 1)
 
     def _show_everything(self) -> None:
-        needs_pixel = self.pixel_size.value() > 0 or "pixel size" in self.particles_note.text()
+        needs_pixel = self.pixel_size.value() > 0 or _asks_for_size(self.particles_note.text())
         self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
         chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]
         read = [self.tomogram, self.particles, self.truth]
@@ -225,6 +226,11 @@ class LoadDock(Dock):
     def _of_class(self, particles: Particles) -> Particles:
         code = self.kind.currentData()
         return particles if code is None or particles.kind is None else particles.of_kind(code)
+
+
+def _asks_for_size(text: str) -> bool:
+    """Whether a note asks for the size of the pixels or voxels that coordinates count in."""
+    return "pixel size" in text or "voxel size" in text
 
 
 def particle_summary(particles: Particles) -> str:

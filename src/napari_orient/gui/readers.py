@@ -11,7 +11,15 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_particles, read_provenance, read_tomogram, write_particles
+from napari_orient.engine.io import (
+    ListFile,
+    match_tomogram,
+    read_particles,
+    read_provenance,
+    read_tomogram,
+    recognise,
+    write_particles,
+)
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
@@ -30,11 +38,16 @@ def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader:
     return read_tomogram_layers
 
 
-def particles_reader(path: str | Sequence[str] | None = None) -> Reader:
-    """The reader of STAR files and PolNet lists; called by the palette, with no file, it opens the Load dock."""
+def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
+    """The reader of particle lists, or None for files that are none; with no file, the palette opens the Load dock."""
     if path is None:
         open_dock("Load")
-    return read_particle_layers
+        return read_particle_layers
+    try:
+        known = all(recognise(ListFile(item)) for item in _paths(path))
+    except InputError:
+        return read_particle_layers
+    return read_particle_layers if known else None
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
@@ -107,7 +120,7 @@ def _paths(path: str | Sequence[str]) -> list[Path]:
 
 
 def write_points(path: str | None = None, array: Any = None, keywords: dict[str, Any] | None = None) -> list[str]:
-    """Write a points layer as RELION 5 STAR (or CSV, by the suffix); napari's own Save calls this.
+    """Write a points layer as RELION 5 STAR, or in another dialect by the suffix; napari's own Save calls this.
 
     Called by the palette, with nothing to write, it opens the Export dock.
     """

@@ -1,4 +1,4 @@
-"""Lists of particles in any dialect, chosen by a file's suffix and content; and tomograms with their own particles."""
+"""Lists of particles in any dialect, chosen by a file's content and suffix; and tomograms with their own particles."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
+from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
 from napari_orient.engine.io.mrc import read_mrc
-from napari_orient.engine.io.polnet import is_motif_list, is_polnet_folder, read_motif_list, read_polnet_folder
-from napari_orient.engine.io.relion import named_tomograms, read_relion, write_relion
-from napari_orient.engine.io.table import read_rows, read_table, write_table
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
@@ -20,11 +19,6 @@ from napari_orient.engine.io.tomograms import (
     tomogram_files,
 )
 from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
-
-_STAR = (".star",)
-_TABLES = (".csv", ".tsv", ".txt")
-PARTICLE_SUFFIXES = (*_STAR, *_TABLES)
-"""Suffixes of the files that `read_particles` reads."""
 
 VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
 """Suffixes of the files that `read_mrc` reads."""
@@ -39,7 +33,7 @@ def read_particles(
     tomograms: Path | str | None = None,
     centre: str = "size/2",
 ) -> Particles:
-    """Particles of a list: STAR (RELION 3 to 5, Warp, M, optimisation sets), PolNet motif list, CSV or TSV.
+    """Particles of a list in any of the dialects that `engine.io.dialects` knows, recognised by its content.
 
     Parameters
     ----------
@@ -59,23 +53,16 @@ def read_particles(
     if isinstance(tomogram, Tomogram):
         sizes[tomogram.name] = tomogram.extent
         tomogram = tomogram.name
-    particles = _read(
-        path,
-        ListMetadata(extents=sizes, pixel_size=pixel_size, tomogram=tomogram, tomograms=tomograms, centre=centre),
-    )
+    metadata = ListMetadata(extents=sizes, pixel_size=pixel_size, tomogram=tomogram, tomograms=tomograms, centre=centre)
+    particles = _read(ListFile(path), metadata)
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
     return particles.replace(extents={**sizes, **own})
 
 
-def _read(path: Path | str, metadata: ListMetadata) -> Particles:
-    suffix = Path(path).suffix.lower()
-    if suffix in _STAR:
-        return read_relion(path, metadata)
-    if suffix not in _TABLES:
-        raise InputError(f"{path} is no known list of particles; expected {', '.join(PARTICLE_SUFFIXES)}.")
-    if is_motif_list(path):
-        return read_motif_list(path, tomogram=metadata.tomogram)
-    return read_table(path, metadata)
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    read = reading_dialect(file).read
+    assert read is not None
+    return read(file, metadata)
 
 
 def read_provenance(path: Path | str) -> str:
@@ -90,16 +77,17 @@ def write_particles(
     particles: Particles,
     *,
     extents: Mapping[str, Extent] | None = None,
-    dialect: str = "relion5",
+    dialect: str | None = None,
     pixel_size: float | None = None,
     centre: str = "size/2",
     provenance: str = "",
-) -> None:
-    """Write particles as ``.star`` in dialect ``"relion5"`` or ``"relion4"``, or as ``.csv`` or ``.tsv`` with columns.
+) -> tuple[str, ...]:
+    """Write particles in a dialect; the sentences that are returned say what the format cannot hold.
 
     Parameters
     ----------
     extents : sizes of the tomograms by name; None for those in ``particles.extents``.
+    dialect : such as ``"relion5"``, ``"dynamo"``; None for the usual one of the path's suffix.
     pixel_size : Å, of RELION 4's pixels, where neither the particles' columns nor their tomograms' sizes have it.
     provenance : where the poses come from; the file's first line after ``#``.
 
@@ -109,14 +97,12 @@ def write_particles(
         If there are no particles, the suffix or dialect is unknown, a size is needed and not given, or the file cannot
         be written. No file is left half written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in _STAR:
-        metadata = ListMetadata(extents=extents or particles.extents, pixel_size=pixel_size, centre=centre)
-        write_relion(path, particles, metadata, dialect=dialect, provenance=provenance)
-    elif suffix in (".csv", ".tsv"):
-        write_table(path, particles, provenance=provenance)
-    else:
-        raise InputError(f"{path} has no known suffix for particles; expected .star, .csv or .tsv.")
+    write = writing_dialect(path, dialect).write
+    assert write is not None
+    if len(particles) == 0:
+        raise InputError(f"there are no particles to write to {path}; expected one at least.")
+    metadata = ListMetadata(extents=extents or particles.extents, pixel_size=pixel_size, centre=centre)
+    return write(Path(path), particles, metadata, provenance=provenance)
 
 
 # --- labelled tomograms ---------------------------------------------------------------------------------------------
@@ -184,12 +170,11 @@ def _volume_files(path: Path, given: Path | None) -> dict[str, Path]:
     return found
 
 
-def _names_and_files(path: Path) -> dict[str, Path | None]:
-    if path.suffix.lower() == ".star":
-        return named_tomograms(path)
-    rows = {name.lower(): values for name, values in read_rows(path).items()}
-    if "tomogram" in rows:
-        return dict.fromkeys(rows["tomogram"])
+def _names_and_files(path: Path) -> Mapping[str, Path | None]:
+    file = ListFile(path)
+    dialect = reading_dialect(file)
+    if dialect.volumes is not None:
+        return dialect.volumes(file)
     return dict.fromkeys(read_particles(path).tomogram_names)
 
 

@@ -27,11 +27,20 @@ from napari_orient.gui import layers
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import Deferred, DropTarget, checkable, labelled, listen, show_classes, shrinkable
+from napari_orient.gui.widgets import (
+    Deferred,
+    DropTarget,
+    checkable,
+    labelled,
+    list_filter,
+    listen,
+    show_classes,
+    shrinkable,
+)
 
 Pairs = list[tuple[Tomogram, Particles]]
 
-FILES = "Tomograms and particle lists (*.mrc *.rec *.map *.star *.csv *.tsv *.txt);;All files (*)"
+FILES = list_filter(*VOLUME_SUFFIXES, title="Tomograms and particle lists")
 LABELS = 120
 """Width in pixels of the column of labels; fits the longest label at the default font."""
 

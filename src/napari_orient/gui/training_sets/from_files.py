@@ -8,9 +8,9 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_orient.engine.errors import InputError
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.training_sets.training_data import Pairs, read_training_files
-from napari_orient.gui.widgets import FileRow, PathList, labelled, size_box
+from napari_orient.gui.widgets import FileRow, PathList, labelled, list_filter, size_box
 
-LISTS = "Particle lists (*.star *.csv *.tsv);;All files (*)"
+LISTS = list_filter()
 LABELS = 112
 """Width in pixels of the column of labels; fits the longest label at the default font."""
 

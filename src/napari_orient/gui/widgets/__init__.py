@@ -19,7 +19,7 @@ from napari_orient.gui.widgets.choices import LayerChoice, checkable, show_class
 from napari_orient.gui.widgets.connections import listen
 from napari_orient.gui.widgets.deferred import Deferred
 from napari_orient.gui.widgets.job_row import JobRow
-from napari_orient.gui.widgets.paths import DropTarget, FileRow, PathList
+from napari_orient.gui.widgets.paths import DropTarget, FileRow, PathList, list_filter
 
 __all__ = [
     "ACCENT",
@@ -38,6 +38,7 @@ __all__ = [
     "PathList",
     "checkable",
     "labelled",
+    "list_filter",
     "listen",
     "primary_button",
     "row",

@@ -9,6 +9,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QListWidget, QPushButton, QVBoxLayout, QWidget
 
+from napari_orient.engine.io import read_suffixes
+
+
+def list_filter(*more: str, title: str = "Particle lists") -> str:
+    """Filter of a file dialog for particle lists of every dialect that is read, and for files of further suffixes."""
+    patterns = " ".join(f"*{suffix}" for suffix in (*more, *read_suffixes()))
+    return f"{title} ({patterns});;All files (*)"
+
 
 class FileRow(QWidget):
     """A path: typed, chosen in a dialog, or dropped. ``picked`` is emitted with it, or with None."""

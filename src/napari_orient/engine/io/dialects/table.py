@@ -17,11 +17,15 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+"""Suffixes of tables of text."""
 
 _POSITION = ("x", "y", "z")
 _VOXEL = ("x_voxel", "y_voxel", "z_voxel")
@@ -195,3 +199,47 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
         name: decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
         for name, column in foreign.items()
     }
+
+
+# --- the dialects ---------------------------------------------------------------------------------------------------
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_table(file.path, metadata)
+
+
+def _volumes(file: ListFile) -> dict[str, Path | None]:
+    rows = {name.lower(): values for name, values in read_rows(file.path).items()}
+    return dict.fromkeys(rows.get("tomogram", ("",)))
+
+
+def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    write_table(path, particles, provenance=provenance)
+    return ()
+
+
+CSV = Dialect(
+    name="csv",
+    title="CSV table",
+    programs="this program, spreadsheets, scripts",
+    suffixes=(".csv", ".txt"),
+    layout="Å from voxel 0, or x_voxel, y_voxel, z_voxel; rot, tilt, psi (ZYZ), or a quaternion qw, qx, qy, qz",
+    trap="The unit of x, y, z is not in the file: voxels must be named x_voxel, y_voxel, z_voxel.",
+    recognises=lambda file: file.suffix in (".csv", ".txt"),
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)
+
+TSV = Dialect(
+    name="tsv",
+    title="TSV table",
+    programs=CSV.programs,
+    suffixes=(".tsv",),
+    layout=CSV.layout,
+    trap=CSV.trap,
+    recognises=lambda file: file.suffix == ".tsv",
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.table import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.mrc import read_mrc, write_mrc
 from napari_orient.engine.io.star import Table, numbers, single
-from napari_orient.engine.io.table import read_header, read_rows
-from napari_orient.engine.io.tomograms import found_file, plain_name, rows_of_tomogram
+from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix
@@ -245,3 +246,26 @@ def _write_list(path: Path, particles: Particles, rotations: FloatArray, labels:
     ]
     with replacing(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+
+
+# --- the dialect ----------------------------------------------------------------------------------------------------
+
+
+def _recognises(file: ListFile) -> bool:
+    return file.suffix in TABLE_SUFFIXES and file.is_text and is_motif_list(file.path)
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_motif_list(file.path, tomogram=metadata.tomogram)
+
+
+POLNET = Dialect(
+    name="polnet",
+    title="PolNet motif list",
+    programs="PolNet, and simulate of this program",
+    suffixes=(".csv", ".tsv", ".txt"),
+    layout="Å from voxel 0; quaternion q1, q2, q3, q4 = w, x, y, z",
+    trap="Read as x, y, z, w every pose is wrong while pairwise angles stay right. Membranes have rows without a pose.",
+    recognises=_recognises,
+    read=_read,
+)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
 from napari_orient.engine.io.star import Table, decimals, numbers, read_star, single, write_star
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
@@ -299,8 +300,8 @@ def _composed(subtomogram: FloatArray | None, angles: FloatArray | None) -> Floa
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
-DIALECTS = {"relion5": "50001", "relion4": "30001"}
-"""STAR dialects that can be written, and the version number that RELION writes in each."""
+_VERSIONS = {"relion5": "50001", "relion4": "30001"}
+"""Version number that RELION writes in a file of each dialect."""
 
 
 def write_relion(
@@ -328,8 +329,8 @@ def write_relion(
         the file cannot be written.
     """
     metadata = metadata or ListMetadata()
-    if dialect not in DIALECTS:
-        raise InputError(f"dialect {dialect!r} is unknown; expected one of {', '.join(DIALECTS)}.")
+    if dialect not in _VERSIONS:
+        raise InputError(f"dialect {dialect!r} is unknown; expected one of {', '.join(_VERSIONS)}.")
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
     names, found = _named_extents(particles, metadata.extents)
@@ -346,7 +347,7 @@ def write_relion(
         columns |= {PIXEL: [f"{size:.9g}" for size in given.tolist()]} if sizes is None else {}
     foreign = {name: _texts(column) for name, column in particles.extra.items() if name not in (*OWN, *columns)}
     blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, found))
-    write_star(path, blocks, provenance=provenance, version=DIALECTS[dialect])
+    write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
 
 
 def write_import_list(path: Path | str, particles_path: Path | str, names: Sequence[str]) -> None:
@@ -441,3 +442,55 @@ def _texts(column: NDArray[Any]) -> list[str]:
     if np.issubdtype(column.dtype, np.floating):
         return decimals(column)
     return [str(value) for value in column.tolist()]
+
+
+# --- the dialects ---------------------------------------------------------------------------------------------------
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_relion(file.path, metadata)
+
+
+def _writer(dialect: str) -> Writer:
+    def write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+        write_relion(path, particles, metadata, dialect=dialect, provenance=provenance)
+        return ()
+
+    return write
+
+
+def _volumes(file: ListFile) -> dict[str, Path | None]:
+    return named_tomograms(file.path)
+
+
+def _is_centred(file: ListFile) -> bool:
+    return bool({*CENTRED, "rlnTomoParticlesFile"} & file.tags)
+
+
+RELION5 = Dialect(
+    name="relion5",
+    title="RELION 5",
+    programs="RELION 5 and 5.1, WarpTools, pytom-match-pick with its RELION 5 option, cryoCAT, ArtiaX",
+    suffixes=(".star",),
+    layout="Å from the tomogram's centre (size / 2, unbinned); rot, tilt, psi (ZYZ), perhaps after rlnTomoSubtomogram*",
+    trap="Sizes are in tomograms.star; some tools count from size / 2 - 1.",
+    recognises=_is_centred,
+    read=_read,
+    write=_writer("relion5"),
+    carries_tables=True,
+    volumes=_volumes,
+)
+
+RELION4 = Dialect(
+    name="relion4",
+    title="RELION 3 and 4",
+    programs="RELION 3.0, 3.1 and 4, Warp 1, TOMOMAN",
+    suffixes=(".star",),
+    layout="unbinned pixels of the tilt series, minus rlnOrigin*; rot, tilt, psi (ZYZ)",
+    trap="The pixel size is that of the tilt series, not of the binned tomogram.",
+    recognises=lambda file: file.is_star,
+    read=_read,
+    write=_writer("relion4"),
+    carries_tables=True,
+    volumes=_volumes,
+)

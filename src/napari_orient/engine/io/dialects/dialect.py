@@ -1,0 +1,145 @@
+"""What a dialect of particle lists is: how its files are recognised, read and written, and what a person should know.
+
+`ListFile` is what dialects look at to recognise a file: first bytes, text, and the names in its STAR tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from napari_orient.engine.io.star import Table, read_star
+from napari_orient.engine.io.tomograms import ListMetadata
+from napari_orient.engine.outputs import existing_file
+from napari_orient.engine.particles import Particles
+
+_HEAD_BYTES = 4096
+"""Bytes that hold every header by which a binary file is recognised: those of MRC and EM have 1024 and 512."""
+
+
+class ListFile:
+    """A file that may hold a list of particles, with what dialects recognise it by; each read once, when asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a folder, or it is empty.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = existing_file(path)
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the name, in lower case, with its dot."""
+        return self.path.suffix.lower()
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes; empty where the file may not be read."""
+        try:
+            with self.path.open("rb") as stream:
+                return stream.read(_HEAD_BYTES)
+        except OSError:
+            return b""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the first bytes are text."""
+        return bool(self.head) and b"\0" not in self.head
+
+    @cached_property
+    def text(self) -> str:
+        """The text, bytes that are no UTF-8 replaced; empty where the file holds none."""
+        if not self.is_text:
+            return ""
+        try:
+            return self.path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError:
+            return ""
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The first lines that hold something, without those that begin with ``#``."""
+        lines = (line.strip() for line in self.text[: _HEAD_BYTES * 4].splitlines())
+        return [line for line in lines if line and not line.startswith("#")][:20]
+
+    @property
+    def is_star(self) -> bool:
+        """Whether it is a STAR file: by its first block, or else by its suffix."""
+        return bool(self.blocks) or self.suffix == ".star"
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of its STAR blocks, without ``data_``."""
+        return tuple(re.findall(r"^\s*data_(\S*)", self.text, flags=re.MULTILINE | re.IGNORECASE))
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        """Names of the columns of all its STAR blocks, without the underscore."""
+        if not self.blocks:
+            return frozenset()
+        return frozenset(re.findall(r"^\s*_(\S+)", self.text, flags=re.MULTILINE))
+
+    @cached_property
+    def star(self) -> dict[str, Table]:
+        """Its STAR blocks, read.
+
+        Raises
+        ------
+        InputError
+            As `read_star`.
+        """
+        return read_star(self.path)
+
+
+class Reader(Protocol):
+    """Reads a file that the dialect recognises."""
+
+    def __call__(self, file: ListFile, metadata: ListMetadata) -> Particles:
+        """Particles of the file; an InputError where its content does not fit."""
+
+
+class Writer(Protocol):
+    """Writes particles as a file of the dialect."""
+
+    def __call__(self, path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+        """Sentences on what the format cannot hold; the file is there, whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One program's way to write a list of particles.
+
+    Parameters
+    ----------
+    name : the word by which it is asked for.
+    title : what a person calls it.
+    programs : which programs write it.
+    suffixes : of its files, the usual one first.
+    layout : where its coordinates count from, in which unit; its angles.
+    trap : what is misread most easily; empty if nothing is.
+    recognises : whether a file is of this dialect, by its content first.
+    read : None where it is not read, as ``refusal`` says.
+    write : None where it is not written.
+    volumes : file of each tomogram that a list names, by the tomogram's name; None where the files are not there.
+    carries_tables : whether tables of other programs beside the particles are written too.
+    refusal : what a file is that is not read, and what opens it.
+    """
+
+    name: str
+    title: str
+    recognises: Callable[[ListFile], bool]
+    programs: str = ""
+    suffixes: tuple[str, ...] = ()
+    layout: str = ""
+    trap: str = ""
+    read: Reader | None = None
+    write: Writer | None = None
+    volumes: Callable[[ListFile], Mapping[str, Path | None]] | None = None
+    carries_tables: bool = False
+    refusal: str = ""

@@ -1,0 +1,87 @@
+"""Files that hold no list of particles, or none that may be read: recognised, so as to say what opens them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|\(lp\d|\(dp\d|ccopy_reg|cpandas|cnumpy")
+"""First bytes of Python's pickles, protocols 0 to 5."""
+
+_PICKLES = (".tloc", ".tumap", ".temb", ".pkl", ".pickle")
+"""Suffixes of pickles, those of TomoTwin among them."""
+
+
+def _begins(*starts: bytes) -> Callable[[ListFile], bool]:
+    return lambda file: file.head.lstrip().startswith(starts)
+
+
+def _is_pickle(file: ListFile) -> bool:
+    return not file.is_text and (file.suffix in _PICKLES or bool(_PICKLE.match(file.head)))
+
+
+def _is_mrc(file: ListFile) -> bool:
+    return file.head[208:212] == b"MAP "
+
+
+def _is_mdoc(file: ListFile) -> bool:
+    return any(line.startswith(("[ZValue", "[FrameSet")) for line in file.lines)
+
+
+def _kind(name: str, what: str, remedy: str, recognises: Callable[[ListFile], bool]) -> Dialect:
+    return Dialect(name=name, title=what, recognises=recognises, refusal=f"is {what}. {remedy}")
+
+
+UNREADABLE = (
+    _kind(
+        "pickle",
+        "a Python pickle, which could run any program when it is opened",
+        "Export a table instead: TomoTwin writes .coords beside its .tloc; pandas has to_csv.",
+        _is_pickle,
+    ),
+    _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc),
+    _kind(
+        "packed",
+        "packed (gzip, bzip2, xz or zip)",
+        "Unpack it first (gunzip, bunzip2, unxz, unzip).",
+        _begins(b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04"),
+    ),
+    _kind(
+        "hdf5",
+        "an HDF5 file, such as a volume of EMAN2",
+        "Export the positions as a table: columns x, y, z.",
+        _begins(b"\x89HDF"),
+    ),
+    _kind("npy", "an array of NumPy", "Save it as text with numpy.savetxt: columns x, y, z.", _begins(b"\x93NUMPY")),
+    _kind(
+        "matlab", "a file of MATLAB", "Write the table as text with writetable: columns x, y, z.", _begins(b"MATLAB ")
+    ),
+    _kind(
+        "lfs",
+        "a pointer to a file in Git LFS, not the file itself",
+        "Fetch the file with git lfs pull.",
+        _begins(b"version https://git-lfs"),
+    ),
+    _kind(
+        "html",
+        "a web page",
+        "Download the file itself, not the page that shows it.",
+        _begins(b"<!DOCTYPE html", b"<!doctype html", b"<html"),
+    ),
+    _kind(
+        "cmm",
+        "a set of markers of ChimeraX",
+        "Write their x, y, z as a table (ArtiaX exports .star, .tbl and .em).",
+        _begins(b"<marker_set", b"<?xml version='1.0'?><marker_set"),
+    ),
+    _kind(
+        "eman2",
+        "a list or project file of EMAN2",
+        "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
+        _begins(b"#LSX"),
+    ),
+    _kind("mdoc", "the description of a tilt series (.mdoc)", "Open the list of its particles.", _is_mdoc),
+)
+"""Kinds of files that are refused, each with what opens it."""
