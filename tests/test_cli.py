@@ -88,6 +88,24 @@ def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_
     assert figures["position_median"] < 0.01
 
 
+def test_an_evaluation_lists_failure_regions_and_what_goes_with_the_error(world, tmp_path, capsys):
+    out, truth = tmp_path / "turned.csv", read_particles(world.truth)
+    nearest = np.argsort(np.linalg.norm(truth.positions - truth.positions[0], axis=1))[:3]
+    rotations = truth.required_rotations().copy()
+    rotations[nearest] = rotations[nearest] @ np.diag([1.0, -1.0, -1.0])
+    write_particles(out, truth.replace(rotations=rotations))
+    assert main(words("evaluate", out, world.truth, "--diameter", "400")) == 0
+    report = capsys.readouterr().out
+    assert "A: 3 failures" in report
+    assert "What goes with the error" in report
+    assert main(words("evaluate", out, world.truth, "--diameter", "400", "--json")) == 0
+    failures = json.loads(capsys.readouterr().out)["failures"]
+    assert failures["failed"] == 3
+    assert failures["regions"][0]["name"] == "A"
+    assert main(words("evaluate", out, world.truth, "--diameter", "-1")) == 2
+    assert "expected the particle's size in Å" in capsys.readouterr().err
+
+
 def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_comes_from(world, tmp_path):
     out = tmp_path / "predicted.star"
     assert main(words("predict", world.tomogram, world.truth, "--model", world.model, "--output", out)) == 0

@@ -4,7 +4,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import quantities
-from napari_orient.engine.inspection.quantities import InspectionOptions, clusters, inspect, nearest_neighbour
+from napari_orient.engine.inspection.quantities import InspectionOptions, clusters, inspect, neighbours
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
 
@@ -17,11 +17,11 @@ def test_the_nearest_neighbour_may_be_of_another_kind_but_not_of_another_tomogra
     particles = Particles(positions=[[0, 0, 0], [100.0, 0, 0], [0, 0, 0]], tomogram=np.array(["a", "a", "b"]))
     strangers = Particles(positions=[[0, 30.0, 0], [0, 1, 0]], tomogram=np.array(["a", "b"]))
     everyone = concatenate([particles, strangers])
-    np.testing.assert_allclose(nearest_neighbour(particles, everyone), [30, 100, 1])
+    np.testing.assert_allclose(neighbours(particles, everyone).distance, [30, 100, 1])
 
 
 def test_one_alone_has_no_neighbour():
-    assert nearest_neighbour(line(5), line(5)).tolist() == [np.inf]
+    assert neighbours(line(5), line(5)).distance.tolist() == [np.inf]
 
 
 def test_a_cluster_is_what_one_walks_through_in_short_steps_and_the_largest_is_number_one():

@@ -1,7 +1,8 @@
 """Compare predicted with true orientations.
 
 PREDICTED and TRUTH are particle lists with angles: STAR files, PolNet lists, tables. Particles are matched by tomogram
-and nearest position. Every score stands beside that of random rotations.
+and nearest position. Every score stands beside that of random rotations. With the particle's diameter, failures (errors
+above the threshold) that lie together are listed as regions, and what goes with the error.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
   napari-orient evaluate oriented.star tomo_001_motif_list.csv --class 4v4r
+  napari-orient evaluate oriented.star truth.star --diameter 250 --threshold 15
   napari-orient evaluate oriented.star truth.star --class 6utj --symmetry C7
   napari-orient evaluate oriented.star truth.star --symmetry D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926 --json"""
 
@@ -29,6 +32,8 @@ def declare(parser: Parser) -> None:
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
     parser.add_argument("--tolerance", type=float, default=100.0, metavar="Å", help="farthest partner [default 100]")
+    parser.add_argument("--diameter", type=float, metavar="Å", help="particle's; lists regions of failures")
+    parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_reading(parser)
 
@@ -36,10 +41,21 @@ def declare(parser: Parser) -> None:
 def perform(arguments: Namespace) -> None:
     """Print the report."""
     from napari_orient.engine.evaluation import evaluate
+    from napari_orient.engine.inspection.failures import FailureReport
 
+    if arguments.diameter is not None and not arguments.diameter > 0:
+        raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
     group = symmetry(arguments.symmetry)
     predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
-    if arguments.kind is not None:
-        truth = truth.of_kind(arguments.kind)
-    report = evaluate(predicted, truth, group=group, tolerance=arguments.tolerance)
-    print(json.dumps(report.to_record(), indent=2) if arguments.json else report)
+    chosen = truth if arguments.kind is None else truth.of_kind(arguments.kind)
+    report = evaluate(predicted, chosen, group=group, tolerance=arguments.tolerance)
+    failures = (
+        None
+        if arguments.diameter is None
+        else FailureReport.of(report, truth, threshold=arguments.threshold, diameter=arguments.diameter)
+    )
+    if arguments.json:
+        more = {} if failures is None else {"failures": failures.to_record()}
+        print(json.dumps({**report.to_record(), **more}, indent=2))
+    else:
+        print(report if failures is None else f"{report}\n\n{failures}")

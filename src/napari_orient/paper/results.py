@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_orient.engine.inspection.quantities import nearest_neighbour
+from napari_orient.engine.inspection.quantities import neighbours
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles, holding_kind
@@ -131,7 +131,7 @@ def _neighbours(experiment: Experiment, setup: TrainingSetup) -> list[Record]:
     _, truth = _predicted(experiment, setup)
     distance = np.concatenate(
         [
-            nearest_neighbour(truth.of_tomogram(tomogram.name), everyone)
+            neighbours(truth.of_tomogram(tomogram.name), everyone).distance
             for tomogram, everyone in experiment.patch_cache.dataset.test
             if tomogram.name in truth.tomogram_names
         ]

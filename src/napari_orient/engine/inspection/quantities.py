@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import match_particles
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.particles import FloatArray, Particles, concatenate
+from napari_orient.engine.particles import Extent, FloatArray, Particles, concatenate
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 
@@ -40,6 +40,9 @@ class Inspection:
         poses or true poses.
     partner : (N,) row of the true particle; -1 where there is none.
     neighbour : (N,) Å to the nearest other particle of any class; infinite for one alone.
+    neighbour_class : (N,) class of that particle; empty where none is given.
+    face : (N,) Å to the nearest face of the tomogram; NaN where its size is unknown.
+    beam_angle_deg : (N,) angle between the particle's z axis and the beam, 0 to 90; NaN without poses.
     cluster : (N,) number of its cluster, 1 the largest; 0 for one alone.
     symmetry : (N,) written form of each particle's group.
     """
@@ -47,6 +50,9 @@ class Inspection:
     true_error_deg: FloatArray | None
     partner: NDArray[np.int_]
     neighbour: FloatArray
+    neighbour_class: NDArray[np.str_]
+    face: FloatArray
+    beam_angle_deg: FloatArray
     cluster: NDArray[np.int_]
     symmetry: NDArray[np.str_]
 
@@ -57,11 +63,13 @@ def inspect(
     *,
     truth: Particles | None = None,
     groups: Mapping[str, str] | None = None,
+    extents: Mapping[str, Extent] | None = None,
 ) -> Inspection:
     """Quantities of each particle beside its pose.
 
     ``groups`` has the symmetry of classes that the options do not name, and under ``""`` that of all others. The
     neighbours of particles that were picked from a list of several classes are looked for among the true ones too.
+    ``extents`` are the sizes of tomograms by name; by default those that the particles carry.
 
     Raises
     ------
@@ -72,10 +80,14 @@ def inspect(
     named = symmetries_by_class(options.symmetry or "")
     given = {} if "" in named else {_code(kind): name for kind, name in (groups or {}).items()}
     names = _symmetries(particles, {"": "C1", **given, **named})
+    near = neighbours(particles, _everyone(particles, truth, partner))
     return Inspection(
         true_error_deg=_true_errors(particles, truth, partner, names),
         partner=partner,
-        neighbour=nearest_neighbour(particles, _everyone(particles, truth, partner)),
+        neighbour=near.distance,
+        neighbour_class=near.kind,
+        face=face_distance(particles, particles.extents if extents is None else extents),
+        beam_angle_deg=beam_angle_deg(particles),
         cluster=clusters(particles, options.cluster_distance),
         symmetry=names,
     )
@@ -132,14 +144,17 @@ def _true_errors(
 
 
 def _everyone(particles: Particles, truth: Particles | None, partner: NDArray[np.int_]) -> Particles:
-    """The particles, and the true ones that match none of them."""
+    """The particles, and the true ones that match none of them; each with its class where both lists give one."""
+    plain = Particles(positions=particles.positions, tomogram=particles.tomogram, kind=particles.kind)
     if truth is None or not (partner >= 0).any():
-        return particles
+        return plain
     others = np.ones(len(truth), bool)
     others[partner[partner >= 0]] = False
+    kind = None if truth.kind is None else np.asarray(truth.kind)[others]
+    if (kind is None) != (plain.kind is None):
+        kind, plain = None, plain.replace(kind=None)
     name = particles.tomogram_names[0]
-    plain = Particles(positions=particles.positions, tomogram=particles.tomogram)
-    return concatenate([plain, Particles(positions=truth.positions[others], tomogram=name)])
+    return concatenate([plain, Particles(positions=truth.positions[others], tomogram=name, kind=kind)])
 
 
 # --- neighbours and clusters ----------------------------------------------------------------------------------------
@@ -148,22 +163,48 @@ _MOST_NEIGHBOURS = 40
 """Mean number of neighbours above which the edges of a triangulation replace all pairs, whose list grows with it."""
 
 
-def nearest_neighbour(particles: Particles, everyone: Particles) -> FloatArray:
-    """Distance in Å from each particle to the nearest other one of its tomogram, of any class, (N,); infinite if alone.
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The nearest other particle of each: Å to it, (N,), infinite if alone; its class, (N,), empty where unknown."""
 
-    ``everyone`` are all particles there, these among them.
-    """
+    distance: FloatArray
+    kind: NDArray[np.str_]
+
+
+def neighbours(particles: Particles, everyone: Particles) -> Neighbours:
+    """The nearest other particle of any class, in the same tomogram; ``everyone`` are all there, these among them."""
     from scipy.spatial import cKDTree
 
-    nearest = np.full(len(particles), np.inf)
+    distance, kind = np.full(len(particles), np.inf), np.full(len(particles), "", object)
     for name in particles.tomogram_names:
         rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
-        others = everyone.of_tomogram(name).positions
+        others = everyone.of_tomogram(name)
         if len(others) > 1:
             # The nearest of all is the particle itself.
-            distances, _ = cKDTree(others).query(particles.positions[rows], k=2)
-            nearest[rows] = np.asarray(distances)[:, 1]
-    return nearest
+            found, which = map(np.asarray, cKDTree(others.positions).query(particles.positions[rows], k=2))
+            distance[rows] = found[:, 1]
+            if others.kind is not None:
+                kind[rows] = np.asarray(others.kind, str)[which[:, 1]]
+    return Neighbours(distance, kind.astype(str))
+
+
+def face_distance(particles: Particles, extents: Mapping[str, Extent]) -> FloatArray:
+    """Å from each particle to the nearest face of its tomogram, (N,); negative outside, NaN where no size is given."""
+    found = np.full(len(particles), np.nan)
+    for name, extent in extents.items():
+        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
+        far = (np.asarray(extent.size) - 1) * extent.voxel_size
+        inside = np.concatenate([particles.positions[rows], far - particles.positions[rows]], axis=1)
+        found[rows] = inside.min(axis=1, initial=np.inf) + extent.voxel_size / 2
+    return found
+
+
+def beam_angle_deg(particles: Particles) -> FloatArray:
+    """Angle between each particle's z axis and the beam, the tomogram's z, 0 to 90 degrees, (N,); NaN without poses."""
+    if particles.rotations is None:
+        return np.full(len(particles), np.nan)
+    along = np.abs(particles.rotations[:, 2, 2])
+    return np.asarray(np.degrees(np.arccos(along.clip(0, 1))))
 
 
 def clusters(particles: Particles, distance: float) -> NDArray[np.int_]:
