@@ -7,7 +7,8 @@ import pytest
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.averaging import average, random_halves
+from napari_orient.engine.averaging import average
+from napari_orient.engine.duplicates import random_halves
 from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import (

@@ -2,8 +2,9 @@
 
 With x_i the Fourier coefficients of patch i about its particle, in the reference frame, W_i its wedge and N_i its noise
 power (relative to that of its shell), the map is ``Σ w_i x_i / (Σ w_i + ε)`` with ``w_i = W_i / N_i``, on a grid twice
-as fine as its box (`model.gridding`). The two halves are random. Where poses were refined against one map of all
-particles, their FSC (Harauz and van Heel, Optik 73, 146, 1986) is no gold standard.
+as fine as its box (`model.gridding`). The two halves are those of the list (``rlnRandomSubset``), or random with
+duplicates in one. Where poses were refined against one map of all particles, their FSC (Harauz and van Heel, Optik 73,
+146, 1986) is no gold standard.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
@@ -43,6 +45,9 @@ _WINDOW_MARGIN = 5
 """Voxels from the window's end to the patch's face."""
 _MASK = 0.4
 """Radius of the mask in boxes, where none is given."""
+_DUPLICATE_SHARE = 0.25
+"""Distance below which two particles are one, over the mask's radius, which may be twice the particle's. Chosen: noise
+that two particles share adds up in a map only where their positions agree to about its resolution."""
 _MASK_EDGE = 4
 """Width of the mask's soft edge in voxels."""
 _C1 = symmetry("C1")
@@ -60,6 +65,7 @@ class Average:
     fsc : of the halves inside a soft mask.
     count : particles averaged.
     group : imposed.
+    half_sets : (N,) 1 or 2, the half of each particle in order; 0 where it was left out.
     """
 
     density: NDArray[np.float32]
@@ -69,6 +75,7 @@ class Average:
     fsc: FSC
     count: int
     group: Symmetry
+    half_sets: IntArray
 
     def __repr__(self) -> str:
         side, resolution = len(self.density), self.fsc.resolution(0.143)
@@ -118,11 +125,6 @@ class Average:
         return (filtered * _mask(side, self.voxel_size, radius)).astype(np.float32)
 
 
-def random_halves(count: int, seed: int) -> NDArray[np.int_]:
-    """The half, 0 or 1, that each of ``count`` particles belongs to, (count,)."""
-    return np.random.default_rng(seed).permutation(count) % 2
-
-
 @single_threaded_steps
 def average(
     labelled: Labelled,
@@ -130,7 +132,10 @@ def average(
     group: Symmetry | None = _C1,
     options: AveragingOptions = _DEFAULTS,
 ) -> Stream[Step, Average]:
-    """The average of particles in their poses, and those of two random halves. The first tomogram's voxel size is used.
+    """The average of particles in their poses, and those of two halves of them.
+
+    The first tomogram's voxel size is used. The halves are those that the particles have (``rlnRandomSubset``), or
+    random; duplicates are never in both.
 
     Parameters
     ----------
@@ -150,11 +155,14 @@ def average(
         check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
-    coins, done = split_like(labelled, random_halves(total, options.seed)), 0
-    for (tomogram, particles), coin in zip(labelled, coins, strict=True):
+    near = options.duplicates.distance(_DUPLICATE_SHARE * mask_radius(options, voxel_size))
+    numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
+    yield Step(0, total, "Averaging", notes=notes)
+    done, count = 0, int((numbers > 0).sum())
+    for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True):
         for rows, part in _batches(tomogram, particles, voxel_size, options):
             for half in (0, 1):
-                halves[half].add(part.take(coin[rows] == half))
+                halves[half].add(part.take(own[rows] == half + 1))
             done += len(rows)
             yield Step(done, total, "Averaging")
     if group is None:
@@ -169,7 +177,13 @@ def average(
         for number in range(2):
             yield imposing
             halves[number] = halves[number].symmetrised(group, centre)
-    return _average(halves, voxel_size, total, group=group, options=options)
+    found = _average(halves, voxel_size, count, group=group, options=options)
+    return replace(found, half_sets=numbers)
+
+
+def mask_radius(options: AveragingOptions, voxel_size: float) -> float:
+    """Å of the mask in force: the particle's radius as given, or 0.4 boxes."""
+    return options.radius or _MASK * options.side * voxel_size
 
 
 def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Work[SymmetryProposal]:
@@ -200,6 +214,7 @@ def _average(
         fsc=curve,
         count=count,
         group=group,
+        half_sets=np.zeros(0, int),
     )
 
 

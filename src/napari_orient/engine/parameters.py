@@ -98,6 +98,24 @@ class EffortOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DuplicateOptions(Options):
+    """When two particles are one that was picked twice."""
+
+    min_distance: float | None = option(
+        None,
+        help="particles nearer than this are one, picked twice; empty for half the radius of the template or mask",
+        unit="Å",
+        low=0,
+        high=5000,
+        expert=True,
+    )
+
+    def distance(self, default: float) -> float:
+        """Å as given, or a default."""
+        return default if self.min_distance is None else self.min_distance
+
+
+@dataclass(frozen=True, kw_only=True)
 class PriorOptions(Options):
     """What is known of rotations beforehand: a direction that an axis lies along, or rotations to search near."""
 
@@ -144,6 +162,7 @@ class RefinementOptions(Options):
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
     prior: PriorOptions = suboptions(PriorOptions)
+    duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     starts: int = option(3, help="matches refined by the precise way", low=1, high=32, expert=True)
     calibration: int = option(
         256, help="particles that noise and gain are estimated from", low=1, high=100_000, expert=True
@@ -210,6 +229,7 @@ class AveragingOptions(Options):
     )
     contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
     wedge: WedgeOptions = suboptions(WedgeOptions)
+    duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     seed: int = seed_option("of the random halves")
 
 
@@ -281,6 +301,7 @@ class PredictionOptions(Options):
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
     prior: PriorOptions = suboptions(PriorOptions)
+    duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     batch: int = option(64, help="patches predicted at once by a network", low=1, high=4096, expert=True)
     centring: str = option(
         "rounded",
@@ -294,7 +315,12 @@ class PredictionOptions(Options):
         """The refinement that these options ask for, with the template's own search where they ask for none."""
         search = template.search if self.max_shift is None else template.search.replace(max_shift=self.max_shift)
         return RefinementOptions(
-            effort=self.effort, search=search, wedge=self.wedge, prior=self.prior, compute=self.compute
+            effort=self.effort,
+            search=search,
+            wedge=self.wedge,
+            prior=self.prior,
+            duplicates=self.duplicates,
+            compute=self.compute,
         )
 
 

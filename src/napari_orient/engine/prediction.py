@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.devices import device_words
+from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
@@ -21,7 +22,13 @@ from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_with_false_picks
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import with_prior_rotations
-from napari_orient.engine.refinement.refine import RefinementResult, prepare_finder, refine_all, refine_with
+from napari_orient.engine.refinement.refine import (
+    RefinementResult,
+    duplicate_distance,
+    prepare_finder,
+    refine_all,
+    refine_with,
+)
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.templates import Template
@@ -93,9 +100,20 @@ def predict(
     estimator = yield from prepare(tomogram, particles, model, options)
     predicted = yield from estimator.batches(particles)
     if reference is None:
+        note = duplicates_note(predicted, shortest_distance(model, options)) if isinstance(model, Network) else None
+        if note:
+            yield Step(len(predicted), len(predicted), "Comparing positions", notes=(note,))
         return predicted
     estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
     return (yield from estimator.batches(predicted))
+
+
+def shortest_distance(model: Model, options: PredictionOptions, *, reference: Template | None = None) -> float:
+    """Å within which two particles are one, picked twice: as given, or a share of the model's radius."""
+    found = reference or model
+    if isinstance(found, Template):
+        return duplicate_distance(found, options.duplicates)
+    return options.duplicates.distance(SHARE_OF_RADIUS * found.options.mask_radius)
 
 
 class PoseEstimator(Protocol):

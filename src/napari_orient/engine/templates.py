@@ -94,6 +94,13 @@ class Template:
         return (np.array(self.density.shape[::-1], float) - 1) / 2
 
     @property
+    def radius(self) -> float:
+        """Å from the centre within which it has its density."""
+        from napari_orient.engine.model.reference import support_radius
+
+        return support_radius(np.asarray(self.density), self.voxel_size)
+
+    @property
     def group(self) -> Symmetry:
         """Its symmetry, about the axes that the map has; C1 where that is unknown."""
         return symmetry(self.symmetry or "C1")

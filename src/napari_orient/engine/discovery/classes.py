@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.averaging import random_halves
 from napari_orient.engine.discovery.annealing import average_maps
 from napari_orient.engine.discovery.search import (
     Assignment,
@@ -25,6 +24,7 @@ from napari_orient.engine.discovery.search import (
     shift_grid,
 )
 from napari_orient.engine.discovery.spectra import BATCH, PatchSpectra
+from napari_orient.engine.duplicates import random_halves
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.rotations import even_rotations
 from napari_orient.engine.streams import Work

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, average, random_halves
+from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
@@ -117,7 +117,8 @@ def refine_in_halves(
     wedges : the missing wedge of each tomogram.
     """
     maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
-    halves = split_like(labelled, random_halves(sum(len(particles) for _, particles in labelled), options.seed))
+    # A particle that the average left out is refined with the first half.
+    halves = split_like(labelled, np.maximum(found.half_sets - 1, 0))
     refined, angles = [], []
     for (tomogram, particles), half, wedge in zip(labelled, halves, wedges, strict=True):
         patches = ParticlePatches.holding(maps[0], tomogram, particles)

@@ -162,7 +162,7 @@ def build_reference(
     density = _checked(density)
     resolution = max(resolution, 2.05 * voxel_size)
     reach_map = (len(density) - 1) / 2 * voxel_size
-    radius = min(radius or _support(density, voxel_size), reach_map)
+    radius = min(radius or support_radius(density, voxel_size), reach_map)
     place = (torch.arange(len(density), dtype=torch.float64) - (len(density) - 1) / 2) * voxel_size
     distance = (place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).sqrt()
     kept = torch.from_numpy(np.array(density, np.float64)) * soft_ball(distance, radius, 2 * voxel_size)
@@ -202,7 +202,7 @@ def _checked(density: np.ndarray) -> np.ndarray:
     return density
 
 
-def _support(density: np.ndarray, voxel_size: float) -> float:
+def support_radius(density: np.ndarray, voxel_size: float) -> float:
     """Radius in Å of the ball about the origin that holds all but 0.2 % of the power."""
     place = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
     distance = np.sqrt(place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).ravel()

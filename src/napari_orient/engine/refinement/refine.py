@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from napari_orient.engine.devices import device_words
+from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import patches_held
@@ -122,9 +123,16 @@ def refine_all(
         centre=centre,
     )
     answer = _result(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
+    note = duplicates_note(answer.particles, duplicate_distance(template, finder.options.duplicates))
+    answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
         yield Step(len(particles), len(particles), words, notes=answer.warnings[len(finder.warnings) :])
     return answer
+
+
+def duplicate_distance(template: Template, options: DuplicateOptions) -> float:
+    """Å within which two particles are one: as given, or a share of the template's radius."""
+    return options.distance(SHARE_OF_RADIUS * template.radius)
 
 
 @single_threaded_steps

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average, average, random_halves
+from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.parameters import RefinementOptions, SearchOptions, TemplateOptions, TemplateTrainingOptions
@@ -131,12 +131,11 @@ def refine_halves(
     found : that average, with its halves.
     """
     group, refinement = found.group, _refinement(search, options.compute.device)
-    halves = random_halves(found.count, options.averaging.seed)
     centre = symmetry_centre(found.density, found.voxel_size, group)
     refined = [part for _, part in posed]
     for half, density in enumerate(found.halves_as_references()):
         template = Template(density, found.voxel_size, f"half {half + 1}", group.name)
-        rows = split_like(posed, halves == half)
+        rows = split_like(posed, found.half_sets == half + 1)
         for index, (tomogram, particles) in enumerate(posed):
             if rows[index].any():
                 answer = yield from quiet(refine(tomogram, particles.take(rows[index]), template, refinement))

@@ -1,0 +1,205 @@
+"""Duplicates: particles that were picked more than once, found by distance; and half-sets that keep them together.
+
+Two pickers, or picks that drift to one particle when they are recentred, put the same particle into a list twice. Its
+noise is then in both half maps of an average, and their Fourier shell correlation is high up to Nyquist in noise alone.
+Duplicates therefore belong to one half-set, and can be removed: of each group the particle of best score stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.io.columns import SCORE
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.streams import Note
+
+IntArray = NDArray[np.int_]
+
+HALF_SET = "rlnRandomSubset"
+"""RELION's column of the half-set, 1 or 2, that a particle belongs to."""
+SHARE_OF_RADIUS = 0.5
+"""Distance below which two particles are one, over the radius of the template: centres of different particles are no
+nearer than their least diameter, of the shipped templates 1.1 radii; recentring leaves 1 to 5 Å. Chosen."""
+_LEAST_HALF = 0.35
+"""Least share of the particles in a half-set, where linked duplicates leave a choice; chosen."""
+
+
+def linked_groups(particles: Particles, distance: float) -> IntArray:
+    """Group of each particle, (N,): those of one tomogram that are linked by pairs no farther apart than a distance.
+
+    Parameters
+    ----------
+    distance : Å.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = _near_pairs(particles, distance).T
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(particles), len(particles)))
+    return np.asarray(connected_components(links, directed=False)[1], int)
+
+
+def duplicate_rows(particles: Particles, distance: float) -> NDArray[np.bool_]:
+    """Mask (N,) of the particles that lie within a distance, Å, of one with a better score, which is none itself.
+
+    Where there are no scores, the confidence decides, then the expected error, then the order in the list.
+    """
+    neighbours: dict[int, list[int]] = {}
+    for first, second in _near_pairs(particles, distance).tolist():
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+    removed, kept = np.zeros(len(particles), bool), np.zeros(len(particles), bool)
+    for row in np.argsort(-_merit(particles), kind="stable").tolist():
+        removed[row] = any(kept[other] for other in neighbours.get(row, ()))
+        kept[row] = not removed[row]
+    return removed
+
+
+def without_duplicates(particles: Particles, distance: float) -> Particles:
+    """The particles without duplicates, in order: of those within a distance, Å, the one of best score stays."""
+    return particles.take(~duplicate_rows(particles, distance))
+
+
+def duplicates_note(particles: Particles, distance: float, *, removed: bool = False) -> Note | None:
+    """What to say of the duplicates among particles; None where there are none.
+
+    Parameters
+    ----------
+    removed : whether they will be left out.
+    """
+    count = int(duplicate_rows(particles, distance).sum())
+    if count == 0:
+        return None
+    which = "1 particle is a duplicate" if count == 1 else f"{count} particles are duplicates"
+    text = f"{which}: a better one lies within {distance:.0f} Å"
+    if removed:
+        return Note(f"{text}. Left out: {len(particles) - count} of {len(particles)} particles remain.")
+    return Note(f"{text}. They would count twice in an average; remove them (--remove-duplicates).", "warning")
+
+
+def _near_pairs(particles: Particles, distance: float) -> IntArray:
+    """Rows of pairs in one tomogram that lie no farther apart than a distance, (P, 2)."""
+    from scipy.spatial import cKDTree
+
+    found = [np.zeros((0, 2), int)]
+    for name in particles.tomogram_names:
+        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
+        found.append(rows[cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")])
+    return np.concatenate(found)
+
+
+def _merit(particles: Particles) -> FloatArray:
+    """What decides which of two duplicates stays, (N,); the greater."""
+    score = particles.extra.get(SCORE)
+    if score is not None and np.issubdtype(score.dtype, np.floating):
+        return np.asarray(np.nan_to_num(score.astype(float), nan=-np.inf))
+    if particles.confidence is not None:
+        return particles.confidence
+    if particles.expected_error_deg is not None:
+        return -np.asarray(particles.expected_error_deg)
+    return np.zeros(len(particles))
+
+
+# --- half-sets ------------------------------------------------------------------------------------------------------
+
+
+def random_halves(count: int, seed: int) -> IntArray:
+    """The half, 0 or 1, that each of ``count`` particles belongs to, (count,)."""
+    return np.random.default_rng(seed).permutation(count) % 2
+
+
+def given_half_sets(particles: Sequence[Particles]) -> IntArray | None:
+    """RELION's half-set, 1 or 2, of every particle of several lists, (N,); None where one has none, or all have one."""
+    columns = [part.extra.get(HALF_SET) for part in particles if len(part)]
+    if not columns or any(column is None for column in columns):
+        return None
+    texts = np.concatenate([np.asarray(column).astype(str) for column in columns if column is not None])
+    halves = np.array([{"1": 1, "1.0": 1, "2": 2, "2.0": 2}.get(text, 0) for text in texts.tolist()])
+    return halves if set(halves.tolist()) == {1, 2} else None
+
+
+def half_sets(particles: Sequence[Particles], distance: float, *, seed: int) -> tuple[IntArray, tuple[Note, ...]]:
+    """Half-set, 1 or 2, of every particle of several tomograms, (N,), and what to say of it; 0 for one to leave out.
+
+    Half-sets that the lists have (``rlnRandomSubset``) are kept; of duplicates in both, the worse are left out.
+    Otherwise halves are random, and duplicates share one.
+
+    Parameters
+    ----------
+    distance : Å within which two particles of one tomogram are one.
+    """
+    given = given_half_sets(particles)
+    groups = _groups_of_all(particles, distance)
+    if given is not None:
+        return _apart(particles, given, groups, distance)
+    total = len(groups)
+    if len(np.unique(groups)) == total:
+        return random_halves(total, seed) + 1, ()
+    halves = _balanced(groups, seed)
+    if min((halves == 1).sum(), (halves == 2).sum()) < _LEAST_HALF * total:
+        # Picks that follow each other closely are linked to one large group: only the true doubles are kept together.
+        halves = _balanced(_groups_of_all(particles, distance, linked=False), seed)
+    count = total - len(np.unique(groups))
+    return halves, (Note(_together_words(count, distance), "warning"),)
+
+
+def _together_words(count: int, distance: float) -> str:
+    which = "1 particle lies" if count == 1 else f"{count} particles lie"
+    return (
+        f"{which} within {distance:.0f} Å of another, as duplicates do; such share a half-set, so that the resolution "
+        "counts none of them twice. Remove them (--remove-duplicates)."
+    )
+
+
+def _groups_of_all(particles: Sequence[Particles], distance: float, *, linked: bool = True) -> IntArray:
+    """Groups of the particles of several lists, numbered on, (N,)."""
+    found, first = [np.zeros(0, int)], 0
+    for part in particles:
+        own = linked_groups(part, distance) if linked else _groups_about_kept(part, distance)
+        found.append(own + first)
+        first += int(own.max(initial=-1)) + 1
+    return np.concatenate(found)
+
+
+def _groups_about_kept(particles: Particles, distance: float) -> IntArray:
+    """Group of each particle: that of the nearest one which is no duplicate, (N,)."""
+    from scipy.spatial import cKDTree
+
+    kept, groups = ~duplicate_rows(particles, distance), np.zeros(len(particles), int)
+    for name in particles.tomogram_names:
+        here = np.asarray(particles.tomogram) == name
+        own = np.flatnonzero(kept & here)
+        groups[here] = own[cKDTree(particles.positions[own]).query(particles.positions[here])[1]]
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def _balanced(groups: IntArray, seed: int) -> IntArray:
+    """Half-set of each particle, (N,): groups at random, larger ones first, each to the smaller half."""
+    count = np.bincount(groups)
+    order = np.random.default_rng(seed).permutation(len(count))
+    order = order[np.argsort(-count[order], kind="stable")]
+    half, sizes = np.zeros(len(count), int), [0, 0]
+    for group in order.tolist():
+        half[group] = int(sizes[1] < sizes[0])
+        sizes[half[group]] += int(count[group])
+    return half[groups] + 1
+
+
+def _apart(
+    particles: Sequence[Particles], given: IntArray, groups: IntArray, distance: float
+) -> tuple[IntArray, tuple[Note, ...]]:
+    """The half-sets given; of a group that is in both, the half of its best particle alone, the rest 0."""
+    merit = np.concatenate([_merit(part) for part in particles])
+    best = np.lexsort((-merit, groups))
+    leader = best[np.unique(groups[best], return_index=True)[1]]
+    halves = np.where(given == given[leader][groups], given, 0)
+    notes = [Note(f"Half-sets: those of the list ({HALF_SET}).")]
+    count = int((halves == 0).sum())
+    if count:
+        words = "1 particle is" if count == 1 else f"{count} particles are"
+        text = f"{words} left out: a duplicate within {distance:.0f} Å is in the other half-set of the list."
+        notes.append(Note(text, "warning"))
+    return halves, tuple(notes)
