@@ -113,7 +113,7 @@ class Failures:
         )
 
 
-def errors_to_judge(true_error_deg: FloatArray | None, expected_error_deg: FloatArray | None) -> FloatArray | None:
+def true_or_expected(true_error_deg: FloatArray | None, expected_error_deg: FloatArray | None) -> FloatArray | None:
     """Errors of the particles, (N,) degrees: true where given (not NaN), else expected; None without either."""
     if true_error_deg is None or expected_error_deg is None:
         return expected_error_deg if true_error_deg is None else true_error_deg
@@ -134,7 +134,7 @@ def find_failures(
 
     Parameters
     ----------
-    error_deg : (N,) see `errors_to_judge`; NaN is no failure.
+    error_deg : (N,) see `true_or_expected`; NaN is no failure.
     threshold : degrees up to which a pose is right.
     diameter : Å, the particle's; failures up to `LINK_DIAMETERS` of them apart are of one region.
     rng : of the permutations.
