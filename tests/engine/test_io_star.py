@@ -194,7 +194,7 @@ def test_the_pixel_size_is_found_wherever_a_version_of_relion_keeps_it(tmp_path,
 
 def test_pixels_of_unknown_size_are_refused_until_it_is_given(tmp_path):
     path = write(tmp_path / "a.star", star_loop("", coordinates((1, 2, 3))))
-    with pytest.raises(InputError, match=r"no rlnTomoTiltSeriesPixelSize .* \(--pixel-size\)"):
+    with pytest.raises(InputError, match=r"states no size of them.* \(--pixel-size\)"):
         read_particles(path)
     np.testing.assert_allclose(read_particles(path, pixel_size=1.96).positions, [[1.96, 3.92, 5.88]])
 

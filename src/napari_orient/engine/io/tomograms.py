@@ -21,6 +21,8 @@ from napari_orient.engine.particles import Extent, FloatArray, shortened
 GLOBAL = "global"
 TOMOGRAM = "rlnTomoName"
 PIXEL = "rlnTomoTiltSeriesPixelSize"
+BINNED_BY = "rlnTomoSubtomogramBinning"
+BINNING = "rlnTomoTomogramBinning"
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
 RECONSTRUCTIONS = (
     "rlnTomoReconstructedTomogram",
@@ -83,6 +85,21 @@ def table_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str
     }
 
 
+def binned_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str, Extent]:
+    """Sizes in voxels of the reconstructions and their voxel size by tomogram; empty where a binning is not stated."""
+    if BINNING not in table:
+        return {}
+    binning = dict(zip(table[TOMOGRAM], single(table, BINNING, where=where), strict=True))
+    return {
+        name: Extent(
+            (round(extent.size[0] / factor), round(extent.size[1] / factor), round(extent.size[2] / factor)),
+            extent.voxel_size * factor,
+        )
+        for name, extent in table_extents(table, where=where).items()
+        if (factor := float(binning[name])) > 0
+    }
+
+
 def extents_table(extents: Mapping[str, Extent]) -> Table:
     """Table (``data_global``) of these sizes, under RELION's names."""
     rows = [
@@ -118,22 +135,37 @@ def pixel_sizes(
     """Unbinned pixel size in Å of each particle, (N,); None where the file has none.
 
     Taken from, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
-    RELION 3.0 (detector pixel and magnification), Warp (``rlnPixelSize``), the sizes of the tomograms.
+    RELION 3.0 (detector pixel and magnification), pytom-match-pick (``rlnDetectorPixelSize`` alone), Warp
+    (``rlnPixelSize``), the sizes of the tomograms. WarpTools counts in pixels of the exported images.
     """
     if PIXEL in table:
         return single(table, PIXEL, where=where)
-    from_optics = _optics_pixel_sizes(table, blocks.get("optics", {}), count=len(names), where=where)
+    optics = blocks.get("optics", {})
+    from_optics = _optics_pixel_sizes(table, export_optics(optics, names), count=len(names), where=where)
     if from_optics is not None:
         return from_optics
-    if {"rlnDetectorPixelSize", "rlnMagnification"} <= set(table):
+    if "rlnDetectorPixelSize" in table:
         detector = single(table, "rlnDetectorPixelSize", where=where)
-        return detector * 1e4 / single(table, "rlnMagnification", where=where)
+        magnified = "rlnMagnification" in table
+        return detector * 1e4 / single(table, "rlnMagnification", where=where) if magnified else detector
     if "rlnPixelSize" in table:
         return single(table, "rlnPixelSize", where=where)
     found = find_extents(names, [extents])
     if set(names) <= set(found):
         return np.array([found[name].voxel_size for name in names])
     return None
+
+
+def export_optics(optics: Mapping[str, Sequence[str]], names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Optics of a WarpTools export with the pixel size that its coordinates count in; other optics as they are.
+
+    Coordinates of lists whose tomograms are called ``*.tomostar`` are multiples of ``rlnImagePixelSize``; versions to
+    2.0.0dev39 state another ``rlnTomoTiltSeriesPixelSize`` (github.com/warpem/warp, issue 504).
+    """
+    exported = "rlnImagePixelSize" in optics and any(name.endswith(".tomostar") for name in names)
+    if not exported or optics.get(PIXEL) == optics["rlnImagePixelSize"]:
+        return optics
+    return {**optics, PIXEL: optics["rlnImagePixelSize"], BINNED_BY: ("1.00000",) * len(optics["rlnImagePixelSize"])}
 
 
 def _optics_pixel_sizes(
@@ -158,9 +190,9 @@ def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> Fl
     for column in (PIXEL, "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"):
         if column in optics:
             return single(optics, column, where=where)
-    if {"rlnImagePixelSize", "rlnTomoSubtomogramBinning"} <= set(optics):
+    if {"rlnImagePixelSize", BINNED_BY} <= set(optics):
         size = single(optics, "rlnImagePixelSize", where=where)
-        return size / single(optics, "rlnTomoSubtomogramBinning", where=where)
+        return size / single(optics, BINNED_BY, where=where)
     return None
 
 
@@ -197,6 +229,18 @@ def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Pat
     if particles is None:
         raise InputError(f"{path} names the particles {text}, which is not there; open that file itself.")
     return particles, found_file(table.get("rlnTomoTomogramsFile", ("",))[0], beside=path)
+
+
+def tomograms_of_set_beside(path: Path) -> Path | None:
+    """Table of tomograms that an optimisation set in the same folder names together with this file of particles."""
+    for item in sorted(path.parent.glob("*optimisation_set.star")):
+        try:
+            followed = optimisation_set(read_star(item), item)
+        except InputError:
+            continue
+        if followed is not None and followed[0].resolve() == path.resolve():
+            return followed[1]
+    return None
 
 
 def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[str, Path]:

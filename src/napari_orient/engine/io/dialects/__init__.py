@@ -10,15 +10,33 @@ from pathlib import Path
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.pickers import PICKS_IN_VOXELS, PYTOM_MATCH_PICK
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
 from napari_orient.engine.io.dialects.table import CSV, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
+from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
 
-DIALECTS: tuple[Dialect, ...] = (RELION5, RELION4, POLNET, CSV, TSV)
-"""Every dialect that is read or written, in the order in which files are compared with them: special before general."""
+DIALECTS: tuple[Dialect, ...] = (
+    RELION5,
+    RELION4,
+    WARPTOOLS,
+    WARP_MATCHING,
+    M_SPECIES,
+    M_EXPORT,
+    PYTOM_MATCH_PICK,
+    PICKS_IN_VOXELS,
+    POLNET,
+    CSV,
+    TSV,
+)
+"""Every dialect that is read or written, the usual ones of a suffix first."""
 
-_EVERY = (*UNREADABLE, *DIALECTS)
+_GENERAL = (RELION4, CSV, TSV)
+"""Dialects that take what no other recognises."""
+
+_EVERY = (*UNREADABLE, *(item for item in DIALECTS if item not in _GENERAL), *_GENERAL)
+"""All dialects in the order in which files are compared with them: special before general."""
 
 
 def recognise(file: ListFile) -> Dialect | None:

@@ -9,7 +9,7 @@ and tables are carried through unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from napari_orient.engine.io.tomograms import (
     SIZE,
     TOMOGRAM,
     ListMetadata,
+    binned_extents,
+    export_optics,
     extents_table,
     find_extents,
     found_file,
@@ -38,8 +40,9 @@ from napari_orient.engine.io.tomograms import (
     table_extents,
     tables_beside,
     tomogram_files,
+    tomograms_of_set_beside,
 )
-from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
@@ -53,6 +56,9 @@ EXPECTED_ERROR = "orientExpectedErrorDeg"
 CLASS = "orientClass"
 SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 
+Scale = Callable[["RelionTable", ListMetadata], tuple[FloatArray, str]]
+"""Å of one unit of the coordinates of a table, (N, 1) or (N, 3), and a sentence on it."""
+
 CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
 """Voxel that centred coordinates count from: half the size plus this number of voxels. The second is that of some of
 RELION's Python tools."""
@@ -62,11 +68,16 @@ OWN = (*_POSES, CONFIDENCE, EXPECTED_ERROR, CLASS, TOMOGRAM)
 """Columns that `Particles` holds in fields of their own; all others go to ``extra``."""
 
 
-def read_relion(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
+def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale: Scale | None = None) -> Particles:
     """Particles of a STAR file; an optimisation set is followed to its particles and tomograms.
 
     Sizes of tomograms are taken from a ``data_global`` table in the file, else from ``metadata.tomograms``, else from
-    ``metadata.extents``, else from ``*tomograms.star`` beside the file.
+    ``metadata.extents``, else from ``*tomograms.star`` beside the file. The optimisation set of a data file is found
+    where it lies beside it.
+
+    Parameters
+    ----------
+    scale : unit of the coordinates that are not centred; None for pixels or voxels.
 
     Raises
     ------
@@ -79,15 +90,25 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None) -> Parti
     metadata = replace(metadata, tomograms=metadata.tomograms or beside)
     source = source.of_tomogram(metadata.tomogram)
     found: dict[str, Extent] = {}
+    notes: tuple[str, ...] = ()
     subtomogram = source.rotations(SUBTOMOGRAM_ANGLES)
     if source.has(CENTRED):
         found = _centred_extents(source, metadata)
         positions = source.columns(CENTRED) + centres(source.names, found, metadata.centre)
     else:
-        positions = source.columns(PIXELS) * source.pixel_sizes(metadata)[:, None]
+        unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
+        positions, notes = source.columns(PIXELS) * unit, (note,)
     positions = positions - _rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
+    particles = particles.replace(notes=notes)
     return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
+
+
+def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
+    """Å of one pixel or voxel of each particle, (N, 1), and a sentence on it."""
+    sizes, origin = source.pixel_sizes_and_source(metadata)
+    different = sorted({f"{size:g}" for size in sizes.tolist()}, key=float)
+    return sizes[:, None], f"Coordinates count in pixels of {shortened(different)} Å ({origin})."
 
 
 def named_tomograms(path: Path | str) -> dict[str, Path | None]:
@@ -108,12 +129,13 @@ def named_tomograms(path: Path | str) -> dict[str, Path | None]:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Table of particles, with its file and the file's other tables."""
+class RelionTable:
+    """Table of particles in RELION's columns, with its file, its block's name and the file's other tables."""
 
     path: Path
     table: Table
     blocks: Mapping[str, Table]
+    block: str = "particles"
 
     @property
     def names(self) -> list[str]:
@@ -127,25 +149,29 @@ class _Source:
 
     @property
     def count(self) -> int:
+        """Number of particles."""
         return len(next(iter(self.table.values())))
 
     def has(self, columns: Sequence[str]) -> bool:
+        """Whether all these columns are there."""
         return set(columns) <= set(self.table)
 
     def columns(self, names: Sequence[str]) -> FloatArray:
+        """Columns as finite numbers, (N, number of columns)."""
         return numbers(self.table, names, where=str(self.path))
 
     def column(self, name: str) -> FloatArray | None:
+        """Column as numbers, perhaps NaN, (N,); None where there is none."""
         return single(self.table, name, where=str(self.path), finite=False) if name in self.table else None
 
-    def of_tomogram(self, tomogram: str | None) -> _Source:
+    def of_tomogram(self, tomogram: str | None) -> RelionTable:
         """Rows of one tomogram; all rows, if the list names no tomogram."""
         names = self.names
         if tomogram is None or not any(names):
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
         table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
-        return _Source(self.path, table, self.blocks)
+        return replace(self, table=table)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:
         """Rotations of three columns of angles, (N, 3, 3); None where the file has none of the three."""
@@ -169,24 +195,53 @@ class _Source:
         return origins
 
     def pixel_sizes(self, metadata: ListMetadata) -> FloatArray:
-        """Unbinned pixel size of each particle in Å, (N,)."""
+        """Size in Å of the pixels or voxels that each particle's coordinates count in, (N,)."""
+        return self.pixel_sizes_and_source(metadata)[0]
+
+    def pixel_sizes_and_source(self, metadata: ListMetadata) -> tuple[FloatArray, str]:
+        """Size in Å of the pixels or voxels that each particle's coordinates count in, (N,), and where it is from.
+
+        Raises
+        ------
+        InputError
+            If neither the caller nor a file has it.
+        """
         if metadata.pixel_size is not None:
-            return np.full(self.count, float(metadata.pixel_size))
+            return np.full(self.count, float(metadata.pixel_size)), "as given"
+        own = pixel_sizes(self.table, self.blocks, {}, names=self.names, where=str(self.path))
+        if own is not None:
+            return own, "the list's own"
+        found, opened = find_extents(self.names, self._sizes_in_tables(metadata)), False
+        if set(self.names) - set(found):
+            found, opened = find_extents(self.names, [metadata.extents]), True
+        if set(self.names) - set(found):
+            raise InputError(
+                f"{self.path} has coordinates in pixels or voxels, and states no size of them. If they are voxels of "
+                "the tomogram, open it too (--tomogram); else give the pixel size in Å (--pixel-size): that of the "
+                "tilt series for RELION 3 and 4, 1 for coordinates in Å."
+            )
+        sizes = np.array([found[name].voxel_size for name in self.names])
+        return sizes, "the opened tomogram's" if opened else "of tomograms.star"
+
+    def _sizes_in_tables(self, metadata: ListMetadata) -> list[Mapping[str, Extent]]:
         tables = [
             *([self.blocks[GLOBAL]] if GLOBAL in self.blocks else []),
             *([read_tomograms(metadata.tomograms)] if metadata.tomograms is not None else []),
             *tables_beside(self.path),
         ]
-        extents = find_extents(self.names, [table_extents(table, where=str(self.path)) for table in tables])
-        sizes = pixel_sizes(self.table, self.blocks, extents, names=self.names, where=str(self.path))
-        if sizes is None:
-            raise InputError(
-                f"{self.path} has coordinates in pixels, but no {PIXEL} nor another pixel size. "
-                "Give the unbinned pixel size in Å (--pixel-size)."
-            )
-        return sizes
+        extents = table_extents if self.counts_unbinned else binned_extents
+        return [extents(table, where=str(self.path)) for table in tables]
+
+    @property
+    def counts_unbinned(self) -> bool:
+        """Whether pixels without a size are those of the tilt series, as in RELION's own particle sets.
+
+        Lists of pickers (RELION 5's, PySeg's, pyTME's) count in voxels of the tomogram that was searched.
+        """
+        return self.block != "" and "pytmeScore" not in self.table
 
     def particles(self, positions: FloatArray, rotations: FloatArray | None, found: Mapping[str, Extent]) -> Particles:
+        """Particles at these positions with these rotations, and all columns that are not their pose."""
         dropped = {*OWN, *(SEARCH_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
         sizes = {GLOBAL: extents_table(found)} if found and GLOBAL not in self.blocks else {}
         return Particles(
@@ -207,16 +262,18 @@ class _Source:
         )
 
 
-def _open(path: Path) -> tuple[_Source, Path | None]:
+def _open(path: Path) -> tuple[RelionTable, Path | None]:
     """Table of particles, and the tomograms' file if an optimisation set names it."""
     blocks = read_star(path)
-    beside = None
     followed = optimisation_set(blocks, path)
     if followed is not None:
         path, beside = followed
         blocks = read_star(path)
+    else:
+        beside = tomograms_of_set_beside(path)
     block = _particle_block(blocks, path)
-    return _Source(path, blocks[block], {name: table for name, table in blocks.items() if name != block}), beside
+    others = {name: table for name, table in blocks.items() if name != block}
+    return RelionTable(path, blocks[block], others, block), beside
 
 
 def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
@@ -249,7 +306,7 @@ def _no_coordinates(blocks: Mapping[str, Table], named: Sequence[str], path: Pat
     return f"{path} has no table of particles (it has {shown}); expected data_particles. Choose another file."
 
 
-def _centred_extents(source: _Source, metadata: ListMetadata) -> dict[str, Extent]:
+def _centred_extents(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
     where, tomograms = str(source.path), metadata.tomograms
     sources: list[Mapping[str, Extent]] = [
         table_extents(source.blocks.get(GLOBAL, {}), where=where),
@@ -337,16 +394,19 @@ def write_relion(
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
     if dialect == "relion5":
         check_sizes(path, names, found)
-        columns |= _number_columns(CENTRED, particles.positions - centres(names, found, metadata.centre))
-        columns |= _pose_columns(particles)
+        columns |= number_columns(CENTRED, particles.positions - centres(names, found, metadata.centre))
+        columns |= pose_columns(particles)
     else:
         sizes = _own_pixel_sizes(path, particles, names, found)
         given = _given_pixel_sizes(path, metadata.pixel_size, len(names)) if sizes is None else sizes
-        columns |= _number_columns(PIXELS, particles.positions / given[:, None])
-        columns |= _pose_columns(particles)
+        columns |= number_columns(PIXELS, particles.positions / given[:, None])
+        columns |= pose_columns(particles)
         columns |= {PIXEL: [f"{size:.9g}" for size in given.tolist()]} if sizes is None else {}
-    foreign = {name: _texts(column) for name, column in particles.extra.items() if name not in (*OWN, *columns)}
+    foreign = foreign_columns(particles, without=tuple(columns))
     blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, found))
+    if dialect == "relion4" and "optics" in blocks:
+        # RELION multiplies coordinates by this size, and so must the optics of a WarpTools export say.
+        blocks["optics"] = export_optics(blocks["optics"], names)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
 
 
@@ -401,14 +461,21 @@ def _given_pixel_sizes(path: Path | str, pixel_size: float | None, count: int) -
     return np.full(count, float(pixel_size))
 
 
-def _number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
+def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
+    """Columns of these names with the values (N, number of columns) as text."""
     return dict(zip(columns, (decimals(column) for column in values.T), strict=True))
 
 
-def _pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
+def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
+    """Columns of other programs as text, but for those that hold a pose or have one of these names."""
+    return {name: _texts(column) for name, column in particles.extra.items() if name not in (*OWN, *without)}
+
+
+def pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
+    """RELION's angles, this program's confidence and expected error, and the class, as far as they are known."""
     columns: dict[str, Sequence[str]] = {}
     if particles.rotations is not None:
-        columns |= _number_columns(ANGLES, matrix_to_zyz(particles.rotations))
+        columns |= number_columns(ANGLES, matrix_to_zyz(particles.rotations))
     if particles.confidence is not None:
         columns[CONFIDENCE] = decimals(particles.confidence)
     if particles.expected_error_deg is not None:

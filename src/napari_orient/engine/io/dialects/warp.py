@@ -1,0 +1,257 @@
+"""Lists of Warp, WarpTools and M: exports, matching and species read; the input of ts_export_particles written.
+
+WarpTools writes RELION's columns, M its own: ``wrpCoordinateX1`` … ``wrpAnglePsi1`` … in Å and RELION's angles, with
+numbers for the samples of a trajectory, of which the first is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.relion import (
+    ANGLES,
+    CENTRED,
+    PIXELS,
+    RelionTable,
+    foreign_columns,
+    named_tomograms,
+    number_columns,
+    pose_columns,
+    read_relion,
+)
+from napari_orient.engine.io.star import Table, numbers, write_star
+from napari_orient.engine.io.tomograms import (
+    ListMetadata,
+    find_extents,
+    plain_name,
+    read_tomograms,
+    rows_of_tomogram,
+    table_extents,
+    tables_beside,
+)
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import zyz_to_matrix
+
+PIXEL_SIZES = frozenset(
+    {
+        "rlnTomoTiltSeriesPixelSize",
+        "rlnMicrographPixelSize",
+        "rlnMicrographOriginalPixelSize",
+        "rlnImagePixelSize",
+        "rlnDetectorPixelSize",
+        "rlnPixelSize",
+    }
+)
+"""Columns by which RELION's lists, or their optics, state the size of a pixel."""
+
+_M_EXPORT = frozenset({*PIXELS, *ANGLES, "rlnRandomSubset", "rlnMicrographName"})
+"""The columns of M's list for RELION, no more and no fewer; its coordinates are in Å."""
+
+_SPECIES_POSITION = ("wrpCoordinateX1", "wrpCoordinateY1", "wrpCoordinateZ1")
+_SPECIES_ANGLES = ("wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1")
+_SPECIES_COLUMNS = re.compile(r"wrp(Coordinate[XYZ]|Angle(Rot|Tilt|Psi))\d+")
+_APIX = re.compile(r"_[\d.]+Apx$")
+
+
+# --- export ---------------------------------------------------------------------------------------------------------
+
+
+def _is_export(file: ListFile) -> bool:
+    exported = {"rlnTomoName", "rlnImagePixelSize", PIXELS[0]} <= file.tags and not set(CENTRED) & file.tags
+    return exported and ".tomostar" in file.text
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_relion(file.path, metadata)
+
+
+def _volumes(file: ListFile) -> dict[str, Path | None]:
+    return named_tomograms(file.path)
+
+
+def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    """Write the list that ``ts_export_particles --input_star`` reads."""
+    size = _coordinate_size(particles, metadata)
+    columns: dict[str, Sequence[str]] = {
+        **number_columns(PIXELS, particles.positions / size),
+        **pose_columns(particles),
+        "rlnMicrographName": [_series(str(name)) for name in particles.tomogram],
+        "rlnPixelSize": [f"{size:.9g}"] * len(particles),
+    }
+    foreign = foreign_columns(particles, without=(*columns, "rlnOpticsGroup"))
+    write_star(path, {"": {**columns, **foreign}}, provenance=provenance)
+    notes = [f"WarpTools reads it by ts_export_particles --input_star {path.name} --coords_angpix {size:.9g}."]
+    if particles.blocks:
+        notes.append("Tables beside the particles, such as optics, are not written: WarpTools has them itself.")
+    return tuple(notes)
+
+
+def _coordinate_size(particles: Particles, metadata: ListMetadata) -> float:
+    """Å of the pixels to write in: as given, else the voxel size that all tomograms share, else 1."""
+    if metadata.pixel_size is not None:
+        return float(metadata.pixel_size)
+    names = particles.tomogram_names
+    found = find_extents(names, [metadata.extents])
+    sizes = {extent.voxel_size for extent in found.values()}
+    return sizes.pop() if len(sizes) == 1 and len(found) == len(names) else 1.0
+
+
+def _series(name: str) -> str:
+    """Name of the tilt series' file: ``rec_TS_01_10.00Apx.mrc`` is reconstructed from ``rec_TS_01.tomostar``."""
+    return name if not name or name.endswith(".tomostar") else f"{_APIX.sub('', plain_name(name))}.tomostar"
+
+
+WARPTOOLS = Dialect(
+    name="warp",
+    title="Warp and WarpTools",
+    programs="WarpTools (ts_export_particles), and RELION after it; written for ts_export_particles",
+    suffixes=(".star",),
+    layout="multiples of rlnImagePixelSize; rot, tilt, psi (ZYZ)",
+    trap="Versions to 2.0.0dev39 state another rlnTomoTiltSeriesPixelSize, which puts all too near the corner.",
+    recognises=_is_export,
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)
+
+
+# --- template matching ----------------------------------------------------------------------------------------------
+
+
+def _is_matching(file: ListFile) -> bool:
+    if not {*PIXELS, "rlnMicrographName"} <= file.tags or PIXEL_SIZES & file.tags or ".tomostar" not in file.text:
+        return False
+    table = next((table for table in file.star.values() if set(PIXELS) <= set(table)), None)
+    return table is not None and _all_fractions(table)
+
+
+def _all_fractions(table: Table) -> bool:
+    try:
+        values = np.array([[float(text) for text in table[name]] for name in PIXELS])
+    except ValueError:
+        return False
+    return bool(values.size and (values >= 0).all() and (values <= 1).all())
+
+
+def _fractions(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
+    """Size in Å of the tomogram of each particle, (N, 3).
+
+    Raises
+    ------
+    InputError
+        If the size of a tomogram is unknown.
+    """
+    given = [] if metadata.tomograms is None else [read_tomograms(metadata.tomograms)]
+    tables = [table_extents(table, where=str(source.path)) for table in (*given, *tables_beside(source.path))]
+    found = find_extents(source.names, [metadata.extents, *tables])
+    unknown = [name for name in source.names if name not in found]
+    if unknown:
+        raise InputError(
+            f"{source.path}: coordinates are fractions of the tomogram's size, and that of {unknown[0] or '(no name)'} "
+            "is unknown. Open the tomogram too (--tomogram), or give RELION's tomograms.star (--tomograms-star)."
+        )
+    sizes = [np.asarray(found[name].size, float) * found[name].voxel_size for name in source.names]
+    return np.array(sizes), "Coordinates are fractions of the tomogram's size, as WarpTools' template matching writes."
+
+
+def _read_matching(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_relion(file.path, replace(metadata, pixel_size=None), scale=_fractions)
+
+
+WARP_MATCHING = Dialect(
+    name="warp-matching",
+    title="WarpTools template matching",
+    programs="WarpTools (ts_template_match)",
+    suffixes=(".star",),
+    layout="fractions, 0 to 1, of the tomogram's size; rot, tilt, psi (ZYZ)",
+    trap="Read as pixels all lie within one pixel of the corner. The tomogram's size is needed.",
+    recognises=_is_matching,
+    read=_read_matching,
+    volumes=_volumes,
+)
+
+
+# --- M --------------------------------------------------------------------------------------------------------------
+
+
+def _angstrom(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
+    if metadata.pixel_size is not None:
+        return np.full(
+            (source.count, 1), metadata.pixel_size
+        ), f"Coordinates count {metadata.pixel_size:g} Å (as given)."
+    return np.ones((source.count, 1)), "Coordinates are in Å, as M writes them for RELION."
+
+
+def _read_export_of_m(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_relion(file.path, metadata, scale=_angstrom)
+
+
+M_EXPORT = Dialect(
+    name="m-export",
+    title="M, list for RELION",
+    programs="M, as it exports a species",
+    suffixes=(".star",),
+    layout="Å from voxel 0; rot, tilt, psi (ZYZ)",
+    trap="No column says that the unit is Å: it is known by its eight columns, with rlnRandomSubset and no pixel size.",
+    recognises=lambda file: file.tags == _M_EXPORT,
+    read=_read_export_of_m,
+    volumes=_volumes,
+)
+
+
+def _species_table(file: ListFile) -> tuple[Table, list[str]]:
+    """Table of a species, and the name of each particle's tomogram."""
+    table = next(table for table in file.star.values() if _SPECIES_POSITION[0] in table)
+    absent = [name for name in (*_SPECIES_POSITION, *_SPECIES_ANGLES) if name not in table]
+    if absent:
+        raise InputError(f"{file.path} has no column {absent[0]}; expected M's list of a species. Add it.")
+    count = len(table[_SPECIES_POSITION[0]])
+    if count == 0:
+        raise InputError(f"{file.path} has no particles: its table is empty. Choose another file.")
+    return table, [plain_name(name) for name in table.get("wrpSourceName", ("",) * count)]
+
+
+def _read_species(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, names = _species_table(file)
+    where = str(file.path)
+    rows = np.arange(len(names))
+    if metadata.tomogram is not None and any(names):
+        rows = rows_of_tomogram(names, metadata.tomogram, where=where)
+    table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
+    names = [names[row] or metadata.tomogram or "" for row in rows]
+    samples = sum(name.startswith("wrpCoordinateX") for name in table)
+    notes = (f"Of {samples} samples of each trajectory the first is taken.",) if samples > 1 else ()
+    kept = {name: values for name, values in table.items() if not _SPECIES_COLUMNS.fullmatch(name)}
+    # M counts its halves from 0 in memory, and from 1 in files: as RELION does.
+    halves = {"rlnRandomSubset": kept.pop("wrpRandomSubset")} if "wrpRandomSubset" in kept else {}
+    return Particles(
+        positions=numbers(table, _SPECIES_POSITION, where=where),
+        rotations=zyz_to_matrix(numbers(table, _SPECIES_ANGLES, where=where)),
+        tomogram=np.array(names, str),
+        extra={name: np.array(values, str) for name, values in {**halves, **kept}.items()},
+        notes=notes,
+    )
+
+
+def _species_volumes(file: ListFile) -> dict[str, Path | None]:
+    return dict.fromkeys(_species_table(file)[1])
+
+
+M_SPECIES = Dialect(
+    name="m",
+    title="M species",
+    programs="M (SPECIES_particles.star)",
+    suffixes=(".star",),
+    layout="Å from voxel 0; wrpAngleRot1, Tilt1, Psi1 are RELION's",
+    trap="Each particle has several samples of its trajectory: the first is its pose.",
+    recognises=lambda file: _SPECIES_POSITION[0] in file.tags,
+    read=_read_species,
+    volumes=_species_volumes,
+)
