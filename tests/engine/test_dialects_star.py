@@ -65,7 +65,7 @@ def test_coordinates_of_warptools_matching_are_fractions_of_the_tomogram(tmp_pat
     np.testing.assert_allclose(read.positions, [[2500, 4500, 2250]])
     assert read.tomogram.tolist() == ["s01"]
     for more in ({}, {"pixel_size": 10.0}):
-        with pytest.raises(InputError, match="fractions of the tomogram's size.*Open the tomogram too"):
+        with pytest.raises(InputError, match=r"fractions of the tomogram's size.*Open the tomogram too"):
             read_particles(path, **more)
 
 
@@ -137,7 +137,7 @@ def test_picks_without_a_pixel_size_are_in_voxels_of_the_tomogram_that_is_opened
     read = read_particles(path, extents=TOMOGRAM)
     np.testing.assert_allclose(read.positions, [[3000, 2400, 300]])
     assert any("10 Å" in note and "tomogram" in note for note in read.notes)
-    with pytest.raises(InputError, match="Å.*--pixel-size"):
+    with pytest.raises(InputError, match=r"Å.*--pixel-size"):
         read_particles(path)
 
 
