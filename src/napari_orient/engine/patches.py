@@ -55,6 +55,8 @@ def cut_patches(
     """
     ratio = _ratio(tomogram, side, voxel_size)
     voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / tomogram.voxel_size
+    order = _reading_order(tomogram.density, voxels)
+    voxels = voxels[order]
     nearest = np.floor(voxels + 0.5).astype(int)
     residual = voxels - nearest if centring == "subvoxel" else np.zeros_like(voxels)
     if ratio == 1 and np.abs(residual).max(initial=0) < _ON_VOXEL:
@@ -62,8 +64,8 @@ def cut_patches(
     else:
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
     patches = np.empty((len(voxels), side, side, side), np.float32)
-    for patch, cube in zip(patches, cubes, strict=True):
-        patch[:] = normalised(cube)
+    for row, cube in zip(order, cubes, strict=True):
+        patches[row] = normalised(cube)
     return patches
 
 
@@ -95,6 +97,15 @@ def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
             f"({shape} voxels of {tomogram.voxel_size:g} Å). Check its voxel size, or open the whole tomogram."
         )
     return ratio
+
+
+def _reading_order(density: Density, voxels: FloatArray) -> NDArray[np.intp]:
+    """Rows in the order in which their patches are read: chunk by chunk, so that a chunk is decoded once for all."""
+    chunks = getattr(density, "chunks", None)
+    if chunks is None:
+        return np.arange(len(voxels))
+    z, y, x = (voxels // np.asarray(chunks)).T
+    return np.lexsort((x, y, z))
 
 
 def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:

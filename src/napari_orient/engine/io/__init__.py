@@ -1,8 +1,9 @@
 """Tomograms and particles in files.
 
-``mrc``: volumes. ``dialects``: lists of particles, one module for each program's way to write them, which alone knows
-its columns, and the registry of all; ``star``: the syntax of STAR files. ``particle_lists`` reads and writes a list in
-any of them and joins tomograms with their particles. ``tomograms`` finds sizes and compares names.
+``volumes``: one module for each format of volumes. ``dialects``: lists of particles, one module for each program's way
+to write them, which alone knows its columns, and the registry of all; ``star``: the syntax of STAR files.
+``particle_lists`` reads and writes a list in any of them and joins tomograms with their particles. ``tomograms`` finds
+sizes and compares names.
 """
 
 from napari_orient.engine.io.columns import pose_summary
@@ -24,17 +25,16 @@ from napari_orient.engine.io.dialects.polnet import (
     write_polnet_tomogram,
 )
 from napari_orient.engine.io.dialects.relion import CENTRES, write_import_list
-from napari_orient.engine.io.mrc import header_voxel_size
-from napari_orient.engine.io.mrc import read_mrc as read_tomogram
-from napari_orient.engine.io.mrc import write_mrc as write_tomogram
 from napari_orient.engine.io.particle_lists import (
-    VOLUME_SUFFIXES,
     read_labelled,
     read_particles,
     read_provenance,
     write_particles,
 )
 from napari_orient.engine.io.tomograms import match_tomogram, same_tomogram
+from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES, names_volume, read_tomogram
+from napari_orient.engine.io.volumes.mrc import header_voxel_size
+from napari_orient.engine.io.volumes.mrc import write_mrc as write_tomogram
 
 __all__ = [
     "CENTRES",
@@ -46,6 +46,7 @@ __all__ = [
     "is_polnet_folder",
     "match_tomogram",
     "membrane_points",
+    "names_volume",
     "polnet_results",
     "pose_summary",
     "read_labelled",

@@ -9,7 +9,6 @@ from pathlib import Path
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
-from napari_orient.engine.io.mrc import read_mrc
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
@@ -18,10 +17,8 @@ from napari_orient.engine.io.tomograms import (
     table_extents,
     tomogram_files,
 )
+from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
 from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
-
-VOLUME_SUFFIXES = (".mrc", ".rec", ".map")
-"""Suffixes of the files that `read_mrc` reads."""
 
 
 def read_particles(
@@ -122,7 +119,7 @@ def read_labelled(
     ----------
     path : a PolNet result folder, or a list of particles. The tomograms of a list are looked for in ``tomograms``, then
         where its own columns or the optimisation set say, then in a tomograms.star beside it, then beside it by name.
-    tomograms : a folder of .mrc, .rec or .map files, or RELION's tomograms.star.
+    tomograms : a folder of volumes, or RELION's tomograms.star.
     voxel_size : Å; overrides the tomograms' headers.
     pixel_size, centre : as `read_particles`.
 
@@ -158,7 +155,7 @@ def _volume_files(path: Path, given: Path | None) -> dict[str, Path]:
         *([_given_files(given)] if given is not None else []),
         own,
         *_files_of_tables(path),
-        _volumes_in(path.parent),
+        volumes_in(path.parent),
     ]
     found = {name: file for name in named if (file := _first_match(name, sources)) is not None}
     missing = [name or "(no name)" for name in named if name not in found]
@@ -190,7 +187,7 @@ def _first_match(name: str, sources: Iterable[Mapping[str, Path]]) -> Path | Non
 
 def _given_files(file: Path) -> dict[str, Path]:
     if file.is_dir():
-        return _volumes_in(file)
+        return volumes_in(file)
     return tomogram_files(read_tomograms(file), beside=file)
 
 
@@ -199,12 +196,8 @@ def _files_of_tables(path: Path) -> list[dict[str, Path]]:
     return [tomogram_files(read_tomograms(table), beside=table) for table in tables if table != path]
 
 
-def _volumes_in(folder: Path) -> dict[str, Path]:
-    return {item.stem: item for item in sorted(folder.iterdir()) if item.suffix.lower() in VOLUME_SUFFIXES}
-
-
 def _opened(name: str, file: Path, voxel_size: float | None) -> Tomogram:
-    tomogram = read_mrc(file, voxel_size=voxel_size)
+    tomogram = read_tomogram(file, voxel_size=voxel_size)
     return replace(tomogram, name=name or tomogram.name)
 
 

@@ -19,8 +19,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_labelled, read_particles, read_tomogram
-from napari_orient.engine.io.particle_lists import VOLUME_SUFFIXES
+from napari_orient.engine.io import (
+    VOLUME_SUFFIXES,
+    match_tomogram,
+    names_volume,
+    read_labelled,
+    read_particles,
+    read_tomogram,
+)
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
@@ -59,7 +65,7 @@ def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, Pairs]:
     InputError
         If there is no list, or a file cannot be read.
     """
-    volumes = [path for path in paths if path.suffix.lower() in VOLUME_SUFFIXES]
+    volumes = [path for path in paths if names_volume(path)]
     lists = [path for path in paths if path not in volumes]
     if not lists:
         raise InputError("a list of picks is needed beside the tomograms. Choose both together, or a PolNet folder.")

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.table import TABLE_SUFFIXES, read_header, read_rows
-from napari_orient.engine.io.mrc import read_mrc, write_mrc
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram
+from napari_orient.engine.io.volumes.mrc import read_mrc, write_mrc
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix

@@ -1,0 +1,1 @@
+"""Volumes in files: one module for each format; ``formats`` chooses between them."""

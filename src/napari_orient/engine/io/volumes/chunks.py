@@ -1,0 +1,159 @@
+"""Volume that is read from its file chunk by chunk, with the chunks used last kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import product
+from threading import Lock
+from typing import Any
+from weakref import finalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.errors import InputError
+
+CACHE_BYTES = 512 * 2**20
+"""Bytes of decoded chunks that stay in memory: eight chunks of 256³ float32 voxels, as the CryoET Data Portal writes
+them, so that the patches of neighbouring particles decode a chunk once. Chosen; one chunk always stays."""
+
+Box = tuple[slice, slice, slice]
+"""Part of a volume along z, y, x."""
+
+
+class ChunkedDensity:
+    """A volume (Z, Y, X) read by chunks; indexed by integers and slices as an array is, it gives arrays.
+
+    Parameters
+    ----------
+    shape, dtype : of the volume.
+    chunks : voxels of a chunk along z, y, x; None where any part can be read at the same cost.
+    read : voxels of a part of the volume, from the file.
+    where : the file's name in errors.
+    close : called when the volume is no longer used.
+    """
+
+    ndim = 3
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        *,
+        chunks: tuple[int, int, int] | None,
+        read: Callable[[Box], NDArray[Any]],
+        where: str,
+        close: Callable[[], object] | None = None,
+    ) -> None:
+        self.shape, self.dtype, self.chunks = shape, np.dtype(dtype), chunks
+        self._read, self._where = read, where
+        self._decoded: OrderedDict[tuple[int, ...], NDArray[Any]] = OrderedDict()
+        self._lock = Lock()
+        if close is not None:
+            finalize(self, close)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole volume, decoded."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"ChunkedDensity({self._where}: shape {self.shape}, {self.dtype}, chunks {self.chunks})"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The whole volume, read."""
+        if copy is False:
+            raise ValueError(f"{self._where} is read from its file, which makes a copy")
+        return np.asarray(self[...], dtype)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """The voxels asked for, as an array that may be written to."""
+        bounds, within = zip(*map(_bounds, self._keys(key), self.shape), strict=True)
+        chosen: NDArray[Any] = self._part(bounds)[within]
+        return chosen
+
+    def _keys(self, key: Any) -> tuple[Any, ...]:
+        """One integer or slice for each axis."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(item is Ellipsis for item in keys):
+            at = next(index for index, item in enumerate(keys) if item is Ellipsis)
+            whole = (slice(None),) * (self.ndim - len(keys) + 1)
+            keys = (*keys[:at], *whole, *keys[at + 1 :])
+        if len(keys) > self.ndim:
+            raise IndexError(f"{len(keys)} indices were given for a volume of {self.ndim} axes")
+        return (*keys, *(slice(None),) * (self.ndim - len(keys)))
+
+    def _part(self, bounds: tuple[tuple[int, int], ...]) -> NDArray[Any]:
+        """Voxels between bounds along each axis."""
+        box = tuple(slice(low, high) for low, high in bounds)
+        part = np.empty([high - low for low, high in bounds], self.dtype)
+        if part.size == 0:
+            return part
+        if self.chunks is None:
+            part[...] = self._from_file(box)
+            return part
+        for index, chunk in self._chunks_of(bounds):
+            corner = [number * side for number, side in zip(index, self.chunks, strict=True)]
+            own, theirs = zip(*map(_overlap, bounds, corner, chunk.shape), strict=True)
+            part[own] = chunk[theirs]
+        return part
+
+    def _chunks_of(self, bounds: tuple[tuple[int, int], ...]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+        """Each chunk that reaches between the bounds, with its number along each axis."""
+        sides = self.chunks or self.shape
+        numbers = [range(low // side, -(-high // side)) for (low, high), side in zip(bounds, sides, strict=True)]
+        for index in product(*numbers):
+            yield index, self._chunk(index)
+
+    def _chunk(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """One chunk, decoded once while it is among those used last."""
+        with self._lock:
+            if index in self._decoded:
+                self._decoded.move_to_end(index)
+                return self._decoded[index]
+            sides = self.chunks or self.shape
+            corners = [
+                (number * side, min(number * side + side, length))
+                for number, side, length in zip(index, sides, self.shape, strict=True)
+            ]
+            chunk = self._from_file(tuple(slice(low, high) for low, high in corners))
+            self._decoded[index] = chunk
+            while len(self._decoded) > 1 and sum(item.nbytes for item in self._decoded.values()) > CACHE_BYTES:
+                self._decoded.popitem(last=False)
+            return chunk
+
+    def _from_file(self, box: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self._read(box))
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            part = ", ".join(f"{part.start}-{part.stop}" for part in box)
+            line = str(error).strip().split("\n", maxsplit=1)[0]
+            raise InputError(
+                f"{self._where}: voxels z, y, x {part} cannot be read ({line}). Was it copied completely?"
+            ) from error
+
+
+def _bounds(key: Any, length: int) -> tuple[tuple[int, int], Any]:
+    """First and last voxel (excluded) that a key touches along an axis, and the key within these bounds."""
+    if isinstance(key, slice):
+        chosen = range(*key.indices(length))
+        if not chosen:
+            return (0, 0), slice(None)
+        return (min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1), slice(None, None, chosen.step)
+    index = range(length)[int(key)]
+    return (index, index + 1), 0
+
+
+def _overlap(bounds: tuple[int, int], corner: int, side: int) -> tuple[slice, slice]:
+    """What bounds and a chunk along an axis have in common: within the bounds, and within the chunk."""
+    low, high = max(bounds[0], corner), min(bounds[1], corner + side)
+    return slice(low - bounds[0], high - bounds[0]), slice(low - corner, high - corner)

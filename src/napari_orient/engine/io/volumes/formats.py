@@ -1,0 +1,103 @@
+"""Formats of volumes: which one a file is of, by its content and then by its suffix, and the one door to all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes import em, hdf5, mrc, packed, tiff, zarr_store
+from napari_orient.engine.io.volumes.voxel_sizes import FLAG
+from napari_orient.engine.outputs import existing_file
+from napari_orient.engine.particles import Tomogram
+
+_PACKED_SUFFIXES = tuple(f"{suffix}{packing}" for suffix in mrc.SUFFIXES for packing in packed.PACKED)
+
+VOLUME_SUFFIXES = (
+    *mrc.SUFFIXES,
+    *_PACKED_SUFFIXES,
+    *zarr_store.SUFFIXES,
+    *em.SUFFIXES,
+    *hdf5.SUFFIXES,
+    *tiff.SUFFIXES,
+)
+"""Endings of the names of volumes, in the order in which one is preferred where several files have one name."""
+
+_MAGIC_BYTES = 8
+"""Bytes at a file's start that tell HDF5, TIFF and packed files."""
+
+
+def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
+    """Volume of a file, memory-mapped or read by parts; its name is the file's without its suffix.
+
+    Read are MRC (also packed by gzip or bzip2), OME-Zarr, EM, HDF5 as EMAN2 writes it, and TIFF.
+
+    Parameters
+    ----------
+    voxel_size : Å; overrides what the file states. Of an OME-Zarr store with several levels it chooses the level.
+    flag : option that gives the voxel size, for errors.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is no volume or not whole, or its voxel size is unknown.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag)
+    path = existing_file(path)
+    opened = _read_file(path, _first_bytes(path), voxel_size, flag)
+    return replace(opened, name=volume_name(path))
+
+
+def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) -> Tomogram:
+    suffix = path.suffix.lower()
+    if suffix in packed.PACKED or magic[:3] in (b"\x1f\x8b\x08", b"BZh"):
+        return packed.read_packed(path, name=volume_name(path), voxel_size=voxel_size, flag=flag)
+    if magic == hdf5.MAGIC:
+        return hdf5.read_hdf5(path, voxel_size=voxel_size, flag=flag)
+    if magic[:4] in tiff.MAGICS:
+        return tiff.read_tiff(path, voxel_size=voxel_size, flag=flag)
+    if suffix in em.SUFFIXES:
+        return em.read_em(path, voxel_size=voxel_size, flag=flag)
+    if magic[:4] == b"PK\x03\x04":
+        raise InputError(f"{path} is a zip archive; expected a volume. Unpack it first.")
+    return mrc.read_mrc(path, voxel_size=voxel_size, flag=flag)
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MAGIC_BYTES)
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+
+
+def volume_name(path: Path) -> str:
+    """Name of a volume's file without the ending that says its format."""
+    if path.suffix.lower() in zarr_store.SUFFIXES or path.is_dir():
+        return zarr_store.store_name(path)
+    name = Path(path.name)
+    stem = name.stem if name.suffix.lower() in packed.PACKED else name.name
+    return Path(stem).stem.removesuffix(".ome")
+
+
+def names_volume(path: Path) -> bool:
+    """Whether a path can be that of a volume: by its ending, and for EM files, which may be lists, by its header."""
+    if not path.name.lower().endswith(VOLUME_SUFFIXES) or path.name.startswith("."):
+        return False
+    return path.suffix.lower() not in em.SUFFIXES or em.is_em_volume(path)
+
+
+def volumes_in(folder: Path) -> dict[str, Path]:
+    """Volumes of a folder by name; of several of one name, that of the format that comes first."""
+    found = [item for item in sorted(folder.iterdir()) if names_volume(item)]
+    volumes: dict[str, Path] = {}
+    for item in sorted(found, key=_preference):
+        volumes.setdefault(volume_name(item), item)
+    return dict(sorted(volumes.items()))
+
+
+def _preference(path: Path) -> int:
+    name = path.name.lower()
+    return max((index for index, suffix in enumerate(VOLUME_SUFFIXES) if name.endswith(suffix)), default=0)

@@ -1,0 +1,327 @@
+"""Volumes in MRC files (.mrc, .rec, .map), as MRC2014 and IMOD mean them: read memory-mapped, written as float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, is_cubic, usable, voxel_size_in_force
+from napari_orient.engine.outputs import existing_file, replacing
+from napari_orient.engine.particles import Density, Tomogram
+
+SUFFIXES = (".mrc", ".rec", ".map", ".ccp4")
+"""Suffixes of volumes in MRC files."""
+
+HEADER_BYTES = 1024
+"""Length of the main header, MRC2014."""
+
+_STACK_SUFFIXES = (".st", ".ali", ".preali", ".mrcs")
+"""Suffixes by which IMOD and RELION name stacks of images."""
+
+_VOLUME_STACKS = range(401, 631)
+"""Space groups that mark a stack of volumes, MRC2014."""
+
+_SIZES = range(1, 2**20)
+"""Voxels along an axis of a header that makes sense."""
+
+_IMOD_STAMP = 1146047817
+"""Mark of IMOD (``IMOD`` as four bytes) at byte 152, behind which its flags stand."""
+
+_SIGNED_BYTES = 1
+"""Flag of IMOD: bytes are signed. Without it they are unsigned."""
+
+_SOURCE = "MRC header"
+
+ByteOrder = Literal["<", ">"]
+"""Little-endian or big-endian."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Contents of an MRC header.
+
+    Parameters
+    ----------
+    size : voxels along x, y, z.
+    voxel_sizes : Å along x, y, z; 0 where unset.
+    dtype : type of a voxel, with its byte order; None for a mode that is not read.
+    offset : bytes before the first voxel.
+    notes : what a person should know of how the header was understood.
+    """
+
+    size: tuple[int, int, int]
+    voxel_sizes: Sizes
+    mode: int
+    dtype: np.dtype[Any] | None
+    offset: int
+    marked: bool
+    space_group: int
+    slices_a_volume: int
+    axes: tuple[int, int, int]
+    notes: tuple[str, ...]
+
+    @property
+    def bytes_expected(self) -> int:
+        """Bytes of a whole file."""
+        x, y, z = self.size
+        return self.offset + (self.dtype.itemsize if self.dtype is not None else 1) * x * y * z
+
+    @property
+    def voxel_type(self) -> np.dtype[Any]:
+        """Type of a voxel, of a header that was checked."""
+        if self.dtype is None:
+            raise ValueError(f"mode {self.mode} has no type")
+        return self.dtype
+
+    @property
+    def makes_sense(self) -> bool:
+        """Whether the sizes are ones that a volume may have."""
+        return all(length in _SIZES for length in self.size) and self.offset >= HEADER_BYTES
+
+    @property
+    def is_image_stack(self) -> bool:
+        """Whether the header marks its slices as images: space group 0 and one slice for each volume."""
+        return self.space_group == 0 and self.slices_a_volume == 1 and self.size[2] > 1
+
+
+def read_mrc(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
+    """Volume of an MRC file, memory-mapped; its name is the file's without the suffix.
+
+    Parameters
+    ----------
+    voxel_size : Å; overrides the header's. The header's axes may differ by a thousandth, and are averaged.
+    flag : option that gives the voxel size, for errors.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is empty, cut short or no MRC file, it holds an image or a stack instead of a
+        volume, or no voxel size is given and the header's is 0, 1.0 or not cubic.
+    """
+    path = existing_file(path)
+    header = checked_header(path, voxel_size_given=voxel_size is not None, flag=flag)
+    size = _size_in_force(path, header, voxel_size, flag)
+    x, y, z = header.size
+    density = np.memmap(path, header.voxel_type, mode="r", offset=header.offset, shape=(z, y, x))
+    return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *header.notes))
+
+
+def mrc_of_bytes(
+    content: bytes, header: Header, path: Path, *, name: str, voxel_size: float | None, flag: str
+) -> Tomogram:
+    """Volume of the bytes of a whole MRC file, as `read_mrc`; ``path`` is where they were unpacked from.
+
+    Raises
+    ------
+    InputError
+        As `read_mrc`.
+    """
+    check_complete(path, header, len(content))
+    check_volume(path, header, voxel_size_given=voxel_size is not None, flag=flag)
+    size = _size_in_force(path, header, voxel_size, flag)
+    x, y, z = header.size
+    density = np.frombuffer(content, header.voxel_type, count=x * y * z, offset=header.offset).reshape(z, y, x)
+    return Tomogram(density, size.value, name, size.source, (*size.notes, *header.notes))
+
+
+def header_voxel_size(path: Path | str) -> float:
+    """Voxel size in Å of the file's header, averaged over the axes to seven digits.
+
+    Raises
+    ------
+    InputError
+        If it is 0 (not set), 1.0 (which programs write that do not know it), or differs between axes by more than
+        a thousandth; or the file is not an MRC file.
+    """
+    path = existing_file(path)
+    header = read_header(path)
+    return _size_in_force(path, header, None, FLAG).value
+
+
+def write_mrc(path: Path | str, density: Density, *, voxel_size: float) -> None:
+    """Write a volume [z, y, x] as float32 with its voxel size in Å; the file appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it is not a volume, or the file cannot be written.
+    """
+    import mrcfile
+
+    if np.ndim(density) != 3:
+        raise InputError(f"a density of shape {np.shape(density)} was to be written; expected three axes (z, y, x).")
+    with replacing(path) as beside, mrcfile.new(beside, overwrite=True) as volume:
+        volume.set_data(np.ascontiguousarray(density, dtype=np.float32))
+        volume.set_volume()
+        volume.voxel_size = voxel_size
+        # mrcfile's own label has the time of writing; the same volume should give the same bytes.
+        volume.header.label = b""
+        volume.header.label[0] = b"napari-orient"
+
+
+# --- headers --------------------------------------------------------------------------------------------------------
+
+
+def checked_header(path: Path, *, voxel_size_given: bool, flag: str = FLAG) -> Header:
+    """Header of a file that holds one whole volume.
+
+    Raises
+    ------
+    InputError
+        If the file is cut short or no MRC file, or it holds an image, a stack or complex numbers.
+    """
+    header = read_header(path)
+    check_volume(path, header, voxel_size_given=voxel_size_given, flag=flag)
+    return header
+
+
+def read_header(path: Path) -> Header:
+    """Header of a whole MRC file.
+
+    Raises
+    ------
+    InputError
+        If the file is no MRC file, cut short, or of a mode that is not read.
+    """
+    actual = path.stat().st_size
+    if actual < HEADER_BYTES:
+        raise InputError(f"{path} has {actual} bytes, less than an MRC header; is it an MRC file, copied completely?")
+    try:
+        with path.open("rb") as stream:
+            header = parsed_header(stream.read(HEADER_BYTES))
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+    check_complete(path, header, actual)
+    return header
+
+
+def parsed_header(raw: bytes) -> Header:
+    """Header of the first 1024 bytes of an MRC file, in the byte order in which it makes sense."""
+    orders: tuple[ByteOrder, ByteOrder] = ("<", ">") if raw[212:213] != b"\x11" else (">", "<")
+    headers = [_header(raw, order) for order in orders]
+    return next((header for header in headers if header.makes_sense and header.dtype is not None), headers[0])
+
+
+def check_complete(path: Path, header: Header, actual: int) -> None:
+    """Check that a header is one of an MRC file of so many bytes.
+
+    Raises
+    ------
+    InputError
+        If it is not, or bytes are missing.
+    """
+    if not header.makes_sense or (not header.marked and (header.dtype is None or header.bytes_expected != actual)):
+        raise InputError(f"{path} is not an MRC file (its header makes no sense); expected .mrc, .rec or .map.")
+    if header.dtype is None:
+        raise InputError(f"{path} holds numbers of MRC mode {header.mode}, which is not read. Convert it to mode 2.")
+    if actual < header.bytes_expected:
+        raise InputError(
+            f"{path} is cut short: {actual:,} of {header.bytes_expected:,} bytes are there. Copy or download it again."
+        )
+
+
+def check_volume(path: Path, header: Header, *, voxel_size_given: bool, flag: str = FLAG) -> None:
+    """Check that a header is that of one volume.
+
+    Raises
+    ------
+    InputError
+        If it is that of an image, of a stack, of complex numbers, or its axes are not x, y, z.
+    """
+    x, y, z = header.size
+    if z == 1:
+        raise InputError(f"{path} is one image of {x} × {y} pixels; expected a volume.")
+    if header.space_group in _VOLUME_STACKS:
+        raise InputError(f"{path} is a stack of volumes (space group {header.space_group}); expected one volume.")
+    if header.is_image_stack and not voxel_size_given:
+        raise InputError(
+            f"{path} calls itself a stack of {z} images (space group 0), not a volume. If it is a volume, "
+            f"give its voxel size in Å ({flag})."
+        )
+    if path.suffix.lower() in _STACK_SUFFIXES and not voxel_size_given:
+        raise InputError(
+            f"{path} is named as a stack of images ({path.suffix}), such as a tilt series; expected a tomogram "
+            f"reconstructed from it. If it is a volume, give its voxel size in Å ({flag})."
+        )
+    if header.axes not in ((1, 2, 3), (0, 0, 0)):
+        raise InputError(f"{path} stores its axes in the order {header.axes}; expected x, y, z. Rewrite it so.")
+    if header.dtype is not None and header.dtype.kind == "c":
+        raise InputError(f"{path} holds complex numbers (a Fourier transform); expected density.")
+
+
+def _header(raw: bytes, order: ByteOrder) -> Header:
+    import mrcfile.dtypes
+
+    fields = np.frombuffer(raw, mrcfile.dtypes.HEADER_DTYPE.newbyteorder(order))[0]
+    size = (int(fields["nx"]), int(fields["ny"]), int(fields["nz"]))
+    dtype, byte_note = _voxel_type(raw, fields, order)
+    sizes, size_note = _voxel_sizes(fields, size)
+    return Header(
+        size,
+        sizes,
+        int(fields["mode"]),
+        dtype,
+        HEADER_BYTES + int(fields["nsymbt"]),
+        bytes(fields["map"])[:3] == b"MAP",
+        int(fields["ispg"]),
+        int(fields["mz"]),
+        (int(fields["mapc"]), int(fields["mapr"]), int(fields["maps"])),
+        tuple(note for note in (byte_note, size_note, _origin_note(fields)) if note),
+    )
+
+
+def _voxel_type(raw: bytes, fields: Any, order: ByteOrder) -> tuple[np.dtype[Any] | None, str]:
+    """Type of a voxel, and a note where it was decided between signed and unsigned bytes."""
+    from mrcfile.utils import dtype_from_mode
+
+    try:
+        dtype = np.dtype(dtype_from_mode(int(fields["mode"]))).newbyteorder(order)
+    except ValueError:
+        return None, ""
+    if dtype.itemsize > 1:
+        return dtype, ""
+    stamp, flags = np.frombuffer(raw, np.dtype(np.int32).newbyteorder(order), count=2, offset=152).tolist()
+    if stamp == _IMOD_STAMP:
+        return np.dtype(np.int8 if flags & _SIGNED_BYTES else np.uint8), ""
+    highest = float(fields["dmax"])
+    if np.isfinite(highest) and 127 < highest <= 255 and float(fields["dmin"]) >= 0:
+        return np.dtype(np.uint8), f"Its bytes are read as unsigned, for the header says they reach {highest:g}."
+    return dtype, ""
+
+
+def _voxel_sizes(fields: Any, size: tuple[int, int, int]) -> tuple[Sizes, str]:
+    """Å along x, y, z, 0 where unset; and a note where they come from the number of voxels, not of samples."""
+    lengths = [float(fields["cella"][axis]) for axis in "xyz"]
+    sampled = _divided(lengths, [int(fields[name]) for name in ("mx", "my", "mz")])
+    by_voxel = _divided(lengths, size)
+    # Some programs write one sample along z, as for images, beside the length of the whole volume.
+    if int(fields["mz"]) == 1 and usable(sampled) and not is_cubic(sampled) and is_cubic(by_voxel):
+        return by_voxel, "Its header counts one sample along z; its voxel size is taken from the cell's length."
+    return sampled, ""
+
+
+def _divided(lengths: list[float], parts: Any) -> Sizes:
+    x, y, z = (length / part if part > 0 else 0.0 for length, part in zip(lengths, parts, strict=True))
+    return x, y, z
+
+
+def _origin_note(fields: Any) -> str:
+    """A note where the header puts voxel 0 anywhere but at 0."""
+    origin = [float(fields["origin"][axis]) for axis in "xyz"]
+    start = [int(fields[name]) for name in ("nxstart", "nystart", "nzstart")]
+    named = [
+        f"{name} ({', '.join(f'{value:g}' for value in values)}){unit}"
+        for name, values, unit in (("origin", origin, " Å"), ("start", start, " voxels"))
+        if any(values) and np.isfinite(values).all()
+    ]
+    if not named:
+        return ""
+    return f"Its header has {' and '.join(named)}, which is not used: positions count from the first voxel's centre."
+
+
+def _size_in_force(path: Path, header: Header, given: float | None, flag: str) -> VoxelSize:
+    return voxel_size_in_force(path, header.voxel_sizes, source=_SOURCE, given=given, flag=flag)

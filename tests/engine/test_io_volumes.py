@@ -1,0 +1,465 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import struct
+import warnings
+from pathlib import Path
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import names_volume, read_labelled, read_tomogram, write_tomogram
+from napari_orient.engine.io.volumes import chunks, packed
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes.formats import volume_name, volumes_in
+from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.patches import cut_patches
+
+
+def volume(shape: tuple[int, int, int] = (4, 5, 6)) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def saved_mrc(path: Path, density: np.ndarray | None = None, voxel: object = 10.0, **header: object) -> Path:
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(volume() if density is None else density)
+        file.voxel_size = voxel
+        for name, value in header.items():
+            file.header[name] = value
+    return path
+
+
+def stamped(path: Path, flags: int, order: str = "<") -> Path:
+    raw = bytearray(path.read_bytes())
+    raw[152:160] = struct.pack(f"{order}ii", 1146047817, flags)
+    path.write_bytes(raw)
+    return path
+
+
+# --- MRC as IMOD means it -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "signed"), [(0, False), (1, True), (16, False), (17, True)])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_bytes_of_imod_are_unsigned_unless_its_flag_says_otherwise(tmp_path, flags, signed, order):
+    values = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    path = saved_mrc(tmp_path / "a.mrc", values.view(np.int8))
+    if order == ">":
+        with mrcfile.open(path, mode="r+") as file:
+            file.header.dtype = file.header.dtype.newbyteorder()
+            header = file.header.byteswap().tobytes()
+        path.write_bytes(header[:212] + b"\x11\x11\0\0" + header[216:] + values.tobytes())
+    density = read_tomogram(stamped(path, flags, order)).density
+    np.testing.assert_array_equal(density, values.view(np.int8) if signed else values)
+
+
+def test_bytes_without_a_stamp_are_unsigned_where_the_header_says_that_they_exceed_127(tmp_path):
+    values = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    path = saved_mrc(tmp_path / "a.mrc", values.view(np.int8), dmin=0, dmax=255, dmean=127)
+    read = read_tomogram(path)
+    np.testing.assert_array_equal(read.density, values)
+    assert "unsigned" in read.notes[0]
+    signed = read_tomogram(saved_mrc(tmp_path / "b.mrc", values.view(np.int8)))
+    assert signed.density.min() == -128
+    assert signed.notes == ()
+
+
+def test_one_sample_along_z_of_a_cubic_volume_is_no_anisotropy(tmp_path):
+    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", mz=1, cella=(60.0, 50.0, 40.0)))
+    assert read.voxel_size == 10
+    assert "one sample along z" in read.notes[0]
+
+
+def test_voxels_that_are_not_cubes_are_noted_where_a_size_is_given(tmp_path):
+    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", voxel=(10.0, 10.0, 15.0)), voxel_size=10)
+    assert "(10, 10, 15) Å; taken for cubes of 10 Å" in read.notes[0]
+    assert read.voxel_size_source == "given; the MRC header says 10, 10, 15"
+
+
+def test_the_source_of_the_voxel_size_is_said(tmp_path):
+    path = saved_mrc(tmp_path / "a.mrc", voxel=7.84)
+    assert read_tomogram(path).voxel_size_source == "MRC header"
+    assert read_tomogram(path, voxel_size=7.84).voxel_size_source == "given"
+    assert read_tomogram(path, voxel_size=15.68).voxel_size_source == "given; the MRC header says 7.84"
+
+
+def test_origin_and_start_are_noted_and_shift_nothing(tmp_path):
+    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", origin=(-100.0, 0.0, 50.0), nzstart=-2))
+    (note,) = read.notes
+    assert "origin (-100, 0, 50) Å and start (0, 0, -2) voxels" in note
+    assert "not used" in note
+
+
+@pytest.mark.parametrize("suffix", [".st", ".ali", ".preali", ".mrcs"])
+def test_a_stack_by_its_name_is_refused_until_a_voxel_size_says_that_it_is_a_volume(tmp_path, suffix):
+    path = saved_mrc(tmp_path / f"a{suffix}", ispg=0)
+    with pytest.raises(InputError, match="tilt series"):
+        read_tomogram(path)
+    assert read_tomogram(path, voxel_size=10).extent.size == (6, 5, 4)
+
+
+# --- packed ---------------------------------------------------------------------------------------------------------
+
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress}
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("suffix", [".mrc", ".map", ".rec"])
+def test_a_packed_mrc_file_is_read_in_memory(tmp_path, packing, suffix):
+    whole = saved_mrc(tmp_path / "plain.mrc").read_bytes()
+    path = tmp_path / f"TS_01{suffix}{packing}"
+    path.write_bytes(PACKERS[packing](whole))
+    read = read_tomogram(path)
+    np.testing.assert_array_equal(read.density, volume())
+    assert (read.name, read.voxel_size, read.notes) == ("TS_01", 10, ())
+
+
+def test_a_large_packed_file_is_unpacked_once_to_the_folder_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setenv(packed.CACHE_VARIABLE, str(tmp_path / "cache"))
+    path = tmp_path / "TS_01.mrc.gz"
+    path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc").read_bytes()))
+    read = read_tomogram(path)
+    (unpacked,) = (tmp_path / "cache").iterdir()
+    assert isinstance(read.density, np.memmap)
+    assert str(unpacked) in read.notes[0]
+    assert read.name == "TS_01"
+    before = unpacked.stat().st_mtime_ns
+    read_tomogram(path)
+    assert unpacked.stat().st_mtime_ns == before
+    path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc", volume() + 1).read_bytes()))
+    np.testing.assert_array_equal(read_tomogram(path).density, volume() + 1)
+
+
+def test_a_packed_file_that_is_damaged_or_no_mrc_file_is_refused_in_one_line(tmp_path):
+    whole = saved_mrc(tmp_path / "plain.mrc").read_bytes()
+    huge = bytearray(whole)
+    huge[92:96] = struct.pack("<i", 2**31 - 1)
+    cases = {
+        "cut.mrc.gz": (gzip.compress(whole)[:-40], "cannot be unpacked"),
+        "short.mrc.gz": (gzip.compress(whole[:-8]), "cut short"),
+        "text.mrc.gz": (gzip.compress(b"data_particles " * 200), r"Unpack it first \(gunzip\)"),
+        "plain.mrc.bz2": (whole, "neither by gzip nor by bzip2"),
+        "empty.mrc.gz": (gzip.compress(b""), "Unpack it first"),
+        "huge.mrc.gz": (gzip.compress(bytes(huge)), "cut short|GiB unpacked|cannot be"),
+    }
+    for name, (content, words) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=words) as caught:
+            read_tomogram(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+# --- EM, HDF5, TIFF -------------------------------------------------------------------------------------------------
+
+
+def em_bytes(density: np.ndarray, *, order: str = "<", pixel_size_pm: int = 0) -> bytes:
+    """An EM file as TOM's documentation has it: machine, type, sizes, comment, 40 parameters."""
+    kinds = {"i1": 1, "i2": 2, "i4": 4, "f4": 5, "f8": 9}
+    header = bytearray(512)
+    header[0], header[3] = (6 if order == "<" else 5), kinds[density.dtype.str[1:]]
+    header[4:16] = struct.pack(f"{order}iii", *density.shape[::-1])
+    header[96 + 6 * 4 : 100 + 6 * 4] = struct.pack(f"{order}i", pixel_size_pm)
+    return bytes(header) + density.astype(density.dtype.newbyteorder(order)).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_em_volume_is_read_from_a_memory_map(tmp_path, kind, order):
+    path = tmp_path / "TS_01.em"
+    path.write_bytes(em_bytes(volume().astype(kind), order=order, pixel_size_pm=1348))
+    read = read_tomogram(path)
+    np.testing.assert_array_equal(read.density, volume().astype(kind))
+    assert isinstance(read.density, np.memmap)
+    assert (read.voxel_size, read.name, read.voxel_size_source) == (13.48, "TS_01", "EM header")
+
+
+def test_an_em_file_without_a_pixel_size_asks_for_it_and_a_motive_list_is_no_volume(tmp_path):
+    path = tmp_path / "a.em"
+    path.write_bytes(em_bytes(volume()))
+    with pytest.raises(InputError, match="states no voxel size"):
+        read_tomogram(path)
+    assert read_tomogram(path, voxel_size=8).voxel_size == 8
+    motives = tmp_path / "motl.em"
+    motives.write_bytes(em_bytes(np.zeros((1, 7, 20), np.float32)))
+    with pytest.raises(InputError, match="motive list"):
+        read_tomogram(motives)
+    assert names_volume(path)
+    assert not names_volume(motives)
+    motives.write_bytes(motives.read_bytes()[:-4])
+    with pytest.raises(InputError, match="not whole"):
+        read_tomogram(motives)
+
+
+def eman(path: Path, *densities: np.ndarray, apix: float | None = 10.0, **layout: object) -> Path:
+    with h5py.File(path, "w") as file:
+        for number, density in enumerate(densities):
+            group = file.create_group(f"MDF/images/{number}")
+            group.create_dataset("image", data=density, **layout)
+            for axis in "xyz" if apix is not None else "":
+                group.attrs[f"EMAN.apix_{axis}"] = apix
+    return path
+
+
+@pytest.mark.parametrize("layout", [{}, {"chunks": (2, 3, 4), "compression": "gzip"}])
+def test_the_hdf5_of_eman2_is_read_by_parts(tmp_path, layout):
+    read = read_tomogram(eman(tmp_path / "TS_01.hdf", volume(), **layout))
+    np.testing.assert_array_equal(read.density, volume())
+    np.testing.assert_array_equal(read.density[1:3, ::2, 5], volume()[1:3, ::2, 5])
+    assert (read.voxel_size, read.name, read.voxel_size_source) == (10, "TS_01", "EMAN2 header")
+
+
+def test_hdf5_without_a_voxel_size_or_with_several_volumes_is_refused(tmp_path):
+    plain = tmp_path / "plain.h5"
+    with h5py.File(plain, "w") as file:
+        file["a/b"] = volume()
+        file["image"] = volume()[0]
+    with pytest.raises(InputError, match="states no voxel size"):
+        read_tomogram(plain)
+    np.testing.assert_array_equal(read_tomogram(plain, voxel_size=5).density, volume())
+    with pytest.raises(InputError, match="stack of 2 volumes"):
+        read_tomogram(eman(tmp_path / "stack.hdf", volume(), volume()))
+    with pytest.raises(InputError, match="no volume"):
+        read_tomogram(eman(tmp_path / "image.hdf", volume()[0]))
+    (tmp_path / "cut.hdf").write_bytes(eman(tmp_path / "whole.hdf", volume()).read_bytes()[:900])
+    with pytest.raises(InputError, match="no HDF5 file that can be read"):
+        read_tomogram(tmp_path / "cut.hdf")
+
+
+TIFFS = {
+    "ImageJ": {"imagej": True, "resolution": (1 / 1.0, 1 / 1.0), "metadata": {"spacing": 1.0, "unit": "nm"}},
+    "OME": {
+        "ome": True,
+        "metadata": {
+            "axes": "ZYX",
+            **{f"PhysicalSize{axis}": 1.0 for axis in "XYZ"},
+            **{f"PhysicalSize{axis}Unit": "nm" for axis in "XYZ"},
+        },
+    },
+    "plain": {"resolution": (1e7, 1e7), "resolutionunit": "CENTIMETER", "metadata": None},
+    "packed": {"resolution": (1e7, 1e7), "resolutionunit": "CENTIMETER", "metadata": None, "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_a_tiff_volume_is_read_with_its_resolution(tmp_path, kind):
+    path = tmp_path / "TS_01.tif"
+    tifffile.imwrite(path, volume(), photometric="minisblack", **TIFFS[kind])
+    read = read_tomogram(path)
+    np.testing.assert_array_equal(read.density, volume())
+    np.testing.assert_array_equal(read.density[1:3, 2:4, 1], volume()[1:3, 2:4, 1])
+    assert read.voxel_size == pytest.approx(10, rel=1e-6)
+    assert isinstance(read.density, ChunkedDensity) == (kind == "packed")
+
+
+def test_the_resolution_of_a_printer_is_no_voxel_size_and_a_picture_no_volume(tmp_path):
+    path = tmp_path / "a.tiff"
+    tifffile.imwrite(
+        path, volume(), photometric="minisblack", resolution=(72, 72), resolutionunit="INCH", metadata=None
+    )
+    with pytest.raises(InputError, match="states no voxel size"):
+        read_tomogram(path)
+    assert read_tomogram(path, voxel_size=4).voxel_size == 4
+    tifffile.imwrite(path, np.zeros((16, 16, 3), np.uint8), photometric="rgb")
+    with pytest.raises(InputError, match="expected a grey volume"):
+        read_tomogram(path, voxel_size=4)
+
+
+# --- OME-Zarr -------------------------------------------------------------------------------------------------------
+
+
+def pyramid(
+    path: Path, density: np.ndarray, *, version: str = "0.5", voxel: float = 10.0, unit: str | None = "angstrom"
+) -> Path:
+    """A store of three levels, written by the package ome-zarr."""
+    from ome_zarr.format import format_from_version
+    from ome_zarr.writer import write_multiscale
+
+    levels = [density, density[::2, ::2, ::2], density[::4, ::4, ::4]]
+    axes = [{"name": name, "type": "space", **({"unit": unit} if unit else {})} for name in "zyx"]
+    transforms = [[{"type": "scale", "scale": [voxel * 2**level] * 3}] for level in range(3)]
+    written = format_from_version(version)
+    group = zarr.open_group(str(path), mode="w", zarr_format=written.zarr_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_multiscale(
+            levels,
+            group,
+            axes=axes,
+            coordinate_transformations=transforms,
+            fmt=written,
+            storage_options={"chunks": (8, 8, 8)},
+        )
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_finest_level_of_a_store_is_read_unless_another_voxel_size_is_asked_for(tmp_path, version):
+    density = np.random.default_rng(1).normal(size=(24, 20, 28)).astype(np.float32)
+    path = pyramid(tmp_path / "TS_01.zarr", density, version=version)
+    read = read_tomogram(path)
+    np.testing.assert_array_equal(read.density, density)
+    assert (read.voxel_size, read.name, read.extent.size) == (10, "TS_01", (28, 20, 24))
+    assert read.voxel_size_source.startswith("OME-Zarr, level ")
+    coarse = read_tomogram(path, voxel_size=20)
+    np.testing.assert_array_equal(coarse.density, density[::2, ::2, ::2])
+    assert coarse.voxel_size == 20
+    with pytest.raises(InputError, match="levels of 10, 20, 40 Å, and none of 15 Å"):
+        read_tomogram(path, voxel_size=15)
+
+
+def test_a_level_is_opened_by_its_own_path_with_the_size_that_the_store_states(tmp_path):
+    path = pyramid(tmp_path / "TS_01.ome.zarr", volume((16, 16, 16)))
+    name = zarr.open_group(str(path), mode="r").attrs["ome"]["multiscales"][0]["datasets"][1]["path"]
+    read = read_tomogram(path / name)
+    assert (read.voxel_size, read.name) == (20, "TS_01")
+    assert read_tomogram(path / name, voxel_size=30).voxel_size == 30
+
+
+@pytest.mark.parametrize(("unit", "voxel"), [("nanometer", 1.0), ("angstrom", 10.0), ("micrometer", 0.001)])
+def test_the_unit_of_a_store_is_minded(tmp_path, unit, voxel):
+    path = pyramid(tmp_path / "a.zarr", volume((16, 16, 16)), voxel=voxel, unit=unit)
+    assert read_tomogram(path).voxel_size == pytest.approx(10)
+
+
+def test_a_store_without_a_unit_is_taken_for_angstrom_and_a_scale_of_one_for_unset(tmp_path):
+    read = read_tomogram(pyramid(tmp_path / "a.zarr", volume((16, 16, 16)), unit=None))
+    assert read.voxel_size == 10
+    assert "no unit" in read.notes[0]
+    with pytest.raises(InputError, match=r"voxels of 1\.0 Å"):
+        read_tomogram(pyramid(tmp_path / "b.zarr", volume((16, 16, 16)), voxel=1.0))
+
+
+def test_a_translation_and_chunks_that_are_not_there_are_noted(tmp_path):
+    path = pyramid(tmp_path / "a.zarr", volume((16, 16, 16)) + 1)
+    group = zarr.open_group(str(path), mode="r+")
+    described = group.attrs["ome"]
+    dataset = described["multiscales"][0]["datasets"][0]
+    dataset["coordinateTransformations"].append({"type": "translation", "translation": [5.0, 5.0, 5.0]})
+    group.attrs["ome"] = described
+    (path / dataset["path"] / "c" / "0" / "0" / "0").unlink()
+    read = read_tomogram(path)
+    assert any("translation (5, 5, 5) Å is not used" in note for note in read.notes)
+    assert any("1 of its 8 chunks are not there" in note for note in read.notes)
+    assert read.density[0, 0, 0] == 0
+
+
+def test_a_copick_project_names_a_tomogram_by_its_run(tmp_path):
+    path = tmp_path / "ExperimentRuns" / "TS_07" / "VoxelSpacing10.000" / "wbp.zarr"
+    assert read_tomogram(pyramid(path, volume((16, 16, 16)))).name == "TS_07"
+
+
+def test_what_is_no_image_of_ome_zarr_is_refused_in_one_line(tmp_path):
+    (tmp_path / "folder").mkdir()
+    zarr.create_group(str(tmp_path / "group.zarr"))
+    wide = zarr.create_group(str(tmp_path / "wide.zarr"))
+    wide.create_array("0", shape=(2, 8, 8, 8), dtype="f4", chunks=(1, 8, 8, 8))
+    axes = [{"name": name} for name in "czyx"]
+    wide.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]}
+    turned = zarr.create_group(str(tmp_path / "turned.zarr"))
+    turned.attrs["ome"] = {"multiscales": [{"axes": axes[:0:-1], "datasets": [{"path": "0"}]}]}
+    (tmp_path / "broken.zarr").mkdir()
+    (tmp_path / "broken.zarr" / "zarr.json").write_text("{")
+    cases = {
+        "folder": "no Zarr store",
+        "group.zarr": "without OME's multiscales",
+        "wide.zarr": r"shape \(2, 8, 8, 8\)",
+        "turned.zarr": "expected z, y, x",
+        "broken.zarr": "no Zarr store that can be read",
+        "none.zarr": "no such file",
+    }
+    for name, words in cases.items():
+        with pytest.raises(InputError, match=words) as caught:
+            read_tomogram(tmp_path / name, voxel_size=10)
+        assert "\n" not in str(caught.value)
+
+
+# --- reading by parts -----------------------------------------------------------------------------------------------
+
+
+def test_any_integers_and_slices_give_what_an_array_gives(tmp_path):
+    whole = np.random.default_rng(2).integers(0, 99, size=(11, 13, 9))
+    lazy = ChunkedDensity((11, 13, 9), whole.dtype, chunks=(4, 5, 3), read=whole.__getitem__, where="a")
+    keys = [
+        3,
+        -1,
+        slice(2, 9),
+        (slice(None), 4),
+        (slice(1, 10, 3), slice(12, 3, -2), -2),
+        (..., 0),
+        (5, ..., slice(8, 2, -1)),
+        ...,
+        (slice(5, 5), slice(None), 1),
+        (slice(None, None, 2), slice(None, None, 2), slice(None, None, 2)),
+    ]
+    for key in keys:
+        np.testing.assert_array_equal(lazy[key], whole[key], err_msg=str(key))
+    np.testing.assert_array_equal(np.asarray(lazy), whole)
+    for key in (11, (0, 0, 0, 0)):
+        with pytest.raises(IndexError):
+            lazy[key]
+
+
+def test_patches_of_a_store_are_those_of_the_array_and_few_chunks_are_decoded(monkeypatch):
+    random = np.random.default_rng(3)
+    whole = random.normal(size=(96, 96, 96)).astype(np.float32)
+    reads: list[tuple[slice, ...]] = []
+
+    def read(box: tuple[slice, slice, slice]) -> np.ndarray:
+        reads.append(box)
+        return whole[box]
+
+    monkeypatch.setattr(chunks, "CACHE_BYTES", 12 * 32**3 * 4)
+    lazy = ChunkedDensity(whole.shape, whole.dtype, chunks=(32, 32, 32), read=read, where="a")
+    positions = random.uniform(80, 880, size=(300, 3))
+    expected = cut_patches(Tomogram(whole, 10, "a"), positions, side=8)
+    np.testing.assert_array_equal(cut_patches(Tomogram(lazy, 10, "a"), positions, side=8), expected)
+    assert sum(chunk.nbytes for chunk in lazy._decoded.values()) <= chunks.CACHE_BYTES
+    ordered = len(reads)
+    for position in positions:
+        cut_patches(Tomogram(lazy, 10, "a"), position, side=8)
+    assert ordered < (len(reads) - ordered) / 3
+
+
+def test_a_chunk_that_cannot_be_decoded_is_one_line(tmp_path):
+    path = pyramid(tmp_path / "a.zarr", np.random.default_rng(4).normal(size=(16, 16, 16)).astype(np.float32))
+    chunk = next(item for item in sorted((path).rglob("c/0/0/0")))
+    chunk.write_bytes(b"no chunk")
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        np.asarray(read_tomogram(path).density)
+    assert "\n" not in str(caught.value)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_the_files_without_what_says_its_format():
+    names = [
+        "a/TS_01.mrc",
+        "TS_01.mrc.gz",
+        "TS_01.rec.bz2",
+        "TS_01.ome.zarr",
+        "TS_01.zarr",
+        "TS_01.em",
+        "TS_01.ome.tif",
+    ]
+    assert {volume_name(Path(name)) for name in names} == {"TS_01"}
+    assert volume_name(Path("TS_01_10.00Apx.mrc")) == "TS_01_10.00Apx"
+
+
+def test_the_tomograms_of_a_list_are_found_in_any_format(tmp_path):
+    pyramid(tmp_path / "TS_01.zarr", volume((16, 16, 16)))
+    (tmp_path / "TS_02.mrc.gz").write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc").read_bytes()))
+    write_tomogram(tmp_path / "TS_03.mrc", volume((9, 9, 9)), voxel_size=10)
+    (tmp_path / "TS_03.tif").write_bytes(b"a picture")
+    listed = "tomogram,x,y,z\nTS_01,20,20,20\nTS_02,20,20,20\nTS_03,20,20,20\n"
+    (tmp_path / "list.csv").write_text(listed)
+    pairs = read_labelled(tmp_path / "list.csv")
+    assert [tomogram.extent.size[0] for tomogram, _ in pairs] == [16, 6, 9]
+    assert volumes_in(tmp_path)["TS_03"].suffix == ".mrc"
