@@ -95,7 +95,7 @@ def test_load_says_what_it_found(dock, scene):
     load.tomogram_row.show_path(scene.mrc)
     load.particles_row.show_path(scene.picks)
     assert "56 × 48 × 32 voxels" in load.tomogram_note.text()
-    assert "voxel size from the header" in load.tomogram_note.text()
+    assert "voxel size: MRC header" in load.tomogram_note.text()
     assert load.voxel_size.value() == 13.5
     assert "12 particles: 8 pdb_4v4r, 4 pdb_3j9i" in load.particles_note.text()
     assert [load.kind.itemText(row) for row in range(3)] == ["all classes (12)", "pdb_4v4r (8)", "pdb_3j9i (4)"]
@@ -136,7 +136,7 @@ def test_a_header_that_does_not_know_its_voxel_size_is_flagged_and_can_be_overri
     assert "voxel" in load.tomogram_note.text()
     assert "--" not in load.tomogram_note.text()
     load.voxel_size.setValue(13.5)
-    assert "as typed" in load.tomogram_note.text()
+    assert "voxel size: given" in load.tomogram_note.text()
     load.open.click()
     (image,) = by_role(viewer, "tomogram")
     assert tuple(image.scale) == (13.5,) * 3

@@ -5,6 +5,7 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
+from napari_orient.engine.io import VOLUME_SUFFIXES
 from napari_orient.gui.preferences import Preferences
 
 PLUGIN = "napari-orient"
@@ -45,9 +46,15 @@ def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_v
         assert isinstance(dock, QWidget)
 
 
-@pytest.mark.parametrize("name", ["a.mrc", "b.rec", "c.map", "D.MRC", "p.star", "tomo_001_motif_list.csv"])
-def test_our_files_find_our_reader(name):
+@pytest.mark.parametrize(
+    "name", [*(f"a{suffix}" for suffix in VOLUME_SUFFIXES), "D.MRC", "p.star", "tomo_001_motif_list.csv"]
+)
+def test_our_files_find_our_reader(name, tmp_path):
     from npe2 import PluginManager
+
+    if name.endswith(".zarr"):
+        name = str(tmp_path / name)
+        Path(name).mkdir()
 
     found = PluginManager.instance().iter_compatible_readers([name])
     assert PLUGIN in {reader.plugin_name for reader in found}

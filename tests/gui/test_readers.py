@@ -1,10 +1,12 @@
 import mrcfile
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity
 from napari_orient.engine.particles import concatenate
 from napari_orient.gui import layers, readers
 from napari_orient.gui.sample_data import simulated_sample
@@ -116,3 +118,21 @@ def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_n
     assert centres.mean() < np.asarray(image.data).mean() - 0.3 * np.asarray(image.data).std()
     assert len(by_role(viewer, "truth")) == len(by_role(viewer, "axes")) == 1
     assert simulated_sample() is simulated_sample()
+
+
+def test_a_store_that_is_dropped_becomes_a_layer_that_is_read_by_chunks(make_napari_viewer, tmp_path):
+    viewer = make_napari_viewer()
+    density = np.random.default_rng(0).normal(size=(20, 24, 28)).astype(np.float32)
+    group = zarr.create_group(str(tmp_path / "TS_01.zarr"))
+    group.create_array("0", data=density, chunks=(8, 8, 8))
+    axes = [{"name": name, "type": "space", "unit": "angstrom"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [10.0, 10.0, 10.0]}]
+    levels = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    (layer,) = viewer.open(str(tmp_path / "TS_01.zarr"), plugin=PLUGIN)
+    assert isinstance(layer.data, ChunkedDensity)
+    assert (layer.name, tuple(layer.scale)) == ("TS_01", (10, 10, 10))
+    viewer.dims.set_current_step(0, 7)
+    np.testing.assert_allclose(layer._slice.image.raw, density[7])
+    viewer.dims.ndisplay = 3
+    np.testing.assert_array_equal(layers.tomogram_of(layer).density[3:5], density[3:5])

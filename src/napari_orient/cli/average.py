@@ -1,6 +1,6 @@
 """Average particles in their poses (subtomogram average): a map that can be evaluated without true poses.
 
-The last argument is a list of particles with angles; before it may stand their tomograms (MRC files), which are
+The last argument is a list of particles with angles; before it may stand their tomograms, which are
 otherwise found by the list's own columns or beside it. A PolNet result folder alone serves too. MAP gets the average,
 particle bright; beside it stand the maps of two random halves and the Fourier shell correlation between them.
 """

@@ -13,16 +13,18 @@ from pathlib import Path
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
+    VOXEL_SIZE_HELP,
     add_import_list,
     add_reading,
     check_import_list,
     check_list,
+    open_tomogram,
     read_list,
     say_notes,
     write_beside,
     written_text,
 )
-from napari_orient.engine.io import read_tomogram, write_particles, writing_dialect, written_dialects
+from napari_orient.engine.io import write_particles, writing_dialect, written_dialects
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
@@ -35,7 +37,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument("target", type=Path, metavar="OUT", help=f"particle list to write: {written_text()}")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class")
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument(
         "--dialect", choices=tuple(written_dialects()), help="of OUT [default: by its suffix; relion5 for .star]"
     )
@@ -47,7 +49,7 @@ def perform(arguments: Namespace) -> None:
     """Read one, write the other."""
     writing_dialect(arguments.target, arguments.dialect)
     check_list(arguments.target)
-    tomogram = arguments.tomogram and read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     particles = read_list(arguments.source, arguments, tomogram=tomogram)
     particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
     check_import_list(arguments.target, particles, arguments)

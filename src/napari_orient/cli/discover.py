@@ -1,6 +1,6 @@
 """Find the structure that picks have in common, and each particle's pose, from picks alone.
 
-No labels, no template. TOMOGRAM... are MRC files, PICKS a list of positions in them; angles in it are ignored. A PolNet
+No labels, no template. TOMOGRAM... are volumes, PICKS a list of positions in them; angles in it are ignored. A PolNet
 result folder alone serves too. OUT gets the particles recentred, with angles, confidence, expected error, and a column
 orientOutlier that is 1 for picks that look like no particle.
 

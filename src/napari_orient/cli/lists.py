@@ -32,9 +32,20 @@ if TYPE_CHECKING:
     from napari_orient.engine.templates import Template
 
 
+VOXEL_SIZE_HELP = "the tomogram's, where its header is wrong; chooses the level of an OME-Zarr store"
+
+_TOMOGRAMS_SAID = 4
+"""Tomograms whose sizes are printed one by one. Chosen: a screen has room for more."""
+
+
 def written_text() -> str:
     """Suffixes of the lists that are written, with commas between them."""
     return ", ".join(written_suffixes())
+
+
+def volume_text() -> str:
+    """Formats of tomograms, in words."""
+    return "MRC (also .gz, .bz2), OME-Zarr, EM, HDF5 of EMAN2, TIFF"
 
 
 def add_reading(parser: Parser) -> None:
@@ -66,6 +77,26 @@ def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = N
     return particles
 
 
+def open_tomogram(path: Path, *, voxel_size: float | None) -> Tomogram:
+    """Tomogram of a file; its size, the source of its voxel size and notes on it are printed."""
+    tomogram = read_tomogram(path, voxel_size=voxel_size)
+    say_tomograms([tomogram])
+    return tomogram
+
+
+def say_tomograms(tomograms: Sequence[Tomogram]) -> None:
+    """Print the size of each tomogram, its voxel size and where it is from, a line each, and notes; of many, a few."""
+    for tomogram in tomograms[:_TOMOGRAMS_SAID]:
+        size = " × ".join(str(count) for count in tomogram.extent.size)
+        source = f" ({tomogram.voxel_size_source})" if tomogram.voxel_size_source else ""
+        say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å{source}")
+        say_notes(tomogram.notes)
+    sizes = sorted({tomogram.voxel_size for tomogram in tomograms[_TOMOGRAMS_SAID:]})
+    if sizes:
+        shown = f"{sizes[0]:g}" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g}"
+        say(f"{len(tomograms) - _TOMOGRAMS_SAID} more tomograms, voxels of {shown} Å")
+
+
 def say_notes(notes: Sequence[str]) -> None:
     """Print sentences on how a list was read or written to standard error, one a line."""
     for note in notes:
@@ -90,26 +121,27 @@ def read_tomograms(
     """
     *tomograms, path = arguments.paths
     if tomograms:
-        opened = [read_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
+        opened = [open_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
         pairs = [(tomogram, read(path, tomogram)) for tomogram in opened]
     else:
         pairs = read_labelled(path, voxel_size=arguments.voxel_size)
+        say_tomograms([tomogram for tomogram, _ in pairs])
     return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
 
 
 def add_picks(parser: Parser) -> None:
     """Give the parser a tomogram and the list of its picks, and the flags that say how to read them."""
-    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help="MRC file (.mrc, .rec, .map)")
+    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help=f"volume: {volume_text()}")
     parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: a list of any program")
     parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomogram's, where its header is wrong")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     add_reading(parser)
 
 
 def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles]:
     """Tomogram of `add_picks`, and its picks of the class asked for."""
-    tomogram = read_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+    tomogram = open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     named = replace(tomogram, name=arguments.tomogram_name or tomogram.name)
     picks = read_list(arguments.picks, arguments, tomogram=named)
     return tomogram, picks if arguments.kind is None else picks.of_kind(arguments.kind)

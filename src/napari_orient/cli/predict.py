@@ -1,10 +1,10 @@
 """Give every particle of a tomogram its orientation.
 
-TOMOGRAM is an MRC file. PICKS is a STAR file, a PolNet list or a table of positions; angles in it are not used.
-OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is below 20°)
-and an expected error in degrees. The model is a network or a template. A template is matched: the tomogram's missing
-wedge and noise are estimated from it, and the particles are recentred; a network's answers are refined in the same way
-when a --reference is given.
+TOMOGRAM is a volume (MRC, OME-Zarr, EM, HDF5 or TIFF). PICKS is a list of positions of any program; angles in it are
+not used. OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is
+below 20°) and an expected error in degrees. The model is a network or a template. A template is matched: the
+tomogram's missing wedge and noise are estimated from it, and the particles are recentred; a network's answers are
+refined in the same way when a --reference is given.
 """
 
 from __future__ import annotations
@@ -80,9 +80,8 @@ def perform(arguments: Namespace) -> None:
 
 
 def _announce(tomogram: Tomogram, picks: Particles, model: Model) -> None:
-    """Say the voxel size in force, and which classes of picks the model never learnt."""
-    size = " × ".join(str(count) for count in tomogram.extent.size)
-    say(f"{tomogram.name}: {size} voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {model.kind} {model.name}")
+    """Say how many picks there are, and which classes of picks the model never learnt."""
+    say(f"{len(picks)} picks in {tomogram.name}; {model.kind} {model.name}")
     foreign = sorted(set(picks.kind) - set(model.classes)) if picks.kind is not None and model.classes else []
     if foreign:
         learnt = ", ".join(model.classes)

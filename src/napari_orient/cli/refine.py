@@ -1,8 +1,9 @@
 """Polish the poses of a tomogram's particles against a reference map, or find them from picks alone.
 
-TOMOGRAM is an MRC file, PICKS a list of positions; angles in it serve as further starts. The reference is a map of the
-particle (an MRC file, particle bright, or the name of a bead model). Wedge, noise and contrast are learnt from the
-tomogram itself. OUT gets the particles recentred, with angles, confidence and expected error.
+TOMOGRAM is a volume (MRC, OME-Zarr, EM, HDF5 or TIFF), PICKS a list of positions; angles in it serve as further
+starts. The reference is a map of the particle (an MRC file, particle bright, or the name of a bead model). Wedge,
+noise and contrast are learnt from the tomogram itself. OUT gets the particles recentred, with angles, confidence and
+expected error.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def perform(arguments: Namespace) -> None:
     template = with_group(template, arguments.symmetry)
     tomogram, picks = read_picks(arguments)
     words = f"{template.name}, {template.group.name}"
-    say(f"{tomogram.name}: voxels of {tomogram.voxel_size:g} Å; {len(picks)} picks; {words}")
+    say(f"{len(picks)} picks in {tomogram.name}; {words}")
     refined = follow(refine(tomogram, picks, template, options))
     origin = f"napari-orient {__version__}: refined against {words}, {refined.precision}"
     write_particles(arguments.output, refined.particles, provenance=origin)

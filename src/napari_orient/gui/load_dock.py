@@ -11,7 +11,7 @@ import napari.viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import VOLUME_SUFFIXES, match_tomogram, read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
@@ -30,7 +30,7 @@ from napari_orient.gui.widgets import (
     size_box,
 )
 
-TOMOGRAMS = "Tomograms (*.mrc *.rec *.map);;All files (*)"
+TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)});;All files (*)"
 LISTS = list_filter()
 
 
@@ -51,7 +51,7 @@ class LoadDock(Dock):
     # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec or .map")
+        self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec, .mrc.gz, .zarr, …")
         self.tomogram_note = NoteLabel()
         self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
         self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, .csv, .tbl, …")
@@ -115,13 +115,11 @@ class LoadDock(Dock):
     def _show_tomogram_note(self, tomogram: Tomogram) -> None:
         size, edge = tomogram.extent.size, tomogram.voxel_size
         text = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
-        if self._given_size() is None:
-            self.tomogram_note.say(f"{text} · voxel size from the header", GOOD)
-        elif edge == 1:
+        lines = [f"{text} · voxel size: {tomogram.voxel_size_source}", *tomogram.notes]
+        if self._given_size() is not None and edge == 1:
             self.tomogram_note.say(f"{text}\n1.0 Å is often a placeholder: check the voxel size.", WARNING)
         else:
-            header = f"; the header says {self._header_size:g} Å" if self._header_size else ""
-            self.tomogram_note.say(f"{text} · voxel size as typed{header}", GOOD)
+            self.tomogram_note.say("\n".join(lines), GOOD)
 
     def _particles_picked(self, path: Path | None) -> None:
         self.pixel_size.blockSignals(True)

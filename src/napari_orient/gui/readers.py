@@ -9,6 +9,7 @@ from typing import Any
 import napari
 import numpy as np
 from napari.layers import Layer
+from napari.utils.notifications import show_info
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
@@ -32,7 +33,7 @@ Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
 
 def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader:
-    """The reader of .mrc, .rec and .map files; called by the palette, with no file, it opens the Load dock."""
+    """The reader of volumes of every format; called by the palette, with no file, it opens the Load dock."""
     if path is None:
         open_dock("Load")
     return read_tomogram_layers
@@ -51,8 +52,12 @@ def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
-    """Image layers, in Å, memory-mapped."""
-    return [layers.tomogram_parts(read_tomogram(item)) for item in _paths(path)]
+    """Image layers, in Å, memory-mapped or read by chunks; notes on how they were read are shown."""
+    tomograms = [read_tomogram(item) for item in _paths(path)]
+    for tomogram in tomograms:
+        for note in tomogram.notes:
+            show_info(f"{tomogram.name}: {note}")
+    return [layers.tomogram_parts(tomogram) for tomogram in tomograms]
 
 
 def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
