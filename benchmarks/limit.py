@@ -36,6 +36,7 @@ from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import patch_side
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _BATCH = 32
 _DRAWS = 200
@@ -125,10 +126,12 @@ def main() -> None:
         side = patch_side(reference, tomogram, max_shift=30.0)
         patches = torch.from_numpy(cut_patches(tomogram, truth.positions, side=side))
         options = RefinementOptions.of(device="cpu", max_shift=given.max_shift)
-        finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
+        geometry = tilt_geometry(tomogram, truth.positions, options.wedge, side=side)
+        settings = {"geometry": geometry, "voxel_size": size, "options": options}
+        finder = run(estimate_tomogram_model(patches, reference, group, **settings))
         if given.noise > 1:
             patches = noisier(patches, finder.full_model, given.noise, generator)
-            finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=size, options=options))
+            finder = run(estimate_tomogram_model(patches, reference, group, **settings))
         poses = finder.find(patches)
         rotations = truth.required_rotations()
         alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))

@@ -42,6 +42,7 @@ from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import load_template
+from napari_orient.engine.tilt_geometry import geometry_of_patches
 
 SIDE, VOXEL_SIZE = 40, 10.0
 TILT_DEG = 60.0
@@ -181,7 +182,9 @@ def matched(contest: Contest, precision: str) -> Solver:
     reference = build_reference(template.density, template.voxel_size, resolution=2.4 * VOXEL_SIZE)
     options = RefinementOptions.of(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
     patches = torch.from_numpy(contest.patches)
-    finder = run(estimate_tomogram_model(patches, reference, group, voxel_size=VOXEL_SIZE, options=options))
+    geometry = geometry_of_patches(patches, options.wedge, voxel_size=VOXEL_SIZE)
+    settings = {"geometry": geometry, "voxel_size": VOXEL_SIZE, "options": options}
+    finder = run(estimate_tomogram_model(patches, reference, group, **settings))
 
     def solve(given: np.ndarray) -> np.ndarray:
         return finder.find(torch.from_numpy(given)).rotations.double().numpy()

@@ -147,7 +147,7 @@ def test_a_wrong_tilt_axis_is_suspected(seen: tuple) -> None:
     volume, picks, _ = seen
     wrong = RefinementOptions.of(tilt_axis="x", max_shift=20.0, rotations=900, search_resolution=36.0)
     answer = run(refine(volume, unknown(picks), Template(molecule().density(24), VOXEL_SIZE), wrong))
-    assert any("look tilted about y" in note.text for note in answer.warnings)
+    assert any("wedge of the patches is tilted about y" in note.text for note in answer.warnings)
 
 
 def test_inverted_contrast_is_seen_and_borne(seen: tuple) -> None:

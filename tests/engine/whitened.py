@@ -18,7 +18,7 @@ def shown(molecule: Molecule, *, noise: float) -> tuple[Reference, ForwardModel]
     density = molecule.density(SIDE).astype("float32")
     reference = build_reference(density, VOXEL_SIZE, resolution=2.4 * VOXEL_SIZE)
     power = torch.full((SIDE,) * 3, noise**2 / SIDE**3)
-    wedge = Wedge("y", -60.0, 60.0)
+    wedge = Wedge()
     model = build_forward_model(power, wedge, voxel_size=VOXEL_SIZE, resolution=24.0, radius=reference.radius)
     return reference, model
 

@@ -25,7 +25,6 @@ from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, s
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
-from napari_orient.engine.model.wedge import estimate_wedge
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside, split_like
@@ -34,11 +33,12 @@ from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.threads import single_threaded_steps
+from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _BATCH = 32
 """Patches cut together: memory, not the result."""
 _SAMPLE = 256
-"""Most patches of a tomogram that its wedge and noise are estimated from."""
+"""Most patches of a tomogram that its noise is estimated from."""
 _MEASURED = 0.5
 """Least weight of the wedge, 0 to 1, of coefficients that the level of the noise in a shell is taken from."""
 _WINDOW_MARGIN = 5
@@ -227,7 +227,8 @@ def _batches(
     view = window(side, voxel_size, (side / 2 - _WINDOW_MARGIN) * voxel_size)
     sample = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
     power = mean_power(torch.from_numpy(sample), view)
-    wedge = options.wedge.chosen(estimate_wedge(power, voxel_size))
+    own_side = round(side * voxel_size / tomogram.voxel_size / 2) * 2
+    wedge = tilt_geometry(tomogram, particles.positions, options.wedge, side=own_side).wedge
     noise = smooth_spectrum(power, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index].numpy()
     measured = wedge.weights(frequency, 1 / (side * voxel_size))
     # Along and across the tilts the noise differs; how it falls off with frequency does not matter to a mean.

@@ -16,11 +16,10 @@ from napari_orient.engine.symmetry import symmetry_option
 if TYPE_CHECKING:
     import torch
 
-    from napari_orient.engine.model.wedge import Wedge
     from napari_orient.engine.templates import Template
 
-_ASSUMED_TILT_DEG = 60.0
-"""Highest tilt, degrees, where an axis is given that the data do not show: most tilt series end there."""
+_TILT_AXES = ("found", "x", "y", "none")
+"""Values of ``tilt_axis`` beside angles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class WedgeOptions(Options):
 
     tilt_axis: str = option(
         "found",
-        help="axis that the tomogram was tilted about; found estimates it from the data",
-        choices=("found", "x", "y", "none"),
+        help="axis that the tomogram was tilted about: y, x, none, or degrees from y (counter-clockwise seen from +z); "
+        "found estimates it from the data",
         expert=True,
     )
     lowest_tilt: float | None = option(
@@ -40,19 +39,20 @@ class WedgeOptions(Options):
         None, help="highest tilt; empty to estimate it", unit="°", low=-90, high=90, expert=True
     )
 
-    def chosen(self, found: Wedge) -> Wedge:
-        """The wedge in force: what is given here, else what was found in the data.
+    def __post_init__(self) -> None:
+        """Check each option, and that the tilt axis is a letter or an angle."""
+        super().__post_init__()
+        if self.tilt_axis not in _TILT_AXES and not _is_angle(self.tilt_axis):
+            raise InputError(
+                f"tilt_axis is {self.tilt_axis!r}; expected found, x, y, none, or an angle from -180 to 180 degrees."
+            )
 
-        Raises
-        ------
-        InputError
-            If the range of tilts is empty.
-        """
-        axis = found.axis if self.tilt_axis == "found" else self.tilt_axis
-        same = axis == found.axis
-        low = self.lowest_tilt if self.lowest_tilt is not None else (found.low_deg if same else -_ASSUMED_TILT_DEG)
-        high = self.highest_tilt if self.highest_tilt is not None else (found.high_deg if same else _ASSUMED_TILT_DEG)
-        return replace(found, axis=axis, low_deg=low, high_deg=high)
+
+def _is_angle(text: str) -> bool:
+    try:
+        return abs(float(text)) <= 180
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

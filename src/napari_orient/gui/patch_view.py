@@ -101,7 +101,7 @@ class PatchView(QWidget):
         size = self._tomogram(layer).voxel_size
         wide, wedge = self.pictures.voxels * size, self._wedge(layer, values)
         text = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
-        if wedge is None or wedge.axis == "none" or not self.reference.name:
+        if wedge is None or wedge.complete or not self.reference.name:
             return text
         return f"{text}; reference: {wedge.words}"
 

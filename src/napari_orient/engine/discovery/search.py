@@ -22,7 +22,7 @@ from napari_orient.engine.discovery.spectra import BATCH, FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.model.wedge import NO_WEDGE
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
@@ -250,7 +250,7 @@ def align_map(
     fixed = build_reference(density, voxel_size, resolution=finest, radius=radius)
     side = 2 * int(np.ceil(1.3 * radius / voxel_size)) + 4
     white = torch.ones(side, side, side)
-    model = build_forward_model(white, Wedge("none", -90, 90), voxel_size=voxel_size, resolution=finest, radius=radius)
+    model = build_forward_model(white, NO_WEDGE, voxel_size=voxel_size, resolution=finest, radius=radius)
     observed = fixed.sample(model.frequency)[..., 0].T[None] * model.whitening.real
     observed = observed / observed.norm()
     grid = torch.as_tensor(even_rotations(_MAP_ROTATIONS), dtype=torch.float32)

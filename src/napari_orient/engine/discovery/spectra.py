@@ -17,11 +17,12 @@ from torch import Tensor
 
 from napari_orient.engine.model.grid import half_sphere, offsets
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window, without_flat_patches
-from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.streams import Work
+from napari_orient.engine.tilt_geometry import tilt_geometry
 
 FINEST = 2.1
 """Finest detail that the search uses, in voxels of its binned patches: Nyquist is 2."""
@@ -29,10 +30,6 @@ BATCH = 64
 """Patches, or rotations of a map, handled together: memory, not the result."""
 _SAMPLE = 256
 """Most patches of a tomogram that its noise and the contrast are estimated from."""
-_WEDGE_SIDE = 40
-"""Most voxels along the patches, not binned, that the wedge is estimated from."""
-_WEDGE_SAMPLE = 128
-"""Most patches of a tomogram that its wedge is estimated from."""
 _BRIGHT = 3.0
 """Standard errors above the surroundings from which particles count as bright; most tomograms have dark ones."""
 _CONTRAST_BALL = 0.6
@@ -138,7 +135,7 @@ def _observe_tomogram(
     sample = _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options)
     sample = without_flat_patches(sample, tomogram.name)
     yield
-    wedge = options.wedge.chosen(_wedge(tomogram, positions, options))
+    wedge = _wedge(tomogram, positions, options)
     noise = smooth_spectrum(mean_power(sample, view), wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
     # A coefficient's real part has half its power.
     variance = noise * view.square().sum() / 2
@@ -154,11 +151,8 @@ def _observe_tomogram(
 
 def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
     """The wedge of patches at the tomogram's own voxels: binned ones hold too little where its edges lie."""
-    voxel_size = tomogram.voxel_size
-    side = int(min(options.patch_side * options.patch_voxel_size // (2 * voxel_size) * 2, _WEDGE_SIDE))
-    sample = positions[evenly_spaced_rows(len(positions), _WEDGE_SAMPLE)]
-    patches = torch.from_numpy(cut_patches(tomogram, sample, side=side, centring="rounded"))
-    return estimate_wedge(mean_power(patches, window(side, voxel_size, side * voxel_size / 2)), voxel_size)
+    side = int(options.patch_side * options.patch_voxel_size // (2 * tomogram.voxel_size) * 2)
+    return tilt_geometry(tomogram, positions, options.wedge, side=side).wedge
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:

@@ -8,18 +8,13 @@ import numpy as np
 import torch
 
 from napari_orient.engine.model.grid import frequencies
-from napari_orient.engine.model.noise import mean_power, window
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.model.wedge import Wedge, estimate_wedge
-from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
+from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.parameters import WedgeOptions
+from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
 from napari_orient.engine.threads import single_threaded
-
-_MOST_PATCHES = 48
-"""Most patches that the wedge is estimated from; 20 patches of noise alone give its edges within 4° (tests)."""
-
-_FEWEST_PATCHES = 8
-"""Fewest patches that the wedge is estimated from: of fewer, noise hides its edges. Chosen, not tuned."""
+from napari_orient.engine.tilt_geometry import tilt_geometry
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +70,9 @@ def compare_with_reference(
     return ReferenceComparison(patch, predicted, true, predicted - true)
 
 
-def estimate_patch_wedge(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Wedge | None:
-    """Missing wedge estimated from patches about some of the positions (N, 3); None where they are too few."""
-    if len(positions) < _FEWEST_PATCHES:
-        return None
-    chosen = positions[evenly_spaced_rows(len(positions), _MOST_PATCHES)]
-    patches = torch.from_numpy(cut_patches(tomogram, chosen, side=side, centring="rounded"))
-    view = window(side, tomogram.voxel_size, side * tomogram.voxel_size / 2)
-    return estimate_wedge(mean_power(patches, view), tomogram.voxel_size)
+def estimate_patch_wedge(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Wedge:
+    """Missing wedge estimated from patches about some of the positions (N, 3); ±60° about y where it is unclear."""
+    return tilt_geometry(tomogram, positions, WedgeOptions(), side=side).wedge
 
 
 def _low_passed(patch: PatchArray, resolution: float, voxel_size: float) -> PatchArray:

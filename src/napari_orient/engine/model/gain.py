@@ -130,9 +130,9 @@ def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit
     Parameters
     ----------
     observed, fit : as in `calibrate`, of particles of one tomogram.
-    wedge : with an axis; without one the tilts are unknown, and the model stays as it is.
+    wedge : where it is complete the tilts are unknown, and the model stays as it is.
     """
-    if wedge.axis == "none":
+    if wedge.complete:
         return model
     match, power, _ = _regression(reference, model, observed, fit)
     gain = shifted_gain(model, wedge, match, power)

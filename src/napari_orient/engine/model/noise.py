@@ -94,8 +94,7 @@ def mirrored(power: NDArray[np.float64], wedge: Wedge) -> NDArray[np.float64]:
         return np.roll(np.flip(values, axes), 1, axes)
 
     power = (power + flip(power, (0, 1, 2))) / 2
-    mirrors = (0, 1, 2) if wedge.symmetric else ((1,) if wedge.axis == "y" else (2,))
-    for axis in mirrors:
+    for axis in wedge.mirrors:
         power = (power + flip(power, (axis,))) / 2
     return power
 

@@ -93,6 +93,20 @@ class TiltSeries:
         axis = np.array([-across[0, 1], across[0, 0], 0.0])
         return axis * (1 if axis[1] > 0 or (axis[1] == 0 and axis[0] > 0) else -1)
 
+    @property
+    def stage_frame(self) -> FloatArray:
+        """The frame of the stage, (3, 3): rows are across the tilt axis, along it (y >= 0) and the beam at no tilt.
+
+        The tilt axis is the direction that all beams are most nearly perpendicular to; it may leave the tomogram's
+        plane, by the level angle.
+        """
+        beams = self.axes[:, 2]
+        along = np.linalg.eigh(beams.T @ beams)[1][:, 0]
+        along = along * (1 if along[1] > 0 or (along[1] == 0 and along[0] > 0) else -1)
+        beam = np.array([0.0, 0.0, 1.0]) - along[2] * along
+        beam = beam / np.linalg.norm(beam)
+        return np.stack([np.cross(along, beam), along, beam])
+
     @classmethod
     def of_angles(
         cls, tilt_deg: FloatArray, *, axis_deg: float = 0.0, level_deg: float = 0.0, **columns: object

@@ -56,15 +56,16 @@ class TiltImages:
 
 
 def tilt_images(model: ForwardModel, wedge: Wedge) -> TiltImages:
-    """The images of a tilt series with that wedge, which must have an axis."""
+    """The images of a tilt series with that wedge, which must not be complete."""
     count = 1 + max(1, round((wedge.high_deg - wedge.low_deg) / _SPACING_DEG))
     tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=model.frequency.device))
-    indices, frequency = model.indices.to(tilt.dtype), model.frequency
-    side, axis = (0, 1) if wedge.axis == "y" else (1, 0)
-    distance = indices[:, 2:] * tilt.cos() - indices[:, side, None] * tilt.sin()
+    frame = torch.as_tensor(wedge.frame, dtype=tilt.dtype, device=tilt.device)
+    side, axis, beam = (model.frequency @ frame.T)[:, :, None].unbind(1)
+    coefficients = model.box * model.voxel_size
+    distance = coefficients * (beam * tilt.cos() - side * tilt.sin())
     share = torch.softmax(-0.5 * (distance / _THICKNESS).square(), dim=1)
-    across = frequency[:, side, None] * tilt.cos() + frequency[:, 2:] * tilt.sin()
-    return TiltImages(share, across, frequency[:, axis, None].expand_as(across))
+    across = side * tilt.cos() + beam * tilt.sin()
+    return TiltImages(share, across, axis.expand_as(across))
 
 
 def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor) -> Tensor:

@@ -70,13 +70,11 @@ def diagnostics(
 
 
 def _other_axis(finder: PoseFinder) -> str:
-    used, found = finder.wedge, finder.found_wedge
-    if used.axis == found.axis:
+    used, found = finder.geometry.wedge, finder.geometry.found
+    if found is None or (used.complete and found.complete) or used.same_axis(found):
         return ""
-    return (
-        f"the patches look tilted about {found.axis} ({found.low_deg:g}° to {found.high_deg:g}°), "
-        f"but {used.axis} was given. Check the tilt axis."
-    )
+    given = "none" if used.complete else used.axis_words
+    return f"the missing wedge of the patches is {found.words}, but the axis given is {given}. Check the tilt axis."
 
 
 def _inverted_contrast(finder: PoseFinder) -> str:

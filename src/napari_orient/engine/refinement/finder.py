@@ -27,9 +27,9 @@ from napari_orient.engine.matching.search import (
 )
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.noise import mean_power, simulate_noise_patches, window
+from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.model.wedge import Wedge, estimate_wedge
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
@@ -38,6 +38,7 @@ from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel, worker_count
+from napari_orient.engine.tilt_geometry import TiltGeometry
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
@@ -92,7 +93,7 @@ class PoseFinder:
     reference, group : what is matched, and its symmetry.
     full_model, model : forward model of the tomogram, with all coefficients and with the informative ones.
     search : by matched filters, for the same reference and tomogram.
-    wedge, found_wedge : the missing wedge in force, and the one estimated from the patches.
+    geometry : how the tomogram was tilted: the missing wedge in force, and the one found.
     particles_dark : whether particles are darker than their surroundings.
     low_snr : whether scores are so low that the search is widened.
     options : as asked for.
@@ -106,8 +107,7 @@ class PoseFinder:
     full_model: ForwardModel
     model: ForwardModel
     search: MatchedFilterSearch
-    wedge: Wedge
-    found_wedge: Wedge
+    geometry: TiltGeometry
     particles_dark: bool
     low_snr: bool
     options: RefinementOptions
@@ -240,6 +240,7 @@ def estimate_tomogram_model(
     reference: Reference,
     group: Symmetry,
     *,
+    geometry: TiltGeometry,
     voxel_size: float,
     options: RefinementOptions,
     prior: RotationPrior | None = None,
@@ -249,11 +250,13 @@ def estimate_tomogram_model(
     Parameters
     ----------
     patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
+    geometry : how the tomogram was tilted.
     voxel_size : Å.
     prior : of the N rotations; None is flat.
     """
     prior = None if prior is None else prior.beside(TYPICAL_LIKELIHOOD_SCALE)
-    wedge, found, model = yield from _first_model(patches, reference, group, voxel_size=voxel_size, options=options)
+    wedge = geometry.wedge
+    model = yield from _first_model(patches, reference, group, wedge=wedge, voxel_size=voxel_size, options=options)
     particles_dark = bool(model.whitening.real.sum() < 0)
     model, fit, centres, low_snr = yield from _gain_and_noise(
         patches, reference, group, model, wedge=wedge, options=options, prior=prior
@@ -267,7 +270,7 @@ def estimate_tomogram_model(
     step = _step(5 + _ROUNDS, "Building the search")
     search = yield from stoppable(build_search(reference, model, group, options.search), step)
     informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
-    finder = PoseFinder(reference, group, model, informative, search, wedge, found, particles_dark, low_snr, options)
+    finder = PoseFinder(reference, group, model, informative, search, geometry, particles_dark, low_snr, options)
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
     aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, aligned))
@@ -286,14 +289,18 @@ def _step(done: int, message: str) -> Step:
 
 
 def _first_model(
-    patches: Tensor, reference: Reference, group: Symmetry, *, voxel_size: float, options: RefinementOptions
-) -> Stream[Step, tuple[Wedge, Wedge, ForwardModel]]:
-    """The wedge in force, the wedge found, and the forward model without poses, of particles brought to the centre."""
-    yield _step(0, "Estimating missing wedge and noise")
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    *,
+    wedge: Wedge,
+    voxel_size: float,
+    options: RefinementOptions,
+) -> Stream[Step, ForwardModel]:
+    """The forward model without poses, of particles brought to the centre."""
+    yield _step(0, "Estimating the noise")
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
-    found = estimate_wedge(mean_power(middle, window(box, voxel_size, reference.radius)), voxel_size)
-    wedge = options.wedge.chosen(found)
     resolution = max(options.resolution or 0.0, reference.resolution)
     model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
     step = _step(1, "Centring")
@@ -302,8 +309,7 @@ def _first_model(
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
-    model = initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
-    return wedge, found, model
+    return initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
 
 
 def _gain_and_noise(

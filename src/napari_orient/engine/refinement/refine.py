@@ -34,6 +34,7 @@ from napari_orient.engine.refinement.uncertainty import (
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
+from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _FINEST_VOXELS = 2.4
 """Finest detail used, in voxels; 2 is Nyquist's, and interpolation in the reconstruction leaves little signal there."""
@@ -161,8 +162,17 @@ def prepare_finder(
     prior = list_prior(some, options.prior, template.group, device=device)
     kept = not_flat(patches, tomogram.name)
     patches, prior = patches[kept], None if prior is None else prior.take(kept)
+    yield Step(0, 1, "Estimating the missing wedge")
+    box = box_side(reference.radius, tomogram.voxel_size)
+    geometry = tilt_geometry(tomogram, particles.positions, options.wedge, side=box)
     finder = yield from estimate_tomogram_model(
-        patches, reference, template.group, voxel_size=tomogram.voxel_size, options=options, prior=prior
+        patches,
+        reference,
+        template.group,
+        geometry=geometry,
+        voxel_size=tomogram.voxel_size,
+        options=options,
+        prior=prior,
     )
     finder = replace(finder, warnings=(yield from diagnostics(finder, patches, prior)))
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
@@ -212,9 +222,7 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
 
 def _notes(finder: PoseFinder) -> tuple[Note, ...]:
     """Notes for a person: the missing wedge in force, the precision, and what looks wrong."""
-    given = finder.options.wedge.tilt_axis != "found"
-    source = "axis as given" if given else "found in the data"
-    wedge = f"Missing wedge: {finder.wedge.words} ({source}); {finder.options.effort.precision}."
+    wedge = f"{finder.geometry.note}; {finder.options.effort.precision}."
     prior = prior_words(finder.options.prior)
     return (Note(wedge), *([Note(prior)] if prior else []), *finder.warnings)
 

@@ -1,0 +1,142 @@
+"""Tilt geometry of a tomogram: its missing wedge, as given or as estimated from the power of its patches.
+
+A tomogram has far more patches than picks, and all of them show the wedge: where picks are few and the volume is more
+than a row of boxes, patches spread over all of it are used as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.model.noise import mean_power, window
+from napari_orient.engine.model.wedge import NO_WEDGE, Wedge, estimate_wedge
+from napari_orient.engine.parameters import WedgeOptions
+from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
+from napari_orient.engine.patches import cut_patches
+
+_SAMPLE = 128
+"""Patches that the wedge is estimated from, at most. One PolNet patch gives the edges within 3°, ten within 2.5°."""
+_ENOUGH_PICKS = 48
+"""Picks from which their own patches are enough."""
+_LEAST_PATCH_LENGTHS = 2.5
+"""Lengths of a patch along the thinnest side of a volume from which patches are spread over it: a smaller volume may be
+boxes put side by side, whose seams would show in the power."""
+_WIDEST_PATCH = 40
+"""Voxels along the patches, at most: the cost grows with their volume."""
+_LETTERS_DEG = {"y": 0.0, "x": 90.0}
+
+
+@dataclass(frozen=True)
+class TiltGeometry:
+    """How a tomogram was tilted.
+
+    Parameters
+    ----------
+    wedge : the missing wedge in force.
+    found : the one that the power of the patches shows; None where it is unclear.
+    source : where the wedge in force comes from, in words.
+    """
+
+    wedge: Wedge
+    found: Wedge | None
+    source: str
+
+    @property
+    def note(self) -> str:
+        """The wedge and its source, such as ``Missing wedge: tilted about y from -60° to 60° (found in the data)``."""
+        return f"Missing wedge: {self.wedge.words} ({self.source})"
+
+
+def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptions, *, side: int) -> TiltGeometry:
+    """How the tomogram was tilted, as the options give it or else as its patches show it.
+
+    Parameters
+    ----------
+    positions : (N, 3) xyz in Å of particles.
+    side : voxels along a particle's patch.
+
+    Raises
+    ------
+    InputError
+        If the range of tilts that is given is empty.
+    """
+    side = min(side, _WIDEST_PATCH, min(tomogram.density.shape) // 2 * 2)
+    places = positions[evenly_spaced_rows(len(positions), _SAMPLE)]
+    if len(places) < _ENOUGH_PICKS and min(tomogram.density.shape) >= _LEAST_PATCH_LENGTHS * side:
+        places = np.concatenate([places, _spread(tomogram, side, _SAMPLE - len(places))])
+    patches = torch.from_numpy(cut_patches(tomogram, places, side=side, centring="rounded"))
+    return geometry_of_patches(patches, options, voxel_size=tomogram.voxel_size)
+
+
+def geometry_of_patches(patches: Tensor, options: WedgeOptions, *, voxel_size: float) -> TiltGeometry:
+    """How a tomogram was tilted, as the options give it or else as the power of some patches shows it.
+
+    Parameters
+    ----------
+    patches : (N, n, n, n), each of mean 0 and deviation 1; flat ones are left out.
+    voxel_size : Å.
+
+    Raises
+    ------
+    InputError
+        If the range of tilts that is given is empty.
+    """
+    patches = patches[patches.flatten(1).amax(1) > 0]
+    side = patches.shape[-1]
+    view = window(side, voxel_size, side * voxel_size / 2)
+    found = estimate_wedge(mean_power(patches, view), voxel_size) if len(patches) else None
+    wedge = chosen_wedge(options, found)
+    if options.tilt_axis != "found":
+        return TiltGeometry(wedge, found, "axis as given")
+    if found is None:
+        return TiltGeometry(wedge, found, "assumed, as the data do not show it; see --tilt-axis")
+    return TiltGeometry(wedge, found, "found in the data")
+
+
+def chosen_wedge(options: WedgeOptions, found: Wedge | None) -> Wedge:
+    """The wedge in force: what the options give, else what was found, else ±60° about y.
+
+    Raises
+    ------
+    InputError
+        If the range of tilts is empty.
+    """
+    if options.tilt_axis == "none":
+        return NO_WEDGE
+    wedge = found or Wedge()
+    if options.tilt_axis != "found":
+        axis = _LETTERS_DEG.get(options.tilt_axis)
+        wedge = _about(wedge, float(options.tilt_axis) if axis is None else axis)
+    if wedge.complete and not (options.lowest_tilt is None and options.highest_tilt is None):
+        wedge = Wedge()
+    low = wedge.low_deg if options.lowest_tilt is None else options.lowest_tilt
+    high = wedge.high_deg if options.highest_tilt is None else options.highest_tilt
+    return replace(wedge, low_deg=low, high_deg=high)
+
+
+def _about(wedge: Wedge, axis_deg: float) -> Wedge:
+    """The wedge with a given axis; ±60° where it was found about quite another."""
+    if not wedge.same_axis(Wedge(axis_deg)):
+        return Wedge(axis_deg)
+    if abs((axis_deg - wedge.axis_deg + 180) % 360 - 180) <= 90:
+        return replace(wedge, axis_deg=axis_deg)
+    # The same axis with the other direction: tilts change their sign, and so does the level.
+    low, high, level = -wedge.high_deg, -wedge.low_deg, -wedge.level_deg
+    return replace(wedge, axis_deg=axis_deg, low_deg=low, high_deg=high, level_deg=level)
+
+
+def _spread(tomogram: Tomogram, side: int, count: int) -> FloatArray:
+    """At most ``count`` centres of patches, (P, 3) xyz in Å, in a lattice over a volume, none reaching beyond it."""
+    size = np.array(tomogram.extent.size) - side
+    step = max((np.prod(size.astype(float)) / count) ** (1 / 3), 1.0)
+    counts = np.maximum(size // step, 1).astype(int)
+    lines = [
+        side / 2 + length * (np.arange(number) + 0.5) / number for length, number in zip(size, counts, strict=True)
+    ]
+    places = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 3)
+    chosen: FloatArray = np.floor(places[evenly_spaced_rows(len(places), count)]) * tomogram.voxel_size
+    return chosen
