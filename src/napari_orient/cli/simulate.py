@@ -2,6 +2,9 @@
 
 A template is a map in an MRC file (bright where the matter is), or the name of a bead model that comes with the
 program: ribosome, proteasome. The same seed makes the same tomograms.
+
+With --defocus or --dose the tilt series is that of a microscope: exact projections with the contrast transfer function,
+radiation damage and the noise of a constant exposure. RELION 5's tables of the series then lie beside each tomogram.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ EXAMPLE = "  napari-orient simulate ribosome proteasome --output simulated --tom
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("templates", nargs="+", metavar="TEMPLATE", help="MRC file, or the name of a bead model")
+    parser.add_argument(
+        "--others", nargs="+", default=(), metavar="TEMPLATE", help="macromolecules around, not in the truth"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth")
     parser.add_argument("--tomograms", type=int, default=1, metavar="N", help="how many [default 1]")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is random [default 0]")
@@ -33,9 +39,9 @@ def perform(arguments: Namespace) -> None:
 
     check_folder(arguments.output)
     options = options_from(arguments, SimulationOptions())
-    templates = [load_template(text) for text in arguments.templates]
+    templates, others = ([load_template(text) for text in given] for given in (arguments.templates, arguments.others))
     stream = simulate_series(
-        templates, options, tomograms=arguments.tomograms, seed=arguments.seed, folder=arguments.output
+        templates, options, tomograms=arguments.tomograms, seed=arguments.seed, folder=arguments.output, others=others
     )
     try:
         folders = follow(stream, title="Simulating")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, seed_option, suboptions
+from napari_orient.engine.simulation_options import MicroscopeOptions, PostprocessingOptions, SurroundingsOptions
 from napari_orient.engine.symmetry import symmetry_option
 
 if TYPE_CHECKING:
@@ -277,14 +278,39 @@ class SimulationOptions(Options):
     )
     snr_low: float = option(1.0, help="lowest mean foreground over noise of a micrograph", low=0.001, high=1e6)
     snr_high: float = option(2.0, help="highest mean foreground over noise of a micrograph", low=0.001, high=1e6)
+    noise: float = option(1.0, help="factor of the micrographs' noise (standard deviation)", low=0, high=1e6)
+    imaging: str = option(
+        "auto",
+        help="polnet: PolNet's micrographs; physical: exact projections with the noise of a constant exposure; auto: "
+        "physical where the microscope or the surroundings are described",
+        choices=("auto", "polnet", "physical"),
+        expert=True,
+    )
+    microscope: MicroscopeOptions = suboptions(MicroscopeOptions)
+    surroundings: SurroundingsOptions = suboptions(SurroundingsOptions)
+    postprocessing: PostprocessingOptions = suboptions(PostprocessingOptions)
 
     def __post_init__(self) -> None:
-        """Check every field, and that lows are not above highs."""
+        """Check every field, that lows are not above highs, and that the imaging has what is asked of it."""
         super().__post_init__()
         for name in ("snr", "misalignment"):
             low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
             if low > high:
                 raise InputError(f"{name}_low is {low:g} and {name}_high is {high:g}; expected low not above high.")
+        lowest = self.microscope.lowest_tilt
+        if lowest is not None and lowest > self.tilt_range:
+            raise InputError(f"lowest_tilt is {lowest:g}, tilt_range {self.tilt_range:g}; expected low not above high.")
+        if self.imaging == "polnet" and self._beyond_polnet:
+            raise InputError("imaging is polnet, which has no microscope and no surroundings; take auto or physical.")
+
+    @property
+    def is_physical(self) -> bool:
+        """Whether the tilt series is that of a microscope rather than of PolNet's recipe."""
+        return self.imaging == "physical" or self._beyond_polnet
+
+    @property
+    def _beyond_polnet(self) -> bool:
+        return self.microscope != MicroscopeOptions() or self.surroundings != SurroundingsOptions()
 
 
 @dataclass(frozen=True, kw_only=True)

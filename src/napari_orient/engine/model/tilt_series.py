@@ -6,7 +6,7 @@ contrast transfer function of the microscope at that defocus and by the damping 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -79,6 +79,18 @@ class TiltSeries:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.axes)
+
+    def take(self, index: int) -> Self:
+        """The series of one of its images."""
+        rows = slice(index, index + 1)
+        dose, defocus, angle = self.dose, self.defocus_um, self.astigmatism_deg
+        return replace(
+            self,
+            axes=self.axes[rows],
+            dose=None if dose is None else dose[rows],
+            defocus_um=None if defocus is None else defocus[rows],
+            astigmatism_deg=None if angle is None else angle[rows],
+        )
 
     @property
     def tilt_deg(self) -> FloatArray:

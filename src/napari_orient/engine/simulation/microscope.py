@@ -1,4 +1,4 @@
-"""A tilt series of a volume, and the tomogram reconstructed from it by weighted back-projection.
+"""PolNet's tilt series of a volume, and the tomogram reconstructed from it by weighted back-projection.
 
 Every line along the tilt axis is projected alike, so one sparse matrix a tilt, (x, z) -> u, serves them all.
 """
@@ -61,10 +61,11 @@ class Geometry:
         return sparse.csr_array((weights, (rows, columns)), shape=(self.pixels, len(pixel)))
 
 
-def tilt_angles(highest: float, step: float) -> FloatArray:
-    """Tilts in degrees from ``−highest`` on, by ``step``, none beyond ``highest``."""
-    count = int(np.floor(2 * highest / step + 1e-6)) + 1
-    return -highest + step * np.arange(count)
+def tilt_angles(highest: float, step: float, *, lowest: float | None = None) -> FloatArray:
+    """Tilts in degrees from the lowest (``−highest`` by default) on, by ``step``, none beyond ``highest``."""
+    first = -highest if lowest is None else lowest
+    count = int(np.floor((highest - first) / step + 1e-6)) + 1
+    return first + step * np.arange(count)
 
 
 def shifts(angles_deg: FloatArray, *, low: float, high: float, rng: np.random.Generator) -> FloatArray:
@@ -82,17 +83,20 @@ def shifts(angles_deg: FloatArray, *, low: float, high: float, rng: np.random.Ge
     return np.stack([across, along - along.mean()], axis=1)
 
 
-def micrograph(projection: Volume, *, shift: FloatArray, snr: float, rng: np.random.Generator) -> Volume:
+def micrograph(
+    projection: Volume, *, shift: FloatArray, snr: float, rng: np.random.Generator, noise: float = 1.0
+) -> Volume:
     """A projection (pixels, lines) as the detector gives it: shifted, noisy and inverted (particles dark).
 
-    The noise's standard deviation is the mean of the foreground over ``snr``. The foreground is every pixel above 0,
-    as PolNet counts it: half of the shift's ringing counts too, which makes the noise two thirds of what it would be.
+    The noise's standard deviation is ``noise`` times the mean of the foreground over ``snr``. The foreground is every
+    pixel above 0, as PolNet counts it: half of the shift's ringing counts too, which makes the noise two thirds of what
+    it would be.
     """
     image: Volume = ndimage.shift(projection, shift, order=3)
     foreground = image[image > 0]
     mean = foreground.mean() if len(foreground) else np.float32(1)
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(mean / snr)
-    return -(image + noise)
+    grain = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise * mean / snr)
+    return -(image + grain)
 
 
 def weighted(image: Volume, *, step_deg: float, cutoff: float) -> Volume:
@@ -102,9 +106,13 @@ def weighted(image: Volume, *, step_deg: float, cutoff: float) -> Volume:
     """
     pixels = image.shape[0]
     padded = fft.next_fast_len(2 * pixels, real=True)
-    frequency = fft.rfftfreq(padded)
-    beyond = np.maximum(frequency - cutoff, 0)
-    ramp = np.minimum(frequency, cutoff) * np.exp(-((beyond / _RAMP_FALLOFF) ** 2) / 2) * np.radians(step_deg)
+    weight = ramp(fft.rfftfreq(padded), cutoff=cutoff) * np.radians(step_deg)
     spectrum = fft.rfft(image - image.mean(), n=padded, axis=0)
-    spectrum *= ramp[:, None].astype(np.float32)
+    spectrum *= weight[:, None].astype(np.float32)
     return np.asarray(fft.irfft(spectrum, n=padded, axis=0)[:pixels], np.float32)
+
+
+def ramp(frequency: FloatArray, *, cutoff: float) -> FloatArray:
+    """The weight of frequencies (cycles per pixel): themselves up to the cutoff, a Gaussian fall beyond."""
+    beyond = np.maximum(frequency - cutoff, 0)
+    return np.asarray(np.minimum(frequency, cutoff) * np.exp(-((beyond / _RAMP_FALLOFF) ** 2) / 2))

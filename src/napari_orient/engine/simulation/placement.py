@@ -163,10 +163,36 @@ class CrowdedVolume:
         free = 1 + chains.border
         self._taken[free:-free, free:-free, free:-free] = False
 
-    def fill(self, shape: RotatableTemplate, count: int) -> Iterator[int]:
+    @property
+    def centre(self) -> FloatArray:
+        """The middle of the volume, (3,) xyz in Å from the centre of voxel 0."""
+        return (np.array(self.density.shape[::-1]) - 1) / 2 * self._voxel_size
+
+    def occupy(self, points: FloatArray) -> None:
+        """Let no particle come to the voxels at these points (P, 3) xyz in Å and the voxels beside them."""
+        voxels = np.rint(points / self._voxel_size).astype(int)[:, ::-1] + 1
+        for step in np.ndindex(3, 3, 3):
+            near = voxels + np.array(step) - 1
+            inside = ((near >= 0) & (near < self._taken.shape)).all(axis=1)
+            self._taken[tuple(near[inside].T)] = True
+
+    def free_place(self, solid: FloatArray, tries: int, rng: np.random.Generator) -> FloatArray | None:
+        """A place (3,) xyz in Å where none of these points about it, (P, 3) Å, is in matter; None after many tries."""
+        size = np.array(self.density.shape[::-1])
+        for _ in range(tries):
+            place = rng.uniform(-0.5, size - 0.5)
+            if self._overlap(solid / self._voxel_size, place) == 0:
+                return np.asarray(place * self._voxel_size)
+        return None
+
+    def fill(self, shape: RotatableTemplate, count: int, *, must_fit: bool = True) -> Iterator[int]:
         """Add ``count`` particles of a shape, chain after chain; yields how many are in.
 
         Rotations are drawn before places are sought, so that crowding cannot prefer some of them.
+
+        Parameters
+        ----------
+        must_fit : raise an error where they do not all fit; else add those that do.
 
         Raises
         ------
@@ -179,6 +205,8 @@ class CrowdedVolume:
         while placed < count:
             solid = self._solid_voxels(shape, rotations[placed])
             position = self._start(solid)
+            if position is None and not must_fit:
+                return
             if position is None:
                 raise InputError(self._too_many(shape, placed, count))
             budget = self._rng.uniform(0, self._chains.length)

@@ -1,9 +1,12 @@
 """Simulated tomograms: templates and options in, a tomogram and the exact poses of its particles out.
 
-Sample, tilt series and reconstruction follow PolNet (Martinez-Sanchez et al., "Simulating the cellular context in
+Specimen, tilt series and reconstruction follow PolNet (Martinez-Sanchez et al., "Simulating the cellular context in
 synthetic datasets for cryo-electron tomography", IEEE Trans. Med. Imaging 2024): crowded self-avoiding chains,
 misaligned noisy micrographs, weighted back-projection. Unlike there, a template is rotated and put at its exact
 sub-voxel place, so the truth is exact: PolNet rounds the place to a voxel.
+
+Where the options describe a microscope or what surrounds the particles, the micrographs are exact projections of the
+specimen (`projection`) with contrast transfer, dose and the noise of a constant exposure (`exposure`).
 """
 
 from __future__ import annotations
@@ -15,16 +18,16 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_polnet_tomogram
+from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
-from napari_orient.engine.simulation.placement import (
-    Chains,
-    CrowdedVolume,
-    RotatableTemplate,
-    Volume,
-    rotatable_template,
-)
+from napari_orient.engine.simulation.back_projection import BackProjection, deconvolved
+from napari_orient.engine.simulation.exposure import exposure, tilt_series
+from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTemplate, Volume
+from napari_orient.engine.simulation.postprocessing import postprocess
+from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
+from napari_orient.engine.simulation.tilt_metadata import write_tilt_series
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 
@@ -36,6 +39,7 @@ def simulate(
     seed: int,
     name: str = "tomo_001",
     counts: Sequence[int] | None = None,
+    others: Sequence[Template] = (),
 ) -> Stream[Step, tuple[Tomogram, Particles]]:
     """A tomogram of these templates and the particles in it, as a stream; the same seed gives the same tomogram.
 
@@ -46,12 +50,14 @@ def simulate(
     seed : of all randomness.
     name : the tomogram's.
     counts : particles of each template; by default ``options.particles`` of each.
+    others : macromolecules that surround the particles, ``options.surroundings.other_particles`` of each as far as
+        they fit; they are not in the truth.
 
     Returns
     -------
     A stream that ends in the tomogram and its particles. The density, (size_z, size_y, size_x), is in units of the
-    template's peak, particles dark. Positions are where the templates' box centres lie, Å, exact; rotations are
-    template -> tomogram, exact; ``extra["polymer"]`` numbers the chains.
+    template's peak, particles dark unless the options say otherwise. Positions are where the templates' box centres
+    lie, Å, exact; rotations are template -> tomogram, exact; ``extra["polymer"]`` numbers the chains.
 
     Raises
     ------
@@ -63,18 +69,26 @@ def simulate(
     counts = _checked_counts(templates, options, counts)
     if seed < 0:
         raise InputError(f"seed is {seed}; expected a whole number of at least 0.")
-    shapes = [rotatable_template(item, voxel_size=options.voxel_size, level=options.level) for item in templates]
-    for shape in shapes:
+    contents = Contents(templates, counts, others)
+    shapes = contents.shapes(options)
+    for shape in shapes[: len(templates)]:
         _check_fits(shape, options)
-    return _simulate(shapes, counts, options, seed, name)
+    return _simulate(contents, shapes, options, seed, name)
 
 
 def simulate_series(
-    templates: Sequence[Template], options: SimulationOptions, *, tomograms: int, seed: int, folder: Path
+    templates: Sequence[Template],
+    options: SimulationOptions,
+    *,
+    tomograms: int,
+    seed: int,
+    folder: Path,
+    others: Sequence[Template] = (),
 ) -> Stream[Step, list[Path]]:
     """The folders of so many tomograms in PolNet's layout, each written once it is done; a longer run begins alike.
 
-    Runs of neighbouring seeds share no tomogram. ``folder`` is made, its parents too, when it is certain that the first
+    Where the options describe a microscope, RELION's tables of the tilt series lie beside each tomogram. Runs of
+    neighbouring seeds share no tomogram. ``folder`` is made, its parents too, when it is certain that the first
     tomogram can be.
 
     Raises
@@ -86,10 +100,13 @@ def simulate_series(
         raise InputError(f"{tomograms} tomograms of seed {seed} were asked for; expected at least 1, and at least 0.")
     folders = []
     for index in range(tomograms):
-        stream = simulate(templates, options, seed=tomogram_seed(seed, index), name=f"tomo_{index + 1:03d}")
+        own, name = tomogram_seed(seed, index), f"tomo_{index + 1:03d}"
+        stream = simulate(templates, options, seed=own, name=name, others=others)
         folder.mkdir(parents=True, exist_ok=True)
         tomogram, particles = yield from _one_of(stream, index, tomograms)
         folders.append(write_polnet_tomogram(folder, tomogram, particles, index=index + 1))
+        if options.is_physical:
+            write_tilt_series(folders[-1], tomogram, simulated_tilt_series(options, seed=own))
     return folders
 
 
@@ -110,34 +127,84 @@ def _one_of(
     return map_steps(stream, among_all)
 
 
+class _Randomness:
+    """Generators of one seed, one for each part of the simulation, so that an option changes nothing but its own."""
+
+    def __init__(self, seed: int) -> None:
+        names = ("specimen", "imaging", "surroundings", "series", "misalignment", "noise", "errors", "states")
+        children = np.random.SeedSequence(seed).spawn(len(names))
+        self._children = dict(zip(names, children, strict=True))
+
+    def __getitem__(self, name: str) -> np.random.Generator:
+        return np.random.default_rng(self._children[name])
+
+
+def simulated_tilt_series(options: SimulationOptions, *, seed: int) -> TiltSeries:
+    """The tilt series of the tomogram of a seed, with the defocus that is assumed in place of the true one."""
+    random = _Randomness(seed)
+    return exposure(
+        options,
+        tilt_series(options, random["series"]),
+        shifts=random["misalignment"],
+        errors=random["errors"],
+    ).assumed
+
+
 def _simulate(
-    shapes: Sequence[RotatableTemplate], counts: Sequence[int], options: SimulationOptions, seed: int, name: str
+    contents: Contents, shapes: Sequence[RotatableTemplate], options: SimulationOptions, seed: int, name: str
 ) -> Stream[Step, tuple[Tomogram, Particles]]:
-    sample, optics = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-    crowd = yield from _crowded(shapes, counts, options, sample)
-    density = yield from _imaged(crowd.density, options, optics, done=sum(counts))
+    random = _Randomness(seed)
+    crowd = empty_volume(options, random["specimen"])
+    if options.is_physical:
+        density = yield from _physical(contents, crowd, shapes, options, random)
+    else:
+        count = contents.count
+        total = count + 2 * len(microscope.tilt_angles(options.tilt_range, options.tilt_step))
+        yield from fill(crowd, shapes[: len(contents.templates)], contents.counts, total=total)
+        density = yield from _imaged(crowd.density, options, random["imaging"], done=count)
     tomogram = Tomogram(density, options.voxel_size, name)
+    truth = slice(contents.count)
     particles = Particles(
-        positions=np.array(crowd.positions).reshape(-1, 3),
-        rotations=np.array(crowd.rotations).reshape(-1, 3, 3),
+        positions=np.array(crowd.positions[truth]).reshape(-1, 3),
+        rotations=np.array(crowd.rotations[truth]).reshape(-1, 3, 3),
         tomogram=name,
-        kind=np.array(crowd.kinds, str),
-        extra={"polymer": np.array(crowd.polymers, int)},
+        kind=np.array(crowd.kinds[truth], str),
+        extra={"polymer": np.array(crowd.polymers[truth], int)},
     )
-    return tomogram, particles.located_in(tomogram)
+    return postprocess(tomogram, particles.located_in(tomogram), options.postprocessing)
 
 
-def _crowded(
-    shapes: Sequence[RotatableTemplate], counts: Sequence[int], options: SimulationOptions, rng: np.random.Generator
-) -> Stream[Step, CrowdedVolume]:
-    chains = Chains(options.border, options.overlap, options.link, options.chain_length)
+def _physical(
+    contents: Contents,
+    crowd: CrowdedVolume,
+    shapes: Sequence[RotatableTemplate],
+    options: SimulationOptions,
+    random: _Randomness,
+) -> Stream[Step, Volume]:
+    """The tomogram that a microscope makes of the particles, which are placed on the way, and their surroundings."""
+    series = tilt_series(options, random["series"])
+    done = contents.most(options)
+    total = done + len(series)
+    specimen = yield from crowded_specimen(
+        contents,
+        crowd,
+        shapes,
+        options,
+        total=total,
+        surroundings=random["surroundings"],
+        states=random["states"],
+    )
+    exposed = exposure(options, series, shifts=random["misalignment"], errors=random["errors"])
     size = (options.size_x, options.size_y, options.size_z)
-    crowd = CrowdedVolume(size, voxel_size=options.voxel_size, chains=chains, rng=rng)
-    total = sum(counts) + 2 * len(microscope.tilt_angles(options.tilt_range, options.tilt_step))
-    for shape, count in zip(shapes, counts, strict=True):
-        for placed in crowd.fill(shape, count):
-            yield Step(len(crowd.positions), total, f"placing {shape.name}: {placed} of {count}")
-    return crowd
+    summed = BackProjection(size, exposed.detector, step_deg=options.tilt_step, cutoff=options.ramp_cutoff)
+    for index, image in enumerate(exposed.images(specimen, random["noise"])):
+        summed.add(image, series.axes[index])
+        yield Step(done + index + 1, total, f"tilt {series.tilt_deg[index]:.0f}°: exposed and back-projected")
+    density, assumed = summed.tomogram(), exposed.assumed
+    if options.microscope.ctf_correction == "deconvolved" and assumed.defocus_um is not None:
+        defocus = float(assumed.defocus_um.mean())
+        return deconvolved(density, options.voxel_size, defocus_um=defocus, optics=series.optics)
+    return density
 
 
 def _imaged(
@@ -152,7 +219,7 @@ def _imaged(
     tomogram = np.zeros_like(sample)
     for index, (angle, offset) in enumerate(zip(angles, offsets, strict=True)):
         rays = geometry.rays(angle)
-        image = microscope.micrograph(rays @ sample, shift=offset, snr=snr, rng=rng)
+        image = microscope.micrograph(rays @ sample, shift=offset, snr=snr, rng=rng, noise=options.noise)
         yield Step(done + 2 * index + 1, done + 2 * len(angles), f"tilt {angle:g}°: exposed")
         tomogram += rays.T @ microscope.weighted(image, step_deg=options.tilt_step, cutoff=options.ramp_cutoff)
         yield Step(done + 2 * index + 2, done + 2 * len(angles), f"tilt {angle:g}°: back-projected")

@@ -1,0 +1,161 @@
+"""Options of a simulated tomogram beyond PolNet's recipe: its microscope, what surrounds particles, postprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.options import Options, option
+
+CORRECTIONS = ("none", "flipped", "premultiplied", "wiener", "deconvolved")
+"""Corrections of the contrast transfer function; the last acts on the tomogram, the others on images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroscopeOptions(Options):
+    """Contrast transfer, dose and geometry of the tilt series."""
+
+    defocus: float | None = option(
+        None, help="underfocus; empty leaves out the contrast transfer function", unit="µm", low=0.05, high=20
+    )
+    ctf_correction: str = option(
+        "none",
+        help="correction of the contrast transfer function: of each image, or of the tomogram (deconvolved, as Warp)",
+        choices=CORRECTIONS,
+    )
+    dose: float | None = option(
+        None, help="dose of each image, which damps those that follow; empty damps none", unit="e/Å²", low=0, high=50
+    )
+    defocus_jitter: float = option(
+        0.1, help="rms difference of an image's defocus from the series'", unit="µm", low=0, high=2, expert=True
+    )
+    defocus_error: float = option(
+        0.0,
+        help="rms error of the defocus that correction and written tilts assume",
+        unit="µm",
+        low=0,
+        high=2,
+        expert=True,
+    )
+    height_defocus: bool = option(False, help="let defocus change with the height in the specimen", expert=True)
+    astigmatism: float = option(
+        0.0, help="difference of the defocus along the two axes of astigmatism", unit="µm", low=0, high=5, expert=True
+    )
+    astigmatism_angle: float = option(
+        45.0, help="from an image's x to the axis of larger defocus", unit="°", low=-180, high=180, expert=True
+    )
+    amplitude_contrast: float = option(0.07, help="share of amplitude contrast", low=0, high=1, expert=True)
+    voltage: float = option(300.0, help="acceleration voltage", unit="kV", low=50, high=1000, expert=True)
+    spherical_aberration: float = option(2.7, help="spherical aberration", unit="mm", low=0, high=10, expert=True)
+    phase_shift: float = option(0.0, help="phase plate's shift", unit="°", low=-180, high=180, expert=True)
+    wiener_constant: float = option(
+        0.1, help="added to CTF² where images are Wiener-corrected", low=1e-4, high=10, expert=True
+    )
+    mean_free_path: float | None = option(
+        None,
+        help="between inelastic scatterings in ice: higher tilts lose contrast (310 nm at 300 kV); empty loses none",
+        unit="nm",
+        low=10,
+        high=10_000,
+        expert=True,
+    )
+    lowest_tilt: float | None = option(
+        None, help="lowest tilt; empty is the opposite of the highest", unit="°", low=-90, high=90, expert=True
+    )
+    missing_tilts: int = option(0, help="images that are left out, chosen at random", low=0, high=1000, expert=True)
+    tilt_order: str = option(
+        "symmetric",
+        help="order in which the dose is spent: outwards from no tilt, or from the lowest tilt on",
+        choices=("symmetric", "sequential"),
+        expert=True,
+    )
+    axis_angle: float = option(
+        0.0,
+        help="from the axis named by tilt_axis to the tilt axis, counter-clockwise seen from +z",
+        unit="°",
+        low=-180,
+        high=180,
+        expert=True,
+    )
+    level_angle: float = option(
+        0.0, help="by which the specimen leans along the tilt axis", unit="°", low=-45, high=45, expert=True
+    )
+
+    def __post_init__(self) -> None:
+        """Check every field, and that what is corrected is there."""
+        super().__post_init__()
+        if self.ctf_correction != "none" and self.defocus is None:
+            raise InputError(f"ctf_correction is {self.ctf_correction}, but there is no defocus; give it too.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurroundingsOptions(Options):
+    """What lies in the specimen beside the particles, and how far these bend."""
+
+    gold: int = option(0, help="gold beads", low=0, high=10_000, expert=True)
+    gold_diameter: float = option(100.0, help="diameter of gold beads", unit="Å", low=10, high=1000, expert=True)
+    membranes: int = option(0, help="membranes across the tomogram", low=0, high=100, expert=True)
+    vesicles: int = option(0, help="vesicles", low=0, high=1000, expert=True)
+    filaments: int = option(0, help="filaments, as wide as F-actin", low=0, high=1000, expert=True)
+    other_particles: int = option(
+        100, help="particles of each other macromolecule, as far as they fit", low=0, high=100_000, expert=True
+    )
+    flexibility: float = option(
+        0.0,
+        help="angle by which a third of the map is bent in half of the particles; truth is of the rest",
+        unit="°",
+        low=0,
+        high=180,
+        expert=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostprocessingOptions(Options):
+    """What is done to the reconstructed tomogram, in this order."""
+
+    added_ramp: float = option(
+        0.0,
+        help="density added from the lowest to the highest x, in standard deviations",
+        low=-1000,
+        high=1000,
+        expert=True,
+    )
+    multiplied_ramp: float = option(
+        1.0,
+        help="factor of the density at the highest x; it is 1 at the lowest",
+        low=0.001,
+        high=1000,
+        expert=True,
+    )
+    denoising: str = option(
+        "none",
+        help="filter: Gaussian, median, or total variation",
+        choices=("none", "gaussian", "median", "tv"),
+        expert=True,
+    )
+    denoising_strength: float = option(
+        1.0,
+        help="Gaussian: standard deviation in voxels; median: voxels to each side; tv: weight in standard deviations",
+        low=0.01,
+        high=20,
+        expert=True,
+    )
+    local_normalisation: int | None = option(
+        None,
+        help="width of the cube whose mean and deviation become 0 and 1; empty leaves it out",
+        unit="voxels",
+        low=3,
+        high=1000,
+        expert=True,
+    )
+    contrast: str = option("dark", help="contrast of particles", choices=("dark", "bright"), expert=True)
+    mirror: bool = option(False, help="mirror the tomogram along z; truth is then of the mirrored map", expert=True)
+    clip: float | None = option(
+        None,
+        help="standard deviations where density is cut off; empty cuts none",
+        low=0.1,
+        high=100,
+        expert=True,
+    )
+    eight_bit: bool = option(False, help="whole numbers from -127 to 127", expert=True)
