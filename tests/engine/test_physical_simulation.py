@@ -335,7 +335,9 @@ def test_a_particle_bent_by_nothing_is_the_whole_and_a_third_moves_otherwise():
 
 def test_a_mirrored_tomogram_holds_the_mirrored_template_in_its_true_poses():
     template = load_template("ribosome")
-    tomogram, particles = made(template, size_x=128, size_y=128, size_z=72, count=10, noise=0.4, mirror=True, imaging="physical")
+    tomogram, particles = made(
+        template, size_x=128, size_y=128, size_z=72, count=10, noise=0.4, mirror=True, imaging="physical"
+    )
     mirrored = Template(np.ascontiguousarray(template.density[::-1]), template.voxel_size, "mirrored")
     average = average_in_poses(tomogram, particles, 34)
     assert similarity(average, mirrored) > 0.96

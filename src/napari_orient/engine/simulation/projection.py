@@ -245,9 +245,8 @@ def _on_grid(place: FloatArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
 def _low_rows(spectrum: Tensor, shape: tuple[int, int]) -> Tensor:
     """The frequencies of a finer half-spectrum that an image of this shape has."""
     height, width = shape
-    rows = torch.cat([spectrum[: (height + 1) // 2], spectrum[-(height // 2) :]])
-    kept: Tensor = rows[:, : width // 2 + 1]
-    return kept
+    rows = [*range((height + 1) // 2), *range(-(height // 2), 0)]
+    return spectrum[rows, : width // 2 + 1]
 
 
 # --- the specimen -----------------------------------------------------------------------------------------------------
