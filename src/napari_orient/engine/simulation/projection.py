@@ -225,7 +225,8 @@ class Points:
             form = torch.exp(-2 * (torch.pi * self.size * length) ** 2)
             volume = (2 * np.pi) ** 1.5 * self.size**3
         triangle = torch.sinc(frequency.double() * detector.pixel / _POINT_OVERSAMPLING).prod(dim=-1) ** 2
-        return (form / triangle * self.density * volume / detector.pixel**3).float()
+        scaled: Tensor = form / triangle * (self.density * volume / detector.pixel**3)
+        return scaled.float()
 
 
 def _on_grid(place: FloatArray, shape: tuple[int, ...]) -> NDArray[np.float32]:
