@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from napari_orient.engine.matching.fit import Fit
-from napari_orient.engine.refinement.posterior import summarise_modes
+from napari_orient.engine.refinement.posterior import draw_poses, summarise_modes
+from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.symmetry import symmetry
 
 
@@ -19,3 +20,17 @@ def test_the_expected_error_falls_with_the_root_of_the_trust() -> None:
     fit = certain_to([0.5, 2.0, 6.0])
     expected = summarise_modes([fit], symmetry("C1"), likelihood_scale=4.0).expected_error_deg
     assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0]), rel=1e-3)
+
+
+def test_drawn_poses_scatter_as_the_expected_error_says() -> None:
+    fit = certain_to([0.5] * 300 + [2.0] * 300)
+    rotations, shifts = draw_poses(fit, torch.Generator().manual_seed(0))
+    rotvecs = matrix_to_rotvec(rotations).rad2deg()
+    assert rotvecs[:300].std(dim=0).numpy() == pytest.approx([0.5] * 3, rel=0.15)
+    assert rotvecs[300:].std(dim=0).numpy() == pytest.approx([2.0] * 3, rel=0.15)
+    assert shifts.norm(dim=1).min() > 0
+
+
+def test_poses_that_nothing_determines_are_drawn_within_a_fits_largest_step() -> None:
+    rotations, _ = draw_poses(certain_to([500.0] * 50), torch.Generator().manual_seed(0))
+    assert matrix_to_rotvec(rotations).norm(dim=1).rad2deg().max() < 12.01

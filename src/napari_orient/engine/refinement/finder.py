@@ -1,8 +1,9 @@
 """Pose finder: a reference, the forward model of one tomogram, and the search by matched filters, ready to find poses.
 
 `estimate_tomogram_model` makes one from patches of the tomogram's own particles, poses unknown. Poses and forward model
-are estimated in turn, as in expectation-maximisation: the model without poses, poses with that model, gain and noise
-with those poses, and last the shifts of the tilt images.
+are estimated in turn, by stochastic expectation-maximisation: the model without poses, poses with that model, gain and
+noise from poses drawn from their posterior, and last the shifts of the tilt images. In best fits instead of drawn poses
+the reference follows some of each patch's noise, which would then count as signal.
 
 `PoseFinder.find` then finds the pose of any particle of that tomogram: **search** by template matching (places, then
 rotations), **fit** by Gauss-Newton of the best few starts, and the **posterior mean** over the modes that they end in.
@@ -33,7 +34,7 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
-from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
+from napari_orient.engine.refinement.posterior import Observation, Poses, draw_poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry
@@ -72,6 +73,8 @@ _ROUNDS = 2
 """Rounds of fitting poses and estimating gain and noise from them."""
 _LEAST_PARTICLES = 8
 """Particles from which gain, noise and tilt shifts are estimated; of fewer the model would fit the noise."""
+_DRAW_SEED = 0
+"""Seed of the poses that gain, noise and tilt shifts are estimated from."""
 _NOISE_PATCHES = 32
 """Patches of simulated noise that are searched for the distribution of false scores."""
 _NOISE_SEED = 0
@@ -266,7 +269,8 @@ def estimate_tomogram_model(
         observed = model.observe(patches, centres)
         fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
         # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
-        model = align_tilts(reference, model, observed, fit, wedge=wedge)
+        drawn = yield from _drawn(reference, model, observed, fit, step=step)
+        model = align_tilts(reference, model, observed, drawn, wedge=wedge)
     step = _step(5 + _ROUNDS, "Building the search")
     search = yield from stoppable(build_search(reference, model, group, options.search), step)
     informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
@@ -334,7 +338,8 @@ def _gain_and_noise(
         observed = model.observe(patches, centres)
         fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
         if len(patches) >= _LEAST_PARTICLES:
-            model = calibrate(reference, model, observed, fit, wedge=wedge)
+            drawn = yield from _drawn(reference, model, observed, fit, step=step)
+            model = calibrate(reference, model, observed, drawn, wedge=wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # The first poses were found with too rough a model: search again with a better one.
@@ -396,6 +401,17 @@ def _refit(
 
     rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
     return concatenate_fits((yield from _in_turn(refit, rows, step=step, device=observed.device)))
+
+
+def _drawn(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, step: Step) -> Stream[Step, Fit]:
+    """Fits in poses drawn from their posterior, one for each patch."""
+    rotations, shifts = draw_poses(fit, torch.Generator().manual_seed(_DRAW_SEED))
+
+    def evaluate(rows: Tensor) -> Fit:
+        return fit_at(reference, model, observed[rows], rotations[rows], shifts[rows])
+
+    rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
+    return concatenate_fits((yield from _in_turn(evaluate, rows, step=step, device=observed.device)))
 
 
 def _in_turn(
