@@ -407,7 +407,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("command", "expected"),
     [
         ("fly", "invalid choice: 'fly'"),
-        ("predict", "the following arguments are required: TOMOGRAM, PICKS, --output"),
+        ("predict", "the following arguments are required: [TOMOGRAM...] PICKS, --output"),
         ("simulate x --output y --tomograms many", "invalid int value: 'many'"),
         ("simulate x --output y --size-x 1e3", "expected a whole number from 16 to 4096 voxels"),
         ("simulate x --output y --tilt-axis z", "invalid choice: 'z'"),

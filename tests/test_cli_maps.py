@@ -9,6 +9,7 @@ import pytest
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.particles import concatenate
 from napari_orient.engine.rotations import angle_deg
 
 QUICK = ["--rotations", "1000", "--search-resolution", "45", "--max-shift", "10"]
@@ -30,9 +31,10 @@ def lab(tmp_path_factory):
 
 def refused(words, capsys):
     assert main([str(word) for word in words]) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    return told[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("napari-orient: ")]
+    assert errors == lines[-1:]
+    return errors[0]
 
 
 def test_refine_finds_poses_from_picks_and_a_map_alone(lab, tmp_path, capsys):
@@ -93,7 +95,7 @@ def test_a_map_becomes_a_template_that_predicts_and_says_how(lab, tmp_path, caps
     words = ["predict", lab / "tomo.mrc", lab / "picks.star", "--model", template, "--precision", "fast"]
     assert main([str(word) for word in [*words, "--output", out]]) == 0
     told = capsys.readouterr()
-    assert "picks; template blobs" in told.err
+    assert "picks in tomo; template blobs" in told.err
     assert "Missing wedge: tilted about y" in told.err
     assert "expected error" in told.out
     assert re.search(r"predicted by blobs \(template\), data [0-9a-f]{16}; fast$", out.read_text().splitlines()[0])
@@ -109,3 +111,107 @@ def test_flags_that_the_network_does_not_have_are_refused_in_one_line(lab, tmp_p
     assert "a network is to be trained" in refused([*words, "--template", lab / "map.mrc"], capsys)
     assert "no DATA given" in refused(["train", "--network", "template", "--output", words[-1]], capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- projects: several tomograms, the hand, duplicates ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with two tomograms and one list of both, with angles; a third tomogram is named like neither."""
+    folder = tmp_path_factory.mktemp("project")
+    parts = []
+    for seed, name in enumerate(("ts_01", "ts_02")):
+        volume, truth, _ = tomogram(molecule(), noise=0.8, seed=seed, count=(1, 3, 4))
+        write_tomogram(folder / f"{name}.mrc", volume.density, voxel_size=VOXEL_SIZE)
+        parts.append(truth.replace(tomogram=name, extents={name: volume.extent}))
+    write_particles(folder / "both.star", concatenate(parts))
+    write_tomogram(folder / "ts_09.mrc", volume.density, voxel_size=VOXEL_SIZE)
+    write_tomogram(folder / "map.mrc", molecule().density(24), voxel_size=VOXEL_SIZE)
+    write_tomogram(folder / "mirrored.mrc", molecule().density(24)[:, :, ::-1].copy(), voxel_size=VOXEL_SIZE)
+    return folder
+
+
+def refined(words, out, capsys, *, status=0):
+    assert main([str(word) for word in [*words, "--output", out, *QUICK, "--precision", "fast"]]) == status
+    return read_particles(out), capsys.readouterr().err
+
+
+def test_refine_takes_a_list_that_names_its_tomograms_and_writes_one_list_of_all(project, tmp_path, capsys):
+    words = ["refine", project / "both.star", "--reference", project / "map.mrc"]
+    found, said = refined(words, tmp_path / "out.star", capsys)
+    truth = read_particles(project / "both.star")
+    assert found.tomogram_names == ["ts_01", "ts_02"]
+    assert np.median(angle_deg(found.rotations, truth.rotations)) < 5
+    assert "24 picks in 2 tomograms" in said
+    assert "ts_02: Missing wedge" in said
+
+
+def test_a_tomogram_that_fails_is_reported_the_rest_is_done_and_the_status_says_so(project, tmp_path, capsys):
+    tomograms = [project / f"ts_{number}.mrc" for number in ("01", "02", "09")]
+    words = ["refine", *tomograms, project / "both.star", "--reference", project / "map.mrc"]
+    found, said = refined(words, tmp_path / "out.star", capsys, status=1)
+    assert len(found) == 24
+    assert "ts_09 is left out" in said
+    assert "1 of 3 tomograms failed: ts_09." in said
+    truth = read_particles(project / "both.star")
+    far = truth.positions + np.where(np.asarray(truth.tomogram) == "ts_01", 1e5, 0.0)[:, None]
+    write_particles(tmp_path / "bad.star", truth.replace(positions=far))
+    words = ["refine", *tomograms[:2], tmp_path / "bad.star", "--reference", project / "map.mrc"]
+    found, said = refined(words, tmp_path / "out.star", capsys, status=1)
+    assert found.tomogram_names == ["ts_02"]
+    assert "ts_01 failed: 12 of 12 particles lie outside" in said
+
+
+def test_predict_takes_several_tomograms_too(project, tmp_path, capsys):
+    template = tmp_path / "blobs.safetensors"
+    few = ["--rotations", "1000", "--search-resolution", "45", "--max-shift", "10"]
+    make = ["train", "--network", "template", "--template", project / "map.mrc", *few, "--output", template]
+    assert main([str(word) for word in make]) == 0
+    words = ["predict", project / "both.star", "--model", template, "--precision", "fast", "--max-shift", "10"]
+    assert main([str(word) for word in [*words, "--output", tmp_path / "out.star"]]) == 0
+    found, truth = read_particles(tmp_path / "out.star"), read_particles(project / "both.star")
+    assert np.median(angle_deg(found.rotations, truth.rotations)) < 5
+
+
+def test_both_hands_are_compared_over_all_tomograms_and_the_better_one_is_used(project, tmp_path, capsys):
+    words = ["refine", project / "both.star", "--mirror=auto", "--reference"]
+    found, said = refined([*words, project / "mirrored.mrc"], tmp_path / "out.star", capsys)
+    assert re.search(r"mirrored is better \(\d+\.\d σ, 24 particles\) of 2 tomograms", said)
+    assert "poses are written for the mirrored map" in said
+    assert "refined against mirrored, mirrored (x -> -x), C1" in (tmp_path / "out.star").read_text().splitlines()[0]
+    truth = read_particles(project / "both.star")
+    assert np.median(angle_deg(found.rotations, truth.rotations)) < 5
+    _, said = refined([*words, project / "map.mrc"], tmp_path / "out.star", capsys)
+    assert "given is better" in said
+    assert "mirror" not in (tmp_path / "out.star").read_text().splitlines()[0]
+
+
+def test_a_network_is_not_mirrored(project, tmp_path, capsys):
+    words = ["predict", project / "both.star", "--model", "ribosome-4x32", "--mirror", "--output", tmp_path / "o.star"]
+    assert "is a network, which has no map" in refused(words, capsys)
+
+
+def test_duplicates_are_counted_and_removed_at_each_verb(project, tmp_path, capsys):
+    truth = read_particles(project / "both.star")
+    twice = concatenate([truth, truth.replace(positions=truth.positions + 4.0)])
+    write_particles(tmp_path / "twice.star", twice)
+    given = ["refine", tmp_path / "twice.star", "--tomograms", project, "--reference", project / "map.mrc"]
+    _, said = refined(given, tmp_path / "out.star", capsys)
+    assert "12 particles are duplicates" in said
+    assert "24 duplicates within" in said
+    found, said = refined([*given, "--remove-duplicates"], tmp_path / "out.star", capsys)
+    assert len(found) == 24
+    convert = ["convert", tmp_path / "twice.star", tmp_path / "once.star", "--remove-duplicates"]
+    assert "without --min-distance" in refused(convert, capsys)
+    assert main([str(word) for word in [*convert, "--min-distance", "30"]]) == 0
+    assert len(read_particles(tmp_path / "once.star")) == 24
+    average = ["average", tmp_path / "twice.star", "--tomograms", project, "--side", "24"]
+    files = ["--output", tmp_path / "map.mrc", "--list-output", tmp_path / "halves.star"]
+    assert main([str(word) for word in [*average, *files]]) == 0
+    halves = read_particles(tmp_path / "halves.star")
+    subset = halves.extra["rlnRandomSubset"].astype(int).reshape(2, 2, 12)
+    np.testing.assert_array_equal(subset[:, 0], subset[:, 1])
+    assert set(subset.ravel().tolist()) == {1, 2}
+    assert main([str(word) for word in [*average, "--remove-duplicates", *files]]) == 0
+    assert len(read_particles(tmp_path / "halves.star")) == 24

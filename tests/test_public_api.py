@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,30 @@ def test_predicted_particles_are_a_table_and_a_list_without_more_ado(predicted, 
 def test_refining_against_a_bead_model_by_name_brings_poses_near_the_truth(world, predicted):
     _, tomogram, truth = world
     refined = no.refine(tomogram, predicted.take(slice(0, 8)), "ribosome", max_shift=10, **FAST)
+    assert no.evaluate(refined, truth).all.median_deg < 3
+
+
+def test_several_tomograms_are_refined_to_one_list_and_one_that_fails_is_warned_of(world):
+    _, tomogram, truth = world
+    few, quick = truth.take(slice(0, 8)), {"rotations": 600, "max_shift": 10, **FAST}
+    other, far = replace(tomogram, name="other"), few.replace(positions=few.positions + 1e5)
+    with pytest.warns(ResultWarning, match="other failed: 8 of 8 particles lie outside"):
+        refined = no.refine([(tomogram, few), (other, far)], None, "ribosome", **quick)
+    assert len(refined) == 8
+    both = no.refine([(tomogram, few), (other, few.replace(tomogram="other"))], None, "ribosome", **quick)
+    assert both.tomogram_names == ["tomo", "other"]
+    with pytest.raises(no.InputError, match="all 2 tomograms failed"):
+        no.refine([(tomogram, far), (other, far)], None, "ribosome", **quick)
+    with pytest.raises(no.InputError, match="no particle lies in other; they lie in tomo"):
+        no.refine([tomogram, other], few, "ribosome", **quick)
+
+
+def test_the_better_hand_of_a_reference_is_used(world):
+    _, tomogram, truth = world
+    mirrored = no.load_template("ribosome").mirrored()
+    quick = {"rotations": 1500, "max_shift": 10, **FAST}
+    with pytest.warns(ResultWarning, match="poses are written for the mirrored map"):
+        refined = no.refine(tomogram, truth.take(slice(0, 10)), mirrored, mirror="auto", **quick)
     assert no.evaluate(refined, truth).all.median_deg < 3
 
 

@@ -85,10 +85,12 @@ def tomogram_of(given: TomogramLike) -> Tomogram:
     )
 
 
-def particles_of(given: ParticlesLike, tomogram: Tomogram | None = None, *, kind: str | None = None) -> Particles:
+def particles_of(
+    given: ParticlesLike, tomogram: Tomogram | None = None, *, kind: str | None = None, alone: bool = True
+) -> Particles:
     """The particles, read if a path is given; those of one tomogram or one class alone, where either is named.
 
-    Particles that all lie in one tomogram are taken to lie in the one given, whatever its name.
+    Particles that all lie in one tomogram are taken to lie in the one given, whatever its name, if it is given alone.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def particles_of(given: ParticlesLike, tomogram: Tomogram | None = None, *, kind
     if isinstance(given, (str, Path)):
         found = read_particles(Path(given), tomogram=tomogram)
     elif isinstance(given, Particles):
-        found = given if tomogram is None else _of_tomogram(given, tomogram)
+        found = given if tomogram is None else _of_tomogram(given, tomogram, alone=alone)
     else:
         raise InputError(
             f"particles are given as {_named(given)}; expected Particles or the path of a list. "
@@ -117,7 +119,8 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
     """
     if picks is not None:
         tomograms: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
-        pairs = [(opened, particles_of(picks, opened)) for opened in map(tomogram_of, tomograms)]
+        alone = len(tomograms) == 1
+        pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in map(tomogram_of, tomograms)]
     elif isinstance(data, (str, Path)):
         pairs = read_labelled(Path(data))
     else:
@@ -134,10 +137,10 @@ def _named(given: object) -> str:
     return type(given).__name__
 
 
-def _of_tomogram(particles: Particles, tomogram: Tomogram) -> Particles:
-    """The particles of this tomogram, with its size; all of them where they lie in one tomogram."""
+def _of_tomogram(particles: Particles, tomogram: Tomogram, *, alone: bool) -> Particles:
+    """The particles of this tomogram, with its size; all of them where they lie in one, and it is given alone."""
     names = particles.tomogram_names
-    if len(names) > 1:
+    if len(names) > 1 or not alone:
         name = match_tomogram(tomogram.name, names)
         if name is None:
             shown = ", ".join(names[:3])

@@ -29,6 +29,8 @@ from napari_orient.api.inputs import (
 from napari_orient.engine import averaging, prediction
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
+from napari_orient.engine.duplicates import without_duplicates
+from napari_orient.engine.each_tomogram import ProjectResult, Task, for_each_tomogram
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
@@ -48,9 +50,11 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
     TrainingOptions,
 )
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.refinement import refine as refinement
+from napari_orient.engine.refinement.hand import choose_hand
 from napari_orient.engine.simulation import simulate as simulation
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.engine.templates import Template, load_template
@@ -150,12 +154,14 @@ def train(
 
 
 def predict(
-    tomogram: TomogramLike,
-    picks: ParticlesLike,
+    data: DataLike,
+    picks: ParticlesLike | None = None,
     model: ModelLike = "ribosome",
     *,
     kind: str | None = None,
     reference: TemplateLike | None = None,
+    mirror: bool = False,
+    remove_duplicates: bool = False,
     options: PredictionOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -164,12 +170,17 @@ def predict(
 
     Parameters
     ----------
-    tomogram, picks : objects or paths; rotations that the picks have are not used.
+    data, picks : a tomogram or several and the list of their picks; or pairs ``[(tomogram, picks), ...]``; or the path
+        of a PolNet folder or a list, alone. Objects or paths; rotations that the picks have serve for a prior alone.
     model : a network or template, the name of a shipped one (see `shipped_models`), or the path of its file.
     kind : predict the picks of this class alone, such as ``"4v4r"``.
     reference : a map to refine a network's rotations with, in the frame that it was trained in.
+    mirror : match the mirror image of the template, x -> -x; poses are those of the mirrored map.
+    remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
     options, settings : of `PredictionOptions`, such as ``precision="fast"``.
     progress : None, True, or a function that is called with every step.
+
+    Of several tomograms one that fails is warned of, and left out.
 
     Raises
     ------
@@ -177,24 +188,25 @@ def predict(
         If a file or model is missing, there are no picks, some lie outside the tomogram, or an option does not fit.
     """
     chosen = options_of(PredictionOptions, options, settings)
-    opened = tomogram_of(tomogram)
-    stream = prediction.predict(
-        opened,
-        particles_of(picks, opened, kind=kind),
-        _model_of(model),
-        chosen,
-        reference=None if reference is None else _template_of(reference),
+    pairs = pairs_of(data, picks, kind=kind)
+    found = _mirrored(_model_of(model)) if mirror else _model_of(model)
+    against = None if reference is None else _template_of(reference)
+    result = _for_each(
+        pairs, lambda tomogram, own: prediction.predict(tomogram, own, found, chosen, reference=against), progress
     )
-    return answer_of(stream, progress, title="Predicting")
+    near = prediction.shortest_distance(found, chosen, reference=against)
+    return without_duplicates(result, near) if remove_duplicates else result
 
 
 def refine(
-    tomogram: TomogramLike,
-    picks: ParticlesLike,
+    data: DataLike,
+    picks: ParticlesLike | None,
     reference: TemplateLike,
     *,
     symmetry: SymmetryLike | None = None,
     kind: str | None = None,
+    mirror: bool | str = False,
+    remove_duplicates: bool = False,
     options: RefinementOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -203,13 +215,19 @@ def refine(
 
     Parameters
     ----------
-    tomogram, picks : objects or paths.
+    data, picks : a tomogram or several and the list of their picks; or pairs ``[(tomogram, picks), ...]`` or the path
+        of a PolNet folder or a list, and None. Objects or paths.
     reference : a template, the path of a map (particle bright), or the name of a bead model.
     symmetry : of the reference, such as ``"D7"`` or ``"D7@z@x"`` with its axes; ``"auto"`` proposes what the map shows;
         None takes the reference's own.
     kind : refine the picks of this class alone, such as ``"4v4r"``.
+    mirror : match the mirror image of the reference, x -> -x; poses are those of the mirrored map. ``"auto"`` compares
+        both hands over all tomograms first.
+    remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
     options, settings : of `RefinementOptions`, such as ``max_shift=10``.
     progress : None, True, or a function that is called with every step.
+
+    Of several tomograms one that fails is warned of, and left out.
 
     Raises
     ------
@@ -217,10 +235,19 @@ def refine(
         If a file is missing, the reference cannot be matched, picks lie outside, or an option does not fit.
     """
     chosen = options_of(RefinementOptions, options, settings)
-    opened = tomogram_of(tomogram)
-    particles = particles_of(picks, opened, kind=kind)
-    stream = refinement.refine(opened, particles, _with_symmetry(_template_of(reference), symmetry), chosen)
-    return answer_of(stream, progress, title="Refining").particles
+    pairs = pairs_of(data, picks, kind=kind)
+    template = _with_symmetry(_template_of(reference), symmetry)
+    if mirror == AUTO:
+        template = answer_of(choose_hand(pairs, template, chosen), progress, title="Comparing hands")
+    elif mirror:
+        template = template.mirrored()
+
+    def task(tomogram: Tomogram, own: Particles) -> Stream[Step, Particles]:
+        return (yield from refinement.refine(tomogram, own, template, chosen)).particles
+
+    result = _for_each(pairs, task, progress, title="Refining")
+    near = refinement.duplicate_distance(template, chosen.duplicates)
+    return without_duplicates(result, near) if remove_duplicates else result
 
 
 def discover(
@@ -267,11 +294,14 @@ def average(
     *,
     symmetry: SymmetryLike = "C1",
     kind: str | None = None,
+    remove_duplicates: bool = False,
     options: AveragingOptions | None = None,
     progress: Progress = None,
     **settings: Value,
 ) -> averaging.Average:
-    """The average of particles in their poses, with the averages of its two random halves and their FSC.
+    """The average of particles in their poses, with the averages of its two halves and their FSC.
+
+    The halves are those of ``rlnRandomSubset`` where the particles have it, or random; duplicates are never in both.
 
     Parameters
     ----------
@@ -279,6 +309,7 @@ def average(
         or the path of a PolNet folder or a list.
     symmetry : imposed, such as ``"D7@z@x"``; ``"auto"`` proposes what the map shows.
     kind : average the particles of this class alone, such as ``"4v4r"``.
+    remove_duplicates : of particles that lie nearer than ``min_distance`` average the one of best score alone.
     options, settings : of `AveragingOptions`, such as ``side=48``.
     progress : None, True, or a function that is called with every step.
 
@@ -289,9 +320,11 @@ def average(
     """
     chosen = options_of(AveragingOptions, options, settings)
     group = None if symmetry == AUTO else symmetry_of(symmetry)
-    return answer_of(
-        averaging.average(pairs_of(data, picks, kind=kind), group=group, options=chosen), progress, title="Averaging"
-    )
+    pairs = pairs_of(data, picks, kind=kind)
+    if remove_duplicates and pairs:
+        near = averaging.duplicate_distance(chosen, pairs[0][0].voxel_size)
+        pairs = [(tomogram, without_duplicates(particles, near)) for tomogram, particles in pairs]
+    return answer_of(averaging.average(pairs, group=group, options=chosen), progress, title="Averaging")
 
 
 def evaluate(
@@ -363,6 +396,17 @@ def run(stream: Any) -> Any:
     Verbs gave streams in version 0.1.0: ``run(predict(...))`` still gives the particles.
     """
     return drained(stream) if isinstance(stream, Generator) else stream
+
+
+def _for_each(pairs: Labelled, task: Task, progress: Progress, *, title: str = "Predicting") -> Particles:
+    """The particles of every tomogram after a task, as one."""
+    return answer_of(for_each_tomogram(pairs, task, ProjectResult()), progress, title=title).particles
+
+
+def _mirrored(model: Template | Network) -> Template:
+    if isinstance(model, Template):
+        return model.mirrored()
+    raise InputError(f"mirror was given, but {model.name} is a network, which has no map. Choose a template.")
 
 
 def _model_of(given: ModelLike) -> Template | Network:

@@ -2,7 +2,8 @@
 
 The last argument is a list of particles with angles; before it may stand their tomograms, which are
 otherwise found by the list's own columns or beside it. A PolNet result folder alone serves too. MAP gets the average,
-particle bright; beside it stand the maps of two random halves and the Fourier shell correlation between them.
+particle bright; beside it stand the maps of two halves and the Fourier shell correlation between them. The halves are
+those of rlnRandomSubset where the list has them, else random; duplicates are never in both.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import read_tomograms
-from napari_orient.engine.io import read_particles
+from napari_orient.cli.lists import check_list, read_tomograms
+from napari_orient.cli.projects import add_duplicates, checked_duplicates
+from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.parameters import AveragingOptions
+from napari_orient.engine.particles import concatenate
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
 
@@ -35,19 +39,38 @@ def declare(parser: Parser) -> None:
         help="imposed, with its axes: D7@z@x; auto proposes what the map has [default C1]",
     )
     parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
+    parser.add_argument(
+        "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
+    )
+    parser.add_argument(
+        "--list-output",
+        type=Path,
+        metavar="OUT",
+        help="also write the particles with their half-sets (rlnRandomSubset)",
+    )
+    add_duplicates(parser)
     add_options(parser, AveragingOptions, title="averaging")
 
 
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
-    from napari_orient.engine.averaging import average, average_paths, write_average
+    from napari_orient.engine.averaging import average, average_paths, duplicate_distance, write_average
+    from napari_orient.engine.duplicates import with_half_sets
 
     paths = average_paths(arguments.output)
+    if arguments.list_output:
+        check_list(arguments.list_output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     pairs = read_tomograms(arguments, lambda path, tomogram: read_particles(path, tomogram=tomogram))
+    if arguments.remove_duplicates:
+        near = duplicate_distance(options, pairs[0][0].voxel_size)
+        pairs = [(tomogram, checked_duplicates(particles, near, remove=True)) for tomogram, particles in pairs]
     found = follow(average(pairs, group=group, options=options))
     write_average(found, paths)
+    if arguments.list_output:
+        particles = with_half_sets(concatenate([particles for _, particles in pairs]), found.half_sets)
+        write_particles(arguments.list_output, particles, provenance=f"napari-orient {__version__}: half-sets")
     print(
         f"{arguments.output}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "

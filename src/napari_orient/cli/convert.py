@@ -24,6 +24,8 @@ from napari_orient.cli.lists import (
     write_beside,
     written_text,
 )
+from napari_orient.cli.projects import add_duplicates, checked_duplicates
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles, writing_dialect, written_dialects
 
 EXAMPLE = """\
@@ -41,6 +43,10 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--dialect", choices=tuple(written_dialects()), help="of OUT [default: by its suffix; relion5 for .star]"
     )
+    parser.add_argument(
+        "--min-distance", type=float, metavar="Å", help="count particles nearer than this as one, picked twice"
+    )
+    add_duplicates(parser)
     add_import_list(parser)
     add_reading(parser)
 
@@ -52,6 +58,10 @@ def perform(arguments: Namespace) -> None:
     tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     particles = read_list(arguments.source, arguments, tomogram=tomogram)
     particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
+    if arguments.min_distance is not None:
+        particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
+    elif arguments.remove_duplicates:
+        raise InputError("--remove-duplicates was given without --min-distance; give the distance in Å, such as 100.")
     check_import_list(arguments.target, particles, arguments)
     notes = write_particles(
         arguments.target,

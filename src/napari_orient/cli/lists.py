@@ -124,27 +124,9 @@ def read_tomograms(
         opened = [open_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
         pairs = [(tomogram, read(path, tomogram)) for tomogram in opened]
     else:
-        pairs = read_labelled(path, voxel_size=arguments.voxel_size)
+        pairs = read_labelled(path, tomograms=getattr(arguments, "tomograms", None), voxel_size=arguments.voxel_size)
         say_tomograms([tomogram for tomogram, _ in pairs])
     return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
-
-
-def add_picks(parser: Parser) -> None:
-    """Give the parser a tomogram and the list of its picks, and the flags that say how to read them."""
-    parser.add_argument("tomogram", type=Path, metavar="TOMOGRAM", help=f"volume: {volume_text()}")
-    parser.add_argument("picks", type=Path, metavar="PICKS", help="where the particles are: a list of any program")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
-    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
-    add_reading(parser)
-
-
-def read_picks(arguments: Namespace) -> tuple[Tomogram, Particles]:
-    """Tomogram of `add_picks`, and its picks of the class asked for."""
-    tomogram = open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    named = replace(tomogram, name=arguments.tomogram_name or tomogram.name)
-    picks = read_list(arguments.picks, arguments, tomogram=named)
-    return tomogram, picks if arguments.kind is None else picks.of_kind(arguments.kind)
 
 
 def add_import_list(parser: Parser) -> None:

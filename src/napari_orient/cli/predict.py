@@ -1,10 +1,12 @@
-"""Give every particle of a tomogram its orientation.
+"""Give every particle of a tomogram, or of many, its orientation.
 
-TOMOGRAM is a volume (MRC, OME-Zarr, EM, HDF5 or TIFF). PICKS is a list of positions of any program; angles in it are
-not used. OUT gets the same particles, in the same order, with angles, a confidence (the probability that the error is
+TOMOGRAM... are volumes (MRC, OME-Zarr, EM, HDF5 or TIFF). PICKS is the list of their particles, of any program; angles
+in it are not used, but for a prior. A list that names its tomograms, or a PolNet folder, serves alone. OUT gets the
+same particles, in the same order within each tomogram, with angles, a confidence (the probability that the error is
 below 20°) and an expected error in degrees. The model is a network or a template. A template is matched: the
 tomogram's missing wedge and noise are estimated from it, and the particles are recentred; a network's answers are
-refined in the same way when a --reference is given.
+refined in the same way when a --reference is given. A tomogram that fails is reported and the rest is done; the exit
+status is 1 then.
 """
 
 from __future__ import annotations
@@ -16,22 +18,33 @@ from typing import TYPE_CHECKING
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     add_import_list,
-    add_picks,
     check_import_list,
     check_list,
-    read_picks,
     summary,
     with_group,
     write_beside,
 )
+from napari_orient.cli.projects import (
+    Project,
+    add_duplicates,
+    add_mirror,
+    add_project,
+    checked_duplicates,
+    do_project,
+    read_project,
+    with_hand,
+)
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.progress import follow, say
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.progress import say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
+    from napari_orient.engine.streams import Step, Stream
+    from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
@@ -40,7 +53,7 @@ EXAMPLE = """\
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    add_picks(parser)
+    add_project(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--model",
@@ -56,12 +69,14 @@ def declare(parser: Parser) -> None:
         "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
     )
     add_import_list(parser)
+    add_mirror(parser)
+    add_duplicates(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
 
-def perform(arguments: Namespace) -> None:
+def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
-    from napari_orient.engine.prediction import load_model, predict, provenance
+    from napari_orient.engine.prediction import load_model, predict, provenance, shortest_distance
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
@@ -69,20 +84,47 @@ def perform(arguments: Namespace) -> None:
     model = load_model(arguments.model)
     template = load_template(arguments.reference) if arguments.reference else None
     reference = None if template is None else with_group(template, arguments.symmetry)
-    tomogram, picks = read_picks(arguments)
-    check_import_list(arguments.output, picks, arguments)
-    _announce(tomogram, picks, model)
-    predicted = follow(predict(tomogram, picks, model, options, reference=reference))
-    origin = provenance(model, options, count=len(picks), reference="" if template is None else template.name)
-    write_particles(arguments.output, predicted, provenance=origin)
-    write_beside(arguments.output, predicted, arguments)
-    print(f"{arguments.output}: {summary(predicted)}")
+    project = read_project(arguments)
+    check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)
+    _announce(project, model)
+    model, reference = _with_hands(model, reference, project.pairs, options, arguments.mirror)
+
+    def task(tomogram: Tomogram, picks: Particles) -> Stream[Step, Particles]:
+        return predict(tomogram, picks, model, options, reference=reference)
+
+    def write(particles: Particles) -> None:
+        near = shortest_distance(model, options, reference=reference)
+        kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
+        count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
+        write_particles(arguments.output, kept, provenance=provenance(model, options, count=count, reference=against))
+        write_beside(arguments.output, kept, arguments)
+        print(f"{arguments.output}: {summary(kept)}")
+
+    return 1 if do_project(project, task, write).failed else None
 
 
-def _announce(tomogram: Tomogram, picks: Particles, model: Model) -> None:
+def _with_hands(
+    model: Model, reference: Template | None, pairs: Labelled, options: PredictionOptions, mirror: str
+) -> tuple[Model, Template | None]:
+    """Model and reference, the map that is matched in the hand asked for."""
+    from napari_orient.engine.templates import Template
+
+    if mirror == "no":
+        return model, reference
+    if reference is not None:
+        raise InputError(
+            "--mirror was given for a network's answers, which have the hand that it was trained in. Choose a template."
+        )
+    if not isinstance(model, Template):
+        raise InputError(f"--mirror was given, but {model.name} is a network, which has no map. Choose a template.")
+    return with_hand(model, pairs, options.refinement(model), mirror), reference
+
+
+def _announce(project: Project, model: Model) -> None:
     """Say how many picks there are, and which classes of picks the model never learnt."""
-    say(f"{len(picks)} picks in {tomogram.name}; {model.kind} {model.name}")
-    foreign = sorted(set(picks.kind) - set(model.classes)) if picks.kind is not None and model.classes else []
+    say(f"{project.words}; {model.kind} {model.name}")
+    found = {str(kind) for _, picks in project.pairs if picks.kind is not None for kind in picks.kind}
+    foreign = sorted(found - set(model.classes)) if model.classes else []
     if foreign:
         learnt = ", ".join(model.classes)
         say(f"Note: it learnt {learnt}; angles of {', '.join(foreign)} will have no meaning (see --class).")

@@ -155,7 +155,7 @@ def average(
         check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
-    near = options.duplicates.distance(_DUPLICATE_SHARE * mask_radius(options, voxel_size))
+    near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
     yield Step(0, total, "Averaging", notes=notes)
     done, count = 0, int((numbers > 0).sum())
@@ -181,9 +181,9 @@ def average(
     return replace(found, half_sets=numbers)
 
 
-def mask_radius(options: AveragingOptions, voxel_size: float) -> float:
-    """Å of the mask in force: the particle's radius as given, or 0.4 boxes."""
-    return options.radius or _MASK * options.side * voxel_size
+def duplicate_distance(options: AveragingOptions, voxel_size: float) -> float:
+    """Å within which two particles are one: as given, or a share of the mask's radius."""
+    return options.duplicates.distance(_DUPLICATE_SHARE * (options.radius or _MASK * options.side * voxel_size))
 
 
 def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Work[SymmetryProposal]:

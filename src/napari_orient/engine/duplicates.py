@@ -63,21 +63,13 @@ def without_duplicates(particles: Particles, distance: float) -> Particles:
     return particles.take(~duplicate_rows(particles, distance))
 
 
-def duplicates_note(particles: Particles, distance: float, *, removed: bool = False) -> Note | None:
-    """What to say of the duplicates among particles; None where there are none.
-
-    Parameters
-    ----------
-    removed : whether they will be left out.
-    """
+def duplicates_note(particles: Particles, distance: float) -> Note | None:
+    """A warning that counts the duplicates among particles; None where there are none."""
     count = int(duplicate_rows(particles, distance).sum())
     if count == 0:
         return None
     which = "1 particle is a duplicate" if count == 1 else f"{count} particles are duplicates"
-    text = f"{which}: a better one lies within {distance:.0f} Å"
-    if removed:
-        return Note(f"{text}. Left out: {len(particles) - count} of {len(particles)} particles remain.")
-    return Note(f"{text}. They would count twice in an average; remove them (--remove-duplicates).", "warning")
+    return Note(f"{which}: a better one lies within {distance:.0f} Å. They count twice in an average.", "warning")
 
 
 def _near_pairs(particles: Particles, distance: float) -> IntArray:
@@ -121,6 +113,12 @@ def given_half_sets(particles: Sequence[Particles]) -> IntArray | None:
     return halves if set(halves.tolist()) == {1, 2} else None
 
 
+def with_half_sets(particles: Particles, halves: IntArray) -> Particles:
+    """The particles with their half-set, (N,), in RELION's column; those of none, 0, are left out."""
+    kept = particles.take(halves > 0)
+    return kept.replace(extra={**kept.extra, HALF_SET: halves[halves > 0].astype(str)})
+
+
 def half_sets(particles: Sequence[Particles], distance: float, *, seed: int) -> tuple[IntArray, tuple[Note, ...]]:
     """Half-set, 1 or 2, of every particle of several tomograms, (N,), and what to say of it; 0 for one to leave out.
 
@@ -150,7 +148,7 @@ def _together_words(count: int, distance: float) -> str:
     which = "1 particle lies" if count == 1 else f"{count} particles lie"
     return (
         f"{which} within {distance:.0f} Å of another, as duplicates do; such share a half-set, so that the resolution "
-        "counts none of them twice. Remove them (--remove-duplicates)."
+        "is not that of their common noise."
     )
 
 

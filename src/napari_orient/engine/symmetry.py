@@ -61,6 +61,13 @@ class Symmetry:
         x, _, z = (rotation @ self.frame).T
         return symmetry(written_form(self.point_group, z, x))
 
+    def mirrored(self) -> Symmetry:
+        """The group of the mirror image in the plane x = 0 of the reference frame."""
+        if "@" not in self.name:
+            return self
+        z, x = (self.frame[:, column] * (-1.0, 1.0, 1.0) for column in (2, 0))
+        return symmetry(written_form(self.point_group, z, x))
+
     def aligned(self) -> Symmetry:
         """The same point group in a reference frame along its own axes."""
         return symmetry(self.point_group)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,6 +109,12 @@ class Template:
     def classes(self) -> tuple[str, ...]:
         """The classes of particles that it was averaged from."""
         return tuple(map(str, self.card.get("classes", ())))
+
+    def mirrored(self) -> Template:
+        """Its mirror image in the plane x = 0 of its frame, x -> -x, named so."""
+        group = None if self.symmetry is None else self.group.mirrored().name
+        density = np.ascontiguousarray(self.density[:, :, ::-1])
+        return replace(self, density=density, name=f"{self.name}, mirrored (x -> -x)", symmetry=group)
 
     def checked_cube(self) -> Template:
         """The same template, if it can be matched.

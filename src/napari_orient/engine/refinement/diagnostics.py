@@ -7,9 +7,6 @@ the residuals of all particles have in common.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +18,6 @@ from napari_orient.engine.model.reference import Reference, mirrored
 from napari_orient.engine.refinement.finder import PoseFinder, search_and_fit
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
-from napari_orient.engine.symmetry import Symmetry
 
 _SAMPLE = 32
 """Patches that are checked, at most."""
@@ -120,10 +116,8 @@ def _wrong_hand(finder: PoseFinder, patches: Tensor) -> Work[str]:
     """Compare the match with that of the reference's mirror image."""
     if len(patches) < _LEAST_FOR_HAND:
         return ""
-    search = finder.search
-    group = _mirrored_group(finder.group)
-    other = yield from build_search(mirrored(finder.reference), search.model, group, finder.options.search)
-    gain = _log_likelihood_gain(search, patches) - _log_likelihood_gain(other, patches)
+    own, mirror = yield from hand_gains(finder, patches)
+    gain = own - mirror
     mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
     if mean >= -_SIGNIFICANT * error:
         return ""
@@ -133,10 +127,12 @@ def _wrong_hand(finder: PoseFinder, patches: Tensor) -> Work[str]:
     )
 
 
-def _mirrored_group(group: Symmetry) -> Symmetry:
-    """The group of the mirror image in the plane x = 0."""
-    flip = np.diag([-1.0, 1.0, 1.0])
-    return replace(group, matrices=flip @ group.matrices @ flip, frame=flip @ group.frame @ flip)
+def hand_gains(finder: PoseFinder, patches: Tensor) -> Work[tuple[Tensor, Tensor]]:
+    """Log-likelihood gains, (N,) each, of the reference and of its mirror image in patches (N, n, n, n)."""
+    search = finder.search
+    group = finder.group.mirrored()
+    other = yield from build_search(mirrored(finder.reference), search.model, group, finder.options.search)
+    return _log_likelihood_gain(search, patches), _log_likelihood_gain(other, patches)
 
 
 def _log_likelihood_gain(search: MatchedFilterSearch, patches: Tensor) -> Tensor:

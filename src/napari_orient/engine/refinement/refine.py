@@ -193,11 +193,16 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
     return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()), extent=tomogram.extent)
 
 
+def cut_for(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> torch.Tensor:
+    """Patches (N, n, n, n) about the particles' nearest voxels, as the finder takes them, on its device."""
+    side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
+    return _cut(tomogram, particles.positions, side=side, device=finder.reference.device)
+
+
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
     """Patches (N, n, n, n) about the particles' nearest voxels, and (N, 3) xyz in Å from the picks to these."""
-    side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     off = nearest_voxel(particles.positions, tomogram.voxel_size) - particles.positions
-    patches = _cut(tomogram, particles.positions, side=side, device=finder.reference.device)
+    patches = cut_for(finder, tomogram, particles)
     return patches, torch.as_tensor(off, dtype=torch.float32)
 
 
