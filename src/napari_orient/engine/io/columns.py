@@ -5,7 +5,7 @@ They are in ``Particles.extra`` under their names in files; results as numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,25 @@ STATUS = "orientStatus"
 CORRECTED = "orientCorrected"
 """``1`` where a person set the pose, else ``0``."""
 
+PICKERS_SCORE = "rlnAutopickFigureOfMerit"
+"""Score that a picker gave a pick, under RELION's name for it."""
+
+_MARK = " (file)"
+"""Behind the name of another program's column that is called as one of those with a meaning here."""
+
 FIRST_POSES = "orient_first_poses"
 """Table beside the particles: the poses, before the first correction, of those that a person has corrected."""
+
+
+def with_mark(name: str, own: bool) -> str:
+    """Name under which another program's column is written: marked where it is one with a meaning here."""
+    return f"{name}{_MARK}" if own else name
+
+
+def without_mark(name: str, own: Container[str]) -> str:
+    """Name of another program's column, without the mark of `with_mark`."""
+    plain = name.removesuffix(_MARK)
+    return plain if plain in own or plain.lower() in own else name
 
 
 def without_results(particles: Particles) -> Particles:

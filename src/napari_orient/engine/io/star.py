@@ -1,15 +1,16 @@
 """Syntax of STAR files: blocks of named columns, with every value as text.
 
-`relion` has the meaning of the columns.
+The dialects have the meaning of the columns. Values are kept as they stand: ``#`` begins a comment only at the start of
+a line or behind a row that is complete, quotes count only around a whole value, and names of columns may hold blanks,
+which are written as ``%20``.
 """
 
 from __future__ import annotations
 
-import linecache
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,34 +26,40 @@ Table = dict[str, tuple[str, ...]]
 _LISTS = ("general",)
 """Blocks that RELION writes as lines of name and value; every other block is a loop, even of one row."""
 
+_GROUP = "rlnOpticsGroup"
+
+_BLOCK = re.compile(r"\s*data_(\S*)\s*(#.*)?$", re.IGNORECASE)
+_LOOP = re.compile(r"\s*loop_\s*(#.*)?$", re.IGNORECASE)
+_VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""", re.ASCII)
+"""A value of a row: in quotes that end before a blank, or without blanks."""
+
+_ESCAPE = re.compile(r"%(09|0A|0B|0C|0D|20|22|23|25|27)")
+"""A blank, ``#``, a quote or ``%`` in the name of a column."""
+
+_UNKNOWN = ("nan", "-nan", "", "<na>")
+"""Texts of a number that is unknown, in lower case."""
+
 
 def read_star(path: Path | str) -> dict[str, Table]:
     """Blocks of a STAR file by name (without ``data_``); a block of one row is a table like any other.
 
+    Blocks of one name, as in files that were joined, are joined where their columns are the same.
+
     Raises
     ------
     InputError
-        If there is no such file, it is not a STAR file, or rows do not fit their columns.
+        If there is no such file, it is not a STAR file, rows do not fit their columns, or blocks of one name differ.
     """
-    # Half a second to import, with pandas.
-    import pandas as pd
-    import starfile
-
     path = existing_file(path)
-    text = _text(path)
-    names = re.findall(r"^\s*_(\S+)", text, flags=re.MULTILINE)
-    # starfile reads through linecache and, when it fails, leaves the lines there: a corrected file would be read as it
-    # was before.
-    linecache.clearcache()
-    try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=names)
-    except (ValueError, TypeError, IndexError, pd.errors.ParserError) as error:
-        raise InputError(f"{path} is no STAR file that can be read ({_first_line(error)}). Write it again.") from error
-    finally:
-        linecache.clearcache()
+    blocks: dict[str, Table] = {}
+    for block in _blocks(_text(path), path):
+        where, table = f"{path}, data_{block.name}", block.table(path)
+        if table:
+            name = block.name
+            blocks[name] = _joined(blocks[name], table, where) if name in blocks else table
     if not blocks:
         raise InputError(f"{path} holds no STAR table; expected a block such as data_particles.")
-    return {name: _table(block, text, f"{path}, data_{name}") for name, block in blocks.items()}
+    return blocks
 
 
 def write_star(
@@ -120,7 +127,7 @@ def _number(text: str) -> float:
 
 
 def _unreadable(texts: Sequence[str], values: FloatArray) -> NDArray[np.bool_]:
-    unknown = np.array([text.strip().lower() in ("nan", "-nan", "") for text in texts], bool)
+    unknown = np.array([text.strip().lower() in _UNKNOWN for text in texts], bool)
     wrong: NDArray[np.bool_] = np.isnan(values) & ~unknown
     return wrong
 
@@ -128,38 +135,132 @@ def _unreadable(texts: Sequence[str], values: FloatArray) -> NDArray[np.bool_]:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Block:
+    """A block while it is read: its names, and its rows as far as they have come."""
+
+    name: str
+    names: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    in_loop: bool = False
+
+    def take(self, line: str, path: Path) -> None:
+        """Take a line of the block: a name of a column, a row, or a name with its value."""
+        values = _values(line, len(self.names) if self.in_loop else 2)
+        is_name = line.lstrip().startswith("_") and not (self.in_loop and self._is_row(values))
+        if not is_name and not self.in_loop:
+            raise _unreadable_file(path, f"data_{self.name}: {line.strip()[:30]!r} is neither a name nor a row")
+        if not is_name:
+            self.rows.append(values)
+            return
+        self.names.append(_name(values[0][1:]))
+        if not self.in_loop:
+            self.rows = [[*(self.rows[0] if self.rows else []), values[1] if len(values) > 1 else ""]]
+
+    def _is_row(self, values: Sequence[str]) -> bool:
+        """Whether values that begin with an underscore are a row: names are followed by a number at most."""
+        if self.rows:
+            return True
+        return len(values) == len(self.names) > 1 and not values[1].startswith("#")
+
+    def table(self, path: Path) -> Table:
+        """Columns of the block.
+
+        Raises
+        ------
+        InputError
+            If two have one name, or a row has more or fewer values than there are columns.
+        """
+        where, count = f"{path}, data_{self.name}", len(self.names)
+        if len(set(self.names)) < count:
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise InputError(f"{where} has two columns named {twice}; rename or remove one.")
+        wrong = next((number for number, row in enumerate(self.rows) if len(row) != count), None)
+        if wrong is not None and 0 < wrong == len(self.rows) - 1 and len(self.rows[wrong]) < count:
+            raise InputError(
+                f"{where}: row {wrong + 1} has fewer values than the {count} columns; was the file cut short?"
+            )
+        if wrong is not None:
+            raise _unreadable_file(
+                path, f"data_{self.name}: row {wrong + 1} has {len(self.rows[wrong])} values for {count} columns"
+            )
+        if not self.rows:
+            return dict.fromkeys(self.names, ())
+        return dict(zip(self.names, zip(*self.rows, strict=True), strict=True))
+
+
+def _blocks(text: str, path: Path) -> Iterator[_Block]:
+    """Blocks of the text, in order; the loops of a block one by one."""
+    block: _Block | None = None
+    for line in re.split(r"\r\n|\r|\n", text):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        header = _BLOCK.match(line)
+        # In a loop of one column a value may begin so, and is taken for a block: no program writes such names alone.
+        if header is not None:
+            if block is not None:
+                yield block
+            block = _Block(header[1])
+        elif block is None:
+            continue
+        elif _LOOP.match(line):
+            if block.names:
+                yield block
+                block = _Block(block.name)
+            block.in_loop = True
+        elif line.startswith(";"):
+            raise _unreadable_file(path, f"data_{block.name} holds a text of several lines between semicolons")
+        else:
+            block.take(line, path)
+    if block is not None:
+        yield block
+
+
+def _values(line: str, count: int) -> list[str]:
+    """Values of a row of so many columns; what follows them behind a ``#`` is a comment."""
+    if '"' not in line and "'" not in line and "#" not in line and line.isascii():
+        return line.split()
+    values: list[str] = []
+    for match in _VALUE.finditer(line):
+        if len(values) >= count and match[0].startswith("#"):
+            break
+        values.append(match[match.lastindex or 0])
+    return values
+
+
+def _name(tag: str) -> str:
+    """Name of a column that `_tag` wrote; names of other programs as they are."""
+    return "" if tag == "%" else _ESCAPE.sub(lambda match: chr(int(match[1], 16)), tag)
+
+
+def _joined(first: Table, second: Table, where: str) -> Table:
+    """Tables of one name, the rows of the second after those of the first."""
+    if set(first) != set(second):
+        raise InputError(f"{where} is there twice, with different columns; expected one. Make a file of each.")
+    if not any("Coordinate" in name for name in first):
+        if first == second:
+            return first
+        twice = sorted(set(first.get(_GROUP, ())) & set(second.get(_GROUP, ())))
+        if twice:
+            raise InputError(f"{where} is there twice, with different rows of group {twice[0]}. Make a file of each.")
+    return {name: first[name] + second[name] for name in first}
+
+
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text; expected a STAR file.") from error
+        raw = path.read_bytes()
     except PermissionError as error:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
+    if b"\0" in raw:
+        raise InputError(f"{path} is not text; expected a STAR file.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", maxsplit=1)[0]
-
-
-def _table(block: Any, text: str, where: str) -> Table:
-    if isinstance(block, dict):
-        return {str(name): (str(value),) for name, value in block.items()}
-    names = [str(name) for name in block.columns]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{where} has two columns named {twice}; rename or remove one.")
-    if len(block) == 0:
-        return dict.fromkeys(names, ())
-    table = {name: tuple(block[name].fillna("nan").astype(str).tolist()) for name in names}
-    _check_complete(table[names[-1]], len(names), text, where)
-    return table
-
-
-def _check_complete(last: Sequence[str], columns: int, text: str, where: str) -> None:
-    """Check that no row is cut short: starfile reads its last values as empty, which ``""`` may also be."""
-    if "" in last and '""' not in text and "''" not in text:
-        row = last.index("") + 1
-        raise InputError(f"{where}: row {row} has fewer values than the {columns} columns; was the file cut short?")
+def _unreadable_file(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is no STAR file that can be read ({reason}). Write it again.")
 
 
 # --- writing --------------------------------------------------------------------------------------------------------
@@ -167,18 +268,35 @@ def _check_complete(last: Sequence[str], columns: int, text: str, where: str) ->
 
 def _loop(name: str, table: Mapping[str, Sequence[str]]) -> list[str]:
     heads = [f"\ndata_{name}\n\nloop_\n"]
-    heads += [f"_{column} #{number}\n" for number, column in enumerate(table, start=1)]
+    heads += [f"_{_tag(column)} #{number}\n" for number, column in enumerate(table, start=1)]
     columns = [[_cell(value) for value in values] for values in table.values()]
     return [*heads, *("\t".join(row) + "\n" for row in zip(*columns, strict=True)), "\n"]
 
 
 def _list(name: str, table: Mapping[str, Sequence[str]]) -> list[str]:
-    return [f"\ndata_{name}\n\n", *(f"_{column}\t{_cell(values[0])}\n" for column, values in table.items()), "\n"]
+    return [
+        f"\ndata_{name}\n\n",
+        *(f"_{_tag(column)}\t{_cell(values[0])}\n" for column, values in table.items()),
+        "\n",
+    ]
+
+
+def _tag(column: str) -> str:
+    """Name of a column as STAR can hold it: blanks, ``#`` and quotes as ``%`` and their number."""
+    tag = _ESCAPE.sub(r"%25\1", column)
+    return re.sub(r"[\s#\"']", lambda match: f"%{ord(match[0]):02X}" if ord(match[0]) < 128 else "_", tag) or "%"
 
 
 def _cell(text: str) -> str:
     # Nearly all values are plain: the speed of writing depends on this test alone.
-    if text and text.isprintable() and " " not in text and text[0] not in "\"'#_;":
+    if text and text.isprintable() and " " not in text and text[0] not in "\"'#_;" and text[:5].lower() not in _WORDS:
         return text
-    flat = " ".join(text.split())
-    return f"'{flat}'" if '"' in flat else f'"{flat}"'
+    flat = re.sub(r"[\t\n\r\f\v]", " ", text)
+    quote = next((mark for mark in "\"'" if f"{mark} " not in flat), None)
+    if quote is None:
+        flat, quote = flat.replace('"', "''"), '"'
+    return f"{quote}{flat}{quote}"
+
+
+_WORDS = ("data_", "loop_")
+"""First letters of a value that would be read as the syntax's own words."""

@@ -53,6 +53,32 @@ class ListMetadata:
     centre: str = "size/2"
 
 
+_NAME_COLUMNS = (
+    "tomogram",
+    TOMOGRAM,
+    "rlnMicrographName",
+    *("tomogram_name", "tomo_name", "tomo_id", "tomo", "experiment", "run_name", "run", "tilt_series", "ts_name"),
+    *("micrograph", "micrograph_name"),
+)
+"""Names under which programs and people write a particle's tomogram, those that mean nothing else first."""
+
+
+def tomogram_names(table: Mapping[str, Sequence[str]]) -> list[str]:
+    """Tomogram of each row of a table, whatever the column is called; empty where no column says it.
+
+    A file's path or name stands for the name without folder and suffix, where that keeps the tomograms apart.
+    """
+    columns = {name.lower(): name for name in reversed(list(table))}
+    found = next((columns[name.lower()] for name in _NAME_COLUMNS if name.lower() in columns), None)
+    if found is None:
+        return [""] * len(next(iter(table.values()), ()))
+    if found.lower() in (name.lower() for name in _NAME_COLUMNS[:2]):
+        return list(table[found])
+    short = {text: plain_name(text) for text in set(table[found])}
+    apart = len(set(short.values())) == len(short)
+    return [short[text] if apart else text for text in table[found]]
+
+
 def read_tomograms(path: Path | str) -> Table:
     """Table of tomograms (``data_global``) of a ``tomograms.star``.
 

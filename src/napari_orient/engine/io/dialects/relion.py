@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.columns import RESULT_COLUMNS, with_mark, without_mark
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
 from napari_orient.engine.io.star import Table, decimals, numbers, read_star, single, write_star
 from napari_orient.engine.io.tomograms import (
@@ -34,12 +34,12 @@ from napari_orient.engine.io.tomograms import (
     found_file,
     optimisation_set,
     pixel_sizes,
-    plain_name,
     read_tomograms,
     rows_of_tomogram,
     table_extents,
     tables_beside,
     tomogram_files,
+    tomogram_names,
     tomograms_of_set_beside,
 )
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
@@ -140,12 +140,7 @@ class RelionTable:
     @property
     def names(self) -> list[str]:
         """Tomogram of each row: ``rlnTomoName``, or the name in ``rlnMicrographName`` without folder and suffix."""
-        if TOMOGRAM in self.table:
-            return list(self.table[TOMOGRAM])
-        paths = self.table.get("rlnMicrographName", ("",) * self.count)
-        short = {path: plain_name(path) for path in set(paths)}
-        apart = len(set(short.values())) == len(short)
-        return [short[path] if apart else path for path in paths]
+        return list(self.table[TOMOGRAM]) if TOMOGRAM in self.table else tomogram_names(self.table)
 
     @property
     def count(self) -> int:
@@ -252,7 +247,7 @@ class RelionTable:
             tomogram=np.array(self.names, str),
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
             extra={
-                name: single(self.table, name, where=str(self.path), finite=False)
+                without_mark(name, OWN): single(self.table, name, where=str(self.path), finite=False)
                 if name in RESULT_COLUMNS
                 else np.array(values, str)
                 for name, values in self.table.items()
@@ -467,8 +462,12 @@ def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequ
 
 
 def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
-    """Columns of other programs as text, but for those that hold a pose or have one of these names."""
-    return {name: _texts(column) for name, column in particles.extra.items() if name not in (*OWN, *without)}
+    """Columns of other programs as text, but for those of these names; those called as a pose's columns are marked."""
+    return {
+        with_mark(name, name in OWN): _texts(column)
+        for name, column in particles.extra.items()
+        if name in OWN or name not in without
+    }
 
 
 def pose_columns(particles: Particles) -> dict[str, Sequence[str]]:

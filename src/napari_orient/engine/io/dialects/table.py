@@ -9,17 +9,18 @@ coordinates are required. All other columns are carried through unchanged.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from itertools import islice
+import re
+from collections.abc import Sequence
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.columns import PICKERS_SCORE, RESULT_COLUMNS, with_mark, without_mark
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.star import Table, decimals, numbers, single
-from napari_orient.engine.io.tomograms import ListMetadata, find_extents, rows_of_tomogram
+from napari_orient.engine.io.tomograms import TOMOGRAM, ListMetadata, find_extents, rows_of_tomogram, tomogram_names
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
@@ -42,12 +43,15 @@ def read_header(path: Path | str) -> list[str]:
     InputError
         If there is no such file, or it is not text.
     """
-    lines = _lines(existing_file(path), most=1)
-    return next(_cells(lines), [])
+    path = existing_file(path)
+    lines = _lines(path, most=1)
+    return _cells(lines[0], _delimiter(lines[0]), path) if lines else []
 
 
 def read_rows(path: Path | str) -> Table:
-    """Columns of a CSV or TSV file by name, as text; lines that begin with ``#`` are skipped.
+    """Columns of a CSV or TSV file by name, as text.
+
+    Lines that begin with ``#`` are comments, but for those below the header that have a value for each of its columns.
 
     Raises
     ------
@@ -55,10 +59,13 @@ def read_rows(path: Path | str) -> Table:
         If there is no such file, it is not text, has no rows, or a row does not fit the header.
     """
     path = existing_file(path)
-    rows = list(_cells(_lines(path)))
-    if len(rows) < 2:
+    lines = _lines(path)
+    delimiter = _delimiter(lines[0]) if lines else ","
+    rows = [_cells(line, delimiter, path) for line in lines]
+    header = rows[0] if rows else []
+    body = [row for row in rows[1:] if not row[0].startswith("#") or len(row) == len(header)]
+    if not body:
         raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
-    header, body = rows[0], rows[1:]
     wrong = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
     if wrong is not None:
         raise InputError(
@@ -72,17 +79,28 @@ def read_rows(path: Path | str) -> Table:
 def _lines(path: Path, *, most: int | None = None) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            return list(islice((line for line in stream if line.strip() and not line.startswith("#")), most))
+            written = (line for line in re.split(r"\r\n|\r|\n", stream.read()) if line.strip())
+            return list(islice(dropwhile(lambda line: line.startswith("#"), written), most))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
 
 
-def _cells(lines: Sequence[str]) -> Iterator[list[str]]:
-    head = lines[0] if lines else ""
-    delimiter = max(("\t", ",", ";"), key=head.count)
-    return ([cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter))
+def _delimiter(head: str) -> str:
+    """What stands between the names of the header."""
+    return max(("\t", ",", ";"), key=head.count)
+
+
+def _cells(line: str, delimiter: str, path: Path) -> list[str]:
+    """Values of a line. A quote that is not closed is a character: it must not swallow the lines that follow."""
+    quotes = line.count('"') % 2 == 0
+    try:
+        read = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+        row = next(read, [])
+    except csv.Error as error:
+        raise InputError(f"{path} is no table that can be read ({error}). Write it again.") from error
+    return [cell.strip() for cell in row] or [""]
 
 
 def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
@@ -99,25 +117,39 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
     metadata = metadata or ListMetadata()
     where, tomogram = str(path), metadata.tomogram
     table = {_own(name): values for name, values in read_rows(path).items()}
-    names = list(table.get("tomogram", ()))
-    if names and tomogram is not None:
+    names = tomogram_names(table)
+    if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
-        names = list(table["tomogram"])
-    names = names or [tomogram or ""] * len(next(iter(table.values())))
+        names = [names[row] for row in rows]
+    names = [name or tomogram or "" for name in names]
+    rotations = _rotations(table, where=where)
+    if "confidence" in table and not _is_own_confidence(table, posed=rotations is not None):
+        table = {PICKERS_SCORE if name == "confidence" else name: values for name, values in table.items()}
     return Particles(
         positions=_positions(table, names, metadata, where=where),
-        rotations=_rotations(table, where=where),
+        rotations=rotations,
         confidence=_optional(table, "confidence", where=where),
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
         tomogram=np.array(names, str),
         kind=np.array(table["class"], str) if "class" in table else None,
         extra={
-            name: single(table, name, where=where, finite=False) if name in RESULT_COLUMNS else np.array(values, str)
+            without_mark(name, _OWN): single(table, name, where=where, finite=False)
+            if name in RESULT_COLUMNS
+            else np.array(values, str)
             for name, values in table.items()
-            if name not in _OWN
+            if name not in (*_OWN, TOMOGRAM)
         },
     )
+
+
+def _is_own_confidence(table: Table, *, posed: bool) -> bool:
+    """Whether a column called confidence is this program's: a probability, beside the rotation that it is of."""
+    try:
+        values = np.array([float(text or "nan") for text in table["confidence"]])
+    except ValueError:
+        return posed
+    return posed and bool(((values >= 0) & (values <= 1) | np.isnan(values)).all())
 
 
 def write_table(path: Path | str, particles: Particles, *, provenance: str = "") -> None:
@@ -194,7 +226,7 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
             columns[name] = decimals(column)
     if particles.kind is not None:
         columns["class"] = particles.kind.tolist()
-    foreign = {name: column for name, column in particles.extra.items() if _own(name) not in _OWN}
+    foreign = {with_mark(name, _own(name) in _OWN): column for name, column in particles.extra.items()}
     return columns | {
         name: decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
         for name, column in foreign.items()
@@ -209,8 +241,7 @@ def _read(file: ListFile, metadata: ListMetadata) -> Particles:
 
 
 def _volumes(file: ListFile) -> dict[str, Path | None]:
-    rows = {name.lower(): values for name, values in read_rows(file.path).items()}
-    return dict.fromkeys(rows.get("tomogram", ("",)))
+    return dict.fromkeys(tomogram_names(read_rows(file.path)))
 
 
 def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
