@@ -201,6 +201,14 @@ def test_the_dose_damps_each_image_by_what_came_before_it():
     assert gain(damped, plain, shell) == pytest.approx(float(wanted), abs=0.02)
 
 
+def test_the_envelope_is_that_of_its_b_factor():
+    one = {**SMALL, **CLEAN, "tilt_range": 0.0}
+    plain, blurred = made(blob(), **one)[0], made(blob(), **one, b_factor=2000.0)[0]
+    length = np.linalg.norm(frequencies(plain.density.shape), axis=-1)
+    shell = (length > 0.02) & (length < 0.022)
+    assert gain(blurred, plain, shell) == pytest.approx(np.exp(-2000 * 0.021**2 / 4), abs=0.02)
+
+
 def test_noise_grows_with_its_factor_and_a_pixel_of_half_the_width_has_four_times_as_much():
     empty = {"count": 0, "imaging": "physical", **SMALL}
     plain, louder = (made(blob(), **empty, noise=noise)[0].density.std() for noise in (1.0, 3.0))

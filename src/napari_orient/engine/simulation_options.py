@@ -26,6 +26,9 @@ class MicroscopeOptions(Options):
     dose: float | None = option(
         None, help="dose of each image, which damps those that follow; empty damps none", unit="e/Å²", low=0, high=50
     )
+    b_factor: float = option(
+        0.0, help="B of an envelope exp(-B s²/4) of the signal", unit="Å²", low=0, high=1e5, expert=True
+    )
     defocus_jitter: float = option(
         0.1, help="rms difference of an image's defocus from the series'", unit="µm", low=0, high=2, expert=True
     )

@@ -113,9 +113,10 @@ class Exposure:
         return total * torch.exp(-2j * torch.pi * (frequency @ shift)) * self._contrast(index, frequency)
 
     def _contrast(self, index: int, frequency: Tensor) -> Tensor:
-        """Amplitude left by radiation damage and by inelastic scattering, relative to no tilt."""
+        """Amplitude left by radiation damage, the envelope, and inelastic scattering relative to no tilt."""
         length = frequency.norm(dim=-1).double().numpy()
-        left = self.series.take(index).dose_damping(length.reshape(1, -1)).reshape(length.shape)
+        envelope = np.exp(-self.options.microscope.b_factor * length**2 / 4)
+        left = envelope * self.series.take(index).dose_damping(length.reshape(1, -1)).reshape(length.shape)
         path = self.options.microscope.mean_free_path
         if path is not None:
             # Fewer electrons leave a longer way elastically: contrast over noise falls with the root of their number.
