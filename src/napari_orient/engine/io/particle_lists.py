@@ -9,12 +9,15 @@ from pathlib import Path
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
+from napari_orient.engine.io.plausibility import questions_on_units
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
     match_tomogram,
+    nearest_name,
     read_tomograms,
     table_extents,
+    tables_beside,
     tomogram_files,
 )
 from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
@@ -53,7 +56,8 @@ def read_particles(
     metadata = ListMetadata(extents=sizes, pixel_size=pixel_size, tomogram=tomogram, tomograms=tomograms, centre=centre)
     particles = _read(ListFile(path), metadata)
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
-    return particles.replace(extents={**sizes, **own})
+    particles = particles.replace(extents={**sizes, **own})
+    return particles.replace(notes=(*particles.notes, *questions_on_units(particles)))
 
 
 def _read(file: ListFile, metadata: ListMetadata) -> Particles:
@@ -160,9 +164,11 @@ def _volume_files(path: Path, given: Path | None) -> dict[str, Path]:
     found = {name: file for name in named if (file := _first_match(name, sources)) is not None}
     missing = [name or "(no name)" for name in named if name not in found]
     if missing:
+        free = [key for source in sources for key, file in source.items() if file not in found.values()]
         raise InputError(
             f"{path}: no file is found for tomogram {shortened(missing)}. Give the folder of the tomograms "
-            "(--tomograms); their files must be named as in the list."
+            "(--tomograms); their files must be named as in the list"
+            f"{nearest_name(missing[0], free)}."
         )
     return found
 
@@ -192,8 +198,7 @@ def _given_files(file: Path) -> dict[str, Path]:
 
 
 def _files_of_tables(path: Path) -> list[dict[str, Path]]:
-    tables = sorted(path.parent.glob("*tomograms.star"))
-    return [tomogram_files(read_tomograms(table), beside=table) for table in tables if table != path]
+    return [tomogram_files(table, beside=file) for file, table in tables_beside(path).items()]
 
 
 def _opened(name: str, file: Path, voxel_size: float | None) -> Tomogram:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,17 @@ RECONSTRUCTIONS = (
     "rlnTomoReconstructedTomogramDenoised",
     "rlnTomoReconstructedTomogramHalf1",
 )
+
+
+_LONGEST = 1e6
+"""Voxels along a tomogram beyond which a number is no size: a hundred times the largest detector."""
+
+
+class ExtentsOf(Protocol):
+    """Gives the extents in a table of tomograms."""
+
+    def __call__(self, table: Mapping[str, Sequence[str]], *, where: str) -> dict[str, Extent]:
+        """Extents by tomogram."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +65,23 @@ class ListMetadata:
     tomogram: str | None = None
     tomograms: Path | str | None = None
     centre: str = "size/2"
+
+    def __post_init__(self) -> None:
+        """Check the pixel size."""
+        if self.pixel_size is not None:
+            check_size(self.pixel_size, "a pixel size (--pixel-size)")
+
+
+def check_size(size: float, what: str) -> None:
+    """Check that a size in Å is a positive number.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if not (np.isfinite(size) and size > 0):
+        raise InputError(f"{what} of {size:g} Å is given; expected a positive number.")
 
 
 _NAME_COLUMNS = (
@@ -94,17 +125,72 @@ def read_tomograms(path: Path | str) -> Table:
     return table
 
 
-def tables_beside(path: Path) -> list[Table]:
-    """Tables of tomograms (``*tomograms.star``) in the folder of a file, in order of their names."""
-    found = sorted(path.parent.glob("*tomograms.star"))
-    return [read_tomograms(item) for item in found if item.resolve() != path.resolve()]
+def tables_beside(path: Path) -> dict[Path, Table]:
+    """Tables of tomograms (``*tomograms.star``) in the folder of a file, in order of their names.
+
+    Those that cannot be read, or are no tables of tomograms, have nothing to do with the file and are passed over.
+    """
+    tables: dict[Path, Table] = {}
+    # macOS leaves a hidden file of the same ending beside a file on other disks.
+    for item in (item for item in sorted(path.parent.glob("*tomograms.star")) if not item.name.startswith(".")):
+        try:
+            if item.resolve() != path.resolve():
+                tables[item] = read_tomograms(item)
+        except (InputError, OSError, RuntimeError):
+            continue
+    return tables
+
+
+def extents_beside(path: Path, names: Iterable[str], *, extents: ExtentsOf | None = None) -> dict[str, Extent]:
+    """Extent of each name in the tables of tomograms beside a file; names that none has are left out.
+
+    Parameters
+    ----------
+    extents : `table_extents`, which is the default, or `binned_extents`.
+
+    Raises
+    ------
+    InputError
+        If two tables disagree on a tomogram: which, and their sizes.
+    """
+    found: dict[str, tuple[Path, Extent]] = {}
+    for file, table in tables_beside(path).items():
+        try:
+            sizes = (extents or table_extents)(table, where=str(file))
+        except InputError:
+            continue
+        for name, extent in find_extents(names, [sizes]).items():
+            other, size = found.setdefault(name, (file, extent))
+            if size.size != extent.size or not np.isclose(size.voxel_size, extent.voxel_size, rtol=1e-3):
+                raise InputError(
+                    f"{path}: {other.name} and {file.name} beside it disagree on tomogram {name} "
+                    f"({_shown(size)}; {_shown(extent)}). Say which holds (--tomograms-star)."
+                )
+    return {name: extent for name, (_, extent) in found.items()}
+
+
+def _shown(extent: Extent) -> str:
+    return f"{' × '.join(str(count) for count in extent.size)} voxels of {extent.voxel_size:g} Å"
 
 
 def table_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[str, Extent]:
-    """Sizes in unbinned voxels and unbinned voxel size by tomogram; empty where the table lacks a column."""
+    """Sizes in unbinned voxels and unbinned voxel size by tomogram; empty where the table lacks a column.
+
+    Raises
+    ------
+    InputError
+        If a value is no number, or no size.
+    """
     if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
         return {}
     rows = numbers(table, (*SIZE, PIXEL), where=where)
+    wrong = np.flatnonzero((rows <= 0).any(axis=1) | (rows[:, :3] > _LONGEST).any(axis=1))
+    if len(wrong):
+        sizes = ", ".join(table[column][wrong[0]] for column in (*SIZE, PIXEL))
+        raise InputError(
+            f"{where}: tomogram {table[TOMOGRAM][wrong[0]]} has the size and pixel size {sizes}; expected positive "
+            "numbers of voxels. Mend the table."
+        )
     return {
         name: Extent((int(x), int(y), int(z)), float(pixel))
         for name, (x, y, z, pixel) in zip(table[TOMOGRAM], rows, strict=True)
@@ -163,7 +249,29 @@ def pixel_sizes(
     Taken from, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
     RELION 3.0 (detector pixel and magnification), pytom-match-pick (``rlnDetectorPixelSize`` alone), Warp
     (``rlnPixelSize``), the sizes of the tomograms. WarpTools counts in pixels of the exported images.
+
+    Raises
+    ------
+    InputError
+        If a size is no positive number, or an optics group is missing.
     """
+    sizes = _stated_pixel_sizes(table, blocks, extents, names=names, where=where)
+    if sizes is not None and not (np.isfinite(sizes) & (sizes > 0)).all():
+        wrong = sizes[~(np.isfinite(sizes) & (sizes > 0))][0]
+        raise InputError(
+            f"{where} states a pixel size of {wrong:g} Å; expected a positive number. Give it (--pixel-size)."
+        )
+    return sizes
+
+
+def _stated_pixel_sizes(
+    table: Mapping[str, Sequence[str]],
+    blocks: Mapping[str, Mapping[str, Sequence[str]]],
+    extents: Mapping[str, Extent],
+    *,
+    names: Sequence[str],
+    where: str,
+) -> FloatArray | None:
     if PIXEL in table:
         return single(table, PIXEL, where=where)
     optics = blocks.get("optics", {})
@@ -173,7 +281,8 @@ def pixel_sizes(
     if "rlnDetectorPixelSize" in table:
         detector = single(table, "rlnDetectorPixelSize", where=where)
         magnified = "rlnMagnification" in table
-        return detector * 1e4 / single(table, "rlnMagnification", where=where) if magnified else detector
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return detector * 1e4 / single(table, "rlnMagnification", where=where) if magnified else detector
     if "rlnPixelSize" in table:
         return single(table, "rlnPixelSize", where=where)
     found = find_extents(names, [extents])
@@ -218,7 +327,8 @@ def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> Fl
             return single(optics, column, where=where)
     if {"rlnImagePixelSize", BINNED_BY} <= set(optics):
         size = single(optics, "rlnImagePixelSize", where=where)
-        return size / single(optics, BINNED_BY, where=where)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return size / single(optics, BINNED_BY, where=where)
     return None
 
 
@@ -282,7 +392,9 @@ def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
-_SUFFIXES = re.compile(r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|mdoc|gz)$", re.IGNORECASE)
+_SUFFIXES = re.compile(
+    r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2)$", re.IGNORECASE
+)
 _TAGS = re.compile(
     r"[_-](rec|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
     r"denoised|corrected|deconv|filtered|filt|full|aligned|ali|particles|picks|predicted)$",
@@ -335,11 +447,21 @@ def rows_of_tomogram(names: Sequence[str], tomogram: str, *, where: str) -> NDAr
     present = list(dict.fromkeys(names))
     wanted = {tomogram} if tomogram in present else {name for name in present if same_tomogram(name, tomogram)}
     if not wanted:
-        shown = shortened(present, most=3)
-        raise InputError(f"{where} has no particle of {tomogram}; it has {shown}. Rename one so that the names agree.")
+        raise InputError(
+            f"{where} has no particle of {tomogram}; it has {shortened(present, most=3)}. Rename one so that the names "
+            f"agree, or give the list's name for it (--tomogram-name){nearest_name(tomogram, present)}."
+        )
     return np.flatnonzero([name in wanted for name in names])
 
 
+def nearest_name(name: str, candidates: Iterable[str]) -> str:
+    """Words that name the candidate most like a name; empty where none is like it."""
+    cores = {_core(item): item for item in candidates}
+    near = get_close_matches(_core(name), cores, n=1, cutoff=0.5)
+    return f"; the nearest is {cores[near[0]]}" if near else ""
+
+
+@lru_cache(maxsize=100_000)
 def _core(name: str) -> str:
     before, after = "", plain_name(name)
     while after != before:

@@ -11,6 +11,7 @@ out; `membrane_points` counts them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.table import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.star import Table, numbers, single
-from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram
+from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
 from napari_orient.engine.io.volumes.mrc import read_mrc, write_mrc
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
@@ -33,6 +34,8 @@ _QUATERNION = ("q1", "q2", "q3", "q4")
 _LIST = "_motif_list.csv"
 _RUN_LIST = "tomos_motif_list.csv"
 _LABELS = "labels_table.csv"
+_TOMOGRAM_NUMBER = re.compile(r"tomo[_-]?0*(\d+)", re.IGNORECASE)
+"""Beginning of the names that PolNet gives its tomograms."""
 
 
 def is_motif_list(path: Path | str) -> bool:
@@ -46,7 +49,8 @@ def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particl
     Parameters
     ----------
     tomogram : keep the particles of this tomogram alone, where the list is that of a whole run. Tomograms are named
-        as the list's own file (``tomo_001``), or as the file in column Tomo3D.
+        as the list's own file (``tomo_001``), or as the file in column Tomo3D. A list of one tomogram without that
+        column belongs to the tomogram given, unless both have PolNet's names with different numbers.
 
     Raises
     ------
@@ -66,7 +70,10 @@ def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particl
             "not an orientation: choose another list."
         )
     names = _names(table, path)
-    if tomogram is not None and len(set(names)) > 1:
+    if tomogram is not None and "tomo3d" not in table and not _are_two_of_a_run(names[0], tomogram):
+        # The list's file has a name of its own, which says nothing of the tomogram.
+        names = [names[0] if same_tomogram(names[0], tomogram) else tomogram] * len(names)
+    elif tomogram is not None:
         kept = np.intersect1d(kept, rows_of_tomogram(names, tomogram, where=str(path)))
     return _particles(original, table, names, kept, where=str(path))
 
@@ -168,6 +175,13 @@ def _names(table: Table, path: Path) -> list[str]:
         column = table["density"]
     plain = {text: plain_name(text) for text in set(column)}
     return [plain[text] for text in column]
+
+
+def _are_two_of_a_run(name: str, other: str) -> bool:
+    """Whether both names are PolNet's own (``tomo_001``), with different numbers."""
+    found = [_TOMOGRAM_NUMBER.match(plain_name(text)) for text in (name, other)]
+    numbered = [int(match[1]) for match in found if match is not None]
+    return len(numbered) == 2 and numbered[0] != numbered[1]
 
 
 def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArray[np.intp], *, where: str) -> Particles:

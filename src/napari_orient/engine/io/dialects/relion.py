@@ -29,6 +29,7 @@ from napari_orient.engine.io.tomograms import (
     ListMetadata,
     binned_extents,
     export_optics,
+    extents_beside,
     extents_table,
     find_extents,
     found_file,
@@ -37,7 +38,6 @@ from napari_orient.engine.io.tomograms import (
     read_tomograms,
     rows_of_tomogram,
     table_extents,
-    tables_beside,
     tomogram_files,
     tomogram_names,
     tomograms_of_set_beside,
@@ -95,6 +95,7 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
     if source.has(CENTRED):
         found = _centred_extents(source, metadata)
         positions = source.columns(CENTRED) + centres(source.names, found, metadata.centre)
+        notes = _size_notes(source, metadata, found)
     else:
         unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
         positions, notes = source.columns(PIXELS) * unit, (note,)
@@ -206,7 +207,7 @@ class RelionTable:
         own = pixel_sizes(self.table, self.blocks, {}, names=self.names, where=str(self.path))
         if own is not None:
             return own, "the list's own"
-        found, opened = find_extents(self.names, self._sizes_in_tables(metadata)), False
+        found, opened = self._sizes_in_tables(metadata), False
         if set(self.names) - set(found):
             found, opened = find_extents(self.names, [metadata.extents]), True
         if set(self.names) - set(found):
@@ -218,14 +219,16 @@ class RelionTable:
         sizes = np.array([found[name].voxel_size for name in self.names])
         return sizes, "the opened tomogram's" if opened else "of tomograms.star"
 
-    def _sizes_in_tables(self, metadata: ListMetadata) -> list[Mapping[str, Extent]]:
+    def _sizes_in_tables(self, metadata: ListMetadata) -> dict[str, Extent]:
+        """Extent of each tomogram in the tables in the file, that is given, and beside it."""
+        extents = table_extents if self.counts_unbinned else binned_extents
         tables = [
             *([self.blocks[GLOBAL]] if GLOBAL in self.blocks else []),
             *([read_tomograms(metadata.tomograms)] if metadata.tomograms is not None else []),
-            *tables_beside(self.path),
         ]
-        extents = table_extents if self.counts_unbinned else binned_extents
-        return [extents(table, where=str(self.path)) for table in tables]
+        found = find_extents(self.names, [extents(table, where=str(self.path)) for table in tables])
+        missing = [name for name in self.names if name not in found]
+        return {**found, **(extents_beside(self.path, missing, extents=extents) if missing else {})}
 
     @property
     def counts_unbinned(self) -> bool:
@@ -302,16 +305,38 @@ def _no_coordinates(blocks: Mapping[str, Table], named: Sequence[str], path: Pat
 
 
 def _centred_extents(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
+    """Extent of each tomogram: in the file's own table, that is given, as opened, or in tables beside the file."""
     where, tomograms = str(source.path), metadata.tomograms
-    sources: list[Mapping[str, Extent]] = [
+    tables: list[Mapping[str, Extent]] = [
         table_extents(source.blocks.get(GLOBAL, {}), where=where),
         *([table_extents(read_tomograms(tomograms), where=str(tomograms))] if tomograms is not None else []),
-        metadata.extents,
-        *(table_extents(table, where=where) for table in tables_beside(source.path)),
     ]
-    found = find_extents(source.names, sources)
+    found = find_extents(source.names, [*tables, metadata.extents])
+    missing = [name for name in source.names if name not in found]
+    found |= extents_beside(source.path, missing) if missing else {}
     check_sizes(source.path, source.names, found)
     return found
+
+
+def _size_notes(source: RelionTable, metadata: ListMetadata, found: Mapping[str, Extent]) -> tuple[str, ...]:
+    """A sentence where a tomogram as it was opened has another size in Å than in a table of tomograms."""
+    opened = find_extents(found, [metadata.extents])
+    try:
+        stated = extents_beside(source.path, found) if opened else {}
+    except InputError:
+        stated = {}
+    for name, extent in opened.items():
+        for other in (found[name], stated.get(name, extent)):
+            ours, theirs = (np.asarray(item.size) * item.voxel_size for item in (extent, other))
+            # A binned tomogram is rounded to whole voxels, by some programs to an even number of them.
+            if (np.abs(ours - theirs) > 2 * max(extent.voxel_size, other.voxel_size)).any():
+                used = "the opened tomogram" if found[name] is extent else "that table"
+                measures = " and ".join(" × ".join(f"{side:.0f}" for side in item) for item in (ours, theirs))
+                return (
+                    f"Tomogram {name} measures {measures} Å, as opened and in the table of tomograms: one is cropped "
+                    f"or padded. Coordinates count from the centre of {used}.",
+                )
+    return ()
 
 
 def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Extent]) -> None:

@@ -29,12 +29,12 @@ from napari_orient.engine.io.dialects.relion import (
 from napari_orient.engine.io.star import Table, numbers, write_star
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
+    extents_beside,
     find_extents,
     plain_name,
     read_tomograms,
     rows_of_tomogram,
     table_extents,
-    tables_beside,
 )
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import zyz_to_matrix
@@ -149,8 +149,10 @@ def _fractions(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray,
         If the size of a tomogram is unknown.
     """
     given = [] if metadata.tomograms is None else [read_tomograms(metadata.tomograms)]
-    tables = [table_extents(table, where=str(source.path)) for table in (*given, *tables_beside(source.path))]
+    tables = [table_extents(table, where=str(source.path)) for table in given]
     found = find_extents(source.names, [metadata.extents, *tables])
+    missing = [name for name in source.names if name not in found]
+    found |= extents_beside(source.path, missing) if missing else {}
     unknown = [name for name in source.names if name not in found]
     if unknown:
         raise InputError(

@@ -1,0 +1,47 @@
+"""Plausibility of positions in their tomograms: whether they look like voxels, or like pixels of another binning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_orient.engine.io.tomograms import find_extents
+from napari_orient.engine.particles import Particles
+
+_CHANCE = 1e-3
+"""Chance of particles that are spread evenly to lie together as these do, below which the question is asked; chosen."""
+
+_LEAST_VOXEL_SIZE = 2.0
+"""Å of a voxel from which positions in voxels and in Å are told apart: at 1 Å they are the same."""
+
+
+def questions_on_units(particles: Particles) -> tuple[str, ...]:
+    """A sentence where all positions would be a tomogram's voxels, or all lie in one corner; else none.
+
+    Only particles in tomograms of known extent count, and only where all lie inside: what lies outside is refused with
+    a word of its own.
+    """
+    names = np.asarray(particles.tomogram)
+    found = find_extents(particles.tomogram_names, [particles.extents])
+    rows = np.isin(names, list(found))
+    if not rows.any():
+        return ()
+    extents = [found[str(name)] for name in names[rows]]
+    edges = np.array([extent.voxel_size for extent in extents])[:, None]
+    sizes, positions = np.array([extent.size for extent in extents]), particles.positions[rows]
+    if (positions / edges < -0.5).any() or (positions / edges > sizes - 0.5).any():
+        return ()
+    if (positions <= sizes).all() and edges.min() >= _LEAST_VOXEL_SIZE:
+        shown = " × ".join(f"{side:.0f}" for side in positions.max(axis=0))
+        return (
+            f"All {len(extents)} positions lie within {shown} Å of the first voxel, as they would if they counted in "
+            f"voxels of {edges.min():g} Å and were read as Å. If they do, name the columns x_voxel, y_voxel, z_voxel, "
+            "or give the size of a voxel (--pixel-size).",
+        )
+    share = (positions / edges / sizes).max(axis=0)
+    if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** len(extents) <= _CHANCE:
+        return (
+            f"All {len(extents)} positions lie in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
+            f"and y: is the pixel size right? Another binning would be a factor of up to {1 / max(share):.3g} "
+            "(--pixel-size).",
+        )
+    return ()
