@@ -130,6 +130,31 @@ def matrix_to_zyz(matrices: FloatArray) -> FloatArray:
     return np.stack([_wrapped(rot), tilt, np.where(upright, 0.0, _wrapped(psi))], axis=1)
 
 
+def zxz_to_matrix(angles_deg: FloatArray) -> FloatArray:
+    """Rotations Rz(c) Rx(b) Rz(a), (N, 3, 3), of angles a, b, c (N, 3) in degrees about fixed axes z, x, z.
+
+    AV3, TOM and STOPGAP have these as phi, theta, psi; Dynamo's tdrot, tilt, narot give the inverse.
+    """
+    from scipy.spatial.transform import Rotation
+
+    return Rotation.from_euler("zxz", angles_deg, degrees=True).as_matrix()
+
+
+def matrix_to_zxz(matrices: FloatArray) -> FloatArray:
+    """Angles a, b, c about fixed axes z, x, z, (N, 3) in degrees to six decimals: the inverse of `zxz_to_matrix`.
+
+    a and c are in (-180, 180], b in [0, 180]; c is 0 where b is 0° or 180°.
+    """
+    r = np.asarray(matrices, float)
+    b = np.degrees(np.arctan2(np.hypot(r[:, 2, 0], r[:, 2, 1]), r[:, 2, 2])).round(DECIMALS)
+    a = np.degrees(np.arctan2(r[:, 2, 0], r[:, 2, 1]))
+    c = np.degrees(np.arctan2(r[:, 0, 2], -r[:, 1, 2]))
+    upright = (b < _UPRIGHT_DEG) | (b > 180 - _UPRIGHT_DEG)
+    a = np.where(upright, np.degrees(np.arctan2(-r[:, 0, 1], r[:, 0, 0])), a)
+    b = np.where(upright, np.where(b > 90, 180.0, 0.0), b)
+    return np.stack([_wrapped(a), b, np.where(upright, 0.0, _wrapped(c))], axis=1)
+
+
 def wxyz_to_matrix(quaternions: FloatArray, *, where: str) -> FloatArray:
     """Rotations, (N, 3, 3), of unit quaternions (N, 4), the scalar part first.
 

@@ -56,7 +56,7 @@ def read_particles(
     metadata = ListMetadata(extents=sizes, pixel_size=pixel_size, tomogram=tomogram, tomograms=tomograms, centre=centre)
     particles = _read(ListFile(path), metadata)
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
-    particles = particles.replace(extents={**sizes, **own})
+    particles = particles.replace(extents={**particles.extents, **sizes, **own})
     return particles.replace(notes=(*particles.notes, *questions_on_units(particles)))
 
 

@@ -58,6 +58,7 @@ class ListMetadata:
     tomograms : RELION's ``tomograms.star``.
     centre : ``"size/2"`` (RELION's C++) or ``"size/2 - 1"`` (some of RELION's Python tools): the voxel that centred
         coordinates count from.
+    first_voxel : number of the first voxel in coordinates that count in voxels; None for the dialect's own rule.
     """
 
     extents: Mapping[str, Extent] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class ListMetadata:
     tomogram: str | None = None
     tomograms: Path | str | None = None
     centre: str = "size/2"
+    first_voxel: int | None = None
 
     def __post_init__(self) -> None:
         """Check the pixel size."""

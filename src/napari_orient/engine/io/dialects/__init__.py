@@ -9,13 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.copick import COPICK, COPICK_PROJECT, NDJSON
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.dynamo import DYNAMO
+from napari_orient.engine.io.dialects.imod import IMOD, PEET
+from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
 from napari_orient.engine.io.dialects.pickers import PICKS_IN_VOXELS, PYTOM_MATCH_PICK
+from napari_orient.engine.io.dialects.plain_tables import CBOX, HEADERLESS, NAPARI_POINTS, PYTME
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
 from napari_orient.engine.io.dialects.table import CSV, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
 from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
+from napari_orient.engine.io.dialects.xml_lists import DEEPFINDER, PYTOM
 
 DIALECTS: tuple[Dialect, ...] = (
     RELION5,
@@ -26,9 +32,23 @@ DIALECTS: tuple[Dialect, ...] = (
     M_EXPORT,
     PYTOM_MATCH_PICK,
     PICKS_IN_VOXELS,
+    DYNAMO,
+    STOPGAP,
+    EM_MOTIVE_LIST,
+    COPICK,
+    COPICK_PROJECT,
+    NDJSON,
+    IMOD,
+    PEET,
+    CBOX,
+    DEEPFINDER,
+    PYTOM,
     POLNET,
     CSV,
     TSV,
+    PYTME,
+    NAPARI_POINTS,
+    HEADERLESS,
 )
 """Every dialect that is read or written, the usual ones of a suffix first."""
 

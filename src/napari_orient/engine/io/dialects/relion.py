@@ -217,7 +217,7 @@ class RelionTable:
                 "tilt series for RELION 3 and 4, 1 for coordinates in Å."
             )
         sizes = np.array([found[name].voxel_size for name in self.names])
-        return sizes, "the opened tomogram's" if opened else "of tomograms.star"
+        return sizes, "the opened tomogram's" if opened else "of the table of tomograms"
 
     def _sizes_in_tables(self, metadata: ListMetadata) -> dict[str, Extent]:
         """Extent of each tomogram in the tables in the file, that is given, and beside it."""

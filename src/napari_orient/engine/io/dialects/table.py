@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import dropwhile, islice
 from pathlib import Path
 
@@ -30,6 +30,12 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
 _POSITION = ("x", "y", "z")
 _VOXEL = ("x_voxel", "y_voxel", "z_voxel")
+_WITH_UNIT = re.compile(r"^([xyzXYZ])\s*[\[(](A|Å|ang|angst|angstrom|nm|px|pixels?|voxels?)[\])]$", re.IGNORECASE)
+"""Names of columns that state their unit: TARDIS writes ``X [A]``."""
+
+_UNITS = {"a": 1.0, "å": 1.0, "ang": 1.0, "angst": 1.0, "angstrom": 1.0, "nm": 10.0}
+"""Å in a unit of length that a column's name may state."""
+
 _ANGLES = ("rot", "tilt", "psi")
 _QUATERNION = ("qw", "qx", "qy", "qz")
 _OWN = ("tomogram", *_POSITION, *_VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
@@ -43,9 +49,8 @@ def read_header(path: Path | str) -> list[str]:
     InputError
         If there is no such file, or it is not text.
     """
-    path = existing_file(path)
-    lines = _lines(path, most=1)
-    return _cells(lines[0], _delimiter(lines[0]), path) if lines else []
+    lines = _lines(existing_file(path), most=1)
+    return next(split_cells(lines, path), [])
 
 
 def read_rows(path: Path | str) -> Table:
@@ -59,9 +64,7 @@ def read_rows(path: Path | str) -> Table:
         If there is no such file, it is not text, has no rows, or a row does not fit the header.
     """
     path = existing_file(path)
-    lines = _lines(path)
-    delimiter = _delimiter(lines[0]) if lines else ","
-    rows = [_cells(line, delimiter, path) for line in lines]
+    rows = list(split_cells(_lines(path), path))
     header = rows[0] if rows else []
     body = [row for row in rows[1:] if not row[0].startswith("#") or len(row) == len(header)]
     if not body:
@@ -87,9 +90,19 @@ def _lines(path: Path, *, most: int | None = None) -> list[str]:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
 
 
-def _delimiter(head: str) -> str:
-    """What stands between the names of the header."""
-    return max(("\t", ",", ";"), key=head.count)
+def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
+    """Cells of each line, by the first line's separator: tab, comma, semicolon, bar, or else blanks.
+
+    Raises
+    ------
+    InputError
+        If a line is longer than any table's.
+    """
+    head = lines[0] if lines else ""
+    delimiter = max(("\t", ",", ";", "|"), key=head.count)
+    if delimiter not in head:
+        return (line.split() or [""] for line in lines)
+    return (_cells(line, delimiter, path) for line in lines)
 
 
 def _cells(line: str, delimiter: str, path: Path) -> list[str]:
@@ -116,7 +129,7 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
     """
     metadata = metadata or ListMetadata()
     where, tomogram = str(path), metadata.tomogram
-    table = {_own(name): values for name, values in read_rows(path).items()}
+    table = {_own(name): values for name, values in _in_angstrom(read_rows(path), where).items()}
     names = tomogram_names(table)
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
@@ -175,6 +188,27 @@ def write_table(path: Path | str, particles: Particles, *, provenance: str = "")
 def _own(name: str) -> str:
     """Name of a column in lower case if it is one of ours; else as it is."""
     return name.lower() if name.lower() in _OWN else name
+
+
+def _in_angstrom(table: Table, where: str) -> Table:
+    """The table with columns such as ``X [A]`` and ``x (nm)`` as x, y, z in Å, and ``x (px)`` as x_voxel."""
+    found = {name: match for name in table if (match := _WITH_UNIT.match(name))}
+    if {match[1].lower() for match in found.values()} != set(_POSITION):
+        return table
+    renamed: Table = {}
+    for name, values in table.items():
+        if name not in found:
+            renamed[name] = values
+            continue
+        axis, unit = found[name][1].lower(), found[name][2].lower()
+        scale = _UNITS.get(unit, 1.0)
+        scaled = values if scale == 1 else tuple(repr(number * scale) for number in _numbers(table, name, where))
+        renamed[axis if unit in _UNITS else f"{axis}_voxel"] = scaled
+    return renamed
+
+
+def _numbers(table: Table, name: str, where: str) -> list[float]:
+    return [float(number) for number in single(table, name, where=where)]
 
 
 def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:

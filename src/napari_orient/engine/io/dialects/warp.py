@@ -26,6 +26,7 @@ from napari_orient.engine.io.dialects.relion import (
     pose_columns,
     read_relion,
 )
+from napari_orient.engine.io.dialects.standard_columns import as_numbers
 from napari_orient.engine.io.star import Table, numbers, write_star
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
@@ -94,9 +95,12 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
 
 
 def _coordinate_size(particles: Particles, metadata: ListMetadata) -> float:
-    """Å of the pixels to write in: as given, else the voxel size that all tomograms share, else 1."""
+    """Å of the pixels to write in: as given, as it was read, the voxel size that all tomograms share, or else 1."""
     if metadata.pixel_size is not None:
         return float(metadata.pixel_size)
+    kept = as_numbers(particles, "rlnPixelSize")
+    if kept is not None and len(set(kept.tolist())) == 1 and kept[0] > 0:
+        return float(kept[0])
     names = particles.tomogram_names
     found = find_extents(names, [metadata.extents])
     sizes = {extent.voxel_size for extent in found.values()}

@@ -1,0 +1,211 @@
+"""Dynamo's tables (.tbl): 26 to 42 columns of numbers without a header, and its lists of tomograms (.doc, .vll).
+
+Columns: wiki.dynamo.biozentrum.unibas.ch, Table convention. A pose is R = (Rz(narot) Rx(tilt) Rz(tdrot))ᵀ; shifts are
+added. The wedge's columns (13 to 17) and others that are not understood are carried under their names after
+``dynamo_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.numbered import (
+    NUMBER,
+    names_of,
+    numbers_of,
+    tomograms_beside,
+    volumes_of,
+    write_doc,
+)
+from napari_orient.engine.io.dialects.standard_columns import (
+    CLASS_NUMBER,
+    SCORE,
+    SUBTOMOGRAM,
+    class_numbers,
+    counted,
+    score_name,
+    score_of,
+    texts,
+    without_counting,
+    without_defaults,
+)
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    left_out,
+    particles_in_voxels,
+    rotations_unless_zero,
+    sizes_to_write,
+)
+from napari_orient.engine.io.star import Table, decimals, numbers, single
+from napari_orient.engine.io.tomograms import ListMetadata
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
+
+_COLUMNS = (
+    *("tag", "aligned", "averaged", "dx", "dy", "dz", "tdrot", "tilt", "narot", "cc", "cc2", "cpu", "ftype"),
+    *("ymintilt", "ymaxtilt", "xmintilt", "xmaxtilt", "fs1", "fs2", "tomo", "reg", "class", "annotation"),
+    *("x", "y", "z", "dshift", "daxis", "dnarot", "dcc", "otag", "npar", "column33", "ref", "sref", "apix", "def"),
+    *("column38", "column39", "column40", "eig1", "eig2"),
+)
+"""Names of the columns, from 1 to 42."""
+
+_FEWEST = 26
+"""Columns up to the coordinates."""
+
+_HELD = ("tag", "dx", "dy", "dz", "tdrot", "tilt", "narot", "cc", "tomo", "class", "x", "y", "z", "apix")
+"""Columns that are not carried as they are."""
+
+_DEFAULTS = {"aligned": 1, "averaged": 1}
+"""What other columns hold that say nothing; 0 where none is named."""
+
+_PREFIX = "dynamo_"
+
+
+def _recognises(file: ListFile) -> bool:
+    words = file.lines[0].split() if file.lines else []
+    return _FEWEST <= len(words) <= 2 * len(_COLUMNS) and all(map(_is_number, words))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        complex(word.replace("i", "j"))
+    except ValueError:
+        return False
+    return True
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def _table(file: ListFile) -> Table:
+    """Columns by name, as text.
+
+    Raises
+    ------
+    InputError
+        If there are too few columns, or rows of different length.
+    """
+    rows = [line.split() for line in file.text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
+    if not rows or len(rows[0]) < _FEWEST:
+        count = len(rows[0]) if rows else 0
+        raise InputError(
+            f"{file.path} has {count} columns; expected {_FEWEST} to {len(_COLUMNS)} numbers a row, as in a table of "
+            "Dynamo. Was it written by another program?"
+        )
+    wrong = next((number for number, row in enumerate(rows, start=1) if len(row) != len(rows[0])), None)
+    if wrong is not None:
+        raise InputError(
+            f"{file.path}: row {wrong} has {len(rows[wrong - 1])} values; expected {len(rows[0])} as in row 1. Mend it."
+        )
+    names = [*_COLUMNS, *(f"column{number}" for number in range(len(_COLUMNS) + 1, len(rows[0]) + 1))]
+    return dict(zip(names, zip(*rows, strict=True), strict=False))
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = _table(file), str(file.path)
+    known = tomograms_beside(file.path)
+    tomograms = _tomogram_numbers(table, where)
+    angles = numbers(table, ("tdrot", "tilt", "narot"), where=where)
+    rotations, notes = rotations_unless_zero(angles, lambda given: zxz_to_matrix(given).transpose(0, 2, 1))
+    own = single(table, "apix", where=where, finite=False) if "apix" in table else None
+    other = {f"{_PREFIX}{name}": values for name, values in table.items() if name not in _HELD}
+    defaults = {f"{_PREFIX}{name}": value for name, value in _DEFAULTS.items()}
+    rows = VoxelRows(
+        voxels=numbers(table, ("x", "y", "z"), where=where) + numbers(table, ("dx", "dy", "dz"), where=where),
+        names=names_of(tomograms, known, metadata, path=file.path),
+        rotations=rotations,
+        own_sizes=None if own is None else np.nan_to_num(own),
+        extents=known.extents,
+        extra={
+            NUMBER: texts(tomograms),
+            **without_counting(SUBTOMOGRAM, table["tag"]),
+            **without_defaults({SCORE: table["cc"], CLASS_NUMBER: table["class"]}, {CLASS_NUMBER: 1}),
+            **without_defaults(other, defaults),
+        },
+        notes=(*known.notes, *notes),
+    )
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _tomogram_numbers(table: Table, where: str) -> list[int]:
+    return [round(number) for number in single(table, "tomo", where=where).tolist()]
+
+
+def _volumes(file: ListFile) -> Mapping[str, Path | None]:
+    return volumes_of(_tomogram_numbers(_table(file), str(file.path)), file.path)
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    """Write a table, and the list of its tomograms beside it (``.doc``)."""
+    sizes = sizes_to_write(path, particles, metadata)
+    numbered = numbers_of(particles)
+    classes, notes = class_numbers(particles)
+    columns = {name: _carried(particles, name) for name in _COLUMNS}
+    columns |= {
+        "tag": texts(counted(particles, SUBTOMOGRAM)).tolist(),
+        "tomo": [str(numbered[str(name)]) for name in particles.tomogram],
+        "class": texts(classes).tolist(),
+        "cc": _trimmed(score_of(particles), len(particles)),
+        "apix": [f"{size:.9g}" for size in sizes.tolist()],
+    }
+    first = metadata.first_voxel or 0
+    columns |= _triple(("x", "y", "z"), particles.positions / sizes[:, None] + first)
+    if particles.rotations is not None:
+        columns |= _triple(("tdrot", "tilt", "narot"), matrix_to_zxz(particles.rotations.transpose(0, 2, 1)))
+    with replacing(path) as beside:
+        rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
+        beside.write_text("".join(" ".join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
+    write_doc(path.with_suffix(".doc"), numbered, {})
+    return (*notes, *_notes(path, particles))
+
+
+def _notes(path: Path, particles: Particles) -> tuple[str, ...]:
+    held = [*(name for name in particles.extra if name.startswith(_PREFIX)), NUMBER, SUBTOMOGRAM, CLASS_NUMBER]
+    lost = left_out(particles, "A table of Dynamo", held=[*held, score_name(particles)], kind=True)
+    wedge = f"{_PREFIX}ftype" not in particles.extra
+    return (
+        f"The tomograms' names are in {path.with_suffix('.doc').name}.",
+        *(["The tilt range (columns 13 to 17) is 0, unknown: set it before an alignment in Dynamo."] if wedge else []),
+        *lost,
+    )
+
+
+def _carried(particles: Particles, name: str) -> list[str]:
+    column = particles.extra.get(f"{_PREFIX}{name}")
+    if column is None:
+        return [str(_DEFAULTS.get(name, 0))] * len(particles)
+    return [text if _is_number(text) else "0" for text in map(str, column.tolist())]
+
+
+def _triple(names: Sequence[str], values: FloatArray) -> dict[str, list[str]]:
+    return {name: _trimmed(column, len(column)) for name, column in zip(names, values.T, strict=True)}
+
+
+def _trimmed(column: FloatArray | None, count: int) -> list[str]:
+    """Numbers in at most six decimals, without zeros at their end."""
+    if column is None:
+        return ["0"] * count
+    return [text.rstrip("0").rstrip(".") for text in decimals(column)]
+
+
+DYNAMO = Dialect(
+    name="dynamo",
+    title="Dynamo table",
+    programs="Dynamo, ArtiaX, cryoCAT, pyTME",
+    suffixes=(".tbl",),
+    layout="voxels of the tomogram, columns 24 to 26, plus shifts in columns 4 to 6; tdrot, tilt, narot (zxz, inverse)",
+    trap="Tomograms are numbers, with names in a .doc or .vll beside the table. Column 36 may state the voxel size.",
+    recognises=_recognises,
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)

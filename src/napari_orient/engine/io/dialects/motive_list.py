@@ -1,0 +1,319 @@
+"""Motive lists of AV3, TOM and STOPGAP: an EM file of 20 values a particle, and STOPGAP's STAR file of 16.
+
+Positions are the sum of a whole voxel and a shift; a pose is R = Rz(psi) Rx(theta) Rz(phi). Tomograms are numbers;
+their names and voxel sizes are written to a table beside the list. An EM header is read here, not by a library, because
+lists of either byte order and type occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.numbered import (
+    NUMBER,
+    names_of,
+    numbers_of,
+    tomograms_beside,
+    volumes_of,
+    write_table_of_tomograms,
+)
+from napari_orient.engine.io.dialects.standard_columns import (
+    CLASS_NUMBER,
+    HALF,
+    OBJECT,
+    SCORE,
+    SUBTOMOGRAM,
+    as_numbers,
+    class_numbers,
+    counted,
+    score_name,
+    score_of,
+    texts,
+    without_counting,
+    without_defaults,
+)
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    left_out,
+    particles_in_voxels,
+    rotations_unless_zero,
+    sizes_to_write,
+    whole_and_rest,
+)
+from napari_orient.engine.io.star import Table, decimals, numbers, single
+from napari_orient.engine.io.tomograms import ListMetadata
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
+
+EM_ROWS = 20
+"""Values of a particle in an EM motive list."""
+
+_HEADER_BYTES = 512
+"""Length of the header of an EM file."""
+
+_TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
+"""Types of a value by the header's fourth byte."""
+
+_FIRST_VOXEL = 1
+"""TOM and AV3, which are MATLAB programs, count voxels from 1."""
+
+_CARRIED_ROWS = (2, 3, 7, 14, 15, 16)
+"""Rows, from 1, whose meaning differs between programs; carried as ``motl_2`` and so on where they are not 0."""
+
+
+# --- EM -------------------------------------------------------------------------------------------------------------
+
+
+def em_array(file: ListFile) -> FloatArray | None:
+    """Values of an EM file of two dimensions, (N, values of each); None where it is no such file, or not whole."""
+    head = file.head[:_HEADER_BYTES]
+    if len(head) < _HEADER_BYTES or head[3] not in _TYPES or head[0] > 6:
+        return None
+    size = file.path.stat().st_size - _HEADER_BYTES
+    for order in "<>":
+        dtype = np.dtype(f"{order}{_TYPES[head[3]]}")
+        columns, count, depth = np.frombuffer(head, f"{order}i4", count=3, offset=4).tolist()
+        if min(columns, count) > 0 and depth == 1 and columns * count * dtype.itemsize == size:
+            values = np.fromfile(file.path, dtype, offset=_HEADER_BYTES)
+            return values.reshape(count, columns).astype(float)
+    return None
+
+
+def _is_em_list(file: ListFile) -> bool:
+    values = em_array(file)
+    return values is not None and abs(values.shape[1] - EM_ROWS) <= 1
+
+
+def _em_rows(file: ListFile) -> FloatArray:
+    """Values of the particles, (N, 20).
+
+    Raises
+    ------
+    InputError
+        If it is no motive list, or a particle has more or fewer values.
+    """
+    values = em_array(file)
+    if values is None:
+        raise InputError(f"{file.path} is no motive list: its size is not what an EM header says. Was it cut short?")
+    if values.shape[1] != EM_ROWS:
+        raise InputError(
+            f"{file.path} has {values.shape[1]} values a particle; expected the {EM_ROWS} of a motive list. A value is "
+            "missing or too many, so the others stand in wrong rows: write it again."
+        )
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0]) + 1
+        raise InputError(f"{file.path}: particle {row} has a value that is no finite number. Remove it.")
+    return values
+
+
+def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
+    values = _em_rows(file)
+    known = tomograms_beside(file.path)
+    tomograms = values[:, 4].round().astype(int).tolist()
+    rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
+    rows = VoxelRows(
+        voxels=values[:, 7:10] + values[:, 10:13],
+        names=names_of(tomograms, known, metadata, path=file.path),
+        rotations=rotations,
+        own_sizes=_own_sizes(tomograms, known.voxel_sizes),
+        first=_FIRST_VOXEL,
+        extents=known.extents,
+        extra={NUMBER: texts(tomograms), **em_columns(values)},
+        notes=(*known.notes, *notes),
+    )
+    return particles_in_voxels(rows, metadata, where=str(file.path))
+
+
+def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
+    """Columns of the rows (N, 20) that are no pose, but for those that hold nothing."""
+    named = {SCORE: values[:, 0], OBJECT: values[:, 5], CLASS_NUMBER: values[:, 19]}
+    named |= {f"motl_{row}": values[:, row - 1] for row in _CARRIED_ROWS}
+    return {
+        **without_counting(SUBTOMOGRAM, texts(values[:, 3]).tolist()),
+        **without_defaults({name: texts(column).tolist() for name, column in named.items()}, {CLASS_NUMBER: 1}),
+    }
+
+
+def _own_sizes(tomograms: Sequence[int], sizes: Mapping[int, float]) -> FloatArray | None:
+    return np.array([sizes[number] for number in tomograms]) if set(tomograms) <= set(sizes) else None
+
+
+def _em_volumes(file: ListFile) -> dict[str, Path | None]:
+    return volumes_of(_em_rows(file)[:, 4].round().astype(int).tolist(), file.path)
+
+
+def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    """Write a motive list as an EM file of float32, and the table of its tomograms beside it."""
+    sizes = sizes_to_write(path, particles, metadata)
+    numbered = numbers_of(particles)
+    classes, notes = class_numbers(particles)
+    values = np.zeros((len(particles), EM_ROWS))
+    for row, name in ((0, score_name(particles)), (5, OBJECT), *((row - 1, f"motl_{row}") for row in _CARRIED_ROWS)):
+        column = as_numbers(particles, name)
+        values[:, row] = 0 if column is None else column
+    values[:, 3] = counted(particles, SUBTOMOGRAM)
+    values[:, 4] = [numbered[str(name)] for name in particles.tomogram]
+    first = _FIRST_VOXEL if metadata.first_voxel is None else metadata.first_voxel
+    values[:, 7:10], values[:, 10:13] = whole_and_rest(particles.positions / sizes[:, None] + first)
+    if particles.rotations is not None:
+        values[:, [16, 18, 17]] = matrix_to_zxz(particles.rotations)
+    values[:, 19] = classes
+    header = bytes((6, 0, 0, 5)) + np.array([EM_ROWS, len(particles), 1], "<i4").tobytes()
+    with replacing(path) as beside:
+        beside.write_bytes(header.ljust(_HEADER_BYTES, b"\0") + values.astype("<f4").tobytes())
+    table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
+    held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, score_name(particles), *(f"motl_{row}" for row in _CARRIED_ROWS))
+    return (_names_note(table), *notes, *left_out(particles, "An EM motive list", held=held, kind=True))
+
+
+def _names_note(table: Path) -> str:
+    return f"The tomograms' names and voxel sizes are in {table.name}: keep it beside the list."
+
+
+EM_MOTIVE_LIST = Dialect(
+    name="em",
+    title="EM motive list",
+    programs="AV3, TOM, PyTom, novaSTA, cryoCAT",
+    suffixes=(".em",),
+    layout="voxels counted from 1, rows 8 to 10, plus shifts in rows 11 to 13; phi, psi, theta in rows 17 to 19 (zxz)",
+    trap="Stored order phi, psi, theta. Some programs count voxels from 0 (--first-voxel 0). Tomograms are numbers.",
+    recognises=_is_em_list,
+    read=_read_em,
+    write=_write_em,
+    volumes=_em_volumes,
+)
+
+
+# --- STOPGAP --------------------------------------------------------------------------------------------------------
+
+_BLOCK = "stopgap_motivelist"
+
+_TAGS = (
+    *("motl_idx", "tomo_num", "object", "subtomo_num", "halfset", "orig_x", "orig_y", "orig_z", "score"),
+    *("x_shift", "y_shift", "z_shift", "phi", "psi", "the", "class"),
+)
+"""Columns of a motive list of STOPGAP, in its order."""
+
+_HALVES = {"A": "1", "B": "2"}
+"""RELION's names of STOPGAP's half sets."""
+
+
+def _stopgap_table(file: ListFile) -> Table:
+    """The motive list's columns, as text.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or there are no rows.
+    """
+    table = file.star[_BLOCK]
+    absent = [name for name in _TAGS[:2] + _TAGS[5:8] + _TAGS[9:15] if name not in table]
+    if absent:
+        raise InputError(f"{file.path} has no column {absent[0]}; expected a motive list of STOPGAP. Add it.")
+    if not table["tomo_num"]:
+        raise InputError(f"{file.path} has no particles: its motive list is empty. Choose another file.")
+    return table
+
+
+def _stopgap_numbers(table: Table, where: str) -> list[int]:
+    return [round(number) for number in single(table, "tomo_num", where=where).tolist()]
+
+
+def _read_stopgap(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = _stopgap_table(file), str(file.path)
+    known = tomograms_beside(file.path)
+    tomograms = _stopgap_numbers(table, where)
+    rotations, notes = rotations_unless_zero(numbers(table, ("phi", "the", "psi"), where=where), zxz_to_matrix)
+    voxels = numbers(table, ("orig_x", "orig_y", "orig_z"), where=where)
+    rows = VoxelRows(
+        voxels=voxels + numbers(table, ("x_shift", "y_shift", "z_shift"), where=where),
+        names=names_of(tomograms, known, metadata, path=file.path),
+        rotations=rotations,
+        own_sizes=_own_sizes(tomograms, known.voxel_sizes),
+        extents=known.extents,
+        extra={NUMBER: texts(tomograms), **_stopgap_columns(table)},
+        notes=(*known.notes, *notes),
+    )
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _stopgap_columns(table: Table) -> dict[str, NDArray[np.str_]]:
+    named = {"score": SCORE, "object": OBJECT, "class": CLASS_NUMBER}
+    halves = [_HALVES.get(text, text) for text in table.get("halfset", ())]
+    counting = {"motl_idx": "stopgap_motl_idx", "subtomo_num": SUBTOMOGRAM}
+    columns: dict[str, NDArray[np.str_]] = {}
+    for tag, name in counting.items():
+        columns |= without_counting(name, table[tag]) if tag in table else {}
+    found = {name: table[tag] for tag, name in named.items() if tag in table}
+    columns |= without_defaults(found, {CLASS_NUMBER: 1, OBJECT: 1})
+    columns |= {HALF: np.array(halves, str)} if halves else {}
+    return columns | {name: np.array(values, str) for name, values in table.items() if name not in _TAGS}
+
+
+def _stopgap_volumes(file: ListFile) -> dict[str, Path | None]:
+    return volumes_of(_stopgap_numbers(_stopgap_table(file), str(file.path)), file.path)
+
+
+def _write_stopgap(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    """Write a motive list of STOPGAP, and the table of its tomograms beside it."""
+    sizes = sizes_to_write(path, particles, metadata)
+    numbered = numbers_of(particles)
+    classes, notes = class_numbers(particles)
+    whole, rest = whole_and_rest(particles.positions / sizes[:, None] + (metadata.first_voxel or 0))
+    angles = np.zeros((len(particles), 3)) if particles.rotations is None else matrix_to_zxz(particles.rotations)
+    objects, score = as_numbers(particles, OBJECT), score_of(particles)
+    columns: dict[str, Sequence[str]] = {
+        "motl_idx": texts(counted(particles, "stopgap_motl_idx")).tolist(),
+        "tomo_num": [str(numbered[str(name)]) for name in particles.tomogram],
+        "object": ["1"] * len(particles) if objects is None else texts(objects).tolist(),
+        "subtomo_num": texts(counted(particles, SUBTOMOGRAM)).tolist(),
+        "halfset": _halves(particles),
+        "score": ["0.000000"] * len(particles) if score is None else decimals(score),
+        "class": texts(classes).tolist(),
+    }
+    for axis, name in enumerate("xyz"):
+        columns[f"orig_{name}"] = texts(whole[:, axis] + 0.0).tolist()
+        columns[f"{name}_shift"] = decimals(rest[:, axis])
+    columns |= {name: decimals(angles[:, place]) for name, place in (("phi", 0), ("the", 1), ("psi", 2))}
+    _write_stopgap_file(path, {name: columns[name] for name in _TAGS})
+    table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
+    held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, HALF, "stopgap_motl_idx", score_name(particles))
+    return (_names_note(table), *notes, *left_out(particles, "STOPGAP's motive list", held=held, kind=True))
+
+
+def _halves(particles: Particles) -> list[str]:
+    """Half set of each particle; A where it is unknown, as STOPGAP writes before halves are drawn."""
+    column = particles.extra.get(HALF)
+    names = {number: letter for letter, number in _HALVES.items()}
+    return ["A"] * len(particles) if column is None else [names.get(str(text), "A") for text in column.tolist()]
+
+
+def _write_stopgap_file(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
+    """Write the columns as STOPGAP does: tags without numbers, and a blank line before the rows."""
+    widths = [max(map(len, values)) for values in columns.values()]
+    head = f"\ndata_{_BLOCK}\n\nloop_\n" + "".join(f"_{name}\n" for name in columns) + "\n"
+    rows = zip(*columns.values(), strict=True)
+    lines = (" " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + "\n" for row in rows)
+    with replacing(path) as beside:
+        beside.write_text(head + "".join(lines), encoding="utf-8", newline="\n")
+
+
+STOPGAP = Dialect(
+    name="stopgap",
+    title="STOPGAP motive list",
+    programs="STOPGAP, GAPSTOP, TOMOMAN, cryoCAT",
+    suffixes=(".star",),
+    layout="voxels of the tomogram, orig_x plus x_shift, as the program writes them; phi, psi, the (zxz)",
+    trap="Tomograms are numbers. Subtomograms are cut counting from 1: if yours lie one voxel off, --first-voxel 1.",
+    recognises=lambda file: _BLOCK in file.blocks,
+    read=_read_stopgap,
+    write=_write_stopgap,
+    volumes=_stopgap_volumes,
+)

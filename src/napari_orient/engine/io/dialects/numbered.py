@@ -1,0 +1,161 @@
+"""Tomograms that a list knows by numbers: their names, files and sizes, in a file beside it.
+
+Dynamo keeps them in a ``.doc`` (number and path) or a ``.vll`` (paths, numbered by line). Beside lists of other
+programs without names this program writes ``NAME_tomograms.csv``: number, tomogram, voxel size, size.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.tomograms import ListMetadata, find_extents, found_file, plain_name, same_tomogram
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+
+NUMBER = "tomogramNumber"
+"""Column of the number that a list gave a tomogram, kept so that it is written again."""
+
+_TABLE = "_tomograms.csv"
+_HEADER = ("number", "tomogram", "voxel_size", "size_x", "size_y", "size_z")
+
+
+@dataclass(frozen=True)
+class NumberedTomograms:
+    """Names, files and sizes of the tomograms of a list, by number."""
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    files: Mapping[int, Path | None] = field(default_factory=dict)
+    extents: Mapping[str, Extent] = field(default_factory=dict)
+    voxel_sizes: Mapping[int, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def tomograms_beside(path: Path) -> NumberedTomograms:
+    """Tomograms that a file beside a list names; none where there is no such file.
+
+    The file has the list's name, or is the only one of its kind in the folder.
+    """
+    own = path.with_name(path.stem + _TABLE)
+    if own.is_file():
+        return _read_table(own)
+    for suffix, read in ((".doc", _numbered_lines), (".vll", _lines)):
+        same, others = path.with_suffix(suffix), sorted(path.parent.glob(f"*{suffix}"))
+        chosen = same if same.is_file() else others[0] if len(others) == 1 else None
+        if chosen is not None:
+            paths = read(chosen)
+            names = {number: plain_name(text) for number, text in paths.items()}
+            files = {key: found_file(text, beside=chosen) for key, text in paths.items()}
+            return NumberedTomograms(names, files, notes=(f"Names of tomograms are from {chosen.name}.",))
+    return NumberedTomograms()
+
+
+def names_of(numbers: Sequence[int], known: NumberedTomograms, metadata: ListMetadata, *, path: Path) -> list[str]:
+    """Name of the tomogram of each particle; empty where a list of one number alone has no names.
+
+    Raises
+    ------
+    InputError
+        If a tomogram is asked for, and the list has several numbers whose names are unknown.
+    """
+    unnamed = sorted({number for number in numbers if number not in known.names})
+    if not unnamed:
+        return [known.names[number] for number in numbers]
+    if len(set(numbers)) == 1:
+        return [""] * len(numbers)
+    wanted = metadata.tomogram
+    if wanted is not None and not any(same_tomogram(str(number), wanted) for number in unnamed):
+        raise InputError(
+            f"{path} numbers its tomograms ({shortened([str(number) for number in unnamed])}), and nothing beside it "
+            f"says which of them is {wanted}. Write lines 'number path' to {path.with_suffix('.doc').name} beside it."
+        )
+    return [known.names.get(number, str(number)) for number in numbers]
+
+
+def volumes_of(numbers: Sequence[int], path: Path) -> dict[str, Path | None]:
+    """File of each tomogram of a list, as far as a file beside it names one, by the tomogram's name."""
+    known = tomograms_beside(path)
+    names = names_of(numbers, known, ListMetadata(), path=path)
+    return {name: known.files.get(number) for name, number in zip(names, numbers, strict=True)}
+
+
+def numbers_of(particles: Particles) -> dict[str, int]:
+    """Number of each tomogram: the one that it came with, where these are all different, else by order."""
+    names = particles.tomogram_names
+    column = particles.extra.get(NUMBER)
+    texts = names if column is None else [str(column[particles.tomogram == name][0]) for name in names]
+    if all(text.isdecimal() for text in texts) and len({int(text) for text in texts}) == len(names):
+        return {name: int(text) for name, text in zip(names, texts, strict=True)}
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def write_doc(path: Path, numbers: Mapping[str, int], files: Mapping[str, str]) -> None:
+    """Write Dynamo's list of tomograms beside a table: number and path, or name, of each."""
+    lines = [f"{number} {files.get(name, name)}\n" for name, number in numbers.items() if name]
+    with replacing(path) as beside:
+        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def write_table_of_tomograms(
+    path: Path, particles: Particles, sizes: FloatArray, metadata: ListMetadata, *, provenance: str
+) -> Path:
+    """Path of the table, written beside a list, of its tomograms' numbers, names and sizes in voxels."""
+    numbers = numbers_of(particles)
+    extents = find_extents(numbers, [metadata.extents, particles.extents])
+    target = path.with_name(path.stem + _TABLE)
+    with replacing(target) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(f"# {' '.join(provenance.split())}\n" if provenance else "")
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for name, number in numbers.items():
+            size = float(sizes[particles.tomogram == name][0])
+            writer.writerow([number, name, f"{size:.9g}", *_size(extents.get(name), size)])
+    return target
+
+
+def _size(extent: Extent | None, voxel_size: float) -> list[str]:
+    """Voxels of this size along x, y, z; empty where the tomogram's size is unknown."""
+    if extent is None:
+        return ["", "", ""]
+    return [f"{round(count * extent.voxel_size / voxel_size)}" for count in extent.size]
+
+
+def _read_table(path: Path) -> NumberedTomograms:
+    lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
+    rows = list(csv.DictReader(lines))
+    try:
+        names = {int(row["number"]): row["tomogram"] for row in rows}
+        sizes = {int(row["number"]): float(row["voxel_size"]) for row in rows}
+        extents = {row["tomogram"]: _extent(row) for row in rows if row["size_x"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no table of tomograms ({', '.join(_HEADER)}); mend or remove it.") from error
+    return NumberedTomograms(names, dict.fromkeys(names), extents, sizes)
+
+
+def _extent(row: Mapping[str, str]) -> Extent:
+    return Extent((int(row["size_x"]), int(row["size_y"]), int(row["size_z"])), float(row["voxel_size"]))
+
+
+def _numbered_lines(path: Path) -> dict[int, str]:
+    words = [line.split(maxsplit=1) for line in _text(path).splitlines() if line.strip()]
+    return {int(row[0]): row[1].strip() for row in words if len(row) == 2 and row[0].isdecimal()}
+
+
+def _lines(path: Path) -> dict[int, str]:
+    # Lines that begin with a star are properties of the volume above.
+    lines = (line.strip() for line in _text(path).splitlines())
+    paths = [line for line in lines if line and line[0] not in "*#%>"]
+    return dict(enumerate(paths, start=1))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); change its permissions.") from error

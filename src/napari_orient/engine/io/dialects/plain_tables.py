@@ -1,0 +1,189 @@
+"""Tables of other programs: points of napari, orientations of pyTME, boxes of crYOLO, and tables without a header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.standard_columns import SCORE, without_defaults
+from napari_orient.engine.io.dialects.table import read_rows, split_cells
+from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
+from napari_orient.engine.io.star import Table, numbers
+from napari_orient.engine.io.tomograms import ListMetadata, find_extents
+from napari_orient.engine.particles import FloatArray, Particles, TextArray
+from napari_orient.engine.rotations import zyz_to_matrix
+
+_MOST_COLUMNS = 25
+"""Columns of a table without a header; one of more is Dynamo's."""
+
+
+def _head(file: ListFile) -> list[str]:
+    """Cells of the first line, in lower case."""
+    return [cell.lower() for cell in next(split_cells(file.lines[:1], file.path), [])]
+
+
+def _nameless(file: ListFile) -> Mapping[str, Path | None]:
+    """The one tomogram of a list that names none."""
+    return {"": None}
+
+
+# --- napari ---------------------------------------------------------------------------------------------------------
+
+_AXES = ("axis-0", "axis-1", "axis-2")
+
+
+def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = read_rows(file.path), str(file.path)
+    if "axis-3" in table:
+        raise InputError(f"{where} has points of more than three axes; expected z, y, x. Save those of one time point.")
+    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*_AXES, "index")}
+    voxels = numbers(table, _AXES, where=where)[:, ::-1]
+    rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=extra)
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+NAPARI_POINTS = Dialect(
+    name="napari",
+    title="napari points (CSV)",
+    programs="napari (File ▸ Save, a points layer as .csv)",
+    suffixes=(".csv",),
+    layout="axis-0, axis-1, axis-2 = z, y, x in voxels",
+    trap="The layer's scale is not in the file: its voxel size is needed.",
+    recognises=lambda file: set(_AXES) <= set(_head(file)) and "vertex-index" not in _head(file),
+    read=_read_napari,
+    volumes=_nameless,
+)
+
+
+# --- pyTME ----------------------------------------------------------------------------------------------------------
+
+_PYTME = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
+
+
+def _read_pytme(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = read_rows(file.path), str(file.path)
+    others = {name: values for name, values in table.items() if name not in (*_PYTME, "score")}
+    scores = {SCORE: table["score"]} if "score" in table else {}
+    rows = VoxelRows(
+        voxels=numbers(table, _PYTME[:3], where=where),
+        names=[""] * len(table["x"]),
+        rotations=zyz_to_matrix(numbers(table, _PYTME[3:], where=where)),
+        extra={**without_defaults(scores, {}), **{name: np.array(values, str) for name, values in others.items()}},
+    )
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+PYTME = Dialect(
+    name="pytme",
+    title="pyTME orientations",
+    programs="pyTME (orientations.tsv)",
+    suffixes=(".tsv",),
+    layout="voxels of the tomogram, from 0; euler_x, euler_y, euler_z = rot, tilt, psi (ZYZ)",
+    trap="Its x, y, z are voxels, those of other tables Å.",
+    recognises=lambda file: set(_PYTME) <= set(_head(file)),
+    read=_read_pytme,
+    volumes=_nameless,
+)
+
+
+# --- crYOLO ---------------------------------------------------------------------------------------------------------
+
+_BOX = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")
+
+
+def _read_cbox(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = file.star["cryolo"], str(file.path)
+    absent = [name for name in _BOX if name not in table]
+    if absent:
+        raise InputError(f"{where} has no column {absent[0]}; expected boxes in three dimensions. Pick in tomograms.")
+    if not table[_BOX[0]]:
+        raise InputError(f"{where} has no particles: it holds no box. Choose another file.")
+    boxes = numbers(table, _BOX, where=where)
+    corners, size = boxes[:, :3], boxes[:, 3:]
+    voxels = corners + np.column_stack([size / 2, np.zeros(len(size))])
+    named = {**({SCORE: table["Confidence"]} if "Confidence" in table else {}), **_box_columns(table)}
+    rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=without_defaults(named, {}))
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _box_columns(table: Table) -> Table:
+    """Other columns, but for those that hold nothing."""
+    others = {name: values for name, values in table.items() if name not in (*_BOX, "Depth", "Confidence")}
+    return {f"cryolo_{name}": values for name, values in others.items() if set(values) - {"<NA>", "nan", ""}}
+
+
+CBOX = Dialect(
+    name="cbox",
+    title="crYOLO and TomoTwin boxes",
+    programs="crYOLO, TomoTwin, napari-boxmanager",
+    suffixes=(".cbox",),
+    layout="voxels of the tomogram: x and y of the box's corner, to which half its size is added, z of its centre",
+    trap="_CoordinateX and Y are a corner, not the centre.",
+    recognises=lambda file: "cryolo" in file.blocks,
+    read=_read_cbox,
+    volumes=_nameless,
+)
+
+
+# --- no header ------------------------------------------------------------------------------------------------------
+
+
+def _is_headerless(file: ListFile) -> bool:
+    cells = _head(file)
+    return 3 <= len(cells) <= _MOST_COLUMNS and all(map(_is_number, cells))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
+    where = str(file.path)
+    lines = [line for line in file.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    cells = list(split_cells(lines, file.path))
+    wrong = next((number for number, row in enumerate(cells, start=1) if len(row) != len(cells[0])), None)
+    if wrong is not None:
+        raise InputError(
+            f"{where}: row {wrong} has {len(cells[wrong - 1])} values; expected {len(cells[0])} as in row 1. Mend it."
+        )
+    table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
+    position = numbers(table, ("column1", "column2", "column3"), where=where)
+    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in list(table)[3:]}
+    if _is_angstrom(position, metadata):
+        note = "The table has no header; its coordinates lie beyond the tomogram's voxels, and are taken as Å."
+        return Particles(positions=position, tomogram=metadata.tomogram or "", extra=extra, notes=(note,))
+    rows = VoxelRows(
+        voxels=position, names=[""] * len(position), extra=extra, notes=("The table has no header: x, y, z are taken.",)
+    )
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
+    """Whether coordinates without a unit fit into the opened tomogram in Å, and not in voxels."""
+    found = find_extents([metadata.tomogram or ""], [metadata.extents])
+    if metadata.pixel_size is not None or not found:
+        return False
+    extent = next(iter(found.values()))
+    size, most = np.asarray(extent.size, float), position.max(axis=0)
+    return bool((most > size).any() and (most <= size * extent.voxel_size).all())
+
+
+HEADERLESS = Dialect(
+    name="coords",
+    title="table without a header",
+    programs="TomoTwin and crYOLO (.coords), IMOD (model2point), scripts",
+    suffixes=(".coords", ".txt", ".csv", ".tsv", ".xyz"),
+    layout="x, y, z in voxels, from 0; separated by blanks, tabs, commas, semicolons or bars",
+    trap="The unit is never in the file: for Å give --pixel-size 1.",
+    recognises=_is_headerless,
+    read=_read_headerless,
+    volumes=_nameless,
+)

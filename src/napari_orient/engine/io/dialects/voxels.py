@@ -1,0 +1,183 @@
+"""Coordinates in voxels: the size of a voxel in Å, wherever it is stated; and particles made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.standard_columns import as_numbers
+from napari_orient.engine.io.tomograms import (
+    GLOBAL,
+    ListMetadata,
+    binned_extents,
+    find_extents,
+    read_tomograms,
+    rows_of_tomogram,
+    table_extents,
+)
+from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+
+VOXEL_SIZE = "voxelSizeAngst"
+"""Column of the voxel size, Å, that a list counted in, kept so that it is written in the same voxels again."""
+
+PLACEHOLDER = 1.0
+"""Å; a size that programs write where they know none, so that a tomogram's own is believed before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelRows:
+    """Rows of a list whose coordinates count in voxels.
+
+    Parameters
+    ----------
+    voxels : (N, 3) xyz, as the list counts them.
+    names : the tomogram of each row; empty where the list does not name it.
+    rotations : (N, 3, 3), or None where they are unknown.
+    own_sizes : (N,) Å of a voxel as the list states it, 0 where it does not; None where it has no such column.
+    first : number that the list gives the first voxel.
+    extents : sizes of tomograms that the list, or a file that belongs to it, states.
+    """
+
+    voxels: FloatArray
+    names: Sequence[str]
+    rotations: FloatArray | None = None
+    own_sizes: FloatArray | None = None
+    first: int = 0
+    extents: Mapping[str, Extent] = field(default_factory=dict)
+    kind: Sequence[str] | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) -> Particles:
+    """Particles of a list in voxels: of one tomogram alone, if ``metadata`` names it.
+
+    Raises
+    ------
+    InputError
+        If none is of that tomogram, or the size of a voxel is unknown.
+    """
+    chosen: NDArray[np.intp] = np.arange(len(rows.names))
+    if metadata.tomogram is not None and any(rows.names):
+        chosen = rows_of_tomogram(rows.names, metadata.tomogram, where=where)
+    names = [rows.names[row] or metadata.tomogram or "" for row in chosen.tolist()]
+    own = None if rows.own_sizes is None else rows.own_sizes[chosen]
+    sizes, origin = voxel_sizes(names, metadata, own=own, extents=rows.extents, where=where)
+    first = rows.first if metadata.first_voxel is None else metadata.first_voxel
+    different = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
+    counted = f", counted from {first}" if first else ""
+    return Particles(
+        positions=(rows.voxels[chosen] - first) * sizes[:, None],
+        rotations=None if rows.rotations is None else rows.rotations[chosen],
+        tomogram=np.array(names, str),
+        kind=None if rows.kind is None else np.array(rows.kind, str)[chosen],
+        extents=find_extents(names, [rows.extents]),
+        extra={
+            **{name: column[chosen] for name, column in rows.extra.items()},
+            VOXEL_SIZE: np.array([f"{size:.9g}" for size in sizes.tolist()], str),
+        },
+        notes=(f"Coordinates count in voxels of {different} Å ({origin}){counted}.", *rows.notes),
+    )
+
+
+def voxel_sizes(
+    names: Sequence[str],
+    metadata: ListMetadata,
+    *,
+    where: str,
+    own: FloatArray | None = None,
+    extents: Mapping[str, Extent] | None = None,
+) -> tuple[FloatArray, str]:
+    """Size of a voxel of each particle's tomogram in Å, (N,), and where it is from.
+
+    Taken from the caller, the list, the opened tomogram, the table of tomograms (unbinned size times binning).
+
+    Raises
+    ------
+    InputError
+        If none of them has it.
+    """
+    if metadata.pixel_size is not None:
+        return np.full(len(names), float(metadata.pixel_size)), "as given"
+    opened = find_extents(names, [metadata.extents])
+    if own is not None and (own > 0).all() and not (set(names) <= set(opened) and (own == PLACEHOLDER).all()):
+        return own, "the list's own"
+    tables = [] if metadata.tomograms is None else [read_tomograms(metadata.tomograms)]
+    binned = [binned_extents(table, where=str(metadata.tomograms)) for table in tables]
+    found = {**find_extents(names, [extents or {}, *binned]), **opened}
+    unknown = [name for name in dict.fromkeys(names) if name not in found]
+    if unknown:
+        of = f" of {shortened(unknown, most=3)}" if any(unknown) else ""
+        raise InputError(
+            f"{where} has coordinates in voxels, and the voxel size{of} is unknown. Open the tomogram too "
+            "(--tomogram), or give the size in Å (--pixel-size)."
+        )
+    origin = "the opened tomogram's" if set(names) <= set(opened) else "of the list's table of tomograms"
+    return np.array([found[name].voxel_size for name in names]), origin
+
+
+def sizes_to_write(path: Path, particles: Particles, metadata: ListMetadata) -> FloatArray:
+    """Size in Å of the voxels that each particle is written in, (N,): as given, as it was read, or the tomogram's.
+
+    Raises
+    ------
+    InputError
+        If it is neither given nor that of a tomogram whose size is known.
+    """
+    if metadata.pixel_size is not None:
+        return np.full(len(particles), float(metadata.pixel_size))
+    kept = as_numbers(particles, VOXEL_SIZE)
+    if kept is not None and (kept > 0).all():
+        return kept
+    names = [str(name) for name in particles.tomogram]
+    tables = table_extents(particles.blocks.get(GLOBAL, {}), where=f"data_{GLOBAL}")
+    found = find_extents(names, [metadata.extents, particles.extents, tables])
+    unknown = [name for name in dict.fromkeys(names) if name not in found]
+    if unknown:
+        of = shortened(unknown, most=3) or "the tomogram"
+        raise InputError(
+            f"{path} counts in voxels, and the voxel size of {of} is unknown. "
+            "Give the tomogram (--tomogram), or the size in Å (--out-pixel-size)."
+        )
+    return np.array([found[name].voxel_size for name in names])
+
+
+def rotations_unless_zero(
+    angles: FloatArray, convert: Callable[[FloatArray], FloatArray]
+) -> tuple[FloatArray | None, tuple[str, ...]]:
+    """Rotations (N, 3, 3) of angles (N, 3), and no notes; None, and a note on it, where all angles are 0.
+
+    Lists of picks that were never aligned have columns of angles too: 0 in them is no orientation.
+    """
+    if angles.any():
+        return convert(angles), ()
+    return None, ("All angles are 0, as before an alignment: orientations are taken as unknown.",)
+
+
+def whole_and_rest(voxels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Whole voxels and what is left to the position, both (N, 3); the rest is above -0.5 and at most 0.5."""
+    # A half is rounded down though computed with error, so that a list that was read is written in the same digits.
+    whole = np.ceil(voxels - 0.5 - 1e-6)
+    return whole, voxels - whole
+
+
+def left_out(particles: Particles, title: str, *, held: Sequence[str] = (), kind: bool = False) -> tuple[str, ...]:
+    """A sentence on the columns and tables that a format cannot hold; none where it holds all.
+
+    Parameters
+    ----------
+    held : columns of other programs that are written.
+    kind : whether the class of molecule is written.
+    """
+    lost = [name for name in particles.extra if name not in (VOXEL_SIZE, *held)]
+    lost += ["confidence"] if particles.confidence is not None else []
+    lost += ["expected error"] if particles.expected_error_deg is not None else []
+    lost += ["class"] if particles.kind is not None and not kind else []
+    lost += [f"table {name}" for name in particles.blocks if name not in (GLOBAL, "general")]
+    return (f"{title} cannot hold, and the file is without: {shortened(lost, most=8)}.",) if lost else ()
