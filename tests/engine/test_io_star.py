@@ -337,7 +337,8 @@ def test_nothing_is_written_when_writing_is_refused(tmp_path):
     cases = [
         (golden_particles(), {}, "size of tomogram TS_01 is unknown"),
         (golden_particles(), {"dialect": "relion4"}, "size of a pixel is unknown"),
-        (golden_particles(), {"dialect": "dynamo"}, "dialect 'dynamo' is unknown"),
+        (golden_particles(), {"dialect": "eman2"}, "dialect 'eman2' is unknown"),
+        (golden_particles(), {"dialect": "dynamo"}, r"dynamo is written as \.tbl"),
         (golden_particles(count=0), {"extents": EXTENTS}, "no particles to write"),
     ]
     for particles, options, words in cases:

@@ -76,7 +76,7 @@ def test_coordinates_in_voxels_need_the_size_of_a_voxel(tmp_path):
     [
         ("", "is empty"),
         ("x,y,z\n", "has no particles"),
-        ("axis-0,axis-1,axis-2\n1,2,3\n", "has no column x; .*It has axis-0"),
+        ("axis-0,axis-1\n1,2\n", "has no column x; .*It has axis-0"),
         ("x,y,z,rot,tilt\n1,2,3,4,5\n", "has rot but no psi"),
         ("x,y,z,qw,qx,qy\n1,2,3,1,0,0\n", "has qw but no qz"),
         ("x,y,z\n1,2,nan\n", "z of row 1 is 'nan'"),

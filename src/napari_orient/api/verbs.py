@@ -34,7 +34,7 @@ from napari_orient.engine.each_tomogram import ProjectResult, Task, for_each_tom
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
-from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io import mirrored, read_particles, write_particles, writing_dialect
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.mlp import Network
 from napari_orient.engine.options import Value
@@ -358,10 +358,13 @@ def convert(
     target: Path | str,
     *,
     tomogram: TomogramLike | None = None,
+    tomograms: Path | str | None = None,
     kind: str | None = None,
     dialect: str | None = None,
     pixel_size: float | None = None,
+    out_pixel_size: float | None = None,
     centre: str = "size/2",
+    mirror: str | None = None,
 ) -> Particles:
     """The particles of one list, written as another kind of list.
 
@@ -370,10 +373,13 @@ def convert(
     source : a list of any program whose format is read: docs/formats.md has them.
     target : .star, .csv, .tsv, .tbl or another suffix of a format that is written.
     tomogram : that they lie in; needed where coordinates count from its centre or in its voxels.
+    tomograms : RELION's tomograms.star, for sizes of many tomograms.
     kind : write the particles of this class alone, such as ``"4v4r"``.
     dialect : of the target, such as ``"relion4"`` or ``"dynamo"``; None for the usual one of its suffix.
-    pixel_size : Å, of coordinates in pixels or voxels.
+    pixel_size : Å, of the source's coordinates in pixels or voxels.
+    out_pixel_size : Å, of the target's pixels or voxels; None for the tomogram's voxels, or ``pixel_size``.
     centre : voxel that RELION 5's coordinates count from: ``"size/2"`` or ``"size/2 - 1"``.
+    mirror : ``"x"``, ``"y"``, ``"z"``, ``"point"`` or ``"yz"``, where the volume was mirrored so.
 
     Raises
     ------
@@ -382,11 +388,14 @@ def convert(
     """
     from napari_orient import __version__
 
+    form = writing_dialect(target, dialect)
     opened = None if tomogram is None else tomogram_of(tomogram)
-    particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, centre=centre)
+    particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, tomograms=tomograms, centre=centre)
     particles = particles if kind is None else particles.of_kind(kind)
+    particles = particles if mirror is None else mirrored(particles, mirror)
+    size = out_pixel_size or (opened.voxel_size if form.in_voxels and opened is not None else pixel_size)
     origin = f"napari-orient {__version__}: converted from {Path(source).name}"
-    write_particles(target, particles, dialect=dialect, pixel_size=pixel_size, centre=centre, provenance=origin)
+    write_particles(target, particles, dialect=form.name, pixel_size=size, centre=centre, provenance=origin)
     return particles
 
 

@@ -14,23 +14,28 @@ from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
-    add_import_list,
+    add_hand,
     add_reading,
+    add_writing,
     check_import_list,
     check_list,
+    check_optimisation_set,
+    moved_as_asked,
     open_tomogram,
     read_list,
     say_notes,
     write_beside,
+    written_pixel_size,
     written_text,
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_particles, writing_dialect, written_dialects
+from napari_orient.engine.io import write_particles, writing_dialect
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
-  napari-orient convert particles.star particles.csv"""
+  napari-orient convert particles.star particles.csv
+  napari-orient convert run_data.star aligned.tbl --tomogram TS_01.mrc"""
 
 
 def declare(parser: Parser) -> None:
@@ -41,20 +46,19 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument(
-        "--dialect", choices=tuple(written_dialects()), help="of OUT [default: by its suffix; relion5 for .star]"
-    )
-    parser.add_argument(
         "--min-distance", type=float, metavar="Å", help="count particles nearer than this as one, picked twice"
     )
     add_duplicates(parser)
-    add_import_list(parser)
     add_reading(parser)
+    add_writing(parser)
+    add_hand(parser)
 
 
 def perform(arguments: Namespace) -> None:
     """Read one, write the other."""
-    writing_dialect(arguments.target, arguments.dialect)
+    dialect = writing_dialect(arguments.target, arguments.dialect)
     check_list(arguments.target)
+    check_optimisation_set(dialect, arguments)
     tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     particles = read_list(arguments.source, arguments, tomogram=tomogram)
     particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
@@ -62,12 +66,14 @@ def perform(arguments: Namespace) -> None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
     elif arguments.remove_duplicates:
         raise InputError("--remove-duplicates was given without --min-distance; give the distance in Å, such as 100.")
+    particles = moved_as_asked(particles, arguments)
     check_import_list(arguments.target, particles, arguments)
     notes = write_particles(
         arguments.target,
         particles,
         dialect=arguments.dialect,
-        pixel_size=arguments.pixel_size,
+        pixel_size=written_pixel_size(dialect, arguments, tomogram),
+        first_voxel=arguments.out_first_voxel,
         centre=arguments.centre,
         provenance=f"napari-orient {__version__}: converted from {arguments.source.name}",
     )

@@ -14,13 +14,20 @@ from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     CENTRES,
+    MIRRORS,
+    ROTATIONS_ABOUT_X,
+    Dialect,
     membrane_points,
+    mirrored,
     pose_summary,
     read_labelled,
     read_particles,
     read_tomogram,
+    rotated_about_x,
     write_import_list,
+    write_optimisation_set,
     writing_dialect,
+    written_dialects,
     written_suffixes,
 )
 from napari_orient.engine.outputs import check_writable
@@ -61,6 +68,12 @@ def add_reading(parser: Parser) -> None:
         default="size/2",
         help="voxel that RELION 5's coordinates count from [default size/2; some Python tools write size/2 - 1]",
     )
+    group.add_argument(
+        "--first-voxel",
+        type=int,
+        choices=(0, 1),
+        help="number of the first voxel in coordinates in voxels [default 1 for EM motive lists, else 0]",
+    )
 
 
 def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = None) -> Particles:
@@ -71,6 +84,7 @@ def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = N
         pixel_size=arguments.pixel_size,
         tomograms=arguments.tomograms_star,
         centre=arguments.centre,
+        first_voxel=arguments.first_voxel,
     )
     _report_membranes(path)
     say_notes(particles.notes)
@@ -136,6 +150,56 @@ def add_import_list(parser: Parser) -> None:
     )
 
 
+def add_writing(parser: Parser) -> None:
+    """Give the parser the flags that say how a list is written, where its format leaves a choice."""
+    group = parser.add_argument_group("how OUT is written")
+    group.add_argument(
+        "--dialect", choices=tuple(written_dialects()), help="of OUT [default: by its suffix; relion5 for .star]"
+    )
+    group.add_argument(
+        "--out-pixel-size",
+        type=float,
+        metavar="Å",
+        help="of OUT's pixels or voxels [default: the tomogram's voxels; --pixel-size for RELION 4 and Warp]",
+    )
+    group.add_argument(
+        "--out-first-voxel", type=int, choices=(0, 1), help="number of OUT's first voxel [default 1 for .em, else 0]"
+    )
+    group.add_argument(
+        "--optimisation-set",
+        action="store_true",
+        help="also write RELION 5's set, OUT_optimisation_set.star, and OUT_tomograms.star if none is given",
+    )
+    add_import_list(parser)
+
+
+def add_hand(parser: Parser) -> None:
+    """Give the parser the flags for a tomogram that was mirrored or turned."""
+    group = parser.add_argument_group("a tomogram that was mirrored or turned, with its particles")
+    group.add_argument(
+        "--mirror",
+        choices=tuple(MIRRORS),
+        help="as the volume was: along an axis, through its centre, or y and z exchanged",
+    )
+    group.add_argument(
+        "--rotate-x",
+        choices=tuple(ROTATIONS_ABOUT_X),
+        metavar="DEG",
+        help="-90 (IMOD's trimvol -rx) or 90 (back again)",
+    )
+
+
+def moved_as_asked(particles: Particles, arguments: Namespace) -> Particles:
+    """Particles of the tomogram as `add_hand` says that it was mirrored or rotated, which a note says."""
+    moved = particles.replace(notes=())
+    if arguments.mirror is not None:
+        moved = mirrored(moved, arguments.mirror)
+    if arguments.rotate_x is not None:
+        moved = rotated_about_x(moved, arguments.rotate_x)
+    say_notes(moved.notes)
+    return moved
+
+
 def check_list(path: Path) -> None:
     """Check that a particle list can be written at the path.
 
@@ -147,6 +211,29 @@ def check_list(path: Path) -> None:
     if path.suffix.lower() not in written_suffixes():
         writing_dialect(path)
     check_writable(path)
+
+
+def written_pixel_size(dialect: Dialect, arguments: Namespace, tomogram: Tomogram | None) -> float | None:
+    """Size in Å of the pixels or voxels to write in, as the flags and the tomogram say; None where they do not."""
+    if arguments.out_pixel_size is not None:
+        return float(arguments.out_pixel_size)
+    if dialect.in_voxels and tomogram is not None:
+        return tomogram.voxel_size
+    return None if arguments.pixel_size is None else float(arguments.pixel_size)
+
+
+def check_optimisation_set(dialect: Dialect, arguments: Namespace) -> None:
+    """Check that an optimisation set is asked for with a list of RELION 5 alone.
+
+    Raises
+    ------
+    InputError
+        If it was asked for, and the list is of another dialect.
+    """
+    if arguments.optimisation_set and dialect.name != "relion5":
+        raise InputError(
+            f"--optimisation-set was given for a list of dialect {dialect.name}; RELION 5 alone has such sets."
+        )
 
 
 def check_import_list(path: Path, particles: Particles, arguments: Namespace) -> None:
@@ -183,9 +270,11 @@ def summary(particles: Particles) -> str:
 
 
 def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:
-    """Write RELION's import list beside a STAR file, if it was asked for."""
+    """Write RELION's import list, and its optimisation set, beside a STAR file, if they were asked for."""
     if arguments.import_list:
         write_import_list(path.with_name(f"{path.stem}_import.star"), path, particles.tomogram_names)
+    if getattr(arguments, "optimisation_set", False):
+        say_notes(write_optimisation_set(path, particles, tomograms=arguments.tomograms_star))
 
 
 def check_folder(path: Path) -> None:

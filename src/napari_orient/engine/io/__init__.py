@@ -24,7 +24,9 @@ from napari_orient.engine.io.dialects.polnet import (
     read_polnet_folder,
     write_polnet_tomogram,
 )
-from napari_orient.engine.io.dialects.relion import CENTRES, write_import_list
+from napari_orient.engine.io.dialects.relion import CENTRES
+from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
+from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io.particle_lists import (
     read_labelled,
     read_particles,
@@ -39,6 +41,8 @@ from napari_orient.engine.io.volumes.mrc import write_mrc as write_tomogram
 __all__ = [
     "CENTRES",
     "DIALECTS",
+    "MIRRORS",
+    "ROTATIONS_ABOUT_X",
     "VOLUME_SUFFIXES",
     "Dialect",
     "ListFile",
@@ -46,6 +50,7 @@ __all__ = [
     "is_polnet_folder",
     "match_tomogram",
     "membrane_points",
+    "mirrored",
     "names_volume",
     "polnet_results",
     "pose_summary",
@@ -56,8 +61,10 @@ __all__ = [
     "read_suffixes",
     "read_tomogram",
     "recognise",
+    "rotated_about_x",
     "same_tomogram",
     "write_import_list",
+    "write_optimisation_set",
     "write_particles",
     "write_polnet_tomogram",
     "write_tomogram",

@@ -13,6 +13,7 @@ from napari_orient.engine.io.plausibility import questions_on_units
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
+    find_extents,
     match_tomogram,
     nearest_name,
     read_tomograms,
@@ -32,6 +33,7 @@ def read_particles(
     pixel_size: float | None = None,
     tomograms: Path | str | None = None,
     centre: str = "size/2",
+    first_voxel: int | None = None,
 ) -> Particles:
     """Particles of a list in any of the dialects that `engine.io.dialects` knows, recognised by its content.
 
@@ -43,6 +45,7 @@ def read_particles(
     pixel_size : Å, of coordinates in pixels or voxels; overrides the file's.
     tomograms : RELION's ``tomograms.star``, where it is not beside the list.
     centre : ``"size/2"`` or ``"size/2 - 1"``: the voxel that RELION 5's coordinates count from.
+    first_voxel : number of the first voxel in coordinates that count in voxels; None for the dialect's own rule.
 
     Raises
     ------
@@ -53,11 +56,25 @@ def read_particles(
     if isinstance(tomogram, Tomogram):
         sizes[tomogram.name] = tomogram.extent
         tomogram = tomogram.name
-    metadata = ListMetadata(extents=sizes, pixel_size=pixel_size, tomogram=tomogram, tomograms=tomograms, centre=centre)
+    metadata = ListMetadata(
+        extents=sizes,
+        pixel_size=pixel_size,
+        tomogram=tomogram,
+        tomograms=tomograms,
+        centre=centre,
+        first_voxel=first_voxel,
+    )
     particles = _read(ListFile(path), metadata)
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
-    particles = particles.replace(extents={**particles.extents, **sizes, **own})
+    particles = particles.replace(extents={**_given_sizes(particles, tomograms), **particles.extents, **sizes, **own})
     return particles.replace(notes=(*particles.notes, *questions_on_units(particles)))
+
+
+def _given_sizes(particles: Particles, tomograms: Path | str | None) -> dict[str, Extent]:
+    """Sizes of the particles' tomograms in a table of RELION's that was given."""
+    if tomograms is None:
+        return {}
+    return find_extents(particles.tomogram_names, [table_extents(read_tomograms(tomograms), where=str(tomograms))])
 
 
 def _read(file: ListFile, metadata: ListMetadata) -> Particles:
@@ -81,6 +98,7 @@ def write_particles(
     dialect: str | None = None,
     pixel_size: float | None = None,
     centre: str = "size/2",
+    first_voxel: int | None = None,
     provenance: str = "",
 ) -> tuple[str, ...]:
     """Write particles in a dialect; the sentences that are returned say what the format cannot hold.
@@ -89,7 +107,9 @@ def write_particles(
     ----------
     extents : sizes of the tomograms by name; None for those in ``particles.extents``.
     dialect : such as ``"relion5"``, ``"dynamo"``; None for the usual one of the path's suffix.
-    pixel_size : Å, of RELION 4's pixels, where neither the particles' columns nor their tomograms' sizes have it.
+    pixel_size : Å, of RELION 4's pixels, where neither the particles' columns nor their tomograms' sizes have it; of
+        the voxels of other dialects, before all else.
+    first_voxel : number of the first voxel in coordinates in voxels; None for the dialect's own rule.
     provenance : where the poses come from; the file's first line after ``#``.
 
     Raises
@@ -102,7 +122,9 @@ def write_particles(
     assert write is not None
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
-    metadata = ListMetadata(extents=extents or particles.extents, pixel_size=pixel_size, centre=centre)
+    metadata = ListMetadata(
+        extents=extents or particles.extents, pixel_size=pixel_size, centre=centre, first_voxel=first_voxel
+    )
     return write(Path(path), particles, metadata, provenance=provenance)
 
 

@@ -107,7 +107,7 @@ def _particles_of_picks(picks: Mapping[str, Any], points: Sequence[Any], path: P
     given = [(point.get("transformation_") or identity) if isinstance(point, dict) else identity for point in points]
     matrices = np.array([_matrix(item, 4, number, where) for number, item in enumerate(given, start=1)])
     locations = np.array([_location(point, number, where) for number, point in enumerate(points, start=1)])
-    rotations, notes = _trusted(picks, matrices[:, :3, :3])
+    rotations, notes = _rotations_of_picks(picks, matrices[:, :3, :3])
     texts = {USER: picks.get("user_id"), SESSION: picks.get("session_id"), SPACING: picks.get("voxel_spacing")}
     extra: dict[str, NDArray[Any]] = {
         name: np.full(len(points), str(text)) for name, text in texts.items() if text is not None
@@ -122,7 +122,7 @@ def _particles_of_picks(picks: Mapping[str, Any], points: Sequence[Any], path: P
     )
 
 
-def _trusted(picks: Mapping[str, Any], rotations: FloatArray) -> tuple[FloatArray | None, tuple[str, ...]]:
+def _rotations_of_picks(picks: Mapping[str, Any], rotations: FloatArray) -> tuple[FloatArray | None, tuple[str, ...]]:
     """Rotations of the picks; None, and why, where they say nothing."""
     if picks.get("trust_orientation") is False:
         return None, ("The picks say that their orientations are not to be trusted: they are taken as unknown.",)
@@ -410,6 +410,7 @@ NDJSON = Dialect(
     trap="The voxel size is in no line: it is the folder's VoxelSpacing, or that of the opened tomogram.",
     recognises=_is_ndjson,
     read=_read_ndjson,
+    in_voxels=True,
     write=_write_ndjson,
     volumes=_ndjson_volumes,
 )

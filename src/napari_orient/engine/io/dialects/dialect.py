@@ -128,6 +128,7 @@ class Dialect:
     write : None where it is not written.
     volumes : file of each tomogram that a list names, by the tomogram's name; None where the files are not there.
     carries_tables : whether tables of other programs beside the particles are written too.
+    in_voxels : whether written coordinates count in the tomogram's voxels, whatever those that were read counted in.
     refusal : what a file is that is not read, and what opens it.
     """
 
@@ -142,4 +143,5 @@ class Dialect:
     write: Writer | None = None
     volumes: Callable[[ListFile], Mapping[str, Path | None]] | None = None
     carries_tables: bool = False
+    in_voxels: bool = False
     refusal: str = ""

@@ -39,6 +39,7 @@ from napari_orient.engine.io.dialects.voxels import (
     left_out,
     particles_in_voxels,
     rotations_unless_zero,
+    size_note,
     sizes_to_write,
 )
 from napari_orient.engine.io.star import Table, decimals, numbers, single
@@ -165,7 +166,7 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
         rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
         beside.write_text("".join(" ".join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
     write_doc(path.with_suffix(".doc"), numbered, {})
-    return (*notes, *_notes(path, particles))
+    return (size_note(sizes), *notes, *_notes(path, particles))
 
 
 def _notes(path: Path, particles: Particles) -> tuple[str, ...]:
@@ -206,6 +207,7 @@ DYNAMO = Dialect(
     trap="Tomograms are numbers, with names in a .doc or .vll beside the table. Column 36 may state the voxel size.",
     recognises=_recognises,
     read=_read,
+    in_voxels=True,
     write=_write,
     volumes=_volumes,
 )

@@ -43,6 +43,7 @@ from napari_orient.engine.io.dialects.voxels import (
     left_out,
     particles_in_voxels,
     rotations_unless_zero,
+    size_note,
     sizes_to_write,
     whole_and_rest,
 )
@@ -170,7 +171,12 @@ def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, prove
         beside.write_bytes(header.ljust(_HEADER_BYTES, b"\0") + values.astype("<f4").tobytes())
     table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
     held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, score_name(particles), *(f"motl_{row}" for row in _CARRIED_ROWS))
-    return (_names_note(table), *notes, *left_out(particles, "An EM motive list", held=held, kind=True))
+    return (
+        size_note(sizes),
+        _names_note(table),
+        *notes,
+        *left_out(particles, "An EM motive list", held=held, kind=True),
+    )
 
 
 def _names_note(table: Path) -> str:
@@ -186,6 +192,7 @@ EM_MOTIVE_LIST = Dialect(
     trap="Stored order phi, psi, theta. Some programs count voxels from 0 (--first-voxel 0). Tomograms are numbers.",
     recognises=_is_em_list,
     read=_read_em,
+    in_voxels=True,
     write=_write_em,
     volumes=_em_volumes,
 )
@@ -285,7 +292,12 @@ def _write_stopgap(path: Path, particles: Particles, metadata: ListMetadata, *, 
     _write_stopgap_file(path, {name: columns[name] for name in _TAGS})
     table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
     held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, HALF, "stopgap_motl_idx", score_name(particles))
-    return (_names_note(table), *notes, *left_out(particles, "STOPGAP's motive list", held=held, kind=True))
+    return (
+        size_note(sizes),
+        _names_note(table),
+        *notes,
+        *left_out(particles, "STOPGAP's motive list", held=held, kind=True),
+    )
 
 
 def _halves(particles: Particles) -> list[str]:
@@ -314,6 +326,7 @@ STOPGAP = Dialect(
     trap="Tomograms are numbers. Subtomograms are cut counting from 1: if yours lie one voxel off, --first-voxel 1.",
     recognises=lambda file: _BLOCK in file.blocks,
     read=_read_stopgap,
+    in_voxels=True,
     write=_write_stopgap,
     volumes=_stopgap_volumes,
 )

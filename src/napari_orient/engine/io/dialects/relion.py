@@ -101,8 +101,14 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
         positions, notes = source.columns(PIXELS) * unit, (note,)
     positions = positions - _rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
-    particles = particles.replace(notes=notes)
+    particles = particles.replace(notes=notes, extents=_extents_in_tables(source, metadata))
     return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
+
+
+def _extents_in_tables(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
+    """Unbinned sizes of the tomograms as RELION's tables have them, as far as they do."""
+    tables = [read_tomograms(metadata.tomograms)] if metadata.tomograms is not None else tables_beside(source.path)
+    return find_extents(source.names, [table_extents(table, where=str(source.path)) for table in tables])
 
 
 def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
@@ -428,31 +434,6 @@ def write_relion(
         # RELION multiplies coordinates by this size, and so must the optics of a WarpTools export say.
         blocks["optics"] = export_optics(blocks["optics"], names)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
-
-
-def write_import_list(path: Path | str, particles_path: Path | str, names: Sequence[str]) -> None:
-    """Write the list that RELION's import job reads: the tomogram's name and the file of its particles.
-
-    The file is written relative to the current folder, taken for RELION's project, or by name if it is not below it.
-    RELION gives every particle of a listed file the name beside it, so a file of several tomograms cannot be listed.
-
-    Raises
-    ------
-    InputError
-        If there is not exactly one name, or the file cannot be written.
-    """
-    if len(set(names)) != 1:
-        raise InputError(
-            f"{particles_path} holds particles of {len(set(names))} tomograms; RELION's import list needs one file "
-            "for each tomogram. Write them apart, or import the file itself."
-        )
-    table = {TOMOGRAM: (str(names[0]),), "rlnTomoImportParticleFile": (_from_project(Path(particles_path)),)}
-    write_star(path, {"particles": table})
-
-
-def _from_project(path: Path) -> str:
-    path, project = path.resolve(), Path.cwd().resolve()
-    return (path.relative_to(project) if path.is_relative_to(project) else Path(path.name)).as_posix()
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:

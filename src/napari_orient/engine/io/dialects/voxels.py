@@ -148,6 +148,11 @@ def sizes_to_write(path: Path, particles: Particles, metadata: ListMetadata) -> 
     return np.array([found[name].voxel_size for name in names])
 
 
+def size_note(sizes: FloatArray) -> str:
+    """A sentence on the voxels that coordinates are written in."""
+    return f"Coordinates are in voxels of {shortened(sorted({f'{size:g}' for size in sizes.tolist()}, key=float))} Å."
+
+
 def rotations_unless_zero(
     angles: FloatArray, convert: Callable[[FloatArray], FloatArray]
 ) -> tuple[FloatArray | None, tuple[str, ...]]:
