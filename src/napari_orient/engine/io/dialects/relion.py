@@ -106,9 +106,13 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
 
 
 def _extents_in_tables(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
-    """Unbinned sizes of the tomograms as RELION's tables have them, as far as they do."""
-    tables = [read_tomograms(metadata.tomograms)] if metadata.tomograms is not None else tables_beside(source.path)
-    return find_extents(source.names, [table_extents(table, where=str(source.path)) for table in tables])
+    """Unbinned sizes of the tomograms as RELION's tables have them, as far as they do and agree."""
+    tables = [] if metadata.tomograms is None else [read_tomograms(metadata.tomograms)]
+    found = find_extents(source.names, [table_extents(table, where=str(source.path)) for table in tables])
+    try:
+        return {**extents_beside(source.path, [name for name in source.names if name not in found]), **found}
+    except InputError:
+        return found
 
 
 def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:

@@ -49,8 +49,8 @@ def read_header(path: Path | str) -> list[str]:
     InputError
         If there is no such file, or it is not text.
     """
-    lines = _lines(existing_file(path), most=1)
-    return next(split_cells(lines, path), [])
+    path = existing_file(path)
+    return next(split_cells(_lines(path, most=1), path), [])
 
 
 def read_rows(path: Path | str) -> Table:
