@@ -155,6 +155,8 @@ def _boxes(name: str, what: str, kind: str = RIBOSOME, **options: Value) -> Cond
 
 CONDITIONS = (
     Condition("plain", "no CTF, PolNet's noise"),
+    Condition("proteasome", "the same, proteasomes", picked=(PROTEASOME,)),
+    Condition("proteasome_ctf3.5", "proteasomes, CTF 3.5 µm", {"defocus": 3.5}, picked=(PROTEASOME,)),
     Condition("polnet", "PolNet's recipe, mean SNR", {"imaging": "polnet", "snr_low": 1.5, "snr_high": 1.5}),
     Condition("dose", "dose 3 e/Å² an image", {"dose": 3.0}),
     *(_ctf(defocus, kind) for defocus in (2, 3.5, 5) for kind in ("none", "flipped", "wiener", "deconvolved")),

@@ -92,12 +92,16 @@ class Exposure:
         """Half-spectrum of each image, (height, width // 2 + 1), corrected; particles dark."""
         frequency = self.detector.frequency()
         for index in range(len(self.series)):
-            noise = rng.standard_normal(self.detector.shape, dtype=np.float32) * np.float32(self._noise)
+            noise = rng.standard_normal(self.detector.shape, dtype=np.float32) * np.float32(self.noise_deviation)
             spectrum = self._signal(specimen, index, frequency) + torch.fft.rfft2(torch.from_numpy(noise))
             yield -spectrum * self._correction(index, frequency)
 
+    def gain(self, index: int, frequency: Tensor, *, height: float = 0.0) -> Tensor:
+        """Transfer, envelope, damage and loss of an image at frequencies (..., 2), of matter at a height in Å."""
+        return _transfer(self.series, index, frequency, height) * self._contrast(index, frequency)
+
     @property
-    def _noise(self) -> float:
+    def noise_deviation(self) -> float:
         """Deviation of a pixel; the noise of an area does not depend on the pixels that it is divided into."""
         pixel = self.detector.pixel
         return self.options.noise * _NOISE * _NOISE_PIXEL / pixel**2
@@ -108,9 +112,9 @@ class Exposure:
         for height, image in specimen.project(
             self.series.axes[index], self.detector, by_height=given.height_defocus and given.defocus is not None
         ):
-            total += torch.fft.rfft2(image) * _transfer(self.series, index, frequency, height)
+            total += torch.fft.rfft2(image) * self.gain(index, frequency, height=height)
         shift = torch.as_tensor(self.misalignment[index], dtype=torch.float32) * self.detector.pixel
-        return total * torch.exp(-2j * torch.pi * (frequency @ shift)) * self._contrast(index, frequency)
+        return total * torch.exp(-2j * torch.pi * (frequency @ shift))
 
     def _contrast(self, index: int, frequency: Tensor) -> Tensor:
         """Amplitude left by radiation damage, the envelope, and inelastic scattering relative to no tilt."""

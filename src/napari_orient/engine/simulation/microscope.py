@@ -75,12 +75,17 @@ def shifts(angles_deg: FloatArray, *, low: float, high: float, rng: np.random.Ge
     sine of the tilt. What would only move the whole tomogram is taken out, so that particles are where the truth says.
     """
     angles = np.radians(angles_deg)
-    sine = np.abs(np.sin(angles))
-    length = low + (high - low) * sine / max(float(sine.max()), 1e-6)
+    length = misalignment(angles_deg, low=low, high=high)
     across, along = length * rng.standard_normal((2, len(angles))) / np.sqrt(2)
     moves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     across = across - moves @ np.linalg.lstsq(moves, across, rcond=1e-3)[0]
     return np.stack([across, along - along.mean()], axis=1)
+
+
+def misalignment(angles_deg: FloatArray, *, low: float, high: float) -> FloatArray:
+    """Root mean square length of each micrograph's shift, (tilts,) pixels; see `shifts`."""
+    sine = np.abs(np.sin(np.radians(angles_deg)))
+    return np.asarray(low + (high - low) * sine / max(float(sine.max()), 1e-6))
 
 
 def micrograph(
