@@ -30,6 +30,7 @@ from napari_orient.engine.discovery.spectra import PatchSpectra, diameter_warnin
 from napari_orient.engine.discovery.structures import DensityMap, StructureRefinement
 from napari_orient.engine.discovery.verdict import PoseEquivalence, agreement
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import without_results
 from napari_orient.engine.parameters import AUTO, MOST_CLASSES, DiscoveryOptions
 from napari_orient.engine.particles import (
     FloatArray,
@@ -206,7 +207,7 @@ class DiscoveryRun:
         """Picks in the poses of an assignment."""
         label = assignment.label.cpu().numpy()
         several = self.options.class_count > 1
-        return particles.replace(
+        return without_results(particles).replace(
             positions=particles.positions + assignment.shifts.double().cpu().numpy(),
             rotations=assignment.rotations.double().cpu().numpy(),
             kind=np.array([class_name(int(item)) for item in label]) if several else particles.kind,

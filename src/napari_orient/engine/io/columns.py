@@ -6,6 +6,7 @@ They are in ``Particles.extra`` under their names in files; results as numbers.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,22 @@ STATUS = "orientStatus"
 CORRECTED = "orientCorrected"
 """``1`` where a person set the pose, else ``0``."""
 
+IMAGES = ("rlnImageName", "rlnCtfImage")
+"""RELION's images of a particle and their transfer function, cut out of the tilt series about the centre of its box."""
+
+BOX = ("orientBoxXAngst", "orientBoxYAngst", "orientBoxZAngst")
+"""Centre of the box that a particle's images were cut about, xyz in Å from voxel 0; RELION's origin leads from it to
+the particle."""
+
+POSE_COLUMNS = (
+    *("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior"),
+    *("rlnAngleRotFlipRatio", "rlnAnglePsiFlipRatio", "rlnAngleTiltPriorFlipRatio", "rlnAnglePsiPriorFlipRatio"),
+    *("rlnOriginXPriorAngst", "rlnOriginYPriorAngst", "rlnOriginZPriorAngst"),
+    *("rlnOriginXPrior", "rlnOriginYPrior", "rlnOriginZPrior"),
+    *("rlnMaxValueProbDistribution", "rlnLogLikeliContribution", "rlnNrOfSignificantSamples"),
+)
+"""RELION's columns that say something of one pose alone: priors of a local search about it, and its statistics."""
+
 PICKERS_SCORE = "rlnAutopickFigureOfMerit"
 """Score that a picker gave a pick, under RELION's name for it."""
 
@@ -60,14 +77,41 @@ def without_mark(name: str, own: Container[str]) -> str:
 
 
 def without_results(particles: Particles) -> Particles:
-    """Particles without the columns and tables that are valid for their present poses alone.
+    """Particles without the columns and tables that are valid for their present poses alone; a note names RELION's.
 
-    These are an earlier match's results, the mark of correction by a person, and the poses before it.
+    These are an earlier match's results, the mark of correction by a person, the poses before it, and `POSE_COLUMNS`.
     """
+    dropped = [name for name in POSE_COLUMNS if name in particles.extra]
+    note = f"Columns that describe the earlier poses are left out: {', '.join(dropped)}."
     return particles.replace(
-        extra={name: column for name, column in particles.extra.items() if name not in (*RESULT_COLUMNS, CORRECTED)},
+        extra=_without(particles, (*RESULT_COLUMNS, CORRECTED, *dropped)),
         blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
+        notes=(*particles.notes, *([note] if dropped else [])),
     )
+
+
+def without_images(particles: Particles, reason: str) -> Particles:
+    """Particles without the names of their images, which a note says for this reason; as they are if they have none."""
+    dropped = [name for name in IMAGES if name in particles.extra]
+    if not dropped:
+        return particles
+    note = f"The particles' images ({', '.join(dropped)}) are left out: {reason}. Extract them again."
+    return particles.replace(extra=_without(particles, (*dropped, *BOX)), notes=(*particles.notes, note))
+
+
+def box_centres(particles: Particles) -> FloatArray | None:
+    """Centre of each particle's box, (N, 3) xyz in Å; None where there are no images, or it is unknown."""
+    if not set(BOX) <= set(particles.extra) or not set(IMAGES) & set(particles.extra):
+        return None
+    try:
+        centres: FloatArray = np.stack([particles.extra[name].astype(float) for name in BOX], axis=1)
+    except ValueError:
+        return None
+    return centres if np.isfinite(centres).all() else None
+
+
+def _without(particles: Particles, names: Container[str]) -> dict[str, NDArray[Any]]:
+    return {name: column for name, column in particles.extra.items() if name not in names}
 
 
 def result_column(particles: Particles, name: str) -> FloatArray | None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,13 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
 def decimals(column: FloatArray) -> list[str]:
     """Numbers (N,) as text with six decimals, without a sign on zero."""
     return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]
+
+
+def column_texts(column: NDArray[Any]) -> list[str]:
+    """Values of a column (N,) as text, numbers with six decimals."""
+    if np.issubdtype(column.dtype, np.floating):
+        return decimals(column)
+    return [str(value) for value in column.tolist()]
 
 
 def _number(text: str) -> float:

@@ -22,6 +22,7 @@ from napari_orient.engine.io.star import Table, numbers, read_star, single
 from napari_orient.engine.particles import Extent, FloatArray, shortened
 
 GLOBAL = "global"
+GROUP = "rlnOpticsGroup"
 TOMOGRAM = "rlnTomoName"
 PIXEL = "rlnTomoTiltSeriesPixelSize"
 BINNED_BY = "rlnTomoSubtomogramBinning"
@@ -313,13 +314,13 @@ def _optics_pixel_sizes(
         return None
     if len(sizes) == 1:
         return np.full(count, sizes[0])
-    if "rlnOpticsGroup" not in table or "rlnOpticsGroup" not in optics:
+    if GROUP not in table or GROUP not in optics:
         return None
-    groups = dict(zip(optics["rlnOpticsGroup"], sizes, strict=True))
-    missing = sorted(set(table["rlnOpticsGroup"]) - set(groups))
+    groups = dict(zip(optics[GROUP], sizes, strict=True))
+    missing = sorted(set(table[GROUP]) - set(groups))
     if missing:
         raise InputError(f"{where}: rlnOpticsGroup {missing[0]} is not in the optics table; mend one or the other.")
-    return np.array([groups[group] for group in table["rlnOpticsGroup"]])
+    return np.array([groups[group] for group in table[GROUP]])
 
 
 def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> FloatArray | None:

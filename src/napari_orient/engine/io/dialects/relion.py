@@ -12,15 +12,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import RESULT_COLUMNS, with_mark, without_mark
+from napari_orient.engine.io.columns import (
+    BOX,
+    IMAGES,
+    RESULT_COLUMNS,
+    box_centres,
+    with_mark,
+    without_images,
+    without_mark,
+)
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
-from napari_orient.engine.io.star import Table, decimals, numbers, read_star, single, write_star
+from napari_orient.engine.io.dialects.relion_pixels import written_optics, written_pixel_sizes
+from napari_orient.engine.io.star import Table, column_texts, decimals, numbers, read_star, single, write_star
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     PIXEL,
@@ -28,7 +35,6 @@ from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
     binned_extents,
-    export_optics,
     extents_beside,
     extents_table,
     find_extents,
@@ -43,7 +49,7 @@ from napari_orient.engine.io.tomograms import (
     tomograms_of_set_beside,
 )
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
-from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
+from napari_orient.engine.rotations import DECIMALS, matrix_to_zyz, zyz_to_matrix
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
@@ -55,6 +61,9 @@ CONFIDENCE = "orientConfidence"
 EXPECTED_ERROR = "orientExpectedErrorDeg"
 CLASS = "orientClass"
 SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
+
+_NOT_TURNED = 1e-6
+"""Largest entry by which the rotation of a box that is not turned differs from the identity: angles of six decimals."""
 
 Scale = Callable[["RelionTable", ListMetadata], tuple[FloatArray, str]]
 """Å of one unit of the coordinates of a table, (N, 1) or (N, 3), and a sentence on it."""
@@ -99,9 +108,10 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
     else:
         unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
         positions, notes = source.columns(PIXELS) * unit, (note,)
-    positions = positions - _rotated(subtomogram, source.origins(metadata))
+    boxes, positions = positions, positions - _rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
     particles = particles.replace(notes=notes, extents=_extents_in_tables(source, metadata))
+    particles = _with_boxes(particles, boxes, subtomogram)
     return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
 
 
@@ -120,6 +130,19 @@ def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]
     sizes, origin = source.pixel_sizes_and_source(metadata)
     different = sorted({f"{size:g}" for size in sizes.tolist()}, key=float)
     return sizes[:, None], f"Coordinates count in pixels of {shortened(different)} Å ({origin})."
+
+
+def _with_boxes(particles: Particles, boxes: FloatArray, subtomogram: FloatArray | None) -> Particles:
+    """Particles of which the box about each is remembered, if they have images; without images of a turned box.
+
+    The pose that is written is the whole one, in a box along the tomogram's axes.
+    """
+    if not set(IMAGES) & set(particles.extra):
+        return particles
+    if subtomogram is not None and np.abs(subtomogram - np.eye(3)).max(initial=0) > _NOT_TURNED:
+        return without_images(particles, "their boxes are turned (rlnTomoSubtomogram*), and the whole pose is read")
+    columns = dict(zip(BOX, boxes.T.copy(), strict=True))
+    return particles.replace(extra={**particles.extra, **columns})
 
 
 def named_tomograms(path: Path | str) -> dict[str, Path | None]:
@@ -398,16 +421,18 @@ def write_relion(
     *,
     dialect: str = "relion5",
     provenance: str = "",
-) -> None:
+) -> tuple[str, ...]:
     """Write particles as ``data_particles``: RELION 5 (Å from the centre) or RELION 4 (unbinned pixels).
 
-    Tables that were read (optics) are written unchanged, before the particles; the sizes that the coordinates refer to
-    follow in ``data_global``, so that the file can be read alone.
+    Tables that were read (optics) are written unchanged, before the particles, but for a pixel size of the tilt series,
+    without which RELION 5 stops; the sizes that the coordinates refer to follow in ``data_global``, so that the file
+    can be read alone. The coordinates of particles with images are those of the images' boxes, and RELION's origins
+    lead to the particles. The sentences that are returned say what a person should know.
 
     Parameters
     ----------
-    metadata : sizes of tomograms, where the particles' own ``data_global`` has none, and of pixels, where neither
-        optics nor ``data_global`` has them.
+    metadata : sizes of tomograms, where the particles' own ``data_global`` has none; and the size of pixels, which
+        comes before that of columns, optics and ``data_global``.
 
     Raises
     ------
@@ -422,22 +447,28 @@ def write_relion(
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
     names, found = _named_extents(particles, metadata.extents)
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
+    boxes = box_centres(particles)
+    places = particles.positions if boxes is None else boxes
+    pixels = written_pixel_sizes(path, particles, metadata, names, found)
     if dialect == "relion5":
         check_sizes(path, names, found)
-        columns |= number_columns(CENTRED, particles.positions - centres(names, found, metadata.centre))
-        columns |= pose_columns(particles)
+        columns |= number_columns(CENTRED, places - centres(names, found, metadata.centre))
+    elif pixels.sizes is None:
+        raise InputError(
+            f"{path}: RELION 4's coordinates are in pixels, and the size of a pixel is unknown. "
+            "Give it in Å (--pixel-size), or open the tomogram too (--tomogram)."
+        )
     else:
-        sizes = _own_pixel_sizes(path, particles, names, found)
-        given = _given_pixel_sizes(path, metadata.pixel_size, len(names)) if sizes is None else sizes
-        columns |= number_columns(PIXELS, particles.positions / given[:, None])
-        columns |= pose_columns(particles)
-        columns |= {PIXEL: [f"{size:.9g}" for size in given.tolist()]} if sizes is None else {}
+        columns |= number_columns(PIXELS, places / pixels.sizes[:, None])
+    columns |= pose_columns(particles) | _origin_columns(particles, boxes)
+    if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
+        columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
     blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, found))
-    if dialect == "relion4" and "optics" in blocks:
-        # RELION multiplies coordinates by this size, and so must the optics of a WarpTools export say.
-        blocks["optics"] = export_optics(blocks["optics"], names)
+    if "optics" in blocks:
+        blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
+    return pixels.notes if dialect == "relion4" else ()
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
@@ -449,21 +480,11 @@ def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple
     return names, find_extents(names, [own, extents])
 
 
-def _own_pixel_sizes(
-    path: Path | str, particles: Particles, names: Sequence[str], found: Mapping[str, Extent]
-) -> FloatArray | None:
-    """Pixel size of each particle in Å, (N,), from its own columns, optics or tomogram; None where none has it."""
-    table = {name: _texts(column) for name, column in particles.extra.items()}
-    return pixel_sizes(table, particles.blocks, found, names=names, where=str(path))
-
-
-def _given_pixel_sizes(path: Path | str, pixel_size: float | None, count: int) -> FloatArray:
-    if pixel_size is None:
-        raise InputError(
-            f"{path}: RELION 4's coordinates are in pixels, and the size of a pixel is unknown. "
-            "Give it in Å (--pixel-size), or open the tomogram too."
-        )
-    return np.full(count, float(pixel_size))
+def _origin_columns(particles: Particles, boxes: FloatArray | None) -> dict[str, Sequence[str]]:
+    """RELION's origins, which lead from the centres of boxes to the particles; none where all are at the centre."""
+    if boxes is None or not np.round(boxes - particles.positions, DECIMALS).any():
+        return {}
+    return number_columns(ORIGIN, boxes - particles.positions)
 
 
 def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
@@ -474,9 +495,9 @@ def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequ
 def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
     """Columns of other programs as text, but for those of these names; those called as a pose's columns are marked."""
     return {
-        with_mark(name, name in OWN): _texts(column)
+        with_mark(name, name in OWN): column_texts(column)
         for name, column in particles.extra.items()
-        if name in OWN or name not in without
+        if name in OWN or name not in (*BOX, *without)
     }
 
 
@@ -490,7 +511,7 @@ def pose_columns(particles: Particles) -> dict[str, Sequence[str]]:
     if particles.expected_error_deg is not None:
         columns[EXPECTED_ERROR] = decimals(particles.expected_error_deg)
     if particles.kind is not None:
-        columns[CLASS] = _texts(particles.kind)
+        columns[CLASS] = column_texts(particles.kind)
     return columns
 
 
@@ -514,12 +535,6 @@ def _global_table(
     return {GLOBAL: extents_table(found)} if found else {}
 
 
-def _texts(column: NDArray[Any]) -> list[str]:
-    if np.issubdtype(column.dtype, np.floating):
-        return decimals(column)
-    return [str(value) for value in column.tolist()]
-
-
 # --- the dialects ---------------------------------------------------------------------------------------------------
 
 
@@ -529,8 +544,7 @@ def _read(file: ListFile, metadata: ListMetadata) -> Particles:
 
 def _writer(dialect: str) -> Writer:
     def write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
-        write_relion(path, particles, metadata, dialect=dialect, provenance=provenance)
-        return ()
+        return write_relion(path, particles, metadata, dialect=dialect, provenance=provenance)
 
     return write
 

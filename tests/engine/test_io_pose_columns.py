@@ -1,0 +1,129 @@
+"""Columns that belong to one pose: images of a box, priors, statistics; and the pixel size that RELION wants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import starfile
+from io_fixtures import angles, coordinates, star_loop, write
+
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.columns import BOX, without_images, without_results
+from napari_orient.engine.particles import Extent
+
+EXTENTS = {"TS_01": Extent((400, 300, 200), 2.0)}
+ORIGINS = {"rlnOriginXAngst": [3.0, 0.0], "rlnOriginYAngst": [-2.0, 0.0], "rlnOriginZAngst": [1.0, 0.0]}
+REFINED = {
+    "rlnTomoName": ["TS_01", "TS_01"],
+    **coordinates((100, 200, 50), (10, 20, 30), prefix="rlnCenteredCoordinate", suffix="Angst"),
+    **angles((10, 20, 30), (40, 50, 60)),
+    "rlnImageName": ["1@a.mrcs", "2@a.mrcs"],
+}
+
+
+def refined(tmp_path, **columns: list[object]):
+    return read_particles(write(tmp_path / "a.star", star_loop("particles", {**REFINED, **columns})), extents=EXTENTS)
+
+
+def rows(path):
+    return starfile.read(path, always_dict=True)["particles"]
+
+
+@pytest.mark.parametrize("dialect", ["relion5", "relion4"])
+def test_images_stay_with_their_boxes_and_the_origin_leads_to_the_particle(tmp_path, dialect):
+    read = refined(tmp_path, **ORIGINS)
+    np.testing.assert_allclose(read.positions, [[497, 502, 249], [410, 320, 230]])
+    shifted = read.replace(positions=read.positions + np.array([[5, 0, 0]]))
+    for name, particles in (("b.star", read), ("c.star", shifted)):
+        write_particles(tmp_path / name, particles, dialect=dialect, pixel_size=2.0)
+        table = rows(tmp_path / name)
+        column, size, centre = (
+            ("rlnCoordinateX", 2, 0) if dialect == "relion4" else ("rlnCenteredCoordinateXAngst", 1, 400)
+        )
+        np.testing.assert_allclose(table[column] * size + centre, [500, 410])
+        moved = particles.positions - read.positions
+        np.testing.assert_allclose(table.rlnOriginXAngst, ORIGINS["rlnOriginXAngst"] - moved[:, 0])
+        assert table.rlnImageName.tolist() == REFINED["rlnImageName"]
+        assert not [column for column in table if column.startswith("orientBox")]
+        again = read_particles(tmp_path / name, extents=EXTENTS)
+        np.testing.assert_allclose(again.positions, particles.positions, atol=1e-6)
+        write_particles(tmp_path / "d.star", again, dialect=dialect, pixel_size=2.0)
+        assert (tmp_path / "d.star").read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_boxes_survive_a_table_and_lists_without_images_have_no_origins(tmp_path):
+    write_particles(tmp_path / "b.csv", refined(tmp_path, **ORIGINS))
+    write_particles(tmp_path / "c.star", read_particles(tmp_path / "b.csv", extents=EXTENTS))
+    np.testing.assert_allclose(rows(tmp_path / "c.star").rlnOriginYAngst, ORIGINS["rlnOriginYAngst"])
+    plain = {name: values for name, values in REFINED.items() if name != "rlnImageName"}
+    read = read_particles(write(tmp_path / "d.star", star_loop("particles", {**plain, **ORIGINS})), extents=EXTENTS)
+    assert not set(BOX) & set(read.extra)
+    write_particles(tmp_path / "e.star", read)
+    assert not [column for column in rows(tmp_path / "e.star") if "Origin" in column]
+
+
+def test_images_of_turned_boxes_are_left_out_with_a_word(tmp_path):
+    read = refined(tmp_path, **angles((0, 90, 0), (0, 0, 0), prefix="rlnTomoSubtomogram"))
+    assert "rlnImageName" not in read.extra
+    assert any("rlnImageName" in note and "Extract them again" in note for note in read.notes)
+    straight = refined(tmp_path, **angles((0, 0, 0), (0, 0, 0), prefix="rlnTomoSubtomogram"))
+    assert "rlnImageName" in straight.extra
+    left = without_images(straight, "the tomogram was mirrored")
+    assert not {"rlnImageName", *BOX} & set(left.extra)
+
+
+def test_priors_and_statistics_of_an_earlier_pose_go_with_it_and_are_named(tmp_path):
+    old = {
+        "rlnAngleTiltPrior": [90, 90],
+        "rlnAnglePsiPrior": [20, 20],
+        "rlnMaxValueProbDistribution": [0.9, 0.8],
+        "rlnLogLikeliContribution": [1, 2],
+        "rlnNrOfSignificantSamples": [3, 4],
+        "rlnRandomSubset": [1, 2],
+        "rlnHelicalTubeID": [1, 1],
+    }
+    read = refined(tmp_path, **old)
+    assert set(old) <= set(read.extra)
+    renewed = without_results(read)
+    assert {"rlnRandomSubset", "rlnHelicalTubeID", "rlnImageName"} <= set(renewed.extra)
+    assert not [name for name in renewed.extra if "Prior" in name or "Prob" in name or "Likeli" in name]
+    assert "rlnAngleTiltPrior, rlnAnglePsiPrior, rlnMaxValueProbDistribution" in renewed.notes[-1]
+    assert without_results(renewed).notes == renewed.notes
+
+
+# --- pixel sizes in written lists -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["relion5", "relion4"])
+def test_optics_get_the_pixel_size_that_relion_5_wants(tmp_path, dialect):
+    optics = {"rlnOpticsGroup": [1, 2], "rlnImagePixelSize": [4.0, 6.0], "rlnImageDimensionality": [3, 3]}
+    table = {
+        "rlnTomoName": ["TS_01", "TS_01"],
+        **coordinates((30, 24, 30), (20, 16, 20)),
+        "rlnPixelSize": [4.0, 6.0],
+        "rlnOpticsGroup": [1, 2],
+    }
+    path = write(tmp_path / "a.star", star_loop("optics", optics) + star_loop("particles", table))
+    read = read_particles(path, extents=EXTENTS)
+    write_particles(tmp_path / "b.star", read, dialect=dialect)
+    written = starfile.read(tmp_path / "b.star", always_dict=True)["optics"]
+    assert written.columns.tolist() == [*optics, "rlnTomoTiltSeriesPixelSize"]
+    assert written.rlnTomoTiltSeriesPixelSize.tolist() == [4.0, 6.0]
+    np.testing.assert_allclose(read_particles(tmp_path / "b.star").positions, [[120, 96, 120], [120, 96, 120]])
+
+
+def test_a_pixel_size_that_is_given_counts_when_writing_whatever_else_is_there(tmp_path):
+    path = write(tmp_path / "a.csv", "tomogram,x,y,z\nTS_01,135,270,40.5\n")
+    read = read_particles(path, extents=EXTENTS)
+    notes = write_particles(tmp_path / "b.star", read, dialect="relion4")
+    assert "voxels of the opened tomogram, 2 Å" in notes[0]
+    assert write_particles(tmp_path / "c.star", read, dialect="relion4", pixel_size=1.35) == ()
+    np.testing.assert_allclose(rows(tmp_path / "c.star")[["rlnCoordinateX", "rlnCoordinateY"]], [[100, 200]])
+    np.testing.assert_allclose(read_particles(tmp_path / "c.star").positions, read.positions, atol=1e-5)
+    optics = star_loop("optics", {"rlnOpticsGroup": [1], "rlnTomoTiltSeriesPixelSize": [9.0]})
+    table = {"rlnTomoName": ["TS_01"], **coordinates((100, 50, 60))}
+    wrong = read_particles(write(tmp_path / "d.star", optics + star_loop("particles", table)), pixel_size=1.5)
+    write_particles(tmp_path / "e.star", wrong, dialect="relion4", pixel_size=1.5)
+    written = starfile.read(tmp_path / "e.star", always_dict=True)
+    assert written["optics"].rlnTomoTiltSeriesPixelSize.tolist() == [1.5]
+    assert written["particles"].rlnCoordinateX.tolist() == [100]
