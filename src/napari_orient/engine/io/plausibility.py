@@ -10,6 +10,9 @@ from napari_orient.engine.particles import Particles
 _CHANCE = 1e-3
 """Chance of particles that are spread evenly to lie together as these do, below which the question is asked; chosen."""
 
+_LEAST_SHARE = 0.01
+"""Share of a tomogram's side below which no binning explains where positions end."""
+
 _LEAST_VOXEL_SIZE = 2.0
 """Å of a voxel from which positions in voxels and in Å are told apart: at 1 Å they are the same."""
 
@@ -41,7 +44,7 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
     if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** len(extents) <= _CHANCE:
         return (
             f"All {len(extents)} positions lie in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
-            f"and y: is the pixel size right? Another binning would be a factor of up to {1 / max(share):.3g} "
+            f"and y: is the pixel size right? Another binning would be a factor of up to {1 / max(*share, _LEAST_SHARE):.3g} "
             "(--pixel-size).",
         )
     return ()

@@ -1,4 +1,4 @@
-"""Pixel sizes in RELION's lists as they are written: the one that coordinates count in, and the one that optics state."""
+"""Pixel sizes in RELION's lists as they are written: that in which coordinates count, and that which optics state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class WrittenPixels:
 def written_pixel_sizes(
     path: Path | str, particles: Particles, metadata: ListMetadata, names: Sequence[str], found: Mapping[str, Extent]
 ) -> WrittenPixels:
-    """Size of the pixels to write in: the one that is given, else that of columns or optics, else that of the tomograms."""
+    """Size of the pixels to write in: the one given, else that of columns or optics, else that of the tomograms."""
     table = {name: column_texts(column) for name, column in particles.extra.items()}
     own = pixel_sizes(table, particles.blocks, {}, names=names, where=str(path))
     if metadata.pixel_size is not None:
