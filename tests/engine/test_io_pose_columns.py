@@ -116,7 +116,7 @@ def test_a_pixel_size_that_is_given_counts_when_writing_whatever_else_is_there(t
     path = write(tmp_path / "a.csv", "tomogram,x,y,z\nTS_01,135,270,40.5\n")
     read = read_particles(path, extents=EXTENTS)
     notes = write_particles(tmp_path / "b.star", read, dialect="relion4")
-    assert "voxels of the opened tomogram, 2 Å" in notes[0]
+    assert "the tomogram's voxels, 2 Å" in notes[0]
     assert write_particles(tmp_path / "c.star", read, dialect="relion4", pixel_size=1.35) == ()
     np.testing.assert_allclose(rows(tmp_path / "c.star")[["rlnCoordinateX", "rlnCoordinateY"]], [[100, 200]])
     np.testing.assert_allclose(read_particles(tmp_path / "c.star").positions, read.positions, atol=1e-5)

@@ -41,10 +41,11 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
             "or give the size of a voxel (--pixel-size).",
         )
     share = (positions / edges / sizes).max(axis=0)
+    factor = 1 / max(*share, _LEAST_SHARE)
     if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** len(extents) <= _CHANCE:
         return (
             f"All {len(extents)} positions lie in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
-            f"and y: is the pixel size right? Another binning would be a factor of up to {1 / max(*share, _LEAST_SHARE):.3g} "
+            f"and y: is the pixel size right? Another binning would be a factor of up to {factor:.3g} "
             "(--pixel-size).",
         )
     return ()

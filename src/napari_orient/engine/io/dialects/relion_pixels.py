@@ -40,8 +40,8 @@ def written_pixel_sizes(
     unbinned = set(names) <= set(particles.blocks.get(GLOBAL, {}).get(TOMOGRAM, ()))
     shown = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
     note = (
-        f"Coordinates are written in voxels of the opened tomogram, {shown} Å; RELION 4 counts in pixels of the tilt "
-        "series. Give their size if it is another (--pixel-size)."
+        f"Coordinates are written in the tomogram's voxels, {shown} Å; RELION 4 counts in pixels of the tilt series. "
+        "Give their size if it is another (--pixel-size)."
     )
     return WrittenPixels(sizes, True, () if unbinned else (note,))
 
