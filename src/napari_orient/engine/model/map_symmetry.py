@@ -356,7 +356,8 @@ class SelfCorrelation:
         self._count = torch.bincount(self._shell, minlength=_SHELLS).clamp_min(1)
         first = self._values(maps[0], self._frequency[None])[0]
         second = self._values(self._second, self._frequency[None])[0]
-        power = self._shell_mean((first.conj() * second).real[None])[0].clamp_min(0)
+        powers = [self._shell_mean(part.abs().square()[None])[0] for part in (first, second)]
+        power = (powers[0] * powers[1]).sqrt()
         self._first = first / power.clamp_min(max(_WEAKEST_SHELL * float(power.max()), 1e-20))[self._shell]
         self._whole = max(float((self._first.conj() * second).real.sum()), 1e-12)
         every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
