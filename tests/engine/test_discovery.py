@@ -5,27 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from phantom import VOXEL_SIZE, molecule, ring_halves, tomogram
+from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves, tomogram
 from scipy.spatial.transform import Rotation
 from streams import followed
 
-from napari_orient.engine.averaging import Average, fourier_shell_correlation
 from napari_orient.engine.discovery.annealing import inlier_probabilities
-from napari_orient.engine.discovery.azimuths import map_symmetry
+from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.half_maps import average_in_halves
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
 from napari_orient.engine.discovery.search import Assignment, align_map, global_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
+from napari_orient.engine.discovery.structures import with_azimuth_errors
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, PoseEquivalence, Verdict
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import OUTLIER
+from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
-from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry
 
 QUICK = DiscoveryOptions.of(diameter=150.0, rounds=14, search=900, starts=2, passes=1, max_shift=10.0, device="cpu")
 
@@ -236,31 +238,61 @@ def test_the_azimuth_of_what_is_round_about_an_axis_is_no_disagreement() -> None
     assert equivalence_of(molecule().density(24)).agreement(poses, rotated).mean() < 0.5
 
 
-def ring(folds: int, *, right: int, seed: int = 0) -> Average:
-    """The noisy average of rings of blobs with a knob at one end: some spun right, a hundred spun at random."""
-    halves = ring_halves(folds, right=right, seed=seed)
-    curve = fourier_shell_correlation(*halves, VOXEL_SIZE)
-    whole = (halves[0] + halves[1]) / 2
-    return Average(
-        density=whole,
-        first_half=halves[0],
-        second_half=halves[1],
-        voxel_size=VOXEL_SIZE,
-        fsc=curve,
-        count=2,
-        group=symmetry("C1"),
-    )
+def candidates(folds: int, *, right: int) -> list[Symmetry]:
+    """Groups that the noisy average of rings of blobs may have: some turned right, a hundred turned at random."""
+    halves = ring_halves(folds, right=right)
+    return candidate_groups(propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves, radius=75.0))
 
 
-def test_a_cyclic_order_about_an_axis_is_proposed_only_where_it_rises_above_the_noise() -> None:
-    group, words, _ = run(map_symmetry(ring(7, right=40), 75.0))
-    assert group.name.startswith("C7")
+def test_what_is_nearly_round_may_be_round_unless_a_cyclic_order_rises_above_the_noise() -> None:
+    (group,) = candidates(7, right=40)
+    assert group.point_group == "C7"
+    (group,) = candidates(7, right=0)
+    assert group.point_group == f"C{ROUND}"
     assert abs(group.main_axis[2]) > 0.995
-    assert words[0] == "Symmetry C7 proposed."
-    group, words, _ = run(map_symmetry(ring(7, right=0), 75.0))
-    assert abs(group.main_axis[2]) > 0.995
-    assert "no cyclic order stands out" in words[0]
-    assert "C12, which at this detail is round" in words[1]
+
+
+def in_true_poses(shape: Molecule) -> tuple[PosedClass, SymmetrySearch]:
+    """Forty molecules in their true poses."""
+    volume, picks, _ = tomogram(shape, noise=0.5, count=(2, 4, 5))
+    spectra = run(observe_patches([(volume, picks.positions)], QUICK, device=torch.device("cpu")))
+    average = run(average_in_halves([(volume, picks)], symmetry("C1"), QUICK, dark=True))
+    search = SymmetrySearch(QUICK, spectra.wedges, dark=True, device=torch.device("cpu"))
+    return PosedClass([(volume, picks)], average), search
+
+
+def with_one_copy_heavier(shape: Molecule, factor: float) -> Molecule:
+    """The molecule, of whose first half every blob weighs more."""
+    weights = shape.weights.copy()
+    weights[: len(weights) // 2] *= factor
+    return Molecule(shape.places, weights, shape.width)
+
+
+def test_a_symmetry_is_imposed_that_explains_held_out_particles_better() -> None:
+    found, search = in_true_poses(molecule(group=symmetry("C2")))
+    chosen = run(search.imposed(found))
+    assert chosen.average.group.name == "C2"
+    assert "Imposing C2 raises the log-likelihood of particles that were not averaged" in " ".join(chosen.notes)
+
+
+def test_a_pseudo_symmetry_explains_held_out_particles_worse_and_is_not_imposed() -> None:
+    found, search = in_true_poses(with_one_copy_heavier(molecule(group=symmetry("C2")), 1.15))
+    halves = found.average.first_half, found.average.second_half
+    proposed = propose_symmetry(found.average.density, VOXEL_SIZE, halves=halves, radius=QUICK.radius)
+    assert proposed.group.point_group == "C2", "the map alone looks symmetric"
+    chosen = run(search.imposed(found))
+    assert chosen.average.group.name == "C1"
+    assert "Imposing C2 does not raise" in " ".join(chosen.notes)
+    assert chosen.notes[-1] == "It is averaged as C1."
+
+
+def test_an_unknown_azimuth_is_in_the_expected_error() -> None:
+    found, _ = in_true_poses(molecule())
+    (volume, picks), *_ = found.labelled
+    known = replace(found, labelled=[(volume, picks.replace(expected_error_deg=np.full(len(picks), 3.0)))])
+    assert np.allclose(with_azimuth_errors(known).expected_error_deg, 3.0)
+    unknown = np.asarray(with_azimuth_errors(replace(known, round=True)).expected_error_deg)
+    assert (unknown > 100).all()
 
 
 def test_poses_that_differ_by_a_rotation_of_the_frame_are_the_same() -> None:

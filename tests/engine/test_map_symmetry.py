@@ -60,6 +60,13 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
     assert same_group(proposed, "C5@-1,2,0.5") < 1.2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_that_halves_do_not_share_makes_no_symmetry(seed: int) -> None:
+    density, rng = map_of("C1", seed=seed), np.random.default_rng(seed)
+    halves = tuple(density + rng.normal(size=density.shape) * 0.25 * density.max() for _ in range(2))
+    assert propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves).group.name == "C1"
+
+
 def test_of_what_is_nearly_round_only_a_cyclic_order_above_the_noise_is_proposed():
     halves = ring_halves(7, right=40)
     proposed = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)

@@ -1,4 +1,4 @@
-"""Cyclic order about an axis that the map is nearly round about, and each particle's azimuth, from the particles.
+"""Cyclic order about an axis that the map is round about, and each particle's azimuth, from the particles.
 
 Particles that look round about an axis at the detail of the search come out of it at random azimuths; the repeats about
 that axis in their average are chance. The particles themselves still have them:
@@ -8,9 +8,10 @@ that axis in their average are chance. The particles themselves still have them:
    azimuth φ₀ they carry the phase ``exp(inφ₀)``.
 2. For each n the particles' vectors ``c_n`` are one pattern times a phase each, and noise. Without any phase, the
    pattern is the leading eigenvector of their covariance (Singer, Applied and Computational Harmonic Analysis 30, 20,
-   2011). Its eigenvalue is compared with the largest of noise alone, ``(1 + √(B / N))²`` (Johnstone, Annals of
-   Statistics 29, 295, 2001).
-3. The cyclic order is what all harmonics that stand out are multiples of; the pattern's phase in a particle, over that
+   2011).
+3. The pattern of one half of the particles is looked for in the other half: its mean power there is 1 for noise, with a
+   standard error of 1/√N. What model errors add is the same for all n, and is taken from their median.
+4. The cyclic order is what all harmonics that stand out are multiples of; the pattern's phase in a particle, over that
    order, is its azimuth.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,193 +35,111 @@ from napari_orient.engine.discovery.half_maps import (
 )
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.map_symmetry import ORDERS, search_symmetry
+from napari_orient.engine.model.map_symmetry import ORDERS
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Work
-from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
+from napari_orient.engine.symmetry import symmetry
 
-_ABOVE_MEDIAN = 2.0
-"""Least eigenvalue ratio of a harmonic that stands out, over the median harmonic's. The 7th of PolNet's proteasomes
-reached it in 45 of 60 draws of 40 particles and in all 60 of 60; none of the project's own crowded simulations did."""
+_STANDARD_ERRORS = 6.0
+"""Least standard errors by which a harmonic's held-out power is above the median harmonic's, to stand out."""
 _SHARE_OF_STRONGEST = 0.25
 """Least excess over the median, as a share of the strongest harmonic's: the missing wedge lets a sixth of it appear in
 harmonics two away (measured on rings of blobs of order 7)."""
 _LEAST_ORDER = 3
 """Lowest cyclic order that counts: whatever is slightly squashed repeats twice in a whole rotation."""
-_LEAST_HALF_CORRELATION = 0.5
-"""Least correlation, 0 to 1, of the patterns that two halves of the particles have."""
 _RADIUS_POWER = 0.95
 """Share of a map's power that lies within what is taken as its radius about z."""
 _MEASURED = 0.9
 """Least share of the particles to have measured a ring of frequencies, for it to be used."""
-_FLIP = np.diag([1.0, -1.0, -1.0])
-"""Half a rotation about x."""
 _C1 = symmetry("C1")
 
 
-# --- symmetry of a map ----------------------------------------------------------------------------------------------
+# --- cyclic order and azimuths ----------------------------------------------------------------------------------------
 
 
-class MapSymmetry(NamedTuple):
-    """The group of a map, about its own axes; why, in a few lines; and whether the map is nearly round about one."""
-
-    group: Symmetry
-    notes: tuple[str, ...]
-    round: bool
-
-
-def map_symmetry(average: Average, radius: float) -> Work[MapSymmetry]:
-    """The group that a map has; C12 or D12, as round as it, where it is nearly round and no order is above the noise.
-
-    Parameters
-    ----------
-    radius : Å about the box's centre to consider.
-    """
-    halves = (average.first_half, average.second_half)
-    proposal = yield from search_symmetry(average.as_reference(), average.voxel_size, halves=halves, radius=radius)
-    axis, across = proposal.round_about, proposal.across
-    if axis is None or len(proposal.group) > 1:
-        return MapSymmetry(proposal.group, tuple(proposal.words()), round=axis is not None)
-    if across is not None and across.holds:
-        group = symmetry(written_form(f"D{max(ORDERS)}", axis, across.direction))
-    else:
-        group = symmetry(written_form(f"C{max(ORDERS)}", axis))
-    notes = (
-        f"Round about ({direction_text(axis)}): no cyclic order stands out, and azimuths about it are unknown.",
-        f"It is averaged as {group.point_group}, which at this detail is round.",
-    )
-    return MapSymmetry(group, notes, round=True)
-
-
-# --- azimuths -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class AzimuthEstimate:
-    """The cyclic order about z, and each particle's azimuth.
+@dataclass(frozen=True)
+class CyclicOrder:
+    """The cyclic order about z that particles have.
 
     Parameters
     ----------
     order : 0 where no harmonic stands out.
-    dihedral : whether there are two-fold axes across z.
-    eigenvalue_ratios : of each harmonic, the leading eigenvalue over the largest that noise alone would have.
-    corrections : (N, 3, 3) rotations that, multiplied from the right, bring all particles to one azimuth, and one way
-        up; none where the order is 0.
+    power : of each harmonic, the mean power in particles of the pattern of others; 1 for noise.
     """
 
     order: int
-    dihedral: bool
-    eigenvalue_ratios: dict[int, float]
-    corrections: FloatArray
-
-    @property
-    def name(self) -> str:
-        """The group about z, its two-fold axes along x if it has any."""
-        return f"{'D' if self.dihedral else 'C'}{self.order}"
+    power: dict[int, float]
 
     @property
     def words(self) -> str:
         """The order and why, in a line."""
-        ratios = self.eigenvalue_ratios
-        others = max((ratio for order, ratio in ratios.items() if order % self.order), default=0.0)
+        others = max((power for order, power in self.power.items() if order % self.order), default=0.0)
         return (
-            f"In the residuals of the round map, {self.order} repeats in a whole rotation are {ratios[self.order]:.1f} "
-            f"times as strong as noise alone would be, other orders {others:.1f} times at most."
+            f"In the residuals of the round map, the pattern of {self.order} repeats in a whole rotation that half of "
+            f"the particles have is {self.power[self.order]:.1f} times as strong in the others as noise would be, that "
+            f"of any other number {others:.1f} times at most."
         )
 
 
-def estimate_azimuths(harmonics: dict[int, Tensor], *, dihedral: bool) -> AzimuthEstimate:
-    """The cyclic order and the azimuths that angular harmonics have.
+def estimate_cyclic_order(harmonics: dict[int, Tensor], half: NDArray[np.int_]) -> CyclicOrder:
+    """The cyclic order that angular harmonics have.
 
     Parameters
     ----------
     harmonics : of each order, (N, B) complex, as `AngularHarmonics` has them.
-    dihedral : whether the round map is the same upside down: then half of the particles may be.
+    half : (N,) 0 or 1.
     """
-    patterns = {order: _Patterns.of(part, dihedral=dihedral) for order, part in harmonics.items()}
-    ratios = {order: found.ratios[0] for order, found in patterns.items()}
-    order = cyclic_order_of(ratios)
-    if not order or _half_correlation(harmonics[order], dihedral=dihedral) < _LEAST_HALF_CORRELATION:
-        return AzimuthEstimate(0, dihedral, ratios, np.zeros((0, 3, 3)))
-    part, found = harmonics[order], patterns[order]
-    flipped = np.zeros(len(part), bool)
-    if dihedral and _stands_out(found.ratios[1], _median(ratios), found.ratios[0]):
-        # Two patterns, of a map that is the same upside down: the particles are not.
-        dihedral, flipped = False, found.flipped(part)
-        part = torch.where(torch.as_tensor(flipped)[:, None], (-1) ** order * part.conj(), part)
-        found = _Patterns.of(part, dihedral=False)
-    # Of a dihedral pattern, azimuths count from a two-fold axis along x.
-    azimuths = (found.phases(part) - (np.pi / 2 if dihedral and order % 2 else 0)) / order
-    upright = np.where(flipped[:, None, None], _FLIP, np.eye(3))
-    about_z = rotvec_to_matrix(torch.from_numpy(-azimuths[:, None] * np.array([0.0, 0.0, 1.0]))).numpy()
-    return AzimuthEstimate(order, dihedral, ratios, upright @ about_z)
+    power = {order: held_out_power(part, half) for order, part in harmonics.items()}
+    return CyclicOrder(cyclic_order_of(power, len(half)), power)
 
 
-def with_azimuths(labelled: Labelled, estimate: AzimuthEstimate) -> list[tuple[Tomogram, Particles]]:
-    """The particles, all brought to one azimuth."""
-    return [
-        (tomogram, part.replace(rotations=part.required_rotations() @ corrections))
-        for (tomogram, part), corrections in zip(labelled, split_like(labelled, estimate.corrections), strict=True)
-    ]
+def held_out_power(part: Tensor, half: NDArray[np.int_]) -> float:
+    """Mean power in N particles (N, B) of the pattern of the half that each is not in; 1 for white noise."""
+    halves = [part[torch.as_tensor(half == number)] for number in (0, 1)]
+    sums = [(own @ _pattern(other).conj()).abs().square().sum() for own, other in (halves, halves[::-1])]
+    return float(sum(sums)) / len(part)
 
 
-def cyclic_order_of(eigenvalue_ratios: dict[int, float]) -> int:
-    """The greatest common divisor of the harmonics that stand out, if it is one of them itself; else 0."""
-    ratios = {order: ratio for order, ratio in eigenvalue_ratios.items() if order >= _LEAST_ORDER}
-    strongest = max(ratios.values(), default=0.0)
-    median = _median(eigenvalue_ratios)
-    standing_out = [order for order, ratio in ratios.items() if _stands_out(ratio, median, strongest)]
+def cyclic_order_of(power: dict[int, float], count: int) -> int:
+    """The greatest common divisor of the harmonics that stand out, if it is one of them itself; else 0.
+
+    Parameters
+    ----------
+    power : of each harmonic, as `held_out_power` of so many particles.
+    """
+    median = float(np.median(list(power.values()))) if power else 0.0
+    excess = {order: value - median for order, value in power.items() if order >= _LEAST_ORDER}
+    least = max(
+        _STANDARD_ERRORS * max(median, 1.0) / math.sqrt(count), _SHARE_OF_STRONGEST * max(excess.values(), default=0.0)
+    )
+    standing_out = [order for order, value in excess.items() if value >= least]
     order = math.gcd(*standing_out) if standing_out else 0
     return order if order in standing_out else 0
 
 
-def _median(eigenvalue_ratios: dict[int, float]) -> float:
-    return float(np.median(list(eigenvalue_ratios.values()))) if eigenvalue_ratios else 0.0
+def with_azimuths(labelled: Labelled, part: Tensor, order: int) -> list[tuple[Tomogram, Particles]]:
+    """The particles, all brought to one azimuth about z.
+
+    Parameters
+    ----------
+    part : (N, B) complex, the harmonics of this order.
+    """
+    azimuths = (part @ _pattern(part).conj()).angle().double() / order
+    corrections = rotvec_to_matrix(-azimuths[:, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.double)).numpy()
+    return [
+        (tomogram, particles.replace(rotations=particles.required_rotations() @ own))
+        for (tomogram, particles), own in zip(labelled, split_like(labelled, corrections), strict=True)
+    ]
 
 
-def _stands_out(ratio: float, median: float, strongest: float) -> bool:
-    return ratio >= _ABOVE_MEDIAN * median and ratio - median >= _SHARE_OF_STRONGEST * (strongest - median)
-
-
-@dataclass(frozen=True, eq=False)
-class _Patterns:
-    """The two leading eigenvectors (B, 2) of the particles' covariance, and their eigenvalues over those of noise."""
-
-    vectors: Tensor
-    ratios: tuple[float, float]
-
-    @classmethod
-    def of(cls, part: Tensor, *, dihedral: bool) -> _Patterns:
-        count, size = part.shape
-        covariance = part.T @ part.conj() / count
-        if dihedral:
-            # Upside down a pattern is its own conjugate, up to a sign: real and imaginary parts have the same.
-            covariance, count = covariance.real, 2 * count
-        values, vectors = torch.linalg.eigh(covariance)
-        noise = (1 + math.sqrt(size / count)) ** 2
-        leading = (values.flip(0)[:2] / noise).tolist()
-        return cls(vectors.flip(1)[:, :2].to(part.dtype), (leading[0], leading[1] if size > 1 else 0.0))
-
-    def phases(self, part: Tensor) -> FloatArray:
-        """Phase of the first pattern in each particle, (N,) radians."""
-        phases: FloatArray = (part @ self.vectors[:, 0].conj()).angle().double().numpy()
-        return phases
-
-    def flipped(self, part: Tensor) -> NDArray[np.bool_]:
-        """Which particles are upside down, (N,): their second pattern runs ahead of the first, not behind it."""
-        first, second = (part @ self.vectors).unbind(1)
-        flipped: NDArray[np.bool_] = ((second * first.conj()).imag < 0).numpy()
-        return flipped
-
-
-def _half_correlation(part: Tensor, *, dihedral: bool) -> float:
-    """Correlation of the patterns that two halves of the particles have, 0 to 1."""
-    first, second = (_Patterns.of(part[start::2], dihedral=dihedral).vectors[:, 0] for start in (0, 1))
-    return float((first.conj() @ second).abs())
+def _pattern(part: Tensor) -> Tensor:
+    """Leading eigenvector (B,) of the covariance of particles (N, B)."""
+    vectors: Tensor = torch.linalg.eigh(part.T @ part.conj())[1]
+    return vectors[:, -1]
 
 
 # --- angular harmonics of the residuals -----------------------------------------------------------------------------

@@ -1,22 +1,21 @@
 """The structures of a discovery: each class refined, brought into the frame of its symmetry, and given a verdict.
 
-The map of a class is searched for symmetry after the first pass of refinement. Of a map that is nearly round about an
-axis the cyclic order is estimated from the particles' azimuths (`azimuths`). The main axis then lies along z, another
-along x, and the passes that follow impose the group.
+The map of a class is searched for symmetry after the first pass of refinement (`class_symmetry`); the passes that
+follow impose it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_azimuths, map_symmetry, with_azimuths
+from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySearch
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
     in_frame,
@@ -33,11 +32,10 @@ from napari_orient.engine.discovery.verdict import (
     determined_share,
 )
 from napari_orient.engine.io.columns import OUTLIER
-from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AUTO, DiscoveryOptions
-from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
+from napari_orient.engine.particles import FloatArray, Labelled, Particles
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
@@ -57,15 +55,9 @@ _CONFIDENT_DEG = 20.0
 """Angle in degrees: the confidence is the probability of an error below it."""
 _VERDICT_DETAIL = 5
 """Resolution at which poses are compared for the verdict: the diameter over this."""
+_UNKNOWN_AZIMUTH_DEG = 180 / 3**0.5
+"""Root-mean-square error in degrees of an azimuth that may be any."""
 _C1 = symmetry("C1")
-
-
-class _RefinedClass(NamedTuple):
-    """A class's average, why it has its symmetry, and its particles in their refined poses."""
-
-    average: Average
-    symmetry_notes: tuple[str, ...]
-    particles: Particles
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +103,7 @@ class StructureRefinement:
             if len(kept) < _LEAST_PARTICLES:
                 continue
             refined = yield from self._refine(particles.take(kept), len(found))
-            particles = _with_rows(particles, kept, refined.particles)
+            particles = _with_rows(particles, kept, with_azimuth_errors(refined))
             rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.device)
             every = replace(best, rotations=rotations)
             verdict = self._verdict(refined, every, others, label=int(number), rows=rows)
@@ -124,7 +116,7 @@ class StructureRefinement:
 
     # --- one class --------------------------------------------------------------------------------------------------
 
-    def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, _RefinedClass]:
+    def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, PosedClass]:
         """One class's particles refined, in the frame of its symmetry."""
         enough = len(particles) >= _LEAST_FOR_SYMMETRY
         few = "" if enough else f" That takes {_LEAST_FOR_SYMMETRY} particles."
@@ -132,20 +124,23 @@ class StructureRefinement:
         labelled, wedges = self._by_tomogram(particles)
         title = "Refining" if self.options.class_count == 1 else f"Refining {class_name(rank)}"
         step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
-        average = yield from stoppable(self._averaged(labelled, _C1), step)
+        found = PosedClass(labelled, (yield from stoppable(self._averaged(labelled, _C1), step)), notes)
+        search = SymmetrySearch(self.options, wedges, self.dark, self.device)
         for number in range(self.options.passes + 1):
-            step = self._step(f"{title}, pass {number + 1}", average, labelled)
+            step = self._step(f"{title}, pass {number + 1}", found)
             yield step
-            if average.fsc.resolution(0.143) > _LEAST_RESOLUTION * self.options.diameter:
+            if found.average.fsc.resolution(0.143) > _LEAST_RESOLUTION * self.options.diameter:
                 break
+            pause = replace(step, maps=(), particles=None)
             if number == 1 and enough and self.options.symmetry == AUTO:
-                labelled, average, notes = yield from self._in_symmetry_frame(labelled, average, wedges)
+                searching = replace(pause, message="Searching for symmetry")
+                found = yield from stoppable(search.imposed(found), searching)
             if number < self.options.passes:
-                pause = replace(step, maps=(), particles=None)
-                refinement = refine_in_halves(labelled, average, self.options, wedges, device=self.device)
+                refinement = refine_in_halves(found.labelled, found.average, self.options, wedges, device=self.device)
                 labelled = yield from stoppable(refinement, pause)
-                average = yield from stoppable(self._averaged(labelled, average.group), pause)
-        return _RefinedClass(average, notes, concatenate([part for _, part in labelled]))
+                average = yield from stoppable(self._averaged(labelled, found.average.group), pause)
+                found = replace(found, labelled=labelled, average=average)
+        return found
 
     def _by_tomogram(self, particles: Particles) -> tuple[Labelled, list[Wedge]]:
         """Each tomogram that has some of the particles with them, and its wedge."""
@@ -156,52 +151,22 @@ class StructureRefinement:
         labelled = [(item, particles.of_tomogram(item.name)) for item, _ in tomograms]
         return labelled, [wedge for _, wedge in tomograms]
 
-    def _in_symmetry_frame(
-        self, labelled: Labelled, average: Average, wedges: Sequence[Wedge]
-    ) -> Stream[DiscoveryStep, tuple[Labelled, Average, tuple[str, ...]]]:
-        """Particles in the frame of the map's symmetry, main axis along z, another along x; their average, and why."""
-        searching = self.counter.step("Searching for symmetry", advance=0)
-        shown = yield from stoppable(map_symmetry(average, self.options.radius), searching)
-        if len(shown.group) == 1:
-            return labelled, average, shown.notes
-        step = self.counter.step("Bringing the symmetry axes along z and x", advance=0)
-        yield step
-        centre = symmetry_centre(average.as_reference(), average.voxel_size, shown.group)
-        yield step
-        moved: Labelled = [(tomogram, in_frame(part, shown.group.frame, centre)) for tomogram, part in labelled]
-        framed = yield from stoppable(self._averaged(moved, shown.group.aligned()), step)
-        notes = shown.notes
-        if shown.round:
-            step = self._step("Estimating the cyclic order about the axis", framed, moved, advance=0)
-            yield step
-            pause = replace(step, maps=(), particles=None)
-            harmonics = yield from stoppable(
-                angular_harmonics(moved, framed, self.options, wedges, device=self.device), pause
-            )
-            azimuths = estimate_azimuths(harmonics.parts, dihedral=framed.group.name.startswith("D"))
-            if azimuths.order:
-                moved = with_azimuths(harmonics.labelled, azimuths)
-                framed = yield from stoppable(self._averaged(moved, symmetry(azimuths.name)), pause)
-                notes = (f"Symmetry {azimuths.name} proposed.", azimuths.words)
-        return moved, framed, (*notes, "Its axes now lie along z and x.")
-
     def _averaged(self, labelled: Labelled, group: Symmetry) -> Stream[Any, Average]:
         return average_in_halves(labelled, group, self.options, dark=self.dark)
 
-    def _step(self, message: str, average: Average, labelled: Labelled, *, advance: int = 1) -> DiscoveryStep:
+    def _step(self, message: str, found: PosedClass) -> DiscoveryStep:
         """A step with the map and the poses as they are by now."""
         return self.counter.step(
             message,
-            advance=advance,
             class_count=self.options.class_count,
-            maps=(average.density,),
-            voxel_size=average.voxel_size,
-            particles=concatenate([part for _, part in labelled]),
+            maps=(found.average.density,),
+            voxel_size=found.average.voxel_size,
+            particles=found.particles,
         )
 
     def _verdict(
         self,
-        refined: _RefinedClass,
+        refined: PosedClass,
         best: Assignment,
         others: Sequence[Assignment],
         *,
@@ -263,13 +228,13 @@ class StructureRefinement:
         return (*structures[:label], changed, *structures[label + 1 :]), particles
 
 
-def _structure(refined: _RefinedClass, verdict: Verdict, *, outliers: int) -> Structure:
+def _structure(refined: PosedClass, verdict: Verdict, *, outliers: int) -> Structure:
     """The structure of a refined class; of what is nothing, no symmetry is said."""
     nothing = verdict.grade == NOTHING
     return Structure(
         average=refined.average,
         group=_C1 if nothing else refined.average.group,
-        symmetry_notes=() if nothing else refined.symmetry_notes,
+        symmetry_notes=() if nothing else refined.notes,
         count=len(refined.particles),
         outliers=outliers,
         verdict=verdict,
@@ -278,6 +243,15 @@ def _structure(refined: _RefinedClass, verdict: Verdict, *, outliers: int) -> St
 
 def _expected(particles: Particles) -> FloatArray:
     return np.asarray(particles.expected_error_deg)
+
+
+def with_azimuth_errors(found: PosedClass) -> Particles:
+    """The particles of a class; where it is round their expected errors count that the azimuth may be any."""
+    particles = found.particles
+    if not found.round:
+        return particles
+    error = np.hypot(_expected(particles), _UNKNOWN_AZIMUTH_DEG)
+    return particles.replace(expected_error_deg=np.minimum(error, random_pose_error_deg(_C1)))
 
 
 def _with_unknown_poses(particles: Particles, rows: NDArray[np.int_]) -> Particles:

@@ -52,16 +52,22 @@ class Coefficients:
 
 
 class Gridding:
-    """Sums of rotated coefficients and of their weights, on a fine grid of Fourier space."""
+    """Sums of rotated coefficients and of their weights, on a fine grid of Fourier space.
 
-    def __init__(self, side: int, voxel_size: float) -> None:
+    Parameters
+    ----------
+    interpolations : linear ones that the sums have gone through; each damps the map towards the faces of its box.
+    """
+
+    def __init__(self, side: int, voxel_size: float, *, interpolations: int = 1) -> None:
+        self.interpolations = interpolations
         self.side, self.voxel_size = side, voxel_size
         self.spacing = 1 / (_OVERSAMPLING * side * voxel_size)
         self.reach = _OVERSAMPLING * side // 2 + 1
         self.rows = torch.zeros((2 * self.reach + 1) ** 3, 3)
 
     def __add__(self, other: Gridding) -> Gridding:
-        both = Gridding(self.side, self.voxel_size)
+        both = Gridding(self.side, self.voxel_size, interpolations=self.interpolations)
         both.rows = self.rows + other.rows
         return both
 
@@ -89,7 +95,7 @@ class Gridding:
 
     def symmetrised(self, group: Symmetry, centre: FloatArray) -> Gridding:
         """The sum over the group's rotations about a centre (Å, xyz, from the frame's origin)."""
-        answer = Gridding(self.side, self.voxel_size)
+        answer = Gridding(self.side, self.voxel_size, interpolations=self.interpolations + 1)
         frequency = self.frequency
         inside = frequency.norm(dim=-1) < (self.reach - 2) * self.spacing
         for matrix in group.matrices:
@@ -125,6 +131,7 @@ class Gridding:
         cube = ratio.reshape(size, size, size)
         for _ in range(3):
             cube = torch.tensordot(wave, cube, dims=([1], [2]))
-        damping = torch.sinc(place * self.spacing) ** 2
+        # In the frame that a rotation interpolated in, which to second order is the same in any.
+        damping = torch.sinc(place * self.spacing) ** (2 * self.interpolations)
         real = cube.real / (damping[:, None, None] * damping[None, :, None] * damping)
         return (real / (_OVERSAMPLING * self.side) ** 3).double().numpy()

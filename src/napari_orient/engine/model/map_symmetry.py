@@ -1,8 +1,13 @@
 """Symmetry axes that a map has, and the point where they meet, from its self-correlation.
 
-`propose_symmetry` rotates the map about its centre of mass. With c(R) its correlation with itself rotated by R, every
-shell of detail weighing alike and without what no rotation changes, the best axis of each order n maximises
-``c(360°/n)``. The Fourier coefficients of c over a whole rotation about that axis say how much of the map repeats how
+`propose_symmetry` rotates the map about its centre of mass. With a and b its half maps and FSC_k their Fourier shell
+correlation in shell k, without what no rotation changes, the self-correlation in a rotation R is
+
+    c(R) = Σ_k FSC_k(a, R b) / Σ_k FSC_k(a, b),
+
+1 where the map rotated is the same, whatever the noise: the noise of halves is independent, and a shell counts by what
+they share. The best axis of each order n maximises ``c(360°/n)``, and is judged again once it is refined on more
+frequencies. The Fourier coefficients of c over a whole rotation about that axis say how much of the map repeats how
 often; an axis of order n leaves only multiples of n. About an axis that a map is nearly round about every order fits;
 there the cyclic order counts whose repeats rise above the noise.
 """
@@ -27,9 +32,9 @@ from napari_orient.engine.threads import single_threaded
 
 ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 """Cyclic orders that are tried."""
-# The true axes of templates (3j9i, 6utj) reach 1.0 in the next two, the best wrong one of a phantom 0.54.
 _LEAST_CORRELATION = 0.8
-"""Least correlation, 0 to 1, of the map with itself rotated by one step of an axis."""
+"""Least correlation, 0 to 1, of the map with itself rotated by one step of an axis. Averages of 60 to 100 simulated
+particles, some under a CTF, reach 0.94 about true axes (C2, C4, D2, D3), and ribosomes 0.4 about any."""
 _LEAST_PERIODIC = 0.7
 """Least share of what is not round about an axis that must repeat as its order says."""
 _LEAST_ANISOTROPY = 0.005
@@ -172,17 +177,38 @@ def search_symmetry(
         order = _cyclic_order_about(fine, round_about)
         if not order:
             return SymmetryProposal(symmetry("C1"), (), _two_fold_across(fine, round_about), round_about)
-        axes = [_axis(fine, order, round_about)]
-    else:
-        axes = []
-        for order in ORDERS:
-            axes.append(_best_axis(coarse, order))
-            yield
-        if not any(axis.holds for axis in axes):
-            return SymmetryProposal(symmetry("C1"), tuple(axes), None)
-        axes.sort(key=lambda axis: (axis.holds, axis.order), reverse=True)
-    main, across = _refined(fine, axes[0], _two_fold_across(coarse, axes[0].direction))
-    return SymmetryProposal(_group(main, across), (main, *axes[1:]), across, round_about)
+        main, across = _refined(fine, _axis(fine, order, round_about), _two_fold_across(coarse, round_about))
+        return SymmetryProposal(_group(main, across), (main,), across, round_about)
+    axes = []
+    for order in ORDERS:
+        axes.append(_best_axis(coarse, order))
+        yield
+    for axis in sorted((axis for axis in axes if axis.holds), key=lambda axis: -axis.order):
+        main, across = _refined(fine, axis, _two_fold_across(coarse, axis.direction))
+        axes[axes.index(axis)] = main
+        yield
+        # The search compares few frequencies, and takes the best of many directions: what counts is the axis refined.
+        if main.holds:
+            return SymmetryProposal(_group(main, across), (main, *(item for item in axes if item is not main)), across)
+    return SymmetryProposal(symmetry("C1"), tuple(axes), None)
+
+
+def search_two_fold_across(
+    density: FloatArray,
+    voxel_size: float,
+    axis: FloatArray,
+    *,
+    halves: tuple[FloatArray, FloatArray],
+    radius: float,
+) -> Work[SymmetryAxis]:
+    """The best two-fold axis across a given axis (3,) of a map; see `search_symmetry`."""
+    resolution = _FINEST * voxel_size
+    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
+    yield
+    centre = centre_of_mass(np.asarray(density), voxel_size)
+    fine = SelfCorrelation(maps, centre, resolution=resolution, points=_FINE_POINTS)
+    yield
+    return _two_fold_across(fine, axis)
 
 
 # --- axes -----------------------------------------------------------------------------------------------------------
@@ -336,6 +362,8 @@ _BATCH = 64
 
 class SelfCorrelation:
     """Correlation of a map with itself rotated, shell by shell, without what no rotation changes.
+
+    Of half maps a shell weighs by their correlation in it, of a single map every shell weighs alike.
 
     Parameters
     ----------
