@@ -7,7 +7,7 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.refinement.detection import DetectionModel, error_with_false_picks, random_pose_covariance
+from napari_orient.engine.refinement.detection import DetectionModel, error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.refine import RefinementResult, refine, refine_with
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
@@ -67,7 +67,8 @@ def test_a_better_score_never_makes_a_particle_less_likely() -> None:
 @pytest.mark.parametrize("name", ["C1", "C7", "D7"])
 def test_a_pick_on_nothing_expects_what_chance_gives(name: str) -> None:
     group = symmetry(name)
-    expected, within = error_with_false_picks(np.array([2.0, 2.0]), np.array([0.0, 1.0]), group)
+    random = np.degrees(float(random_pose_covariance(group).trace()) ** 0.5)
+    expected, within = error_and_confidence(np.array([2.0, 2.0]), np.array([1.0, 0.0]), np.full(2, random), group)
     assert expected[0] == pytest.approx(2.0)
     assert within[0] > 0.999
     assert expected[1] == pytest.approx(np.degrees(float(random_pose_covariance(group).trace()) ** 0.5), rel=1e-3)

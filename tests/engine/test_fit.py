@@ -29,9 +29,11 @@ def test_modes_are_fitted_and_ranked_and_those_far_worse_are_left_out() -> None:
 
     near, far = fits_off_by(ABOUT_X_10_DEG, ABOUT_Z)
     for given in ([near, far], [far, near]):
-        found = fit_modes(reference, model, observed, given)
+        found, _, _ = fit_modes(reference, model, lambda rows, _: observed[rows], given)
         assert len(found) == 2
         assert angle_deg(found[0].rotations.double().numpy(), true).max() < 6
         assert (found[0].log_likelihood_gain >= found[1].log_likelihood_gain).all()
-    only = fit_modes(reference, model, observed, [near, far])
+    only, begun_as, about_best = fit_modes(reference, model, lambda rows, _: observed[rows], [near, far])
     assert torch.equal(only[0].rotations, only[1].rotations), "a mode far worse is left out, and the best stands for it"
+    assert begun_as.tolist() == [[0, 0]] * 6
+    assert torch.equal(about_best, observed)

@@ -8,7 +8,7 @@ import roma
 import torch
 
 from napari_orient.engine.refinement.offset_prior import OffsetPrior
-from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.posterior import TEMPERATURE, Poses
 from napari_orient.engine.symmetry import symmetry
 
 SHIFT_ERROR, ROTATION_ERROR, CORRELATION = 4.0, np.radians(3.0), 0.8
@@ -30,6 +30,17 @@ def found(count: int) -> Poses:
         CORRELATION * ROTATION_ERROR * SHIFT_ERROR * whole,
         torch.ones(count),
         torch.ones(count),
+    )
+
+
+def with_modes(poses: Poses) -> Poses:
+    """The poses with two modes each, their own, as heavy as they score, and an empty one."""
+    weight = TEMPERATURE * poses.score.square() / 2
+    return replace(
+        poses,
+        mode_rotvecs=torch.zeros(len(weight), 2, 3),
+        mode_shifts=poses.shifts[:, None].expand(-1, 2, 3),
+        mode_log_weights=torch.stack([weight, torch.full_like(weight, -torch.inf)], dim=1),
     )
 
 
@@ -71,21 +82,25 @@ def test_the_pose_at_the_common_offset_wins_over_an_outlier_that_matches_little_
     prior = prior_of(poses)
     shifts, rows = poses.shifts.clone(), torch.arange(3)
     shifts[:3] = torch.tensor([-28.0, 25.0, 28.0])
-    poses = replace(poses, shifts=shifts, score=torch.full((60,), 8.0))
+    poses = with_modes(replace(poses, shifts=shifts, score=torch.full((60,), 8.0)))
     assert (prior.p_inlier(poses) < 0.5).nonzero().squeeze(1).tolist() == [0, 1, 2]
     about_y = roma.rotvec_to_rotmat(torch.tensor([0.0, 1.0, 0.0])).expand(3, 3, 3)
     # The prior is worth some eight nats, a score of 8 as much as 35.
-    again = replace(
-        poses.take(rows),
-        rotations=about_y,
-        shifts=prior.mean.expand(3, 3),
-        score=torch.tensor([7.5, 6.0, 8.0]),
+    again = with_modes(
+        replace(
+            poses.take(rows),
+            rotations=about_y,
+            shifts=prior.mean.expand(3, 3),
+            score=torch.tensor([7.2, 6.0, 8.0]),
+        )
     )
+    poses, again = prior.weigh(poses), prior.weigh(again)
     both = prior.choose(poses, rows, again, group=symmetry("C1"), likelihood_scale=1.1)
     assert torch.allclose(both.rotations[[0, 2]], about_y[:2])
     assert torch.equal(both.rotations[1], poses.rotations[1])
     assert torch.equal(both.rotations[3:], poses.rotations[3:])
-    assert both.expected_error_deg[0] > 2 * poses.expected_error_deg[0], "the outlier may be right after all"
+    assert both.p_right[2] > both.p_right[0] > 0.5, "of equal matches the one at the common offset is right"
+    assert both.expected_error_deg[0] > 1.3 * poses.expected_error_deg[4], "the outlier may be right after all"
     assert both.expected_error_deg[2] < both.expected_error_deg[0]
 
 

@@ -13,13 +13,13 @@ import torch
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, without_results
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, without_results
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.detection import error_with_false_picks
+from napari_orient.engine.refinement.detection import error_and_confidence
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import with_prior_rotations
 from napari_orient.engine.refinement.refine import (
@@ -184,15 +184,18 @@ class TemplateEstimator:
         return picks if kept else picks.replace(rotations=None)
 
     def _calibrated(self, refined: RefinementResult) -> Particles:
-        """Particles with calibrated errors, as far as there is a particle: the calibration knows no false picks."""
+        """Particles with calibrated errors, as far as poses are right: the calibration knows no wrong ones."""
         found, line = refined.particles, self.template.calibration
         if found.expected_error_deg is None or line is None:
             return found
-        expected = line.expected_deg(refined.true_error_deg)
-        expected, confidence = error_with_false_picks(expected, refined.p_false, self.template.group)
+        if_right = line.expected_deg(refined.error_if_right_deg)
+        expected, confidence = error_and_confidence(
+            if_right, refined.p_right, refined.error_if_wrong_deg, self.template.group
+        )
         scale = expected / np.maximum(found.expected_error_deg, 1e-6)
         parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}
-        return found.replace(expected_error_deg=expected, confidence=confidence, extra={**found.extra, **parts})
+        extra = {**found.extra, **parts, ERROR_IF_RIGHT: if_right}
+        return found.replace(expected_error_deg=expected, confidence=confidence, extra=extra)
 
 
 @dataclass(frozen=True, eq=False)

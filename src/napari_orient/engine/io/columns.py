@@ -28,7 +28,11 @@ AXIS_ERROR = "orientExpectedAxisErrorDeg"
 AZIMUTH_ERROR = "orientExpectedSpinErrorDeg"
 """Expected root-mean-square error of a symmetric particle's rotation about its main axis, degrees."""
 
-RESULT_COLUMNS = (SCORE, SHIFT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
+ERROR_IF_RIGHT = "orientErrorIfRightDeg"
+"""Expected root-mean-square error of the rotation if the pose is right, degrees; confidence is the probability of that.
+The expected error counts both: it is large where the pose is likely to be wrong."""
+
+RESULT_COLUMNS = (SCORE, SHIFT, ERROR_IF_RIGHT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
 
 OUTLIER = "orientOutlier"
 """``1`` where discovery found a pick to be no particle, else ``0``."""

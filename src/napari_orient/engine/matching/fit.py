@@ -19,6 +19,7 @@ information to H.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 
@@ -236,31 +237,53 @@ def gauss_newton(
 def fit_modes(
     reference: Reference,
     model: ForwardModel,
-    observed: Tensor,
+    observe: Callable[[Tensor, Tensor], Tensor],
     fits: list[Fit],
     *,
     prior: RotationPrior | None = None,
-) -> list[Fit]:
-    """Competing modes of the posterior: fits of the same patches, refitted and ranked, best first.
+) -> tuple[list[Fit], Tensor, Tensor]:
+    """Competing modes of the posterior: fits of the same patches, refitted and ranked.
 
     Parameters
     ----------
-    fits : best first, as a coarser model ranks them; those far worse than the best are left out.
+    observe : patches as the model observes them, (L, 2, M), of rows (L,), each about the place of a mode (L,).
+    fits : K, best first, as a coarser model ranks them; those far worse than the best are left out.
+
+    Returns
+    -------
+    fits : K, best first; where fewer are left, the best again.
+    modes : (N, K) which of the given ones each began as.
+    observed : (N, 2, M) patches about the place of the best.
     """
     gain = torch.stack([fit.log_posterior for fit in fits], dim=1)
     row, mode = (gain >= gain[:, :1] - _MODE_NATS).nonzero(as_tuple=True)
-    starts = concatenate_fits(fits).take(mode * len(observed) + row)
+    starts = concatenate_fits(fits).take(mode * len(gain) + row)
+    observed = observe(row, mode)
     fit = fit_poses(
         reference,
         model,
-        observed[row],
+        observed,
         rotations=starts.rotations,
         shifts=starts.shifts,
         steps=_MODE_STEPS,
         prior=None if prior is None else prior.take(row),
     )
     rows = rank_fits(fit.log_posterior, row, len(fits))
-    return [fit.take(column) for column in rows.unbind(1)]
+    return [fit.take(column) for column in rows.unbind(1)], mode[rows], observed[rows[:, 0]]
+
+
+def rank_distinct_fits(fit: Fit, owner: Tensor, count: int, *, apart_deg: float) -> Tensor:
+    """Rows of the best fits of each patch whose rotations lie apart, (N, count), best first; see `rank_fits`."""
+    rows = rank_fits(fit.log_posterior, owner, int(torch.bincount(owner).max()))
+    left, rotations = fit.log_posterior[rows], fit.rotations[rows].flatten(2)
+    chosen = [torch.zeros(len(rows), dtype=torch.long, device=rows.device)]
+    while len(chosen) < count:
+        last = rotations.gather(1, chosen[-1][:, None, None].expand(-1, 1, 9))
+        near = (rotations * last).sum(-1) > 1 + 2 * math.cos(math.radians(apart_deg))
+        left = left.masked_fill(near, -torch.inf)
+        best = left.argmax(1)
+        chosen.append(torch.where(left.gather(1, best[:, None])[:, 0].isfinite(), best, 0))
+    return rows.gather(1, torch.stack(chosen, dim=1))
 
 
 @lru_cache(maxsize=32)

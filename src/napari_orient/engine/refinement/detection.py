@@ -7,8 +7,8 @@ The score s of a pick, the best of all rotations and places in the search, is di
 A false pick reaches the best of many matches with noise, which is Gumbel's; its mean and deviation are measured by
 the same search in simulated noise (`model.noise.simulate_noise_patches`). Particles score about a mean of their own; a
 few, partly outside or hidden, score anything between. π, mean and deviation of the particles are fitted by expectation
-and maximisation. The posterior probability of the first component is ``p_false``; expected errors and confidence
-count it.
+and maximisation. The posterior probability of the first component is ``p_false``: such a pose is a random one, and
+expected errors and confidence count it.
 """
 
 from __future__ import annotations
@@ -93,19 +93,20 @@ class DetectionModel:
         return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)))
 
 
-def error_with_false_picks(true_deg: FloatArray, p_false: FloatArray, group: Symmetry) -> tuple[FloatArray, FloatArray]:
-    """Expected error in degrees, and probability of being within 20°, of picks that may be false, (N,) each.
-
-    The pose of a false pick is a random one, modulo the group.
+def error_and_confidence(
+    if_right_deg: FloatArray, p_right: FloatArray, if_wrong_deg: FloatArray, group: Symmetry
+) -> tuple[FloatArray, FloatArray]:
+    """Expected error in degrees, and probability of being within 20°, of poses that may be wrong, (N,) each.
 
     Parameters
     ----------
-    true_deg : (N,) expected errors of the poses of true picks.
-    p_false : (N,) probabilities that the picks are false.
+    if_right_deg, if_wrong_deg : (N,) expected errors of poses near the right mode, and of others.
+    p_right : (N,) probability that a pose is near the right mode.
+    group : symmetry; a wrong pose is as often within 20° as a random one.
     """
-    random = random_pose_angles(group)
-    expected = np.sqrt((1 - p_false) * np.square(true_deg) + p_false * np.square(random).mean())
-    return expected, (1 - p_false) * within_from_rms(true_deg, 20) + p_false * (random <= 20).mean()
+    expected = np.sqrt(p_right * np.square(if_right_deg) + (1 - p_right) * np.square(if_wrong_deg))
+    by_chance = (random_pose_angles(group) <= 20).mean()
+    return expected, p_right * within_from_rms(if_right_deg, 20) + (1 - p_right) * by_chance
 
 
 def random_pose_covariance(group: Symmetry) -> Tensor:

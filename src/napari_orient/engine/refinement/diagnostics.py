@@ -136,7 +136,7 @@ def hand_gains(finder: PoseFinder, patches: Tensor) -> Work[tuple[Tensor, Tensor
 
 
 def _log_likelihood_gain(search: MatchedFilterSearch, patches: Tensor) -> Tensor:
-    return search_and_fit(search, patches, starts=3, places=1)[0][0].log_likelihood_gain
+    return search_and_fit(search, patches, starts=3, places=1, modes=1)[0][0].log_likelihood_gain
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_fits
+from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_distinct_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import (
     MatchedFilterSearch,
@@ -35,7 +35,11 @@ from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.posterior import Observation, Poses, draw_poses, posterior_mean, summarise_modes
-from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
+from napari_orient.engine.refinement.uncertainty import (
+    TYPICAL_LIKELIHOOD_SCALE,
+    estimate_bound_excess,
+    estimate_likelihood_scale,
+)
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel, worker_count
@@ -52,19 +56,21 @@ _FIT_STEPS = 3
 """Gauss-Newton steps of each start, on the search's own coefficients."""
 _REFIT_STEPS = 2
 """Gauss-Newton steps of a pose when the model has changed a little."""
-_MODES = 2
-"""Best fits that are refitted as competing modes."""
+_MODES = 8
+"""Distinct fits, at all places, that are refitted as competing modes where they are near the best."""
+_APART_DEG = 6.0
+"""Degrees between two fits from which they are distinct: fits of one mode end within a degree or two."""
 _PLACES = 2
 """Places where a particle may be that are searched; with one, 80 % for 90 % of 20 real ribosomes lie within 20°."""
+_SURE = 0.95
+"""Probability that a pose is right, among its modes, below which the particle is searched again as at a low score."""
 _FAST_STARTS = 2
 """Starts of a fast prediction. With one, 95.5 instead of 97.5 % of PolNet's proteasomes lie within 20°, and expected
 errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
 _LOW_SNR_SCORE = 11.0
-"""Mean score, in standard deviations of the noise, below which the search is widened by the three numbers below.
+"""Mean score, in standard deviations of the noise, below which the search is widened by the two numbers below.
 PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
 by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
-_LOW_SNR_MODES = 4
-"""Modes at a low score."""
 _LOW_SNR_PLACES = 10
 """Places at a low score."""
 _LOW_SNR_STARTS = 8
@@ -101,6 +107,7 @@ class PoseFinder:
     low_snr : whether scores are so low that the search is widened.
     options : as asked for.
     likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
+    bound_excess : of the variance of best fits over their bound, nats; see `uncertainty.estimate_bound_excess`.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     warnings : what looks wrong with template, wedge or contrast.
     """
@@ -115,6 +122,7 @@ class PoseFinder:
     low_snr: bool
     options: RefinementOptions
     likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
+    bound_excess: float = 0.0
     detection: DetectionModel | None = None
     warnings: tuple[Note, ...] = ()
 
@@ -156,25 +164,51 @@ class PoseFinder:
 
     @torch.inference_mode()
     def _batch(self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None) -> Poses:
-        narrow = self.fast and not self.low_snr
+        poses = self._searched(patches, initial, at, prior, wide=self.low_snr)
+        rows = (poses.p_right < _SURE).nonzero().squeeze(1)
+        if self.low_snr or self.fast or len(rows) == 0:
+            return poses
+        starts, centres = (None if given is None else given[rows] for given in (initial, at))
+        own = None if prior is None else prior.take(rows)
+        again = self._searched(patches[rows], starts, centres, own, wide=True)
+        return poses.with_rows(rows, again)
+
+    def _searched(
+        self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None, *, wide: bool
+    ) -> Poses:
+        narrow = self.fast and not wide
         fits, centres = search_and_fit(
             self.search,
             patches,
-            starts=_FAST_STARTS if narrow else _starts(self.options, low_snr=self.low_snr),
-            places=1 if narrow else _places(low_snr=self.low_snr),
+            starts=_FAST_STARTS if narrow else _starts(self.options, wide=wide),
+            places=1 if narrow else _places(wide=wide),
             initial=initial,
             at=at,
             prior=prior,
         )
-        if self.fast:
-            poses = summarise_modes(fits, self.group, likelihood_scale=self.likelihood_scale)
-        else:
-            observed = self.model.observe(patches, centres)
-            count = _LOW_SNR_MODES if self.low_snr else _MODES
-            fits = fit_modes(self.reference, self.model, observed, fits[:count], prior=prior)
-            observation = Observation(self.reference, self.model, observed, prior)
-            poses = posterior_mean(fits, observation, self.group, likelihood_scale=self.likelihood_scale)
-        return poses.shifted(centres * self.model.voxel_size)
+        each, observed = torch.arange(len(patches), device=patches.device)[:, None], None
+        if not self.fast:
+            fits, modes, observed = fit_modes(
+                self.reference,
+                self.model,
+                lambda rows, modes: self.model.observe(patches[rows], centres[rows, modes]),
+                fits,
+                prior=prior,
+            )
+            centres = centres[each, modes]
+        poses = self._summarised(fits, centres * self.model.voxel_size, observed, prior)
+        return poses.shifted(centres[:, 0] * self.model.voxel_size)
+
+    def _summarised(
+        self, fits: list[Fit], origins: Tensor, observed: Tensor | None, prior: RotationPrior | None
+    ) -> Poses:
+        scale, excess = self.likelihood_scale, self.bound_excess
+        if observed is None:
+            return summarise_modes(fits, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins)
+        observation = Observation(self.reference, self.model, observed, prior)
+        return posterior_mean(
+            fits, observation, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins
+        )
 
 
 def search_and_fit(
@@ -186,16 +220,18 @@ def search_and_fit(
     initial: Tensor | None = None,
     at: Tensor | None = None,
     prior: RotationPrior | None = None,
+    modes: int = _MODES,
 ) -> tuple[list[Fit], Tensor]:
-    """Fits of the best rotations of a search to patches, best first, and (N, 3) whole voxels that they are centred by.
+    """Distinct fits of the best rotations of a search to patches, best first, and (N, K, 3) voxels they are centred by.
 
     Parameters
     ----------
-    starts : rotations of the search that are fitted; those that score far worse than the best are left out.
-    places : where the particle may be; the one with the best fit is taken.
+    starts : rotations of the search that are fitted at each place; those that score far worse than the best are not.
+    places : where the particle may be.
     initial : (N, 3, 3) rotations to fit as well.
     at : (N, 3) whole voxels xyz from the patches' centres, the one place of each to search about.
     prior : of the N rotations: what it excludes is not searched, and fits maximise the posterior with it.
+    modes : K; where fewer are distinct, the best again.
     """
     centres = search.positions.find(patches, count=places, prior=prior) if at is None else at[:, None]
     observed = torch.stack([search.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
@@ -218,20 +254,16 @@ def search_and_fit(
         steps=_FIT_STEPS,
         prior=own,
     )
-    chosen = place[rank_fits(fit.log_posterior, row, 1)[:, 0]]
-    # Fits about another centre are fits of another patch.
-    same = (place == chosen[row]).nonzero().squeeze(1)
-    rows = same[rank_fits(fit.log_posterior[same], row[same], rotations.shape[2])]
-    each = torch.arange(len(centres), device=patches.device)
-    return [fit.take(column) for column in rows.unbind(1)], centres[each, chosen]
+    rows = rank_distinct_fits(fit, row, modes, apart_deg=_APART_DEG)
+    return [fit.take(column) for column in rows.unbind(1)], centres[row[rows], place[rows]]
 
 
-def _places(*, low_snr: bool) -> int:
-    return _LOW_SNR_PLACES if low_snr else _PLACES
+def _places(*, wide: bool) -> int:
+    return _LOW_SNR_PLACES if wide else _PLACES
 
 
-def _starts(options: RefinementOptions, *, low_snr: bool) -> int:
-    return max(options.starts, _LOW_SNR_STARTS) if low_snr else options.starts
+def _starts(options: RefinementOptions, *, wide: bool) -> int:
+    return max(options.starts, _LOW_SNR_STARTS) if wide else options.starts
 
 
 # --- the model of a tomogram ----------------------------------------------------------------------------------------
@@ -277,8 +309,8 @@ def estimate_tomogram_model(
     finder = PoseFinder(reference, group, model, informative, search, geometry, particles_dark, low_snr, options)
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
     aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
-    finder = replace(finder, likelihood_scale=_likelihood_scale(finder, patches, centres, aligned))
     generator = torch.Generator().manual_seed(_NOISE_SEED)
+    finder = _with_error_model(finder, patches, centres, aligned, generator)
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator).to(patches)
     step, scores = _step(7 + _ROUNDS, "Matching noise"), []
     for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
@@ -348,12 +380,18 @@ def _gain_and_noise(
     return model, fit, centres, low_snr
 
 
-def _likelihood_scale(finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit) -> float:
-    """Likelihood scale of the fits that expected errors are computed from, given the poses of the patches."""
+def _with_error_model(
+    finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit, generator: torch.Generator
+) -> PoseFinder:
+    """The finder with likelihood scale and bound excess of its final fits, given the poses of the patches."""
     reference, model = finder.reference, finder.model
     if finder.fast:
         reference, model = finder.search.reference, finder.search.model.select(finder.search.informative)
-    return estimate_likelihood_scale(reference, model, model.observe(patches, centres), fit)
+    observed = model.observe(patches, centres)
+    scale = estimate_likelihood_scale(reference, model, observed, fit)
+    own = fit_at(reference, model, observed, fit.rotations, fit.shifts)
+    excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
+    return replace(finder, likelihood_scale=scale, bound_excess=excess)
 
 
 def _all_fits(
@@ -368,9 +406,10 @@ def _all_fits(
     """The best fit of every patch, and (N, 3) voxels that they are centred by."""
 
     def best(rows: Tensor) -> tuple[Fit, Tensor]:
-        starts, own = _starts(options, low_snr=low_snr), None if prior is None else prior.take(rows)
-        fits, centres = search_and_fit(search, patches[rows], starts=starts, places=_places(low_snr=low_snr), prior=own)
-        return fits[0], centres
+        starts, own = _starts(options, wide=low_snr), None if prior is None else prior.take(rows)
+        places = _places(wide=low_snr)
+        (fit,), centres = search_and_fit(search, patches[rows], starts=starts, places=places, prior=own, modes=1)
+        return fit, centres[:, 0]
 
     parts = torch.arange(len(patches)).split(patches_per_batch(patches.shape[-1], patches.device))
     found = yield from _in_turn(best, parts, step=step, device=patches.device)

@@ -10,8 +10,9 @@ rotation has the covariance C with it, then has the posterior mean
     t - w S (S + Σ)⁻¹ (t - μ),        R · exp(-w C (S + Σ)⁻¹ (t - μ)),
 
 with w the probability that the pick is no outlier: shrinkage towards the common offset, strong where noise leaves the
-shift uncertain and none where it does not. A particle that was found at an improbable offset is searched again about μ,
-and the pose of greater posterior is taken: in much noise the best match may be one of noise alone.
+shift uncertain and none where it does not. The competing modes of a particle are weighed by the prior at their shifts.
+A particle that was found at an improbable offset, or whose pose is uncertain, is searched again about μ: the pose of
+greater posterior is taken, and all modes compete. In much noise the best match may be one of noise alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.refinement.finder import PoseFinder
-from napari_orient.engine.refinement.posterior import Poses, rotations_between
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import Symmetry
@@ -33,6 +34,8 @@ _LEAST_COUNT = 24
 """Particles from which the prior is estimated; of fewer, a common offset cannot be distinguished from chance."""
 _OUTLIER_SHARE = 0.05
 """ε, share of picks whose offset is like no other's; chosen."""
+_SURE = 0.95
+"""Probability that a pose is right below which the particle is searched again about the common offset; chosen."""
 _LEAST_SPREAD = 2.0
 """Å, least standard deviation of the offsets along an axis: no list of picks is better than that."""
 _MAD_TO_SD = 1.4826
@@ -59,9 +62,10 @@ def apply_offset_prior(
     prior = OffsetPrior.estimate(moved, max_shift=finder.options.search.max_shift)
     if prior is None:
         return poses
-    rows, done = (prior.p_inlier(moved) < 0.5).nonzero().squeeze(1), 0
+    moved = prior.weigh(moved)
+    rows, done = ((prior.p_inlier(moved) < 0.5) | (moved.p_right < _SURE)).nonzero().squeeze(1), 0
     for some in rows.split(batch) if len(rows) else ():
-        again = find_at(some, prior.mean).about(centre)
+        again = prior.weigh(find_at(some, prior.mean).about(centre))
         moved = prior.choose(moved, some, again, group=finder.group, likelihood_scale=finder.likelihood_scale)
         done += len(some)
         yield Step(done, len(rows), "Searching again about the common offset")
@@ -106,24 +110,36 @@ class OffsetPrior:
         return torch.sigmoid(self._log_inlier(poses) - self.log_outlier)
 
     def _log_inlier(self, poses: Poses) -> Tensor:
-        precision = torch.linalg.inv(poses.shift_covariance + self.covariance)
-        off = poses.shifts - self.mean
-        distance = (off * (precision @ off[:, :, None])[..., 0]).sum(-1)
-        log: Tensor = torch.logdet(precision) / 2 - distance / 2 - 1.5 * math.log(2 * math.pi)
+        return self._log_density(poses.shifts[:, None], poses.shift_covariance)[:, 0]
+
+    def _log_density(self, shifts: Tensor, covariance: Tensor) -> Tensor:
+        """Logarithm of the density of inliers, (N, K) in 1/Å³, at shifts (N, K, 3) of a covariance (N, 3, 3) each."""
+        precision = torch.linalg.inv(covariance + self.covariance)
+        off = shifts - self.mean
+        distance = torch.einsum("nki,nij,nkj->nk", off, precision, off)
+        log: Tensor = torch.logdet(precision)[:, None] / 2 - distance / 2 - 1.5 * math.log(2 * math.pi)
         return log + math.log(1 - _OUTLIER_SHARE)
+
+    def weigh(self, poses: Poses) -> Poses:
+        """The same poses, whose modes are weighed by the prior at their shifts."""
+        log = self._log_density(poses.mode_shifts, poses.shift_covariance)
+        log = torch.logaddexp(log, torch.full_like(log, self.log_outlier))
+        return replace(poses, mode_log_weights=poses.mode_log_weights + log)
 
     def choose(self, poses: Poses, rows: Tensor, again: Poses, *, group: Symmetry, likelihood_scale: float) -> Poses:
         """The same poses, those of some rows replaced by others where these have the greater posterior.
 
-        The pose that is not taken widens the covariance of the other by its weight.
+        The modes of both compete.
+
+        Parameters
+        ----------
+        poses, again : of all particles, and of these rows, weighed.
         """
         before = poses.take(rows)
         gain = self._log_posterior(again, likelihood_scale) - self._log_posterior(before, likelihood_scale)
-        between = rotations_between(before.rotations, again.rotations[:, None], group)[:, 0]
-        added = torch.sigmoid(-gain.abs())[:, None, None] * between[:, :, None] * between[:, None]
         better = (gain > 0).nonzero().squeeze(1)
-        chosen = before.with_rows(better, again.take(better))
-        return poses.with_rows(rows, replace(chosen, rotation_covariance=chosen.rotation_covariance + added))
+        chosen, other = before.with_rows(better, again.take(better)), again.with_rows(better, before.take(better))
+        return poses.with_rows(rows, chosen.with_modes_of(other, group))
 
     def _log_posterior(self, poses: Poses, likelihood_scale: float) -> Tensor:
         prior = torch.logaddexp(self._log_inlier(poses), torch.full_like(poses.score, self.log_outlier))

@@ -10,7 +10,15 @@ import torch
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, SCORE, SHIFT, without_results
+from napari_orient.engine.io.columns import (
+    AXIS_ERROR,
+    AZIMUTH_ERROR,
+    CENTRE_ERROR,
+    ERROR_IF_RIGHT,
+    SCORE,
+    SHIFT,
+    without_results,
+)
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import not_flat
@@ -19,7 +27,7 @@ from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.batches import patches_held
-from napari_orient.engine.refinement.detection import error_with_false_picks, random_pose_covariance
+from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
 from napari_orient.engine.refinement.list_prior import list_prior, prior_words, with_prior_rotations
@@ -55,9 +63,10 @@ class RefinementResult:
         `io.columns` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
     score : (N,) match in standard deviations of the noise.
-    p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram; expected
-        errors and confidence count it.
-    true_error_deg : (N,) expected error of the rotation if the pick is true.
+    p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram.
+    p_right : (N,) probability that a pose is near the right mode: no false pick, and no competing mode is right.
+    error_if_right_deg, error_if_wrong_deg : (N,) expected error of the rotation in either case; expected errors and
+        confidence of the particles follow from these three.
     finder : to find more particles of the tomogram with.
     warnings : what looks wrong with reference, wedge or contrast.
     """
@@ -66,7 +75,9 @@ class RefinementResult:
     moved: FloatArray
     score: FloatArray
     p_false: FloatArray
-    true_error_deg: FloatArray
+    p_right: FloatArray
+    error_if_right_deg: FloatArray
+    error_if_wrong_deg: FloatArray
     finder: PoseFinder
     warnings: tuple[Note, ...]
 
@@ -127,7 +138,7 @@ def refine_all(
     note = duplicates_note(answer.particles, duplicate_distance(template, finder.options.duplicates))
     answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
-        yield Step(len(particles), len(particles), words, notes=answer.warnings[len(finder.warnings) :])
+        yield Step(len(particles), len(particles), "Refined", notes=answer.warnings[len(finder.warnings) :])
     return answer
 
 
@@ -241,12 +252,20 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
     truncated = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
     poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
     p_false = torch.where(torch.from_numpy(truncated > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
-    if_true = poses.expected_error_deg.double().numpy()
-    expected, confidence = error_with_false_picks(if_true, p_false.double().numpy(), finder.group)
-    poses = poses.mixed_with(random_pose_covariance(finder.group), p_false)
-    moved = poses.shifts.double().numpy()
-    score, centre = poses.score.double().numpy(), poses.shift_error.double().numpy()
-    columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), CENTRE_ERROR: centre}
+    poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group))
+    p_right, if_right, if_wrong, score, centre, moved = (
+        column.double().numpy()
+        for column in (
+            poses.p_right,
+            poses.error_if_right_deg,
+            poses.error_if_wrong_deg,
+            poses.score,
+            poses.shift_error,
+            poses.shifts,
+        )
+    )
+    expected, confidence = error_and_confidence(if_right, p_right, if_wrong, finder.group)
+    columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), ERROR_IF_RIGHT: if_right, CENTRE_ERROR: centre}
     if len(finder.group) > 1:
         columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
         columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
@@ -262,7 +281,9 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
         moved=moved,
         score=score,
         p_false=p_false.double().numpy(),
-        true_error_deg=if_true,
+        p_right=p_right,
+        error_if_right_deg=if_right,
+        error_if_wrong_deg=if_wrong,
         finder=finder,
         warnings=(*finder.warnings, *truncation_warnings(truncated)),
     )
