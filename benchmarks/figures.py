@@ -7,7 +7,7 @@ outside its window. Runs in under three minutes on one thread. --only measures t
 the words; --json writes what was measured; --compare prints the figures of such a file beside it, for a change before
 and after.
 
-A simulated tomogram is always measured. The rest needs tomograms that the project does not carry: a folder with
+Two simulated tomograms are always measured, one of them with a contrast transfer function. The rest needs tomograms that the project does not carry: a folder with
 polnet/ (folders of PolNet results), templates/ (4v4r.mrc) and real/ (mpneumoniae_70S/), found in NAPARI_ORIENT_DATA or
 in ../shared/data beside the checkout. What is not there is skipped, and named.
 
@@ -172,6 +172,23 @@ def simulated() -> tuple[Tomogram, Particles]:
     return run(simulate(models, options, seed=1, counts=(40, 40)))
 
 
+@cache
+def microscope() -> tuple[Tomogram, Particles]:
+    """40 ribosomes under CTF 3.5 µm, astigmatism and dose, flipped with a defocus off by 0.05 µm (seed 1)."""
+    options = SimulationOptions.of(
+        size_x=200,
+        size_y=200,
+        size_z=60,
+        defocus=3.5,
+        astigmatism=0.3,
+        height_defocus=True,
+        dose=3.0,
+        ctf_correction="flipped",
+        defocus_error=0.05,
+    )
+    return run(simulate([load_template(RIBOSOME)], options, seed=1, counts=(40,)))
+
+
 def crowd(kind: str) -> list[tuple[Tomogram, Particles]]:
     """The particles of one kind in the simulated tomogram."""
     tomogram, particles = simulated()
@@ -188,6 +205,7 @@ _MAP, _REAL_MAP = "templates/4v4r.mrc", "real/mpneumoniae_70S/reference_in_truth
 CASES = (
     Case("predict ribosome, simulated", (), lambda data: predicted("ribosome", crowd(RIBOSOME))),
     Case("predict proteasome, simulated", (), lambda data: predicted("proteasome", crowd(PROTEASOME))),
+    Case("predict ribosome, microscope", (), lambda data: predicted("ribosome", [microscope()], off=10.0)),
     Case("predict ribosome, PolNet", ("polnet",), lambda data: predicted("ribosome", polnet(data, RIBOSOME, *_TWO))),
     Case(
         "predict proteasome, PolNet",
@@ -234,6 +252,11 @@ WINDOWS = (
     Window("predict proteasome, simulated", "within_20", 100.0, 97.5, 100.0),
     Window("predict proteasome, simulated", "median_deg", 1.79, 1.5, 2.1),
     Window("predict proteasome, simulated", "expected_over_true", 1.05, 0.85, 1.25),
+    Window("predict ribosome, microscope", "within_5", 100.0, 92.5, 100.0),
+    Window("predict ribosome, microscope", "within_20", 100.0, 97.5, 100.0),
+    Window("predict ribosome, microscope", "median_deg", 1.69, 1.3, 2.0),
+    Window("predict ribosome, microscope", "position_median", 2.56, 1.6, 3.6),
+    Window("predict ribosome, microscope", "expected_over_true", 0.97, 0.8, 1.2),
     Window("predict ribosome, PolNet", "within_5", 100.0, 98.5, 100.0),
     Window("predict ribosome, PolNet", "within_20", 100.0, 99.2, 100.0),
     Window("predict ribosome, PolNet", "median_deg", 0.98, 0.8, 1.2),

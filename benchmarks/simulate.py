@@ -1,7 +1,8 @@
 """Seconds that a simulated tomogram costs on one core against its size, and where they go.
 
-    python benchmarks/simulate.py [--template FILE_OR_NAME ...] [--seed 0] [--largest 256]
+    python benchmarks/simulate.py [--template FILE_OR_NAME ...] [--seed 0] [--largest 256] [--defocus UM]
 
+With --defocus the tilt series is that of a microscope, whose images are back-projected in the stage that exposes them.
 Prints a row for each size: processor seconds, the share of each stage, and the cost of a voxel against that of the
 first row, all from this one run. Crowding is that of 150 + 90 particles in 256 × 256 × 128 voxels.
 """
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--template", nargs="+", default=["ribosome", "proteasome"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--defocus", type=float, help="underfocus in µm; PolNet's recipe without")
     parser.add_argument("--largest", type=int, default=256, help="widest tomogram, voxels")
     chosen = parser.parse_args()
     templates = [load_template(item) for item in chosen.template]
@@ -47,7 +49,7 @@ def main() -> None:
         voxels = size[0] * size[1] * size[2]
         density = [CROWDING[min(k, 1)] for k in range(len(templates))]
         counts = [max(1, round(each * voxels)) for each in density]
-        options = SimulationOptions(size_x=size[0], size_y=size[1], size_z=size[2])
+        options = SimulationOptions.of(size_x=size[0], size_y=size[1], size_z=size[2], defocus=chosen.defocus)
         seconds = timed(templates, options, counts, seed=chosen.seed)
         total = sum(seconds.values())
         first = first or total / voxels

@@ -72,6 +72,7 @@ def simulate(
     seed: int = 0,
     name: str = "tomo_001",
     counts: Sequence[int] | None = None,
+    others: TemplateLike | Sequence[TemplateLike] = (),
     options: SimulationOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -84,6 +85,7 @@ def simulate(
     seed : of all randomness; the same seed gives the same tomogram.
     name : the tomogram's.
     counts : particles of each template; by default ``particles`` of each.
+    others : macromolecules around the particles, ``other_particles`` of each as far as they fit; not in the truth.
     options, settings : of `SimulationOptions`, such as ``size_x=128, particles=40``.
     progress : None, True, or a function that is called with every step.
 
@@ -92,11 +94,15 @@ def simulate(
     InputError
         If a template is unknown or larger than the tomogram, an option does not fit, or the particles do not all fit.
     """
-    several = [templates] if isinstance(templates, (Template, str, Path)) else list(templates)
-    loaded = [_template_of(item) for item in several]
+    loaded, around = (
+        [_template_of(item) for item in ([given] if isinstance(given, (Template, str, Path)) else given)]
+        for given in (templates, others)
+    )
     chosen = options_of(SimulationOptions, options, settings)
     return answer_of(
-        simulation.simulate(loaded, chosen, seed=seed, name=name, counts=counts), progress, title="Simulating"
+        simulation.simulate(loaded, chosen, seed=seed, name=name, counts=counts, others=around),
+        progress,
+        title="Simulating",
     )
 
 
