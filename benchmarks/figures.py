@@ -7,9 +7,10 @@ outside its window. Runs in under three minutes on one thread. --only measures t
 the words; --json writes what was measured; --compare prints the figures of such a file beside it, for a change before
 and after.
 
-Two simulated tomograms are always measured, one of them with a contrast transfer function. The rest needs tomograms that the project does not carry: a folder with
-polnet/ (folders of PolNet results), templates/ (4v4r.mrc) and real/ (mpneumoniae_70S/), found in NAPARI_ORIENT_DATA or
-in ../shared/data beside the checkout. What is not there is skipped, and named.
+Two simulated tomograms are always measured, one of them with a contrast transfer function. The rest needs tomograms
+that the project does not carry: a folder with polnet/ (folders of PolNet results), templates/ (4v4r.mrc) and real/
+(mpneumoniae_70S/), found in NAPARI_ORIENT_DATA or in ../shared/data beside the checkout. What is not there is skipped,
+and named.
 
 A deliberate change of accuracy changes WINDOWS below in the same commit, whose message says by how much and why. The
 figures of version 0.1.0 stay in figures_0.1.0.json.
