@@ -49,10 +49,9 @@ def mirrored(particles: Particles, name: str) -> Particles:
     if name not in MIRRORS:
         raise InputError(f"mirror {name!r} is unknown; expected one of {', '.join(MIRRORS)}.")
     how = {"point": "through its centre", "yz": "with y and z exchanged"}.get(name, f"along {name}")
-    moved = _moved(particles, MIRRORS[name])
-    rotations = moved.rotations
+    moved = _moved(particles, MIRRORS[name], map_matrix=MIRRORS[name])
     note = f"Tomogram and poses are mirrored {how}: the hand has changed. Poses are those of the map mirrored likewise."
-    return moved.replace(rotations=None if rotations is None else rotations @ MIRRORS[name], notes=(*moved.notes, note))
+    return moved.replace(notes=(*moved.notes, note))
 
 
 def rotated_about_x(particles: Particles, name: str) -> Particles:
@@ -65,13 +64,13 @@ def rotated_about_x(particles: Particles, name: str) -> Particles:
     """
     if name not in ROTATIONS_ABOUT_X:
         raise InputError(f"rotation {name!r} about x is unknown; expected one of {', '.join(ROTATIONS_ABOUT_X)}.")
-    moved = _moved(particles, ROTATIONS_ABOUT_X[name])
+    moved = _moved(particles, ROTATIONS_ABOUT_X[name], map_matrix=np.eye(3))
     note = f"Tomogram and poses are rotated by {name}° about x; the hand is as it was."
     return moved.replace(notes=(*moved.notes, note))
 
 
-def _moved(particles: Particles, matrix: FloatArray) -> Particles:
-    """Particles at their places in the moved tomogram, their rotations multiplied by the matrix from the left."""
+def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) -> Particles:
+    """Particles of the tomogram moved by the matrix, with the poses of the map moved by ``map_matrix``."""
     extents = find_extents(particles.tomogram_names, [particles.extents])
     unknown = [name or "(no name)" for name in particles.tomogram_names if name not in extents]
     if unknown:
@@ -86,7 +85,7 @@ def _moved(particles: Particles, matrix: FloatArray) -> Particles:
     after_centre = np.array([_middle(after[name]) for name in names])
     return particles.replace(
         positions=(particles.positions - before_centre) @ matrix.T + after_centre,
-        rotations=None if particles.rotations is None else matrix @ particles.rotations,
+        rotations=None if particles.rotations is None else matrix @ particles.rotations @ map_matrix,
         extents={**particles.extents, **after},
         extra={name: column for name, column in particles.extra.items() if name not in _POSE_COLUMNS},
         blocks={name: table for name, table in particles.blocks.items() if name != GLOBAL},

@@ -104,7 +104,14 @@ def _particles_of_picks(picks: Mapping[str, Any], points: Sequence[Any], path: P
     if unit not in _UNITS:
         raise InputError(f"{path} has positions in {unit!r}; expected angstrom or nanometer. Convert them.")
     identity = np.eye(4).tolist()
-    given = [(point.get("transformation_") or identity) if isinstance(point, dict) else identity for point in points]
+    stated = [point.get("transformation_") if isinstance(point, dict) else None for point in points]
+    without = [number for number, item in enumerate(stated, start=1) if item is None]
+    if 0 < len(without) < len(points):
+        raise InputError(
+            f"{path}: {len(without)} of {len(points)} points have no transformation_ (first: point {without[0]}). "
+            "Write oriented and other points apart."
+        )
+    given = [identity if item is None else item for item in stated]
     matrices = np.array([_matrix(item, 4, number, where) for number, item in enumerate(given, start=1)])
     locations = np.array([_location(point, number, where) for number, point in enumerate(points, start=1)])
     rotations, notes = _rotations_of_picks(picks, matrices[:, :3, :3])
@@ -116,7 +123,7 @@ def _particles_of_picks(picks: Mapping[str, Any], points: Sequence[Any], path: P
         positions=(locations + matrices[:, :3, 3]) * _UNITS[unit],
         rotations=rotations,
         tomogram=str(picks.get("run_name") or _run_of(path)),
-        kind=np.full(len(points), str(picks["pickable_object_name"])),
+        kind=np.full(len(points), str(picks.get("pickable_object_name") or "particle")),
         extra={**extra, **_column(points, "score", SCORE, 1), **_column(points, "instance_id", INSTANCE, 0)},
         notes=notes,
     )
@@ -128,7 +135,8 @@ def _rotations_of_picks(picks: Mapping[str, Any], rotations: FloatArray) -> tupl
         return None, ("The picks say that their orientations are not to be trusted: they are taken as unknown.",)
     if np.allclose(rotations, np.eye(3), atol=1e-9):
         return None, ("Every orientation is the identity, as copick writes where none is known: taken as unknown.",)
-    return rotations, ()
+    same = int(np.isclose(rotations, np.eye(3), atol=1e-9).all(axis=(1, 2)).sum())
+    return rotations, (f"{same} of {len(rotations)} orientations are the identity: unknown ones?",) if same else ()
 
 
 def _column(points: Sequence[Any], key: str, name: str, default: float) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.star import Table, read_star
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import existing_file
@@ -95,6 +96,20 @@ class ListFile:
             As `read_star`.
         """
         return read_star(self.path)
+
+
+def block_of(file: ListFile, column: str) -> Table:
+    """The STAR block of a file that has this column.
+
+    Raises
+    ------
+    InputError
+        If none has it, or the file cannot be read.
+    """
+    found = next((table for table in file.star.values() if column in table), None)
+    if found is None:
+        raise InputError(f"{file.path} has no table with a column {column} that can be read. Was it cut short?")
+    return found
 
 
 class Reader(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
     names_of,
@@ -220,7 +220,7 @@ def _stopgap_table(file: ListFile) -> Table:
     InputError
         If one is missing, or there are no rows.
     """
-    table = file.star[_BLOCK]
+    table = block_of(file, "tomo_num")
     absent = [name for name in _TAGS[:2] + _TAGS[5:8] + _TAGS[9:15] if name not in table]
     if absent:
         raise InputError(f"{file.path} has no column {absent[0]}; expected a motive list of STOPGAP. Add it.")

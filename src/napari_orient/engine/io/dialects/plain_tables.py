@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.standard_columns import SCORE, without_defaults
 from napari_orient.engine.io.dialects.table import read_rows, split_cells
 from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
@@ -96,7 +96,7 @@ _BOX = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")
 
 
 def _read_cbox(file: ListFile, metadata: ListMetadata) -> Particles:
-    table, where = file.star["cryolo"], str(file.path)
+    table, where = block_of(file, _BOX[0]), str(file.path)
     absent = [name for name in _BOX if name not in table]
     if absent:
         raise InputError(f"{where} has no column {absent[0]}; expected boxes in three dimensions. Pick in tomograms.")
@@ -134,7 +134,7 @@ CBOX = Dialect(
 
 def _is_headerless(file: ListFile) -> bool:
     cells = _head(file)
-    return 3 <= len(cells) <= _MOST_COLUMNS and all(map(_is_number, cells))
+    return file.suffix != ".tbl" and 3 <= len(cells) <= _MOST_COLUMNS and all(map(_is_number, cells))
 
 
 def _is_number(text: str) -> bool:
@@ -149,6 +149,8 @@ def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
     where = str(file.path)
     lines = [line for line in file.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     cells = list(split_cells(lines, file.path))
+    if not cells or len(cells[0]) < 3:
+        raise InputError(f"{where} has no particles: it holds no three columns of numbers. Choose another file.")
     wrong = next((number for number, row in enumerate(cells, start=1) if len(row) != len(cells[0])), None)
     if wrong is not None:
         raise InputError(

@@ -19,7 +19,7 @@ def _begins(*starts: bytes) -> Callable[[ListFile], bool]:
 
 
 def _is_pickle(file: ListFile) -> bool:
-    return not file.is_text and (file.suffix in _PICKLES or bool(_PICKLE.match(file.head)))
+    return file.suffix in _PICKLES or bool(_PICKLE.match(file.head))
 
 
 def _is_mrc(file: ListFile) -> bool:

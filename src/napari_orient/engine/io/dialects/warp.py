@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
     CENTRED,
@@ -214,7 +214,7 @@ M_EXPORT = Dialect(
 
 def _species_table(file: ListFile) -> tuple[Table, list[str]]:
     """Table of a species, and the name of each particle's tomogram."""
-    table = next(table for table in file.star.values() if _SPECIES_POSITION[0] in table)
+    table = block_of(file, _SPECIES_POSITION[0])
     absent = [name for name in (*_SPECIES_POSITION, *_SPECIES_ANGLES) if name not in table]
     if absent:
         raise InputError(f"{file.path} has no column {absent[0]}; expected M's list of a species. Add it.")
