@@ -2,8 +2,9 @@
 
     python scripts/train_shipped.py --templates DIR --work DIR [--polnet DIR] [--only NAME] [--tomograms N] [--banks N]
 
-DIR with templates holds 4v4r.mrc and 3j9i.mrc; --work takes the simulated tomograms (32 MB each) and may be used again;
---polnet names a folder of PolNet results, never trained on, whose figures go into the cards.
+DIR with templates holds 4v4r.mrc, 3j9i.mrc and 6qzp.mrc; --work takes the simulated tomograms (32 MB each), those with
+80S ribosomes in a folder of their own, and may be used again; --polnet names a folder of PolNet results, never trained
+on, whose figures go into the cards of what they hold.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ from napari_orient.engine.training.train import train
 from napari_orient.engine.training.validation import Milestone
 
 CHECKPOINTS = Path(__file__).parents[1] / "src" / "napari_orient" / "checkpoints"
-COUNTS = {"pdb_4v4r": 150, "pdb_3j9i": 90}
-FIRST_SEED = 1000
+SCENES = {"": {"pdb_4v4r": 150, "pdb_3j9i": 90}, "80S": {"pdb_6qzp": 100, "pdb_3j9i": 90}}
+"""Particles of each class in a tomogram, by the folder in --work."""
+FIRST_SEEDS = {"": 1000, "80S": 3000}
 
 RECIPES = {
     "ribosome-mlp": (NetworkOptions(), TrainingOptions(), "512 nodes, masked front end"),
@@ -42,17 +44,22 @@ RECIPES = {
     ),
 }
 
-BANKS = {
-    "ribosome": ("4v4r", "C1", "matches with the average of simulated ribosomes; the default"),
+TEMPLATES = {
+    "ribosome": ("", "4v4r", "C1", 40, "average of simulated bacterial 70S ribosomes (PDB 4V4R); the default"),
+    "ribosome-80S": ("80S", "6qzp", "C1", 48, "average of simulated human 80S ribosomes (PDB 6QZP)"),
     "proteasome": (
+        "",
         "3j9i",
         "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926",
-        "matches with the average of simulated proteasomes, D7 about the axes of 3j9i.mrc",
+        40,
+        "average of simulated 20S proteasomes (PDB 3J9I), D7 about the axes of 3j9i.mrc",
     ),
 }
-"""Class, symmetry and summary; labels of simulated particles are exact, so that no round of refinement follows."""
-BANK_SEED, BANK_JUDGES = 17, 4
-"""Tomograms kept apart to judge and to calibrate by: what one says of expected errors is chance."""
+"""Folder in --work, class, symmetry, voxels along the map, and summary; labels of simulated particles are exact, so
+that no round of refinement follows."""
+TEMPLATE_SEED = 17
+VALIDATION_TOMOGRAMS = 4
+"""Tomograms kept apart for validation and calibration: what one says of expected errors is chance."""
 
 
 def main() -> None:
@@ -61,28 +68,31 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--polnet", type=Path)
     parser.add_argument("--tomograms", type=int, default=110)
-    parser.add_argument("--banks", type=int, default=16, help="tomograms of a bank, four of them to judge it by")
-    parser.add_argument("--only", choices=[*RECIPES, *BANKS], help="train this one alone")
+    parser.add_argument("--averaged", type=int, default=16, help="tomograms of a template, four of them for validation")
+    parser.add_argument("--only", choices=[*RECIPES, *TEMPLATES], help="train this one alone")
     options = parser.parse_args()
-    simulate_all(options.templates, options.work, options.tomograms)
-    for name in [options.only] if options.only else [*RECIPES, *BANKS]:
-        code, count = (BANKS[name][0], options.banks) if name in BANKS else ("4v4r", options.tomograms)
-        model = learnt(name, particles_of(options.work, code)[:count])
-        model = with_card(model, data=f"{count} tomograms simulated from 4v4r.mrc and 3j9i.mrc")
-        if options.polnet:
+    for name in [options.only] if options.only else [*RECIPES, *TEMPLATES]:
+        scene, code = TEMPLATES[name][:2] if name in TEMPLATES else ("", "4v4r")
+        count, folder = options.averaged if name in TEMPLATES else options.tomograms, options.work / scene
+        simulate_all(options.templates, folder, count, scene=scene)
+        model = learnt(name, particles_of(folder, code)[:count])
+        maps = " and ".join(f"{kind.removeprefix('pdb_')}.mrc" for kind in SCENES[scene])
+        model = with_card(model, data=f"{count} tomograms simulated from {maps}")
+        if options.polnet and not scene:
             polnet = figures(model, particles_of(options.polnet, code))
             model = with_card(model, figures={**model.card["figures"], "polnet": polnet})
         model.save(CHECKPOINTS / f"{name}.safetensors")
         print(name, model.card["figures"], flush=True)
 
 
-def simulate_all(templates: Path, work: Path, count: int) -> None:
-    maps = [load_template(templates / f"{code.removeprefix('pdb_')}.mrc") for code in COUNTS]
+def simulate_all(templates: Path, work: Path, count: int, *, scene: str) -> None:
+    counts = SCENES[scene]
+    maps = [load_template(templates / f"{code.removeprefix('pdb_')}.mrc") for code in counts]
     work.mkdir(parents=True, exist_ok=True)
     for index in range(1, count + 1):
         if list(work.glob(f"Tomo{index:03d}/*_motif_list.csv")):
             continue
-        pair = run(simulate(maps, SimulationOptions(), seed=FIRST_SEED + index, counts=list(COUNTS.values())))
+        pair = run(simulate(maps, SimulationOptions(), seed=FIRST_SEEDS[scene] + index, counts=list(counts.values())))
         write_polnet_tomogram(work, *pair, index=index)
         print(f"simulated {index} of {count}", flush=True)
 
@@ -95,8 +105,10 @@ def learnt(name: str, labelled: Labelled) -> Model:
     if name in RECIPES:
         network, training, summary = RECIPES[name]
         return with_card(trained(train(labelled, network, training, name=name)), summary=summary)
-    _, group, summary = BANKS[name]
-    options = TemplateTrainingOptions.of(validation=BANK_JUDGES / len(labelled), seed=BANK_SEED)
+    _, _, group, side, summary = TEMPLATES[name]
+    options = TemplateTrainingOptions.of(
+        validation=VALIDATION_TOMOGRAMS / len(labelled), seed=TEMPLATE_SEED, side=side, device="cpu"
+    )
     stream = train(labelled, TemplateOptions(symmetry=group), options, name=name)
     return with_card(trained(stream), summary=summary)
 

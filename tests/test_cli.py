@@ -55,6 +55,19 @@ def test_what_is_simulated_is_in_polnets_layout_and_the_same_for_the_same_seed(w
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
+def test_a_cards_table_of_conditions_is_printed_a_line_each(world, tmp_path, capsys):
+    rows = {
+        "plain": {"within_20": 1.0, "median_deg": 1.25, "expected_over_true": 0.98},
+        "CTF 2 µm": {"within_20": 0.943, "median_deg": 3.5},
+    }
+    model = load_model(world.model)
+    replace(model, card={**model.card, "conditions": rows}).save(tmp_path / "measured.safetensors")
+    assert main(words("models", tmp_path / "measured.safetensors")) == 0
+    shown = capsys.readouterr().out
+    assert "    plain     100.0 % within 20°, median   1.2°, expected ÷ true 0.98\n" in shown
+    assert "    CTF 2 µm   94.3 % within 20°, median   3.5°\n" in shown
+
+
 def test_neighbouring_seeds_share_no_tomogram(world, tmp_path):
     few = ["--size-x", "40", "--size-y", "40", "--size-z", "32", "--particles", "3", "--tomograms", "2"]
     for seed in (1, 2):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 DEFAULT_MODEL = "ribosome"
 TEMPLATE, NETWORK = "template", "network"
+CONDITIONS = "conditions"
+"""Entry of a card: figures under realistic conditions, by the condition's name. Each has ``within_20`` (share),
+``median_deg`` and ``expected_over_true``."""
 _FORMAT = 1
 """Version of the record; files of a later one are refused."""
 _HEADER = "napari-orient"
@@ -157,3 +160,17 @@ def _shipped() -> dict[str, Path]:
 def shipped_models() -> tuple[str, ...]:
     """The names of the models that come with the program, the default first."""
     return tuple(sorted(_shipped(), key=lambda name: (name != DEFAULT_MODEL, name)))
+
+
+@cache
+def shipped_templates() -> tuple[str, ...]:
+    """The names of the shipped models that are templates, the default first; only their headers are read."""
+    return tuple(name for name in shipped_models() if _kind_in_header(_shipped()[name]) == TEMPLATE)
+
+
+def _kind_in_header(path: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as opened:
+        kind = str(_record(path, (opened.metadata() or {})[_HEADER])["kind"])
+    return _OLD_KINDS.get(kind, kind)

@@ -17,18 +17,20 @@ from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_and_confidence
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import with_prior_rotations
 from napari_orient.engine.refinement.refine import (
     RefinementResult,
+    cut_for,
     duplicate_distance,
     prepare_finder,
     refine_all,
     refine_with,
 )
+from napari_orient.engine.refinement.shipped_fit import SAMPLE, better_template
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.templates import Template
@@ -98,6 +100,8 @@ def predict(
         )
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     estimator = yield from prepare(tomogram, particles, model, options)
+    if isinstance(estimator, TemplateEstimator):
+        yield from _compare_with_shipped(estimator, particles)
     predicted = yield from estimator.batches(particles)
     if reference is None:
         note = duplicates_note(predicted, shortest_distance(model, options)) if isinstance(model, Network) else None
@@ -106,6 +110,15 @@ def predict(
         return predicted
     estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
     return (yield from estimator.batches(predicted))
+
+
+def _compare_with_shipped(estimator: TemplateEstimator, particles: Particles) -> Stream[Step, None]:
+    """Note the shipped template that fits some of the particles better, if there is one."""
+    some = particles.take(evenly_spaced_rows(len(particles), SAMPLE))
+    patches = cut_for(estimator.finder, estimator.tomogram, some)
+    note = yield from better_template(estimator.finder, patches, estimator.template)
+    if note is not None:
+        yield Step(1, 1, "Compared templates", notes=(note,))
 
 
 def shortest_distance(model: Model, options: PredictionOptions, *, reference: Template | None = None) -> float:
