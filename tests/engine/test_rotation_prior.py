@@ -204,10 +204,11 @@ def test_columns_of_priors_are_the_direction_and_no_numbers_are_refused():
 
 
 def test_random_poses_of_a_narrow_prior_are_near_each_other():
-    generator = torch.Generator().manual_seed(0)
-    cone = made(axis_sd=0.1).to("cpu")
-    single = RotationPrior(cone.rotations.float(), cone.axis.float(), cone.copies.float(), axis_sd=0.1)
-    angles = np.degrees(np.linalg.norm(random_rotvecs(single, generator), axis=1))
-    assert 80 < angles.mean() < 100
-    near = RotationPrior(single.rotations, single.axis, single.copies, search_range=0.5)
-    assert np.degrees(np.linalg.norm(random_rotvecs(near, generator), axis=1)).max() < 2 * np.degrees(0.5) + 40
+    group = symmetry("C1")
+    cone = np.degrees(np.linalg.norm(random_rotvecs(PriorOptions(prior_cone=10.0), group), axis=1))
+    assert 80 < cone.mean() < 100
+    spun = np.degrees(np.linalg.norm(random_rotvecs(PriorOptions(in_plane=True), group), axis=1))
+    assert 80 < spun.mean() < 100
+    near = np.degrees(np.linalg.norm(random_rotvecs(PriorOptions(search_range=20.0), group), axis=1))
+    assert near.max() < 2 * (20 + 3 * 2 + 3)
+    assert random_rotvecs(PriorOptions(), group) is None

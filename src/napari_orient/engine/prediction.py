@@ -21,7 +21,7 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram, chec
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_and_confidence
 from napari_orient.engine.refinement.finder import PoseFinder
-from napari_orient.engine.refinement.list_prior import with_prior_rotations
+from napari_orient.engine.refinement.list_prior import random_rotvecs, with_prior_rotations
 from napari_orient.engine.refinement.refine import (
     RefinementResult,
     cut_for,
@@ -202,8 +202,9 @@ class TemplateEstimator:
         if found.expected_error_deg is None or line is None:
             return found
         if_right = line.expected_deg(refined.error_if_right_deg)
+        chance = random_rotvecs(self.finder.options.prior, self.template.group)
         expected, confidence = error_and_confidence(
-            if_right, refined.p_right, refined.error_if_wrong_deg, self.template.group
+            if_right, refined.p_right, refined.error_if_wrong_deg, self.template.group, rotvecs=chance
         )
         scale = expected / np.maximum(found.expected_error_deg, 1e-6)
         parts = {name: found.extra[name] * scale for name in (AXIS_ERROR, AZIMUTH_ERROR) if name in found.extra}

@@ -94,7 +94,12 @@ class DetectionModel:
 
 
 def error_and_confidence(
-    if_right_deg: FloatArray, p_right: FloatArray, if_wrong_deg: FloatArray, group: Symmetry
+    if_right_deg: FloatArray,
+    p_right: FloatArray,
+    if_wrong_deg: FloatArray,
+    group: Symmetry,
+    *,
+    rotvecs: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Expected error in degrees, and probability of being within 20°, of poses that may be wrong, (N,) each.
 
@@ -103,16 +108,23 @@ def error_and_confidence(
     if_right_deg, if_wrong_deg : (N,) expected errors of poses near the right mode, and of others.
     p_right : (N,) probability that a pose is near the right mode.
     group : symmetry; a wrong pose is as often within 20° as a random one.
+    rotvecs : (M, 3) rotation vectors to random poses, where a prior restricts them; None of all rotations.
     """
     expected = np.sqrt(p_right * np.square(if_right_deg) + (1 - p_right) * np.square(if_wrong_deg))
-    by_chance = (random_pose_angles(group) <= 20).mean()
+    random = random_pose_angles(group) if rotvecs is None else np.degrees(np.linalg.norm(rotvecs, axis=1))
+    by_chance = (random <= 20).mean()
     return expected, p_right * within_from_rms(if_right_deg, 20) + (1 - p_right) * by_chance
 
 
-def random_pose_covariance(group: Symmetry) -> Tensor:
-    """Covariance of the rotation to a random pose, (3, 3) radians² in the reference frame, modulo the group."""
-    rotvecs = torch.from_numpy(_random_rotvecs(group.matrices.tobytes()))
-    covariance: Tensor = rotvecs.T @ rotvecs / len(rotvecs)
+def random_pose_covariance(group: Symmetry, rotvecs: FloatArray | None = None) -> Tensor:
+    """Covariance of the rotation to a random pose, (3, 3) radians² in the reference frame, modulo the group.
+
+    Parameters
+    ----------
+    rotvecs : as in `error_and_confidence`.
+    """
+    vectors = torch.from_numpy(_random_rotvecs(group.matrices.tobytes()) if rotvecs is None else rotvecs)
+    covariance: Tensor = vectors.T @ vectors / len(vectors)
     return covariance.float()
 
 

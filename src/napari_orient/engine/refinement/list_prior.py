@@ -8,6 +8,7 @@ of a filament. An axis of the reference lies along it, its own z unless another 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,8 +25,10 @@ _TILT_PSI_PRIORS = ("rlnAngleTiltPrior", "rlnAnglePsiPrior")
 _IN_PLANE_SD_DEG = 0.5
 """Degrees, standard deviation of a direction that is exact: less than any pose is determined to; chosen."""
 _AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
-_RANDOM_POSES = 4000
-"""Rotations of the prior that stand for a random pose."""
+_RANDOM_POSES = 20_000
+"""Even rotations of which those that the prior allows stand for random poses."""
+_GRID_DEG = 6.0
+"""Degrees between neighbours of them, a little more than the mean."""
 
 
 def with_prior_rotations(particles: Particles, options: PriorOptions) -> Particles:
@@ -94,18 +97,23 @@ def prior_words(options: PriorOptions) -> str:
     return f"Prior: {'; '.join(parts)}." if parts else ""
 
 
-def random_rotvecs(prior: RotationPrior, generator: torch.Generator) -> FloatArray:
-    """Rotation vectors, (N, 3) radians in the reference frame, between two random poses that a prior allows.
+@lru_cache(maxsize=8)
+def random_rotvecs(options: PriorOptions, group: Symmetry) -> FloatArray | None:
+    """Rotation vectors, (N, 3) radians in the reference frame, between random poses that a prior allows; None without.
 
-    Poses are taken modulo the group. What they spread over is the error of a pose that is no better than chance.
+    Poses are taken modulo the group. They are the errors of a pose that is no better than chance.
     """
+    one = Particles(positions=np.zeros((1, 3)), rotations=np.eye(3)[None])
+    prior = list_prior(one, options, group, device=torch.device("cpu"))
+    if prior is None:
+        return None
     grid = torch.as_tensor(even_rotations(_RANDOM_POSES), dtype=torch.float32)
-    one = prior.take(slice(0, 1)).to("cpu")
-    weight = one.log_density_of_grid(grid, spacing=0.0)[0].exp()
+    weight = prior.log_density_of_grid(grid, spacing=math.radians(_GRID_DEG))[0].exp()
+    generator = torch.Generator().manual_seed(0)
     first, second = (grid[torch.multinomial(weight, _RANDOM_POSES, True, generator=generator)] for _ in range(2))
     between = first.mT @ second
-    best = torch.einsum("nij,gji->ng", between, one.copies).argmax(-1)
-    rotvecs: FloatArray = matrix_to_rotvec(between @ one.copies[best]).numpy()
+    best = torch.einsum("nij,gji->ng", between, prior.copies).argmax(-1)
+    rotvecs: FloatArray = matrix_to_rotvec(between @ prior.copies[best]).numpy()
     return rotvecs
 
 

@@ -30,7 +30,7 @@ from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
-from napari_orient.engine.refinement.list_prior import list_prior, prior_words, with_prior_rotations
+from napari_orient.engine.refinement.list_prior import list_prior, prior_words, random_rotvecs, with_prior_rotations
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import (
@@ -252,7 +252,8 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
     truncated = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
     poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
     p_false = torch.where(torch.from_numpy(truncated > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
-    poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group))
+    chance = random_rotvecs(finder.options.prior, finder.group)
+    poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))
     p_right, if_right, if_wrong, score, centre, moved = (
         column.double().numpy()
         for column in (
@@ -264,7 +265,7 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
             poses.shifts,
         )
     )
-    expected, confidence = error_and_confidence(if_right, p_right, if_wrong, finder.group)
+    expected, confidence = error_and_confidence(if_right, p_right, if_wrong, finder.group, rotvecs=chance)
     columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), ERROR_IF_RIGHT: if_right, CENTRE_ERROR: centre}
     if len(finder.group) > 1:
         columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
