@@ -13,9 +13,17 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_list, read_tomograms
+from napari_orient.cli.lists import (
+    VOXEL_SIZE_HELP,
+    add_reading,
+    check_list,
+    check_not_read,
+    check_result,
+    read_tomograms,
+)
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
-from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.cli.selection import add_selection
+from napari_orient.engine.io import write_particles
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.symmetry import AUTO, symmetry
@@ -31,14 +39,14 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] POSES", help="tomograms, then their list")
     parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="map to write: .mrc")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class, such as 4v4r")
+    add_selection(parser)
     parser.add_argument(
         "--symmetry",
         default="C1",
         metavar="GROUP",
         help="imposed, with its axes: D7@z@x; auto proposes what the map has [default C1]",
     )
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
     )
@@ -49,6 +57,7 @@ def declare(parser: Parser) -> None:
         help="also write the particles with their half-sets (rlnRandomSubset)",
     )
     add_duplicates(parser)
+    add_reading(parser)
     add_options(parser, AveragingOptions, title="averaging")
 
 
@@ -58,11 +67,14 @@ def perform(arguments: Namespace) -> None:
     from napari_orient.engine.duplicates import with_half_sets
 
     paths = average_paths(arguments.output)
+    check_not_read(arguments.output, arguments.paths)
     if arguments.list_output:
         check_list(arguments.list_output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
-    pairs = read_tomograms(arguments, lambda path, tomogram: read_particles(path, tomogram=tomogram))
+    pairs = read_tomograms(arguments)
+    if arguments.list_output:
+        check_result(arguments.list_output, pairs)
     if arguments.remove_duplicates:
         near = duplicate_distance(options, pairs[0][0].voxel_size)
         pairs = [(tomogram, checked_duplicates(particles, near, remove=True)) for tomogram, particles in pairs]

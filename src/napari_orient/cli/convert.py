@@ -8,6 +8,7 @@ or RELION's tomograms.star.
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from napari_orient import __version__
@@ -29,6 +30,7 @@ from napari_orient.cli.lists import (
     written_text,
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
+from napari_orient.cli.selection import add_selection, selected
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles, writing_dialect
 
@@ -42,9 +44,10 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
     parser.add_argument("target", type=Path, metavar="OUT", help=f"particle list to write: {written_text()}")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the particles of this class")
+    add_selection(parser)
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     parser.add_argument(
         "--min-distance", type=float, metavar="Å", help="count particles nearer than this as one, picked twice"
     )
@@ -60,8 +63,9 @@ def perform(arguments: Namespace) -> None:
     check_list(arguments.target)
     check_optimisation_set(dialect, arguments)
     tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    particles = read_list(arguments.source, arguments, tomogram=tomogram)
-    particles = particles if arguments.kind is None else particles.of_kind(arguments.kind)
+    named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
+    particles = read_list(arguments.source, arguments, tomogram=named)
+    particles = selected(particles, arguments)
     if arguments.min_distance is not None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
     elif arguments.remove_duplicates:
@@ -74,7 +78,7 @@ def perform(arguments: Namespace) -> None:
         dialect=arguments.dialect,
         pixel_size=written_pixel_size(dialect, arguments, tomogram),
         first_voxel=arguments.out_first_voxel,
-        centre=arguments.centre,
+        centre=arguments.out_centre,
         provenance=f"napari-orient {__version__}: converted from {arguments.source.name}",
     )
     write_beside(arguments.target, particles, arguments)

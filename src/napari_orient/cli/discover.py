@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import add_reading, check_list, read_list, read_tomograms
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, check_list, check_result, read_tomograms
+from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.particles import Extent, Labelled
+from napari_orient.engine.particles import Extent, Labelled, Tomogram
 from napari_orient.engine.streams import Stream, map_steps
 from napari_orient.progress import Stopped, follow, say
 
@@ -47,8 +48,9 @@ def declare(parser: Parser) -> None:
     # As version 0.1.0 called it.
     parser.add_argument("--checkpoint-output", dest="template_output", type=Path, default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--align-to", type=Path, metavar="MAP", help="map into whose frame the poses are rotated")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
+    parser.add_argument("--align-to-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    add_selection(parser, what="picks")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     add_reading(parser)
     add_options(parser, DiscoveryOptions, title="discovery")
 
@@ -64,9 +66,10 @@ def perform(arguments: Namespace) -> int | None:
     paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
     paths.check()
     options = options_from(arguments, DiscoveryOptions())
-    align_to = None if arguments.align_to is None else read_tomogram(arguments.align_to)
+    align_to = None if arguments.align_to is None else _aligned_map(arguments)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
-    pairs = read_tomograms(arguments, lambda path, tomogram: read_list(path, arguments, tomogram=tomogram))
+    pairs = read_tomograms(arguments)
+    check_result(arguments.output, pairs)
     counted = f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
     say(f"{counted}; diameter {options.diameter:g} Å")
     last: list[DiscoveryStep] = []
@@ -75,6 +78,12 @@ def perform(arguments: Namespace) -> int | None:
     except KeyboardInterrupt:
         raise Stopped(_write_stopped(last, pairs, paths)) from None
     return _write(found, pairs, paths)
+
+
+def _aligned_map(arguments: Namespace) -> Tomogram:
+    """The map to align to, with its own voxel size where that is given."""
+    flag = "--align-to-voxel-size"
+    return read_tomogram(arguments.align_to, voxel_size=arguments.align_to_voxel_size, flag=flag)
 
 
 def _remembered(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
+from napari_orient.cli.selection import add_selection, selected
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.symmetry import symmetry
 
@@ -27,7 +28,7 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("predicted", type=Path, metavar="PREDICTED", help="particle list with predicted angles")
     parser.add_argument("truth", type=Path, metavar="TRUTH", help="particle list with true angles")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the true particles of this class")
+    add_selection(parser, what="true particles")
     parser.add_argument(
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
@@ -47,7 +48,7 @@ def perform(arguments: Namespace) -> None:
         raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
     group = symmetry(arguments.symmetry)
     predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
-    chosen = truth if arguments.kind is None else truth.of_kind(arguments.kind)
+    chosen = selected(truth, arguments)
     report = evaluate(predicted, chosen, group=group, tolerance=arguments.tolerance)
     failures = (
         None

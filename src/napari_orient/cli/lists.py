@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
+from napari_orient.cli.selection import selected_pairs
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     CENTRES,
     MIRRORS,
     ROTATIONS_ABOUT_X,
     Dialect,
+    check_particles_fit,
     membrane_points,
     mirrored,
     pose_summary,
@@ -31,7 +33,7 @@ from napari_orient.engine.io import (
     written_suffixes,
 )
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import say
 
@@ -66,7 +68,7 @@ def add_reading(parser: Parser) -> None:
         "--centre",
         choices=CENTRES,
         default="size/2",
-        help="voxel that RELION 5's coordinates count from [default size/2; some Python tools write size/2 - 1]",
+        help="voxel that RELION 5's coordinates count from when read [default size/2; some tools: size/2 - 1]",
     )
     group.add_argument(
         "--first-voxel",
@@ -87,7 +89,7 @@ def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = N
         first_voxel=arguments.first_voxel,
     )
     _report_membranes(path)
-    say_notes(particles.notes)
+    say_notes(particles.notes, arguments)
     return particles
 
 
@@ -111,10 +113,43 @@ def say_tomograms(tomograms: Sequence[Tomogram]) -> None:
         say(f"{len(tomograms) - _TOMOGRAMS_SAID} more tomograms, voxels of {shown} Å")
 
 
-def say_notes(notes: Sequence[str]) -> None:
-    """Print sentences on how a list was read or written to standard error, one a line."""
+def say_notes(notes: Sequence[str], arguments: Namespace | None = None) -> None:
+    """Print sentences on how a list was read or written to standard error, one a line.
+
+    Parameters
+    ----------
+    arguments : of the command, where a sentence is to be said but once in it, however many tomograms it is true of.
+    """
+    said: dict[str, None] = {} if arguments is None else vars(arguments).setdefault("_said", {})
     for note in notes:
-        say(f"Note: {note}")
+        if note not in said:
+            say(f"Note: {note}")
+        said[note] = None
+
+
+def check_result(path: Path, pairs: Labelled) -> None:
+    """Check, before the work, that the particles of these tomograms can be written at the path.
+
+    Raises
+    ------
+    InputError
+        If they cannot.
+    """
+    located = [particles.located_in(tomogram) for tomogram, particles in pairs]
+    if located:
+        check_particles_fit(path, concatenate(located))
+
+
+def check_not_read(output: Path, read: Sequence[Path]) -> None:
+    """Check that a file that is to be written is none of those that are read.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if any(item.exists() and output.exists() and output.samefile(item) for item in read):
+        raise InputError(f"{output} is to be written, and is read too. Name another file.")
 
 
 def _report_membranes(path: Path) -> None:
@@ -124,23 +159,26 @@ def _report_membranes(path: Path) -> None:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 
 
-def read_tomograms(
-    arguments: Namespace, read: Callable[[Path, Tomogram], Particles]
-) -> list[tuple[Tomogram, Particles]]:
-    """Tomograms of ``[TOMOGRAM...] LIST``, each with its own particles of the class asked for.
+def read_tomograms(arguments: Namespace) -> Labelled:
+    """Tomograms of ``[TOMOGRAM...] LIST``, each with its own particles that were asked for.
 
-    Parameters
-    ----------
-    read : particles of a list that lie in a tomogram. A list without tomograms before it names them itself.
+    A list without tomograms before it names them itself.
     """
     *tomograms, path = arguments.paths
     if tomograms:
         opened = [open_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
-        pairs = [(tomogram, read(path, tomogram)) for tomogram in opened]
+        pairs = [(tomogram, read_list(path, arguments, tomogram=tomogram)) for tomogram in opened]
     else:
-        pairs = read_labelled(path, tomograms=getattr(arguments, "tomograms", None), voxel_size=arguments.voxel_size)
+        pairs = read_labelled(
+            path,
+            tomograms=getattr(arguments, "tomograms", None) or arguments.tomograms_star,
+            voxel_size=arguments.voxel_size,
+            pixel_size=arguments.pixel_size,
+            centre=arguments.centre,
+        )
         say_tomograms([tomogram for tomogram, _ in pairs])
-    return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
+        say_notes([note for _, particles in pairs for note in particles.notes], arguments)
+    return selected_pairs(pairs, arguments)
 
 
 def add_import_list(parser: Parser) -> None:
@@ -161,6 +199,12 @@ def add_writing(parser: Parser) -> None:
         type=float,
         metavar="Å",
         help="of OUT's pixels or voxels [default: the tomogram's voxels; --pixel-size for RELION 4 and Warp]",
+    )
+    group.add_argument(
+        "--out-centre",
+        choices=CENTRES,
+        default="size/2",
+        help="voxel that OUT's RELION 5 coordinates count from [default size/2, as RELION's C++]",
     )
     group.add_argument(
         "--out-first-voxel", type=int, choices=(0, 1), help="number of OUT's first voxel [default 1 for .em, else 0]"

@@ -20,6 +20,8 @@ from napari_orient.cli.lists import (
     add_import_list,
     check_import_list,
     check_list,
+    check_result,
+    say_notes,
     summary,
     with_group,
     write_beside,
@@ -68,6 +70,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
     )
+    parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     add_import_list(parser)
     add_mirror(parser)
     add_duplicates(parser)
@@ -82,10 +85,13 @@ def perform(arguments: Namespace) -> int | None:
     check_list(arguments.output)
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
-    template = load_template(arguments.reference) if arguments.reference else None
+    template = None
+    if arguments.reference:
+        template = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     reference = None if template is None else with_group(template, arguments.symmetry)
     project = read_project(arguments)
     check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)
+    check_result(arguments.output, project.pairs)
     _announce(project, model)
     model, reference = _with_hands(model, reference, project.pairs, options, arguments.mirror)
 
@@ -98,6 +104,7 @@ def perform(arguments: Namespace) -> int | None:
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         write_particles(arguments.output, kept, provenance=provenance(model, options, count=count, reference=against))
         write_beside(arguments.output, kept, arguments)
+        say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")
 
     return 1 if do_project(project, task, write).failed else None

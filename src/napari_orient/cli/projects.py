@@ -14,13 +14,15 @@ from napari_orient.cli.lists import (
     add_reading,
     open_tomogram,
     read_list,
+    say_notes,
     say_tomograms,
     volume_text,
 )
+from napari_orient.cli.selection import add_selection, selected_pairs
 from napari_orient.engine.each_tomogram import ProjectResult, Task, for_each_tomogram
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def add_project(parser: Parser) -> None:
         metavar="[TOMOGRAM...] PICKS",
         help=f"volumes ({volume_text()}), then the list of their particles; or the list, or a PolNet folder, alone",
     )
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="only the picks of this class, such as 4v4r")
+    add_selection(parser, what="picks")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     parser.add_argument(
@@ -81,9 +83,7 @@ def read_project(arguments: Namespace) -> Project:
     if arguments.tomogram_name and len(tomograms) != 1:
         raise InputError(f"--tomogram-name was given with {len(tomograms)} tomograms; expected one.")
     project = _opened(tomograms, path, arguments) if tomograms else Project(_named(path, arguments))
-    if arguments.kind is None:
-        return project
-    return replace(project, pairs=labelled_of_kind(project.pairs, arguments.kind))
+    return replace(project, pairs=selected_pairs(project.pairs, arguments))
 
 
 def _named(path: Path, arguments: Namespace) -> Labelled:
@@ -95,6 +95,7 @@ def _named(path: Path, arguments: Namespace) -> Labelled:
         centre=arguments.centre,
     )
     say_tomograms([tomogram for tomogram, _ in pairs])
+    say_notes([note for _, particles in pairs for note in particles.notes], arguments)
     return pairs
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_list, summary, with_group
+from napari_orient.cli.lists import check_list, check_result, say_notes, summary, with_group
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
@@ -43,6 +43,7 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_project(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a shipped one")
+    parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--symmetry",
@@ -61,8 +62,10 @@ def perform(arguments: Namespace) -> int | None:
 
     check_list(arguments.output)
     options = options_from(arguments, RefinementOptions())
-    template = with_group(load_template(arguments.reference), arguments.symmetry)
+    loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
+    template = with_group(loaded, arguments.symmetry)
     project = read_project(arguments)
+    check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
     template = with_hand(template, project.pairs, options, arguments.mirror)
     precisions = []
@@ -78,6 +81,7 @@ def perform(arguments: Namespace) -> int | None:
         ways = " and ".join(sorted(set(precisions)))
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
         write_particles(arguments.output, kept, provenance=words)
+        say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")
 
     return 1 if do_project(project, task, write).failed else None

@@ -26,6 +26,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--others", nargs="+", default=(), metavar="TEMPLATE", help="macromolecules around, not in the truth"
     )
+    parser.add_argument("--template-voxel-size", type=float, metavar="Å", help="of the maps, where headers are wrong")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth")
     parser.add_argument("--tomograms", type=int, default=1, metavar="N", help="how many [default 1]")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is random [default 0]")
@@ -39,7 +40,11 @@ def perform(arguments: Namespace) -> None:
 
     check_folder(arguments.output)
     options = options_from(arguments, SimulationOptions())
-    templates, others = ([load_template(text) for text in given] for given in (arguments.templates, arguments.others))
+    size, flag = arguments.template_voxel_size, "--template-voxel-size"
+    templates, others = (
+        [load_template(text, voxel_size=size, flag=flag) for text in given]
+        for given in (arguments.templates, arguments.others)
+    )
     stream = simulate_series(
         templates, options, tomograms=arguments.tomograms, seed=arguments.seed, folder=arguments.output, others=others
     )

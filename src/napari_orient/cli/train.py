@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import with_group
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, say_notes, say_tomograms, with_group
+from napari_orient.cli.selection import add_selection, selected_pairs
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.options import Options
@@ -30,7 +31,7 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
     TrainingOptions,
 )
-from napari_orient.engine.particles import Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.particles import Labelled
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
     parser.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
-    parser.add_argument("--class", dest="kind", metavar="CODE", help="learn this class alone, such as 4v4r")
+    add_selection(parser)
     parser.add_argument("--tomograms", type=Path, metavar="DIR", help="where a STAR file's tomograms lie")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help="the tomograms', where their headers are wrong")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
     parser.add_argument(
         "--network",
@@ -66,6 +67,7 @@ def declare(parser: Parser) -> None:
         help="what to train, and the options to begin from; those below override",
     )
     parser.add_argument("--template", metavar="MAP|NAME", help="template: this map, or bead model, as it is")
+    parser.add_argument("--template-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     add_options(parser, NetworkOptions, title="the network (defaults of --network default)")
     add_options(parser, TrainingOptions, title="its training (defaults of --network default)")
     add_options(parser, TemplateOptions, title="a template; and --symmetry", leave_out=SHARED)
@@ -82,7 +84,7 @@ def perform(arguments: Namespace) -> None:
     network_base, training_base = TRAINABLE[arguments.network]
     _check_given(arguments, network_base, training_base)
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
-    template = None if arguments.template is None else _template(arguments.template, network)
+    template = None if arguments.template is None else _template(arguments, network)
     if not arguments.data and template is None:
         raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
@@ -114,13 +116,14 @@ def _check_given(arguments: Namespace, *bases: Options) -> None:
         raise InputError(f"{flag} was given, which --network {arguments.network} does not have. Leave it out.")
 
 
-def _template(text: str, options: NetworkOptions | TemplateOptions) -> Template:
+def _template(arguments: Namespace, options: NetworkOptions | TemplateOptions) -> Template:
     """The map to take as it is, with the symmetry that was given or that of the bead model."""
     from napari_orient.engine.templates import load_template
 
     if not isinstance(options, TemplateOptions):
         raise InputError("--template was given, but a network is to be trained. Add --network template.")
-    template = with_group(load_template(text), None if options.symmetry == "C1" else options.symmetry)
+    loaded = load_template(arguments.template, voxel_size=arguments.template_voxel_size, flag="--template-voxel-size")
+    template = with_group(loaded, None if options.symmetry == "C1" else options.symmetry)
     return replace(template, search=options.search)
 
 
@@ -129,9 +132,11 @@ def _validation_words(best: Model) -> str:
     return f"validation median {figures['validation_median_deg']:.2f}°" if figures else "the map as it is"
 
 
-def _labelled(path: Path, arguments: Namespace) -> list[tuple[Tomogram, Particles]]:
+def _labelled(path: Path, arguments: Namespace) -> Labelled:
     pairs = read_labelled(path, tomograms=arguments.tomograms, voxel_size=arguments.voxel_size)
-    return pairs if arguments.kind is None else labelled_of_kind(pairs, arguments.kind)
+    say_tomograms([tomogram for tomogram, _ in pairs])
+    say_notes([note for _, particles in pairs for note in particles.notes], arguments)
+    return selected_pairs(pairs, arguments)
 
 
 def _farewell(output: Path, state: Path, began: float) -> str:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.floating[Any]]
 TextArray = NDArray[np.str_]
 
+CLASS_NUMBER = "rlnClassNumber"
+"""RELION's column of classes, by number."""
+
 
 class LazyDensity(Protocol):
     """A volume (Z, Y, X) whose voxels are read from a file when they are asked for, by integers and slices."""
@@ -222,24 +225,32 @@ class Particles:
     def of_kind(self, code: str) -> Self:
         """Particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
 
+        Where no class is named so, RELION's class number serves (``rlnClassNumber``).
+
         Raises
         ------
         InputError
             If no class is given for any particle, or none is of this one.
         """
-        if self.kind is None:
-            raise InputError(f"class {code!r} was asked for, but these particles carry no class. Leave the class out.")
         rows = self.rows_of_kind(code)
-        if not rows.any():
-            raise InputError(f"no particle is of class {code!r}; there are {', '.join(sorted(self.kinds)) or 'none'}.")
-        return self.take(rows)
+        if rows.any():
+            return self.take(rows)
+        numbers = dict.fromkeys(map(str, self.extra.get(CLASS_NUMBER, ())))
+        if self.kind is None and not numbers:
+            raise InputError(f"class {code!r} was asked for, but these particles carry no class. Leave the class out.")
+        there = sorted({*self.kinds, *numbers})
+        raise InputError(f"no particle is of class {code!r}; there are {', '.join(there) or 'none'}.")
 
     def rows_of_kind(self, code: str) -> NDArray[np.bool_]:
         """Mask of the particles of one macromolecule, (N,); ``4v4r`` finds ``pdb_4v4r`` too, whatever the case."""
-        if self.kind is None:
-            return np.zeros(len(self), bool)
-        kinds, wanted = np.char.lower(self.kind), code.lower()
-        return np.asarray((kinds == wanted) | np.char.endswith(kinds, f"_{wanted}"), bool)
+        named = np.zeros(len(self), bool)
+        if self.kind is not None:
+            kinds, wanted = np.char.lower(self.kind), code.lower()
+            named = np.asarray((kinds == wanted) | np.char.endswith(kinds, f"_{wanted}"), bool)
+        numbers = self.extra.get(CLASS_NUMBER)
+        if named.any() or numbers is None:
+            return named
+        return np.array([_same_number(str(number), code) for number in numbers], bool)
 
     def of_tomogram(self, name: str) -> Self:
         """Particles of one tomogram, by its exact name; perhaps none."""
@@ -366,6 +377,14 @@ def _advice(positions: FloatArray, extent: Extent) -> str:
                 "if they are, give that voxel size."
             )
     return "Check that the list belongs to this tomogram, and its voxel size."
+
+
+def _same_number(text: str, other: str) -> bool:
+    """Whether two texts are the same number, or the same text."""
+    try:
+        return float(text) == float(other)
+    except ValueError:
+        return text == other
 
 
 def _column(name: str, column: NDArray[Any], count: int) -> NDArray[Any]:

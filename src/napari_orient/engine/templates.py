@@ -189,19 +189,29 @@ class Template:
             raise InputError(f"{found.name}: {error}") from error
 
 
-def load_template(path_or_name: Path | str) -> Template:
+def load_template(
+    path_or_name: Path | str, *, voxel_size: float | None = None, flag: str = "--reference-voxel-size"
+) -> Template:
     """The template of a file (a map in MRC format, or a template's own) or of a name.
 
     ``ribosome`` (``4v4r``) and ``proteasome`` (``3j9i``) are the bead models of these particles; other names are those
     of shipped templates.
 
+    Parameters
+    ----------
+    voxel_size : Å; overrides that of a map's file.
+    flag : option that gives the voxel size, for errors.
+
     Raises
     ------
     InputError
-        If it is neither a file nor a name, or the file is not a usable map.
+        If it is neither a file nor a name, or the file is no usable map; or a voxel size is given for what states it.
     """
     text = str(path_or_name)
     code = _bead_code(text)
+    states_size = (code and not Path(text).exists()) or text.endswith(SUFFIX)
+    if voxel_size is not None and (states_size or text in shipped_models()):
+        raise InputError(f"a voxel size is given for {text}, which states its own ({flag}). Leave it out.")
     if code and not Path(text).exists():
         return _from_beads(code)
     if text.endswith(SUFFIX) or (text in shipped_models() and not Path(text).exists()):
@@ -209,7 +219,7 @@ def load_template(path_or_name: Path | str) -> Template:
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
         models = ", ".join(bead_models())
         raise InputError(f"{text!r} is neither a file nor a bead model; the bead models are {models}.")
-    tomogram = read_tomogram(Path(text))
+    tomogram = read_tomogram(Path(text), voxel_size=voxel_size, flag=flag)
     return Template(np.array(tomogram.density, np.float32), tomogram.voxel_size, _class_of(Path(text).stem))
 
 

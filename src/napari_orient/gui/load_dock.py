@@ -11,7 +11,7 @@ import napari.viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import VOLUME_SUFFIXES, match_tomogram, read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import VOLUME_SUFFIXES, read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
@@ -145,36 +145,29 @@ class LoadDock(Dock):
             note.say("")
             return None
         try:
-            read = read_particles(path, extents=self._extents(), pixel_size=self.pixel_size.value() or None)
-            found = self._of_this_tomogram(with_model_found(read, path))
+            size = self.pixel_size.value() or None
+            read = read_particles(path, tomogram=self.tomogram, extents=self.session.extents(), pixel_size=size)
+            found = self._of_one_tomogram(with_model_found(read, path))
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
             note.say(dock_message(error), BAD)
             return None
-        note.say(particle_summary(found), GOOD)
+        note.say("\n".join([particle_summary(found), *map(dock_text, found.notes)]), GOOD)
         return found
 
-    def _extents(self) -> dict[str, Extent]:
-        return self.session.extents() if self.tomogram is None else {self.tomogram.name: self.tomogram.extent}
-
-    def _of_this_tomogram(self, particles: Particles) -> Particles:
-        """The particles of the chosen tomogram, if the list is of several.
+    def _of_one_tomogram(self, particles: Particles) -> Particles:
+        """The particles, if they can be opened without a tomogram.
 
         Raises
         ------
         InputError
-            If no tomogram is chosen, or the list holds no particles of it.
+            If no tomogram is chosen, and they are of several.
         """
         names = particles.tomogram_names
-        if len(names) <= 1:
-            return particles
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        if self.tomogram is None:
+        if len(names) > 1:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise InputError(f"The list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
-        name = match_tomogram(self.tomogram.name, names)
-        if name is None:
-            raise InputError(f"The list is of {shown}; none of them is {self.tomogram.name}.")
-        return particles.of_tomogram(name)
+        return particles
 
     def _show_classes(self) -> None:
         found = self.truth if self.particles is None else self.particles
@@ -244,8 +237,14 @@ def particle_summary(particles: Particles) -> str:
 
 def dock_message(error: InputError) -> str:
     """The error's text without the names of command-line options, which are fields in a dock."""
-    line = re.sub(r" \(--[\w-]+\)", "", str(error))
+    line = dock_text(str(error))
     return line[:1].upper() + line[1:]
+
+
+def dock_text(text: str) -> str:
+    """A sentence without the names of command-line options, and without the advice that only they can follow."""
+    text = text.replace(", or give the list's name for it (--tomogram-name)", "")
+    return re.sub(r" \(--[\w-]+\)", "", text)
 
 
 def _path(row: FileRow) -> Path:

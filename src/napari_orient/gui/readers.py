@@ -26,6 +26,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.commands import open_dock
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
+from napari_orient.gui.load_dock import dock_text
 from napari_orient.gui.session import session_of
 from napari_orient.gui.state_in_file import with_model_found, with_state
 
@@ -68,18 +69,34 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
     found: list[LayerParts] = []
     for item in _paths(path):
         extents = _extents_on_view()
-        particles = with_model_found(read_particles(item, extents=extents), item)
+        particles = with_model_found(_read(item, extents), item)
+        if particles.notes:
+            show_info(f"{item.name}: {' '.join(dock_text(note) for note in particles.notes)}")
         for name, part in _parts(particles, extents):
             found += _with_axes(part, extents.get(name), item)
     return found
 
 
+def _read(path: Path, extents: dict[str, Extent]) -> Particles:
+    """The particles of a list; those of the one tomogram that is open alone, where it is one.
+
+    Raises
+    ------
+    InputError
+        If the list has none of it, or cannot be read: without the names of the command line's options.
+    """
+    try:
+        return read_particles(path, tomogram=next(iter(extents)) if len(extents) == 1 else None, extents=extents)
+    except InputError as error:
+        raise InputError(dock_text(str(error))) from error
+
+
 def _parts(particles: Particles, extents: dict[str, Extent]) -> list[tuple[str, Particles]]:
-    """The particles of each tomogram and the name it is open under; a list of one alone belongs to the one open."""
+    """The particles of each tomogram and the name it is open under."""
     names = particles.tomogram_names
     if not extents:
         return [(name, particles.of_tomogram(name)) for name in names]
-    if len(names) == 1 and len(extents) == 1:
+    if len(extents) == 1:
         return [(next(iter(extents)), particles)]
     pairs = [(match_tomogram(name, extents), particles.of_tomogram(name)) for name in names]
     own = [(name, part) for name, part in pairs if name is not None]

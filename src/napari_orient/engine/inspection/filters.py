@@ -20,11 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.particles import Particles
+from napari_orient.engine.rotations import matrix_to_zyz
 
 Columns = Mapping[str, NDArray[Any]]
 
 _LONGEST = 1000
 """Most characters of an expression: beyond what a person types, and short enough for Python's parser."""
+
+_EMPTY = ("", "<NA>")
+"""Texts of a number that is unknown, beside those that Python reads as NaN."""
 
 _EXAMPLE = "expected_error > 15 and neighbour < 300"
 
@@ -67,6 +72,49 @@ def rows_where(expression: str, columns: Columns, *, count: int) -> NDArray[np.b
     except RecursionError:
         raise InputError("the expression is nested too deeply. Write it with fewer brackets.") from None
     return np.broadcast_to(chosen, (count,)).copy()
+
+
+def rows_of_particles(expression: str, particles: Particles) -> NDArray[np.bool_]:
+    """Mask of the particles for which the expression is true, (N,).
+
+    Its names are those of the particles' columns in files: ``tomogram``, ``class``, ``x``, ``y``, ``z`` (Å), ``rot``,
+    ``tilt``, ``psi``, ``confidence``, ``expected_error_deg``, also as RELION calls them, and every other column.
+    Columns whose values are all numbers, or empty, are numbers.
+
+    Raises
+    ------
+    InputError
+        As `rows_where`.
+    """
+    return rows_where(expression, _columns_of(particles), count=len(particles))
+
+
+def _columns_of(particles: Particles) -> dict[str, NDArray[Any]]:
+    names = np.asarray(particles.tomogram)
+    columns: dict[str, NDArray[Any]] = {name: _as_numbers(column) for name, column in particles.extra.items()}
+    columns |= {"tomogram": names, "rlnTomoName": names, **dict(zip("xyz", particles.positions.T, strict=True))}
+    if particles.kind is not None:
+        columns |= dict.fromkeys(("class", "orientClass"), particles.kind)
+    if particles.rotations is not None:
+        angles = matrix_to_zyz(particles.rotations).T
+        for called in (("rot", "tilt", "psi"), ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")):
+            columns |= dict(zip(called, angles, strict=True))
+    if particles.confidence is not None:
+        columns |= dict.fromkeys(("confidence", "orientConfidence"), particles.confidence)
+    if particles.expected_error_deg is not None:
+        called_so = ("expected_error", "expected_error_deg", "orientExpectedErrorDeg")
+        columns |= dict.fromkeys(called_so, particles.expected_error_deg)
+    return columns
+
+
+def _as_numbers(column: NDArray[Any]) -> NDArray[Any]:
+    """The column as numbers, NaN where it is empty; as it is where a value is no number."""
+    if column.dtype.kind not in "OSU":
+        return column
+    try:
+        return np.array([float(text) if text.strip() not in _EMPTY else np.nan for text in map(str, column)])
+    except ValueError:
+        return column
 
 
 def _tree(text: str) -> ast.expr:

@@ -28,6 +28,7 @@ from napari_orient.engine.io.dialects.relion import CENTRES
 from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
 from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io.particle_lists import (
+    check_particles_fit,
     read_labelled,
     read_particles,
     read_provenance,
@@ -46,6 +47,7 @@ __all__ = [
     "VOLUME_SUFFIXES",
     "Dialect",
     "ListFile",
+    "check_particles_fit",
     "header_voxel_size",
     "is_polnet_folder",
     "match_tomogram",

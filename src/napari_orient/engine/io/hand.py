@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import POSE_COLUMNS, without_images
 from napari_orient.engine.io.tomograms import GLOBAL, find_extents
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 
@@ -29,9 +30,6 @@ ROTATIONS_ABOUT_X: Mapping[str, FloatArray] = {
     "90": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
 }
 """Rotations of a volume about x that keep its hand: -90 is what IMOD's trimvol -rx and clip rotx do."""
-
-_POSE_COLUMNS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
-"""Columns that refer to the pose before."""
 
 
 def mirrored(particles: Particles, name: str) -> Particles:
@@ -71,6 +69,7 @@ def rotated_about_x(particles: Particles, name: str) -> Particles:
 
 def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) -> Particles:
     """Particles of the tomogram moved by the matrix, with the poses of the map moved by ``map_matrix``."""
+    particles = without_images(particles, "they show the tilt series as it was")
     extents = find_extents(particles.tomogram_names, [particles.extents])
     unknown = [name or "(no name)" for name in particles.tomogram_names if name not in extents]
     if unknown:
@@ -87,7 +86,7 @@ def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) 
         positions=(particles.positions - before_centre) @ matrix.T + after_centre,
         rotations=None if particles.rotations is None else matrix @ particles.rotations @ map_matrix,
         extents={**particles.extents, **after},
-        extra={name: column for name, column in particles.extra.items() if name not in _POSE_COLUMNS},
+        extra={name: column for name, column in particles.extra.items() if name not in POSE_COLUMNS},
         blocks={name: table for name, table in particles.blocks.items() if name != GLOBAL},
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
@@ -126,6 +129,29 @@ def write_particles(
         extents=extents or particles.extents, pixel_size=pixel_size, centre=centre, first_voxel=first_voxel
     )
     return write(Path(path), particles, metadata, provenance=provenance)
+
+
+def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str | None = None) -> None:
+    """Check, before work on them, that these particles can be written at a path once they have poses.
+
+    One of each tomogram is written to a temporary folder.
+
+    Raises
+    ------
+    InputError
+        As `write_particles`, such as where the size of a tomogram is needed and unknown.
+    """
+    path = Path(path)
+    _, rows = np.unique(np.asarray(particles.tomogram), return_index=True)
+    sample = particles.take(np.sort(rows))
+    if sample.rotations is None:
+        sample = sample.replace(rotations=np.tile(np.eye(3), (len(sample), 1, 1)))
+    with tempfile.TemporaryDirectory() as folder:
+        beside = Path(folder) / f"list{path.suffix}"
+        try:
+            write_particles(beside, sample, dialect=dialect)
+        except InputError as error:
+            raise InputError(str(error).replace(str(beside), str(path))) from error
 
 
 # --- labelled tomograms ---------------------------------------------------------------------------------------------

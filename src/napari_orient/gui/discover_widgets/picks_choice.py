@@ -79,10 +79,11 @@ def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, Pairs]:
 def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
     """The tomograms of these files, each with its picks from the list."""
     opened = [read_tomogram(volume) for volume in volumes]
+    if len(opened) == 1:
+        found = read_particles(path, tomogram=opened[0])
+        return [(opened[0], found.replace(tomogram=opened[0].name))]
     found = read_particles(path, extents={item.name: item.extent for item in opened})
     names = found.tomogram_names
-    if len(opened) == 1 and len(names) <= 1:
-        return [(opened[0], found.replace(tomogram=opened[0].name))]
     pairs = [(item, match_tomogram(item.name, names)) for item in opened]
     missing = [item.name for item, name in pairs if name is None]
     if missing:
