@@ -29,9 +29,9 @@ from napari_orient.engine.options import Value
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.simulation.exposure import exposure, tilt_series
+from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.simulate import simulate, simulated_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume
-from napari_orient.engine.simulation.tilt_metadata import write_tilt_series
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template, load_template
 

@@ -26,8 +26,8 @@ from napari_orient.engine.simulation.back_projection import BackProjection, deco
 from napari_orient.engine.simulation.exposure import exposure, tilt_series
 from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTemplate, Volume
 from napari_orient.engine.simulation.postprocessing import postprocess
+from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
-from napari_orient.engine.simulation.tilt_metadata import write_tilt_series
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 
