@@ -14,7 +14,7 @@ def told(wedge: Wedge, *, worth: float) -> Told:
     """A tomogram whose images are shifted by about 8 Å, and what particles worth so much tell: gain, match, power."""
     generator = torch.Generator().manual_seed(0)
     model = build_forward_model(torch.ones(28, 28, 28), wedge, voxel_size=10.0, resolution=40.0, radius=90.0)
-    images = tilt_images(model, wedge)
+    images = tilt_images(model, wedge.as_series())
     gain = images.contributions(8 * torch.randn(2, images.share.shape[1], generator=generator)).sum(1)
     power = worth * torch.exp(-2000 * model.frequency.square().sum(1))
     noise = torch.view_as_complex(torch.randn(len(power), 2, generator=generator))
@@ -29,7 +29,7 @@ def distance(one: torch.Tensor, two: torch.Tensor, power: torch.Tensor) -> float
 def test_shifts_of_the_tilt_images_are_told_by_the_particles(axis: float) -> None:
     wedge = Wedge(axis)
     model, gain, match, power = told(wedge, worth=30.0)
-    found = shifted_gain(model, wedge, match, power)
+    found = shifted_gain(model, wedge.as_series(), match, power)
     assert distance(torch.ones_like(gain), gain, power) > 0.3
     assert distance(found, gain, power) < 0.13
     # Coefficient by coefficient the noise would leave more.
@@ -38,12 +38,12 @@ def test_shifts_of_the_tilt_images_are_told_by_the_particles(axis: float) -> Non
 
 def test_a_series_tilted_otherwise_than_taken_serves_nearly_as_well() -> None:
     model, gain, match, power = told(Wedge(), worth=30.0)
-    found = shifted_gain(model, Wedge(0, -64, 61), match, power)
+    found = shifted_gain(model, Wedge(0, -64, 61).as_series(), match, power)
     assert distance(found, gain, power) < 0.5 * distance(torch.ones_like(gain), gain, power)
 
 
 def test_particles_that_tell_nothing_leave_the_model_as_it_was() -> None:
     wedge = Wedge()
     model, _, match, power = told(wedge, worth=1e-5)
-    found = shifted_gain(model, wedge, match, power)
+    found = shifted_gain(model, wedge.as_series(), match, power)
     assert float((found - 1).abs().max()) < 0.1

@@ -25,8 +25,13 @@ _TILT_AXES = ("found", "x", "y", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class WedgeOptions(Options):
-    """The missing wedge, as far as it is given rather than estimated from the data."""
+    """How the tomogram was tilted, as far as it is given rather than estimated from the data."""
 
+    tilts: str = option(
+        "",
+        help="tilt metadata: RELION's tomograms.star, Warp's .xml or .tomostar, IMOD's .tlt, AreTomo's .aln, or their "
+        "folder; empty takes what lies beside the tomogram, if it is clear which",
+    )
     tilt_axis: str = option(
         "found",
         help="axis that the tomogram was tilted about: y, x, none, or degrees from y (counter-clockwise seen from +z); "
@@ -54,6 +59,39 @@ def _is_angle(text: str) -> bool:
         return abs(float(text)) <= 180
     except ValueError:
         return False
+
+
+CTF_CORRECTIONS = ("auto", "none", "flipped", "premultiplied", "wiener")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTFOptions(Options):
+    """The contrast transfer function that a tomogram has, and how it was corrected for it."""
+
+    defocus: float | None = option(
+        None, help="underfocus of all images; empty for that of the tilt metadata", unit="µm", low=0, high=20
+    )
+    ctf_correction: str = option(
+        "auto",
+        help="how the tomogram was corrected for its CTF: none; phases flipped; premultiplied by it (and divided by "
+        "nothing); wiener, or deconvolved; auto chooses by likelihood",
+        choices=CTF_CORRECTIONS,
+    )
+    voltage: float | None = option(
+        None, help="of the microscope; empty for the metadata's, or 300", unit="kV", low=50, high=1500, expert=True
+    )
+    spherical_aberration: float | None = option(
+        None,
+        help="of the objective; empty for the metadata's, or 2.7",
+        unit="mm",
+        low=0,
+        high=20,
+        expert=True,
+        aliases=("cs",),
+    )
+    amplitude_contrast: float | None = option(
+        None, help="share of the contrast; empty for the metadata's, or 0.07", low=0, high=1, expert=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +200,7 @@ class RefinementOptions(Options):
         None, help="finest detail used; empty for all that patches and reference hold", unit="Å", low=1, high=200
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
+    ctf: CTFOptions = suboptions(CTFOptions)
     prior: PriorOptions = suboptions(PriorOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     starts: int = option(3, help="matches refined by the precise way", low=1, high=32, expert=True)
@@ -326,6 +365,7 @@ class PredictionOptions(Options):
         high=200,
     )
     wedge: WedgeOptions = suboptions(WedgeOptions)
+    ctf: CTFOptions = suboptions(CTFOptions)
     prior: PriorOptions = suboptions(PriorOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     batch: int = option(64, help="patches predicted at once by a network", low=1, high=4096, expert=True)
@@ -344,6 +384,7 @@ class PredictionOptions(Options):
             effort=self.effort,
             search=search,
             wedge=self.wedge,
+            ctf=self.ctf,
             prior=self.prior,
             duplicates=self.duplicates,
             compute=self.compute,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -71,6 +72,7 @@ class Tomogram:
     name : the tomogram's name, as RELION's ``rlnTomoName``.
     voxel_size_source : where the voxel size is from, such as ``MRC header``; empty where nobody said.
     notes : what a person should know of how the file was read, a sentence each.
+    path : of its file; None where it is in memory alone.
 
     Raises
     ------
@@ -83,6 +85,7 @@ class Tomogram:
     name: str
     voxel_size_source: str = ""
     notes: tuple[str, ...] = ()
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         """Check shape and voxel size."""

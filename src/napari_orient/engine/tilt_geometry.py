@@ -1,4 +1,4 @@
-"""Tilt geometry of a tomogram: its missing wedge, as given or as estimated from the power of its patches.
+"""Tilt geometry of a tomogram: from tilt metadata, from options, or as estimated from the power of its patches.
 
 A tomogram has far more patches than picks, and all of them show the wedge: where picks are few and the volume is more
 than a row of boxes, patches spread over all of it are used as well.
@@ -7,13 +7,17 @@ than a row of boxes, patches spread over all of it are used as well.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.tilt_metadata import read_tilt_series, tilt_files_beside
 from napari_orient.engine.model.noise import mean_power, window
-from napari_orient.engine.model.wedge import NO_WEDGE, Wedge, estimate_wedge
+from napari_orient.engine.model.tilt_series import TiltSeries
+from napari_orient.engine.model.wedge import NO_WEDGE, Wedge, estimate_wedge, log_likelihood
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
@@ -27,6 +31,10 @@ _LEAST_PATCH_LENGTHS = 2.5
 boxes put side by side, whose seams would show in the power."""
 _WIDEST_PATCH = 40
 """Voxels along the patches, at most: the cost grows with their volume."""
+_UNEVEN_DEG = 4.0
+"""Degrees by which the lowest and the highest tilt differ, at least, for the data to show the sign of the tilts."""
+_SIGN_NATS = 10.0
+"""Log-likelihood by which the other sign of the tilts must be better to be taken: programs differ in it."""
 _LETTERS_DEG = {"y": 0.0, "x": 90.0}
 
 
@@ -39,11 +47,13 @@ class TiltGeometry:
     wedge : the missing wedge in force.
     found : the one that the power of the patches shows; None where it is unclear.
     source : where the wedge in force comes from, in words.
+    series : the tilt series, from a file of tilt metadata; None where there is none.
     """
 
     wedge: Wedge
     found: Wedge | None
     source: str
+    series: TiltSeries | None = None
 
     @property
     def note(self) -> str:
@@ -69,16 +79,23 @@ def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptio
     if len(places) < _ENOUGH_PICKS and min(tomogram.density.shape) >= _LEAST_PATCH_LENGTHS * side:
         places = np.concatenate([places, _spread(tomogram, side, _SAMPLE - len(places))])
     patches = torch.from_numpy(cut_patches(tomogram, places, side=side, centring="rounded"))
-    return geometry_of_patches(patches, options, voxel_size=tomogram.voxel_size)
+    return geometry_of_patches(patches, options, voxel_size=tomogram.voxel_size, series=_series(tomogram, options))
 
 
-def geometry_of_patches(patches: Tensor, options: WedgeOptions, *, voxel_size: float) -> TiltGeometry:
+def geometry_of_patches(
+    patches: Tensor,
+    options: WedgeOptions,
+    *,
+    voxel_size: float,
+    series: tuple[TiltSeries, str] | None = None,
+) -> TiltGeometry:
     """How a tomogram was tilted, as the options give it or else as the power of some patches shows it.
 
     Parameters
     ----------
     patches : (N, n, n, n), each of mean 0 and deviation 1; flat ones are left out.
     voxel_size : Å.
+    series : the tilt series of the tomogram and the name of its file, where there is one.
 
     Raises
     ------
@@ -88,7 +105,10 @@ def geometry_of_patches(patches: Tensor, options: WedgeOptions, *, voxel_size: f
     patches = patches[patches.flatten(1).amax(1) > 0]
     side = patches.shape[-1]
     view = window(side, voxel_size, side * voxel_size / 2)
-    found = estimate_wedge(mean_power(patches, view), voxel_size) if len(patches) else None
+    power = mean_power(patches, view) if len(patches) else None
+    found = None if power is None else estimate_wedge(power, voxel_size)
+    if series is not None and options.tilt_axis == "found":
+        return _of_series(*series, found, power, options, voxel_size=voxel_size)
     wedge = chosen_wedge(options, found)
     if options.tilt_axis != "found":
         return TiltGeometry(wedge, found, "axis as given")
@@ -127,6 +147,40 @@ def _about(wedge: Wedge, axis_deg: float) -> Wedge:
     # The same axis with the other direction: tilts change their sign, and so does the level.
     low, high, level = -wedge.high_deg, -wedge.low_deg, -wedge.level_deg
     return replace(wedge, axis_deg=axis_deg, low_deg=low, high_deg=high, level_deg=level)
+
+
+def _series(tomogram: Tomogram, options: WedgeOptions) -> tuple[TiltSeries, str] | None:
+    """The tilt series that the options name or that lies beside the tomogram, and the name of its file."""
+    if options.tilts:
+        return read_tilt_series(options.tilts, tomogram=tomogram.name), Path(options.tilts).name
+    beside = [] if tomogram.path is None else tilt_files_beside(tomogram.path, tomogram.name)
+    if len(beside) != 1:
+        return None
+    try:
+        return read_tilt_series(beside[0], tomogram=tomogram.name), f"{beside[0].name}, which lies beside it"
+    except InputError:
+        # Nobody asked for this file.
+        return None
+
+
+def _of_series(
+    series: TiltSeries,
+    name: str,
+    found: Wedge | None,
+    power: Tensor | None,
+    options: WedgeOptions,
+    *,
+    voxel_size: float,
+) -> TiltGeometry:
+    """The geometry of a tilt series, of whichever sign of the tilts the power is better explained by."""
+    source, wedge = f"tilts of {name}", Wedge.of_series(series)
+    negated = series.with_negated_tilts()
+    uneven = abs(wedge.low_deg + wedge.high_deg) > _UNEVEN_DEG
+    if uneven and power is not None and found is not None and not found.complete:
+        other = Wedge.of_series(negated)
+        if log_likelihood(power, voxel_size, other) > log_likelihood(power, voxel_size, wedge) + _SIGN_NATS:
+            series, wedge, source = negated, other, f"{source}, of the other sign, which fits the data"
+    return TiltGeometry(chosen_wedge(options, wedge), found, source, series)
 
 
 def _spread(tomogram: Tomogram, side: int, count: int) -> FloatArray:

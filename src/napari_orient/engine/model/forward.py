@@ -85,6 +85,11 @@ class ForwardModel:
         """The same model low-passed: only the coefficients up to a resolution in Å."""
         return self.lowest(int((self.frequency.norm(dim=-1) <= 1 / resolution).sum()))
 
+    def with_unit_gain(self, wedge: Wedge) -> ForwardModel:
+        """The same model with a gain of 1: only the missing wedge and the whitening are left."""
+        measured = wedge.weights(self.frequency, 1 / (self.box * self.voxel_size))
+        return replace(self, whitened_gain=measured * self.whitening.abs())
+
     def lowest(self, count: int) -> ForwardModel:
         """The same model, of this many coefficients of lowest frequency only."""
         names = ("indices", "frequency", "whitened_gain", "whitening")

@@ -10,11 +10,9 @@ and what reference and particle differ by. It is estimated in three steps, each 
    residuals x - m.
 3. `align_tilts`: phase and amplitude that the residual shifts of the tilt images give G (`tilts`).
 
-G of steps 1 and 2 is real, smooth and not negative: it holds a B-factor, an amplitude falling towards the first zero of
-the CTF, the dose's filter. **It cannot hold the sign changes of a CTF that was not corrected**, whose zeros lie near
-20 Å to 31 Å at 2 µm to 5 µm defocus. A CTF belongs here, as a factor of G beside the wedge: per tilt image
-sin(πλΔz k² - …) on that image's plane of coefficients (`tilts.TiltImages` has the planes), summed as the
-reconstruction sums them.
+Steps 1 and 2 find a factor that is real, smooth and not negative: a B-factor, and how reference and particle differ. It
+multiplies the shape that `transfer.Transfer` gives G: the CTF with its sign changes, its square, the damping by dose.
+The sign of the shape is undone in the whitening, so that what is matched is positive.
 """
 
 from __future__ import annotations
@@ -31,7 +29,9 @@ from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.noise import mean_power, mirrored, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.model.tilts import shifted_gain
+from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.rotations import even_rotations
 from napari_orient.engine.threads import in_parallel
@@ -56,12 +56,20 @@ _NEIGHBOURS = (2 * np.sqrt(np.pi) * _BLUR) ** 3
 """Number of independent coefficients in an average over neighbours."""
 _LEAST_NOISE = 0.2
 """Least share of the patches' power that is noise, while poses are unknown; keeps the noise positive. Chosen."""
+UNKNOWN_TRANSFER = Transfer()
+"""No shape: the gain decays smoothly."""
 _LOWEST_FREQUENCIES = 1.5
 """Fourier coefficients from the origin that the first regression leaves out: slow density of ice and neighbours."""
 
 
 def initial_forward_model(
-    patches: Tensor, reference: Reference, wedge: Wedge, *, voxel_size: float, resolution: float
+    patches: Tensor,
+    reference: Reference,
+    wedge: Wedge,
+    *,
+    voxel_size: float,
+    resolution: float,
+    transfer: Transfer = UNKNOWN_TRANSFER,
 ) -> ForwardModel:
     """Forward model estimated without poses, on the patches' device.
 
@@ -73,6 +81,7 @@ def initial_forward_model(
     ----------
     patches : (N, n, n, n), each of mean 0 and sd 1, centred within a few voxels.
     voxel_size, resolution : Å.
+    transfer : shape of the gain, which the decay and the amplitude are fitted to.
     """
     side = patches.shape[-1]
     soft = window(side, voxel_size, reference.radius)
@@ -81,16 +90,19 @@ def initial_forward_model(
     ball, power = _over_rotations(reference.to("cpu"), grid)
     wedge_weight = wedge.weights(grid, 1 / (side * voxel_size))
     spectrum = smooth_spectrum(total, wedge, voxel_size)
+    shape = transfer.shape(grid, spectrum, 1 / (side * voxel_size))
     mean = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0).cpu() * soft), dim=(-3, -2, -1)).real
-    gain = _decaying_gain(ball * wedge_weight, mean, spectrum * side**3 / len(patches), grid)
+    gain = shape * _decaying_gain(ball * shape * wedge_weight, mean, spectrum * side**3 / len(patches), grid)
     signal = (gain * wedge_weight).square() * power / soft.square().sum()
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
-    sign = float(gain.sum().sign())
-    model = build_forward_model(
-        noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius, sign=sign
-    )
+    model = build_forward_model(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius)
     x, y, z = model.indices.unbind(1)
-    return replace(model, whitened_gain=model.whitened_gain * gain.abs()[z, y, x]).to(patches.device)
+    gain = gain[z, y, x]
+    return replace(
+        model,
+        whitened_gain=model.whitened_gain * gain.abs(),
+        whitening=model.whitening * torch.where(gain < 0, -1.0, 1.0),
+    ).to(patches.device)
 
 
 def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
@@ -121,7 +133,15 @@ def calibrate(reference: Reference, model: ForwardModel, observed: Tensor, fit: 
     )
 
 
-def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, wedge: Wedge) -> ForwardModel:
+def align_tilts(
+    reference: Reference,
+    model: ForwardModel,
+    observed: Tensor,
+    fit: Fit,
+    *,
+    wedge: Wedge,
+    series: TiltSeries | None = None,
+) -> ForwardModel:
     """Forward model with the phases and amplitudes that residual shifts of the tilt images give the gain.
 
     A tilt image that was aligned imperfectly shifts its plane of coefficients alike for all particles of the tomogram;
@@ -131,11 +151,12 @@ def align_tilts(reference: Reference, model: ForwardModel, observed: Tensor, fit
     ----------
     observed, fit : as in `calibrate`, of particles of one tomogram.
     wedge : where it is complete the tilts are unknown, and the model stays as it is.
+    series : the tilt series, where it is known; else images are taken to lie three degrees apart.
     """
     if wedge.complete:
         return model
     match, power, _ = _regression(reference, model, observed, fit)
-    gain = shifted_gain(model, wedge, match, power)
+    gain = shifted_gain(model, series or wedge.as_series(), match, power)
     phase = torch.polar(torch.ones_like(gain.real), -gain.angle())
     return replace(model, whitened_gain=model.whitened_gain * gain.abs(), whitening=model.whitening * phase)
 

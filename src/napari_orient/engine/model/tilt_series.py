@@ -93,6 +93,11 @@ class TiltSeries:
         )
 
     @property
+    def has_transfer(self) -> bool:
+        """Whether defocus or dose is known."""
+        return self.defocus_um is not None or self.dose is not None
+
+    @property
     def tilt_deg(self) -> FloatArray:
         """Tilt of each image about the axis that all are tilted about, (T,) degrees; see `axis`."""
         across = np.cross(self.axis, (0.0, 0.0, 1.0))
@@ -135,6 +140,15 @@ class TiltSeries:
         sine, cosine = np.sin(tilt), np.cos(tilt)
         tilted = np.array([[cosine, zero, sine], [zero, one, zero], [-sine, zero, cosine]]).transpose(2, 0, 1)
         return cls(tilted @ _about("x", -level_deg) @ _about("z", -axis_deg), **columns)  # type: ignore[arg-type]
+
+    def with_defocus(self, defocus_um: float) -> Self:
+        """The same series with one defocus for all images, without astigmatism."""
+        return replace(self, defocus_um=np.full((len(self), 2), defocus_um), astigmatism_deg=None)
+
+    def with_negated_tilts(self) -> Self:
+        """The same series with every tilt of the other sign: the tomogram mirrored along the beam."""
+        flip = np.diag([1.0, 1.0, -1.0])
+        return replace(self, axes=flip @ self.axes @ flip)
 
     def contrast_transfer(self, frequency: FloatArray) -> FloatArray:
         """Contrast transfer (T, M) of each image at its own frequencies (T, M, 2), cycles/Å; 1 without defocus."""

@@ -19,12 +19,9 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.model.tilt_series import TiltSeries
+from napari_orient.engine.model.transfer import PLANE_THICKNESS
 
-_SPACING_DEG = 3.0
-"""Degrees between tilt images, the usual step of a series; images in between share the nearest ones' shifts."""
-_THICKNESS = 0.5
-"""Fourier coefficients, standard deviation of a plane's thickness: chosen."""
 _SHIFT_SPREAD_VOXELS = 1.2
 """Voxels, standard deviation of the prior on a shift: PolNet shifts its images by 1 to 1.5 voxels."""
 _MAX_STEP_VOXELS = 0.8
@@ -42,7 +39,7 @@ class TiltImages:
     Parameters
     ----------
     share : (M, T) of each coefficient, its sum 1; a plane is as thick as the patch is small.
-    across, along : (M, T) frequency in each image in cycles/Å, across the tilt axis and along it.
+    across, along : (M, T) frequency in each image in cycles/Å, along its x and its y.
     """
 
     share: Tensor
@@ -50,25 +47,21 @@ class TiltImages:
     along: Tensor
 
     def contributions(self, shifts: Tensor) -> Tensor:
-        """Contribution of each image to the gain, complex (M, T), when shifted by (2, T) Å, across and along."""
+        """Contribution of each image to the gain, complex (M, T), when shifted by (2, T) Å, in x and y."""
         cycles = self.across * shifts[0] + self.along * shifts[1]
         return torch.polar(self.share, -2 * torch.pi * cycles)
 
 
-def tilt_images(model: ForwardModel, wedge: Wedge) -> TiltImages:
-    """The images of a tilt series with that wedge, which must not be complete."""
-    count = 1 + max(1, round((wedge.high_deg - wedge.low_deg) / _SPACING_DEG))
-    tilt = torch.deg2rad(torch.linspace(wedge.low_deg, wedge.high_deg, count, device=model.frequency.device))
-    frame = torch.as_tensor(wedge.frame, dtype=tilt.dtype, device=tilt.device)
-    side, axis, beam = (model.frequency @ frame.T)[:, :, None].unbind(1)
-    coefficients = model.box * model.voxel_size
-    distance = coefficients * (beam * tilt.cos() - side * tilt.sin())
-    share = torch.softmax(-0.5 * (distance / _THICKNESS).square(), dim=1)
-    across = side * tilt.cos() + beam * tilt.sin()
-    return TiltImages(share, across, axis.expand_as(across))
+def tilt_images(model: ForwardModel, series: TiltSeries) -> TiltImages:
+    """The images of a tilt series at the model's coefficients."""
+    axes = torch.as_tensor(series.axes, dtype=model.frequency.dtype, device=model.frequency.device)
+    across, along, beam = torch.einsum("md,tcd->cmt", model.frequency, axes)
+    distance = beam * (model.box * model.voxel_size)
+    share = torch.softmax(-0.5 * (distance / PLANE_THICKNESS).square(), dim=1)
+    return TiltImages(share, across, along)
 
 
-def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor) -> Tensor:
+def shifted_gain(model: ForwardModel, series: TiltSeries, match: Tensor, power: Tensor) -> Tensor:
     """The gain (M,), complex, of tilt images shifted as the particles imply: Gauss-Newton on all shifts together.
 
     An image's shift changes the phases of its plane in proportion to frequency, and where planes meet they weaken each
@@ -79,7 +72,7 @@ def shifted_gain(model: ForwardModel, wedge: Wedge, match: Tensor, power: Tensor
     match, power : (M,) complex and real: m* x and |m|² of fitted references m and whitened patches x, summed over all
         particles.
     """
-    images = tilt_images(model, wedge)
+    images = tilt_images(model, series)
     shifts = images.share.new_zeros(2, images.share.shape[1])
     spread = _SHIFT_SPREAD_VOXELS * model.voxel_size
     root = (power * model.window_power).sqrt()

@@ -30,6 +30,8 @@ _ALIGNED_DEG = 3.0
 a Fourier coefficient at 10 coefficients from the origin."""
 _SAME_AXIS_DEG = 15.0
 """Degrees between tilt axes that count as the same."""
+_TILT_STEP_DEG = 3.0
+"""Degrees between tilt images where their angles are unknown: the usual step of a series."""
 _NAMED_DEG = 1.5
 """Degrees from y or x within which the tilt axis is called by that letter."""
 
@@ -75,6 +77,12 @@ class Wedge:
         axis = math.degrees(math.atan2(-along[0], along[1]))
         level = math.degrees(math.asin(np.clip(along[2], -1, 1)))
         return cls(axis, float(max(tilts.min(), -90)), float(min(tilts.max(), 90)), level)
+
+    def as_series(self) -> TiltSeries:
+        """A tilt series of this wedge, an image every three degrees."""
+        count = 1 + max(1, round((self.high_deg - self.low_deg) / _TILT_STEP_DEG))
+        tilts = np.linspace(self.low_deg, self.high_deg, count)
+        return TiltSeries.of_angles(tilts, axis_deg=self.axis_deg, level_deg=self.level_deg)
 
     @property
     def complete(self) -> bool:
@@ -234,6 +242,11 @@ def estimate_wedge(power: Tensor, voxel_size: float) -> Wedge | None:
     if within and contrast >= max(_LEAST_CONTRAST, _SIGNIFICANT * error):
         return replace(best, axis_deg=_half_circle(best.axis_deg))
     return NO_WEDGE if contrast < _ISOTROPIC and error < _ISOTROPIC / 6 else None
+
+
+def log_likelihood(power: Tensor, voxel_size: float, wedge: Wedge) -> float:
+    """Log-likelihood of a wedge for a mean power spectrum, as `estimate_wedge` takes it, up to a constant."""
+    return _Spectrum.of(power, voxel_size).posterior(wedge)
 
 
 @dataclass(frozen=True, eq=False)

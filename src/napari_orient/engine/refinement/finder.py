@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -30,17 +31,24 @@ from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.posterior import Observation, Poses, draw_poses, posterior_mean, summarise_modes
+from napari_orient.engine.refinement.transfer_choice import (
+    MOST_PATCHES,
+    CentredPatches,
+    candidate_transfers,
+    choose_transfer,
+)
 from napari_orient.engine.refinement.uncertainty import (
     TYPICAL_LIKELIHOOD_SCALE,
     estimate_bound_excess,
     estimate_likelihood_scale,
 )
-from napari_orient.engine.streams import Note, Step, Stream, stoppable
+from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel, worker_count
 from napari_orient.engine.tilt_geometry import TiltGeometry
@@ -52,6 +60,8 @@ _FIRST_ROTATIONS = 1000
 """Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""
 _INFORMATIVE = 0.985
 """Share of the Fisher information in the coefficients that the final fits use; the others cost time."""
+_LOWEST_COEFFICIENTS = 32
+"""Coefficients nearest the origin whose sign is that of the contrast: a CTF is positive there."""
 _FIT_STEPS = 3
 """Gauss-Newton steps of each start, on the search's own coefficients."""
 _REFIT_STEPS = 2
@@ -103,6 +113,7 @@ class PoseFinder:
     full_model, model : forward model of the tomogram, with all coefficients and with the informative ones.
     search : by matched filters, for the same reference and tomogram.
     geometry : how the tomogram was tilted: the missing wedge in force, and the one found.
+    transfer : how the tomogram was corrected for its CTF, as given or of greatest likelihood.
     particles_dark : whether particles are darker than their surroundings.
     low_snr : whether scores are so low that the search is widened.
     options : as asked for.
@@ -118,6 +129,7 @@ class PoseFinder:
     model: ForwardModel
     search: MatchedFilterSearch
     geometry: TiltGeometry
+    transfer: Transfer
     particles_dark: bool
     low_snr: bool
     options: RefinementOptions
@@ -291,8 +303,10 @@ def estimate_tomogram_model(
     """
     prior = None if prior is None else prior.beside(TYPICAL_LIKELIHOOD_SCALE)
     wedge = geometry.wedge
-    model = yield from _first_model(patches, reference, group, wedge=wedge, voxel_size=voxel_size, options=options)
-    particles_dark = bool(model.whitening.real.sum() < 0)
+    transfer, model = yield from _first_model(
+        patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
+    )
+    particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
     model, fit, centres, low_snr = yield from _gain_and_noise(
         patches, reference, group, model, wedge=wedge, options=options, prior=prior
     )
@@ -302,11 +316,13 @@ def estimate_tomogram_model(
         fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
         # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
         drawn = yield from _drawn(reference, model, observed, fit, step=step)
-        model = align_tilts(reference, model, observed, drawn, wedge=wedge)
+        model = align_tilts(reference, model, observed, drawn, wedge=wedge, series=geometry.series)
     step = _step(5 + _ROUNDS, "Building the search")
     search = yield from stoppable(build_search(reference, model, group, options.search), step)
     informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
-    finder = PoseFinder(reference, group, model, informative, search, geometry, particles_dark, low_snr, options)
+    finder = PoseFinder(
+        reference, group, model, informative, search, geometry, transfer, particles_dark, low_snr, options
+    )
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
     aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     generator = torch.Generator().manual_seed(_NOISE_SEED)
@@ -329,23 +345,54 @@ def _first_model(
     reference: Reference,
     group: Symmetry,
     *,
-    wedge: Wedge,
+    geometry: TiltGeometry,
     voxel_size: float,
     options: RefinementOptions,
-) -> Stream[Step, ForwardModel]:
-    """The forward model without poses, of particles brought to the centre."""
-    yield _step(0, "Estimating the noise")
+) -> Stream[Step, tuple[Transfer, ForwardModel]]:
+    """The transfer, and the forward model without poses, of particles brought to the centre."""
+    step, wedge = _step(0, "Estimating noise and transfer"), geometry.wedge
+    yield step
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
     resolution = max(options.resolution or 0.0, reference.resolution)
-    model = initial_forward_model(middle, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    initial = partial(
+        initial_forward_model, reference=reference, wedge=wedge, voxel_size=voxel_size, resolution=resolution
+    )
+    choice = _transfer(patches, reference, group, middle=middle, initial=initial, geometry=geometry, options=options)
+    transfer = yield from stoppable(choice, step)
+    model = initial(middle, transfer=transfer)
     step = _step(1, "Centring")
     yield step
     positions = yield from stoppable(build_position_search(reference, model, group, options.search), step)
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
-    return initial_forward_model(centred, reference, wedge, voxel_size=voxel_size, resolution=resolution)
+    return transfer, initial(centred, transfer=transfer)
+
+
+def _transfer(
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    *,
+    middle: Tensor,
+    initial: Callable[..., ForwardModel],
+    geometry: TiltGeometry,
+    options: RefinementOptions,
+) -> Work[Transfer]:
+    """The transfer of greatest likelihood among those that the options leave, of patches and their ``middle``."""
+    candidates = candidate_transfers(geometry, options.ctf)
+    if len(candidates) == 1:
+        return candidates[0]
+    # Whatever the transfer is, particles are found with a gain between the smooth one and one like the noise's power.
+    model = initial(middle, transfer=Transfer(noise_exponent=0.5))
+    positions = yield from build_position_search(reference, model, group, options.search)
+    some = patches[:: max(1, len(patches) // MOST_PATCHES)][:MOST_PATCHES]
+    centres = positions.find(some)[:, 0]
+    yield
+    noise = model.whitening.abs().square().reciprocal()
+    model = model.with_unit_gain(geometry.wedge)
+    return choose_transfer(CentredPatches(model, model.observe(some, centres), noise), reference, group, candidates)
 
 
 def _gain_and_noise(

@@ -238,9 +238,19 @@ def patch_side(reference: Reference, tomogram: Tomogram, *, max_shift: float) ->
 
 def _notes(finder: PoseFinder) -> tuple[Note, ...]:
     """Notes for a person: the missing wedge in force, the precision, and what looks wrong."""
-    wedge = f"{finder.geometry.note}; {finder.options.effort.precision}."
+    wedge = f"{finder.geometry.note}{_ctf_words(finder)}; {finder.options.effort.precision}."
     prior = prior_words(finder.options.prior)
     return (Note(wedge), *([Note(prior)] if prior else []), *finder.warnings)
+
+
+def _ctf_words(finder: PoseFinder) -> str:
+    """What is taken of the CTF, where it is anything."""
+    transfer = finder.transfer
+    known = transfer.series is not None and transfer.series.defocus_um is not None
+    if not known and transfer.correction == "wiener":
+        return ""
+    source = "by likelihood" if finder.options.ctf.ctf_correction == "auto" else "as given"
+    return f"; CTF: {transfer.words} ({source})"
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:

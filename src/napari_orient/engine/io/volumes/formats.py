@@ -47,7 +47,7 @@ def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: st
         return zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag)
     path = existing_file(path)
     opened = _read_file(path, _first_bytes(path), voxel_size, flag)
-    return replace(opened, name=volume_name(path))
+    return replace(opened, name=volume_name(path), path=path)
 
 
 def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) -> Tomogram:
