@@ -23,6 +23,7 @@ from foreign_lists import (
     em_bytes,
     imod_bytes,
     motive_rows,
+    mutated,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -568,44 +569,6 @@ def test_rotating_about_x_keeps_the_hand_and_turns_back(tmp_path):
 
 
 # --- damaged files ----------------------------------------------------------------------------------------------------
-
-
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    """The bytes with a few changed, cut out, doubled, or replaced by what often does harm."""
-    raw = bytearray(data)
-    harm = (
-        b"nan",
-        b"inf",
-        b"-1",
-        b"",
-        b"\0",
-        b"\xff",
-        b"1e400",
-        b'"',
-        b"#",
-        b"loop_\n",
-        b"data_\n",
-        b"<",
-        b"{",
-        b"[",
-        b",",
-        b"\t",
-    )
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(raw)) if raw else 0
-        length = rng.choice((1, 1, 2, 8, 40))
-        match rng.randrange(5):
-            case 0:
-                raw[at : at + length] = rng.choice(harm)
-            case 1:
-                raw[at : at + length] = bytes(rng.randrange(256) for _ in range(length))
-            case 2:
-                del raw[at : at + length]
-            case 3:
-                raw[at:at] = raw[at : at + length]
-            case 4:
-                del raw[at:]
-    return bytes(raw)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
