@@ -5,7 +5,7 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
-from napari_orient.engine.io import VOLUME_SUFFIXES
+from napari_orient.engine.io import VOLUME_SUFFIXES, read_suffixes, written_dialects
 from napari_orient.gui.preferences import Preferences
 
 PLUGIN = "napari-orient"
@@ -47,7 +47,8 @@ def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_v
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"a{suffix}" for suffix in VOLUME_SUFFIXES), "D.MRC", "p.star", "tomo_001_motif_list.csv"]
+    "name",
+    [*(f"a{suffix}" for suffix in (*VOLUME_SUFFIXES, *read_suffixes())), "D.MRC", "p.star", "tomo_001_motif_list.csv"],
 )
 def test_our_files_find_our_reader(name, tmp_path):
     from npe2 import PluginManager
@@ -58,3 +59,16 @@ def test_our_files_find_our_reader(name, tmp_path):
 
     found = PluginManager.instance().iter_compatible_readers([name])
     assert PLUGIN in {reader.plugin_name for reader in found}
+
+
+def test_napari_offers_to_save_every_format_that_is_known_by_its_suffix(manifest):
+    offered = {
+        suffix: writer.display_name
+        for writer in manifest.contributions.writers
+        for suffix in writer.filename_extensions
+    }
+    first = {}
+    for dialect in written_dialects().values():
+        first.setdefault(dialect.suffixes[0], dialect.title)
+    # Tables are left to napari's own writer, which any points layer may want.
+    assert offered == {suffix: title for suffix, title in first.items() if suffix not in (".csv", ".tsv")}

@@ -136,3 +136,29 @@ def test_a_store_that_is_dropped_becomes_a_layer_that_is_read_by_chunks(make_nap
     np.testing.assert_allclose(layer._slice.image.raw, density[7])
     viewer.dims.ndisplay = 3
     np.testing.assert_array_equal(layers.tomogram_of(layer).density[3:5], density[3:5])
+
+
+@pytest.mark.parametrize("suffix", [".tbl", ".em", ".csv", ".json"])
+def test_lists_of_other_programs_fall_on_the_open_tomogram_when_they_are_dropped(make_napari_viewer, scene, suffix):
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    truth = read_particles(scene.true).of_kind("4v4r")
+    path = scene.folder / f"list{suffix}"
+    write_particles(path, truth, extents={"TS_01": scene.extent})
+    viewer.open(str(path), plugin=PLUGIN)
+    (points,) = by_role(viewer, layers.PICKS)
+    np.testing.assert_allclose(layers.particles_of(points).positions, truth.positions, atol=1e-3)
+    again = scene.folder / f"saved{suffix}"
+    if suffix != ".csv":
+        points.save(str(again), plugin=PLUGIN)
+        np.testing.assert_allclose(
+            read_particles(again, extents={"TS_01": scene.extent}).positions, truth.positions, atol=1e-3
+        )
+
+
+def test_files_that_are_no_lists_are_left_to_other_plugins(tmp_path):
+    other = tmp_path / "notes.txt"
+    other.write_text("Dear colleague, here are my particles.")
+    assert readers.particles_reader(str(other)) is None
+    (tmp_path / "volume.json").write_text("{}")
+    assert readers.particles_reader(str(tmp_path / "volume.json")) is None

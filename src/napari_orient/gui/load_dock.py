@@ -11,7 +11,13 @@ import napari.viewer
 from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import VOLUME_SUFFIXES, read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import (
+    VOLUME_SUFFIXES,
+    holds_true_poses,
+    read_particles,
+    read_provenance,
+    read_tomogram,
+)
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
@@ -126,9 +132,9 @@ class LoadDock(Dock):
         self.pixel_size.setValue(0)
         self.pixel_size.blockSignals(False)
         self._read_lists()
-        # A list of poses that is not a STAR file holds a simulation's true poses: only its positions become picks.
+        # Only the positions of a simulation's list become picks: its poses are the truth.
         posed = self.particles is not None and self.particles.rotations is not None
-        if path is not None and posed and self.truth_row.path is None and path.suffix.lower() != ".star":
+        if path is not None and posed and self.truth_row.path is None and holds_true_poses(path):
             self.truth_row.show_path(path)
 
     def _read_lists(self, *_: object) -> None:

@@ -14,13 +14,15 @@ from napari.utils.notifications import show_info
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     ListFile,
+    holds_true_poses,
     match_tomogram,
     read_particles,
     read_provenance,
     read_tomogram,
-    recognise,
+    recognise_content,
     write_particles,
 )
+from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
@@ -33,11 +35,13 @@ from napari_orient.gui.state_in_file import with_model_found, with_state
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
 
-def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader:
-    """The reader of volumes of every format; called by the palette, with no file, it opens the Load dock."""
+def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader | None:
+    """The reader of volumes of every format, or None for lists; with no file, the palette opens the Load dock."""
     if path is None:
         open_dock("Load")
-    return read_tomogram_layers
+        return read_tomogram_layers
+    lists = [item for item in _paths(path) if item.suffix.lower() == ".em" and not names_volume(item)]
+    return None if lists else read_tomogram_layers
 
 
 def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
@@ -46,10 +50,10 @@ def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
         open_dock("Load")
         return read_particle_layers
     try:
-        known = all(recognise(ListFile(item)) for item in _paths(path))
+        found = [recognise_content(ListFile(item)) for item in _paths(path)]
     except InputError:
         return read_particle_layers
-    return read_particle_layers if known else None
+    return read_particle_layers if all(dialect and dialect.read for dialect in found) else None
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
@@ -120,7 +124,7 @@ def _role(particles: Particles, path: Path) -> str:
         return PICKS
     if particles.expected_error_deg is not None:
         return PREDICTED
-    return PICKS if path.suffix.lower() == ".star" else TRUTH
+    return TRUTH if holds_true_poses(path) else PICKS
 
 
 def _extents_on_view() -> dict[str, Extent]:

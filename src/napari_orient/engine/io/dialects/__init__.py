@@ -61,8 +61,13 @@ _EVERY = (*UNREADABLE, *(item for item in DIALECTS if item not in _GENERAL), *_G
 
 def recognise(file: ListFile) -> Dialect | None:
     """Dialect of a file, by its content, else by its suffix; None where it is of none."""
-    found = next((dialect for dialect in _EVERY if dialect.recognises(file)), None)
-    return found or next((item for item in DIALECTS if item.read and file.suffix in item.suffixes), None)
+    by_suffix = (item for item in (*_GENERAL, *DIALECTS) if item.read and file.suffix in item.suffixes)
+    return recognise_content(file) or next(by_suffix, None)
+
+
+def recognise_content(file: ListFile) -> Dialect | None:
+    """Dialect that a file's content shows; None where it shows none."""
+    return next((dialect for dialect in _EVERY if dialect.recognises(file)), None)
 
 
 def reading_dialect(file: ListFile) -> Dialect:
@@ -110,6 +115,12 @@ def writing_dialect(path: Path | str, name: str | None = None) -> Dialect:
     return written[name]
 
 
+def holds_true_poses(path: Path | str) -> bool:
+    """Whether a list is a simulation's, whose poses are the truth."""
+    found = recognise(ListFile(path))
+    return found is POLNET
+
+
 def written_dialects() -> dict[str, Dialect]:
     """Dialects that are written, by name; of those with one suffix, the usual one comes first."""
     return {dialect.name: dialect for dialect in DIALECTS if dialect.write is not None}
@@ -129,9 +140,11 @@ __all__ = [
     "DIALECTS",
     "Dialect",
     "ListFile",
+    "holds_true_poses",
     "read_suffixes",
     "reading_dialect",
     "recognise",
+    "recognise_content",
     "writing_dialect",
     "written_dialects",
     "written_suffixes",

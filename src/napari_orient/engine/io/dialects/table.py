@@ -270,6 +270,14 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
 # --- the dialects ---------------------------------------------------------------------------------------------------
 
 
+def _has_coordinates(file: ListFile) -> bool:
+    """Whether the first line names columns of coordinates."""
+    names = next(split_cells(file.lines[:1], file.path), [])
+    plain = {name.lower() for name in names}
+    stated = {match[1].lower() for name in names if (match := _WITH_UNIT.match(name))}
+    return set(_POSITION) <= plain or set(_VOXEL) <= plain or set(_POSITION) <= stated
+
+
 def _read(file: ListFile, metadata: ListMetadata) -> Particles:
     return read_table(file.path, metadata)
 
@@ -290,7 +298,7 @@ CSV = Dialect(
     suffixes=(".csv", ".txt"),
     layout="Å from voxel 0, or x_voxel, y_voxel, z_voxel; rot, tilt, psi (ZYZ), or a quaternion qw, qx, qy, qz",
     trap="The unit of x, y, z is not in the file: voxels must be named x_voxel, y_voxel, z_voxel.",
-    recognises=lambda file: file.suffix in (".csv", ".txt"),
+    recognises=lambda file: file.suffix != ".tsv" and _has_coordinates(file),
     read=_read,
     write=_write,
     volumes=_volumes,
@@ -303,7 +311,7 @@ TSV = Dialect(
     suffixes=(".tsv",),
     layout=CSV.layout,
     trap=CSV.trap,
-    recognises=lambda file: file.suffix == ".tsv",
+    recognises=lambda file: file.suffix == ".tsv" and _has_coordinates(file),
     read=_read,
     write=_write,
     volumes=_volumes,

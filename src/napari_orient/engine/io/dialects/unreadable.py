@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.volumes.em import is_em_volume
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(lp\d|\(dp\d|ccopy_reg|cpandas|cnumpy")
 """First bytes of Python's pickles, protocols 0 to 5."""
@@ -40,6 +41,12 @@ UNREADABLE = (
         "a Python pickle, which could run any program when it is opened",
         "Export a table instead: TomoTwin writes .coords beside its .tloc; pandas has to_csv.",
         _is_pickle,
+    ),
+    _kind(
+        "em-volume",
+        "a volume (EM), not a list of particles",
+        "Open it as the tomogram.",
+        lambda file: file.suffix == ".em" and is_em_volume(file.path),
     ),
     _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc),
     _kind(
