@@ -463,3 +463,52 @@ def test_the_tomograms_of_a_list_are_found_in_any_format(tmp_path):
     pairs = read_labelled(tmp_path / "list.csv")
     assert [tomogram.extent.size[0] for tomogram, _ in pairs] == [16, 6, 9]
     assert volumes_in(tmp_path)["TS_03"].suffix == ".mrc"
+
+
+# --- damaged files --------------------------------------------------------------------------------------------------
+
+
+def damaged(raw: bytes, random: np.random.Generator) -> bytes:
+    """The bytes with some changed, cut off, taken out or put in."""
+    content, length = bytearray(raw), len(raw)
+    first, second = sorted(random.integers(0, length, 2).tolist())
+    way = int(random.integers(4))
+    if way == 0:
+        for place in random.integers(0, min(length, 1200), 4):
+            content[place] = int(random.integers(256))
+        return bytes(content)
+    if way == 1:
+        return raw[:first]
+    if way == 2:
+        return raw[:first] + raw[second:]
+    number = int(random.choice([0, -1, 2**31 - 1, 1, 65536]))
+    place = 4 * int(random.integers(0, max(min(length, 1024) // 4, 1)))
+    return raw[:place] + struct.pack("<i", number) + raw[place + 4 :]
+
+
+def test_a_damaged_volume_of_any_format_is_one_line_or_a_volume(tmp_path):
+    random = np.random.default_rng(5)
+    plain = saved_mrc(tmp_path / "a.mrc")
+    (tmp_path / "a.mrc.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (tmp_path / "a.em").write_bytes(em_bytes(volume(), pixel_size_pm=1348))
+    eman(tmp_path / "a.hdf", volume(), chunks=(2, 3, 4), compression="gzip")
+    for kind, settings in TIFFS.items():
+        tifffile.imwrite(tmp_path / f"{kind}.tif", volume(), photometric="minisblack", **settings)
+    pyramid(tmp_path / "a.zarr", random.normal(size=(16, 16, 16)).astype(np.float32))
+    files = sorted(tmp_path.iterdir())
+    refused = 0
+    for number in range(200):
+        source = files[number % len(files)]
+        inner = [source] if source.is_file() else [item for item in sorted(source.rglob("*")) if item.is_file()]
+        victim = inner[int(random.integers(len(inner)))]
+        whole = victim.read_bytes()
+        victim.write_bytes(damaged(whole, random))
+        try:
+            read = read_tomogram(source, voxel_size=10.0 if number % 2 else None)
+            np.asarray(read.density[:2, :8, :8])
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+        finally:
+            victim.write_bytes(whole)
+    assert refused > 50

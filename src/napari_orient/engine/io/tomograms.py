@@ -349,7 +349,7 @@ def found_file(text: str, *, beside: Path) -> Path | None:
     written = Path(text)
     folder = beside.resolve().parent
     paths = [folder / written, *(parent / written for parent in folder.parents), folder / written.name]
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.is_file() or (path.is_dir() and path.suffix == ".zarr")), None)
 
 
 def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Path | None] | None:

@@ -40,7 +40,7 @@ _TOMOGRAM_NUMBER = re.compile(r"tomo[_-]?0*(\d+)", re.IGNORECASE)
 
 def is_motif_list(path: Path | str) -> bool:
     """Whether a table of text has PolNet's quaternion columns."""
-    return {*_POSITION, *_QUATERNION, "type"} <= {name.lower() for name in read_header(path)}
+    return {*_POSITION, *_QUATERNION} <= {name.lower() for name in read_header(path)}
 
 
 def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particles:

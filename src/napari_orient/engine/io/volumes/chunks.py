@@ -134,12 +134,17 @@ class ChunkedDensity:
     def _from_file(self, box: Any) -> NDArray[Any]:
         try:
             return np.asarray(self._read(box))
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except Exception as error:
+            # Damaged chunks make the libraries raise errors of every kind.
             part = ", ".join(f"{part.start}-{part.stop}" for part in box)
-            line = str(error).strip().split("\n", maxsplit=1)[0]
             raise InputError(
-                f"{self._where}: voxels z, y, x {part} cannot be read ({line}). Was it copied completely?"
+                f"{self._where}: voxels z, y, x {part} cannot be read ({first_line(error)}). Was it copied completely?"
             ) from error
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error's text, or its kind where it has none."""
+    return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
 
 
 def _bounds(key: Any, length: int) -> tuple[tuple[int, int], Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Tomogram, shortened
@@ -42,12 +42,9 @@ def read_hdf5(path: Path | str, *, voxel_size: float | None = None, flag: str = 
     except ImportError as error:
         raise InputError(f"{path} is HDF5, which needs h5py: pip install 'napari-orient[formats]'.") from error
     path = existing_file(path)
+    file: Any = None
     try:
         file = h5py.File(path, mode="r")
-    except OSError as error:
-        line = str(error).split("\n", maxsplit=1)[0]
-        raise InputError(f"{path} is no HDF5 file that can be read ({line}). Copy it again.") from error
-    try:
         dataset = _volume(file, path)
         size = voxel_size_in_force(path, _stated(dataset), source="EMAN2 header", given=voxel_size, flag=flag)
         density = ChunkedDensity(
@@ -58,9 +55,13 @@ def read_hdf5(path: Path | str, *, voxel_size: float | None = None, flag: str = 
             where=str(path),
             close=file.close,
         )
-    except BaseException:
-        file.close()
-        raise
+    except Exception as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, InputError):
+            raise
+        # Damaged files make the library raise errors of every kind.
+        raise InputError(f"{path} is no HDF5 file that can be read ({first_line(error)}). Copy it again.") from error
     return Tomogram(density, size.value, path.stem, size.source, size.notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Density, Tomogram
@@ -55,21 +56,23 @@ def read_tiff(path: Path | str, *, voxel_size: float | None = None, flag: str = 
     import tifffile
 
     path = existing_file(path)
+    if not logging.getLogger("tifffile").handlers:
+        # It logs every fault of a damaged file to standard error; the first is said below.
+        logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    file: Any = None
     try:
         file = tifffile.TiffFile(path)
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
-        raise InputError(f"{path} is no TIFF file that can be read ({error}). Copy it again.") from error
-    try:
         series = file.series[0]
         stated, source = _stated(file)
         size = voxel_size_in_force(path, stated, source=source, given=voxel_size, flag=flag)
         density, notes = _density(file, series, path)
-    except (tifffile.TiffFileError, IndexError, KeyError) as error:
-        file.close()
-        raise InputError(f"{path} is no TIFF file that can be read ({error}). Copy it again.") from error
-    except BaseException:
-        file.close()
-        raise
+    except Exception as error:
+        if file is not None:
+            file.close()
+        if isinstance(error, InputError):
+            raise
+        # Damaged files make the library raise errors of every kind.
+        raise InputError(f"{path} is no TIFF file that can be read ({first_line(error)}). Copy it again.") from error
     return Tomogram(density, size.value, _stem(path), size.source, (*size.notes, *notes))
 
 

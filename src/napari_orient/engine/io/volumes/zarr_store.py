@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.chunks import Box, ChunkedDensity
+from napari_orient.engine.io.volumes.chunks import Box, ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.tiff import ANGSTROM
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, usable, voxel_size_in_force
 from napari_orient.engine.particles import Tomogram, shortened
@@ -116,8 +116,7 @@ def _node(path: Path) -> Any:
     try:
         return zarr.open(str(path), mode="r")
     except Exception as error:
-        line = str(error).strip().split("\n", maxsplit=1)[0]
-        raise InputError(f"{path} is no Zarr store that can be read ({line}). Copy it again.") from error
+        raise InputError(f"{path} is no Zarr store that can be read ({first_line(error)}). Copy it again.") from error
 
 
 def _multiscales(node: Any) -> Mapping[str, Any] | None:
