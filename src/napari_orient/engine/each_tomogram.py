@@ -41,7 +41,7 @@ class ProjectResult:
 
 
 def for_each_tomogram(pairs: Labelled, task: Task, result: ProjectResult) -> Stream[Step, ProjectResult]:
-    """The result, with the task done for every tomogram; notes of several are told apart by their names.
+    """The result, with the task done for every tomogram; a note begins with its tomogram where there are several.
 
     Parameters
     ----------
