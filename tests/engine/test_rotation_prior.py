@@ -168,6 +168,7 @@ def test_predict_takes_relions_priors_and_a_direction_without_sense(noisy):
     options = PredictionOptions.of(prior_cone=5.0, prior_sense="either", max_shift=20.0, device="cpu")
     answer = run(predict(volume, given, template, options))
     found = answer.required_rotations()
+    np.testing.assert_array_equal(answer.extra["rlnAngleTiltPrior"], tilt)
     cosine = np.abs((found[:, :, 2] * true[:, :, 2]).sum(1))
     assert np.median(np.degrees(np.arccos(np.clip(cosine, -1, 1)))) < 6
     with pytest.raises(InputError, match="needs directions"):

@@ -13,7 +13,7 @@ import torch
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, without_results
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.parameters import PredictionOptions
@@ -21,7 +21,11 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram, chec
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_and_confidence
 from napari_orient.engine.refinement.finder import PoseFinder
-from napari_orient.engine.refinement.list_prior import random_rotvecs, with_prior_rotations
+from napari_orient.engine.refinement.list_prior import (
+    random_rotvecs,
+    with_prior_rotations,
+    without_earlier_results,
+)
 from napari_orient.engine.refinement.refine import (
     RefinementResult,
     cut_for,
@@ -88,7 +92,7 @@ def predict(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
     check_inside(particles, tomogram.extent, name=tomogram.name)
-    particles = without_results(with_prior_rotations(particles, options.prior))
+    particles = without_earlier_results(with_prior_rotations(particles, options.prior), options.prior)
     if isinstance(model, Network) and options.prior.given:
         raise InputError(f"{model.name} is a network, which takes no prior on rotations; choose a template.")
     if reference is not None and isinstance(model, Template):

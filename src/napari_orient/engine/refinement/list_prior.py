@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import without_results
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.parameters import PriorOptions
 from napari_orient.engine.particles import FloatArray, Particles
@@ -95,6 +96,14 @@ def prior_words(options: PriorOptions) -> str:
     if options.search_range is not None:
         parts.append(f"within {options.search_range:g}° of the list's rotation")
     return f"Prior: {'; '.join(parts)}." if parts else ""
+
+
+def without_earlier_results(particles: Particles, options: PriorOptions) -> Particles:
+    """The particles without what describes their earlier poses; directions that serve as a prior stay."""
+    held = {name: particles.extra[name] for name in _TILT_PSI_PRIORS if options.given and name in particles.extra}
+    others = {name: column for name, column in particles.extra.items() if name not in held}
+    kept = without_results(particles.replace(extra=others))
+    return kept.replace(extra={**kept.extra, **held})
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,6 @@ from napari_orient.engine.io.columns import (
     ERROR_IF_RIGHT,
     SCORE,
     SHIFT,
-    without_results,
 )
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
@@ -30,7 +29,13 @@ from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
-from napari_orient.engine.refinement.list_prior import list_prior, prior_words, random_rotvecs, with_prior_rotations
+from napari_orient.engine.refinement.list_prior import (
+    list_prior,
+    prior_words,
+    random_rotvecs,
+    with_prior_rotations,
+    without_earlier_results,
+)
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import (
@@ -280,7 +285,7 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
     if len(finder.group) > 1:
         columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
         columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
-    kept = without_results(particles)
+    kept = without_earlier_results(particles, finder.options.prior)
     return RefinementResult(
         particles=kept.replace(
             positions=particles.positions + moved,
