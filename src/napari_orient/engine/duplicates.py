@@ -76,11 +76,19 @@ def _near_pairs(particles: Particles, distance: float) -> IntArray:
     """Rows of pairs in one tomogram that lie no farther apart than a distance, (P, 2)."""
     from scipy.spatial import cKDTree
 
-    found = [np.zeros((0, 2), int)]
-    for name in particles.tomogram_names:
-        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
-        found.append(rows[cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")])
-    return np.concatenate(found)
+    found = (
+        rows[cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")]
+        for rows in _rows_by_tomogram(particles)
+    )
+    return np.concatenate([np.zeros((0, 2), int), *found])
+
+
+def _rows_by_tomogram(particles: Particles) -> list[IntArray]:
+    """Rows of the particles of each tomogram."""
+    if len(particles) == 0:
+        return []
+    number, count = np.unique(np.asarray(particles.tomogram), return_inverse=True, return_counts=True)[1:]
+    return list(np.split(np.argsort(number, kind="stable"), np.cumsum(count)[:-1]))
 
 
 def _merit(particles: Particles) -> FloatArray:
@@ -167,10 +175,9 @@ def _groups_about_kept(particles: Particles, distance: float) -> IntArray:
     from scipy.spatial import cKDTree
 
     kept, groups = ~duplicate_rows(particles, distance), np.zeros(len(particles), int)
-    for name in particles.tomogram_names:
-        here = np.asarray(particles.tomogram) == name
-        own = np.flatnonzero(kept & here)
-        groups[here] = own[cKDTree(particles.positions[own]).query(particles.positions[here])[1]]
+    for rows in _rows_by_tomogram(particles):
+        own = rows[kept[rows]]
+        groups[rows] = own[cKDTree(particles.positions[own]).query(particles.positions[rows])[1]]
     return np.unique(groups, return_inverse=True)[1]
 
 

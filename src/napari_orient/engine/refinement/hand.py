@@ -9,12 +9,13 @@ both, so that neither is favoured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.parameters import PriorOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.refinement.diagnostics import hand_gains
 from napari_orient.engine.refinement.refine import cut_for, prepare_finder
@@ -72,16 +73,23 @@ class HandScores:
 def choose_hand(pairs: Labelled, template: Template, options: RefinementOptions) -> Stream[Step, Template]:
     """The template, or its mirror image where that matches the particles of all tomograms better; notes say why.
 
+    A tomogram that fails is left out of the comparison.
+
     Raises
     ------
     InputError
-        As `refine`.
+        If all fail: what was wrong with the last.
     """
-    scores = []
+    scores: dict[str, HandScores] = {}
     for number, (tomogram, particles) in enumerate(pairs):
-        scores.append((yield from _in_turn(score_hands(tomogram, particles, template, options), number, len(pairs))))
-    together = HandScores.concatenated(scores)
-    yield Step(len(pairs), len(pairs), "Comparing hands", notes=tuple(_notes(pairs, scores, together)))
+        stream = score_hands(tomogram, particles, template, options)
+        try:
+            scores[tomogram.name] = yield from _in_turn(stream, number, len(pairs))
+        except InputError:
+            if number == len(pairs) - 1 and not scores:
+                raise
+    together = HandScores.concatenated(list(scores.values()))
+    yield Step(len(pairs), len(pairs), "Comparing hands", notes=tuple(_notes(scores, together)))
     return template.mirrored() if together.better == "mirrored" else template
 
 
@@ -89,9 +97,9 @@ def score_hands(
     tomogram: Tomogram, particles: Particles, template: Template, options: RefinementOptions
 ) -> Stream[Step, HandScores]:
     """How well the template and its mirror image match some particles of a tomogram."""
-    options = options.replace(precision="fast")
+    # A prior is about the list's rotations, which may be those of the wrong hand.
+    options = replace(options.replace(precision="fast"), prior=PriorOptions())
     some = particles.take(evenly_spaced_rows(len(particles), _SAMPLE)).replace(rotations=None)
-    options = replace(options, prior=type(options.prior)())
     found = []
     for hand in (template, template.mirrored()):
         finder = yield from prepare_finder(tomogram, some, hand, options)
@@ -107,10 +115,10 @@ def _in_turn(stream: Stream[Step, HandScores], number: int, count: int) -> Strea
     return map_steps(stream, lambda step: Step(number, count, words))
 
 
-def _notes(pairs: Labelled, scores: Sequence[HandScores], together: HandScores) -> list[Note]:
+def _notes(scores: Mapping[str, HandScores], together: HandScores) -> list[Note]:
     """What both hands scored, what follows, and which tomograms say otherwise."""
     better = together.better
-    where = f" of {len(pairs)} tomograms" if len(pairs) > 1 else ""
+    where = f" of {len(scores)} tomograms" if len(scores) > 1 else ""
     notes = [Note(f"Hand: {together.words}{where}.")]
     if better == "mirrored":
         notes.append(
@@ -122,11 +130,7 @@ def _notes(pairs: Labelled, scores: Sequence[HandScores], together: HandScores) 
         )
     if better == "undecided":
         notes.append(Note("the hand is not determined; the reference is used as it is given.", "warning"))
-    against = [
-        tomogram.name
-        for (tomogram, _), own in zip(pairs, scores, strict=True)
-        if {own.better, better} == {"given", "mirrored"}
-    ]
+    against = [name for name, own in scores.items() if {own.better, better} == {"given", "mirrored"}]
     if against:
         names = ", ".join(against)
         notes.append(Note(f"the other hand matches better in {names}: are these tomograms mirrored?", "warning"))
