@@ -4,9 +4,10 @@
         [--seeds 0 ...] [--cache FOLDER] [--json FILE] [--markdown]
 
 `conditions.py` has the conditions and says what DIR and FOLDER hold. Models: the shipped ones by name, ``refine`` (with
-the map that the particles were made of) and ``discover`` (scored up to one rotation). A model of proteasomes is
-measured where proteasomes are picked, the others elsewhere. With --json every result is kept there at once, and what is
-there is not measured again; --again measures it anew.
+the map that the particles were made of) and ``discover`` (scored up to one rotation); MODEL+tilts gives a template the
+tilt series too (--cache is needed). A model of proteasomes is measured where proteasomes are picked, the others
+elsewhere. With --json every result is kept there at once, and what is there is not measured again; --again measures it
+anew.
 
 n: true picks. ≤ 5°, ≤ 20°: share of them. median: error. bound: the least root-mean-square error that the tilt
 images leave where their alignment is known; where they are as misaligned as simulated (`image_bound.py`). ratio:
@@ -40,6 +41,7 @@ from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.exposure import exposure, tilt_series
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.templates import Template
 
 MODELS = ("ribosome", "refine", "ribosome-mlp", "proteasome")
 SURE_DEG, WRONG_DEG = 10.0, 20.0
@@ -78,7 +80,9 @@ class Outcome:
 
 def suits(model: str, condition: Condition) -> bool:
     """Whether a model is of the particles that are picked."""
-    return model in ("refine", "discover") or model.startswith("proteasome") == (condition.picked[0] == PROTEASOME)
+    if model.partition("+")[0] in ("refine", "discover"):
+        return True
+    return model.startswith("proteasome") == (condition.picked[0] == PROTEASOME)
 
 
 def measured(found: Scene, model: str, templates: Path) -> Outcome:
@@ -112,16 +116,18 @@ def measured(found: Scene, model: str, templates: Path) -> Outcome:
 
 def _poses(found: Scene, model: str, templates: Path) -> Stream[Step, Particles]:
     picks = found.picks.replace(rotations=None)
-    if model == "refine":
+    name, _, given = model.partition("+")
+    tilts = {"tilts": str(found.folder / "tomograms.star")} if given and found.folder else {}
+    if name == "refine":
         template = template_of(templates, found.condition.picked[0])
-        return _refined(found, picks, template)
-    if model == "discover":
+        return _refined(found, picks, template, RefinementOptions.of(device="cpu", **tilts))
+    if name == "discover":
         return _discovered(found, picks)
-    return predict(found.tomogram, picks, load_model(model), PredictionOptions.of(device="cpu"))
+    return predict(found.tomogram, picks, load_model(name), PredictionOptions.of(device="cpu", **tilts))
 
 
-def _refined(found: Scene, picks: Particles, template) -> Stream[Step, Particles]:
-    answer = yield from refine(found.tomogram, picks, template, RefinementOptions.of(device="cpu"))
+def _refined(found: Scene, picks: Particles, template: Template, options: RefinementOptions) -> Stream[Step, Particles]:
+    answer = yield from refine(found.tomogram, picks, template, options)
     return answer.particles
 
 
@@ -144,7 +150,8 @@ def _frame(found: Scene, model: str, templates: Path) -> np.ndarray:
     """The rotation (3, 3) from a model's frame to that of the truth: not 1 where the maps are of two species."""
     kind = found.condition.picked[0]
     own = {RIBOSOME, PROTEASOME, MITOCHONDRIAL}
-    return np.eye(3) if kind in own or model in ("refine", "discover") else _between(templates, RIBOSOME, kind)
+    is_own = kind in own or model.startswith(("refine", "discover"))
+    return np.eye(3) if is_own else _between(templates, RIBOSOME, kind)
 
 
 @cache

@@ -8,6 +8,7 @@ from napari_orient.cli import main
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.io.star import read_star
+from napari_orient.engine.io.tilt_metadata import read_tilt_series
 from napari_orient.engine.model.tilt_series import Optics, TiltSeries, contrast_transfer, dose_damping
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.simulation.bending import bent_bodies
@@ -288,6 +289,9 @@ def test_relions_angles_of_the_written_series_give_its_projections(tmp_path, cap
     assert 0.05 < np.std(column["rlnDefocusU"]) * 1e-4 < 0.2
     assert column["rlnMicrographPreExposure"][[20, 0]] == pytest.approx([0.0, 2.5 * 39], abs=2.6)
     assert len(read_labelled(tmp_path)) == 2
+    read = read_tilt_series(folder / "tomograms.star", tomogram="tomo_002")
+    assert np.allclose(read.axes, series.axes, atol=1e-5)
+    assert read.defocus_um[:, 0] * 1e4 == pytest.approx(column["rlnDefocusU"], abs=0.1)
 
 
 # --- surroundings -----------------------------------------------------------------------------------------------------
