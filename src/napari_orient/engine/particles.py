@@ -355,7 +355,7 @@ def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
     InputError
         If some lie outside: how many and, where there is one, the binning with which all would lie inside.
     """
-    outside = _outside(particles.positions, extent)
+    outside = lies_outside(particles.positions, extent)
     if not outside.any():
         return
     size = " × ".join(str(n) for n in extent.size)
@@ -366,7 +366,8 @@ def check_inside(particles: Particles, extent: Extent, *, name: str) -> None:
     raise InputError(f"{line} {_advice(particles.positions, extent)}")
 
 
-def _outside(positions: FloatArray, extent: Extent) -> NDArray[np.bool_]:
+def lies_outside(positions: FloatArray, extent: Extent) -> NDArray[np.bool_]:
+    """Which positions (N, 3), xyz in Å, lie outside the tomogram's voxels, (N,)."""
     voxels = positions / extent.voxel_size
     beyond = (voxels < -0.5) | (voxels > np.asarray(extent.size) - 0.5)
     return np.asarray(beyond.any(axis=1), np.bool_)
@@ -374,7 +375,7 @@ def _outside(positions: FloatArray, extent: Extent) -> NDArray[np.bool_]:
 
 def _advice(positions: FloatArray, extent: Extent) -> str:
     for binning in (2, 3, 4, 5, 6, 8, 10, 12, 16):
-        if not _outside(positions / binning, extent).any():
+        if not lies_outside(positions / binning, extent).any():
             return (
                 f"All would lie inside if its voxels were {extent.voxel_size * binning:g} Å (binned by {binning}): "
                 "if they are, give that voxel size."

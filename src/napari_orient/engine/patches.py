@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -34,11 +34,12 @@ def cut_patches(
     side: int,
     voxel_size: float | None = None,
     centring: str = "subvoxel",
+    repair: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> PatchArray:
     """Cubes of density centred on each position, (N, side, side, side), indexed [n, z, y, x], mean 0 and deviation 1.
 
-    Only the voxels around each position are read. Voxels beyond the tomogram's edge get the mean of those inside it,
-    so that they are 0 after normalisation.
+    Only the voxels around each position are read. Voxels beyond the tomogram's edge, and those that are no numbers, get
+    the mean of the others, so that they are 0 after normalisation.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ def cut_patches(
     voxel_size : Å of the patch's voxels; None for the tomogram's own. Another size is resampled, band-limited.
     centring : ``subvoxel`` puts the position exactly on the middle voxel, by windowed-sinc interpolation;
         ``rounded`` takes the nearest voxel as it is (where sizes differ, interpolation is needed anyway).
+    repair : what is done to each cube before it is normalised.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def cut_patches(
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
     patches = np.empty((len(voxels), side, side, side), np.float32)
     for row, cube in zip(order, cubes, strict=True):
-        patches[row] = normalised(cube)
+        patches[row] = normalised(cube if repair is None else repair(cube))
     return patches
 
 
@@ -76,12 +78,38 @@ def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
 
 
 def normalised(cube: NDArray[Any]) -> PatchArray:
-    """The cube at mean 0 and standard deviation 1; a constant cube becomes 0."""
+    """The cube at mean 0 and standard deviation 1; a constant cube becomes 0, as do values that are no numbers."""
     mean = np.float32(np.mean(cube, dtype=np.float64))
+    if not np.isfinite(mean):
+        return normalised(without_infinite(cube))
     centred = np.asarray(cube, np.float32) - mean
     deviation = np.float32(np.sqrt(np.vdot(centred, centred) / max(centred.size, 1)))
     # The rounding errors of an interpolated constant are no signal.
     return centred / deviation if deviation > _ROUNDING * abs(mean) else np.zeros_like(centred)
+
+
+def without_infinite(cube: NDArray[Any]) -> PatchArray:
+    """The cube, whose values that are no numbers are the mean of the others; 0 where there are none."""
+    finite = np.isfinite(cube)
+    mean = cube[finite].mean(dtype=np.float64) if finite.any() else 0.0
+    return np.where(finite, cube, mean).astype(np.float32)
+
+
+def without_plane(cube: NDArray[Any]) -> PatchArray:
+    """The cube (n, n, n) less the plane that fits it best by least squares: its ramp, not its mean."""
+    answer = np.array(cube, np.float32)
+    for axis in range(3):
+        line = np.arange(answer.shape[axis], dtype=np.float32) - np.float32((answer.shape[axis] - 1) / 2)
+        profile = answer.mean(axis=tuple(other for other in range(3) if other != axis))
+        ramp = line * np.float32(np.dot(line, profile) / max(float(np.dot(line, line)), 1.0))
+        answer -= np.expand_dims(ramp, tuple(other for other in range(3) if other != axis))
+    return answer
+
+
+def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterator[NDArray[Any]]:
+    """Cubes of density about the voxels nearest to positions (N, 3) in Å, (side, side, side) each, as they are."""
+    nearest = np.floor(np.asarray(positions)[:, ::-1] / tomogram.voxel_size + 0.5).astype(int)
+    return (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
 
 
 def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
@@ -116,7 +144,7 @@ def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:
     inner = np.asarray(density[tuple(map(slice, low, high))], np.float32)
     if inner.shape == (side,) * 3:
         return inner
-    cube = np.full((side,) * 3, inner.mean(), np.float32)
+    cube = np.full((side,) * 3, without_infinite(inner).mean(), np.float32)
     cube[tuple(map(slice, low - corner, high - corner))] = inner
     return cube
 

@@ -16,10 +16,11 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.detection import error_and_confidence
+from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
     random_rotvecs,
@@ -84,15 +85,15 @@ def predict(
     Raises
     ------
     InputError
-        If there are no particles, some lie outside the tomogram, patches are larger than it, the device is missing, or
-        a network is to be precise without a reference.
+        If there are no particles, half of them or more lie outside the tomogram, patches are larger than it, the device
+        is missing, or a network is to be precise without a reference.
     """
     if len(particles) == 0:
         raise InputError(
             "there are no particles to predict; expected at least one pick. Pick some, or check the class."
         )
-    check_inside(particles, tomogram.extent, name=tomogram.name)
     particles = without_earlier_results(with_prior_rotations(particles, options.prior), options.prior)
+    inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
     if isinstance(model, Network) and options.prior.given:
         raise InputError(f"{model.name} is a network, which takes no prior on rotations; choose a template.")
     if reference is not None and isinstance(model, Template):
@@ -103,17 +104,20 @@ def predict(
             "template."
         )
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
-    estimator = yield from prepare(tomogram, particles, model, options)
+    estimator = yield from prepare(tomogram, particles[inside], model, options)
     if isinstance(estimator, TemplateEstimator):
-        yield from _compare_with_shipped(estimator, particles)
-    predicted = yield from estimator.batches(particles)
-    if reference is None:
-        note = duplicates_note(predicted, shortest_distance(model, options)) if isinstance(model, Network) else None
-        if note:
-            yield Step(len(predicted), len(predicted), "Comparing positions", notes=(note,))
-        return predicted
-    estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
-    return (yield from estimator.batches(predicted))
+        yield from _compare_with_shipped(estimator, particles[inside])
+    predicted = yield from estimator.batches(particles[inside])
+    notes = [outside_note(inside, name=tomogram.name)]
+    if reference is not None:
+        estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
+        predicted = yield from estimator.batches(predicted)
+    elif isinstance(model, Network):
+        notes.append(duplicates_note(predicted, shortest_distance(model, options)))
+    if any(notes):
+        yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
+    random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
+    return put_back(predicted, particles, inside, random_error_deg=random)
 
 
 def _compare_with_shipped(estimator: TemplateEstimator, particles: Particles) -> Stream[Step, None]:

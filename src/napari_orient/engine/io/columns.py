@@ -34,6 +34,9 @@ The expected error counts both: it is large where the pose is likely to be wrong
 
 RESULT_COLUMNS = (SCORE, SHIFT, ERROR_IF_RIGHT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
 
+POSE_UNKNOWN = "orientPoseUnknown"
+"""Why a pose is unknown, whatever its score, in a few words; empty where it is not."""
+
 OUTLIER = "orientOutlier"
 """``1`` where discovery found a pick to be no particle, else ``0``."""
 
@@ -88,7 +91,7 @@ def without_results(particles: Particles) -> Particles:
     dropped = [name for name in POSE_COLUMNS if name in particles.extra]
     note = f"Columns that describe the earlier poses are left out: {', '.join(dropped)}."
     return particles.replace(
-        extra=_without(particles, (*RESULT_COLUMNS, CORRECTED, *dropped)),
+        extra=_without(particles, (*RESULT_COLUMNS, POSE_UNKNOWN, CORRECTED, *dropped)),
         blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
         notes=(*particles.notes, *([note] if dropped else [])),
     )

@@ -79,8 +79,13 @@ class DetectionModel:
             model = cls(mean, spread, typical, max(_LEAST_SPREAD * typical, deviation), share)
         return model
 
-    def p_false(self, score: Tensor) -> Tensor:
-        """Probability that a pick of a score is false, (N,); it never grows with the score, (N,)."""
+    def p_false(self, score: Tensor, *, log_odds: Tensor | float = 0.0) -> Tensor:
+        """Probability that a pick of a score is false, (N,); it never grows with the score, (N,).
+
+        Parameters
+        ----------
+        log_odds : of false over true picks by other evidence; see `offset_prior`.
+        """
         scale = self.noise_spread * math.sqrt(6) / math.pi
         mode = self.noise - _EULER_GAMMA * scale
         score = score.clamp(min(mode, self.typical), self.typical)
@@ -90,7 +95,7 @@ class DetectionModel:
         gaussian = gaussian / (self.typical_spread * math.sqrt(2 * math.pi))
         uniform = 1 / max(self.typical - mode, self.typical_spread)
         log_true = torch.log((1 - _UNTYPICAL_SHARE) * gaussian + _UNTYPICAL_SHARE * uniform)
-        return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)))
+        return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)) + log_odds)
 
 
 def error_and_confidence(

@@ -29,7 +29,7 @@ from napari_orient.engine.matching.search import (
 )
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.noise import simulate_noise_patches
+from napari_orient.engine.model.noise import finest_filled, mean_power, simulate_noise_patches, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
@@ -52,6 +52,7 @@ from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.threads import in_parallel, worker_count
 from napari_orient.engine.tilt_geometry import TiltGeometry
+from napari_orient.engine.voxel_outliers import OutlierLimits
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")
@@ -120,6 +121,8 @@ class PoseFinder:
     likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
     bound_excess : of the variance of best fits over their bound, nats; see `uncertainty.estimate_bound_excess`.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
+    outliers : densities beyond which voxels are no signal; None where nothing is usual.
+    p_template : probability that the template is the right one, by the checks that `diagnostics` makes.
     warnings : what looks wrong with template, wedge or contrast.
     """
 
@@ -136,6 +139,8 @@ class PoseFinder:
     likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
     bound_excess: float = 0.0
     detection: DetectionModel | None = None
+    outliers: OutlierLimits | None = None
+    p_template: float = 1.0
     warnings: tuple[Note, ...] = ()
 
     @property
@@ -143,9 +148,16 @@ class PoseFinder:
         """Whether few starts are fitted, on the coefficients of the search alone."""
         return self.options.effort.precision == "fast"
 
-    def p_false(self, poses: Poses) -> Tensor:
-        """Probability that no particle is where a pose was found, (N,)."""
-        return self.detection.p_false(poses.score) if self.detection else torch.zeros_like(poses.score)
+    def p_false(self, poses: Poses, *, log_odds: Tensor | float = 0.0) -> Tensor:
+        """Probability that no particle of the template's is where a pose was found, (N,).
+
+        Parameters
+        ----------
+        log_odds : of false over true picks, beside those of the score.
+        """
+        blank = torch.zeros_like(poses.score)
+        p_false = self.detection.p_false(poses.score, log_odds=log_odds) if self.detection else blank
+        return 1 - self.p_template * (1 - p_false)
 
     @torch.no_grad()
     def find(
@@ -355,6 +367,13 @@ def _first_model(
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
     resolution = max(options.resolution or 0.0, reference.resolution)
+    if options.resolution is None:
+        soft = window(box, voxel_size, reference.radius)
+        filled = finest_filled(mean_power(middle, soft), soft, voxel_size)
+        if filled > resolution:
+            resolution = filled
+            text = f"The tomogram is smooth: nothing finer than {filled:.0f} Å is left of its noise, nor used."
+            yield replace(_step(0, "Estimating the noise"), notes=(Note(text),))
     initial = partial(
         initial_forward_model, reference=reference, wedge=wedge, voxel_size=voxel_size, resolution=resolution
     )

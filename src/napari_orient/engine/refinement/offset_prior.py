@@ -48,8 +48,10 @@ FindAt = Callable[[Tensor, Tensor], Poses]
 
 def apply_offset_prior(
     finder: PoseFinder, poses: Poses, find_at: FindAt, *, batch: int, centre: Tensor
-) -> Stream[Step, Poses]:
+) -> Stream[Step, tuple[Poses, Tensor]]:
     """Poses of all particles of a tomogram, drawn to their common offset from the picks; too few stay as they are.
+
+    With them, (N,) log-odds of false over true picks by their offsets: a false pick is found at any of those searched.
 
     Parameters
     ----------
@@ -61,7 +63,7 @@ def apply_offset_prior(
     moved = poses.about(centre)
     prior = OffsetPrior.estimate(moved, max_shift=finder.options.search.max_shift)
     if prior is None:
-        return poses
+        return poses, torch.zeros_like(poses.score)
     moved = prior.weigh(moved)
     rows, done = ((prior.p_inlier(moved) < 0.5) | (moved.p_right < _SURE)).nonzero().squeeze(1), 0
     for some in rows.split(batch) if len(rows) else ():
@@ -69,7 +71,7 @@ def apply_offset_prior(
         moved = prior.choose(moved, some, again, group=finder.group, likelihood_scale=finder.likelihood_scale)
         done += len(some)
         yield Step(done, len(rows), "Searching again about the common offset")
-    return prior.shrink(moved).about(-centre)
+    return prior.shrink(moved).about(-centre), prior.log_odds_of_false(moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,11 @@ class OffsetPrior:
         distance = torch.einsum("nki,nij,nkj->nk", off, precision, off)
         log: Tensor = torch.logdet(precision)[:, None] / 2 - distance / 2 - 1.5 * math.log(2 * math.pi)
         return log + math.log(1 - _OUTLIER_SHARE)
+
+    def log_odds_of_false(self, poses: Poses) -> Tensor:
+        """Log-odds of false over true picks, (N,), by the offsets that they were found at."""
+        uniform = self.log_outlier - math.log(_OUTLIER_SHARE)
+        return uniform - torch.logaddexp(self._log_inlier(poses), torch.full_like(poses.score, self.log_outlier))
 
     def weigh(self, poses: Poses) -> Poses:
         """The same poses, whose modes are weighed by the prior at their shifts."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
@@ -15,6 +17,7 @@ from napari_orient.engine.io.columns import (
     AZIMUTH_ERROR,
     CENTRE_ERROR,
     ERROR_IF_RIGHT,
+    POSE_UNKNOWN,
     SCORE,
     SHIFT,
 )
@@ -22,9 +25,10 @@ from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
-from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
-from napari_orient.engine.patches import cut_patches, nearest_voxel
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
+from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_plane
 from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
@@ -38,16 +42,13 @@ from napari_orient.engine.refinement.list_prior import (
 )
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.refinement.uncertainty import (
-    MAX_TRUNCATED_SHARE,
-    truncated_share,
-    truncation_error_deg,
-    truncation_warnings,
-)
+from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
+from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
 from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _FINEST_VOXELS = 2.4
 """Finest detail used, in voxels; 2 is Nyquist's, and interpolation in the reconstruction leaves little signal there."""
@@ -55,6 +56,8 @@ _MOST_VOXELS = 40_000_000
 """Voxels of all patches that a tomogram's model is estimated from, to stay below 1.5 GB of memory."""
 _LEAST_PATCHES = 24
 """Patches that the model is estimated from whatever their size, where there are so many."""
+_OUTLIER_SAMPLE = 64
+"""Picks that the usual density is read off, at most."""
 _DEFAULT = RefinementOptions()
 
 
@@ -86,6 +89,29 @@ class RefinementResult:
     finder: PoseFinder
     warnings: tuple[Note, ...]
 
+    def among(self, particles: Particles, inside: NDArray[np.bool_], note: Note | None) -> RefinementResult:
+        """The same result among all particles (N,), of which only the rows inside were refined."""
+        if note is None:
+            return self
+        random = float(np.degrees(float(random_pose_covariance(self.finder.group).trace()) ** 0.5))
+
+        def among(found: FloatArray, rest: float) -> FloatArray:
+            whole = np.full((len(particles), *found.shape[1:]), rest)
+            whole[inside] = found
+            return whole
+
+        return replace(
+            self,
+            particles=put_back(self.particles, particles, inside, random_error_deg=random),
+            moved=among(self.moved, 0.0),
+            score=among(self.score, np.nan),
+            p_false=among(self.p_false, 1.0),
+            p_right=among(self.p_right, 0.0),
+            error_if_right_deg=among(self.error_if_right_deg, random),
+            error_if_wrong_deg=among(self.error_if_wrong_deg, random),
+            warnings=(*self.warnings, note),
+        )
+
     @property
     def precision(self) -> str:
         """Fast or precise: ``auto`` as it was decided."""
@@ -109,13 +135,18 @@ def refine(
     Raises
     ------
     InputError
-        If there are no particles, some lie outside, the tomogram is flat around all of them, the map is no cube or too
-        coarse, or the device is missing.
+        If there are no particles, half of them or more lie outside, the tomogram is flat around all of them, the map is
+        no cube or too coarse, or the device is missing.
     """
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     particles = with_prior_rotations(particles, options.prior)
-    finder = yield from prepare_finder(tomogram, particles, template, options)
-    return (yield from refine_all(finder, tomogram, particles, template))
+    inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
+    finder = yield from prepare_finder(tomogram, particles[inside], template, options)
+    note = outside_note(inside, name=tomogram.name)
+    if note:
+        yield Step(1, 1, "Set particles aside", notes=(note,))
+    answer = yield from refine_all(finder, tomogram, particles[inside], template)
+    return answer.among(particles, inside, note)
 
 
 @single_threaded_steps
@@ -132,14 +163,14 @@ def refine_all(
         yield Step(min(start + batch, len(particles)), len(particles), words)
     origin = symmetry_centre(template.density, template.voxel_size, template.group)
     centre = torch.as_tensor(origin, dtype=torch.float32)
-    poses = yield from apply_offset_prior(
+    poses, log_odds = yield from apply_offset_prior(
         finder,
         Poses.concatenated(parts),
         lambda rows, offset: _find(finder, tomogram, particles.take(rows.numpy()), offset=offset),
         batch=batch,
         centre=centre,
     )
-    answer = _result(particles.located_in(tomogram), poses, finder, extent=tomogram.extent)
+    answer = _result(particles.located_in(tomogram), poses, finder, tomogram, log_odds=log_odds)
     note = duplicates_note(answer.particles, duplicate_distance(template, finder.options.duplicates))
     answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
@@ -174,7 +205,8 @@ def prepare_finder(
     side = patch_side(reference, tomogram, max_shift=options.search.max_shift)
     most = max(min(options.calibration, _MOST_VOXELS // side**3), min(options.calibration, _LEAST_PATCHES))
     some = particles.take(evenly_spaced_rows(len(particles), most))
-    patches = _cut(tomogram, some.positions, side=side, device=device)
+    outliers = _outliers(tomogram, particles.positions, reference)
+    patches = _cut(tomogram, some.positions, side=side, device=device, outliers=outliers)
     prior = list_prior(some, options.prior, template.group, device=device)
     kept = not_flat(patches, tomogram.name)
     patches, prior = patches[kept], None if prior is None else prior.take(kept)
@@ -190,6 +222,7 @@ def prepare_finder(
         options=options,
         prior=prior,
     )
+    finder = replace(finder, outliers=outliers)
     finder = replace(finder, warnings=(yield from diagnostics(finder, patches, prior)))
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
@@ -206,13 +239,14 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
     poses = _find(finder, tomogram, particles)
-    return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()), extent=tomogram.extent)
+    return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()), tomogram)
 
 
 def cut_for(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> torch.Tensor:
     """Patches (N, n, n, n) about the particles' nearest voxels, as the finder takes them, on its device."""
     side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
-    return _cut(tomogram, particles.positions, side=side, device=finder.reference.device)
+    device = finder.reference.device
+    return _cut(tomogram, particles.positions, side=side, device=device, outliers=finder.outliers)
 
 
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
@@ -258,15 +292,36 @@ def _ctf_words(finder: PoseFinder) -> str:
     return f"; CTF: {transfer.words} ({source})"
 
 
-def _cut(tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device) -> torch.Tensor:
-    """Patches about the nearest voxels: the shift is fitted anyway, and interpolation would blur the finest detail."""
-    return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded")).to(device)
+def _cut(
+    tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device, outliers: OutlierLimits | None
+) -> torch.Tensor:
+    """Patches about the nearest voxels: the shift is fitted anyway, and interpolation would blur the finest detail.
+
+    Outliers are filled, and the ramp of each patch is taken out: neither is noise as the model has it.
+    """
+
+    def repair(cube: NDArray[Any]) -> NDArray[Any]:
+        return without_plane(without_infinite(cube) if outliers is None else outliers.fill(cube))
+
+    return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded", repair=repair)).to(device)
 
 
-def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: Extent) -> RefinementResult:
-    truncated = truncated_share(particles.positions + poses.shifts.numpy(), extent, finder.reference.radius)
-    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
-    p_false = torch.where(torch.from_numpy(truncated > MAX_TRUNCATED_SHARE), 1.0, finder.p_false(poses))
+def _outliers(tomogram: Tomogram, positions: FloatArray, reference: Reference) -> OutlierLimits | None:
+    """Densities beyond which voxels are outliers, from some of the picks."""
+    some = positions[evenly_spaced_rows(len(positions), _OUTLIER_SAMPLE)]
+    return estimate_outlier_limits(raw_cubes(tomogram, some, side=particle_side(reference, tomogram)))
+
+
+def _result(
+    particles: Particles, poses: Poses, finder: PoseFinder, tomogram: Tomogram, *, log_odds: torch.Tensor | float = 0.0
+) -> RefinementResult:
+    """The particles in their poses; ``log_odds`` (N,) of false over true picks come from elsewhere than the score."""
+    found = particles.positions + poses.shifts.numpy()
+    truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
+    occluded = occluded_share(finder, tomogram, found)
+    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(np.minimum(truncated + occluded, 1))))
+    unknown = unknown_poses(poses, finder, truncated=truncated, occluded=occluded)
+    p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)
     poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))
     p_right, if_right, if_wrong, score, centre, moved = (
@@ -285,6 +340,7 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
     if len(finder.group) > 1:
         columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
         columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
+    reasons = {POSE_UNKNOWN: unknown.column} if unknown.rows.any() else {}
     kept = without_earlier_results(particles, finder.options.prior)
     return RefinementResult(
         particles=kept.replace(
@@ -292,7 +348,7 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
             rotations=poses.rotations.double().numpy(),
             expected_error_deg=expected,
             confidence=confidence,
-            extra={**kept.extra, **columns},
+            extra={**kept.extra, **columns, **reasons},
         ),
         moved=moved,
         score=score,
@@ -301,5 +357,5 @@ def _result(particles: Particles, poses: Poses, finder: PoseFinder, *, extent: E
         error_if_right_deg=if_right,
         error_if_wrong_deg=if_wrong,
         finder=finder,
-        warnings=(*finder.warnings, *truncation_warnings(truncated)),
+        warnings=(*finder.warnings, *unknown.notes),
     )

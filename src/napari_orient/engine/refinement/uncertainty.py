@@ -31,7 +31,6 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import Extent, FloatArray, evenly_spaced_rows
 from napari_orient.engine.representations import matrix_to_rotvec
-from napari_orient.engine.streams import Note
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
 """Likelihood scale of ribosomes and proteasomes in PolNet's tomograms, 1.2 to 1.5; the prior mean of an estimate."""
@@ -172,13 +171,3 @@ def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> Flo
 def truncation_error_deg(share: FloatArray) -> FloatArray:
     """Root-mean-square error of the rotation, degrees, that truncated shares (N,) add to what the noise leaves."""
     return _ERROR_OF_TRUNCATION_DEG * share
-
-
-def truncation_warnings(share: FloatArray) -> tuple[Note, ...]:
-    """A warning where particles are truncated so far that their poses count as unknown."""
-    count = int((share > MAX_TRUNCATED_SHARE).sum())
-    if count == 0:
-        return ()
-    which = "1 particle lies" if count == 1 else f"{count} particles lie"
-    text = f"{which} more than a quarter outside the tomogram: the pose is unknown, and the expected error says so."
-    return (Note(text, "warning"),)
