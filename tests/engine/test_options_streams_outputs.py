@@ -272,3 +272,25 @@ def test_a_file_to_read_must_be_there_and_hold_something(tmp_path: Path):
             existing_file(path)
     empty.write_text("x")
     assert existing_file(str(empty)) == empty
+
+
+def test_a_link_stays_one_and_a_protected_file_is_not_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    link, real = tmp_path / "link.txt", tmp_path / "real" / "out.txt"
+    for before in (None, "old"):
+        if before is not None:
+            real.write_text(before)
+        link.unlink(missing_ok=True)
+        link.symlink_to(real)
+        with replacing(link) as beside:
+            beside.write_text("new")
+        assert link.is_symlink()
+        assert real.read_text() == "new"
+    real.chmod(0o444)
+    for path in (link, real):
+        with pytest.raises(InputError, match="protected against writing"), replacing(path):
+            pass
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe or a device"):
+        check_writable(tmp_path / "pipe")
+    assert real.read_text() == "new"

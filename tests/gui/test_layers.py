@@ -153,3 +153,22 @@ def test_voxels_that_are_no_cubes_are_refused_with_their_sides():
     layer = Image(np.zeros((3, 3, 3)), scale=(2, 1, 1), name="odd")
     with pytest.raises(InputError, match=r"odd.*1 × 1 × 2 Å"):
         layers.tomogram_of(layer)
+
+
+def test_features_that_a_person_or_another_plugin_adds_are_particles_columns_too():
+    particles = Particles(positions=np.ones((3, 3)), tomogram="TS_01", extra={"rlnFoo": np.array(["a", "b", "c"])})
+    points = Points(**_keywords(layers.particles_parts(particles, None, role=layers.PICKS, name="picks")))
+    points.features = points.features.assign(
+        my_cluster=[1, 2, 3], weight=[0.5, np.nan, 2.0], label=["x", None, "z"], status=["accepted", "", ""]
+    )
+    extra = layers.picks_of(points).extra
+    assert {"rlnFoo", "my_cluster", "weight", "label"} == set(extra)
+    assert extra["my_cluster"].tolist() == [1, 2, 3]
+    assert extra["label"].tolist() == ["x", "", "z"]
+    drawn = Points(np.ones((2, 3)), features={"score": [1.5, 2.5]})
+    assert layers.picks_of(drawn).extra["score"].tolist() == [1.5, 2.5]
+
+
+def _keywords(parts):
+    data, keywords, _ = parts
+    return {"data": data, **keywords}

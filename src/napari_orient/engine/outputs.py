@@ -10,18 +10,24 @@ from pathlib import Path
 
 from napari_orient.engine.errors import InputError
 
+_ANYONE_WRITES = 0o222
+"""Bits of a file's mode that let its owner, its group or others write."""
+
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Context with a temporary path beside ``path``: renamed to it if the block succeeds, else removed.
 
+    A link stays one: the file that it leads to is replaced.
+
     Raises
     ------
     InputError
-        If the folder is missing, is not a folder, or cannot be written.
+        If the folder is missing, is not a folder, or cannot be written; or the file is protected.
     """
     path = Path(path)
     check_writable(path)
+    path = path.resolve() if path.is_symlink() else path
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(handle)
     beside = Path(name)
@@ -39,11 +45,17 @@ def check_writable(path: Path | str) -> None:
     Raises
     ------
     InputError
-        If the folder is missing or cannot be written, or the path is a folder.
+        If the folder is missing or cannot be written, the path is a folder, a pipe or a device, or the file is
+        protected against writing.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() else path
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected the name of a file to write.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe or a device; expected the name of a file to write.")
+    if path.exists() and not path.stat().st_mode & _ANYONE_WRITES:
+        raise InputError(f"{path} is protected against writing; name another file, or lift the protection.")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a folder, so {path.name} cannot be written there. Make it first.")
     try:

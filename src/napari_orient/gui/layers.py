@@ -67,6 +67,10 @@ SET_ASIDE, SET_ASIDE_RIM = (0.62, 0.62, 0.66, 0.25), (0.62, 0.62, 0.66, 1.0)
 """Face and rim of a pick flagged as no particle."""
 
 
+_CHUNKED_SLICES = 3
+"""Slices that grey values of a volume read by chunks are sampled from; chosen: a layer of chunks may take a second."""
+
+
 def flip(xyz: FloatArray) -> FloatArray:
     """Vectors (..., 3) with their components the other way round: xyz to napari's zyx, and back."""
     return xyz[..., ::-1]
@@ -164,7 +168,8 @@ def _angstrom(unit: Any) -> float:
 def contrast_limits(density: Density, *, slices: int = 9, side: int = 256) -> tuple[float, float]:
     """Grey values of the 0.5th and 99.5th percent, from a sample of slices: a memory map is never read whole."""
     depth, height, width = density.shape
-    rows = evenly_spaced_rows(depth, slices + 2)
+    # A slice of a volume that is read by chunks decodes all the chunks that it lies in.
+    rows = evenly_spaced_rows(depth, (slices if isinstance(density, np.ndarray) else _CHUNKED_SLICES) + 2)
     rows = rows[1:-1] if depth > 2 else rows
     steps = (slice(None, None, max(1, height // side)), slice(None, None, max(1, width // side)))
     sample = np.concatenate([np.asarray(density[row][steps], np.float32).ravel() for row in rows])
@@ -258,6 +263,7 @@ def picks_of(layer: Points) -> Particles:
     positions = flip(np.asarray(layer.data, float) * voxel_size(layer))
     foreign = {name: (_feature(name), kind) for name, kind in said.get("extra", {}).items()}
     extra = {name: _column(table[at], kind=kind) for name, (at, kind) in foreign.items() if at in table.columns}
+    extra |= _added_columns(table, without={at for at, _ in foreign.values()})
     kind = _column(table[CLASS], kind="U") if said and CLASS in table.columns else None
     return Particles(
         positions=positions,
@@ -266,6 +272,16 @@ def picks_of(layer: Points) -> Particles:
         extra=extra,
         blocks=said.get("blocks", {}),
     )
+
+
+def _added_columns(table: pd.DataFrame, *, without: set[str]) -> dict[str, NDArray[Any]]:
+    """Features that a person or another program added to a layer, as columns; numbers stay numbers."""
+    ours = {*OWN_COLUMNS, *FEATURE_NAMES.values(), *without}
+    added = {str(name): table[name] for name in table.columns if str(name) not in ours}
+    return {
+        name: _column(values, kind="U" if values.dtype.kind not in "iuf" else values.dtype.kind)
+        for name, values in added.items()
+    }
 
 
 def particles_of(layer: Points) -> Particles:
