@@ -82,6 +82,11 @@ def test_the_api_page_is_what_the_docstrings_say():
     assert written == runpy.run_path(str(ROOT / "docs" / "api.py"))["page"](), "run: python docs/api.py"
 
 
+def test_the_page_of_formats_is_what_the_registry_says():
+    written = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert written == runpy.run_path(str(ROOT / "docs" / "formats.py"))["page"](), "run: python docs/formats.py"
+
+
 def test_the_notebook_runs_and_shows_what_it_promises():
     notebook = runpy.run_path(str(ROOT / "docs" / "notebook.py"))["executed"]()
     shown = [item for cell in notebook["cells"] for item in cell.get("outputs", [])]

@@ -19,6 +19,7 @@ from napari_orient.engine.io import (
     ROTATIONS_ABOUT_X,
     Dialect,
     check_particles_fit,
+    holds_true_poses,
     membrane_points,
     mirrored,
     pose_summary,
@@ -154,7 +155,7 @@ def check_not_read(output: Path, read: Sequence[Path]) -> None:
 
 def _report_membranes(path: Path) -> None:
     """Print a note about rows of a PolNet list that were left out."""
-    points = membrane_points(path) if path.suffix.lower() == ".csv" else 0
+    points = membrane_points(path) if holds_true_poses(path) else 0
     if points:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 

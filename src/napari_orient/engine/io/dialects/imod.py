@@ -251,12 +251,14 @@ def _models_in_project(prm: Path, path: Path) -> list[Path]:
 def _read_peet(file: ListFile, metadata: ListMetadata) -> Particles:
     values, place = _motive_rows(file), _model_of(file.path)
     model = read_model(place)
-    index = values[:, 3].round().astype(int) - 1
-    if index.min() < 0 or index.max() >= len(model.points):
+    named = [round(value) for value in values[:, 3].tolist()]
+    wrong = next((number for number in named if not 1 <= number <= len(model.points)), None)
+    if wrong is not None:
         raise InputError(
-            f"{file.path} names point {int(index.max()) + 1 if index.min() >= 0 else int(index.min()) + 1} of "
-            f"{place.name}, which has {len(model.points)} points. They do not belong together."
+            f"{file.path} names point {wrong} of {place.name}, which has {len(model.points)} points. They do not belong "
+            "together."
         )
+    index = np.array(named) - 1
     rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
     own = None if model.pixel_size is None else np.full(len(values), model.pixel_size)
     # Column 4 is the point, and 5 a weight, where AV3 has subtomogram and tomogram.

@@ -117,7 +117,7 @@ def _em_rows(file: ListFile) -> FloatArray:
 def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
     values = _em_rows(file)
     known = tomograms_beside(file.path)
-    tomograms = values[:, 4].round().astype(int).tolist()
+    tomograms = _whole(values[:, 4])
     rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
     rows = VoxelRows(
         voxels=values[:, 7:10] + values[:, 10:13],
@@ -147,7 +147,12 @@ def _own_sizes(tomograms: Sequence[int], sizes: Mapping[int, float]) -> FloatArr
 
 
 def _em_volumes(file: ListFile) -> dict[str, Path | None]:
-    return volumes_of(_em_rows(file)[:, 4].round().astype(int).tolist(), file.path)
+    return volumes_of(_whole(_em_rows(file)[:, 4]), file.path)
+
+
+def _whole(values: FloatArray) -> list[int]:
+    """Whole numbers, of any size, nearest to the values."""
+    return [round(value) for value in values.tolist()]
 
 
 def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
