@@ -255,8 +255,8 @@ def _read_peet(file: ListFile, metadata: ListMetadata) -> Particles:
     wrong = next((number for number in named if not 1 <= number <= len(model.points)), None)
     if wrong is not None:
         raise InputError(
-            f"{file.path} names point {wrong} of {place.name}, which has {len(model.points)} points. They do not belong "
-            "together."
+            f"{file.path} names point {wrong} of {place.name}, which has {len(model.points)} points. "
+            "They do not belong together."
         )
     index = np.array(named) - 1
     rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
