@@ -288,10 +288,9 @@ def test_a_pseudo_symmetry_explains_held_out_particles_worse_and_is_not_imposed(
 
 def test_an_unknown_azimuth_is_in_the_expected_error() -> None:
     found, _ = in_true_poses(molecule())
-    (volume, picks), *_ = found.labelled
-    known = replace(found, labelled=[(volume, picks.replace(expected_error_deg=np.full(len(picks), 3.0)))])
-    assert np.allclose(with_azimuth_errors(known).expected_error_deg, 3.0)
-    unknown = np.asarray(with_azimuth_errors(replace(known, round=True)).expected_error_deg)
+    picks = found.particles.replace(expected_error_deg=np.full(len(found.particles), 3.0))
+    assert np.allclose(with_azimuth_errors(found, picks).expected_error_deg, 3.0)
+    unknown = np.asarray(with_azimuth_errors(replace(found, round=True), picks).expected_error_deg)
     assert (unknown > 100).all()
 
 

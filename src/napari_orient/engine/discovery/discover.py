@@ -89,7 +89,7 @@ def discover(
     if options.classes == AUTO:
         run, results, words = yield from run.with_best_class_count(spectra, results)
     best = best_result(results)
-    run.counter.expect(2 + run.options.class_count * (options.passes + 1))
+    run.counter.expect(2 + run.options.class_count * (options.passes + 2))
     assignment, spectra = yield from run.search_all_picks(spectra, best.assignment)
     others = [result.assignment for result in results if result is not best]
     refinement = StructureRefinement(picks, spectra.wedges, spectra.dark, run.options, run.device, run.counter)
@@ -216,7 +216,7 @@ class DiscoveryRun:
     def observe(self) -> Stream[DiscoveryStep, PatchSpectra]:
         """The spectra of the picks that starts are made from; a note warns of a diameter that does not fit."""
         trial = 2 * self.start_steps if self.options.classes == AUTO else 0
-        refinement = 2 + self.options.class_count * (self.options.passes + 1)
+        refinement = 2 + self.options.class_count * (self.options.passes + 2)
         self.counter.expect(2 * self.start_steps + trial + refinement)
         step = self.counter.step(f"Reading the picks on {device_words(self.device)}", advance=0)
         yield step
@@ -280,7 +280,7 @@ class DiscoveryRun:
         fewer = yield from run._held_out(spectra, results)
         while (not comparisons or comparisons[-1].accepted) and run._allows_another_class(len(spectra)):
             larger = replace(run, options=run.options.with_class_count(run.options.class_count + 1))
-            run.counter.expect(2 * run.start_steps + 2 + larger.options.class_count * (self.options.passes + 1))
+            run.counter.expect(2 * run.start_steps + 2 + larger.options.class_count * (self.options.passes + 2))
             others = yield from larger.starts(spectra, most=2, first=made + 1)
             more = yield from larger._held_out(spectra, others)
             comparison = ClassComparison.between(larger.options.class_count, more, fewer)

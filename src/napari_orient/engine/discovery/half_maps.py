@@ -8,9 +8,8 @@ Both halves begin from the one map that the annealing found, and share its frame
 gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to the search's low-pass, 2.1 of its voxels (0.14
 diameters); only beyond that have the halves been kept apart.
 
-The expected error of a pose has two parts that add in squares: what the noise of its patch leaves, by the posterior's
-covariance, and what the noise of the half map adds. Some particles of one half are fitted to the other half's map too;
-with rotations θ between the two poses, each map's noise accounts for ``⟨θ²⟩ / 2``.
+The expected error is here what the noise of the patch leaves, by the posterior's covariance. The poses given in the
+end, and their errors, are found by `held_out_poses`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from napari_orient.engine.refinement.detection import random_pose_angles
 from napari_orient.engine.refinement.posterior import Poses, summarise_modes
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Step, Stream, Work
-from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
+from napari_orient.engine.symmetry import Symmetry
 
 _MODEL_STEPS = 4
 """Gauss–Newton steps of the fits that the forward model is estimated from. More change it by less than the noise."""
@@ -52,10 +51,6 @@ _MOST_DISPLACED = 1.5
 """Voxels of the search (diameter / 15 each) that a fit may move from where it began. Farther off lies a neighbour."""
 _FINEST = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
-_CROSS_FITTED = 12
-"""Particles of each half of each tomogram that are fitted to the other half's map too."""
-_SAME_POSE_DEG = 20.0
-"""Rotation, in degrees, beyond which two fits of a particle are different poses, not one pose with two errors."""
 
 
 # --- averages -------------------------------------------------------------------------------------------------------
@@ -119,30 +114,15 @@ def refine_in_halves(
     maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
     # A particle that the average left out is refined with the first half.
     halves = split_like(labelled, np.maximum(found.half_sets - 1, 0))
-    refined, angles = [], []
+    refined = []
     for (tomogram, particles), half, wedge in zip(labelled, halves, wedges, strict=True):
         patches = ParticlePatches.holding(maps[0], tomogram, particles)
-        poses, between = yield from _poses_and_map_angles(patches, half, maps, found.group, wedge=wedge, device=device)
+        poses = yield from _poses(patches, half, maps, found.group, wedge=wedge, device=device)
         refined.append((tomogram, patches.particles_in(poses, found.group, options)))
-        angles.append(between)
-    map_error, most = _map_error_deg(np.concatenate(angles)), random_pose_error_deg(found.group)
-    return [
-        (tomogram, part.replace(expected_error_deg=np.minimum(np.hypot(_expected(part), map_error), most)))
-        for tomogram, part in refined
-    ]
+    return refined
 
 
-def _expected(particles: Particles) -> FloatArray:
-    return np.asarray(particles.expected_error_deg)
-
-
-def _map_error_deg(angles: FloatArray) -> float:
-    """Root-mean-square error in degrees due to a half map's noise, from angles between poses against both maps."""
-    near = angles[angles < _SAME_POSE_DEG]
-    return float(np.sqrt(np.square(near).mean() / 2)) if len(near) else 0.0
-
-
-def _poses_and_map_angles(
+def _poses(
     patches: ParticlePatches,
     half: NDArray[np.int_],
     maps: Sequence[Reference],
@@ -150,28 +130,20 @@ def _poses_and_map_angles(
     *,
     wedge: Wedge,
     device: torch.device,
-) -> Work[tuple[Poses, FloatArray]]:
-    """Poses against the maps of the particles' own halves, and angles (R,) in degrees to some against the other's."""
-    own_poses, order, cross_fitted = [], [], []
+) -> Work[Poses]:
+    """Poses against the maps of the particles' own halves."""
+    parts, order = [], []
     for number, reference in enumerate(maps):
-        own, others = np.flatnonzero(half == number), np.flatnonzero(half != number)
+        own = np.flatnonzero(half == number)
         if len(own):
             model, likelihood_scale = yield from estimate_forward_model(reference, patches, own, wedge)
-            rows = np.concatenate([own, others[:: max(1, len(others) // _CROSS_FITTED)]])
             fits = []
-            for _, fit in patches.fits(reference.to(device), model.to(device), rows, device=device):
+            for _, fit in patches.fits(reference.to(device), model.to(device), own, device=device):
                 fits.append(fit)
                 yield
-            poses = poses_from_fits(fits, group, likelihood_scale=likelihood_scale)
-            own_poses.append(poses.take(torch.arange(len(own))))
+            parts.append(poses_from_fits(fits, group, likelihood_scale=likelihood_scale))
             order.append(own)
-            cross_fitted.append((rows[len(own) :], poses.rotations[len(own) :]))
-    poses = Poses.concatenated(own_poses).take(torch.as_tensor(np.argsort(np.concatenate(order))))
-    angles = [
-        symmetric_angle_deg(poses.rotations[rows].double().numpy(), others.double().numpy(), group)
-        for rows, others in cross_fitted
-    ]
-    return poses, np.concatenate(angles)
+    return Poses.concatenated(parts).take(torch.as_tensor(np.argsort(np.concatenate(order))))
 
 
 def estimate_forward_model(

@@ -22,6 +22,7 @@ from napari_orient.engine.discovery.half_maps import (
     random_pose_error_deg,
     refine_in_halves,
 )
+from napari_orient.engine.discovery.held_out_poses import MatchedPicks, match_half_maps
 from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
 from napari_orient.engine.discovery.verdict import (
@@ -31,11 +32,12 @@ from napari_orient.engine.discovery.verdict import (
     class_agreement,
     determined_share,
 )
+from napari_orient.engine.duplicates import with_half_sets
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AUTO, DiscoveryOptions
-from napari_orient.engine.particles import FloatArray, Labelled, Particles
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
@@ -96,33 +98,44 @@ class StructureRefinement:
         unknown = np.full(len(particles), random_pose_error_deg(_C1))
         kind = ranked if len(order) > 1 else particles.kind
         particles = particles.replace(expected_error_deg=unknown, kind=kind)
+        confidence, p_false = np.zeros(len(particles)), 1 - p_particle
         found: list[Structure] = []
         for number in order:
-            own = label == number
-            kept = np.flatnonzero(own & (p_particle >= _KEPT))
+            own = np.flatnonzero(label == number)
+            kept = own[p_particle[own] >= _KEPT]
             if len(kept) < _LEAST_PARTICLES:
                 continue
-            refined = yield from self._refine(particles.take(kept), len(found))
-            particles = _with_rows(particles, kept, with_azimuth_errors(refined))
+            refined, converged = yield from self._refine(particles.take(kept), len(found))
+            particles = _with_rows(particles, kept, with_azimuth_errors(refined, refined.particles))
+            errors = _expected(refined.particles)
+            if converged:
+                averaged = np.isin(own, kept)
+                matched = yield from self._match(particles.take(own), own, refined, averaged=averaged, rank=len(found))
+                particles = _with_rows(particles, own, with_azimuth_errors(refined, matched.particles))
+                confidence[own], p_false[own] = np.asarray(matched.particles.confidence), matched.p_false
+                errors = _expected(matched.particles)[matched.p_false <= _KEPT]
+                refined = yield from self._without_false(refined, matched.p_false[averaged])
             rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.device)
-            every = replace(best, rotations=rotations)
-            verdict = self._verdict(refined, every, others, label=int(number), rows=rows)
+            p_true = torch.as_tensor(1 - p_false, dtype=torch.float32, device=self.device)
+            every = replace(best, rotations=rotations, p_particle=p_true)
+            verdict = self._verdict(refined, every, others, label=int(number), rows=rows, errors=errors)
             if verdict.grade == NOTHING:
-                particles = _with_unknown_poses(particles, kept)
-            found.append(_structure(refined, verdict, outliers=int(own.sum()) - len(kept)))
-        confidence = within_from_rms(_expected(particles), _CONFIDENT_DEG) * p_particle
-        extra = {**particles.extra, OUTLIER: (p_particle < _KEPT).astype(int)}
+                particles = _with_unknown_poses(particles, own)
+            if verdict.grade == NOTHING or refined.round or not converged:
+                confidence[own] = within_from_rms(_expected(particles)[own], _CONFIDENT_DEG) * (1 - p_false[own])
+            found.append(_structure(refined, verdict, outliers=int((p_false[own] > _KEPT).sum())))
+        extra = {**particles.extra, OUTLIER: (p_false > _KEPT).astype(int)}
         return tuple(found), particles.replace(confidence=confidence, extra=extra)
 
     # --- one class --------------------------------------------------------------------------------------------------
 
-    def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, PosedClass]:
-        """One class's particles refined, in the frame of its symmetry."""
+    def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, tuple[PosedClass, bool]]:
+        """One class's particles refined, in the frame of its symmetry; and whether its halves had enough in common."""
         enough = len(particles) >= _LEAST_FOR_SYMMETRY
         few = "" if enough else f" That takes {_LEAST_FOR_SYMMETRY} particles."
         notes: tuple[str, ...] = (f"Symmetry was not searched for.{few}",)
         labelled, wedges = self._by_tomogram(particles)
-        title = "Refining" if self.options.class_count == 1 else f"Refining {class_name(rank)}"
+        title = self._title("Refining", rank)
         step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
         found = PosedClass(labelled, (yield from stoppable(self._averaged(labelled, _C1), step)), notes)
         search = SymmetrySearch(self.options, wedges, self.dark, self.device)
@@ -130,7 +143,7 @@ class StructureRefinement:
             step = self._step(f"{title}, pass {number + 1}", found)
             yield step
             if found.average.fsc.resolution(0.143) > _LEAST_RESOLUTION * self.options.diameter:
-                break
+                return found, False
             pause = replace(step, maps=(), particles=None)
             if number == 1 and enough and self.options.symmetry == AUTO:
                 searching = replace(pause, message="Searching for symmetry")
@@ -140,7 +153,44 @@ class StructureRefinement:
                 labelled = yield from stoppable(refinement, pause)
                 average = yield from stoppable(self._averaged(labelled, found.average.group), pause)
                 found = replace(found, labelled=labelled, average=average)
-        return found
+        return found, self.options.passes > 0
+
+    def _match(
+        self,
+        particles: Particles,
+        own: NDArray[np.int_],
+        refined: PosedClass,
+        *,
+        averaged: NDArray[np.bool_],
+        rank: int,
+    ) -> Stream[DiscoveryStep, MatchedPicks]:
+        """All picks of a class, rows ``own`` of all, matched with the half map that each had no part in.
+
+        Parameters
+        ----------
+        averaged : (N,) which of them the class's average is made of.
+        """
+        step = self.counter.step(f"{self._title('Matching', rank)}: half maps", class_count=self.options.class_count)
+        yield step
+        half = np.zeros(len(own), int)
+        half[averaged] = refined.average.half_sets
+        picked = concatenate([part for _, part in self.picks]).positions[own]
+        labelled, _ = self._by_tomogram(particles.replace(positions=picked))
+        pause = replace(step, maps=(), particles=None)
+        return (yield from stoppable(match_half_maps(labelled, refined.average, half, self.options), pause))
+
+    def _without_false(self, found: PosedClass, p_false: FloatArray) -> Stream[DiscoveryStep, PosedClass]:
+        """The class averaged anew in the same halves, without picks that are likely to be false."""
+        true = p_false <= _KEPT
+        if true.all() or true.sum() < _LEAST_PARTICLES:
+            return found
+        labelled, _ = self._by_tomogram(with_half_sets(found.particles, found.average.half_sets * true))
+        step = self.counter.step("Averaging without false picks", advance=0, class_count=self.options.class_count)
+        average = yield from stoppable(self._averaged(labelled, found.average.group), step)
+        return replace(found, labelled=labelled, average=average)
+
+    def _title(self, verb: str, rank: int) -> str:
+        return verb if self.options.class_count == 1 else f"{verb} {class_name(rank)}"
 
     def _by_tomogram(self, particles: Particles) -> tuple[Labelled, list[Wedge]]:
         """Each tomogram that has some of the particles with them, and its wedge."""
@@ -172,6 +222,7 @@ class StructureRefinement:
         *,
         label: int,
         rows: NDArray[np.int_],
+        errors: FloatArray,
     ) -> Verdict:
         """The refined poses, which come of the best start, against those of the other starts."""
         average, options = refined.average, self.options
@@ -194,7 +245,7 @@ class StructureRefinement:
             resolution=average.fsc.resolution(0.143),
             resolution_strict=average.fsc.resolution(0.5),
             peak=float(best.peak[own].mean()),
-            determined=determined_share(_expected(refined.particles)),
+            determined=determined_share(errors),
         )
 
     # --- the frame of a given map -----------------------------------------------------------------------------------
@@ -245,9 +296,8 @@ def _expected(particles: Particles) -> FloatArray:
     return np.asarray(particles.expected_error_deg)
 
 
-def with_azimuth_errors(found: PosedClass) -> Particles:
-    """The particles of a class; where it is round their expected errors count that the azimuth may be any."""
-    particles = found.particles
+def with_azimuth_errors(found: PosedClass, particles: Particles) -> Particles:
+    """Particles of a class; where it is round their expected errors count that the azimuth may be any."""
     if not found.round:
         return particles
     error = np.hypot(_expected(particles), _UNKNOWN_AZIMUTH_DEG)
