@@ -14,10 +14,10 @@ from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, Sym
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.half_maps import average_in_halves
-from napari_orient.engine.discovery.output import Discovery, DiscoveryStep
+from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, discovery_provenance
 from napari_orient.engine.discovery.search import Assignment, align_map, global_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
-from napari_orient.engine.discovery.structures import with_azimuth_errors
+from napari_orient.engine.discovery.structures import hand_note, with_azimuth_errors
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, PoseEquivalence, Verdict
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import OUTLIER
@@ -83,6 +83,13 @@ def test_the_verdict_is_structure_and_independent_starts_agree(rounds_and_answer
     assert verdict.grade == STRUCTURE
     assert verdict.agreement > 0.7 > verdict.chance_agreement
     assert "A structure was found" in verdict.words
+
+
+def test_it_is_said_that_the_hand_is_that_of_the_tomogram(rounds_and_answer: tuple) -> None:
+    answer = rounds_and_answer[1]
+    assert "picks alone cannot check" in answer.structures[0].symmetry_notes[-1]
+    assert "hand is that of the tomogram" in discovery_provenance(answer)
+    assert "its own mirror image" in hand_note(0.9)
 
 
 def test_the_map_lies_over_the_molecule_once_aligned(rounds_and_answer: tuple) -> None:
@@ -288,9 +295,9 @@ def test_a_pseudo_symmetry_explains_held_out_particles_worse_and_is_not_imposed(
 
 def test_an_unknown_azimuth_is_in_the_expected_error() -> None:
     found, _ = in_true_poses(molecule())
-    picks = found.particles.replace(expected_error_deg=np.full(len(found.particles), 3.0))
-    assert np.allclose(with_azimuth_errors(found, picks).expected_error_deg, 3.0)
-    unknown = np.asarray(with_azimuth_errors(replace(found, round=True), picks).expected_error_deg)
+    errors = np.full(40, 3.0)
+    assert np.array_equal(with_azimuth_errors(found, errors), errors)
+    unknown = with_azimuth_errors(replace(found, round=True), errors)
     assert (unknown > 100).all()
 
 

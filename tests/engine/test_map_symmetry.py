@@ -5,7 +5,8 @@ import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry
+from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry, search_mirror_image
+from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OFF = np.array([7.0, -11.0, 5.0])
@@ -77,6 +78,14 @@ def test_of_what_is_nearly_round_only_a_cyclic_order_above_the_noise_is_proposed
     assert nothing.group.name == "C1", "every order fits, and two-fold axes of no group"
     assert abs(nothing.round_about[2]) > 0.995
     assert "no cyclic order stands out" in list(nothing.words())[1]
+
+
+def test_a_map_correlates_with_its_mirror_image_where_its_hand_does_not_show() -> None:
+    flat = molecule(seed=1)
+    flat = Molecule(flat.places * [1, 1, 0] + OFF, flat.weights, 12.0).density(28)
+    assert run(search_mirror_image(flat, VOXEL_SIZE, halves=(flat, flat), radius=100.0)) > 0.95
+    handed = map_of("C1")
+    assert run(search_mirror_image(handed, VOXEL_SIZE, halves=(handed, handed), radius=100.0)) < 0.7
 
 
 def test_what_is_no_map_is_refused():

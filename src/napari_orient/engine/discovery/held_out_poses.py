@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.half_maps import random_pose_error_deg
+from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.parameters import DiscoveryOptions, RefinementOptions, SearchOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate, split_like
 from napari_orient.engine.refinement.refine import RefinementResult, refine
@@ -85,4 +86,5 @@ def _with_map_errors(
     return particles.replace(
         expected_error_deg=np.minimum(expected, random_pose_error_deg(group)),
         confidence=np.asarray(particles.confidence) * np.where(apart, 0.5, 1.0),
+        extra={**particles.extra, ERROR_IF_RIGHT: np.hypot(particles.extra[ERROR_IF_RIGHT].astype(float), map_error)},
     )

@@ -214,7 +214,7 @@ def discovery_provenance(found: Discovery | DiscoveryStep) -> str:
     from napari_orient import __version__
 
     how = (
-        f"discovered from picks alone, {found.starts} starts"
+        f"discovered from picks alone, {found.starts} starts; the hand is that of the tomogram"
         if isinstance(found, Discovery)
         else f"discovery stopped at: {found.message}"
     )

@@ -33,7 +33,8 @@ from napari_orient.engine.discovery.verdict import (
     determined_share,
 )
 from napari_orient.engine.duplicates import with_half_sets
-from napari_orient.engine.io.columns import OUTLIER
+from napari_orient.engine.io.columns import ERROR_IF_RIGHT, OUTLIER, SCORE
+from napari_orient.engine.model.map_symmetry import search_mirror_image
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AUTO, DiscoveryOptions
@@ -51,12 +52,17 @@ _LEAST_RESOLUTION = 0.5
 in common share next to nothing."""
 _LEAST_FOR_SYMMETRY = 40
 """Fewest particles whose map is searched for symmetry: 20 of PolNet's ribosomes had one by chance."""
+_COLUMNS = (SCORE, ERROR_IF_RIGHT)
+"""Columns of the matching that the list of a discovery has too."""
 _KEPT = 0.5
 """Least probability of being a particle."""
 _CONFIDENT_DEG = 20.0
 """Angle in degrees: the confidence is the probability of an error below it."""
 _VERDICT_DETAIL = 5
 """Resolution at which poses are compared for the verdict: the diameter over this."""
+_OWN_MIRROR_IMAGE = 0.8
+"""Least correlation with its mirror image of a map whose hand does not show. Templates at 32 Å: 4v4r 0.24, 2uv8 0.43,
+3j9i 0.84, 6utj 0.90."""
 _UNKNOWN_AZIMUTH_DEG = 180 / 3**0.5
 """Root-mean-square error in degrees of an azimuth that may be any."""
 _C1 = symmetry("C1")
@@ -95,39 +101,38 @@ class StructureRefinement:
         counts = [((label == number) & (p_particle >= _KEPT)).sum() for number in range(self.options.class_count)]
         order = np.argsort(-np.array(counts))
         ranked = np.array([class_name(int(rank)) for rank in np.argsort(order)[label]])
-        unknown = np.full(len(particles), random_pose_error_deg(_C1))
-        kind = ranked if len(order) > 1 else particles.kind
-        particles = particles.replace(expected_error_deg=unknown, kind=kind)
-        confidence, p_false = np.zeros(len(particles)), 1 - p_particle
+        particles = particles.replace(kind=ranked if len(order) > 1 else particles.kind)
+        table = _PoseTable.of(particles, 1 - p_particle)
         found: list[Structure] = []
         for number in order:
             own = np.flatnonzero(label == number)
             kept = own[p_particle[own] >= _KEPT]
             if len(kept) < _LEAST_PARTICLES:
                 continue
-            refined, converged = yield from self._refine(particles.take(kept), len(found))
-            particles = _with_rows(particles, kept, with_azimuth_errors(refined, refined.particles))
-            errors = _expected(refined.particles)
-            if converged:
-                averaged = np.isin(own, kept)
-                matched = yield from self._match(particles.take(own), own, refined, averaged=averaged, rank=len(found))
-                particles = _with_rows(particles, own, with_azimuth_errors(refined, matched.particles))
-                confidence[own], p_false[own] = np.asarray(matched.particles.confidence), matched.p_false
-                errors = _expected(matched.particles)[matched.p_false <= _KEPT]
-                refined = yield from self._without_false(refined, matched.p_false[averaged])
-            rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32, device=self.device)
-            p_true = torch.as_tensor(1 - p_false, dtype=torch.float32, device=self.device)
-            every = replace(best, rotations=rotations, p_particle=p_true)
-            verdict = self._verdict(refined, every, others, label=int(number), rows=rows, errors=errors)
+            refined = yield from self._posed(table, own, kept, len(found))
+            verdict = self._verdict(refined, table, best, others, label=int(number), rows=rows)
             if verdict.grade == NOTHING:
-                particles = _with_unknown_poses(particles, own)
-            if verdict.grade == NOTHING or refined.round or not converged:
-                confidence[own] = within_from_rms(_expected(particles)[own], _CONFIDENT_DEG) * (1 - p_false[own])
-            found.append(_structure(refined, verdict, outliers=int((p_false[own] > _KEPT).sum())))
-        extra = {**particles.extra, OUTLIER: (p_false > _KEPT).astype(int)}
-        return tuple(found), particles.replace(confidence=confidence, extra=extra)
+                table.forget(own)
+            else:
+                table.set_error(own, with_azimuth_errors(refined, table.errors[own]))
+                refined = yield from self._with_hand(refined)
+            found.append(_structure(refined, verdict, outliers=int((table.p_false[own] > _KEPT).sum())))
+        return tuple(found), table.all_particles
 
     # --- one class --------------------------------------------------------------------------------------------------
+
+    def _posed(
+        self, table: _PoseTable, own: NDArray[np.int_], kept: NDArray[np.int_], rank: int
+    ) -> Stream[DiscoveryStep, PosedClass]:
+        """A class refined from the rows kept of its own; the table gets its poses, of all own rows where it can."""
+        refined, converged = yield from self._refine(table.particles.take(kept), rank)
+        table.set_poses(kept, refined.particles)
+        if converged:
+            averaged = np.isin(own, kept)
+            matched = yield from self._match(table.particles.take(own), own, refined, averaged=averaged, rank=rank)
+            table.set_matched(own, matched)
+            refined = yield from self._without_false(refined, matched.p_false[averaged])
+        return refined
 
     def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, tuple[PosedClass, bool]]:
         """One class's particles refined, in the frame of its symmetry; and whether its halves had enough in common."""
@@ -189,6 +194,18 @@ class StructureRefinement:
         average = yield from stoppable(self._averaged(labelled, found.average.group), step)
         return replace(found, labelled=labelled, average=average)
 
+    def _with_hand(self, found: PosedClass) -> Stream[DiscoveryStep, PosedClass]:
+        """The class with a note on the hand of its map."""
+        average = found.average
+        step = self.counter.step("Comparing the map with its mirror image", advance=0)
+        search = search_mirror_image(
+            average.as_reference(),
+            average.voxel_size,
+            halves=(average.first_half, average.second_half),
+            radius=self.options.radius,
+        )
+        return replace(found, notes=(*found.notes, hand_note((yield from stoppable(search, step)))))
+
     def _title(self, verb: str, rank: int) -> str:
         return verb if self.options.class_count == 1 else f"{verb} {class_name(rank)}"
 
@@ -217,14 +234,14 @@ class StructureRefinement:
     def _verdict(
         self,
         refined: PosedClass,
+        table: _PoseTable,
         best: Assignment,
         others: Sequence[Assignment],
         *,
         label: int,
         rows: NDArray[np.int_],
-        errors: FloatArray,
     ) -> Verdict:
-        """The refined poses, which come of the best start, against those of the other starts."""
+        """The poses in the table, which come of the best start, against those of the other starts."""
         average, options = refined.average, self.options
         # Not as a reference is weighted: of halves that share nothing, nothing would remain.
         reference = build_reference(
@@ -235,17 +252,22 @@ class StructureRefinement:
         ).to(self.device)
         rng = np.random.default_rng(options.seed)
         equivalence = PoseEquivalence(reference, rng)
-        sample = best.take(torch.as_tensor(rows, device=self.device))
+        rotations, p_true = (
+            torch.as_tensor(column, dtype=torch.float32, device=self.device)
+            for column in (table.particles.required_rotations(), 1 - table.p_false)
+        )
+        sample = replace(best, rotations=rotations, p_particle=p_true).take(torch.as_tensor(rows, device=self.device))
         shares = [class_agreement(sample, other, label, equivalence, options.class_count) for other in others]
         own = best.label == label
+        true = own.cpu().numpy() & (table.p_false <= _KEPT)
         return Verdict(
             agreement=max(shares),
-            chance_agreement=equivalence.chance(len(refined.particles), rng),
-            kept=len(refined.particles) / int(own.sum()),
+            chance_agreement=equivalence.chance(int(true.sum()), rng),
+            kept=int(true.sum()) / int(own.sum()),
             resolution=average.fsc.resolution(0.143),
             resolution_strict=average.fsc.resolution(0.5),
             peak=float(best.peak[own].mean()),
-            determined=determined_share(errors),
+            determined=determined_share(table.errors[true]),
         )
 
     # --- the frame of a given map -----------------------------------------------------------------------------------
@@ -292,30 +314,73 @@ def _structure(refined: PosedClass, verdict: Verdict, *, outliers: int) -> Struc
     )
 
 
-def _expected(particles: Particles) -> FloatArray:
-    return np.asarray(particles.expected_error_deg)
+def hand_note(correlation: float) -> str:
+    """What picks alone say of a map's hand, by its correlation with its mirror image."""
+    if correlation >= _OWN_MIRROR_IMAGE:
+        return f"At this detail the map is its own mirror image (they correlate to {correlation:.2f})."
+    return (
+        "The map has the hand of the tomogram, which picks alone cannot check: in a mirrored tomogram the mirror image "
+        "would have been found."
+    )
 
 
-def with_azimuth_errors(found: PosedClass, particles: Particles) -> Particles:
-    """Particles of a class; where it is round their expected errors count that the azimuth may be any."""
+def with_azimuth_errors(found: PosedClass, error_deg: FloatArray) -> FloatArray:
+    """Expected errors (N,) in degrees of a class; where it is round they count that the azimuth may be any."""
     if not found.round:
-        return particles
-    error = np.hypot(_expected(particles), _UNKNOWN_AZIMUTH_DEG)
-    return particles.replace(expected_error_deg=np.minimum(error, random_pose_error_deg(_C1)))
+        return error_deg
+    return np.minimum(np.hypot(error_deg, _UNKNOWN_AZIMUTH_DEG), random_pose_error_deg(_C1))
 
 
-def _with_unknown_poses(particles: Particles, rows: NDArray[np.int_]) -> Particles:
-    """The particles, the poses of some rows being unknown: their expected error is that of random ones."""
-    error = _expected(particles).copy()
-    error[rows] = random_pose_error_deg(_C1)
-    return particles.replace(expected_error_deg=error)
+@dataclass
+class _PoseTable:
+    """Poses of all picks, their expected errors in degrees, confidence, and probability of a false pick, (N,) each."""
+
+    particles: Particles
+    errors: FloatArray
+    confidence: FloatArray
+    p_false: FloatArray
+    columns: dict[str, FloatArray]
+
+    @classmethod
+    def of(cls, particles: Particles, p_false: FloatArray) -> _PoseTable:
+        """The table before any pose is known."""
+        unknown = np.full(len(particles), random_pose_error_deg(_C1))
+        columns = {name: np.full(len(particles), np.nan) for name in _COLUMNS}
+        return cls(particles, unknown, within_from_rms(unknown, _CONFIDENT_DEG) * (1 - p_false), p_false, columns)
+
+    @property
+    def all_particles(self) -> Particles:
+        """The particles, with all that is known of them."""
+        columns = {name: column for name, column in self.columns.items() if np.isfinite(column).any()}
+        extra = {**self.particles.extra, **columns, OUTLIER: (self.p_false > _KEPT).astype(int)}
+        return self.particles.replace(expected_error_deg=self.errors, confidence=self.confidence, extra=extra)
+
+    def set_poses(self, rows: NDArray[np.int_], posed: Particles) -> None:
+        """Set the poses of some rows; their errors stay unknown."""
+        self.particles = _with_rows(self.particles, rows, posed)
+
+    def set_error(self, rows: NDArray[np.int_], error_deg: FloatArray) -> None:
+        """Set the expected errors of some rows; where they grow, the confidence is at most what they leave."""
+        left = within_from_rms(error_deg, _CONFIDENT_DEG) * (1 - self.p_false[rows])
+        grown = error_deg > self.errors[rows]
+        self.confidence[rows] = np.where(grown, np.minimum(self.confidence[rows], left), self.confidence[rows])
+        self.errors[rows] = error_deg
+
+    def set_matched(self, rows: NDArray[np.int_], matched: MatchedPicks) -> None:
+        """Set what the matching with half maps found of some rows."""
+        self.set_poses(rows, matched.particles)
+        self.errors[rows] = np.asarray(matched.particles.expected_error_deg)
+        self.confidence[rows], self.p_false[rows] = np.asarray(matched.particles.confidence), matched.p_false
+        for name, column in self.columns.items():
+            column[rows] = matched.particles.extra[name]
+
+    def forget(self, rows: NDArray[np.int_]) -> None:
+        """Set the poses of some rows to unknown: their expected error is that of random ones."""
+        self.set_error(rows, np.full(len(rows), random_pose_error_deg(_C1)))
 
 
 def _with_rows(particles: Particles, rows: NDArray[np.int_], others: Particles) -> Particles:
     """Particles with the poses of some rows replaced."""
-    columns = {}
-    for name in ("positions", "rotations", "expected_error_deg"):
-        column = getattr(particles, name).copy()
-        column[rows] = getattr(others, name)
-        columns[name] = column
-    return particles.replace(**columns)
+    positions, rotations = particles.positions.copy(), particles.required_rotations().copy()
+    positions[rows], rotations[rows] = others.positions, others.required_rotations()
+    return particles.replace(positions=positions, rotations=rotations)

@@ -100,7 +100,7 @@ class Verdict:
 
 def determined_share(expected_error_deg: FloatArray) -> float:
     """Share of poses whose expected error (N,) in degrees is small enough to call them determined."""
-    return float((expected_error_deg < _DETERMINED_DEG).mean())
+    return float((expected_error_deg < _DETERMINED_DEG).mean()) if len(expected_error_deg) else 0.0
 
 
 # --- agreement of two starts ----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from torch import Tensor
 from napari_orient.engine.model.grid import half_ball
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.representations import rotvec_to_matrix
-from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.streams import Work, run
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 from napari_orient.engine.threads import single_threaded
@@ -43,6 +43,8 @@ _FINEST = 3.2
 """Finest detail compared, in voxels of the map."""
 _DIRECTIONS = 500
 """Directions of half a sphere tried for the axis of each order: 6° apart."""
+_MIRROR_ROTATIONS = 2304
+"""Rotations in which a map is compared with its mirror image, before the best is refined: 13° apart."""
 _ALONG_AXIS_DEG = 0.5
 """Angle in degrees within which an axis counts as z or x, and needs no direction in the group's name."""
 
@@ -209,6 +211,33 @@ def search_two_fold_across(
     fine = SelfCorrelation(maps, centre, resolution=resolution, points=_FINE_POINTS)
     yield
     return _two_fold_across(fine, axis)
+
+
+def search_mirror_image(
+    density: FloatArray, voxel_size: float, *, halves: tuple[FloatArray, FloatArray], radius: float
+) -> Work[float]:
+    """Correlation of a map with its mirror image in the best rotation; 1 where hands look the same.
+
+    Parameters
+    ----------
+    halves, radius : as in `search_symmetry`.
+    """
+    resolution = _FINEST * voxel_size
+    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
+    yield
+    centre = centre_of_mass(np.asarray(density), voxel_size)
+    correlation = SelfCorrelation(maps, centre, resolution=resolution, points=_POINTS)
+    grid, found = even_rotations(_MIRROR_ROTATIONS), []
+    for some in np.array_split(grid, len(grid) // _BATCH):
+        found.append(correlation.at(some, mirrored=True))
+        yield
+    start = grid[np.concatenate(found).argmax()]
+
+    def loss(rotvec: FloatArray) -> float:
+        rotated = start @ rotvec_to_matrix(torch.from_numpy(rotvec)).numpy()
+        return -float(correlation.at(rotated[None], mirrored=True)[0])
+
+    return -loss(_minimum(loss, np.zeros(3), step=0.1, xatol=1e-3, fatol=1e-4, maxiter=120))
 
 
 # --- axes -----------------------------------------------------------------------------------------------------------
@@ -391,16 +420,18 @@ class SelfCorrelation:
         every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
         self.isotropic = float(first.abs().square().sum() / every) < _ISOTROPIC
 
-    def at(self, rotations: FloatArray, *, about: FloatArray | None = None) -> FloatArray:
+    def at(self, rotations: FloatArray, *, about: FloatArray | None = None, mirrored: bool = False) -> FloatArray:
         """Correlation of the map with itself in each rotation (R, 3, 3), (R,); 1 where it is the same.
 
         Parameters
         ----------
         about : (3,) xyz in Å from the centre to the point to rotate about instead.
+        mirrored : whether to compare with the map's mirror image (inverted through its centre) instead.
         """
         found = []
         for part in torch.as_tensor(rotations, dtype=torch.float32).split(_BATCH):
             rotated = self._values(self._second, self._frequency @ part)
+            rotated = rotated.conj() if mirrored else rotated
             if about is not None:
                 point = torch.as_tensor(about, dtype=torch.float32)
                 angle = -2 * torch.pi * ((point - part @ point) @ self._frequency.T)
