@@ -1,0 +1,134 @@
+"""Discovery from picks alone under the conditions of real tomograms: groups, verdicts, poses, false picks.
+
+    python benchmarks/discovery_conditions.py --templates DIR --cache FOLDER [--conditions plain ctf3.5 cell]
+        [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
+
+Conditions, DIR and FOLDER are those of `benchmarks/conditions.py`: 70 ribosomes (4v4r, no symmetry) in a tomogram, and
+whatever the condition adds. Poses are compared with the true ones up to one common rotation. A row for each run: group
+and verdict; shares of the ribosomes within 20° and 5°, and their median error; how many are sure and wrong (expected
+below 10°, off by more than 20°); of the false picks, how many have a confidence above one half; expected over true
+error of those within 20°. A run that is in the file of --json already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from conditions import CONDITIONS, Condition, Scene, scene
+
+from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.output import Discovery
+from napari_orient.engine.discovery.search import global_rotation
+from napari_orient.engine.parameters import DiscoveryOptions
+from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.streams import run
+
+_WRONG_DEG, _SURE_DEG = 20.0, 10.0
+
+
+def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """The figures of one run."""
+    made, began = scene(condition, given.templates, seed=seed, cache=given.cache), time.process_time()
+    usual = DiscoveryOptions().to_record()
+    chosen = {name: type(usual[name])(value) for name, value in (item.split("=", 1) for item in given.set)}
+    options = DiscoveryOptions.of(**{**usual, "device": "cpu", "seed": seed, **chosen})
+    found = run(discover([(made.tomogram, made.picks.replace(rotations=None))], options))
+    return {
+        "condition": condition.name,
+        "seed": seed,
+        "seconds": time.process_time() - began,
+        "starts": found.starts,
+        "verdict": found.grade,
+        "group": " ".join(item.group.name for item in found.structures) or "-",
+        "notes": [*(note for item in found.structures for note in item.symmetry_notes)],
+        **scored(made, found),
+    }
+
+
+def scored(made: Scene, found: Discovery) -> dict[str, float]:
+    """How right the poses are, how honest their errors, and how many false picks pass."""
+    true, particles = np.asarray(made.is_true), found.particles
+    rotations = particles.required_rotations()[true]
+    truth = made.truth.required_rotations()[true[: len(made.truth)]]
+    error = angle_deg(rotations @ global_rotation(truth, rotations), truth)
+    expected, confidence = np.asarray(particles.expected_error_deg), np.asarray(particles.confidence)
+    right = error <= _WRONG_DEG
+    answered = right & (confidence[true] > 0.5)
+    squares = np.square(expected[true][answered]).mean() / np.square(error[answered]).mean() if answered.any() else 0.0
+    return {
+        "particles": int(true.sum()),
+        "within_20": float(right.mean()),
+        "within_5": float((error <= 5).mean()),
+        "median_deg": float(np.median(error)),
+        "sure": int((expected[true] < _SURE_DEG).sum()),
+        "sure_and_wrong": int(((expected[true] < _SURE_DEG) & ~right).sum()),
+        "right_but_unsure": int((right & (confidence[true] <= 0.5)).sum()),
+        "false": int((~true).sum()),
+        "false_passed": int((confidence[~true] > 0.5).sum()),
+        "expected_over_true": float(np.sqrt(squares)),
+    }
+
+
+def words(row: dict[str, Any]) -> str:
+    """A row in a line."""
+    return (
+        f"{row['condition']} seed {row['seed']}: {row['group']}, {row['verdict']}, {row['starts']} starts, "
+        f"{row['seconds']:.0f} s; ≤ 20° {row['within_20']:.1%}, ≤ 5° {row['within_5']:.1%}, median "
+        f"{row['median_deg']:.2f}°; sure {row['sure']} of {row['particles']}, of these wrong {row['sure_and_wrong']}; "
+        f"right but unsure {row['right_but_unsure']}; false picks passed {row['false_passed']} of {row['false']}; "
+        f"expected ÷ true {row['expected_over_true']:.2f}"
+    )
+
+
+def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each condition over its seeds, in a row of a table."""
+    yield "| condition | seeds | groups | verdicts | ≤ 20° | median | sure, of these wrong | false picks passed |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for name in dict.fromkeys(row["condition"] for row in rows):
+        own = [row for row in rows if row["condition"] == name]
+        groups, verdicts = ([row[key] for row in own] for key in ("group", "verdict"))
+        within, median = ([row[key] for row in own] for key in ("within_20", "median_deg"))
+        sums = {key: sum(row[key] for row in own) for key in ("sure", "sure_and_wrong", "false", "false_passed")}
+        yield (
+            f"| {name} | {len(own)} | {_counted(groups)} | {_counted(verdicts)} | {min(within):.1%} to "
+            f"{max(within):.1%} | {min(median):.2f}° to {max(median):.2f}° | {sums['sure']}, {sums['sure_and_wrong']} "
+            f"| {sums['false_passed']} of {sums['false']} |"
+        )
+
+
+def _counted(values: list[str]) -> str:
+    return ", ".join(f"{value} {values.count(value)}" for value in dict.fromkeys(values))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--templates", type=Path, required=True)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--conditions", nargs="+", default=["plain", "ctf3.5", "cell"])
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the discovery")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = json.loads(given.json.read_text()) if given.json and given.json.exists() else []
+    by_name = {condition.name: condition for condition in CONDITIONS}
+    for seed in range(given.first, given.first + given.seeds):
+        for name in given.conditions:
+            if not any(row["condition"] == name and row["seed"] == seed for row in rows):
+                rows.append(measured(by_name[name], given, seed))
+                print(words(rows[-1]), flush=True)
+                if given.json:
+                    given.json.write_text(json.dumps(rows, indent=1))
+    print("\n".join(summary(rows)))
+
+
+if __name__ == "__main__":
+    main()
