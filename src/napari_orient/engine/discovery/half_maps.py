@@ -4,9 +4,10 @@ The particles are divided into two random halves. A pass averages each half, wei
 shell correlation, and fits every particle by Gauss–Newton to the map of its own half, from the pose that it has. The
 forward model (`engine.model`) is estimated per tomogram and half.
 
-Both halves begin from the one map that the annealing found, and share its frame and symmetry. Their FSC is therefore no
-gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to the search's low-pass, 2.1 of its voxels (0.14
-diameters); only beyond that have the halves been kept apart.
+Both halves begin from the one map that the annealing found, and share its frame and symmetry. Their coarse detail, up
+to the search's low-pass of 2.1 of its voxels (0.14 diameters), stays that of the map of all, which keeps them in one
+frame. Their FSC is therefore no gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to there; only beyond
+have the halves been kept apart.
 
 The expected error is here what the noise of the patch leaves, by the posterior's covariance. The poses given in the
 end, and their errors, are found by `held_out_poses`.
@@ -26,6 +27,7 @@ from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
+from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions
@@ -49,6 +51,9 @@ _LEAST_FOR_MODEL = 8
 """Fewest particles that gain and tilt shifts are estimated from; of fewer the model before any pose is kept."""
 _MOST_DISPLACED = 1.5
 """Voxels of the search (diameter / 15 each) that a fit may move from where it began. Farther off lies a neighbour."""
+_JOINED = 0.14
+"""Resolution, in diameters, up to which both halves are refined against the map of all, as by RELION's
+``--low_resol_join_halves``: the low-pass of the search, up to which they have a start in common anyway."""
 _FINEST = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
 
@@ -82,6 +87,15 @@ def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options
     return build_reference(filtered, voxel_size, resolution=resolution, radius=options.radius + 4 * voxel_size)
 
 
+def joined_halves(found: Average, options: DiscoveryOptions) -> list[NDArray[np.float32]]:
+    """The two half maps, in their coarse detail the map of all: apart, they would rotate away from each other."""
+    grid = frequencies(len(found.density), found.voxel_size).norm(dim=-1).numpy()
+    coarse = grid < 1 / (_JOINED * options.diameter)
+    whole = np.fft.fftn(found.density)
+    halves = (np.fft.fftn(part) for part in (found.first_half, found.second_half))
+    return [np.fft.ifftn(np.where(coarse, whole, half)).real.astype(np.float32) for half in halves]
+
+
 def in_frame(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
     """The same particles in a new reference frame: its axes are the columns of a frame, its origin a centre in Å."""
     rotations = particles.required_rotations()
@@ -111,7 +125,7 @@ def refine_in_halves(
     found : the average of these particles; its group is imposed.
     wedges : the missing wedge of each tomogram.
     """
-    maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
+    maps = [fsc_weighted_reference(part, found, options) for part in joined_halves(found, options)]
     # A particle that the average left out is refined with the first half.
     halves = split_like(labelled, np.maximum(found.half_sets - 1, 0))
     refined = []
