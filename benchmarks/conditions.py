@@ -37,6 +37,8 @@ from napari_orient.engine.templates import Template, load_template
 
 RIBOSOME, PROTEASOME, LARGE_SUBUNIT, MITOCHONDRIAL = "4v4r", "3j9i", "4v4r_50S", "5mrc"
 MYCOPLASMA = "mpneumoniae_70S"
+EUKARYOTIC = "6qzp"
+"""Human 80S ribosome."""
 CROWD = ("1bxn", "1f4a", "2uv8", "3cf3", "6pxm", "7n4y")
 """Other macromolecules of a cell: Rubisco, β-galactosidase, fatty-acid synthase, p97 and two more."""
 OFF = 10.0
@@ -153,10 +155,18 @@ def _boxes(name: str, what: str, kind: str = RIBOSOME, **options: Value) -> Cond
     return Condition(name, what, {**_REAL, **options}, counts={kind: 10}, picked=(kind,), others=CROWD, boxes=True)
 
 
+def _80s(name: str, what: str, **options: Value) -> Condition:
+    """Ribosomes of eukaryotes, and proteasomes among them."""
+    return Condition(name, what, options, counts={EUKARYOTIC: 40, PROTEASOME: 30}, picked=(EUKARYOTIC,))
+
+
 CONDITIONS = (
     Condition("plain", "no CTF, PolNet's noise"),
     Condition("proteasome", "the same, proteasomes", picked=(PROTEASOME,)),
     Condition("proteasome_ctf3.5", "proteasomes, CTF 3.5 µm", {"defocus": 3.5}, picked=(PROTEASOME,)),
+    _80s("ribosome80S", "80S ribosomes"),
+    _80s("ribosome80S_ctf3.5", "80S ribosomes, CTF 3.5 µm", defocus=3.5),
+    _80s("ribosome80S_noise3", "80S ribosomes, noise × 3", noise=3.0),
     Condition("polnet", "PolNet's recipe, mean SNR", {"imaging": "polnet", "snr_low": 1.5, "snr_high": 1.5}),
     Condition("dose", "dose 3 e/Å² an image", {"dose": 3.0}),
     *(_ctf(defocus, kind) for defocus in (2, 3.5, 5) for kind in ("none", "flipped", "wiener", "deconvolved")),

@@ -5,9 +5,9 @@
 
 `conditions.py` has the conditions and says what DIR and FOLDER hold. Models: the shipped ones by name, ``refine`` (with
 the map that the particles were made of) and ``discover`` (scored up to one rotation); MODEL+tilts gives a template the
-tilt series too (--cache is needed). A model of proteasomes is measured where proteasomes are picked, the others
-elsewhere. With --json every result is kept there at once, and what is there is not measured again; --again measures it
-anew.
+tilt series too (--cache is needed). A model of proteasomes or 80S ribosomes is measured where these are picked, the
+others elsewhere. With --json every result is kept there at once, and what is there is not measured again; --again
+measures it anew.
 
 n: true picks. ≤ 5°, ≤ 20°: share of them. median: error. bound: the least root-mean-square error that the tilt
 images leave where their alignment is known; where they are as misaligned as simulated (`image_bound.py`). ratio:
@@ -28,7 +28,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conditions import CONDITIONS, MITOCHONDRIAL, PROTEASOME, RIBOSOME, Condition, Scene, chosen, scene, template_of
+from conditions import (
+    CONDITIONS,
+    EUKARYOTIC,
+    MITOCHONDRIAL,
+    PROTEASOME,
+    RIBOSOME,
+    Condition,
+    Scene,
+    chosen,
+    scene,
+    template_of,
+)
 from image_bound import image_bound
 
 from napari_orient.engine.discovery.discover import discover
@@ -43,7 +54,9 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
 
-MODELS = ("ribosome", "refine", "ribosome-mlp", "proteasome")
+MODELS = ("ribosome", "refine", "ribosome-mlp", "proteasome", "ribosome-80S")
+_OWN_TEMPLATE = {PROTEASOME: "proteasome", EUKARYOTIC: "ribosome-80S"}
+"""Models of particles that no other model is of."""
 SURE_DEG, WRONG_DEG = 10.0, 20.0
 _BOUND_OF = 24
 """Particles that the bound is computed of."""
@@ -80,9 +93,10 @@ class Outcome:
 
 def suits(model: str, condition: Condition) -> bool:
     """Whether a model is of the particles that are picked."""
-    if model.partition("+")[0] in ("refine", "discover"):
+    name, picked = model.partition("+")[0], condition.picked[0]
+    if name in ("refine", "discover"):
         return True
-    return model.startswith("proteasome") == (condition.picked[0] == PROTEASOME)
+    return name == _OWN_TEMPLATE[picked] if picked in _OWN_TEMPLATE else name not in _OWN_TEMPLATE.values()
 
 
 def measured(found: Scene, model: str, templates: Path) -> Outcome:
@@ -149,7 +163,7 @@ def _noted(stream: Stream[Step, Particles], warnings: list[str]) -> Particles:
 def _frame(found: Scene, model: str, templates: Path) -> np.ndarray:
     """The rotation (3, 3) from a model's frame to that of the truth: not 1 where the maps are of two species."""
     kind = found.condition.picked[0]
-    own = {RIBOSOME, PROTEASOME, MITOCHONDRIAL}
+    own = {RIBOSOME, PROTEASOME, MITOCHONDRIAL, EUKARYOTIC}
     is_own = kind in own or model.startswith(("refine", "discover"))
     return np.eye(3) if is_own else _between(templates, RIBOSOME, kind)
 

@@ -32,6 +32,7 @@ SHOWN = {
     "ctf2": "CTF 2 µm",
     "ctf3.5_deconvolved": "CTF 3.5 µm, deconvolved",
     "noise3": "noise × 3",
+    "ribosome80S_noise3": "noise × 3",
     "noise5": "noise × 5",
     "ctf3.5_noise1.7": "CTF 3.5 µm, noise × 1.7",
     "vox7.84": "voxels of 7.84 Å",

@@ -67,7 +67,7 @@ class RotationPrior:
         rotations, axis, copies = (part.to(device) for part in (self.rotations, self.axis, self.copies))
         return replace(self, rotations=rotations, axis=axis, copies=copies)
 
-    def beside(self, likelihood_scale: float) -> RotationPrior:
+    def tempered(self, likelihood_scale: float) -> RotationPrior:
         """The same prior, to be added to a log-likelihood that is multiplied by a scale only afterwards."""
         return replace(self, scale=1 / likelihood_scale)
 

@@ -177,7 +177,7 @@ class PoseFinder:
             as the options allow.
         prior : of the N rotations; None is flat.
         """
-        tempered = None if prior is None else prior.beside(self.likelihood_scale)
+        tempered = None if prior is None else prior.tempered(self.likelihood_scale)
 
         def find(rows: slice) -> Poses:
             own = None if tempered is None else tempered.take(rows)
@@ -313,7 +313,7 @@ def estimate_tomogram_model(
     voxel_size : Å.
     prior : of the N rotations; None is flat.
     """
-    prior = None if prior is None else prior.beside(TYPICAL_LIKELIHOOD_SCALE)
+    prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
     wedge = geometry.wedge
     transfer, model = yield from _first_model(
         patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
