@@ -215,3 +215,13 @@ def test_duplicates_are_counted_and_removed_at_each_verb(project, tmp_path, caps
     assert set(subset.ravel().tolist()) == {1, 2}
     assert main([str(word) for word in [*average, "--remove-duplicates", *files]]) == 0
     assert len(read_particles(tmp_path / "halves.star")) == 24
+
+
+def test_tilt_metadata_that_is_named_is_used_and_said_and_a_missing_file_is_refused(lab, tmp_path, capsys):
+    tilts, out = tmp_path / "other.tlt", tmp_path / "tilted.star"
+    tilts.write_text("\n".join(str(tilt) for tilt in range(-60, 61, 3)))
+    words = ["refine", lab / "tomo.mrc", lab / "picks.star", "--reference", lab / "map.mrc", "--output", out, *QUICK]
+    assert main([str(word) for word in [*words, "--tilts", tilts, "--ctf-correction", "wiener"]]) == 0
+    assert "tilted about y from -60° to 60° (tilts of other.tlt)" in capsys.readouterr().err
+    assert "absent.tlt" in refused([*words, "--tilts", tmp_path / "absent.tlt"], capsys)
+    assert "expected found, x, y, none, or an angle" in refused([*words, "--tilt-axis", "q"], capsys)

@@ -54,7 +54,7 @@ def answer_of(stream: Generator[Step, None, ResultT], progress: Progress, *, tit
         stream.close()
 
 
-def options_of(kind: type[OptionsT], options: OptionsT | None, settings: Mapping[str, Value]) -> OptionsT:
+def options_of(kind: type[OptionsT], options: OptionsT | None, settings: Mapping[str, Value | Path]) -> OptionsT:
     """The options given, or the defaults, with single settings changed by name.
 
     Raises
@@ -64,7 +64,8 @@ def options_of(kind: type[OptionsT], options: OptionsT | None, settings: Mapping
     """
     if options is not None and not isinstance(options, kind):
         raise InputError(f"options are given as {_named(options)}; expected {kind.__name__}.")
-    return (options or kind()).replace(**settings)
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    return (options or kind()).replace(**values)
 
 
 def tomogram_of(given: TomogramLike) -> Tomogram:

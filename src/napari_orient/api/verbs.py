@@ -183,7 +183,7 @@ def predict(
     reference : a map to refine a network's rotations with, in the frame that it was trained in.
     mirror : match the mirror image of the template, x -> -x; poses are those of the mirrored map.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
-    options, settings : of `PredictionOptions`, such as ``precision="fast"``.
+    options, settings : of `PredictionOptions`, such as ``precision="fast"``, or ``tilts="tomograms.star"``.
     progress : None, True, or a function that is called with every step.
 
     Of several tomograms one that fails is warned of, and left out.
@@ -230,7 +230,7 @@ def refine(
     mirror : match the mirror image of the reference, x -> -x; poses are those of the mirrored map. ``"auto"`` compares
         both hands over all tomograms first.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
-    options, settings : of `RefinementOptions`, such as ``max_shift=10``.
+    options, settings : of `RefinementOptions`, such as ``max_shift=10``, or ``tilts="tomograms.star"``.
     progress : None, True, or a function that is called with every step.
 
     Of several tomograms one that fails is warned of, and left out.
