@@ -140,6 +140,7 @@ def test_the_mirror_image_of_the_molecule_is_suspected(seen: tuple, refined: Ref
     wrong = molecule().density(24)[:, :, ::-1].copy()
     answer = run(refine(volume, unknown(picks), Template(wrong, VOXEL_SIZE), OPTIONS))
     assert any("mirror image" in note.text for note in answer.warnings)
+    assert answer.particles.confidence.max() < 0.05, "what is warned of is in the numbers too"
     assert answer.score.mean() < 0.9 * refined.score.mean()
 
 

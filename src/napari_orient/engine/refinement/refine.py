@@ -223,7 +223,8 @@ def prepare_finder(
         prior=prior,
     )
     finder = replace(finder, outliers=outliers)
-    finder = replace(finder, warnings=(yield from diagnostics(finder, patches, prior)))
+    found = yield from diagnostics(finder, patches, prior)
+    finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
 
