@@ -123,6 +123,16 @@ def test_pytom_match_pick_counts_in_voxels_of_its_detector_pixel_size(tmp_path):
     np.testing.assert_allclose(read_particles(other, extents=TOMOGRAM).positions, [[5010, 4520, 1530]])
 
 
+def test_early_versions_of_pytom_match_pick_have_names_of_their_own(tmp_path):
+    table = {**coordinates((300, 240, 30), prefix="ptmCoordinate"), **angles(ZYZ, prefix="ptmAngle")}
+    table |= {"ptmLCCmax": [0.3], "ptmDetectorPixelSize": [10.0], "ptmMicrographName": ["s01"]}
+    path = write(tmp_path / "s01.star", star_loop("", table))
+    assert dialect_of(path) == "pytom-match-pick"
+    read = read_particles(path, tomogram="s01")
+    np.testing.assert_allclose(read.positions, [[3000, 2400, 300]])
+    np.testing.assert_allclose(read.rotations[0], MATRIX, atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("block", "more"),
     [

@@ -387,6 +387,9 @@ def test_export_writes_the_engine_s_own_bytes_in_every_format(dock, opened, scen
     export.form.setCurrentIndex(row)
     path = scene.folder / f"mine{export.format.suffixes[0]}"
     export.file.show_path(path)
+    if export.format.name == "copick":
+        assert "one object in one run; these are of 2 classes" in export.note.text()
+        return
     export.button.click()
     model, own = load_model(scene.model), scene.folder / f"own{export.format.suffixes[0]}"
     particles = run(predict(read_tomogram(scene.mrc), read_particles(scene.picks), model))

@@ -20,6 +20,7 @@ from napari_orient.cli.lists import (
     check_not_read,
     check_result,
     read_tomograms,
+    say_notes,
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection
@@ -82,7 +83,9 @@ def perform(arguments: Namespace) -> None:
     write_average(found, paths)
     if arguments.list_output:
         particles = with_half_sets(concatenate([particles for _, particles in pairs]), found.half_sets)
-        write_particles(arguments.list_output, particles, provenance=f"napari-orient {__version__}: half-sets")
+        say_notes(
+            write_particles(arguments.list_output, particles, provenance=f"napari-orient {__version__}: half-sets")
+        )
     print(
         f"{arguments.output}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "

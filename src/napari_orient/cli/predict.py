@@ -102,7 +102,8 @@ def perform(arguments: Namespace) -> int | None:
         near = shortest_distance(model, options, reference=reference)
         kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
-        write_particles(arguments.output, kept, provenance=provenance(model, options, count=count, reference=against))
+        line = provenance(model, options, count=count, reference=against)
+        say_notes(write_particles(arguments.output, kept, provenance=line))
         write_beside(arguments.output, kept, arguments)
         say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")

@@ -80,7 +80,7 @@ def perform(arguments: Namespace) -> int | None:
         kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
         ways = " and ".join(sorted(set(precisions)))
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
-        write_particles(arguments.output, kept, provenance=words)
+        say_notes(write_particles(arguments.output, kept, provenance=words))
         say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")
 

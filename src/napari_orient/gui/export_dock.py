@@ -14,7 +14,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import Dialect, read_particles, write_particles, written_dialects
+from napari_orient.engine.io import Dialect, ListFile, read_particles, write_particles, written_dialects
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.session import session_of
@@ -192,22 +192,21 @@ class ExportDock(Dock):
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of a written file, as text."""
+    """Columns and rows of a written file, as text; of formats without columns, the words of the first lines."""
     if path.suffix == ".em":
         frame = read_particles(path).to_dataframe()
         return list(frame.columns), [[_shown(value) for value in row] for row in frame.to_numpy().tolist()]
+    if path.suffix == ".star":
+        blocks = ListFile(path).star
+        table = blocks.get("particles") or next(iter(blocks.values()))
+        return list(table), [list(row) for row in zip(*table.values(), strict=True)]
     lines = path.read_text(encoding="utf-8").splitlines()
-    if path.suffix not in (".star", ".csv", ".tsv"):
-        words = [line.split() for line in lines[:PREVIEWED]]
-        return [str(number) for number in range(1, max(map(len, words)) + 1)], words
-    if path.suffix != ".star":
-        columns, *rows = csv.reader(line for line in lines if not line.startswith("#"))
+    if path.suffix in (".csv", ".tsv"):
+        mark = "\t" if path.suffix == ".tsv" else ","
+        columns, *rows = csv.reader((line for line in lines if not line.startswith("#")), delimiter=mark)
         return columns, rows
-    start = next(number for number, line in enumerate(lines) if line.strip() == "data_particles")
-    table = [line.split() for line in lines[start + 1 :] if line.strip()]
-    end = next((number for number, line in enumerate(table) if line[0].startswith("data_")), len(table))
-    columns = [line[0][1:] for line in table[:end] if line[0].startswith("_")]
-    return columns, [line for line in table[:end] if len(line) == len(columns) and not line[0].startswith("_")]
+    words = [line.split() for line in lines[:PREVIEWED]]
+    return [str(number) for number in range(1, max(map(len, words)) + 1)], words
 
 
 def _shown(value: object) -> str:

@@ -245,14 +245,49 @@ def _roots(file: ListFile) -> list[Path]:
     """
     config = _json(file.path, file.text)
     urls = [str(config[key]) for key in ("overlay_root", "static_root") if config.get(key)]
-    away = [url for url in urls if "://" in url and not url.startswith(("local://", "file://"))]
-    if away or "dataset_ids" in config or not urls:
+    if _is_away(config, urls):
         raise InputError(
-            f"{file.path} is a project of copick whose data are not on this disk ({(away or ['the data portal'])[0]}). "
-            "Fetch its picks with the package copick (copick sync picks), and open the project that it makes."
+            f"{file.path} is a project of copick whose data are not on this disk ({(urls or ['the data portal'])[0]}). "
+            "Fetch its tomograms with copick, and open them by name."
         )
     paths = [Path(url.split("://", 1)[-1]) for url in urls]
     return [path if path.is_absolute() else file.path.parent / path for path in dict.fromkeys(paths)]
+
+
+def _is_away(config: Mapping[str, Any], urls: Sequence[str]) -> bool:
+    """Whether a part of a project is on a server, or in an archive."""
+    away = any("://" in url and not url.startswith(("local://", "file://")) for url in urls)
+    return away or "dataset_ids" in config or not urls
+
+
+def _documents(file: ListFile) -> Iterator[tuple[Any, Path]]:
+    """Contents of all files of picks of a project, and where each is.
+
+    Raises
+    ------
+    InputError
+        If the project is on a server, and the package copick is not there or cannot reach it.
+    """
+    config = _json(file.path, file.text)
+    urls = [str(config[key]) for key in ("overlay_root", "static_root") if config.get(key)]
+    if not _is_away(config, urls):
+        yield from ((_json(path, ListFile(path).text), path) for path in _pick_files(file))
+        return
+    try:
+        import copick
+    except ImportError as error:
+        raise InputError(
+            f"{file.path} is a project of copick whose data are not on this disk ({(urls or ['the data portal'])[0]}). "
+            "Install the package copick (pip install copick), or fetch the picks with it (copick sync picks)."
+        ) from error
+    try:
+        for run in copick.from_file(str(file.path)).runs:
+            for picks in run.picks:
+                yield {**picks.load().model_dump(), "run_name": run.name}, file.path
+    except Exception as error:
+        raise InputError(
+            f"{file.path} cannot be reached by copick ({error}). Check the address and your login."
+        ) from error
 
 
 def _pick_files(file: ListFile) -> list[Path]:
@@ -266,8 +301,7 @@ def _pick_files(file: ListFile) -> list[Path]:
 
 def _read_project(file: ListFile, metadata: ListMetadata) -> Particles:
     parts = []
-    for path in _pick_files(file):
-        picks = _json(path, ListFile(path).text)
+    for picks, path in _documents(file):
         points = picks.get("points") if isinstance(picks, dict) and "pickable_object_name" in picks else None
         if isinstance(points, list) and points:
             parts.append(_particles_of_picks(picks, points, existing_file(path)))

@@ -87,11 +87,13 @@ def _parsed(data: bytes) -> ImodModel:
             contour += 1
             count = (size - _CONTOUR_BYTES) // 12
             found = np.frombuffer(data, ">f4", count=3 * count, offset=start + _CONTOUR_BYTES).reshape(-1, 3)
-            points.append(found.astype(float))
+            with np.errstate(invalid="ignore"):
+                points.append(found.astype(float))
             objects += [numbers_of_object] * count
             contours += [contour] * count
         elif name == b"SLAN":
-            views.append(np.frombuffer(data, ">f4", count=6, offset=start + 4).astype(float))
+            with np.errstate(invalid="ignore"):
+                views.append(np.frombuffer(data, ">f4", count=6, offset=start + 4).astype(float))
     return ImodModel(
         np.concatenate(points) if points else np.zeros((0, 3)),
         objects,

@@ -20,6 +20,8 @@ def _volumes(file: ListFile) -> dict[str, Path | None]:
 
 
 def _is_pytom(file: ListFile) -> bool:
+    if "ptmCoordinateX" in file.tags:
+        return True
     return {PIXELS[0], "rlnDetectorPixelSize"} <= file.tags and not {"rlnMagnification", *CENTRED} & file.tags
 
 

@@ -302,9 +302,17 @@ def _open(path: Path) -> tuple[RelionTable, Path | None]:
         blocks = read_star(path)
     else:
         beside = tomograms_of_set_beside(path)
+    blocks = {name: _relion_names(table) for name, table in blocks.items()}
     block = _particle_block(blocks, path)
     others = {name: table for name, table in blocks.items() if name != block}
     return RelionTable(path, blocks[block], others, block), beside
+
+
+def _relion_names(table: Table) -> Table:
+    """The table with RELION's names for columns that early versions of pytom-match-pick begin with ``ptm``."""
+    if "ptmCoordinateX" not in table:
+        return table
+    return {f"rln{name[3:]}" if name.startswith("ptm") else name: values for name, values in table.items()}
 
 
 def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
