@@ -148,3 +148,18 @@ def test_a_note_that_is_true_of_every_tomogram_is_said_once(tmp_path, capsys):
     assert status == 2
     assert err.count("Coordinates count in pixels of 2 Å") == 1
     assert err.count("origin (5, 0, 0) Å") == 2
+
+
+def test_a_few_particles_outside_are_left_out_and_counted_and_most_outside_are_refused(tmp_path, capsys):
+    volume = saved_tomogram(tmp_path / "s01.mrc")
+    rows = "".join(f"{x},{y},200,10,20,30\n" for x in (150, 250, 350) for y in (150, 250))
+    (tmp_path / "poses.csv").write_text("x,y,z,rot,tilt,psi\n" + rows + "-60,200,200,10,20,30\n")
+    average = ("average", volume, tmp_path / "poses.csv", "--output", tmp_path / "m.mrc", "--side", "10")
+    status, out, err = run(capsys, *average)
+    assert status == 0, err
+    assert "Of 7 particles 1 lies outside s01, left out." in err
+    assert "6 particles" in out
+    (tmp_path / "poses.csv").write_text("x,y,z,rot,tilt,psi\n" + rows.replace(",200,", ",2000,"))
+    status, _, err = run(capsys, *average)
+    assert status == 2
+    assert "6 of 6 particles lie outside" in err

@@ -229,6 +229,13 @@ def test_particles_of_another_binning_are_told_the_binning_that_fits():
         check_inside(Particles(positions=positions), Extent((100, 200, 300), 2.5), name="t")
 
 
+def test_a_few_particles_beyond_the_border_are_no_reason_to_doubt_the_voxel_size():
+    positions = np.vstack([np.full((9, 3), 40.0), [[-30.0, 40, 40]]])
+    with pytest.raises(InputError, match=r"1 of 10 particles lie outside t .*Leave them out") as caught:
+        check_inside(Particles(positions=positions), Extent((10, 10, 10), 10.0), name="t")
+    assert "binned" not in str(caught.value)
+
+
 def test_particles_of_another_tomogram_are_told_to_check():
     with pytest.raises(InputError, match="belongs to this tomogram"):
         check_inside(Particles(positions=[[-1000.0, 0, 0]]), Extent((10, 10, 10), 10.0), name="t")

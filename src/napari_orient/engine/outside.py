@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.io.columns import POSE_UNKNOWN, without_results
-from napari_orient.engine.particles import Extent, Particles, check_inside, lies_outside
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, check_inside, lies_outside
 from napari_orient.engine.streams import Note
 
 REASON = "outside the tomogram"
@@ -36,6 +36,26 @@ def outside_note(inside: NDArray[np.bool_], *, name: str) -> Note | None:
         return None
     which = "1 of them lies" if count == 1 else f"{count} of them lie"
     return Note(f"{len(inside)} particles: {which} outside {name} and keep their poses, at confidence 0.", "warning")
+
+
+def inside_only(pairs: Labelled) -> tuple[Labelled, tuple[str, ...]]:
+    """Tomograms with those of their particles that lie inside, and a sentence for each that has others.
+
+    Raises
+    ------
+    InputError
+        If half of a tomogram's particles or more lie outside.
+    """
+    kept: list[tuple[Tomogram, Particles]] = []
+    notes = []
+    for tomogram, particles in pairs:
+        inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
+        if not inside.all():
+            count = int((~inside).sum())
+            which = "1 lies" if count == 1 else f"{count} lie"
+            notes.append(f"Of {len(inside)} particles {which} outside {tomogram.name}, left out.")
+        kept.append((tomogram, particles if inside.all() else particles.take(inside)))
+    return kept, tuple(notes)
 
 
 def put_back(found: Particles, given: Particles, inside: NDArray[np.bool_], *, random_error_deg: float) -> Particles:
@@ -77,4 +97,5 @@ def put_back(found: Particles, given: Particles, inside: NDArray[np.bool_], *, r
         else spread(found.expected_error_deg, random_error_deg),
         extra={**foreign, **own, POSE_UNKNOWN: texts.astype(str)},
         extents={**given.extents, **found.extents},
+        notes=found.notes,
     )
