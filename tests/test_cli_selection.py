@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import h5py
 import mrcfile
 import numpy as np
+import tifffile
+import zarr
 
 from napari_orient.cli import main
-from napari_orient.engine.io import read_particles, write_particles, write_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.particles import Extent, Particles
 
 COUNT = 12
@@ -163,3 +167,34 @@ def test_a_few_particles_outside_are_left_out_and_counted_and_most_outside_are_r
     status, _, err = run(capsys, *average)
     assert status == 2
     assert "6 of 6 particles lie outside" in err
+
+
+def test_the_same_map_comes_of_the_same_tomogram_in_every_format(tmp_path, capsys):
+    volume = saved_tomogram(tmp_path / "s01.mrc")
+    density = read_tomogram(volume).density
+    (tmp_path / "poses.csv").write_text(
+        "x,y,z,rot,tilt,psi\n" + "".join(f"{x},{y},200,10,20,30\n" for x in (150, 250, 350) for y in (150, 250))
+    )
+    packed, stored, eman = tmp_path / "s01.mrc.gz", tmp_path / "s01.zarr", tmp_path / "s01.hdf"
+    packed.write_bytes(gzip.compress(volume.read_bytes()))
+    group = zarr.create_group(str(stored))
+    group.create_array("0", data=np.asarray(density), chunks=(16, 16, 16))
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    scale = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
+    levels = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": levels}]}
+    with h5py.File(eman, "w") as file:
+        image = file.create_group("MDF/images/0")
+        image["image"] = np.asarray(density)
+        image.attrs.update({f"EMAN.apix_{axis}": 10.0 for axis in "xyz"})
+    tifffile.imwrite(
+        tmp_path / "s01.tif", density, imagej=True, resolution=(0.1, 0.1), metadata={"unit": "A", "spacing": 10.0}
+    )
+    maps = []
+    for path in (volume, packed, stored, eman, tmp_path / "s01.tif"):
+        out = tmp_path / "map.mrc"
+        status, _, err = run(capsys, "average", path, tmp_path / "poses.csv", "--output", out, "--side", "10")
+        assert status == 0, err
+        assert "s01: 56 × 48 × 40 voxels of 10 Å" in err
+        maps.append(out.read_bytes())
+    assert len(set(maps)) == 1

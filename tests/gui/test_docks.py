@@ -163,6 +163,32 @@ def test_load_takes_a_list_of_several_tomograms_apart(dock, scene):
     assert "12 particles" in load.particles_note.text()
 
 
+def test_load_refuses_particles_of_another_tomogram_and_says_what_a_list_counts_in(dock, scene):
+    load = dock(ViewerModel(), "Load")
+    load.tomogram_row.show_path(scene.mrc)
+    other = scene.folder / "other.star"
+    write_particles(other, scene.truth.replace(tomogram="TS_02"), extents={"TS_02": scene.extent})
+    load.particles_row.show_path(other)
+    assert "no particle of TS_01; it has TS_02" in load.particles_note.text()
+    assert "--" not in load.particles_note.text()
+    assert not load.open.isEnabled()
+    pixels = scene.folder / "pixels.star"
+    write_particles(pixels, scene.truth, extents={"TS_01": scene.extent}, dialect="relion4", pixel_size=2.7)
+    load.particles_row.show_path(pixels)
+    assert "Coordinates count in pixels of 2.7 Å (the list's own)" in load.particles_note.text()
+    assert load.open.isEnabled()
+
+
+def test_predict_warns_of_particles_of_another_open_tomogram(dock, opened, scene, tmp_path):
+    viewer, prediction = opened
+    assert "not of" not in prediction.input_note.text()
+    (tmp_path / "other").mkdir()
+    session_of(viewer).show_tomogram(read_tomogram(make_scene(tmp_path / "other", name="TS_09").mrc))
+    for name, warned in (("TS_09", True), ("TS_01", False)):
+        prediction.tomogram.setCurrentIndex(prediction.tomogram.findText(name))
+        assert ("These particles are of TS_01, not of TS_09" in prediction.input_note.text()) == warned
+
+
 def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
     path = scene.folder / "old.star"
     path.write_text("data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n20 21 10\n")

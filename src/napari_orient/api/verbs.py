@@ -370,6 +370,7 @@ def convert(
     pixel_size: float | None = None,
     out_pixel_size: float | None = None,
     centre: str = "size/2",
+    out_centre: str = "size/2",
     mirror: str | None = None,
 ) -> Particles:
     """The particles of one list, written as another kind of list.
@@ -384,7 +385,8 @@ def convert(
     dialect : of the target, such as ``"relion4"`` or ``"dynamo"``; None for the usual one of its suffix.
     pixel_size : Å, of the source's coordinates in pixels or voxels.
     out_pixel_size : Å, of the target's pixels or voxels; None for the tomogram's voxels, or ``pixel_size``.
-    centre : voxel that RELION 5's coordinates count from: ``"size/2"`` or ``"size/2 - 1"``.
+    centre, out_centre : voxel that RELION 5's coordinates count from in the source and in the target: ``"size/2"`` or
+        ``"size/2 - 1"``.
     mirror : ``"x"``, ``"y"``, ``"z"``, ``"point"`` or ``"yz"``, where the volume was mirrored so.
 
     Raises
@@ -401,7 +403,7 @@ def convert(
     particles = particles if mirror is None else mirrored(particles, mirror)
     size = out_pixel_size or (opened.voxel_size if form.in_voxels and opened is not None else pixel_size)
     origin = f"napari-orient {__version__}: converted from {Path(source).name}"
-    write_particles(target, particles, dialect=form.name, pixel_size=size, centre=centre, provenance=origin)
+    write_particles(target, particles, dialect=form.name, pixel_size=size, centre=out_centre, provenance=origin)
     return particles
 
 

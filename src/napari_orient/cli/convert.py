@@ -20,6 +20,7 @@ from napari_orient.cli.lists import (
     add_writing,
     check_import_list,
     check_list,
+    check_not_read,
     check_optimisation_set,
     moved_as_asked,
     open_tomogram,
@@ -62,6 +63,7 @@ def perform(arguments: Namespace) -> None:
     dialect = writing_dialect(arguments.target, arguments.dialect)
     check_list(arguments.target)
     check_optimisation_set(dialect, arguments)
+    check_not_read(arguments.target, [arguments.tomogram] if arguments.tomogram else [])
     tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
     particles = read_list(arguments.source, arguments, tomogram=named)

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, check_list, check_result, read_tomograms
+from napari_orient.cli.lists import (
+    VOXEL_SIZE_HELP,
+    add_reading,
+    check_list,
+    check_not_read,
+    check_result,
+    read_tomograms,
+)
 from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.parameters import DiscoveryOptions
@@ -63,8 +70,11 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
     check_list(arguments.output)
+    check_not_read(arguments.output, arguments.paths[:-1])
     paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
     paths.check()
+    if arguments.map is not None:
+        check_not_read(arguments.map, arguments.paths)
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else _aligned_map(arguments)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)

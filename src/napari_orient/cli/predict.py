@@ -20,6 +20,7 @@ from napari_orient.cli.lists import (
     add_import_list,
     check_import_list,
     check_list,
+    check_not_read,
     check_result,
     say_notes,
     summary,
@@ -83,6 +84,7 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
+    check_not_read(arguments.output, arguments.paths[:-1])
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
     template = None

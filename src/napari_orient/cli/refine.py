@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_list, check_result, say_notes, summary, with_group
+from napari_orient.cli.lists import check_list, check_not_read, check_result, say_notes, summary, with_group
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
@@ -61,6 +61,7 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
+    check_not_read(arguments.output, arguments.paths[:-1])
     options = options_from(arguments, RefinementOptions())
     loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     template = with_group(loaded, arguments.symmetry)
