@@ -18,7 +18,7 @@ from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mlp import MLP, Network
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -29,13 +29,12 @@ from napari_orient.engine.refinement.list_prior import (
 )
 from napari_orient.engine.refinement.refine import (
     RefinementResult,
-    cut_for,
     duplicate_distance,
     prepare_finder,
     refine_all,
     refine_with,
 )
-from napari_orient.engine.refinement.shipped_fit import SAMPLE, better_template
+from napari_orient.engine.refinement.shipped_fit import compare_with_shipped
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.templates import Template
@@ -106,7 +105,8 @@ def predict(
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     estimator = yield from prepare(tomogram, particles[inside], model, options)
     if isinstance(estimator, TemplateEstimator):
-        yield from _compare_with_shipped(estimator, particles[inside])
+        note = yield from compare_with_shipped(estimator.finder, tomogram, particles[inside], estimator.template)
+        yield Step(1, 1, "Compared templates", notes=() if note is None else (note,))
     predicted = yield from estimator.batches(particles[inside])
     notes = [outside_note(inside, name=tomogram.name)]
     if reference is not None:
@@ -118,15 +118,6 @@ def predict(
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
     random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
     return put_back(predicted, particles, inside, random_error_deg=random)
-
-
-def _compare_with_shipped(estimator: TemplateEstimator, particles: Particles) -> Stream[Step, None]:
-    """Note the shipped template that fits some of the particles better, if there is one."""
-    some = particles.take(evenly_spaced_rows(len(particles), SAMPLE))
-    patches = cut_for(estimator.finder, estimator.tomogram, some)
-    note = yield from better_template(estimator.finder, patches, estimator.template)
-    if note is not None:
-        yield Step(1, 1, "Compared templates", notes=(note,))
 
 
 def shortest_distance(model: Model, options: PredictionOptions, *, reference: Template | None = None) -> float:

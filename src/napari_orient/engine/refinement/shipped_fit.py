@@ -3,6 +3,10 @@
 A few dozen patches are matched with every shipped template through the forward model of the tomogram. Each is fitted
 with an amplitude of its own, so that its log-likelihood gain ΔL compares with that of the others. A template is
 proposed where its mean ΔL is larger significantly, and by a share that chance and neighbours do not make.
+
+A template that matches hardly better than noise has estimated no model to compare in, and its patches may be too small
+for the others. There each of these estimates a model of its own, and what compares is how far the median score lies
+above the scores of noise, in their standard deviations.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.search import build_search
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model_files import ModelFile, shipped_templates
+from napari_orient.engine.particles import Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder, search_and_fit
+from napari_orient.engine.refinement.refine import cut_for, prepare_finder
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.templates import Template
 
-SAMPLE = 24
+_SAMPLE = 24
 """Patches that are matched with each template, at most."""
 _LEAST = 4
 """Patches from which templates are compared."""
@@ -30,9 +37,32 @@ _STARTS = 2
 _SIGNIFICANT = 3.0
 """Standard errors from which a difference counts."""
 _LEAST_RATIO = 1.15
-"""Mean log-likelihood gain over that of the chosen template, from which another one is proposed. Simulated particles of
-another species or of half the molecule make no more than 1.0; the 80S on 80S ribosomes makes 1.3 times the 70S. Chosen
-between."""
+"""Mean log-likelihood gain over that of the chosen template, from which another one is proposed; chosen. Of particles
+that the chosen one was made for, others have 0.51 times the gain at most (simulated), 0.83 on real ribosomes; where
+another one is right, it has 1.8 (80S for 70S, simulated) to 3.7 times (proteasome for 70S)."""
+_POOR = 2.5
+"""Standard deviations of noise's scores above their mean, of the median score, below which a template fits poorly;
+chosen: the proteasome on ribosomes 1.7, PolNet's own particles 6 to 25."""
+_CLEARLY = 2.0
+"""Standard deviations by which another template must lie farther above noise, to be proposed; chosen."""
+
+
+def compare_with_shipped(
+    finder: PoseFinder, tomogram: Tomogram, particles: Particles, template: Template
+) -> Stream[Step, Note | None]:
+    """A warning that names the shipped template which fits better than the one chosen; None where there is none.
+
+    Parameters
+    ----------
+    finder : of the template chosen, for the tomogram.
+    particles : of the tomogram; some of them are compared.
+    """
+    some = particles.take(evenly_spaced_rows(len(particles), _SAMPLE))
+    patches = cut_for(finder, tomogram, some)
+    note = yield from better_template(finder, patches, template)
+    if note is None and len(some) >= _LEAST and _above_noise(finder, patches) < _POOR:
+        note = yield from _better_by_its_own_model(finder, tomogram, some, template)
+    return note
 
 
 @torch.no_grad()
@@ -76,3 +106,39 @@ def better_template(finder: PoseFinder, patches: Tensor, template: Template) -> 
 def _gains(finder: PoseFinder, patches: Tensor) -> Tensor:
     """Log-likelihood gain of the best fit of each patch, (N,)."""
     return search_and_fit(finder.search, patches, starts=_STARTS, places=1)[0][0].log_likelihood_gain
+
+
+def _better_by_its_own_model(
+    finder: PoseFinder, tomogram: Tomogram, particles: Particles, template: Template
+) -> Stream[Step, Note | None]:
+    """As `compare_with_shipped`, each template with the tomogram's model that it estimates itself."""
+    own = _above_noise(finder, cut_for(finder, tomogram, particles))
+    best, options = ("", own), finder.options.replace(precision="fast")
+    for name in shipped_templates():
+        if name == template.name:
+            continue
+        other, words = Template.from_file(ModelFile.read(name)), f"Comparing with {name}"
+        stream = prepare_finder(tomogram, particles, other, options)
+        try:
+            prepared = yield from stoppable(stream, Step(0, 1, words))
+        except InputError:
+            continue
+        found = _above_noise(prepared, cut_for(prepared, tomogram, particles))
+        if found > max(own + _CLEARLY, _POOR, best[1]):
+            best = name, found
+    if not best[0]:
+        return None
+    return Note(
+        f"the shipped template {best[0]} fits these particles better than {template.name}: its median score lies "
+        f"{best[1]:.1f} standard deviations above that of noise, for {own:.1f}. Is it the right molecule? "
+        f"Try {best[0]}.",
+        "warning",
+    )
+
+
+def _above_noise(finder: PoseFinder, patches: Tensor) -> float:
+    """Median score in the patches above the mean of noise's, in standard deviations of these."""
+    noise = finder.detection
+    if noise is None:
+        return float("nan")
+    return (float(finder.find(patches).score.median()) - noise.noise) / noise.noise_spread
