@@ -81,11 +81,18 @@ def perform(arguments: Namespace) -> None:
         pixel_size=written_pixel_size(dialect, arguments, tomogram),
         first_voxel=arguments.out_first_voxel,
         centre=arguments.out_centre,
-        provenance=f"napari-orient {__version__}: converted from {arguments.source.name}",
+        provenance=_provenance(arguments),
     )
     write_beside(arguments.target, particles, arguments)
     say_notes(notes)
     print(f"{arguments.target}: {len(particles)} particles, {_words(particles.rotations is not None)}")
+
+
+def _provenance(arguments: Namespace) -> str:
+    """Where the list is from, and whether its tomogram was mirrored or turned."""
+    moved = [f"mirrored ({arguments.mirror})"] if arguments.mirror else []
+    moved += [f"rotated about x ({arguments.rotate_x}°)"] if arguments.rotate_x else []
+    return ", ".join([f"napari-orient {__version__}: converted from {arguments.source.name}", *moved])
 
 
 def _words(oriented: bool) -> str:

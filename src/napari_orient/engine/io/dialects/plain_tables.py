@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,11 @@ def _head(file: ListFile) -> list[str]:
     return [cell.lower() for cell in next(split_cells(file.lines[:1], file.path), [])]
 
 
+def _lower(table: Table, names: Sequence[str]) -> Table:
+    """The table with these names of columns in lower case, as `_head` compares them."""
+    return {name.lower() if name.lower() in names else name: values for name, values in table.items()}
+
+
 def _nameless(file: ListFile) -> Mapping[str, Path | None]:
     """The one tomogram of a list that names none."""
     return {"": None}
@@ -37,7 +42,7 @@ _AXES = ("axis-0", "axis-1", "axis-2")
 
 
 def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
-    table, where = read_rows(file.path), str(file.path)
+    table, where = _lower(read_rows(file.path), (*_AXES, "axis-3", "index")), str(file.path)
     if "axis-3" in table:
         raise InputError(f"{where} has points of more than three axes; expected z, y, x. Save those of one time point.")
     extra = {name: np.array(values, str) for name, values in table.items() if name not in (*_AXES, "index")}
@@ -65,7 +70,7 @@ _PYTME = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
 
 
 def _read_pytme(file: ListFile, metadata: ListMetadata) -> Particles:
-    table, where = read_rows(file.path), str(file.path)
+    table, where = _lower(read_rows(file.path), (*_PYTME, "score")), str(file.path)
     others = {name: values for name, values in table.items() if name not in (*_PYTME, "score")}
     scores = {SCORE: table["score"]} if "score" in table else {}
     rows = VoxelRows(

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import BOX, IMAGES
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
@@ -86,7 +87,7 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
         "rlnMicrographName": [_series(str(name)) for name in particles.tomogram],
         "rlnPixelSize": [f"{size:.9g}"] * len(particles),
     }
-    foreign = foreign_columns(particles, without=(*columns, "rlnOpticsGroup"))
+    foreign = foreign_columns(particles, without=(*columns, "rlnOpticsGroup", *IMAGES, *BOX))
     write_star(path, {"": {**columns, **foreign}}, provenance=provenance)
     notes = [f"WarpTools reads it by ts_export_particles --input_star {path.name} --coords_angpix {size:.9g}."]
     if particles.blocks:
