@@ -20,6 +20,9 @@ from napari_orient.engine.io import match_tomogram, same_tomogram
         ("TS-01", "ts_01_bin4_denoised.rec"),
         ("lamella_3_Vol", "lamella_3"),
         ("tomo_den_0", "tomo_rec_0"),
+        ("TS_026", "TS_026_Vol_ctf.zarr"),
+        ("TS_026", "rec_TS_026_wbp.mrc.gz"),
+        ("Position_1.tomostar", "Position_1_8.00Apx_deconv.ome.zarr"),
     ],
 )
 def test_names_that_programs_decorate_mean_one_tomogram(name, other):

@@ -128,7 +128,9 @@ class AverageDock(Dock):
         except InputError as error:
             self.note.say(str(error), BAD)
             return False
-        self.note.say(f"{count} of {len(self.particles.layer.data)} particles", GOOD if count > 1 else WARNING)
+        text = f"{count} of {len(self.particles.layer.data)} particles"
+        other = self.session.mismatch(self.particles.layer, self.tomogram.layer)
+        self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
         return count > 1
 
     # --- averaging ----------------------------------------------------------------------------------------------

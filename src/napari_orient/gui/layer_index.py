@@ -7,7 +7,7 @@ import weakref
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 
-from napari_orient.engine.io import match_tomogram
+from napari_orient.engine.io import match_tomogram, same_tomogram
 from napari_orient.engine.particles import Extent
 from napari_orient.gui import layers
 from napari_orient.gui.layers import TRUTH
@@ -61,6 +61,14 @@ class LayerIndex:
         if match is None and len(shown) == 1:
             match = next(iter(shown))
         return None if match is None else shown[match]
+
+    def mismatch(self, points: Points, tomogram: Image) -> str:
+        """A warning where the points lie in another tomogram that is open than in this one, else empty."""
+        own = self.tomogram_of(points)
+        name, chosen = str(layers.about(points).get("tomogram", "")), layers.tomogram_name(tomogram)
+        if not name or own is None or own is tomogram or same_tomogram(name, chosen):
+            return ""
+        return f"These particles are of {name}, not of {chosen}: choose its own tomogram or particles."
 
     def truth_of(self, tomogram: str) -> Points | None:
         """The layer with the true poses of this tomogram, or None."""

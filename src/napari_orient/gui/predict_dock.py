@@ -13,7 +13,6 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import same_tomogram
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Extent, Particles
@@ -201,22 +200,15 @@ class PredictDock(Dock):
             self.input_note.say(str(error), BAD)
             return
         text = f"Voxel size: {tomogram.voxel_size:g} Å"
-        warning = self._name_warning(tomogram.name) or self._class_warning()
+        points = self.particles.layer
+        other = "" if points is None else self.session.mismatch(points, self.tomogram.layer)
+        warning = other or self._class_warning()
         if tomogram.voxel_size == 1:
             self.input_note.say(f"{text}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
         elif warning:
             self.input_note.say(f"{text}\n{warning}", WARNING)
         else:
             self.input_note.say(text, MUTED)
-
-    def _name_warning(self, tomogram: str) -> str:
-        """A warning if the particles are of another open tomogram than the one chosen, else empty."""
-        points = self.particles.layer
-        own = "" if points is None else str(layers.about(points).get("tomogram", ""))
-        others = [name for name in self.session.extents() if name != tomogram]
-        if not own or same_tomogram(own, tomogram) or not any(same_tomogram(own, name) for name in others):
-            return ""
-        return f"These particles are of {own}, not of {tomogram}: choose its own tomogram or particles."
 
     def _trained_classes(self) -> list[str]:
         """The classes on the model's card."""

@@ -400,7 +400,8 @@ _SUFFIXES = re.compile(
 )
 _TAGS = re.compile(
     r"[_-](rec|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
-    r"denoised|corrected|deconv|filtered|filt|full|aligned|ali|particles|picks|predicted)$",
+    r"denoised?|corrected|corr|ctf|deconv|filtered|filt|full|aligned|ali|wbp|sirt|isonet|cryocare|topaz|"
+    r"particles|picks|predicted)$",
     re.IGNORECASE,
 )
 _FRONT = re.compile(r"^(rec|tomo|tomogram|den)_(?=.)")
