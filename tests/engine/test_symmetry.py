@@ -141,3 +141,12 @@ def test_axes_of_a_dihedral_particle_have_no_sense_and_spin_does_not_count():
         np.testing.assert_allclose(axis_angle_deg(start, tilted, group), 25, atol=1e-5)
     np.testing.assert_allclose(axis_angle_deg(start, flipped, symmetry("C7")), 180, atol=1e-5)
     np.testing.assert_allclose(axis_angle_deg(start, flipped, symmetry("D7")), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["C1", "C4", "D7", "C7@-0.64,0.76,0.10", "D7@-0.64,0.76,0.10@-0.13,0.02,-0.99", "O"])
+def test_the_mirrored_group_is_that_of_the_mirror_image(name):
+    group, flip = symmetry(name), np.diag([-1.0, 1.0, 1.0])
+    expected = flip @ group.matrices @ flip
+    apart = np.abs(group.mirrored().matrices[:, None] - expected[None]).max(axis=(2, 3))
+    assert (apart.min(axis=1) < 1e-3).all()
+    assert (apart.min(axis=0) < 1e-3).all()

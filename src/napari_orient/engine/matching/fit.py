@@ -66,7 +66,7 @@ class Fit:
 
     def __post_init__(self) -> None:
         """Give every fit its own terms of the prior."""
-        if len(self.prior) != len(self.gram):
+        if len(self.prior) != len(self.gram) or self.prior.device != self.gram.device:
             object.__setattr__(self, "prior", self.gram.new_zeros(len(self.gram), 4, 4))
 
     @cached_property
