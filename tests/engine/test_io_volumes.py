@@ -336,6 +336,35 @@ def test_a_store_without_a_unit_is_taken_for_angstrom_and_a_scale_of_one_for_uns
         read_tomogram(pyramid(tmp_path / "b.zarr", volume((16, 16, 16)), voxel=1.0))
 
 
+def test_axes_of_length_one_before_z_are_passed_over_and_the_scales_of_both_places_multiplied(tmp_path):
+    density = np.random.default_rng(6).normal(size=(12, 10, 14)).astype(np.float32)
+    group = zarr.create_group(str(tmp_path / "a.zarr"), zarr_format=2)
+    group.create_array("s0", data=density[None, None], chunks=(1, 1, 8, 8, 8), chunk_key_encoding={"name": "v2"})
+    axes = [{"name": name} for name in "tc"] + [{"name": name, "type": "space", "unit": "nanometer"} for name in "zyx"]
+    own = [{"type": "scale", "scale": [1, 1, 0.5, 0.5, 0.5]}]
+    common = [{"type": "scale", "scale": [1, 1, 2.0, 2.0, 2.0]}]
+    levels = [{"path": "s0", "coordinateTransformations": own}]
+    group.attrs["multiscales"] = [
+        {"version": "0.4", "axes": axes, "datasets": levels, "coordinateTransformations": common}
+    ]
+    read = read_tomogram(tmp_path / "a.zarr")
+    np.testing.assert_array_equal(read.density, density)
+    assert read.voxel_size == 10
+
+
+def test_a_plain_array_and_an_image_of_bioformats2raw_are_read(tmp_path):
+    density = volume((9, 10, 11))
+    zarr.create_array(str(tmp_path / "plain.zarr"), data=density, chunks=(4, 4, 4))
+    with pytest.raises(InputError, match="states no voxel size"):
+        read_tomogram(tmp_path / "plain.zarr")
+    np.testing.assert_array_equal(read_tomogram(tmp_path / "plain.zarr", voxel_size=5).density, density)
+    outer = zarr.create_group(str(tmp_path / "TS_05.zarr"), attributes={"bioformats2raw.layout": 3})
+    outer.create_group("0")
+    pyramid(tmp_path / "TS_05.zarr" / "0", volume((16, 16, 16)))
+    read = read_tomogram(tmp_path / "TS_05.zarr")
+    assert (read.name, read.voxel_size, read.extent.size) == ("TS_05", 10, (16, 16, 16))
+
+
 def test_a_translation_and_chunks_that_are_not_there_are_noted(tmp_path):
     path = pyramid(tmp_path / "a.zarr", volume((16, 16, 16)) + 1)
     group = zarr.open_group(str(path), mode="r+")

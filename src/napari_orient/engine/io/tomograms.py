@@ -395,6 +395,9 @@ def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[
 
 # --- names ----------------------------------------------------------------------------------------------------------
 
+_NAMES_HELD = 100_000
+"""Names whose plain forms stay in memory: lists name a thousand tomograms, each compared with a thousand; chosen."""
+
 _SUFFIXES = re.compile(
     r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2)$", re.IGNORECASE
 )
@@ -407,6 +410,7 @@ _TAGS = re.compile(
 _FRONT = re.compile(r"^(rec|tomo|tomogram|den)_(?=.)")
 
 
+@lru_cache(maxsize=_NAMES_HELD)
 def plain_name(name: str) -> str:
     """Name without folders and file suffixes: ``recon/TS_01.mrc.tomostar`` -> ``TS_01``."""
     return _without(_SUFFIXES, PurePosixPath(name.replace("\\", "/")).name)
@@ -433,7 +437,8 @@ def match_tomogram(name: str, candidates: Iterable[str]) -> str | None:
     candidates = list(candidates)
     if name in candidates:
         return name
-    exact = [item for item in candidates if plain_name(item) == plain_name(name)]
+    plain = plain_name(name)
+    exact = [item for item in candidates if plain_name(item) == plain]
     fitting = exact or [item for item in candidates if same_tomogram(name, item)]
     if len(fitting) > 1:
         raise InputError(f"tomogram {name} fits both {fitting[0]} and {fitting[1]}; keep one, or name it exactly.")
@@ -465,7 +470,7 @@ def nearest_name(name: str, candidates: Iterable[str]) -> str:
     return f"; the nearest is {cores[near[0]]}" if near else ""
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=_NAMES_HELD)
 def _core(name: str) -> str:
     before, after = "", plain_name(name)
     while after != before:
