@@ -10,7 +10,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
-from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.columns import POSE_UNKNOWN, RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
@@ -103,6 +103,8 @@ def write_poses(history: History, rows: Rows, particles: Particles) -> None:
     every, missing = np.arange(len(particles)), np.full(len(particles), np.nan)
     # The figures of an earlier match no longer hold.
     stale = {name: missing for name in RESULT_COLUMNS if name in history.layer.features.columns}
+    if POSE_UNKNOWN in history.layer.features.columns:
+        stale[POSE_UNKNOWN] = np.full(len(particles), "")
     updated = particles.replace(extra=stale | dict(particles.extra))
     put_rows(history.layer, rows, corrections.marked_corrected(updated, every, False))
     forget(history.layer, rows)

@@ -10,7 +10,7 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import RESULT_COLUMNS
+from napari_orient.engine.io.columns import POSE_UNKNOWN, RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRST, NUMBER, ROTATION_COLUMNS, STATUS
@@ -53,6 +53,9 @@ def put_rows(layer: Points, rows: Rows, particles: Particles) -> None:
     values: dict[str, Any] = {CONFIDENCE: particles.confidence, EXPECTED_ERROR: particles.expected_error_deg}
     values |= {name: particles.extra[name] for name in RESULT_COLUMNS if name in particles.extra}
     said["extra"] = said.get("extra", {}) | {name: "f" for name in RESULT_COLUMNS if name in particles.extra}
+    if POSE_UNKNOWN in particles.extra:
+        values[POSE_UNKNOWN] = particles.extra[POSE_UNKNOWN]
+        said["extra"][POSE_UNKNOWN] = "U"
     if particles.rotations is not None:
         values |= dict(zip(ROTATION_COLUMNS, particles.rotations.reshape(-1, 9).T, strict=True))
     for name in set(layers.FEATURE_NAMES) & set(particles.extra):

@@ -34,6 +34,9 @@ The expected error counts both: it is large where the pose is likely to be wrong
 
 RESULT_COLUMNS = (SCORE, SHIFT, ERROR_IF_RIGHT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
 
+_SURE = 0.9
+"""Probability of being right from which the summary counts a pose as sure; chosen."""
+
 POSE_UNKNOWN = "orientPoseUnknown"
 """Why a pose is unknown, whatever its score, in a few words; empty where it is not."""
 
@@ -136,6 +139,11 @@ def pose_summary(particles: Particles) -> Iterator[str]:
         if axis is not None and azimuth is not None:
             parts = f"; main axis {np.median(axis):.1f}°, about it {np.median(azimuth):.1f}°"
         yield f"expected error {np.median(expected):.1f}° (median{parts})"
+    if_right = result_column(particles, ERROR_IF_RIGHT)
+    if if_right is not None and particles.confidence is not None:
+        sure = int((particles.confidence >= _SURE).sum())
+        yield f"{sure} of {len(particles)} right with a probability of {_SURE:g} or more"
+        yield f"error if right {np.nanmedian(if_right):.1f}° (median)"
     shift, centre = result_column(particles, SHIFT), result_column(particles, CENTRE_ERROR)
     if shift is not None:
         yield f"moved by {np.median(shift):.1f} Å (median; at most {shift.max():.1f} Å)"

@@ -69,22 +69,28 @@ def unknown_poses(poses: Poses, finder: PoseFinder, *, truncated: FloatArray, oc
         "outside the tomogram": (
             truncated > MAX_TRUNCATED_SHARE,
             "{} more than a quarter outside the tomogram",
+            "",
         ),
         "gold or another outlier": (
             occluded > MAX_TRUNCATED_SHARE,
             "{} on gold or another outlier of density",
+            "",
         ),
         "beyond the largest shift": (
             too_far(poses, finder.reference, max_shift=allowed),
             f"{{}} farther from the pick than a shift of {allowed:g} Å along each axis allows",
+            " Allow larger shifts if picks may be so far off.",
         ),
     }
     notes = [
-        Note(f"{text.format(_count(int(rows.sum())))}: the pose is unknown, and the expected error says so.", "warning")
-        for rows, text in found.values()
+        Note(
+            f"{text.format(_count(int(rows.sum())))}: the pose is unknown, and the expected error says so.{advice}",
+            "warning",
+        )
+        for rows, text, advice in found.values()
         if rows.any()
     ]
-    return UnknownPoses({reason: rows for reason, (rows, _) in found.items()}, tuple(notes))
+    return UnknownPoses({reason: rows for reason, (rows, *_) in found.items()}, tuple(notes))
 
 
 def _count(count: int) -> str:
