@@ -32,7 +32,9 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.evaluation import chance
 from napari_orient.engine.io import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.networks.mlp import Network, fourier_bin
+from napari_orient.engine.networks.mlp import fourier_bin
+from napari_orient.engine.networks.network import Network
+from napari_orient.engine.networks.whitening import estimate_whitening
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import load_model
@@ -167,6 +169,15 @@ Solver = tuple[Callable[[np.ndarray], np.ndarray], str]
 def network(contest: Contest) -> Solver:
     loaded = load_model(contest.model)
     assert isinstance(loaded, Network)
+    if loaded.is_mixture:
+        mixture = loaded.mixture()
+
+        def solve_whitened(patches: np.ndarray) -> np.ndarray:
+            dark = -torch.from_numpy(patches)
+            spectra = estimate_whitening(dark, mixture.options, tomogram_voxel_size=VOXEL_SIZE).apply(dark)
+            return torch.cat([mixture.predict(part)[0] for part in spectra.split(64)]).double().numpy()
+
+        return solve_whitened, contest.model
     mlp = loaded.mlp()
 
     def solve(patches: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ def page() -> str:
     """The whole page."""
     network, training = TRAINABLE["default"]
     paper_network, paper_training = TRAINABLE["paper"]
+    mixture, simulated_training = TRAINABLE["simulated"]
     template, template_training = TRAINABLE["template"]
     lines = [
         "# Options",
@@ -43,6 +44,8 @@ def page() -> str:
         *section("Simulation", "napari-orient simulate", SimulationOptions()),
         *section("Network", "napari-orient train", network, paper=paper_network),
         *section("Training", "napari-orient train", training, paper=paper_training),
+        *section("Network from simulations", "napari-orient train --network simulated", mixture),
+        *section("Training on simulations", "napari-orient train --network simulated", simulated_training),
         *section("Template", "napari-orient train --network template", template),
         *section("Averaging a template", "napari-orient train --network template", template_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),

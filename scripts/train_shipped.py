@@ -1,4 +1,4 @@
-"""Train the models that come with the program, from templates to files.
+"""Train the models that come with the program, from templates to files; scripts/train_network.py has ribosome-mlp.
 
     python scripts/train_shipped.py --templates DIR --work DIR [--polnet DIR] [--only NAME] [--tomograms N] [--banks N]
 
@@ -36,7 +36,6 @@ SCENES = {"": {"pdb_4v4r": 150, "pdb_3j9i": 90}, "80S": {"pdb_6qzp": 100, "pdb_3
 FIRST_SEEDS = {"": 1000, "80S": 3000}
 
 RECIPES = {
-    "ribosome-mlp": (NetworkOptions(), TrainingOptions(), "512 nodes, masked front end"),
     "ribosome-4x32": (
         NetworkOptions(width=32, dropout=0.0),
         TrainingOptions(epochs=50, shift=0.0),

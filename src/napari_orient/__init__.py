@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles, write_tomogram
     from napari_orient.engine.model_files import shipped_models
-    from napari_orient.engine.networks.mlp import Network
+    from napari_orient.engine.networks.network import Network
     from napari_orient.engine.parameters import (
         AveragingOptions,
         DiscoveryOptions,
@@ -73,7 +73,7 @@ _HOMES = {
     "AveragingOptions": "engine.parameters",
     "DiscoveryOptions": "engine.parameters",
     "InputError": "engine.errors",
-    "Network": "engine.networks.mlp",
+    "Network": "engine.networks.network",
     "NetworkOptions": "engine.parameters",
     "Particles": "engine.particles",
     "PredictionOptions": "engine.parameters",

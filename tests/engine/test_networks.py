@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from napari_orient.engine.devices import choose_device
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
-from napari_orient.engine.networks.mlp import MLP, Network, fourier_bin, shift_cubes
+from napari_orient.engine.networks.mlp import MLP, fourier_bin, shift_cubes
+from napari_orient.engine.networks.network import Network
+from napari_orient.engine.networks.whitening import estimate_whitening
 from napari_orient.engine.parameters import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
@@ -229,8 +231,13 @@ def test_every_shipped_model_loads_and_its_card_says_data_options_and_figures():
             assert model.card["figures"]["fsc_0.143_angstrom"] < 32
             assert len(model.group) == {"proteasome": 14, "ribosome": 1, "ribosome-80S": 1}[name]
             continue
-        mlp = model.mlp()
-        rotations, _ = mlp.predict(random_cubes(2, mlp.patch_side))
+        if model.is_mixture:
+            mixture = model.mixture()
+            cubes = random_cubes(2, mixture.options.patch_side)
+            rotations = mixture.predict(estimate_whitening(cubes, mixture.options).apply(cubes))[0]
+        else:
+            mlp = model.mlp()
+            rotations, _ = mlp.predict(random_cubes(2, mlp.patch_side))
         torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(2), atol=1e-4, rtol=0)
 
 

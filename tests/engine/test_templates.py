@@ -13,7 +13,8 @@ from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import pose_summary, read_particles, write_particles
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, without_results
-from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.parameters import PRECISE_UP_TO, NetworkOptions, PredictionOptions, SearchOptions
 from napari_orient.engine.prediction import load_model, predict, prepare, provenance

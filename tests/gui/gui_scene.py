@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations

@@ -36,19 +36,17 @@ from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.io import mirrored, read_particles, write_particles, writing_dialect
 from napari_orient.engine.model.map_symmetry import propose_symmetry
-from napari_orient.engine.networks.mlp import Network
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Value
 from napari_orient.engine.parameters import (
     TRAINABLE,
     AveragingOptions,
     DiscoveryOptions,
-    NetworkOptions,
+    ModelOptions,
+    ModelTrainingOptions,
     PredictionOptions,
     RefinementOptions,
     SimulationOptions,
-    TemplateOptions,
-    TemplateTrainingOptions,
-    TrainingOptions,
 )
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.refinement import refine as refinement
@@ -115,8 +113,8 @@ def train(
     name: str = "trained",
     template: TemplateLike | None = None,
     output: Path | str | None = None,
-    model_options: NetworkOptions | TemplateOptions | None = None,
-    options: TrainingOptions | TemplateTrainingOptions | None = None,
+    model_options: ModelOptions | None = None,
+    options: ModelTrainingOptions | None = None,
     progress: Progress = None,
     **settings: Value,
 ) -> Network | Template:
@@ -126,13 +124,14 @@ def train(
     ----------
     data, picks : pairs ``[(tomogram, particles), ...]``; or one or several tomograms and the list of their particles;
         or the path of a PolNet folder or a list.
-    preset : ``"default"`` or ``"paper"``: a network; ``"template"``: the average of the particles.
+    preset : ``"default"`` or ``"paper"``: a network; ``"simulated"``: a network that learns from patches simulated from
+        the template or the particles' average; ``"template"``: the average of the particles.
     kind : use the particles of this class alone, such as ``"4v4r"``.
     name : of the model.
-    template : with ``preset="template"``: this map as it is, which the particles only calibrate.
+    template : with ``preset="template"`` or ``"simulated"``: this map, which the particles only validate.
     output : file that holds the best model so far from the first validation on; its suffix is .safetensors.
-    model_options, options, settings : of `NetworkOptions` and `TrainingOptions`, or of `TemplateOptions` and
-        `TemplateTrainingOptions`, in place of the preset's.
+    model_options, options, settings : of `NetworkOptions` and `TrainingOptions`, of `MixtureOptions` and
+        `SimulatedTrainingOptions`, or of `TemplateOptions` and `TemplateTrainingOptions`, in place of the preset's.
     progress : None, True, or a function that is called with every step.
 
     Raises
@@ -457,10 +456,10 @@ def _with_symmetry(template: Template, given: SymmetryLike | None) -> Template:
 
 def _training_options(
     preset: str,
-    model_options: NetworkOptions | TemplateOptions | None,
-    options: TrainingOptions | TemplateTrainingOptions | None,
+    model_options: ModelOptions | None,
+    options: ModelTrainingOptions | None,
     settings: dict[str, Value],
-) -> tuple[NetworkOptions | TemplateOptions, TrainingOptions | TemplateTrainingOptions]:
+) -> tuple[ModelOptions, ModelTrainingOptions]:
     """The pair of a preset or in its place, each with the settings that are its own."""
     of_model, of_training = TRAINABLE[preset]
     of_model, of_training = model_options or of_model, options or of_training

@@ -5,6 +5,9 @@ columns, beside it, or in the folder that --tomograms names. Tomograms, never pa
 validation. The best network so far is written after every epoch: Ctrl-C loses nothing, and --resume goes on where it
 stopped.
 
+With --network simulated the network learns from patches that are simulated from a map, in conditions of the microscope
+drawn at random: --template names the map; without it DATA is averaged.
+
 With --network template the particles are averaged to a template, which predict then matches; --rounds averages anew in
 refined poses. With --template a map takes the average's place, and DATA, if given, serves to calibrate it.
 """
@@ -26,7 +29,10 @@ from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.parameters import (
     TRAINABLE,
+    MixtureOptions,
+    ModelOptions,
     NetworkOptions,
+    SimulatedTrainingOptions,
     TemplateOptions,
     TemplateTrainingOptions,
     TrainingOptions,
@@ -43,10 +49,12 @@ EXAMPLE = """\
   napari-orient train particles.star --tomograms reconstructions --epochs 60 --output mine.safetensors
   napari-orient train polnet --class 4v4r --network paper --output printed.safetensors
   napari-orient train polnet --class 3j9i --network template --symmetry D7 --rounds 1 --output proteasome.safetensors
-  napari-orient train --network template --template map.mrc --output mine.safetensors"""
+  napari-orient train --network template --template map.mrc --output mine.safetensors
+  napari-orient train --network simulated --template map.mrc --output mine.safetensors"""
 
 SHARED = {item.name for kind in (NetworkOptions, TrainingOptions) for item in kind.parameters()}
-"""Options that a network and a template both have are declared as flags once."""
+"""Options that several kinds of model have are declared as flags once."""
+_SIMULATED = {item.name for kind in (MixtureOptions, SimulatedTrainingOptions) for item in kind.parameters()}
 _OLD_NETWORKS = {"bank": "template"}
 """Values of --network as version 0.1.0 called them; they still work."""
 
@@ -66,13 +74,17 @@ def declare(parser: Parser) -> None:
         default="default",
         help="what to train, and the options to begin from; those below override",
     )
-    parser.add_argument("--template", metavar="MAP|NAME", help="template: this map, or bead model, as it is")
+    parser.add_argument("--template", metavar="MAP|NAME", help="template, simulated: this map, or bead model")
     parser.add_argument("--template-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     add_options(parser, NetworkOptions, title="the network (defaults of --network default)")
     add_options(parser, TrainingOptions, title="its training (defaults of --network default)")
-    add_options(parser, TemplateOptions, title="a template; and --symmetry", leave_out=SHARED)
+    title = "a network that learns from simulations; and --symmetry, --patch-voxel-size, --mask-radius"
+    add_options(parser, MixtureOptions, title=title, leave_out=SHARED)
+    title = "its training; and --epochs, --validation, --seed and --device"
+    add_options(parser, SimulatedTrainingOptions, title=title, leave_out=SHARED)
+    add_options(parser, TemplateOptions, title="a template; and --symmetry", leave_out=SHARED | _SIMULATED)
     title = "a template's averaging; and --validation, --seed and --device"
-    add_options(parser, TemplateTrainingOptions, title=title, leave_out=SHARED)
+    add_options(parser, TemplateTrainingOptions, title=title, leave_out=SHARED | _SIMULATED)
 
 
 def perform(arguments: Namespace) -> None:
@@ -116,15 +128,18 @@ def _check_given(arguments: Namespace, *bases: Options) -> None:
         raise InputError(f"{flag} was given, which --network {arguments.network} does not have. Leave it out.")
 
 
-def _template(arguments: Namespace, options: NetworkOptions | TemplateOptions) -> Template:
-    """The map to take as it is, with the symmetry that was given or that of the bead model."""
+def _template(arguments: Namespace, options: ModelOptions) -> Template:
+    """The map to take as it is or to simulate from, with the symmetry that was given or that of the bead model."""
     from napari_orient.engine.templates import load_template
 
-    if not isinstance(options, TemplateOptions):
-        raise InputError("--template was given, but a network is to be trained. Add --network template.")
+    if isinstance(options, NetworkOptions):
+        raise InputError(
+            "--template was given, but this network learns from labelled particles. Add --network simulated, or "
+            "--network template."
+        )
     loaded = load_template(arguments.template, voxel_size=arguments.template_voxel_size, flag="--template-voxel-size")
     template = with_group(loaded, None if options.symmetry == "C1" else options.symmetry)
-    return replace(template, search=options.search)
+    return replace(template, search=options.search) if isinstance(options, TemplateOptions) else template
 
 
 def _validation_words(best: Model) -> str:

@@ -260,6 +260,50 @@ PAPER_NETWORK = NetworkOptions(front_end="raw", width=32, depth=4, dropout=0.0, 
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixtureOptions(Options):
+    """Architecture of the network that learns from simulated patches: a mixture of poses over rotated views."""
+
+    symmetry: str = symmetry_option()
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, expert=True)
+    patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
+    mask_radius: float = option(
+        130.0, help="radius of the sphere about the particle, to half height", unit="Å", low=5, high=5000
+    )
+    network_resolution: float = option(30.0, help="finest detail that the network uses", unit="Å", low=1, high=200)
+    components: int = option(
+        320, help="principal components of simulated views that the proposer takes", low=8, high=4096, expert=True
+    )
+    width: int = option(768, help="nodes of each hidden layer", low=1, high=8192, expert=True)
+    depth: int = option(3, help="hidden layers", low=1, high=16, expert=True)
+    refiner_components: int = option(256, help="principal components for the refiner", low=8, high=4096, expert=True)
+    refiner_width: int = option(512, help="nodes of the refiner's hidden layers", low=1, high=8192, expert=True)
+
+    def __post_init__(self) -> None:
+        """Check the options one by one, and that they fit together."""
+        super().__post_init__()
+        if self.patch_side % 2 or self.view_side > self.patch_side:
+            raise InputError(
+                f"patches of {self.patch_side} voxels of {self.patch_voxel_size:g} Å do not hold detail of "
+                f"{self.network_resolution:g} Å; expected an even side, and voxels of less than half the detail."
+            )
+
+    @property
+    def box(self) -> float:
+        """Side of the patch in Å."""
+        return self.patch_side * self.patch_voxel_size
+
+    @property
+    def scale(self) -> float:
+        """Radius of the mask over 130 Å, the ribosome's: lengths of the network and of its training go with it."""
+        return self.mask_radius / 130
+
+    @property
+    def view_side(self) -> int:
+        """Even number of voxels that just hold the resolution, along the side of the patch."""
+        return 2 * int(self.box / self.network_resolution) + 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class AveragingOptions(Options):
     """How to average."""
 
@@ -436,6 +480,31 @@ class TrainingOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SimulatedTrainingOptions(Options):
+    """How to train a network on patches that are simulated from a map."""
+
+    epochs: int = option(28, help="passes over the training particles", low=1, high=10_000)
+    conditions: int = option(
+        48, help="conditions of the microscope simulated anew for each epoch", low=1, high=10_000, expert=True
+    )
+    patches: int = option(48, help="patches of each condition", low=8, high=10_000, expert=True)
+    passes: int = option(4, help="times that each patch is used in its epoch", low=1, high=100, expert=True)
+    refiner_epochs: int = option(
+        10,
+        help="epochs in which the refiner then learns from the poses that prediction reaches",
+        low=0,
+        high=10_000,
+        expert=True,
+    )
+    batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096, expert=True)
+    rate: float = option(1e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1, expert=True)
+    clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
+    split: SplitOptions = suboptions(SplitOptions)
+    seed: int = seed_option("of weights, simulations and split")
+    compute: ComputeOptions = suboptions(ComputeOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateOptions(Options):
     """What a template is to be: its symmetry, and how it will be searched for."""
 
@@ -461,9 +530,18 @@ PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="const
 PRESETS = {"default": (NetworkOptions(), TrainingOptions()), "paper": (PAPER_NETWORK, PAPER_TRAINING)}
 """Network and training options by name; the command line and the dock begin from one of them."""
 
-TRAINABLE: dict[str, tuple[NetworkOptions | TemplateOptions, TrainingOptions | TemplateTrainingOptions]]
-TRAINABLE = {**PRESETS, "template": (TemplateOptions(), TemplateTrainingOptions())}
-"""The presets, and a template: pairs of options for `train`."""
+ModelOptions = NetworkOptions | MixtureOptions | TemplateOptions
+"""What a model is to be."""
+ModelTrainingOptions = TrainingOptions | SimulatedTrainingOptions | TemplateTrainingOptions
+"""How it is made."""
+
+TRAINABLE: dict[str, tuple[ModelOptions, ModelTrainingOptions]]
+TRAINABLE = {
+    **PRESETS,
+    "simulated": (MixtureOptions(), SimulatedTrainingOptions()),
+    "template": (TemplateOptions(), TemplateTrainingOptions()),
+}
+"""The presets, a network that learns from simulations, and a template: pairs of options for `train`."""
 
 
 AUTO = "auto"

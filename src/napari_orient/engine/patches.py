@@ -35,6 +35,7 @@ def cut_patches(
     voxel_size: float | None = None,
     centring: str = "subvoxel",
     repair: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    beyond: bool = False,
 ) -> PatchArray:
     """Cubes of density centred on each position, (N, side, side, side), indexed [n, z, y, x], mean 0 and deviation 1.
 
@@ -49,13 +50,14 @@ def cut_patches(
     centring : ``subvoxel`` puts the position exactly on the middle voxel, by windowed-sinc interpolation;
         ``rounded`` takes the nearest voxel as it is (where sizes differ, interpolation is needed anyway).
     repair : what is done to each cube before it is normalised.
+    beyond : whether patches may be larger than the tomogram, as a box that was cut about one particle is.
 
     Raises
     ------
     InputError
         If ``side`` is odd or the patch is larger than the tomogram.
     """
-    ratio = _ratio(tomogram, side, voxel_size)
+    ratio = _ratio(tomogram, side, voxel_size, beyond=beyond)
     voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / tomogram.voxel_size
     order = _reading_order(tomogram.density, voxels)
     voxels = voxels[order]
@@ -112,13 +114,13 @@ def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterat
     return (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
 
 
-def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None) -> float:
+def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None, *, beyond: bool) -> float:
     """Voxel size of the patch over the tomogram's; exactly 1 where they are the same."""
     if side % 2 or side < 2:
         raise InputError(f"patches of {side} voxels were asked for; expected an even number of at least 2.")
     ratio = (voxel_size or tomogram.voxel_size) / tomogram.voxel_size
     ratio = 1.0 if abs(ratio - 1) < _SAME_SIZE else ratio
-    if side * ratio > min(tomogram.density.shape):
+    if side * ratio > min(tomogram.density.shape) and not beyond:
         shape = " × ".join(str(n) for n in tomogram.extent.size)
         raise InputError(
             f"patches of {side * ratio * tomogram.voxel_size:.0f} Å are larger than {tomogram.name} "

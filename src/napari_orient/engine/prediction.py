@@ -15,12 +15,15 @@ from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
-from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.networks.mixture import PoseMixture
+from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.network import Network
+from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input, with_prior
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
+from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
     random_rotvecs,
@@ -37,6 +40,7 @@ from napari_orient.engine.refinement.refine import (
 from napari_orient.engine.refinement.shipped_fit import compare_with_shipped
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
+from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 
@@ -170,7 +174,11 @@ def prepare(
         return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
-    return NetworkEstimator(tomogram, model.mlp(device), options, device)
+    if not model.is_mixture:
+        return NetworkEstimator(tomogram, MLPAnswer(tomogram, model.mlp(device), options), options, device)
+    mixture = model.mixture(device)
+    found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
+    return NetworkEstimator(tomogram, MixtureAnswer(found, mixture, options, model.group), options, device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,11 +220,79 @@ class TemplateEstimator:
 
 
 @dataclass(frozen=True, eq=False)
+class NetworkAnswer:
+    """What a network answers to a batch.
+
+    Parameters
+    ----------
+    rotations : (N, 3, 3).
+    expected_deg : (N,) expected errors in degrees; None = unknown.
+    confidence : (N,) probability that the rotation is right; None = unknown.
+    if_right_deg : (N,) expected errors if it is; None = unknown.
+    """
+
+    rotations: FloatArray
+    expected_deg: FloatArray | None = None
+    confidence: FloatArray | None = None
+    if_right_deg: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MLPAnswer:
+    """What an MLP answers to the patches about positions."""
+
+    tomogram: Tomogram
+    mlp: MLP
+    options: PredictionOptions
+
+    def __call__(self, positions: FloatArray) -> NetworkAnswer:
+        """Rotations and errors of the particles at positions (N, 3)."""
+        patches = cut_patches(
+            self.tomogram,
+            positions,
+            side=self.mlp.patch_side,
+            voxel_size=self.mlp.patch_voxel_size,
+            centring=self.options.centring,
+        )
+        rotations, error = self.mlp.predict(torch.from_numpy(patches).to(next(self.mlp.parameters()).device))
+        expected = None if error is None else _numbers(error)
+        return NetworkAnswer(_numbers(rotations), expected, None if expected is None else within_from_rms(expected, 20))
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureAnswer:
+    """What a mixture network answers to the whitened patches about positions."""
+
+    found: TomogramInput
+    mixture: PoseMixture
+    options: PredictionOptions
+    group: Symmetry
+
+    def __call__(self, positions: FloatArray) -> NetworkAnswer:
+        """Rotations of the particles at positions (N, 3), and errors that count the chance that a pose is wrong."""
+        spectra = self.found.spectra(positions, centring=self.options.centring)
+        found, probability, error = self.mixture.predict(spectra)
+        right = _numbers(with_prior(probability, self.found.prior))
+        rotations, if_right = _numbers(found), _numbers(error)
+        if_wrong = np.full(len(right), np.sqrt(np.square(random_pose_angles(self.group)).mean()))
+        return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)
+
+
+def _joined(parts: list[FloatArray | None]) -> FloatArray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None
+
+
+def _numbers(tensor: torch.Tensor) -> FloatArray:
+    return np.asarray(tensor.double().cpu().numpy())
+
+
+@dataclass(frozen=True, eq=False)
 class NetworkEstimator:
     """A network on its device, which leaves picks in their places."""
 
     tomogram: Tomogram
-    mlp: MLP
+    answer: Callable[[FloatArray], NetworkAnswer]
     options: PredictionOptions
     device: torch.device
 
@@ -231,26 +307,19 @@ class NetworkEstimator:
         words, size, places = f"Predicting on {device_words(self.device)}", self.options.batch, particles.positions
         yield Step(0, len(particles), words)
         batches = [places[start : start + size] for start in range(0, len(places), size)]
-        answers: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+        answers: list[NetworkAnswer] = []
         for first in range(0, len(batches), worker_count()):
-            answers += in_parallel(self._batch, batches[first : first + worker_count()], device=self.device)
+            answers += in_parallel(self.answer, batches[first : first + worker_count()], device=self.device)
             yield Step(min(size * len(answers), len(particles)), len(particles), words)
-        rotations = torch.cat([rotations for rotations, _ in answers]).double().cpu().numpy()
-        errors = [error for _, error in answers if error is not None]
-        expected = torch.cat(errors).double().cpu().numpy() if errors else None
-        confidence = None if expected is None else within_from_rms(expected, 20)
-        posed = particles.replace(rotations=rotations, expected_error_deg=expected, confidence=confidence)
-        return posed.located_in(self.tomogram)
-
-    def _batch(self, positions: FloatArray) -> tuple[torch.Tensor, torch.Tensor | None]:
-        patches = cut_patches(
-            self.tomogram,
-            positions,
-            side=self.mlp.patch_side,
-            voxel_size=self.mlp.patch_voxel_size,
-            centring=self.options.centring,
+        posed = particles.replace(
+            rotations=np.concatenate([item.rotations for item in answers]),
+            expected_error_deg=_joined([item.expected_deg for item in answers]),
+            confidence=_joined([item.confidence for item in answers]),
         )
-        return self.mlp.predict(torch.from_numpy(patches).to(self.device))
+        if_right = _joined([item.if_right_deg for item in answers])
+        if if_right is not None:
+            posed = posed.replace(extra={**posed.extra, ERROR_IF_RIGHT: if_right})
+        return posed.located_in(self.tomogram)
 
 
 def provenance(model: Model, options: PredictionOptions = _USUAL, *, count: int, reference: str = "") -> str:

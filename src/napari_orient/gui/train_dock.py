@@ -13,7 +13,11 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import (
     TRAINABLE,
+    MixtureOptions,
+    ModelOptions,
+    ModelTrainingOptions,
     NetworkOptions,
+    SimulatedTrainingOptions,
     TemplateOptions,
     TemplateTrainingOptions,
     TrainingOptions,
@@ -60,6 +64,7 @@ EMPTY_TEXTS = {
 PRESET_LABELS = {
     "default": "network (default)",
     "paper": "network (paper)",
+    "simulated": "network (simulations)",
     "template": "template (average)",
 }
 FILE_KINDS = "Models (*.safetensors)"
@@ -72,8 +77,8 @@ class TrainingRequest:
     """Input of a training job: values copied from layers and fields, so later edits do not affect it."""
 
     training_set: TrainingSet
-    network: NetworkOptions | TemplateOptions
-    training: TrainingOptions | TemplateTrainingOptions
+    network: ModelOptions
+    training: ModelTrainingOptions
     output: Path
     resume: bool
 
@@ -122,6 +127,8 @@ class TrainDock(Dock):
         self.sources = (self.from_layers, self.from_files, self.from_template)
         self.network = OptionsForm(NetworkOptions, label_width=LABELS)
         self.training = OptionsForm(TrainingOptions, label_width=LABELS)
+        self.mixture = OptionsForm(MixtureOptions, label_width=LABELS)
+        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABELS)
         self.template = OptionsForm(TemplateOptions, label_width=LABELS)
         self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABELS)
         self._show_preferred()
@@ -138,7 +145,7 @@ class TrainDock(Dock):
         self.add(labelled({"Train on": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
         self.add_heading("Model and training")
         self.add(labelled({"Model": self.preset}, width=LABELS))
-        self.add(self.network, self.training, self.template, self.template_training)
+        self.add(*self._all_forms)
         self.add_heading("File")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
         self.curves.setVisible(False)
@@ -150,7 +157,7 @@ class TrainDock(Dock):
             part.changed.connect(self._data_changed)
         self.kind.currentIndexChanged.connect(self._show_everything)
         self.preset.activated.connect(self._preset_chosen)
-        for form in (self.training, self.template_training):
+        for form in (self.training, self.simulated_training, self.template_training):
             form.changed.connect(self._show_everything)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.file.picked.connect(self._show_everything)
@@ -159,7 +166,7 @@ class TrainDock(Dock):
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device of the preferences."""
-        for form in (self.training, self.template_training):
+        for form in (self.training, self.simulated_training, self.template_training):
             form.widgets["device"].value = self.session.preferences.compute.device
 
     # --- input --------------------------------------------------------------------------------------------------
@@ -170,7 +177,7 @@ class TrainDock(Dock):
         if len(counts) > 1 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(1)  # One class must be chosen: the largest is first.
         if self._simulates:
-            for form in (self.network, self.template):
+            for form in (self.network, self.mixture, self.template):
                 form.widgets["symmetry"].value = self.from_template.symmetry
         self._show_everything()
 
@@ -197,13 +204,30 @@ class TrainDock(Dock):
     @property
     def forms(self) -> tuple[OptionsForm[Any], OptionsForm[Any]]:
         """The option forms of the chosen kind of model and of its training."""
-        is_template = isinstance(TRAINABLE[self.preset.currentData()][0], TemplateOptions)
-        return (self.template, self.template_training) if is_template else (self.network, self.training)
+        chosen = TRAINABLE[self.preset.currentData()][0]
+        if isinstance(chosen, TemplateOptions):
+            return self.template, self.template_training
+        return (
+            (self.mixture, self.simulated_training)
+            if isinstance(chosen, MixtureOptions)
+            else (self.network, self.training)
+        )
+
+    @property
+    def _all_forms(self) -> tuple[OptionsForm[Any], ...]:
+        return (
+            self.network,
+            self.training,
+            self.mixture,
+            self.simulated_training,
+            self.template,
+            self.template_training,
+        )
 
     def _show_everything(self, *_: object) -> None:
         for number, part in enumerate(self.sources):
             part.setVisible(number == self.source.currentIndex())
-        for form in (self.network, self.training, self.template, self.template_training):
+        for form in self._all_forms:
             form.setVisible(form in self.forms)
         self.kind_line.setVisible(self.kind.count() > 2)
         found = self._check_data()

@@ -22,7 +22,8 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.model_files import ModelFile
-from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.particles import Labelled, concatenate, holding_kind
 from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import Step, Stream, run

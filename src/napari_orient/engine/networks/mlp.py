@@ -1,24 +1,17 @@
-"""The paper's fully connected network (MLP): its layers, and the network at rest with its options and its card."""
+"""The paper's fully connected network (MLP): its layers, its front end, and its answers to half-turned patches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from napari_orient.engine.errors import InputError
-from napari_orient.engine.model_files import NETWORK, ModelFile
-from napari_orient.engine.options import Value
 from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.representations import REPRESENTATIONS, Representation
 from napari_orient.engine.rotations import HALF_TURNS
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import symmetry
 
 HALF_TURN_MATRICES = torch.tensor(HALF_TURNS, dtype=torch.float32)
 """The rotations that keep the missing wedge, (4, 3, 3)."""
@@ -28,96 +21,7 @@ _PAPER_DEVIATION = 0.05
 """Standard deviation of the printed initialisation."""
 
 
-@dataclass(frozen=True, eq=False)
-class Network:
-    """A trained network at rest.
-
-    Parameters
-    ----------
-    name : how it is called, and found if it is shipped.
-    options : its width, depth, representation and front end.
-    weights : its tensors by name, on the CPU.
-    card : data, training options, figures, fingerprint; plain values fit for JSON.
-    """
-
-    kind: ClassVar[str] = NETWORK
-    needs_picks: ClassVar[bool] = False
-    """It predicts in any tomogram without estimating anything of it first."""
-
-    name: str
-    options: NetworkOptions
-    weights: Mapping[str, Tensor]
-    card: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        shape = f"{self.options.depth} layers of {self.options.width}"
-        return f"Network({self.name}: {shape}; {self.options.representation}; {self.options.symmetry})"
-
-    @classmethod
-    def of(cls, mlp: MLP, *, name: str, card: Mapping[str, Any]) -> Network:
-        """The network as it is now, its tensors copied to the CPU."""
-        weights = {key: value.detach().cpu().clone().contiguous() for key, value in mlp.state_dict().items()}
-        return cls(name, mlp.options, weights, card)
-
-    @property
-    def group(self) -> Symmetry:
-        """The symmetry that it was trained with."""
-        return symmetry(self.options.symmetry)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes of particles that it was trained on."""
-        return tuple(map(str, self.card.get("classes", ())))
-
-    def options_record(self) -> dict[str, Value]:
-        """Its options by name, as its file has them."""
-        return self.options.to_record()
-
-    def mlp(self, device: torch.device | str = "cpu") -> MLP:
-        """Its layers on a device, ready to predict.
-
-        Raises
-        ------
-        InputError
-            If the weights do not fit the options.
-        """
-        mlp = MLP(self.options)
-        try:
-            mlp.load_state_dict(dict(self.weights))
-        except RuntimeError as error:
-            raise InputError(
-                f"{self.name}: its weights do not fit its options; the file is damaged. Take a fresh copy."
-            ) from error
-        return mlp.to(device).eval()
-
-    def save(self, path: Path | str) -> None:
-        """Write the network's file.
-
-        Raises
-        ------
-        InputError
-            If the folder cannot be written.
-        """
-        self.to_file().write(path)
-
-    def to_file(self) -> ModelFile:
-        """What its file holds."""
-        return ModelFile(self.name, NETWORK, self.options_record(), self.weights, self.card)
-
-    @classmethod
-    def from_file(cls, found: ModelFile) -> Network:
-        """The network of a model's file.
-
-        Raises
-        ------
-        InputError
-            If it is of a template, or an option does not fit.
-        """
-        found.check_kind(NETWORK)
-        return cls(found.name, NetworkOptions.from_record(found.options), found.tensors, found.card)
-
-
-class _Layer(nn.Linear):
+class BareLinear(nn.Linear):
     """A linear layer whose weights are whatever stands in memory, until they are loaded or drawn.
 
     ``torch.nn.utils.skip_init`` does the same, but imports sympy: half a second.
@@ -154,7 +58,7 @@ class MLP(nn.Module):
         self.register_buffer("group", group, persistent=False)
         self.register_buffer("calibration", torch.full((2,), math.nan))
         sizes = [len(weights), *[options.width] * options.depth, self.representation.size]
-        self.layers = nn.ModuleList(_Layer(*pair) for pair in pairwise(sizes))
+        self.layers = nn.ModuleList(BareLinear(*pair) for pair in pairwise(sizes))
         if generator is not None:
             self._initialise(generator)
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import NETWORK, ModelFile, read_tensors, write_tensors
-from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, Network, shift_cubes
+from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, shift_cubes
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import TrainingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches

@@ -10,18 +10,32 @@ from typing import Any
 
 import torch
 
+from napari_orient.engine.averaging import average
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import SUFFIX
-from napari_orient.engine.networks.mlp import MLP, Network
+from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.parameters import NetworkOptions, TemplateOptions, TemplateTrainingOptions, TrainingOptions
+from napari_orient.engine.parameters import (
+    AveragingOptions,
+    MixtureOptions,
+    ModelOptions,
+    ModelTrainingOptions,
+    NetworkOptions,
+    SimulatedTrainingOptions,
+    TemplateOptions,
+    TemplateTrainingOptions,
+    TrainingOptions,
+)
 from napari_orient.engine.particles import Labelled, check_inside
 from napari_orient.engine.streams import Step, Stream, map_steps
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState, cut_examples
+from napari_orient.engine.training.simulated import train_on_simulations
 from napari_orient.engine.training.template import average_template, calibrate_template
 from napari_orient.engine.training.validation import Milestone, fingerprint, split
 
@@ -32,8 +46,8 @@ MIN_PARTICLES = 20
 @single_threaded_steps
 def train(
     labelled: Labelled,
-    model_options: NetworkOptions | TemplateOptions,
-    options: TrainingOptions | TemplateTrainingOptions,
+    model_options: ModelOptions,
+    options: ModelTrainingOptions,
     *,
     name: str = "trained",
     resume: TrainingState | None = None,
@@ -41,16 +55,16 @@ def train(
 ) -> Stream[Step, Network | Template]:
     """The network or template, as the options ask, with the least mean validation error.
 
-    A pair of options from `TRAINABLE` says which: ``NetworkOptions`` with ``TrainingOptions``, or ``TemplateOptions``
-    with ``TemplateTrainingOptions``. Yields Steps, and a Milestone with the best model so far whenever one was
-    validated: of a network at the end of each epoch (an Epoch, with the state to resume from), of a template after each
-    average. Tomograms are split, never patches; a lone tomogram is split at a plane across x. The validation part also
-    calibrates the expected error.
+    A pair of options from `TRAINABLE` says which: ``NetworkOptions`` with ``TrainingOptions``, ``MixtureOptions`` with
+    ``SimulatedTrainingOptions``, or ``TemplateOptions`` with ``TemplateTrainingOptions``. Yields Steps, and a Milestone
+    with the best model so far whenever one was validated: of a network at the end of each epoch (an Epoch, with the
+    state to resume from), of a template after each average. Tomograms are split, never patches; a lone tomogram is
+    split at a plane across x. The validation part also calibrates the expected error, unless simulations do.
 
     Parameters
     ----------
-    template : a map to take as it is; then no labels are needed, and those given are all used to validate and
-        calibrate it.
+    template : a map to take as it is, or to simulate from; then no labels are needed, and those given are all used to
+        validate. Without one, a network that learns from simulations learns from the particles' average.
 
     Raises
     ------
@@ -63,12 +77,12 @@ def train(
     if labelled or template is None:
         _check(labelled)
     device = options.compute.chosen()
+    if isinstance(model_options, MixtureOptions) and isinstance(options, SimulatedTrainingOptions):
+        return (yield from _train_mixture(labelled, model_options, options, template, name=name, resume=resume))
     if template is not None:
-        card = _card(labelled, options, training=0, validation=_count(labelled))
-        card["fingerprint"] = sha256(template.density.tobytes()).hexdigest()[:16]
+        card = _card_of_map(template, labelled, options)
         return (yield from calibrate_template(template, labelled, name=name, card=card, device=options.compute.device))
-    seed = options.averaging.seed if isinstance(options, TemplateTrainingOptions) else options.seed
-    training, validation = split(labelled, share=options.split.validation, seed=seed)
+    training, validation = _parts(labelled, options)
     if isinstance(model_options, TemplateOptions) and isinstance(options, TemplateTrainingOptions):
         if resume is not None:
             raise InputError("a template's training starts anew each time; leave --resume out.")
@@ -82,6 +96,42 @@ def train(
     card = _card(labelled, options, training=len(examples), validation=len(held_out))
     training_run = TrainingRun(mlp, options, examples.to(device), held_out.to(device), name=name, card=card)
     return (yield from training_run.epochs(resume, words=f"Training on {device_words(device)}"))
+
+
+def _train_mixture(
+    labelled: Labelled,
+    model_options: MixtureOptions,
+    options: SimulatedTrainingOptions,
+    template: Template | None,
+    *,
+    name: str,
+    resume: TrainingState | None,
+) -> Stream[Step, Network]:
+    """A network that learns from patches simulated of a map, or of the average of labelled particles."""
+    if template is not None:
+        card, validation = _card_of_map(template, labelled, options), labelled
+    else:
+        training, validation = _parts(labelled, options)
+        card = _card(labelled, options, training=_count(training), validation=_count(validation))
+        found = yield from average(training, group=symmetry(model_options.symmetry), options=AveragingOptions())
+        template = Template(found.as_reference(), found.voxel_size, name, found.group.name)
+    return (
+        yield from train_on_simulations(
+            template, validation, model_options, options, resume=resume, name=name, card=card
+        )
+    )
+
+
+def _parts(labelled: Labelled, options: ModelTrainingOptions) -> tuple[Labelled, Labelled]:
+    """Training and validation parts."""
+    seed = options.averaging.seed if isinstance(options, TemplateTrainingOptions) else options.seed
+    return split(labelled, share=options.split.validation, seed=seed)
+
+
+def _card_of_map(template: Template, labelled: Labelled, options: Options) -> dict[str, Any]:
+    """What the card of a model says that is made of a map."""
+    card = _card(labelled, options, training=0, validation=_count(labelled))
+    return {**card, "fingerprint": sha256(template.density.tobytes()).hexdigest()[:16]}
 
 
 def _count(labelled: Labelled) -> int:

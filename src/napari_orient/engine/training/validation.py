@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_orient.engine.networks.mlp import Network
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.particles import FloatArray, Labelled
 from napari_orient.engine.streams import Step
 from napari_orient.engine.templates import Template

@@ -1,0 +1,178 @@
+"""What the mixture network estimates of a tomogram from its picks: whitening and contrast; and a check of its hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.networks.mixture import PoseMixture
+from napari_orient.engine.networks.whitening import Whitening, spectra_of, whitening_of_power
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
+from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.streams import Note, Step, Stream
+
+_MOST = 256
+"""Picks, at most, that the whitening is estimated from: its power is then known to 1 % in every shell."""
+_BATCH = 32
+"""Patches cut and transformed together; bounds memory only."""
+_SAMPLE = 32
+"""Picks, at most, that contrast and hand are checked with."""
+_SIGNIFICANT = 3.0
+"""Standard errors from which one contrast, or hand, is better than the other."""
+_LEAST_DIFFERENCE = 2.0
+"""Log-odds a pick by which the other contrast must be better, at least; chosen: one pick has no standard error."""
+_SHARE = 0.7
+"""Share of right poses among the simulated patches that probabilities are calibrated with."""
+_PSEUDO = 5.0
+"""Picks that this share counts as where a tomogram's own is estimated; chosen on real-like simulations."""
+_SWEEPS = 20
+"""Sweeps of expectation and maximisation; chosen, more than convergence needs."""
+_UNSURE = 0.5
+"""Median probability of a right pose below which a person is told; chosen."""
+
+
+@dataclass(frozen=True, eq=False)
+class TomogramInput:
+    """How patches of one tomogram become the network's input.
+
+    Parameters
+    ----------
+    whitening : from the mean power of its picks.
+    dark : whether particles are darker than their surroundings.
+    prior : log-odds that a pick of this tomogram has a right pose, over those where probabilities were calibrated.
+    notes : for a person: what looks wrong.
+    """
+
+    tomogram: Tomogram
+    mixture: PoseMixture
+    whitening: Whitening
+    dark: bool = True
+    prior: float = 0.0
+    notes: tuple[Note, ...] = ()
+
+    def spectra(self, positions: FloatArray, *, centring: str = "rounded") -> Tensor:
+        """Whitened half-spectra of patches about positions (N, 3), particles bright, on the network's device."""
+        patches = patches_of(self.tomogram, positions, self.mixture, centring=centring)
+        return self.whitening.apply(-patches if self.dark else patches)
+
+
+def patches_of(tomogram: Tomogram, positions: FloatArray, mixture: PoseMixture, *, centring: str) -> Tensor:
+    """Patches (N, n, n, n) about positions (N, 3) on the network's device; what is not finite is flat.
+
+    Boxes smaller than a patch are taken: beyond them there is nothing.
+    """
+    options = mixture.options
+    cubes = cut_patches(
+        tomogram,
+        positions,
+        side=options.patch_side,
+        voxel_size=options.patch_voxel_size,
+        centring=centring,
+        beyond=True,
+    )
+    return torch.nan_to_num(torch.from_numpy(cubes), nan=0.0, posinf=0.0, neginf=0.0).to(mixture.frames.device)
+
+
+def estimate_input(
+    tomogram: Tomogram, picks: Particles, mixture: PoseMixture, *, centring: str = "rounded"
+) -> Stream[Step, TomogramInput]:
+    """Whitening and contrast of a tomogram, with warnings; a step for every batch of picks.
+
+    Raises
+    ------
+    InputError
+        If the tomogram is flat round every pick.
+    """
+    places = picks.positions[evenly_spaced_rows(len(picks), _MOST)]
+    words, count = "Estimating the tomogram's spectrum", 0
+    total = torch.zeros(1)
+    for done, positions in _batches(places):
+        yield Step(done, len(places) + 1, words)
+        patches = patches_of(tomogram, positions, mixture, centring=centring)
+        power = spectra_of(patches, mixture.options).abs().square().cpu()
+        total, count = total + power.sum(0), count + int((power.sum((1, 2, 3)) > 0).sum())
+    if count == 0:
+        raise InputError(
+            f"{tomogram.name} is flat round every particle; expected a tomogram with noise. Was it masked there, or "
+            "not written to its end?"
+        )
+    whitening = whitening_of_power(total / count, count, mixture.options, tomogram_voxel_size=tomogram.voxel_size)
+    found = TomogramInput(tomogram, mixture, whitening)
+    yield Step(len(places), len(places) + 1, "Checking contrast and hand")
+    some = picks.positions[evenly_spaced_rows(len(picks), _SAMPLE)]
+    found = _checked(found, patches_of(tomogram, some, mixture, centring=centring))
+    yield Step(1, 1, words, notes=found.notes)
+    return found
+
+
+def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
+    for start in range(0, len(places), _BATCH):
+        yield start, places[start : start + _BATCH]
+
+
+@torch.inference_mode()
+def _checked(found: TomogramInput, patches: Tensor) -> TomogramInput:
+    """The input with the contrast that fits better, and warnings."""
+    mixture, whitening = found.mixture, found.whitening
+    dark, bright = (mixture.best(whitening.apply(sign * patches))[1] for sign in (-1, 1))
+    notes = []
+    is_dark = not _better(bright, dark)
+    if not is_dark:
+        notes.append(
+            "particles are brighter than their surroundings here, which cryo-tomograms seldom show: is the contrast "
+            "inverted?"
+        )
+    log_odds = dark if is_dark else bright
+    mirrored = mirror_images(-patches if is_dark else patches)
+    mirrored_whitening = Whitening(mirror_images(whitening.filter[None], half=True)[0], mixture.options)
+    if _better(mixture.best(mirrored_whitening.apply(mirrored))[1], log_odds):
+        notes.append(
+            "the mirror images of the particles fit this network better than the particles themselves: is the "
+            "tomogram's hand right, and is it the right molecule?"
+        )
+    _, right, _ = mixture.predict(whitening.apply(-patches if is_dark else patches))
+    prior = prior_log_odds(right)
+    median = float(with_prior(right, prior).median())
+    if median < _UNSURE:
+        notes.append(
+            f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
+            "picks."
+        )
+    return replace(found, dark=is_dark, prior=prior, notes=tuple(Note(line, "warning") for line in notes))
+
+
+def prior_log_odds(right: Tensor) -> float:
+    """Log-odds of right poses in a tomogram, over those of the calibration, from calibrated probabilities (N,).
+
+    Expectation and maximisation of the share of right poses (Saerens et al. 2002, eq. 2.4), with the calibration's
+    share as some picks more: few picks, or doubtful ones, change it little.
+    """
+    share = calibrated = math.log(_SHARE / (1 - _SHARE))
+    for _ in range(_SWEEPS):
+        sum_right = float(with_prior(right, share - calibrated).sum())
+        mean = (sum_right + _PSEUDO * _SHARE) / (len(right) + _PSEUDO)
+        share = math.log(mean / (1 - mean))
+    return share - calibrated
+
+
+def with_prior(right: Tensor, prior: float) -> Tensor:
+    """Probabilities (N,) where the log-odds of right poses beforehand are so much higher."""
+    return torch.sigmoid(torch.logit(right.double(), eps=1e-9) + prior).to(right)
+
+
+def _better(first: Tensor, second: Tensor) -> bool:
+    """Whether the first log-odds (N,) are better than the second ones, beyond chance."""
+    difference = first - second
+    error = float(difference.std(correction=0)) / len(difference) ** 0.5
+    return bool(difference.mean() > max(_SIGNIFICANT * error, _LEAST_DIFFERENCE))
+
+
+def mirror_images(cubes: Tensor, *, half: bool = False) -> Tensor:
+    """Cubes (N, n, n, n) mirrored in the plane y = 0 through the centre voxel; ``half``: the same of half-spectra."""
+    # Voxel n // 2 stays where it is, as does frequency 0.
+    return cubes.flip(2).roll(1, 2)
