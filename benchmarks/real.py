@@ -36,7 +36,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.networks.mlp import Network
+from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import load_model, predict
