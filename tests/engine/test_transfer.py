@@ -125,3 +125,13 @@ def test_options_leave_the_hypotheses_that_they_name():
 def test_optics_given_replace_those_of_the_metadata():
     series = series_with_ctf(GEOMETRY, CTFOptions.of(voltage=200.0, spherical_aberration=2.0, amplitude_contrast=0.1))
     assert series.optics == Optics(200.0, 2.0, 0.1)
+
+
+def test_a_guessed_defocus_gives_the_rise_to_the_first_maximum_and_no_sign():
+    series = SERIES.with_defocus(3.0)
+    found, whole = shape("premultiplied", series, rise_only=True), shape("premultiplied", series)
+    length = FREQUENCY.norm(dim=1)
+    low, high = length < 1 / 45, length > 1 / 33
+    torch.testing.assert_close(found[low], whole[low], atol=0.05, rtol=0)
+    assert torch.equal(found[high], torch.ones(int(high.sum())))
+    assert (found.diff() >= 0).all()

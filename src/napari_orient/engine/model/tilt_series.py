@@ -93,6 +93,11 @@ class TiltSeries:
         )
 
     @property
+    def mean_defocus_um(self) -> float:
+        """Mean defocus of all images, µm; 0 where it is unknown."""
+        return 0.0 if self.defocus_um is None else float(np.mean(self.defocus_um))
+
+    @property
     def has_transfer(self) -> bool:
         """Whether defocus or dose is known."""
         return self.defocus_um is not None or self.dose is not None

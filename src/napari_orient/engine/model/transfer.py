@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.model.tilt_series import TiltSeries
+from napari_orient.engine.model.tilt_series import TiltSeries, contrast_transfer
 from napari_orient.engine.rotations import FloatArray
 
 _WORDS = {
@@ -38,12 +38,15 @@ class Transfer:
     ----------
     correction : "none", "flipped", "premultiplied" or "wiener".
     series : the tilt series, with defocus and dose as far as these are known; None where not even the tilts are.
+    rise_only : whether the CTF is taken up to its first maximum alone and 1 beyond, as where its defocus is a guess: a
+        sign that is wrong costs more than one that is missing.
     noise_exponent : the gain is in proportion to this power of the noise power, where it is not 0. The signal of
         a premultiplied reconstruction that is a plain sum over images has 1, of a corrected one 0.
     """
 
     correction: str = "wiener"
     series: TiltSeries | None = None
+    rise_only: bool = False
     noise_exponent: float = 0.0
 
     @property
@@ -62,7 +65,8 @@ class Transfer:
         words = _WORDS[self.correction]
         if self.series is None or self.series.defocus_um is None:
             return words
-        return f"{words}, defocus {self.series.defocus_um.mean():.1f} µm"
+        about = "about " if self.rise_only else ""
+        return f"{words}, defocus {about}{self.series.defocus_um.mean():.1f} µm"
 
     def shape(self, frequency: Tensor, noise: Tensor, spacing: float) -> Tensor:
         """Shape of the gain at each coefficient, (...), of either sign; its largest values are about 1.
@@ -78,6 +82,9 @@ class Transfer:
         if self.series is None or not self.series.has_transfer:
             return torch.ones_like(noise)
         place = frequency.reshape(-1, 3).cpu().double().numpy()
+        if self.rise_only:
+            found = rise_of_transfer(self.series, np.linalg.norm(place, axis=1), self.correction)
+            return torch.as_tensor(found, dtype=noise.dtype, device=noise.device).reshape(noise.shape)
         found = series_transfer(self.series, place, spacing, self.correction)
         return torch.as_tensor(found, dtype=noise.dtype, device=noise.device).reshape(noise.shape)
 
@@ -100,6 +107,17 @@ def series_transfer(series: TiltSeries, frequency: FloatArray, spacing: float, c
         power = {"none": contrast, "flipped": np.abs(contrast), "premultiplied": contrast**2}
         transfer = transfer * power[correction]
     return np.asarray((share * transfer).sum(0))
+
+
+def rise_of_transfer(series: TiltSeries, length: FloatArray, correction: str) -> FloatArray:
+    """The CTF of the mean defocus, or its square, up to its first maximum, and 1 beyond, at lengths (M,), cycles/Å."""
+    defocus, optics = series.mean_defocus_um, series.optics
+    in_image = np.stack([length, np.zeros_like(length)], axis=-1)
+    contrast = contrast_transfer(in_image, np.array([defocus, defocus]), optics=optics)
+    quarter = 0.5 - np.arcsin(optics.amplitude_contrast) / np.pi - optics.phase_shift_deg / 180
+    first = np.sqrt(max(quarter, 0) / (optics.wavelength * 1e4 * defocus)) if defocus > 0 else 0.0
+    power = contrast**2 if correction == "premultiplied" else np.abs(contrast)
+    return np.asarray(np.where(length < first, power, 1.0))
 
 
 def _distance(series: TiltSeries, frequency: FloatArray, spacing: float) -> FloatArray:
