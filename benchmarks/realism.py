@@ -269,15 +269,16 @@ def outcome(
     condition: Condition, seed: int, model: str, given: argparse.Namespace, kept: dict[str, Mapping[str, object]]
 ) -> Outcome:
     """The outcome of a model, from the file of results where it is there."""
-    key = f"{condition.name}/{seed}/{model}"
-    if key not in kept or given.again:
+    key, limit = f"{condition.name}/{seed}/{model}", f"{condition.name}/{seed}/bound"
+    if key not in kept or limit not in kept or given.again:
         found = scene(condition, given.templates, seed=seed, cache=given.cache)
-        answer = measured(found, model, given.templates)
-        limits = [bound(found, given.templates, aligned=aligned) for aligned in (True, False)]
-        kept[key] = {**vars(answer), "bound_deg": limits[0], "blurred_deg": limits[1]}
+        kept[key] = vars(measured(found, model, given.templates))
+        if limit not in kept:
+            names = {"bound_deg": True, "blurred_deg": False}
+            kept[limit] = {name: bound(found, given.templates, aligned=each) for name, each in names.items()}
         if given.json:
             given.json.write_text(json.dumps(kept) + "\n")
-    return Outcome(**kept[key])
+    return Outcome(**{**kept[key], **kept[limit]})
 
 
 def main() -> None:
