@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -474,11 +474,13 @@ def _write(folder: Path, made: Scene, asked: Mapping[str, object]) -> None:
     (folder / "condition.json").write_text(json.dumps(asked, indent=1) + "\n")
 
 
-def chosen(words: Sequence[str] | None) -> Iterator[Condition]:
-    """The conditions whose names begin with one of the words; all where there are none."""
-    for condition in CONDITIONS:
-        if not words or any(condition.name.startswith(word) for word in words):
-            yield condition
+def chosen(words: Sequence[str] | None, *, exact: bool = False) -> list[Condition]:
+    """The conditions whose names begin with one of the words, or are one of them; all where there are none."""
+    if not words:
+        return list(CONDITIONS)
+    if exact:
+        return [item for word in words for item in CONDITIONS if item.name == word]
+    return [item for item in CONDITIONS if item.name.startswith(tuple(words))]
 
 
 def main() -> None:

@@ -285,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--templates", type=Path, required=True)
     parser.add_argument("--conditions", nargs="+", metavar="WORD", help="those whose names begin with one of these")
+    parser.add_argument("--exact", action="store_true", help="those of exactly these names, in this order")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--cache", type=Path, help="folder of tomograms, made where they are missing")
@@ -295,7 +296,7 @@ def main() -> None:
     torch.set_num_threads(1)
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     rows = []
-    for condition in chosen(given.conditions):
+    for condition in chosen(given.conditions, exact=given.exact):
         for model in (item for item in given.models if suits(item, condition)):
             outcomes = [outcome(condition, seed, model, given, kept) for seed in given.seeds]
             rows.append(row(condition, model, outcomes))
