@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from napari_orient.cli import main
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.networks.mixture import PoseMixture, cube_rotations
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.tomogram_input import mirror_images
+from napari_orient.engine.networks.tomogram_input import mirror_images, prior_log_odds, with_prior
 from napari_orient.engine.networks.whitening import estimate_whitening, spectra_of
 from napari_orient.engine.parameters import MixtureOptions, NetworkOptions, PredictionOptions, SimulatedTrainingOptions
 from napari_orient.engine.particles import Particles, Tomogram
@@ -275,6 +276,39 @@ def test_a_map_that_does_not_fit_the_mask_is_refused_with_options_that_do():
 def test_a_network_of_simulations_needs_a_map_or_labels():
     with pytest.raises(InputError, match="0 particles"):
         run(train([], SMALL, SHORT))
+
+
+def test_a_map_becomes_a_network_on_the_command_line(tmp_path, monkeypatch):
+    for name, value in {"_COMPONENT_VIEWS": 64, "_VALIDATION": 2, "_CALIBRATION": 2}.items():
+        monkeypatch.setattr(f"napari_orient.engine.training.simulated.{name}", value)
+    sizes = {**SMALL.to_record(), **SHORT.to_record(), "epochs": 1}
+    del sizes["symmetry"], sizes["mask_radius"], sizes["device"]
+    flags = [word for name, value in sizes.items() for word in (f"--{name.replace('_', '-')}", f"{value}")]
+    output = tmp_path / "small.safetensors"
+    words = [
+        "train",
+        "--network",
+        "simulated",
+        "--template",
+        "4v4r",
+        *flags,
+        "--device",
+        "cpu",
+        "--output",
+        str(output),
+    ]
+    assert main(words) == 0
+    trained = load_model(output)
+    assert trained.options == SMALL
+    assert not output.with_suffix(".resume").exists()
+
+
+def test_the_share_of_right_poses_raises_probabilities_that_are_high_and_no_others():
+    assert prior_log_odds(torch.full((32,), 0.99)) > 1
+    assert prior_log_odds(torch.full((1,), 0.99)) < 0.5
+    assert prior_log_odds(torch.full((32,), 0.2)) == 0
+    raised = with_prior(torch.tensor([0.5, 0.9]), 1.0)
+    torch.testing.assert_close(torch.logit(raised), torch.logit(torch.tensor([0.5, 0.9])) + 1)
 
 
 def test_logistic_regression_finds_slope_and_offset():

@@ -188,10 +188,13 @@ class PoseMixture(nn.Module):
 
     def posed_views(self, cubes: Tensor, rotations: Tensor, shifts: Tensor) -> Tensor:
         """Views (N, H, F) of whitened patches (N, n, n, n) in hypothetical poses (N, H, 3, 3) and (N, H, 3)."""
-        side = self.options.patch_side
-        places = torch.einsum("nhij,fj->nhfi", rotations, self.places) + shifts[:, :, None]
-        index = places / self.options.patch_voxel_size + side // 2
-        grid = index * (2 / (side - 1)) - 1
+        side, (count, each) = self.options.patch_side, shifts.shape[:2]
+        # Places in the units of grid_sample: -1 and 1 are the centres of the outermost voxels.
+        unit = 2 / ((side - 1) * self.options.patch_voxel_size)
+        middle = shifts * unit + (side // 2 * 2 / (side - 1) - 1)
+        places = self.places.expand(count * each, *self.places.shape)
+        grid = torch.baddbmm(middle.reshape(-1, 1, 3), places, (rotations * unit).reshape(-1, 3, 3).transpose(1, 2))
+        grid = grid.view(count, each, len(self.places), 3)
         found: Tensor = nn.functional.grid_sample(cubes[:, None], grid[:, None], align_corners=True)
         return found[:, 0, 0] * self.weights
 

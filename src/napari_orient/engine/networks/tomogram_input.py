@@ -147,17 +147,18 @@ def _checked(found: TomogramInput, patches: Tensor) -> TomogramInput:
 
 
 def prior_log_odds(right: Tensor) -> float:
-    """Log-odds of right poses in a tomogram, over those of the calibration, from calibrated probabilities (N,).
+    """Log-odds, >= 0, of right poses in a tomogram over those of the calibration, from calibrated probabilities (N,).
 
     Expectation and maximisation of the share of right poses (Saerens et al. 2002, eq. 2.4), with the calibration's
-    share as some picks more: few picks, or doubtful ones, change it little.
+    share as some picks more: few picks change it little. It only raises probabilities: low ones are as often a matter
+    of noise as of false picks, and noise is in each of them already.
     """
     share = calibrated = math.log(_SHARE / (1 - _SHARE))
     for _ in range(_SWEEPS):
         sum_right = float(with_prior(right, share - calibrated).sum())
         mean = (sum_right + _PSEUDO * _SHARE) / (len(right) + _PSEUDO)
         share = math.log(mean / (1 - mean))
-    return share - calibrated
+    return max(share - calibrated, 0.0)
 
 
 def with_prior(right: Tensor, prior: float) -> Tensor:
