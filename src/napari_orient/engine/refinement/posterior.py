@@ -13,7 +13,7 @@
    probability that it is wrong. τ < 1, the temperature, stands for the many modes that no search lists.
 3. **Scan.** Where the Laplace approximation leaves a rotation uncertain by more than a few degrees, the likelihood is
    no longer Gaussian along the direction u of largest variance. There the posterior is tabulated along u, all else at
-   its best and integrated out by Laplace; the answer is the posterior mean.
+   its best and integrated out by Laplace; the answer is the posterior mean. The factor of 1 holds for the others.
 """
 
 from __future__ import annotations
@@ -305,7 +305,8 @@ def summarise_modes(
     origins : (N, K, 3) Å that the fits' shifts count from, if not all from one point. The poses' count from the first.
     """
     best = fits[0]
-    covariance = _covariance(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
+    factor = variance_factor(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
+    covariance = factor[:, None, None] * best.covariance() / likelihood_scale
     rotvecs, log_weight = _modes(fits, group, likelihood_scale=likelihood_scale)
     shifts = torch.stack([fit.shifts for fit in fits], dim=1)
     return Poses(
@@ -324,11 +325,9 @@ def summarise_modes(
     )
 
 
-def _covariance(fit: Fit, *, likelihood_scale: float, bound_excess: float) -> Tensor:
-    """Covariance of rotation and shift, (N, 6, 6): the bound, larger the less the log-likelihood gain is."""
-    gain = (likelihood_scale * fit.log_likelihood_gain).clamp_min(_LEAST_GAIN)
-    factor = (1 + bound_excess / gain) / likelihood_scale
-    return factor[:, None, None] * fit.covariance()
+def variance_factor(fit: Fit, *, likelihood_scale: float, bound_excess: float) -> Tensor:
+    """Factor 1 + k / c ΔL of the variance of best fits over the Laplace approximation, (N,)."""
+    return 1 + bound_excess / (likelihood_scale * fit.log_likelihood_gain).clamp_min(_LEAST_GAIN)
 
 
 def posterior_mean(
@@ -357,6 +356,8 @@ def posterior_mean(
     scan = scan_rotation(
         observation.take(rows), best, covariance[rows], likelihood_scale=likelihood_scale, reach=reach_within(group)
     )
+    factor = variance_factor(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
+    scan = replace(scan, covariance=factor[:, None, None, None] * scan.covariance)
     return poses.with_rows(rows, _mean_over_scan(poses.take(rows), scan, best, likelihood_scale=likelihood_scale))
 
 
