@@ -23,6 +23,10 @@ _ROUNDING = 1e-6
 _ON_VOXEL = 1e-6
 """Distance in voxels from a voxel's centre below which nothing is interpolated."""
 
+_LEAST_RAMP = 0.2
+"""Share of a cube's variance from which its plane is a ramp of the tomogram. One of 10 standard deviations across 220
+voxels holds 0.3 of a patch of 48; taken out of every patch, planes cost proteasomes 0.3 of 3.1 degrees."""
+
 _SAME_SIZE = 0.005
 """Relative difference of voxel sizes below which they are the same: a fifth of a voxel at the edge of 40 voxels."""
 
@@ -97,15 +101,19 @@ def without_infinite(cube: NDArray[Any]) -> PatchArray:
     return np.where(finite, cube, mean).astype(np.float32)
 
 
-def without_plane(cube: NDArray[Any]) -> PatchArray:
-    """The cube (n, n, n) less the plane that fits it best by least squares: its ramp, not its mean."""
+def without_ramp(cube: NDArray[Any]) -> PatchArray:
+    """The cube (n, n, n) less the plane that fits it best by least squares, if that is a ramp; its mean stays.
+
+    A plane that holds little of the cube's variance is that of particle and neighbours, and stays too.
+    """
     answer = np.array(cube, np.float32)
+    before = float(answer.var())
     for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
         line = np.arange(answer.shape[axis], dtype=np.float32) - np.float32((answer.shape[axis] - 1) / 2)
-        profile = answer.mean(axis=tuple(other for other in range(3) if other != axis))
-        ramp = line * np.float32(np.dot(line, profile) / max(float(np.dot(line, line)), 1.0))
-        answer -= np.expand_dims(ramp, tuple(other for other in range(3) if other != axis))
-    return answer
+        slope = np.dot(line, answer.mean(axis=others)) / max(float(np.dot(line, line)), 1.0)
+        answer -= np.expand_dims(line * np.float32(slope), others)
+    return answer if before - float(answer.var()) > _LEAST_RAMP * before else np.asarray(cube, np.float32)
 
 
 def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterator[NDArray[Any]]:

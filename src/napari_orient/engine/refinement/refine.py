@@ -28,7 +28,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
-from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_plane
+from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_ramp
 from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
@@ -298,11 +298,11 @@ def _cut(
 ) -> torch.Tensor:
     """Patches about the nearest voxels: the shift is fitted anyway, and interpolation would blur the finest detail.
 
-    Outliers are filled, and the ramp of each patch is taken out: neither is noise as the model has it.
+    Outliers are filled, and strong ramps are taken out: neither is noise as the model has it.
     """
 
     def repair(cube: NDArray[Any]) -> NDArray[Any]:
-        return without_plane(without_infinite(cube) if outliers is None else outliers.fill(cube))
+        return without_ramp(without_infinite(cube) if outliers is None else outliers.fill(cube))
 
     return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded", repair=repair)).to(device)
 
