@@ -142,7 +142,7 @@ def _words(item: Structure, number: int, many: int) -> str:
     from napari_orient.engine.discovery.output import class_name
 
     title = f"{class_name(number)}: " if many > 1 else ""
-    return f"{title}{' '.join((item.verdict.words, *item.symmetry_notes))} {item.outliers} picks look like no particle."
+    return f"{title}{' '.join((item.verdict.words, *item.symmetry_notes))} {item.outliers} picks are set aside."
 
 
 def _summary(found: Discovery) -> str:

@@ -1,8 +1,8 @@
 """Poses of a class's picks by template matching against the half map that each had no part in, with their errors.
 
 Each half map is a template, with the class's symmetry. `refinement.refine` finds the picks of the other half with it,
-and those that were in none: from the pick itself, at every rotation and shift, competing modes counted, with the
-probability that the pick is false. What a map has of a particle's own noise cannot make it sure.
+and those that were in none: from the pick itself, at every rotation and shift, with competing modes and false picks
+counted in the confidence that a pose is right. What a map has of a particle's own noise cannot make it sure.
 
 The half map's noise adds to the expected error. With rotations θ from the pose that a particle was averaged in, which
 was fitted to its own half's map, to the one found, each map's noise accounts for ``⟨θ²⟩ / 2``. Where the two are more
@@ -11,7 +11,6 @@ than 20° apart one of them is wrong: then ``θ² / 2`` is the error of that par
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from napari_orient.engine.discovery.half_maps import random_pose_error_deg
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.parameters import DiscoveryOptions, RefinementOptions, SearchOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate, split_like
-from napari_orient.engine.refinement.refine import RefinementResult, refine
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import Stream
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.engine.templates import Template
@@ -31,27 +30,19 @@ _SAME_POSE_DEG = 20.0
 """Rotation, in degrees, beyond which two poses of a particle are different ones, not one pose with two errors."""
 
 
-@dataclass(frozen=True, eq=False)
-class MatchedPicks:
-    """Picks in the poses found, with expected errors and confidence, and (N,) the probability that each is false."""
-
-    particles: Particles
-    p_false: FloatArray
-
-
 def match_half_maps(
     labelled: Labelled, found: Average, half: NDArray[np.int_], options: DiscoveryOptions
-) -> Stream[Any, MatchedPicks]:
-    """The picks of a class, matched with the half map that they had no part in.
+) -> Stream[Any, Particles]:
+    """The picks of a class in the poses found by the half map that they had no part in, with errors and confidence.
 
     Parameters
     ----------
     labelled : the picks, where they were picked, in the rotations that they were averaged in.
     half : (N,) 1 or 2, the half that each was averaged in; 0 of none.
     """
-    parts, false = [], []
+    parts = []
     for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
-        order, results = [], list[RefinementResult]()
+        order, matched = [], list[Particles]()
         for number, density in ((1, found.first_half), (2, found.second_half)):
             rows = np.flatnonzero(own == 2) if number == 1 else np.flatnonzero(own != 2)
             if len(rows):
@@ -60,13 +51,12 @@ def match_half_maps(
                     voxel_size=found.voxel_size,
                     symmetry=found.group.name,
                 )
-                results.append((yield from refine(tomogram, particles.take(rows), template, _options(options))))
+                result = yield from refine(tomogram, particles.take(rows), template, _options(options))
+                matched.append(result.particles)
                 order.append(rows)
-        back = np.argsort(np.concatenate(order))
-        parts.append(concatenate([result.particles for result in results]).take(back))
-        false.append(np.concatenate([result.p_false for result in results])[back])
+        parts.append(concatenate(matched).take(np.argsort(np.concatenate(order))))
     before = concatenate([part for _, part in labelled]).required_rotations()
-    return MatchedPicks(_with_map_errors(concatenate(parts), before, half > 0, found.group), np.concatenate(false))
+    return _with_map_errors(concatenate(parts), before, half > 0, found.group)
 
 
 def _options(options: DiscoveryOptions) -> RefinementOptions:

@@ -22,7 +22,7 @@ from napari_orient.engine.discovery.half_maps import (
     random_pose_error_deg,
     refine_in_halves,
 )
-from napari_orient.engine.discovery.held_out_poses import MatchedPicks, match_half_maps
+from napari_orient.engine.discovery.held_out_poses import match_half_maps
 from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
 from napari_orient.engine.discovery.verdict import (
@@ -102,7 +102,7 @@ class StructureRefinement:
         order = np.argsort(-np.array(counts))
         ranked = np.array([class_name(int(rank)) for rank in np.argsort(order)[label]])
         particles = particles.replace(kind=ranked if len(order) > 1 else particles.kind)
-        table = _PoseTable.of(particles, 1 - p_particle)
+        table = _PoseTable.of(particles, p_particle)
         found: list[Structure] = []
         for number in order:
             own = np.flatnonzero(label == number)
@@ -116,7 +116,7 @@ class StructureRefinement:
             else:
                 table.set_error(own, with_azimuth_errors(refined, table.errors[own]))
                 refined = yield from self._with_hand(refined)
-            found.append(_structure(refined, verdict, outliers=int((table.p_false[own] > _KEPT).sum())))
+            found.append(_structure(refined, verdict, outliers=int((table.p_right[own] <= _KEPT).sum())))
         return tuple(found), table.all_particles
 
     # --- one class --------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class StructureRefinement:
             averaged = np.isin(own, kept)
             matched = yield from self._match(table.particles.take(own), own, refined, averaged=averaged, rank=rank)
             table.set_matched(own, matched)
-            refined = yield from self._without_false(refined, matched.p_false[averaged])
+            refined = yield from self._without_unsure(refined, table.p_right[kept])
         return refined
 
     def _refine(self, particles: Particles, rank: int) -> Stream[DiscoveryStep, tuple[PosedClass, bool]]:
@@ -168,7 +168,7 @@ class StructureRefinement:
         *,
         averaged: NDArray[np.bool_],
         rank: int,
-    ) -> Stream[DiscoveryStep, MatchedPicks]:
+    ) -> Stream[DiscoveryStep, Particles]:
         """All picks of a class, rows ``own`` of all, matched with the half map that each had no part in.
 
         Parameters
@@ -184,13 +184,13 @@ class StructureRefinement:
         pause = replace(step, maps=(), particles=None)
         return (yield from stoppable(match_half_maps(labelled, refined.average, half, self.options), pause))
 
-    def _without_false(self, found: PosedClass, p_false: FloatArray) -> Stream[DiscoveryStep, PosedClass]:
-        """The class averaged anew in the same halves, without picks that are likely to be false."""
-        true = p_false <= _KEPT
+    def _without_unsure(self, found: PosedClass, p_right: FloatArray) -> Stream[DiscoveryStep, PosedClass]:
+        """The class averaged anew in the same halves, without picks that are likely to be false or in wrong poses."""
+        true = p_right > _KEPT
         if true.all() or true.sum() < _LEAST_PARTICLES:
             return found
         labelled, _ = self._by_tomogram(with_half_sets(found.particles, found.average.half_sets * true))
-        step = self.counter.step("Averaging without false picks", advance=0, class_count=self.options.class_count)
+        step = self.counter.step("Averaging without what is set aside", advance=0, class_count=self.options.class_count)
         average = yield from stoppable(self._averaged(labelled, found.average.group), step)
         return replace(found, labelled=labelled, average=average)
 
@@ -252,14 +252,14 @@ class StructureRefinement:
         ).to(self.device)
         rng = np.random.default_rng(options.seed)
         equivalence = PoseEquivalence(reference, rng)
-        rotations, p_true = (
+        rotations, p_right = (
             torch.as_tensor(column, dtype=torch.float32, device=self.device)
-            for column in (table.particles.required_rotations(), 1 - table.p_false)
+            for column in (table.particles.required_rotations(), table.p_right)
         )
-        sample = replace(best, rotations=rotations, p_particle=p_true).take(torch.as_tensor(rows, device=self.device))
+        sample = replace(best, rotations=rotations, p_particle=p_right).take(torch.as_tensor(rows, device=self.device))
         shares = [class_agreement(sample, other, label, equivalence, options.class_count) for other in others]
         own = best.label == label
-        true = own.cpu().numpy() & (table.p_false <= _KEPT)
+        true = own.cpu().numpy() & (table.p_right > _KEPT)
         return Verdict(
             agreement=max(shares),
             chance_agreement=equivalence.chance(int(true.sum()), rng),
@@ -333,26 +333,32 @@ def with_azimuth_errors(found: PosedClass, error_deg: FloatArray) -> FloatArray:
 
 @dataclass
 class _PoseTable:
-    """Poses of all picks, their expected errors in degrees, confidence, and probability of a false pick, (N,) each."""
+    """Poses of all picks, their expected errors in degrees, and confidence, (N,) each.
+
+    Parameters
+    ----------
+    p_right : (N,) probability that a pick is a particle of its class in the right pose, modulo what its map does not
+        show; of one that was not matched, that it is a particle.
+    """
 
     particles: Particles
     errors: FloatArray
     confidence: FloatArray
-    p_false: FloatArray
+    p_right: FloatArray
     columns: dict[str, FloatArray]
 
     @classmethod
-    def of(cls, particles: Particles, p_false: FloatArray) -> _PoseTable:
+    def of(cls, particles: Particles, p_right: FloatArray) -> _PoseTable:
         """The table before any pose is known."""
         unknown = np.full(len(particles), random_pose_error_deg(_C1))
         columns = {name: np.full(len(particles), np.nan) for name in _COLUMNS}
-        return cls(particles, unknown, within_from_rms(unknown, _CONFIDENT_DEG) * (1 - p_false), p_false, columns)
+        return cls(particles, unknown, within_from_rms(unknown, _CONFIDENT_DEG) * p_right, p_right.copy(), columns)
 
     @property
     def all_particles(self) -> Particles:
         """The particles, with all that is known of them."""
         columns = {name: column for name, column in self.columns.items() if np.isfinite(column).any()}
-        extra = {**self.particles.extra, **columns, OUTLIER: (self.p_false > _KEPT).astype(int)}
+        extra = {**self.particles.extra, **columns, OUTLIER: (self.p_right <= _KEPT).astype(int)}
         return self.particles.replace(expected_error_deg=self.errors, confidence=self.confidence, extra=extra)
 
     def set_poses(self, rows: NDArray[np.int_], posed: Particles) -> None:
@@ -361,18 +367,18 @@ class _PoseTable:
 
     def set_error(self, rows: NDArray[np.int_], error_deg: FloatArray) -> None:
         """Set the expected errors of some rows; where they grow, the confidence is at most what they leave."""
-        left = within_from_rms(error_deg, _CONFIDENT_DEG) * (1 - self.p_false[rows])
+        left = within_from_rms(error_deg, _CONFIDENT_DEG) * self.p_right[rows]
         grown = error_deg > self.errors[rows]
         self.confidence[rows] = np.where(grown, np.minimum(self.confidence[rows], left), self.confidence[rows])
         self.errors[rows] = error_deg
 
-    def set_matched(self, rows: NDArray[np.int_], matched: MatchedPicks) -> None:
+    def set_matched(self, rows: NDArray[np.int_], matched: Particles) -> None:
         """Set what the matching with half maps found of some rows."""
-        self.set_poses(rows, matched.particles)
-        self.errors[rows] = np.asarray(matched.particles.expected_error_deg)
-        self.confidence[rows], self.p_false[rows] = np.asarray(matched.particles.confidence), matched.p_false
+        self.set_poses(rows, matched)
+        self.errors[rows] = np.asarray(matched.expected_error_deg)
+        self.confidence[rows] = self.p_right[rows] = np.asarray(matched.confidence)
         for name, column in self.columns.items():
-            column[rows] = matched.particles.extra[name]
+            column[rows] = matched.extra[name]
 
     def forget(self, rows: NDArray[np.int_]) -> None:
         """Set the poses of some rows to unknown: their expected error is that of random ones."""

@@ -41,7 +41,7 @@ POSE_UNKNOWN = "orientPoseUnknown"
 """Why a pose is unknown, whatever its score, in a few words; empty where it is not."""
 
 OUTLIER = "orientOutlier"
-"""``1`` where discovery found a pick to be no particle, else ``0``."""
+"""``1`` where discovery set a pick aside, as no particle or in a pose more likely wrong than right, else ``0``."""
 
 STATUS = "orientStatus"
 """A person's verdict: ``accepted``, ``rejected`` or empty."""
