@@ -2,7 +2,7 @@
 
 No labels, no template. TOMOGRAM... are volumes, PICKS a list of positions in them; angles in it are ignored. A PolNet
 result folder alone serves too. OUT gets the particles recentred, with angles, confidence, expected error, and a column
-orientOutlier that is 1 for picks that look like no particle.
+orientOutlier that is 1 for picks that are set aside: no particle, or more likely wrong than right.
 
 Several random starts of simulated annealing are compared: where they do not agree, that is said, nothing is written,
 and the exit status is 1. Ctrl-C writes the poses and the map as they are by then.

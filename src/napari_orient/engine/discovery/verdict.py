@@ -34,8 +34,8 @@ _NOTHING = 0.35
 """Share below which there is nothing. Of 100 places in the water of PolNet's tomograms starts agreed on 0.07 to 0.31,
 and once on 0.38 of the 37 that were not set aside."""
 _NOTHING_OF_ALL = 0.2
-"""The same share of all picks: of noise, the picks that starts happen to agree on look like particles, and the others
-are set aside as false."""
+"""The same share of all picks: of noise, the picks that starts happen to agree on score as particles, and the others
+are set aside."""
 _ABOVE_CHANCE = 3.0
 """Least share over that of random poses."""
 _DETERMINED_DEG = 20.0
@@ -54,7 +54,7 @@ class Verdict:
     ----------
     agreement : share of the particles that two independent starts put into equivalent poses, up to one common rotation.
     chance_agreement : the same share of two sets of random rotations.
-    kept : share of the picks that look like particles; only these are counted.
+    kept : share of the picks that are likely to be particles in the right pose; only these are counted.
     resolution, resolution_strict : Å at which the half maps' correlation falls below 0.143 and 0.5.
     peak : mean height of the best match over the mean of all, in their standard deviations; about 3.5 for noise.
     determined : share of the particles whose expected error is below 20°.
@@ -85,7 +85,7 @@ class Verdict:
             f"{self.chance_agreement:.0%})"
         )
         if self.kept < _MANY_FALSE:
-            agreed += f", and only {self.kept:.0%} of the picks look like particles"
+            agreed += f", and only {self.kept:.0%} of the picks are likely to be particles in the right pose"
         if self.grade == NOTHING:
             nothing = "These particles show no common structure at this noise"
             return f"{nothing}: {agreed}; a structure needs {_STRUCTURE:.0%}."
