@@ -34,6 +34,7 @@ SHOWN = {
     "noise3": "noise × 3",
     "ribosome80S_noise3": "noise × 3",
     "noise5": "noise × 5",
+    "noise9": "noise × 9",
     "ctf3.5_noise1.7": "CTF 3.5 µm, noise × 1.7",
     "vox7.84": "voxels of 7.84 Å",
     "vox13.6": "voxels of 13.6 Å",
@@ -42,6 +43,8 @@ SHOWN = {
     "cell": "cell, 30 % false picks",
     "bright": "particles bright",
     "com": "picks at the centre of mass",
+    "gauss2": "Gaussian of 2 voxels",
+    "reallike_mid": "boxes as of real cells, another species",
 }
 """Conditions of the table, in order, and their names in it."""
 
