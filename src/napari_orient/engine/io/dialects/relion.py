@@ -329,7 +329,8 @@ def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
     absent = [column for column in columns if column not in table]
     # Incomplete centred coordinates do not matter where those in pixels are complete.
     if absent and not set(PIXELS) <= set(table):
-        raise InputError(f"{path} has no column {absent[0]}; expected {columns[0]}, Y and Z. Add it.")
+        flat = "Is it a list of particles in micrographs?" if absent == [PIXELS[2]] else "Add it."
+        raise InputError(f"{path} has no column {absent[0]}; expected {columns[0]}, Y and Z. {flat}")
     return block
 
 

@@ -31,6 +31,16 @@ def _is_mdoc(file: ListFile) -> bool:
     return any(line.startswith(("[ZValue", "[FrameSet")) for line in file.lines)
 
 
+def _is_list_of_tomograms(file: ListFile) -> bool:
+    return file.suffix in (".doc", ".vll") or bool(
+        file.lines and file.lines[0].startswith("number,tomogram,voxel_size")
+    )
+
+
+def _is_peet_project(file: ListFile) -> bool:
+    return file.suffix == ".prm" or any(line.startswith("fnModParticle") for line in file.lines)
+
+
 def _kind(name: str, what: str, remedy: str, recognises: Callable[[ListFile], bool]) -> Dialect:
     return Dialect(name=name, title=what, recognises=recognises, refusal=f"is {what}. {remedy}")
 
@@ -88,6 +98,19 @@ UNREADABLE = (
         "a list or project file of EMAN2",
         "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
         _begins(b"#LSX"),
+    ),
+    _kind(
+        "names",
+        "a list of tomograms (.doc, .vll, _tomograms.csv)",
+        "Open the table of particles that it lies beside; this file is found by itself.",
+        _is_list_of_tomograms,
+    ),
+    _kind("peet-project", "a project of PEET", "Open its motive list (MOTL_Tom1_Iter1.csv).", _is_peet_project),
+    _kind(
+        "wedge-list",
+        "a list of STOPGAP, but not of particles",
+        "Open its motive list (data_stopgap_motivelist).",
+        lambda file: any(name.startswith("stopgap_") and name != "stopgap_motivelist" for name in file.blocks),
     ),
     _kind("mdoc", "the description of a tilt series (.mdoc)", "Open the list of its particles.", _is_mdoc),
 )
