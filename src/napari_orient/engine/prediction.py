@@ -272,7 +272,7 @@ class MixtureAnswer:
         """Rotations of the particles at positions (N, 3), and errors that count the chance that a pose is wrong."""
         spectra = self.found.spectra(positions, centring=self.options.centring)
         found, probability, error = self.mixture.predict(spectra)
-        right = _numbers(with_prior(probability, self.found.prior))
+        right = _numbers(with_prior(probability.cpu(), self.found.prior))
         rotations, if_right = _numbers(found), _numbers(error)
         if_wrong = np.full(len(right), np.sqrt(np.square(random_pose_angles(self.group)).mean()))
         return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)

@@ -136,8 +136,8 @@ def _checked(found: TomogramInput, patches: Tensor) -> TomogramInput:
             "tomogram's hand right, and is it the right molecule?"
         )
     _, right, _ = mixture.predict(whitening.apply(-patches if is_dark else patches))
-    prior = prior_log_odds(right)
-    median = float(with_prior(right, prior).median())
+    prior = prior_log_odds(right.cpu())
+    median = float(with_prior(right.cpu(), prior).median())
     if median < _UNSURE:
         notes.append(
             f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
