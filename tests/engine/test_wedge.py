@@ -188,3 +188,13 @@ def test_a_tilt_axis_that_is_none_is_refused(text):
 )
 def test_a_wedge_says_its_axis_in_words(wedge, words):
     assert wedge.words == words
+
+
+def test_patches_that_are_flat_or_not_finite_or_tiny_do_not_stop_the_estimate():
+    volume = of_wedge(Wedge())
+    volume.density[10:20, 10:20, 10:20] = np.nan
+    far = np.full((1, 3), 480.0)
+    assert tilt_geometry(volume, far, WedgeOptions(), side=SIDE).found is not None
+    assert tilt_geometry(volume, far, WedgeOptions(), side=6).found is None
+    flat = Tomogram(np.ones((96, 96, 96), np.float32), VOXEL_SIZE, "t")
+    assert tilt_geometry(flat, far, WedgeOptions(), side=SIDE).wedge == Wedge()

@@ -93,7 +93,7 @@ def geometry_of_patches(
 
     Parameters
     ----------
-    patches : (N, n, n, n), each of mean 0 and deviation 1; flat ones are left out.
+    patches : (N, n, n, n), each of mean 0 and deviation 1; flat ones and those that are not finite are left out.
     voxel_size : Å.
     series : the tilt series of the tomogram and the name of its file, where there is one.
 
@@ -102,6 +102,7 @@ def geometry_of_patches(
     InputError
         If the range of tilts that is given is empty.
     """
+    # Patches that are flat, or hold a voxel that is no number, show nothing.
     patches = patches[patches.flatten(1).amax(1) > 0]
     side = patches.shape[-1]
     view = window(side, voxel_size, side * voxel_size / 2)

@@ -204,6 +204,8 @@ _HALVINGS = 5
 """Lengths of the descent's steps: 4° to 0.25°."""
 _INDEPENDENT = 0.25
 """Independent coefficients among those of a windowed patch: the share of its volume that the window passes."""
+_LEAST_COEFFICIENTS = 100
+"""Coefficients of a spectrum that a wedge is estimated from, at least: half a patch of ten voxels has so many."""
 _LEAST_POWER = 1e-3
 """Least mean power of a shell that is used, over that of the strongest; the side lobes of the window reach 1e-4."""
 _LEAST_CONTRAST = 0.6
@@ -224,6 +226,8 @@ def estimate_wedge(power: Tensor, voxel_size: float) -> Wedge | None:
     voxel_size : Å.
     """
     spectrum = _Spectrum.of(power, voxel_size)
+    if len(spectrum.power) < _LEAST_COEFFICIENTS:
+        return None
     best = max(
         (
             spectrum.best_range(Wedge(axis_deg=axis, level_deg=level))
@@ -275,6 +279,8 @@ class _Spectrum:
         x, y, z = place.unbind(-1)
         half = (z > 0) | ((z == 0) & ((x > 0) | ((x == 0) & (y > 0))))
         band = half & (radius > max(_LOWEST * side / 2, 2)) & (radius < _HIGHEST * side / 2) & (power.double() > 0)
+        if int(band.sum()) < _LEAST_COEFFICIENTS:
+            return cls(np.zeros(0), torch.zeros(0, 3), np.zeros(0, int), 1.0)
         number = torch.round(radius).long()
         mean = torch.bincount(number[band], cube[band]) / torch.bincount(number[band]).clamp_min(1)
         # Far below the strongest shell, after a strong low-pass, there is only what leaked in from there.
