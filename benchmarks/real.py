@@ -49,8 +49,8 @@ SURE_DEG = 10.0
 """Degrees of expected error below which a pose counts as sure."""
 WRONG_DEG = 20.0
 """Degrees of true error above which a pose is wrong."""
-DIAMETER = 290.0
-"""Å, of a ribosome, for `discover`."""
+DIAMETER = 280.0
+"""Å, of a ribosome, for `discover`: patches are 4/3 of it, and must fit boxes of 384 Å."""
 RADIUS = 130.0
 """Å of the ball in which maps are laid over each other."""
 PICTURE_RESOLUTION = 40.0
