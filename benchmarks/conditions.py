@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.options import Value
@@ -41,6 +42,8 @@ EUKARYOTIC = "6qzp"
 """Human 80S ribosome."""
 CROWD = ("1bxn", "1f4a", "2uv8", "3cf3", "6pxm", "7n4y")
 """Other macromolecules of a cell: Rubisco, β-galactosidase, fatty-acid synthase, p97 and two more."""
+LARGE_SUBUNIT_FRAME = Rotation.from_rotvec([55.06, 65.11, 15.12], degrees=True).as_matrix()
+"""Poses of 4v4r_50S.mrc times this are those of 4v4r.mrc, ± 1°: 35 subunits of known poses matched with the whole map."""
 OFF = 10.0
 """Å that a pick is off along each axis, at the most."""
 USUAL: Mapping[str, Value] = {"size_x": 220, "size_y": 220, "size_z": 80, "imaging": "physical"}
@@ -62,7 +65,7 @@ class Condition:
     picks : ``origin`` or ``mass``: the point of the particle that picks lie about.
     false_picks : share of false picks among all.
     few : picks that are given, at random; None gives all.
-    header : factor by which the voxel size in the tomogram's header is wrong; picks are right in Å.
+    header : factor by which the voxel size in the tomogram's header is wrong; picks are right in voxels.
     boxes : ten boxes cut from the tilt images as `real_like` does, instead of a tomogram.
     """
 
@@ -185,7 +188,7 @@ CONDITIONS = (
     Condition("axis_x", "tilt axis x", {"tilt_axis": "x"}),
     Condition("vox7.84", "voxels of 7.84 Å", {"voxel_size": 7.84, "size_x": 280, "size_y": 280, "size_z": 102}),
     Condition("vox13.6", "voxels of 13.6 Å", {"voxel_size": 13.6, "size_x": 162, "size_y": 162, "size_z": 60}),
-    Condition("header5", "header 5 % too large, picks in Å", header=1.05),
+    Condition("header5", "header 5 % too large, picks right in voxels", header=1.05),
     *(_noise(factor) for factor in (1.7, 3, 5, 7, 9)),
     Condition("ctf3.5_noise1.7", "CTF 3.5 µm, noise × 1.7", {"defocus": 3.5, "noise": 1.7}),
     Condition("ctf3.5_noise3", "CTF 3.5 µm, noise × 3", {"defocus": 3.5, "noise": 3.0}),
@@ -264,7 +267,9 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
         picks = picks.replace(positions=np.concatenate([picks.positions, wrong]), extra={}, kind=None, tomogram="tomo")
     if condition.header != 1:
         tomogram = replace(tomogram, voxel_size=tomogram.voxel_size * condition.header)
-        truth, picks = truth.located_in(tomogram), picks.located_in(tomogram)
+        truth, picks = (
+            part.replace(positions=part.positions * condition.header).located_in(tomogram) for part in (truth, picks)
+        )
     return Scene(condition, seed, tomogram, truth, picks)
 
 

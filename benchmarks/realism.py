@@ -31,6 +31,8 @@ import torch
 from conditions import (
     CONDITIONS,
     EUKARYOTIC,
+    LARGE_SUBUNIT,
+    LARGE_SUBUNIT_FRAME,
     MITOCHONDRIAL,
     PROTEASOME,
     RIBOSOME,
@@ -109,7 +111,10 @@ def measured(found: Scene, model: str, templates: Path) -> Outcome:
         return Outcome(refused=str(error), seconds=time.process_time() - started)
     seconds = time.process_time() - started
     is_true = found.is_true
-    truth = found.truth.take(is_true[: len(found.truth)]).required_rotations()
+    true = found.truth.take(is_true[: len(found.truth)])
+    truth = true.required_rotations()
+    subunits = np.asarray(true.kind) == f"pdb_{LARGE_SUBUNIT}"
+    truth[subunits] = truth[subunits] @ LARGE_SUBUNIT_FRAME
     mine = poses.required_rotations()[is_true] @ _frame(found, model, templates)
     group = symmetry("C1") if found.condition.picked[0] != PROTEASOME else load_model("proteasome").group
     if model == "discover":
