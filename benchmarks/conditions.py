@@ -43,7 +43,7 @@ EUKARYOTIC = "6qzp"
 CROWD = ("1bxn", "1f4a", "2uv8", "3cf3", "6pxm", "7n4y")
 """Other macromolecules of a cell: Rubisco, β-galactosidase, fatty-acid synthase, p97 and two more."""
 LARGE_SUBUNIT_FRAME = Rotation.from_rotvec([55.06, 65.11, 15.12], degrees=True).as_matrix()
-"""Poses of 4v4r_50S.mrc times this are those of 4v4r.mrc, ± 1°: 35 subunits of known poses matched with the whole map."""
+"""Poses of 4v4r_50S.mrc times this are those of 4v4r.mrc, ± 1°: from 35 subunits of known poses, matched with 4v4r."""
 OFF = 10.0
 """Å that a pick is off along each axis, at the most."""
 USUAL: Mapping[str, Value] = {"size_x": 220, "size_y": 220, "size_z": 80, "imaging": "physical"}
