@@ -231,7 +231,7 @@ CONDITIONS = (
     Condition("tv_strong", "total variation, strong", {"denoising": "tv", "denoising_strength": 3.0}),
     Condition("localnorm25", "local normalisation, 25 voxels", {"local_normalisation": 25}),
     _boxes("reallike", "ten boxes as real ones, E. coli's 70S"),
-    _boxes("reallike_species", "the same of M. pneumoniae's 70S", MYCOPLASMA),
+    _boxes("reallike_species", "M. pneumoniae's 70S", MYCOPLASMA),
     _boxes("reallike_mid", "M. pneumoniae's 70S, noise × 1.5", MYCOPLASMA, noise=2.2),
     _boxes("reallike_low", "M. pneumoniae's 70S, noise × 2", MYCOPLASMA, noise=3.0),
     _boxes("reallike_axis11", "ten boxes, tilt axis 11° off y", axis_angle=11.0, level_angle=5.0),
