@@ -202,7 +202,10 @@ def test_what_may_be_wrong_with_a_result_is_a_warning(world):
         (lambda t, p: no.discover(p), "data are given as Particles; expected pairs"),
         (lambda t, p: no.average([(t,)]), "expected (tomogram, particles)"),
         (lambda t, p: no.average(t, p.replace(rotations=None)), "no orientations"),
-        (lambda t, p: no.train(t, p, preset="bank"), "preset is 'bank'; expected one of default, paper, template"),
+        (
+            lambda t, p: no.train(t, p, preset="bank"),
+            "expected one of default, paper, simulated, template",
+        ),
         (lambda t, p: no.train(t, p, epoch=3), "has no option 'epoch'; expected one of"),
         (lambda t, p: no.simulate("ribosome", particles=-1), "particles is -1; expected"),
         (lambda t, p: no.simulate([7]), "a template is given as int"),

@@ -63,6 +63,16 @@ def test_the_planes_of_the_tilt_images_lie_inside_the_wedge_and_others_outside(a
     assert float(wedge.weights(torch.as_tensor(0.03 * series.stage_frame[2]), 1e-9)) == 0
 
 
+@given(axis=st.floats(-180, 180), level=st.floats(-20, 20))
+@settings(max_examples=50, deadline=None)
+def test_an_axis_reversed_is_the_same_wedge_with_tilts_and_level_reversed(axis, level):
+    wedge = Wedge(axis, -48, 60, level)
+    same = wedge.canonical
+    assert -89 < same.axis_deg < 92
+    frequency = torch.randn(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    np.testing.assert_allclose(same.weights(frequency, 0.3), wedge.weights(frequency, 0.3), atol=1e-9)
+
+
 def test_about_x_a_tilt_measures_the_plane_kz_is_tan_times_ky():
     wedge = Wedge(90, 30, 50)
     inside = torch.tensor([0.1, 1.0, np.tan(np.radians(40.0))])
@@ -182,6 +192,9 @@ def test_a_tilt_axis_that_is_none_is_refused(text):
         (Wedge(), "tilted about y from -60° to 60°"),
         (Wedge(0.9, -61, 54), "tilted about y from -61° to 54°"),
         (Wedge(-90, -60, 60), "tilted about x from -60° to 60°"),
+        (Wedge(90, -48, 60), "tilted about x from -48° to 60°"),
+        (Wedge(-90, -60, 48), "tilted about x from -48° to 60°"),
+        (Wedge(180, -60, 48), "tilted about y from -48° to 60°"),
         (Wedge(11, -60, 60, 5), "tilted about an axis 11° off y from -60° to 60°, level 5°"),
         (NO_WEDGE, "none"),
     ],

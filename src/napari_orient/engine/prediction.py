@@ -175,7 +175,7 @@ def prepare(
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:
-        return NetworkEstimator(tomogram, MLPAnswer(tomogram, model.mlp(device), options), options, device)
+        return NetworkEstimator(tomogram, MLPAnswer(tomogram, model.mlp(device), options, device), options, device)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
     return NetworkEstimator(tomogram, MixtureAnswer(found, mixture, options, model.group), options, device)
@@ -244,6 +244,7 @@ class MLPAnswer:
     tomogram: Tomogram
     mlp: MLP
     options: PredictionOptions
+    device: torch.device
 
     def __call__(self, positions: FloatArray) -> NetworkAnswer:
         """Rotations and errors of the particles at positions (N, 3)."""
@@ -254,7 +255,7 @@ class MLPAnswer:
             voxel_size=self.mlp.patch_voxel_size,
             centring=self.options.centring,
         )
-        rotations, error = self.mlp.predict(torch.from_numpy(patches).to(next(self.mlp.parameters()).device))
+        rotations, error = self.mlp.predict(torch.from_numpy(patches).to(self.device))
         expected = None if error is None else _numbers(error)
         return NetworkAnswer(_numbers(rotations), expected, None if expected is None else within_from_rms(expected, 20))
 

@@ -94,8 +94,20 @@ class Wedge:
         """The wedge in words, such as ``tilted about y from -60° to 60°``."""
         if self.complete:
             return "none"
-        level = f", level {self.level_deg:.0f}°" if abs(self.level_deg) > _NAMED_DEG else ""
-        return f"tilted about {self.axis_words} from {self.low_deg:.0f}° to {self.high_deg:.0f}°{level}"
+        same = self.canonical
+        level = f", level {same.level_deg:.0f}°" if abs(same.level_deg) > _NAMED_DEG else ""
+        return f"tilted about {self.axis_words} from {same.low_deg:.0f}° to {same.high_deg:.0f}°{level}"
+
+    @property
+    def canonical(self) -> Self:
+        """The same wedge with an axis that points to +y or +x: reversing the axis reverses tilts and level."""
+        halves = math.floor((self.axis_deg + 90 - _NAMED_DEG) / 180)
+        if halves == 0:
+            return self
+        same = replace(self, axis_deg=self.axis_deg - 180 * halves)
+        if halves % 2 == 0:
+            return same
+        return replace(same, low_deg=-self.high_deg, high_deg=-self.low_deg, level_deg=-self.level_deg)
 
     @property
     def axis_words(self) -> str:
@@ -244,7 +256,7 @@ def estimate_wedge(power: Tensor, voxel_size: float) -> Wedge | None:
     tilts = np.abs([best.low_deg, best.high_deg])
     within = tilts.min() > _LEAST_TILT_DEG and tilts.max() < _MOST_TILT_DEG
     if within and contrast >= max(_LEAST_CONTRAST, _SIGNIFICANT * error):
-        return replace(best, axis_deg=_half_circle(best.axis_deg))
+        return best.canonical
     return NO_WEDGE if contrast < _ISOTROPIC and error < _ISOTROPIC / 6 else None
 
 
@@ -370,10 +382,7 @@ def _moved(wedge: Wedge, name: str, move: float) -> Wedge:
     """The wedge with one angle moved, within what a wedge may be."""
     value = getattr(wedge, name) + move
     if name == "axis_deg":
-        # Beyond 90° the axis points the other way, and so do the tilts.
-        if abs(value) > 90:
-            return replace(wedge, axis_deg=_half_circle(value), low_deg=-wedge.high_deg, high_deg=-wedge.low_deg)
-        return replace(wedge, axis_deg=value)
+        return replace(wedge, axis_deg=value).canonical
     bounds = {
         "low_deg": (-_MOST_TILT_DEG, -_LEAST_TILT_DEG),
         "high_deg": (_LEAST_TILT_DEG, _MOST_TILT_DEG),
