@@ -108,7 +108,7 @@ def test_flags_that_the_network_does_not_have_are_refused_in_one_line(lab, tmp_p
     words = ["train", lab, "--output", tmp_path / "x.safetensors"]
     assert "--width was given" in refused([*words, "--network", "template", "--width", "8"], capsys)
     assert "--rounds was given" in refused([*words, "--rounds", "1"], capsys)
-    assert "a network is to be trained" in refused([*words, "--template", lab / "map.mrc"], capsys)
+    assert "this network learns from labelled particles" in refused([*words, "--template", lab / "map.mrc"], capsys)
     assert "no DATA given" in refused(["train", "--network", "template", "--output", words[-1]], capsys)
     assert list(tmp_path.iterdir()) == []
 

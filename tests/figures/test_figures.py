@@ -57,11 +57,19 @@ def test_every_case_has_its_windows_and_every_window_its_case():
         assert own >= {"within_20", "median_deg"}, case.name
 
 
-def test_the_first_versions_figures_lie_inside_the_windows():
+BETTER = {
+    "predict ribosome-mlp, PolNet": {"within_5", "median_deg"},
+    "discover ribosomes, PolNet, picks off by 15 Å": {"median_deg"},
+}
+"""Figures that are better than the first version's beyond their windows."""
+
+
+def test_the_first_versions_figures_lie_inside_the_windows_where_none_is_better_now():
     record = json.loads((BENCHMARKS / "figures_0.1.0.json").read_text())
-    assert list(record) == [case.name for case in figures.CASES]
+    assert set(record) <= {case.name for case in figures.CASES}
     for name, values in record.items():
-        assert figures.outside(name, values) == []
+        named = {line.split(": ")[1].split(" is ")[0] for line in figures.outside(name, values)}
+        assert named == BETTER.get(name, set()), name
 
 
 def test_a_worse_or_missing_figure_is_outside():
@@ -75,4 +83,8 @@ def test_a_worse_or_missing_figure_is_outside():
 
 def test_missing_data_is_named(tmp_path):
     always = [case.name for case in figures.CASES if not case.missing(tmp_path)]
-    assert always == ["predict ribosome, simulated", "predict proteasome, simulated"]
+    assert always == [
+        "predict ribosome, simulated",
+        "predict proteasome, simulated",
+        "predict ribosome, microscope",
+    ]
