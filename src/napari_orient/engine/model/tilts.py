@@ -88,7 +88,16 @@ def shifted_gain(model: ForwardModel, series: TiltSeries, match: Tensor, power: 
         step = torch.linalg.solve(hessian, jacobian.T @ residual - shifts.flatten() / spread**2)
         most = _MAX_STEP_VOXELS * model.voxel_size
         shifts = shifts + step.reshape(2, -1).clamp(-most, most)
+    shifts = without_translation(shifts, series)
     return _levelled(images.contributions(shifts).sum(1), match, power, shell)[0]
+
+
+def without_translation(shifts: Tensor, series: TiltSeries) -> Tensor:
+    """The shifts (2, T) of images without what would only move the whole tomogram, which particles cannot show."""
+    axes = torch.as_tensor(series.axes, dtype=shifts.dtype, device=shifts.device)
+    of_axes = axes[:, :2].transpose(0, 1).reshape(-1, 3)
+    moved = torch.linalg.lstsq(of_axes, shifts.reshape(-1, 1)).solution
+    return shifts - (of_axes @ moved).reshape(shifts.shape)
 
 
 def _levelled(gain: Tensor, match: Tensor, power: Tensor, shell: Tensor) -> tuple[Tensor, Tensor]:
