@@ -96,8 +96,8 @@ def without_translation(shifts: Tensor, series: TiltSeries) -> Tensor:
     """The shifts (2, T) of images without what would only move the whole tomogram, which particles cannot show."""
     axes = torch.as_tensor(series.axes, dtype=shifts.dtype, device=shifts.device)
     of_axes = axes[:, :2].transpose(0, 1).reshape(-1, 3)
-    moved = torch.linalg.lstsq(of_axes, shifts.reshape(-1, 1)).solution
-    return shifts - (of_axes @ moved).reshape(shifts.shape)
+    moved: Tensor = of_axes @ torch.linalg.lstsq(of_axes, shifts.reshape(-1, 1)).solution
+    return shifts - moved.reshape(shifts.shape)
 
 
 def _levelled(gain: Tensor, match: Tensor, power: Tensor, shell: Tensor) -> tuple[Tensor, Tensor]:
