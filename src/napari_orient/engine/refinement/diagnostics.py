@@ -1,36 +1,35 @@
 """Warnings from the patches themselves: template, hand, missing wedge or contrast look wrong.
 
 Each check has one statistic and one threshold: the axis of the wedge found, the sign of the contrast, the median
-expected error, the median score beside that of noise, the log-likelihood of the mirrored template, and the density that
-the residuals of all particles have in common. Where the mirrored template matches better, or the particles score little
-more than noise, the poses are wrong: `Diagnosis.p_template` says so, and every probability is multiplied by it.
+expected error, the median score beside that of noise, the evidence for the hand (`hand_evidence`), and the density that
+the residuals of all particles have in common. As far as the hand may be wrong, or the particles score little more than
+noise, the poses are wrong: `Diagnosis.p_template` says so, and every probability is multiplied by it.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from napari_orient.engine.matching.rotation_prior import RotationPrior
-from napari_orient.engine.matching.search import MatchedFilterSearch, build_search
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gridding import Coefficients, Gridding
-from napari_orient.engine.model.reference import Reference, mirrored
-from napari_orient.engine.refinement.finder import PoseFinder, search_and_fit
+from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.refinement.finder import PoseFinder
+from napari_orient.engine.refinement.hand_evidence import hand_evidence
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 
 _SAMPLE = 32
 """Patches that are checked, at most."""
-_LEAST_FOR_HAND = 4
-"""Patches from which the hand is checked."""
 _LEAST_FOR_RESIDUAL = 8
 """Patches from which the residuals are averaged."""
 _SIGNIFICANT = 3.0
 """Standard errors from which a difference counts."""
+_P_DETERMINED = 0.95
+"""Probability from which the hand is determined; chosen."""
 _UNCERTAIN_DEG = 20.0
 """Degrees, median expected error from which the template hardly determines the poses."""
 _COARSE = 0.4
@@ -137,31 +136,24 @@ def _other_molecule(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:
 
 
 def _wrong_hand(finder: PoseFinder, patches: Tensor) -> Work[tuple[str, float]]:
-    """A warning where the reference's mirror image matches better, and the probability that the hand is right."""
-    if len(patches) < _LEAST_FOR_HAND:
+    """A warning where the hand is wrong or not determined, and the probability that poses are not wrong by it."""
+    evidence = yield from hand_evidence(finder, patches)
+    if evidence is None:
         return "", 1.0
-    own, mirror = yield from hand_gains(finder, patches)
-    gain = own - mirror
-    mean, error = float(gain.mean()), float(gain.std()) / len(gain) ** 0.5
-    if mean >= -_SIGNIFICANT * error:
-        return "", 1.0
+    p_poses = evidence.p_poses
+    if p_poses > _P_DETERMINED:
+        return "", p_poses
+    if p_poses < 1 - _P_DETERMINED:
+        text = (
+            "the mirror image of the template matches better than the template itself: is its hand right, "
+            "and is it the right molecule?"
+        )
+        return text, p_poses
     text = (
-        "the mirror image of the template matches better than the template itself: is its hand right, "
-        "and is it the right molecule?"
+        f"the hand of this template is not determined here (right with {p_poses:.0%}): its mirror image matches about "
+        "as well. Compare both hands (`refine --mirror auto`)."
     )
-    return text, math.erfc(-mean / error / math.sqrt(2)) / 2
-
-
-def hand_gains(finder: PoseFinder, patches: Tensor) -> Work[tuple[Tensor, Tensor]]:
-    """Log-likelihood gains, (N,) each, of the reference and of its mirror image in patches (N, n, n, n)."""
-    search = finder.search
-    group = finder.group.mirrored()
-    other = yield from build_search(mirrored(finder.reference), search.model, group, finder.options.search)
-    return _log_likelihood_gain(search, patches), _log_likelihood_gain(other, patches)
-
-
-def _log_likelihood_gain(search: MatchedFilterSearch, patches: Tensor) -> Tensor:
-    return search_and_fit(search, patches, starts=3, places=1, modes=1)[0][0].log_likelihood_gain
+    return text, p_poses
 
 
 @torch.no_grad()

@@ -82,13 +82,13 @@ _LOW_SNR_SCORE = 11.0
 """Mean score, in standard deviations of the noise, below which the search is widened by the two numbers below.
 PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
 by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
-_LOW_SNR_PLACES = 10
+LOW_SNR_PLACES = 10
 """Places at a low score."""
-_LOW_SNR_STARTS = 8
+LOW_SNR_STARTS = 8
 """Starts at a low score, at least."""
 _ROUNDS = 2
 """Rounds of fitting poses and estimating gain and noise from them."""
-_LEAST_PARTICLES = 8
+LEAST_PARTICLES = 8
 """Particles from which gain, noise and tilt shifts are estimated; of fewer the model would fit the noise."""
 _DRAW_SEED = 0
 """Seed of the poses that gain, noise and tilt shifts are estimated from."""
@@ -283,11 +283,11 @@ def search_and_fit(
 
 
 def _places(*, wide: bool) -> int:
-    return _LOW_SNR_PLACES if wide else _PLACES
+    return LOW_SNR_PLACES if wide else _PLACES
 
 
 def _starts(options: RefinementOptions, *, wide: bool) -> int:
-    return max(options.starts, _LOW_SNR_STARTS) if wide else options.starts
+    return max(options.starts, LOW_SNR_STARTS) if wide else options.starts
 
 
 # --- the model of a tomogram ----------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def estimate_tomogram_model(
     model, fit, centres, low_snr = yield from _gain_and_noise(
         patches, reference, group, model, wedge=wedge, options=options, prior=prior
     )
-    if len(patches) >= _LEAST_PARTICLES:
+    if len(patches) >= LEAST_PARTICLES:
         step = _step(4 + _ROUNDS, "Aligning the tilt images")
         observed = model.observe(patches, centres)
         fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
@@ -435,7 +435,7 @@ def _gain_and_noise(
         step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
         fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
-        if len(patches) >= _LEAST_PARTICLES:
+        if len(patches) >= LEAST_PARTICLES:
             drawn = yield from _drawn(reference, model, observed, fit, step=step)
             model = calibrate(reference, model, observed, drawn, wedge=wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE

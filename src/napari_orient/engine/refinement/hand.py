@@ -17,7 +17,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import PriorOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, evenly_spaced_rows
-from napari_orient.engine.refinement.diagnostics import hand_gains
+from napari_orient.engine.refinement.hand_evidence import hand_gains
 from napari_orient.engine.refinement.refine import cut_for, prepare_finder
 from napari_orient.engine.streams import Note, Step, Stream, map_steps, stoppable
 from napari_orient.engine.templates import Template
