@@ -278,8 +278,10 @@ def pyramid(
     path: Path, density: np.ndarray, *, version: str = "0.5", voxel: float = 10.0, unit: str | None = "angstrom"
 ) -> Path:
     """A store of three levels, written by the package ome-zarr."""
-    from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_multiscale
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Some versions warn of their own classes when imported.
+        from ome_zarr.format import format_from_version
+        from ome_zarr.writer import write_multiscale
 
     levels = [density, density[::2, ::2, ::2], density[::4, ::4, ::4]]
     axes = [{"name": name, "type": "space", **({"unit": unit} if unit else {})} for name in "zyx"]
