@@ -2,8 +2,8 @@
 
 ``volumes``: one module for each format of volumes. ``dialects``: lists of particles, one module for each program's way
 to write them, which alone knows its columns, and the registry of all; ``star``: the syntax of STAR files.
-``particle_lists`` reads and writes a list in any of them and joins tomograms with their particles. ``tomograms`` finds
-sizes and compares names.
+``particle_lists`` reads and writes a list in any of them, ``labelled`` joins tomograms with their particles.
+``tomograms`` finds sizes and compares names.
 """
 
 from napari_orient.engine.io.columns import pose_summary
@@ -29,9 +29,9 @@ from napari_orient.engine.io.dialects.polnet import (
 from napari_orient.engine.io.dialects.relion import CENTRES
 from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
 from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
+from napari_orient.engine.io.labelled import Failures, particles_of_each, read_labelled
 from napari_orient.engine.io.particle_lists import (
     check_particles_fit,
-    read_labelled,
     read_particles,
     read_provenance,
     write_particles,
@@ -48,6 +48,7 @@ __all__ = [
     "ROTATIONS_ABOUT_X",
     "VOLUME_SUFFIXES",
     "Dialect",
+    "Failures",
     "ListFile",
     "check_particles_fit",
     "header_voxel_size",
@@ -57,6 +58,7 @@ __all__ = [
     "membrane_points",
     "mirrored",
     "names_volume",
+    "particles_of_each",
     "polnet_results",
     "pose_summary",
     "read_labelled",

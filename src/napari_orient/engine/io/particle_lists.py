@@ -1,31 +1,24 @@
-"""Lists of particles in any dialect, chosen by a file's content and suffix; and tomograms with their own particles."""
+"""Lists of particles in any dialect, chosen by a file's content and suffix."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
-from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
 from napari_orient.engine.io.plausibility import questions_on_units
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
     find_extents,
-    match_tomogram,
-    nearest_name,
     read_tomograms,
     table_extents,
-    tables_beside,
-    tomogram_files,
 )
-from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
-from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
+from napari_orient.engine.particles import Extent, Particles, Tomogram
 
 
 def read_particles(
@@ -152,108 +145,3 @@ def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str 
             write_particles(beside, sample, dialect=dialect)
         except InputError as error:
             raise InputError(str(error).replace(str(beside), str(path))) from error
-
-
-# --- labelled tomograms ---------------------------------------------------------------------------------------------
-
-
-def read_labelled(
-    path: Path | str,
-    *,
-    tomograms: Path | str | None = None,
-    voxel_size: float | None = None,
-    pixel_size: float | None = None,
-    centre: str = "size/2",
-) -> list[tuple[Tomogram, Particles]]:
-    """Tomograms, memory-mapped, each with its own particles under the same name, in the list's order.
-
-    Parameters
-    ----------
-    path : a PolNet result folder, or a list of particles. The tomograms of a list are looked for in ``tomograms``, then
-        where its own columns or the optimisation set say, then in a tomograms.star beside it, then beside it by name.
-    tomograms : a folder of volumes, or RELION's tomograms.star.
-    voxel_size : Å; overrides the tomograms' headers.
-    pixel_size, centre : as `read_particles`.
-
-    Raises
-    ------
-    InputError
-        If there are no particles, or files of the list's tomograms are not found: which.
-    """
-    path = Path(path)
-    if path.is_dir():
-        if not is_polnet_folder(path):
-            raise InputError(
-                f"{path} is no PolNet result folder; expected one with motif lists, or a list of particles."
-            )
-        return read_polnet_folder(path, voxel_size=voxel_size)
-    given = None if tomograms is None else Path(tomograms)
-    opened = {name: _opened(name, file, voxel_size) for name, file in _volume_files(path, given).items()}
-    particles = read_particles(
-        path,
-        extents={name: tomogram.extent for name, tomogram in opened.items()},
-        pixel_size=pixel_size,
-        tomograms=given if given is not None and given.is_file() else None,
-        centre=centre,
-    )
-    return [(tomogram, _particles_of(particles, name, tomogram)) for name, tomogram in opened.items()]
-
-
-def _volume_files(path: Path, given: Path | None) -> dict[str, Path]:
-    """File of each tomogram of a list, by the name in the list."""
-    named = _names_and_files(path)
-    own = {name: file for name, file in named.items() if file is not None}
-    sources = [
-        *([_given_files(given)] if given is not None else []),
-        own,
-        *_files_of_tables(path),
-        volumes_in(path.parent),
-    ]
-    found = {name: file for name in named if (file := _first_match(name, sources)) is not None}
-    missing = [name or "(no name)" for name in named if name not in found]
-    if missing:
-        free = [key for source in sources for key, file in source.items() if file not in found.values()]
-        raise InputError(
-            f"{path}: no file is found for tomogram {shortened(missing)}. Give the folder of the tomograms "
-            "(--tomograms); their files must be named as in the list"
-            f"{nearest_name(missing[0], free)}."
-        )
-    return found
-
-
-def _names_and_files(path: Path) -> Mapping[str, Path | None]:
-    file = ListFile(path)
-    dialect = reading_dialect(file)
-    if dialect.volumes is not None:
-        return dialect.volumes(file)
-    return dict.fromkeys(read_particles(path).tomogram_names)
-
-
-def _first_match(name: str, sources: Iterable[Mapping[str, Path]]) -> Path | None:
-    for source in sources:
-        if not name and len(source) == 1:
-            return next(iter(source.values()))
-        key = match_tomogram(name, source)
-        if key is not None:
-            return source[key]
-    return None
-
-
-def _given_files(file: Path) -> dict[str, Path]:
-    if file.is_dir():
-        return volumes_in(file)
-    return tomogram_files(read_tomograms(file), beside=file)
-
-
-def _files_of_tables(path: Path) -> list[dict[str, Path]]:
-    return [tomogram_files(table, beside=file) for file, table in tables_beside(path).items()]
-
-
-def _opened(name: str, file: Path, voxel_size: float | None) -> Tomogram:
-    tomogram = read_tomogram(file, voxel_size=voxel_size)
-    return replace(tomogram, name=name or tomogram.name)
-
-
-def _particles_of(particles: Particles, name: str, tomogram: Tomogram) -> Particles:
-    own = particles.of_tomogram(name).located_in(tomogram)
-    return own if name else own.replace(tomogram=tomogram.name)

@@ -12,8 +12,9 @@ out; `membrane_points` counts them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.table import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
-from napari_orient.engine.io.volumes.mrc import read_mrc, write_mrc
+from napari_orient.engine.io.volumes.formats import read_tomogram
+from napari_orient.engine.io.volumes.mrc import write_mrc
 from napari_orient.engine.outputs import check_writable, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix
@@ -36,6 +38,9 @@ _RUN_LIST = "tomos_motif_list.csv"
 _LABELS = "labels_table.csv"
 _TOMOGRAM_NUMBER = re.compile(r"tomo[_-]?0*(\d+)", re.IGNORECASE)
 """Beginning of the names that PolNet gives its tomograms."""
+
+_Reading = Callable[[], tuple[Tomogram, Particles]]
+"""Reads one tomogram with its particles."""
 
 
 def is_motif_list(path: Path | str) -> bool:
@@ -110,12 +115,15 @@ def polnet_results(folder: Path | str) -> list[Path]:
     return found
 
 
-def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -> list[tuple[Tomogram, Particles]]:
+def read_polnet_folder(
+    folder: Path | str, *, voxel_size: float | None = None, failed: dict[str, str] | None = None
+) -> list[tuple[Tomogram, Particles]]:
     """Reconstructed tomograms of a PolNet run, each with its particles under the same name, in order.
 
     Parameters
     ----------
     voxel_size : Å; overrides the headers'.
+    failed : what is wrong with tomograms that cannot be read is put here, and the others are returned; None raises it.
 
     Raises
     ------
@@ -125,11 +133,12 @@ def read_polnet_folder(folder: Path | str, *, voxel_size: float | None = None) -
     folder = Path(folder)
     run_list = folder / _RUN_LIST
     if run_list.is_file():
-        return _read_run(run_list, voxel_size)
+        return _as_far_as_read(_pairs_of_run(run_list, voxel_size), failed)
     lists = _lists(folder)
     if not lists:
         raise InputError(f"{folder} is no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
-    return [_read_pair(item, voxel_size) for item in lists]
+    readings = {item.name.removesuffix(_LIST): partial(_read_pair, item, voxel_size) for item in lists}
+    return _as_far_as_read(readings, failed)
 
 
 def write_polnet_tomogram(
@@ -207,22 +216,44 @@ def _read_pair(path: Path, voxel_size: float | None) -> tuple[Tomogram, Particle
     if len(found) != 1:
         what = "no reconstruction" if not found else f"{len(found)} reconstructions"
         raise InputError(f"{path.parent} holds {what} of {name}; expected one {name}_rec_snr<X>.mrc beside its list.")
-    tomogram = replace(read_mrc(found[0], voxel_size=voxel_size), name=name)
+    tomogram = replace(read_tomogram(found[0], voxel_size=voxel_size), name=name)
     return tomogram, particles.located_in(tomogram)
 
 
-def _read_run(path: Path, voxel_size: float | None) -> list[tuple[Tomogram, Particles]]:
-    particles = read_motif_list(path)
-    pairs = []
-    for name in particles.tomogram_names:
-        own = particles.of_tomogram(name)
-        text = str(own.extra["tomo3d"][0]) if "tomo3d" in own.extra else ""
-        place = found_file(text, beside=path) or found_file(f"tomos/{Path(text).name}", beside=path)
-        if place is None:
-            raise InputError(f"{path} names the tomogram {text or name}, which is not there; expected it in tomos/.")
-        tomogram = replace(read_mrc(place, voxel_size=voxel_size), name=name)
-        pairs.append((tomogram, own.located_in(tomogram)))
+def _as_far_as_read(
+    readings: Mapping[str, _Reading], failed: dict[str, str] | None
+) -> list[tuple[Tomogram, Particles]]:
+    """What the readings of tomograms give, by name; those that fail are collected, if not all do."""
+    pairs, wrong = [], {}
+    for name, reading in readings.items():
+        try:
+            pairs.append(reading())
+        except InputError as error:
+            if failed is None:
+                raise
+            wrong[name] = str(error)
+    if wrong and not pairs:
+        raise InputError(next(iter(wrong.values())))
+    if failed is not None:
+        failed.update(wrong)
     return pairs
+
+
+def _pairs_of_run(path: Path, voxel_size: float | None) -> dict[str, _Reading]:
+    particles = read_motif_list(path)
+    return {
+        name: partial(_read_of_run, particles.of_tomogram(name), name, path, voxel_size)
+        for name in particles.tomogram_names
+    }
+
+
+def _read_of_run(own: Particles, name: str, path: Path, voxel_size: float | None) -> tuple[Tomogram, Particles]:
+    text = str(own.extra["tomo3d"][0]) if "tomo3d" in own.extra else ""
+    place = found_file(text, beside=path) or found_file(f"tomos/{Path(text).name}", beside=path)
+    if place is None:
+        raise InputError(f"{path} names the tomogram {text or name}, which is not there; expected it in tomos/.")
+    tomogram = replace(read_tomogram(place, voxel_size=voxel_size), name=name)
+    return tomogram, own.located_in(tomogram)
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: st
     """
     path = Path(path)
     if path.is_dir():
-        return zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag)
+        return replace(zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag), path=path)
     path = existing_file(path)
     opened = _read_file(path, _first_bytes(path), voxel_size, flag)
     return replace(opened, name=volume_name(path), path=path)

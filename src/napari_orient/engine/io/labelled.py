@@ -1,0 +1,285 @@
+"""Tomograms with their own particles: joined by names, from a list, a folder of PolNet's, or tomograms and their list.
+
+Where a file of the tomograms cannot be read, the others can still be worked on: `read_labelled` and
+`particles_of_each` collect what is wrong by name, if they are given where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects import ListFile, reading_dialect
+from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
+from napari_orient.engine.io.particle_lists import read_particles
+from napari_orient.engine.io.tomograms import (
+    ListMetadata,
+    match_tomogram,
+    nearest_name,
+    plain_name,
+    read_tomograms,
+    rows_of_tomogram,
+    tables_beside,
+    tomogram_files,
+)
+from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
+from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
+
+Failures = dict[str, str]
+"""What is wrong, by the name of each tomogram that cannot be worked on."""
+
+_PLAIN = ListMetadata()
+
+
+def read_labelled(
+    path: Path | str,
+    *,
+    tomograms: Path | str | None = None,
+    voxel_size: float | None = None,
+    pixel_size: float | None = None,
+    centre: str = "size/2",
+    first_voxel: int | None = None,
+    failed: Failures | None = None,
+) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms, memory-mapped, each with its own particles under the same name, in the list's order.
+
+    Parameters
+    ----------
+    path : a PolNet result folder, or a list of particles. The tomograms of a list are looked for in ``tomograms``, then
+        where its own columns or the optimisation set say, then in a tomograms.star beside it, then beside it by name.
+    tomograms : a folder of volumes, or RELION's tomograms.star.
+    voxel_size : Å; overrides the tomograms' headers.
+    pixel_size, centre, first_voxel : as `read_particles`.
+    failed : what is wrong with tomograms that cannot be read is put here, and the others are returned; None raises it.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, or no file of the list's tomograms is found, or, without ``failed``, not all: which.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not is_polnet_folder(path):
+            raise InputError(
+                f"{path} is no PolNet result folder; expected one with motif lists, or a list of particles."
+            )
+        return read_polnet_folder(path, voxel_size=voxel_size, failed=failed)
+    given = None if tomograms is None else Path(tomograms)
+    opened = _opened_all(_volume_files(path, given, failed), voxel_size, failed)
+    metadata = ListMetadata(
+        pixel_size=pixel_size,
+        tomograms=given if given is not None and given.is_file() else None,
+        centre=centre,
+        first_voxel=first_voxel,
+    )
+    return _joined(path, [(tomogram, (name,)) for name, tomogram in opened.items()], metadata, failed)
+
+
+def particles_of_each(
+    tomograms: Sequence[Tomogram], path: Path | str, metadata: ListMetadata = _PLAIN, *, failed: Failures
+) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms, each with its own particles of one list, which is read once where it names its tomograms.
+
+    A list that names none is of the only tomogram, or of the one that its file is named after.
+
+    Parameters
+    ----------
+    metadata : how the list is read, and RELION's table of tomograms.
+    failed : why, by the name of each tomogram that has no particles in the list, or cannot be read.
+
+    Raises
+    ------
+    InputError
+        If the list cannot be read for any tomogram, or names none where there are several.
+    """
+    path = Path(path)
+    if len(tomograms) == 1:
+        return [(tomograms[0], _read(path, metadata, tomogram=tomograms[0]))]
+    names = [name for name in _names_and_files(path) if name]
+    if not names:
+        return [_named_after(path, tomograms, metadata)]
+    owners = _owners(names, [tomogram.name for tomogram in tomograms], failed)
+    found = []
+    for tomogram in tomograms:
+        if own := owners.get(tomogram.name):
+            found.append((tomogram, own))
+        elif tomogram.name not in failed:
+            failed[tomogram.name] = _absent(names, tomogram.name, path)
+    return _joined(path, found, metadata, failed, rename=False)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def _owners(names: Sequence[str], tomograms: Sequence[str], failed: Failures) -> dict[str, tuple[str, ...]]:
+    """The list's names for each tomogram; one that fits several belongs to none, which ``failed`` says."""
+    owners: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        try:
+            owner = match_tomogram(name, tomograms)
+        except InputError as error:
+            failed[name] = str(error)
+            continue
+        if owner is not None:
+            owners[owner] = (*owners.get(owner, ()), name)
+    return owners
+
+
+def _absent(names: Sequence[str], tomogram: str, path: Path) -> str:
+    try:
+        rows_of_tomogram(names, tomogram, where=str(path))
+    except InputError as error:
+        return str(error)
+    return f"its particles in {path} belong to a tomogram whose name fits better."
+
+
+def _named_after(path: Path, tomograms: Sequence[Tomogram], metadata: ListMetadata) -> tuple[Tomogram, Particles]:
+    names = {tomogram.name: tomogram for tomogram in tomograms}
+    own = match_tomogram(plain_name(path.name), names)
+    if own is None:
+        raise InputError(
+            f"{path} does not say which tomogram its particles lie in, and {len(tomograms)} are given. Name the file "
+            "as its tomogram, or add a column of names."
+        )
+    return names[own], _read(path, metadata, tomogram=names[own])
+
+
+def _names_and_files(path: Path) -> Mapping[str, Path | None]:
+    file = ListFile(path)
+    dialect = reading_dialect(file)
+    if dialect.volumes is not None:
+        return dialect.volumes(file)
+    return dict.fromkeys(read_particles(path).tomogram_names)
+
+
+# --- files of tomograms ---------------------------------------------------------------------------------------------
+
+
+def _volume_files(path: Path, given: Path | None, failed: Failures | None) -> dict[str, Path]:
+    """File of each tomogram of a list, by the name in the list."""
+    named = _names_and_files(path)
+    own = {name: file for name, file in named.items() if file is not None}
+    sources = [
+        *([_given_files(given)] if given is not None else []),
+        own,
+        *_files_of_tables(path),
+        volumes_in(path.parent),
+    ]
+    found = {name: file for name in named if (file := _first_match(name, sources)) is not None}
+    missing = [name or "(no name)" for name in named if name not in found]
+    if missing and (failed is None or not found):
+        free = [key for source in sources for key, file in source.items() if file not in found.values()]
+        raise InputError(
+            f"{path}: no file is found for tomogram {shortened(missing)}. Give the folder of the tomograms "
+            "(--tomograms); their files must be named as in the list"
+            f"{nearest_name(missing[0], free)}."
+        )
+    if failed is not None:
+        failed.update(dict.fromkeys(missing, "its file is not found. Give the folder that it is in (--tomograms)."))
+    return found
+
+
+def _first_match(name: str, sources: Iterable[Mapping[str, Path]]) -> Path | None:
+    for source in sources:
+        if not name and len(source) == 1:
+            return next(iter(source.values()))
+        key = match_tomogram(name, source)
+        if key is not None:
+            return source[key]
+    return None
+
+
+def _given_files(file: Path) -> dict[str, Path]:
+    if file.is_dir():
+        return volumes_in(file)
+    return tomogram_files(read_tomograms(file), beside=file)
+
+
+def _files_of_tables(path: Path) -> list[dict[str, Path]]:
+    return [tomogram_files(table, beside=file) for file, table in tables_beside(path).items()]
+
+
+def _opened_all(files: Mapping[str, Path], voxel_size: float | None, failed: Failures | None) -> dict[str, Tomogram]:
+    opened = {}
+    for name, file in files.items():
+        try:
+            tomogram = read_tomogram(file, voxel_size=voxel_size)
+        except InputError as error:
+            if failed is None or len(files) == 1:
+                raise
+            failed[name] = str(error)
+        else:
+            opened[name] = replace(tomogram, name=name or tomogram.name)
+    if files and not opened and failed:
+        raise InputError(next(reversed(failed.values())))
+    return opened
+
+
+# --- particles ------------------------------------------------------------------------------------------------------
+
+
+def _joined(
+    path: Path,
+    found: Sequence[tuple[Tomogram, Sequence[str]]],
+    metadata: ListMetadata,
+    failed: Failures | None,
+    *,
+    rename: bool = True,
+) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms with their particles of a list, by the list's names for each; what fails for one alone is collected.
+
+    Parameters
+    ----------
+    rename : whether particles without a name get that of their tomogram.
+    """
+    extents = {name: tomogram.extent for tomogram, names in found for name in names}
+    try:
+        particles = _read(path, metadata, extents=extents)
+    except InputError:
+        if failed is None or len(found) < 2:
+            raise
+        return list(_one_by_one(path, found, metadata, failed))
+    return [(tomogram, _own(particles, names, tomogram, rename=rename)) for tomogram, names in found]
+
+
+def _own(particles: Particles, names: Sequence[str], tomogram: Tomogram, *, rename: bool) -> Particles:
+    rows = np.isin(np.asarray(particles.tomogram), names)
+    own = particles.take(rows).located_in(tomogram)
+    return own.replace(tomogram=tomogram.name) if rename and not any(names) else own
+
+
+def _one_by_one(
+    path: Path, found: Sequence[tuple[Tomogram, Sequence[str]]], metadata: ListMetadata, failed: Failures
+) -> Iterator[tuple[Tomogram, Particles]]:
+    """Each tomogram with its particles, the list read for it alone: a wrong row stops one tomogram."""
+    errors = []
+    for tomogram, names in found:
+        try:
+            yield tomogram, _read(path, metadata, tomogram=replace(tomogram, name=names[0])).located_in(tomogram)
+        except InputError as error:
+            errors.append(error)
+            failed[tomogram.name] = str(error)
+    if len(errors) == len(found):
+        raise errors[0]
+
+
+def _read(
+    path: Path,
+    metadata: ListMetadata,
+    *,
+    tomogram: Tomogram | None = None,
+    extents: Mapping[str, Extent] | None = None,
+) -> Particles:
+    return read_particles(
+        path,
+        tomogram=tomogram,
+        extents=extents,
+        pixel_size=metadata.pixel_size,
+        tomograms=metadata.tomograms,
+        centre=metadata.centre,
+        first_voxel=metadata.first_voxel,
+    )
