@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.inspection.failures import associations, find_failures, true_or_expected
-from napari_orient.engine.inspection.quantities import beam_angle_deg, face_distance, neighbours
-from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.inspection.quantities import beam_angle_deg, face_distance, local_contrast, neighbours
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.streams import run
 
 DIAMETER = 250.0
 
@@ -130,3 +131,32 @@ def test_the_nearest_particle_has_its_class():
     near = neighbours(particles, particles)
     assert near.distance.tolist() == [100, 100]
     assert near.kind.tolist() == ["y", "x"]
+
+
+def test_strengths_and_probabilities_are_scipys():
+    from scipy import stats
+
+    rng = np.random.default_rng(5)
+    errors, values = (
+        rng.integers(0, 20, 60).astype(float),
+        rng.integers(0, 9, 60).astype(float) + rng.integers(0, 2, 60),
+    )
+    kinds = np.array(["a", "b", "c"])[rng.integers(0, 3, 60)]
+    (numeric,) = associations(errors, {"value": values})
+    oracle = stats.spearmanr(errors, values)
+    assert (numeric.strength, numeric.p_value) == pytest.approx((oracle.statistic, oracle.pvalue))
+    (classes,) = associations(errors, {"class": kinds})
+    oracle = stats.kruskal(*(errors[kinds == kind] for kind in "abc"))
+    assert (classes.strength, classes.p_value) == pytest.approx((oracle.statistic / 59, oracle.pvalue))
+
+
+def test_the_contrast_of_a_ball_in_noise_is_its_density_over_the_noise_and_unknown_at_the_rim():
+    rng = np.random.default_rng(6)
+    z, y, x = np.indices((40, 60, 60))
+    ball = (z - 20) ** 2 + (y - 30) ** 2 + (x - 25.4) ** 2 <= 12**2
+    density = (rng.normal(0, 0.5, ball.shape) - ball).astype(np.float32)
+    places = [[254.0, 300, 200], [450, 450, 200], [20, 20, 20]]
+    found = run(local_contrast(Tomogram(density, 10.0, "a"), np.array(places), diameter=240.0))
+    assert found[0] == pytest.approx(2.0, rel=0.05)
+    assert found[1] < 0.3
+    assert np.isnan(found[2])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from napari_orient.engine.evaluation import Report
 from napari_orient.engine.inspection.quantities import Neighbours, beam_angle_deg, clusters, face_distance, neighbours
 from napari_orient.engine.io.columns import SCORE
 from napari_orient.engine.particles import Extent, FloatArray, Particles
+from napari_orient.engine.streams import Work, run
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LINK_DIAMETERS = 1.5
 """Particle diameters between centres up to which failures are linked: neighbours that touch, and half as far again."""
@@ -29,7 +33,11 @@ _LEAST_PERMUTATIONS = 200
 _MOST_DRAWN = 20_000_000
 """Particles times draws, at most, to answer within a second; 10,000 particles have all the draws."""
 _DRAWS_AT_ONCE = 50
-"""Draws that are held in memory together."""
+"""Draws that are held in memory together, at most."""
+_MOST_AT_ONCE = 200_000
+"""Particles times draws that are held together, at most: about 20 ms of work."""
+_MANY = 1000
+"""Particles of a region from which its extent is measured on its convex hull: all pairs of 10,000 fill 400 MB."""
 LEAST_FOR_ASSOCIATION = 20
 """Particles from which associations are stated; of fewer, a rank correlation of 0.45 is within chance."""
 _LEAST_OF_CLASS = 5
@@ -62,14 +70,18 @@ class FailureRegion:
     border: float | None
 
     @property
-    def words(self) -> str:
-        """A line such as ``A: 2 failures, 266 Å apart, near (1730, 1940, 620) Å; neighbours 220 to 258 Å away``."""
+    def size(self) -> str:
+        """A text such as ``2 failures, 266 Å apart``."""
         number = len(self.rows)
-        parts = [f"{self.name}: {number} failure{'s' if number > 1 else ''}"]
+        text = f"{number} failure{'s' if number > 1 else ''}"
         if number > 1:
-            parts.append(f"{self.extent:.0f} Å {'apart' if number == 2 else 'across'}")
-        parts.append(f"near ({', '.join(f'{value:.0f}' for value in self.centre)}) Å")
-        text = ", ".join(parts)
+            text += f", {self.extent:.0f} Å {'apart' if number == 2 else 'across'}"
+        return text
+
+    @property
+    def place(self) -> str:
+        """A text such as ``near (1730, 1940, 620) Å; nearest particle (3j9i) 220 to 258 Å away``."""
+        text = f"near ({', '.join(f'{value:.0f}' for value in self.centre)}) Å"
         if self.nearest is not None:
             low, high = (f"{value:.0f}" for value in self.nearest)
             classes = f" ({', '.join(self.neighbour_classes)})" if self.neighbour_classes else ""
@@ -78,30 +90,29 @@ class FailureRegion:
             text += f"; {self.border:.0f} Å from the nearest face"
         return text
 
+    @property
+    def words(self) -> str:
+        """A line such as ``A: 2 failures, 266 Å apart, near (1730, 1940, 620) Å; nearest particle 220 Å away``."""
+        return f"{self.name}: {self.size}, {self.place}"
 
-@dataclass(frozen=True, eq=False)
-class Failures:
-    """The failures among N particles.
+
+@dataclass(frozen=True)
+class Gathering:
+    """Whether failures lie together more than chance would have it.
 
     Parameters
     ----------
-    failed : (N,) mask.
-    regions : those of one failure too; the largest first.
     linked : failures that have another one within the linking distance.
     chance_linked : mean of that number if failures were spread at random over the particles.
     p_value : probability of as many linked failures by chance; None where fewer than two failed or all did.
     """
 
-    failed: NDArray[np.bool_]
-    regions: tuple[FailureRegion, ...]
     linked: int
     chance_linked: float
     p_value: float | None
 
-    @property
-    def words(self) -> str:
-        """A sentence on whether the failures gather."""
-        total = int(self.failed.sum())
+    def words(self, total: int) -> str:
+        """A sentence on whether this number of failures gather."""
         if total == 0:
             return "No failures."
         if self.p_value is None:
@@ -113,11 +124,42 @@ class Failures:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Failures:
+    """The failures among N particles.
+
+    Parameters
+    ----------
+    failed : (N,) mask.
+    regions : those of one failure too; the largest first.
+    gathering : whether they lie together more than by chance.
+    """
+
+    failed: NDArray[np.bool_]
+    regions: tuple[FailureRegion, ...]
+    gathering: Gathering
+
+    @property
+    def p_value(self) -> float | None:
+        """Probability of as many linked failures by chance; None where fewer than two failed or all did."""
+        return self.gathering.p_value
+
+    @property
+    def words(self) -> str:
+        """A sentence on whether the failures gather."""
+        return self.gathering.words(int(self.failed.sum()))
+
+
 def true_or_expected(true_error_deg: FloatArray | None, expected_error_deg: FloatArray | None) -> FloatArray | None:
     """Errors of the particles, (N,) degrees: true where given (not NaN), else expected; None without either."""
     if true_error_deg is None or expected_error_deg is None:
         return expected_error_deg if true_error_deg is None else true_error_deg
     return np.where(np.isfinite(true_error_deg), true_error_deg, expected_error_deg)
+
+
+def failed_rows(error_deg: FloatArray, threshold: float) -> NDArray[np.bool_]:
+    """Mask of the failures, (N,): errors above the threshold in degrees; NaN is no failure."""
+    return np.asarray(np.nan_to_num(error_deg, nan=0.0) > threshold)
 
 
 def find_failures(
@@ -141,24 +183,43 @@ def find_failures(
     everyone : all particles of any class that may be neighbours, these among them; these alone by default.
     extents : sizes of tomograms by name, for the distance to their faces.
     """
-    failed = np.nan_to_num(error_deg, nan=0.0) > threshold
+    failed = failed_rows(error_deg, threshold)
+    regions = failure_regions(
+        particles,
+        error_deg,
+        failed=failed,
+        diameter=diameter,
+        near=neighbours(particles, everyone or particles),
+        face=face_distance(particles, extents or {}),
+    )
+    return Failures(failed, regions, run(gathering(particles, failed, diameter=diameter, rng=rng)))
+
+
+def failure_regions(
+    particles: Particles,
+    error_deg: FloatArray,
+    *,
+    failed: NDArray[np.bool_],
+    diameter: float,
+    near: Neighbours,
+    face: FloatArray,
+) -> tuple[FailureRegion, ...]:
+    """The regions that the failures (N,) form, those of one failure too; the largest first, then the worst.
+
+    Parameters
+    ----------
+    diameter : Å, the particle's; failures up to `LINK_DIAMETERS` of them apart are of one region.
+    near : the particles' nearest neighbours.
+    face : (N,) Å from each particle to the nearest face of its tomogram; NaN where its size is unknown.
+    """
     rows = np.flatnonzero(failed)
-    distance = LINK_DIAMETERS * diameter
-    labels = clusters(particles.take(rows), distance)
-    near = neighbours(particles, everyone or particles)
+    labels = clusters(particles.take(rows), LINK_DIAMETERS * diameter)
     alone = count(int(labels.max(initial=0)) + 1)
     labels = np.array([label or next(alone) for label in labels.tolist()], int)
-    groups = [rows[labels == label] for label in np.unique(labels)]
-    groups = [group[np.argsort(-error_deg[group], kind="stable")] for group in groups]
+    order = np.lexsort((-error_deg[rows], labels))
+    groups = np.split(rows[order], np.flatnonzero(np.diff(labels[order])) + 1) if len(rows) else []
     groups.sort(key=lambda group: (-len(group), -error_deg[group[0]]))
-    linked, chance, p_value = _gathering(particles, failed, distance, rng)
-    return Failures(
-        failed,
-        tuple(_region(_letters(place), group, particles, near, extents or {}) for place, group in enumerate(groups)),
-        linked,
-        chance,
-        p_value,
-    )
+    return tuple(_region(_letters(place), group, particles, near, face) for place, group in enumerate(groups))
 
 
 def _letters(place: int) -> str:
@@ -172,31 +233,63 @@ def _letters(place: int) -> str:
 
 
 def _region(
-    name: str, rows: NDArray[np.int_], particles: Particles, near: Neighbours, extents: Mapping[str, Extent]
+    name: str, rows: NDArray[np.int_], particles: Particles, near: Neighbours, face: FloatArray
 ) -> FailureRegion:
-    from scipy.spatial.distance import pdist
-
     positions, tomogram = particles.positions[rows], str(np.asarray(particles.tomogram)[rows[0]])
-    distance = near.distance[rows]
+    distance, border = near.distance[rows], face[rows]
     distance = distance[np.isfinite(distance)]
     kinds, counts = np.unique(near.kind[rows][near.kind[rows] != ""], return_counts=True)
-    border = face_distance(particles.take(rows), extents)
     return FailureRegion(
         name=name,
         rows=rows,
         tomogram=tomogram,
         centre=positions.mean(axis=0),
-        extent=float(pdist(positions).max()) if len(rows) > 1 else 0.0,
+        extent=_extent(positions),
         nearest=(float(distance.min()), float(distance.max())) if len(distance) else None,
         neighbour_classes=tuple(str(kind) for kind in kinds[np.argsort(-counts, kind="stable")]),
         border=None if np.isnan(border).all() else float(np.nanmin(border)),
     )
 
 
-def _gathering(
-    particles: Particles, failed: NDArray[np.bool_], distance: float, rng: np.random.Generator
-) -> tuple[int, float, float | None]:
-    """Failures with another within the distance; their mean number by chance; probability of as many by chance."""
+def _extent(positions: FloatArray) -> float:
+    """Å between the two that are farthest apart; 0 for one alone."""
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import pdist
+
+    if len(positions) > _MANY:
+        # The two farthest apart are corners of the hull; joggled, for particles in a plane.
+        positions = positions[ConvexHull(positions, qhull_options="QJ").vertices]
+    return float(pdist(positions).max()) if len(positions) > 1 else 0.0
+
+
+def gathering(
+    particles: Particles, failed: NDArray[np.bool_], *, diameter: float, rng: np.random.Generator
+) -> Work[Gathering]:
+    """Whether the failures (N,) lie together more than as many particles drawn at random; see `Gathering`."""
+    beside = _beside(particles, LINK_DIAMETERS * diameter)
+    yield
+
+    def linked_among(masks: NDArray[np.bool_]) -> NDArray[np.int_]:
+        """How many of the marked particles, (N, draws), have another one beside them, (draws,)."""
+        return np.asarray(((beside @ masks.astype(np.float32) > 0) & masks).sum(axis=0), int)
+
+    linked, total, number = int(linked_among(failed[:, None])[0]), int(failed.sum()), len(particles)
+    if not 2 <= total < number:
+        return Gathering(linked, float(linked), None)
+    draws = min(_PERMUTATIONS, max(_LEAST_PERMUTATIONS, _MOST_DRAWN // number))
+    at_once = max(1, min(_DRAWS_AT_ONCE, _MOST_AT_ONCE // number))
+    found: list[NDArray[np.int_]] = []
+    for _ in range(draws // at_once):
+        found.append(linked_among(rng.permuted(np.tile(failed[:, None], (1, at_once)), axis=0)))
+        yield
+    by_chance = np.concatenate(found)
+    # The observed arrangement counts as one of the draws (Phipson & Smyth 2010).
+    p_value = (1 + int((by_chance >= linked).sum())) / (1 + len(by_chance))
+    return Gathering(linked, float(by_chance.mean()), p_value)
+
+
+def _beside(particles: Particles, distance: float) -> csr_array:
+    """Which particles lie within the distance of each other, (N, N), 1 where they do; none beside itself."""
     from scipy.sparse import csr_array
     from scipy.spatial import cKDTree
 
@@ -205,28 +298,9 @@ def _gathering(
         rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
         pairs.append(rows[cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")])
     first, second = np.concatenate(pairs).T
-    number = len(particles)
-    ones = np.ones(len(first), np.float32)
-    beside = csr_array((ones, (first, second)), shape=(number, number))
-    beside = beside + beside.T
-
-    def linked_among(masks: NDArray[np.bool_]) -> NDArray[np.int_]:
-        """How many of the marked particles, (N, draws), have another one beside them, (draws,)."""
-        return np.asarray(((beside @ masks.astype(np.float32) > 0) & masks).sum(axis=0), int)
-
-    linked, total = int(linked_among(failed[:, None])[0]), int(failed.sum())
-    if not 2 <= total < number:
-        return linked, float(linked), None
-    draws = min(_PERMUTATIONS, max(_LEAST_PERMUTATIONS, _MOST_DRAWN // number))
-    by_chance = np.concatenate(
-        [
-            linked_among(rng.permuted(np.tile(failed[:, None], (1, _DRAWS_AT_ONCE)), axis=0))
-            for _ in range(draws // _DRAWS_AT_ONCE)
-        ]
-    )
-    # The observed arrangement counts as one of the draws (Phipson & Smyth 2010).
-    p_value = (1 + int((by_chance >= linked).sum())) / (1 + len(by_chance))
-    return linked, float(by_chance.mean()), p_value
+    one_way = csr_array((np.ones(len(first), np.float32), (first, second)), shape=(len(particles), len(particles)))
+    either_way: csr_array = one_way + one_way.T
+    return either_way
 
 
 # --- what may go with an error --------------------------------------------------------------------------------------
@@ -277,8 +351,6 @@ def associations(
 
 
 def _association(name: str, error: FloatArray, values: FloatArray | NDArray[np.str_]) -> Association | None:
-    from scipy import stats
-
     numeric = np.issubdtype(np.asarray(values).dtype, np.number)
     usable = np.isfinite(error) & (np.isfinite(np.asarray(values, float)) if numeric else np.asarray(values) != "")
     error = error[usable]
@@ -288,15 +360,47 @@ def _association(name: str, error: FloatArray, values: FloatArray | NDArray[np.s
         numbers = np.asarray(values, float)[usable]
         if np.ptp(numbers) == 0:
             return None
-        correlation = stats.spearmanr(error, numbers)
-        return Association(name, float(correlation.statistic), float(correlation.pvalue), len(error))
+        return Association(name, *_spearman(error, numbers), len(error))
     texts = np.asarray(values, str)[usable]
     kinds, counts = np.unique(texts, return_counts=True)
     groups = [error[texts == kind] for kind in kinds[counts >= _LEAST_OF_CLASS]]
     if len(groups) < 2:
         return None
-    test, total = stats.kruskal(*groups), sum(len(group) for group in groups)
-    return Association(name, float(test.statistic) / (total - 1), float(test.pvalue), total)
+    total = sum(len(group) for group in groups)
+    statistic, p_value = _kruskal(groups)
+    return Association(name, statistic / (total - 1), p_value, total)
+
+
+# SciPy's own tests take 0.3 s to import: both are written here of its special functions.
+
+
+def _spearman(first: FloatArray, second: FloatArray) -> tuple[float, float]:
+    """Rank correlation (Spearman 1904) and its two-sided probability by Student's t."""
+    from scipy.special import stdtr
+
+    strength = float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+    free = len(first) - 2
+    with np.errstate(divide="ignore"):
+        t = np.abs(strength) * np.sqrt(free / max(1 - strength**2, 0.0))
+    return strength, float(2 * stdtr(free, -t))
+
+
+def _kruskal(groups: Sequence[FloatArray]) -> tuple[float, float]:
+    """Statistic H of Kruskal & Wallis (1952) for values in groups, ties allowed for, and its probability by chi²."""
+    from scipy.special import chdtrc
+
+    values = np.concatenate(groups)
+    total, ranks = len(values), _ranks(values)
+    parts = np.split(ranks, np.cumsum([len(group) for group in groups])[:-1])
+    between = sum(len(part) * (part.mean() - (total + 1) / 2) ** 2 for part in parts)
+    statistic = float((total - 1) * between / ((ranks - ranks.mean()) ** 2).sum())
+    return statistic, float(chdtrc(len(groups) - 1, statistic))
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Ranks from 1, (N,); equal values share their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray(np.cumsum(counts)[place] - (counts[place] - 1) / 2)
 
 
 def _holm(found: Sequence[Association]) -> list[Association]:
@@ -341,8 +445,8 @@ class FailureReport:
         """Plain values by name, fit for JSON."""
         return {
             "failed": int(self.failures.failed.sum()),
-            "linked": self.failures.linked,
-            "linked_by_chance": self.failures.chance_linked,
+            "linked": self.failures.gathering.linked,
+            "linked_by_chance": self.failures.gathering.chance_linked,
             "p_value": self.failures.p_value,
             "regions": [
                 {
