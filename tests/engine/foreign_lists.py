@@ -182,7 +182,7 @@ def imod_bytes(points: np.ndarray, views: np.ndarray | None = None, *, pixel: tu
     body = b"OBJT" + bytes(176)
     if len(points):
         body += b"CONT" + struct.pack(">4i", len(points), 0, 0, 0) + points.astype(">f4").tobytes()
-    body += b"MESH" + struct.pack(">2iI2h", 2, 3, 0, 0, 0) + bytes(2 * 12 + 3 * 4)
+    body += b"MESH" + struct.pack(">2iI2h", 2, 6, 0, 0, 0) + bytes(2 * 12) + struct.pack(">6i", -25, 0, 1, 0, -22, -1)
     body += b"IMAT" + struct.pack(">i", 16) + bytes(16)
     for angle, centre in views if views is not None else ():
         body += b"SLAN" + struct.pack(">i", 60) + struct.pack(">i6f", 1, *angle, *centre) + bytes(32)
