@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 
 from napari_orient.engine.particles import Particles
@@ -48,3 +49,26 @@ def golden_particles(count: int = 1, **changes: object) -> Particles:
 def proper(matrix: np.ndarray) -> np.ndarray:
     u, _, vt = np.linalg.svd(matrix)
     return u @ vt
+
+
+# --- volumes ---------------------------------------------------------------------------------------------------------
+
+
+def volume(shape: tuple[int, int, int] = (4, 5, 6)) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def saved_mrc(path: Path, density: np.ndarray | None = None, voxel: object = 10.0, **header: object) -> Path:
+    with mrcfile.new(path, overwrite=True) as file:
+        file.set_data(volume() if density is None else density)
+        file.voxel_size = voxel
+        for name, value in header.items():
+            file.header[name] = value
+    return path
+
+
+def patched(path: Path, offset: int, content: bytes) -> Path:
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + len(content)] = content
+    path.write_bytes(raw)
+    return path

@@ -1,171 +1,38 @@
+"""Volumes in EM, HDF5, TIFF and OME-Zarr, read by parts where they are large; names; damaged files of any format."""
+
 from __future__ import annotations
 
-import bz2
 import gzip
 import struct
 import warnings
 from pathlib import Path
 
 import h5py
-import mrcfile
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from io_fixtures import saved_mrc, volume
+from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import names_volume, read_labelled, read_tomogram, write_tomogram
-from napari_orient.engine.io.volumes import chunks, packed
+from napari_orient.engine.io.volumes import chunks
 from napari_orient.engine.io.volumes.chunks import ChunkedDensity
 from napari_orient.engine.io.volumes.formats import volume_name, volumes_in
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches
 
-
-def volume(shape: tuple[int, int, int] = (4, 5, 6)) -> np.ndarray:
-    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-
-
-def saved_mrc(path: Path, density: np.ndarray | None = None, voxel: object = 10.0, **header: object) -> Path:
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(volume() if density is None else density)
-        file.voxel_size = voxel
-        for name, value in header.items():
-            file.header[name] = value
-    return path
-
-
-def stamped(path: Path, flags: int, order: str = "<") -> Path:
-    raw = bytearray(path.read_bytes())
-    raw[152:160] = struct.pack(f"{order}ii", 1146047817, flags)
-    path.write_bytes(raw)
-    return path
-
-
-# --- MRC as IMOD means it -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("flags", "signed"), [(0, False), (1, True), (16, False), (17, True)])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_the_bytes_of_imod_are_unsigned_unless_its_flag_says_otherwise(tmp_path, flags, signed, order):
-    values = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
-    path = saved_mrc(tmp_path / "a.mrc", values.view(np.int8))
-    if order == ">":
-        with mrcfile.open(path, mode="r+") as file:
-            file.header.dtype = file.header.dtype.newbyteorder()
-            header = file.header.byteswap().tobytes()
-        path.write_bytes(header[:212] + b"\x11\x11\0\0" + header[216:] + values.tobytes())
-    density = read_tomogram(stamped(path, flags, order)).density
-    np.testing.assert_array_equal(density, values.view(np.int8) if signed else values)
-
-
-def test_bytes_without_a_stamp_are_unsigned_where_the_header_says_that_they_exceed_127(tmp_path):
-    values = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
-    path = saved_mrc(tmp_path / "a.mrc", values.view(np.int8), dmin=0, dmax=255, dmean=127)
-    read = read_tomogram(path)
-    np.testing.assert_array_equal(read.density, values)
-    assert "unsigned" in read.notes[0]
-    signed = read_tomogram(saved_mrc(tmp_path / "b.mrc", values.view(np.int8)))
-    assert signed.density.min() == -128
-    assert signed.notes == ()
-
-
-def test_one_sample_along_z_of_a_cubic_volume_is_no_anisotropy(tmp_path):
-    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", mz=1, cella=(60.0, 50.0, 40.0)))
-    assert read.voxel_size == 10
-    assert "one sample along z" in read.notes[0]
-
-
-def test_voxels_that_are_not_cubes_are_noted_where_a_size_is_given(tmp_path):
-    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", voxel=(10.0, 10.0, 15.0)), voxel_size=10)
-    assert "(10, 10, 15) Å; taken for cubes of 10 Å" in read.notes[0]
-    assert read.voxel_size_source == "given; the MRC header says 10, 10, 15"
-
-
-def test_the_source_of_the_voxel_size_is_said(tmp_path):
-    path = saved_mrc(tmp_path / "a.mrc", voxel=7.84)
-    assert read_tomogram(path).voxel_size_source == "MRC header"
-    assert read_tomogram(path, voxel_size=7.84).voxel_size_source == "given"
-    assert read_tomogram(path, voxel_size=15.68).voxel_size_source == "given; the MRC header says 7.84"
-
-
-def test_origin_and_start_are_noted_and_shift_nothing(tmp_path):
-    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", origin=(-100.0, 0.0, 50.0), nzstart=-2))
-    (note,) = read.notes
-    assert "origin (-100, 0, 50) Å and start (0, 0, -2) voxels" in note
-    assert "not used" in note
-
-
-@pytest.mark.parametrize("suffix", [".st", ".ali", ".preali", ".mrcs"])
-def test_a_stack_by_its_name_is_refused_until_a_voxel_size_says_that_it_is_a_volume(tmp_path, suffix):
-    path = saved_mrc(tmp_path / f"a{suffix}", ispg=0)
-    with pytest.raises(InputError, match="tilt series"):
-        read_tomogram(path)
-    assert read_tomogram(path, voxel_size=10).extent.size == (6, 5, 4)
-
-
-# --- packed ---------------------------------------------------------------------------------------------------------
-
-PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress}
-
-
-@pytest.mark.parametrize("packing", PACKERS)
-@pytest.mark.parametrize("suffix", [".mrc", ".map", ".rec"])
-def test_a_packed_mrc_file_is_read_in_memory(tmp_path, packing, suffix):
-    whole = saved_mrc(tmp_path / "plain.mrc").read_bytes()
-    path = tmp_path / f"TS_01{suffix}{packing}"
-    path.write_bytes(PACKERS[packing](whole))
-    read = read_tomogram(path)
-    np.testing.assert_array_equal(read.density, volume())
-    assert (read.name, read.voxel_size, read.notes) == ("TS_01", 10, ())
-
-
-def test_a_large_packed_file_is_unpacked_once_to_the_folder_that_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "IN_MEMORY_BYTES", 100)
-    monkeypatch.setenv(packed.CACHE_VARIABLE, str(tmp_path / "cache"))
-    path = tmp_path / "TS_01.mrc.gz"
-    path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc").read_bytes()))
-    read = read_tomogram(path)
-    (unpacked,) = (tmp_path / "cache").iterdir()
-    assert isinstance(read.density, np.memmap)
-    assert str(unpacked) in read.notes[0]
-    assert read.name == "TS_01"
-    before = unpacked.stat().st_mtime_ns
-    read_tomogram(path)
-    assert unpacked.stat().st_mtime_ns == before
-    path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc", volume() + 1).read_bytes()))
-    np.testing.assert_array_equal(read_tomogram(path).density, volume() + 1)
-
-
-def test_a_packed_file_that_is_damaged_or_no_mrc_file_is_refused_in_one_line(tmp_path):
-    whole = saved_mrc(tmp_path / "plain.mrc").read_bytes()
-    huge = bytearray(whole)
-    huge[92:96] = struct.pack("<i", 2**31 - 1)
-    cases = {
-        "cut.mrc.gz": (gzip.compress(whole)[:-40], "cannot be unpacked"),
-        "short.mrc.gz": (gzip.compress(whole[:-8]), "cut short"),
-        "text.mrc.gz": (gzip.compress(b"data_particles " * 200), r"Unpack it first \(gunzip\)"),
-        "plain.mrc.bz2": (whole, "neither by gzip nor by bzip2"),
-        "empty.mrc.gz": (gzip.compress(b""), "Unpack it first"),
-        "huge.mrc.gz": (gzip.compress(bytes(huge)), "cut short|GiB unpacked|cannot be"),
-    }
-    for name, (content, words) in cases.items():
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=words) as caught:
-            read_tomogram(tmp_path / name)
-        assert "\n" not in str(caught.value)
-
-
 # --- EM, HDF5, TIFF -------------------------------------------------------------------------------------------------
 
 
-def em_bytes(density: np.ndarray, *, order: str = "<", pixel_size_pm: int = 0) -> bytes:
+def em_bytes(density: np.ndarray, *, order: str = "<", pixel_size: int = 0) -> bytes:
     """An EM file as TOM's documentation has it: machine, type, sizes, comment, 40 parameters."""
     kinds = {"i1": 1, "i2": 2, "i4": 4, "f4": 5, "f8": 9}
     header = bytearray(512)
     header[0], header[3] = (6 if order == "<" else 5), kinds[density.dtype.str[1:]]
     header[4:16] = struct.pack(f"{order}iii", *density.shape[::-1])
-    header[96 + 6 * 4 : 100 + 6 * 4] = struct.pack(f"{order}i", pixel_size_pm)
+    header[96 + 6 * 4 : 100 + 6 * 4] = struct.pack(f"{order}i", pixel_size)
     return bytes(header) + density.astype(density.dtype.newbyteorder(order)).tobytes()
 
 
@@ -173,11 +40,39 @@ def em_bytes(density: np.ndarray, *, order: str = "<", pixel_size_pm: int = 0) -
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_an_em_volume_is_read_from_a_memory_map(tmp_path, kind, order):
     path = tmp_path / "TS_01.em"
-    path.write_bytes(em_bytes(volume().astype(kind), order=order, pixel_size_pm=1348))
+    path.write_bytes(em_bytes(volume().astype(kind), order=order, pixel_size=1348))
     read = read_tomogram(path)
     np.testing.assert_array_equal(read.density, volume().astype(kind))
     assert isinstance(read.density, np.memmap)
     assert (read.voxel_size, read.name, read.voxel_size_source) == (13.48, "TS_01", "EM header")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "voxel", "words"), [(1348, 13.48, "in nm: 13.48 Å"), (13480, 13.48, "in Å: 13.48")]
+)
+def test_the_unit_of_an_em_file_s_pixel_size_is_said(tmp_path, parameter, voxel, words):
+    (tmp_path / "a.em").write_bytes(em_bytes(volume(), pixel_size=parameter))
+    read = read_tomogram(tmp_path / "a.em")
+    assert read.voxel_size == voxel
+    assert words in read.notes[0]
+    assert read_tomogram(tmp_path / "a.em", voxel_size=8).notes == ()
+
+
+@pytest.mark.parametrize(("level", "word"), [(128.0, "unsigned"), (0.0, "signed"), (40.0, "")])
+def test_bytes_of_em_files_have_the_sign_by_which_the_volume_is_smooth(tmp_path, level, word):
+    """The format states none: emfile reads signed bytes, ChimeraX and EMAN2 unsigned ones."""
+    import emfile
+
+    grey = gaussian_filter(np.random.default_rng(1).normal(size=(12, 24, 24)), 1)
+    values = np.round(level + 30 * grey / np.abs(grey).max())
+    raw = values.astype(np.uint8 if level else np.int8).view(np.int8)
+    (tmp_path / "a.em").write_bytes(em_bytes(raw))
+    read = read_tomogram(tmp_path / "a.em", voxel_size=10)
+    np.testing.assert_array_equal(read.density, values)
+    assert isinstance(read.density, np.memmap)
+    assert [f"read as {word}," in note for note in read.notes] == ([True] if word else [])
+    wrong = emfile.read(tmp_path / "a.em")[1] != values
+    assert wrong.any() == (word == "unsigned")
 
 
 def test_an_em_file_without_a_pixel_size_asks_for_it_and_a_motive_list_is_no_volume(tmp_path):
@@ -521,7 +416,7 @@ def test_a_damaged_volume_of_any_format_is_one_line_or_a_volume(tmp_path):
     random = np.random.default_rng(5)
     plain = saved_mrc(tmp_path / "a.mrc")
     (tmp_path / "a.mrc.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    (tmp_path / "a.em").write_bytes(em_bytes(volume(), pixel_size_pm=1348))
+    (tmp_path / "a.em").write_bytes(em_bytes(volume(), pixel_size=1348))
     eman(tmp_path / "a.hdf", volume(), chunks=(2, 3, 4), compression="gzip")
     for kind, settings in TIFFS.items():
         tifffile.imwrite(tmp_path / f"{kind}.tif", volume(), photometric="minisblack", **settings)

@@ -16,32 +16,22 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
-    names_of,
-    numbers_of,
-    tomograms_beside,
+    NumberedRows,
+    WrittenRows,
     volumes_of,
+    whole_numbers,
     write_doc,
 )
 from napari_orient.engine.io.dialects.standard_columns import (
     CLASS_NUMBER,
     SCORE,
     SUBTOMOGRAM,
-    class_numbers,
-    counted,
     score_name,
-    score_of,
     texts,
     without_counting,
     without_defaults,
 )
-from napari_orient.engine.io.dialects.voxels import (
-    VoxelRows,
-    left_out,
-    particles_in_voxels,
-    rotations_unless_zero,
-    size_note,
-    sizes_to_write,
-)
+from napari_orient.engine.io.dialects.voxels import left_out, size_note
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import replacing
@@ -110,32 +100,26 @@ def _table(file: ListFile) -> Table:
 
 def _read(file: ListFile, metadata: ListMetadata) -> Particles:
     table, where = _table(file), str(file.path)
-    known = tomograms_beside(file.path)
-    tomograms = _tomogram_numbers(table, where)
-    angles = numbers(table, ("tdrot", "tilt", "narot"), where=where)
-    rotations, notes = rotations_unless_zero(angles, lambda given: zxz_to_matrix(given).transpose(0, 2, 1))
     own = single(table, "apix", where=where, finite=False) if "apix" in table else None
     other = {f"{_PREFIX}{name}": values for name, values in table.items() if name not in _HELD}
     defaults = {f"{_PREFIX}{name}": value for name, value in _DEFAULTS.items()}
-    rows = VoxelRows(
+    rows = NumberedRows(
+        tomograms=_tomogram_numbers(table, where),
         voxels=numbers(table, ("x", "y", "z"), where=where) + numbers(table, ("dx", "dy", "dz"), where=where),
-        names=names_of(tomograms, known, metadata, path=file.path),
-        rotations=rotations,
+        angles=numbers(table, ("tdrot", "tilt", "narot"), where=where),
+        to_rotations=lambda angles: zxz_to_matrix(angles).transpose(0, 2, 1),
         own_sizes=None if own is None else np.nan_to_num(own),
-        extents=known.extents,
         extra={
-            NUMBER: texts(tomograms),
             **without_counting(SUBTOMOGRAM, table["tag"]),
             **without_defaults({SCORE: table["cc"], CLASS_NUMBER: table["class"]}, {CLASS_NUMBER: 1}),
             **without_defaults(other, defaults),
         },
-        notes=(*known.notes, *notes),
     )
-    return particles_in_voxels(rows, metadata, where=where)
+    return rows.particles(file.path, metadata)
 
 
 def _tomogram_numbers(table: Table, where: str) -> list[int]:
-    return [round(number) for number in single(table, "tomo", where=where).tolist()]
+    return whole_numbers(single(table, "tomo", where=where))
 
 
 def _volumes(file: ListFile) -> Mapping[str, Path | None]:
@@ -147,26 +131,23 @@ def _volumes(file: ListFile) -> Mapping[str, Path | None]:
 
 def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write a table, and the list of its tomograms beside it (``.doc``)."""
-    sizes = sizes_to_write(path, particles, metadata)
-    numbered = numbers_of(particles)
-    classes, notes = class_numbers(particles)
+    rows = WrittenRows.of(particles, metadata, path=path, first=0)
     columns = {name: _carried(particles, name) for name in _COLUMNS}
     columns |= {
-        "tag": texts(counted(particles, SUBTOMOGRAM)).tolist(),
-        "tomo": [str(numbered[str(name)]) for name in particles.tomogram],
-        "class": texts(classes).tolist(),
-        "cc": _trimmed(score_of(particles), len(particles)),
-        "apix": [f"{size:.9g}" for size in sizes.tolist()],
+        "tag": texts(rows.subtomograms).tolist(),
+        "tomo": texts(rows.tomograms).tolist(),
+        "class": texts(rows.classes).tolist(),
+        "cc": _trimmed(rows.score),
+        "apix": [f"{size:.9g}" for size in rows.sizes.tolist()],
     }
-    first = metadata.first_voxel or 0
-    columns |= _triple(("x", "y", "z"), particles.positions / sizes[:, None] + first)
+    columns |= _triple(("x", "y", "z"), rows.voxels)
     if particles.rotations is not None:
         columns |= _triple(("tdrot", "tilt", "narot"), matrix_to_zxz(particles.rotations.transpose(0, 2, 1)))
     with replacing(path) as beside:
-        rows = zip(*(columns[name] for name in _COLUMNS), strict=True)
-        beside.write_text("".join(" ".join(row) + "\n" for row in rows), encoding="utf-8", newline="\n")
-    write_doc(path.with_suffix(".doc"), numbered, {})
-    return (size_note(sizes), *notes, *_notes(path, particles))
+        cells = zip(*(columns[name] for name in _COLUMNS), strict=True)
+        beside.write_text("".join(" ".join(row) + "\n" for row in cells), encoding="utf-8", newline="\n")
+    write_doc(path.with_suffix(".doc"), rows.numbers, {})
+    return (size_note(rows.sizes), *rows.notes, *_notes(path, particles))
 
 
 def _notes(path: Path, particles: Particles) -> tuple[str, ...]:
@@ -188,13 +169,11 @@ def _carried(particles: Particles, name: str) -> list[str]:
 
 
 def _triple(names: Sequence[str], values: FloatArray) -> dict[str, list[str]]:
-    return {name: _trimmed(column, len(column)) for name, column in zip(names, values.T, strict=True)}
+    return {name: _trimmed(column) for name, column in zip(names, values.T, strict=True)}
 
 
-def _trimmed(column: FloatArray | None, count: int) -> list[str]:
+def _trimmed(column: FloatArray) -> list[str]:
     """Numbers in at most six decimals, without zeros at their end."""
-    if column is None:
-        return ["0"] * count
     return [text.rstrip("0").rstrip(".") for text in decimals(column)]
 
 

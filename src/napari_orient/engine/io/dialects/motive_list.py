@@ -17,10 +17,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
-    names_of,
-    numbers_of,
-    tomograms_beside,
+    NumberedRows,
+    WrittenRows,
     volumes_of,
+    whole_numbers,
     write_table_of_tomograms,
 )
 from napari_orient.engine.io.dialects.standard_columns import (
@@ -30,23 +30,13 @@ from napari_orient.engine.io.dialects.standard_columns import (
     SCORE,
     SUBTOMOGRAM,
     as_numbers,
-    class_numbers,
     counted,
     score_name,
-    score_of,
     texts,
     without_counting,
     without_defaults,
 )
-from napari_orient.engine.io.dialects.voxels import (
-    VoxelRows,
-    left_out,
-    particles_in_voxels,
-    rotations_unless_zero,
-    size_note,
-    sizes_to_write,
-    whole_and_rest,
-)
+from napari_orient.engine.io.dialects.voxels import left_out, size_note, whole_and_rest
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import replacing
@@ -116,20 +106,15 @@ def _em_rows(file: ListFile) -> FloatArray:
 
 def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
     values = _em_rows(file)
-    known = tomograms_beside(file.path)
-    tomograms = _whole(values[:, 4])
-    rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
-    rows = VoxelRows(
+    rows = NumberedRows(
+        tomograms=whole_numbers(values[:, 4]),
         voxels=values[:, 7:10] + values[:, 10:13],
-        names=names_of(tomograms, known, metadata, path=file.path),
-        rotations=rotations,
-        own_sizes=_own_sizes(tomograms, known.voxel_sizes),
+        angles=values[:, [16, 18, 17]],
+        to_rotations=zxz_to_matrix,
         first=_FIRST_VOXEL,
-        extents=known.extents,
-        extra={NUMBER: texts(tomograms), **em_columns(values)},
-        notes=(*known.notes, *notes),
+        extra=em_columns(values),
     )
-    return particles_in_voxels(rows, metadata, where=str(file.path))
+    return rows.particles(file.path, metadata)
 
 
 def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
@@ -142,50 +127,52 @@ def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
     }
 
 
-def _own_sizes(tomograms: Sequence[int], sizes: Mapping[int, float]) -> FloatArray | None:
-    return np.array([sizes[number] for number in tomograms]) if set(tomograms) <= set(sizes) else None
-
-
 def _em_volumes(file: ListFile) -> dict[str, Path | None]:
-    return volumes_of(_whole(_em_rows(file)[:, 4]), file.path)
-
-
-def _whole(values: FloatArray) -> list[int]:
-    """Whole numbers, of any size, nearest to the values."""
-    return [round(value) for value in values.tolist()]
+    return volumes_of(whole_numbers(_em_rows(file)[:, 4]), file.path)
 
 
 def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write a motive list as an EM file of float32, and the table of its tomograms beside it."""
-    sizes = sizes_to_write(path, particles, metadata)
-    numbered = numbers_of(particles)
-    classes, notes = class_numbers(particles)
+    rows = WrittenRows.of(particles, metadata, path=path, first=_FIRST_VOXEL)
     values = np.zeros((len(particles), EM_ROWS))
-    for row, name in ((0, score_name(particles)), (5, OBJECT), *((row - 1, f"motl_{row}") for row in _CARRIED_ROWS)):
+    for row, name in ((5, OBJECT), *((row - 1, f"motl_{row}") for row in _CARRIED_ROWS)):
         column = as_numbers(particles, name)
         values[:, row] = 0 if column is None else column
-    values[:, 3] = counted(particles, SUBTOMOGRAM)
-    values[:, 4] = [numbered[str(name)] for name in particles.tomogram]
-    first = _FIRST_VOXEL if metadata.first_voxel is None else metadata.first_voxel
-    values[:, 7:10], values[:, 10:13] = whole_and_rest(particles.positions / sizes[:, None] + first)
+    values[:, 0], values[:, 3], values[:, 4], values[:, 19] = (
+        rows.score,
+        rows.subtomograms,
+        rows.tomograms,
+        rows.classes,
+    )
+    values[:, 7:10], values[:, 10:13] = whole_and_rest(rows.voxels)
     if particles.rotations is not None:
         values[:, [16, 18, 17]] = matrix_to_zxz(particles.rotations)
-    values[:, 19] = classes
     header = bytes((6, 0, 0, 5)) + np.array([EM_ROWS, len(particles), 1], "<i4").tobytes()
     with replacing(path) as beside:
         beside.write_bytes(header.ljust(_HEADER_BYTES, b"\0") + values.astype("<f4").tobytes())
-    table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
-    held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, score_name(particles), *(f"motl_{row}" for row in _CARRIED_ROWS))
+    held = (OBJECT, *(f"motl_{row}" for row in _CARRIED_ROWS))
+    return _written_notes(path, particles, metadata, rows, held=held, title="An EM motive list", provenance=provenance)
+
+
+def _written_notes(
+    path: Path,
+    particles: Particles,
+    metadata: ListMetadata,
+    rows: WrittenRows,
+    *,
+    held: Sequence[str],
+    title: str,
+    provenance: str,
+) -> tuple[str, ...]:
+    """Sentences on a list that was written, and on the table of its tomograms, which is written here."""
+    table = write_table_of_tomograms(path, particles, rows.sizes, metadata, provenance=provenance)
+    numbered = (NUMBER, SUBTOMOGRAM, CLASS_NUMBER, score_name(particles))
     return (
-        size_note(sizes),
-        _names_note(table),
-        *notes,
-        *left_out(particles, "An EM motive list", held=held, kind=True),
+        size_note(rows.sizes),
+        f"The tomograms' names and voxel sizes are in {table.name}: keep it beside the list.",
+        *rows.notes,
+        *left_out(particles, title, held=(*numbered, *held), kind=True),
     )
-
-
-def _names_note(table: Path) -> str:
-    return f"The tomograms' names and voxel sizes are in {table.name}: keep it beside the list."
 
 
 EM_MOTIVE_LIST = Dialect(
@@ -235,25 +222,20 @@ def _stopgap_table(file: ListFile) -> Table:
 
 
 def _stopgap_numbers(table: Table, where: str) -> list[int]:
-    return [round(number) for number in single(table, "tomo_num", where=where).tolist()]
+    return whole_numbers(single(table, "tomo_num", where=where))
 
 
 def _read_stopgap(file: ListFile, metadata: ListMetadata) -> Particles:
     table, where = _stopgap_table(file), str(file.path)
-    known = tomograms_beside(file.path)
-    tomograms = _stopgap_numbers(table, where)
-    rotations, notes = rotations_unless_zero(numbers(table, ("phi", "the", "psi"), where=where), zxz_to_matrix)
-    voxels = numbers(table, ("orig_x", "orig_y", "orig_z"), where=where)
-    rows = VoxelRows(
-        voxels=voxels + numbers(table, ("x_shift", "y_shift", "z_shift"), where=where),
-        names=names_of(tomograms, known, metadata, path=file.path),
-        rotations=rotations,
-        own_sizes=_own_sizes(tomograms, known.voxel_sizes),
-        extents=known.extents,
-        extra={NUMBER: texts(tomograms), **_stopgap_columns(table)},
-        notes=(*known.notes, *notes),
+    rows = NumberedRows(
+        tomograms=_stopgap_numbers(table, where),
+        voxels=numbers(table, ("orig_x", "orig_y", "orig_z"), where=where)
+        + numbers(table, ("x_shift", "y_shift", "z_shift"), where=where),
+        angles=numbers(table, ("phi", "the", "psi"), where=where),
+        to_rotations=zxz_to_matrix,
+        extra=_stopgap_columns(table),
     )
-    return particles_in_voxels(rows, metadata, where=where)
+    return rows.particles(file.path, metadata)
 
 
 def _stopgap_columns(table: Table) -> dict[str, NDArray[np.str_]]:
@@ -275,34 +257,26 @@ def _stopgap_volumes(file: ListFile) -> dict[str, Path | None]:
 
 def _write_stopgap(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write a motive list of STOPGAP, and the table of its tomograms beside it."""
-    sizes = sizes_to_write(path, particles, metadata)
-    numbered = numbers_of(particles)
-    classes, notes = class_numbers(particles)
-    whole, rest = whole_and_rest(particles.positions / sizes[:, None] + (metadata.first_voxel or 0))
+    rows = WrittenRows.of(particles, metadata, path=path, first=0)
+    whole, rest = whole_and_rest(rows.voxels)
     angles = np.zeros((len(particles), 3)) if particles.rotations is None else matrix_to_zxz(particles.rotations)
-    objects, score = as_numbers(particles, OBJECT), score_of(particles)
+    objects = as_numbers(particles, OBJECT)
     columns: dict[str, Sequence[str]] = {
         "motl_idx": texts(counted(particles, "stopgap_motl_idx")).tolist(),
-        "tomo_num": [str(numbered[str(name)]) for name in particles.tomogram],
+        "tomo_num": texts(rows.tomograms).tolist(),
         "object": ["1"] * len(particles) if objects is None else texts(objects).tolist(),
-        "subtomo_num": texts(counted(particles, SUBTOMOGRAM)).tolist(),
+        "subtomo_num": texts(rows.subtomograms).tolist(),
         "halfset": _halves(particles),
-        "score": ["0.000000"] * len(particles) if score is None else decimals(score),
-        "class": texts(classes).tolist(),
+        "score": decimals(rows.score),
+        "class": texts(rows.classes).tolist(),
     }
     for axis, name in enumerate("xyz"):
         columns[f"orig_{name}"] = texts(whole[:, axis] + 0.0).tolist()
         columns[f"{name}_shift"] = decimals(rest[:, axis])
     columns |= {name: decimals(angles[:, place]) for name, place in (("phi", 0), ("the", 1), ("psi", 2))}
     _write_stopgap_file(path, {name: columns[name] for name in _TAGS})
-    table = write_table_of_tomograms(path, particles, sizes, metadata, provenance=provenance)
-    held = (NUMBER, SUBTOMOGRAM, OBJECT, CLASS_NUMBER, HALF, "stopgap_motl_idx", score_name(particles))
-    return (
-        size_note(sizes),
-        _names_note(table),
-        *notes,
-        *left_out(particles, "STOPGAP's motive list", held=held, kind=True),
-    )
+    held, title = (OBJECT, HALF, "stopgap_motl_idx"), "STOPGAP's motive list"
+    return _written_notes(path, particles, metadata, rows, held=held, title=title, provenance=provenance)
 
 
 def _halves(particles: Particles) -> list[str]:

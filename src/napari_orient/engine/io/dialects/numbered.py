@@ -1,4 +1,4 @@
-"""Tomograms that a list knows by numbers: their names, files and sizes, in a file beside it.
+"""Lists in voxels that know their tomograms by numbers; the names, files and sizes of these, in a file beside the list.
 
 Dynamo keeps them in a ``.doc`` (number and path) or a ``.vll`` (paths, numbered by line). Beside lists of other
 programs without names this program writes ``NAME_tomograms.csv``: number, tomogram, voxel size, size.
@@ -7,11 +7,28 @@ programs without names this program writes ``NAME_tomograms.csv``: number, tomog
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.standard_columns import (
+    SUBTOMOGRAM,
+    class_numbers,
+    counted,
+    score_of,
+    texts,
+)
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    particles_in_voxels,
+    rotations_unless_zero,
+    sizes_to_write,
+)
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, found_file, plain_name, same_tomogram
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
@@ -32,6 +49,11 @@ class NumberedTomograms:
     extents: Mapping[str, Extent] = field(default_factory=dict)
     voxel_sizes: Mapping[int, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def sizes_of(self, numbers: Sequence[int]) -> FloatArray | None:
+        """Voxel size in Å of the tomogram of each row, (N,); None where one is unknown."""
+        known = set(numbers) <= set(self.voxel_sizes)
+        return np.array([self.voxel_sizes[number] for number in numbers]) if known else None
 
 
 def tomograms_beside(path: Path) -> NumberedTomograms:
@@ -90,6 +112,107 @@ def numbers_of(particles: Particles) -> dict[str, int]:
     if all(text.isdecimal() for text in texts) and len({int(text) for text in texts}) == len(names):
         return {name: int(text) for name, text in zip(names, texts, strict=True)}
     return {name: number for number, name in enumerate(names, start=1)}
+
+
+# --- lists ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberedRows:
+    """Rows of a list in voxels whose tomograms are numbers.
+
+    Parameters
+    ----------
+    tomograms : number of each row's tomogram.
+    voxels : (N, 3) xyz, as the list counts them, shifts added.
+    angles : (N, 3) in degrees, and ``to_rotations`` what makes rotations of them; all 0 for unknown ones.
+    own_sizes : (N,) Å of a voxel as the list states it, 0 where it does not; None where it has no such column.
+    first : number that the list gives the first voxel.
+    extra : other columns.
+    """
+
+    tomograms: Sequence[int]
+    voxels: FloatArray
+    angles: FloatArray
+    to_rotations: Callable[[FloatArray], FloatArray]
+    own_sizes: FloatArray | None = None
+    first: int = 0
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def particles(self, path: Path, metadata: ListMetadata) -> Particles:
+        """Particles of the list; names, sizes and extents of its tomograms are from the file beside it.
+
+        Raises
+        ------
+        InputError
+            If the names, or the size of a voxel, are needed and unknown.
+        """
+        known = tomograms_beside(path)
+        rotations, notes = rotations_unless_zero(self.angles, self.to_rotations)
+        rows = VoxelRows(
+            voxels=self.voxels,
+            names=names_of(self.tomograms, known, metadata, path=path),
+            rotations=rotations,
+            own_sizes=known.sizes_of(self.tomograms) if self.own_sizes is None else self.own_sizes,
+            first=self.first,
+            extents=known.extents,
+            extra={NUMBER: texts(self.tomograms), **self.extra},
+            notes=(*known.notes, *notes),
+        )
+        return particles_in_voxels(rows, metadata, where=str(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenRows:
+    """What such a list holds of particles beside their angles.
+
+    Parameters
+    ----------
+    sizes : (N,) Å of the voxels that positions are written in.
+    voxels : (N, 3) positions in these voxels.
+    numbers : number of each tomogram, by its name; ``tomograms`` is that of each row, (N,).
+    subtomograms, classes : (N,) whole numbers.
+    score : (N,); zeros where there is none.
+    notes : how classes are numbered.
+    """
+
+    sizes: FloatArray
+    voxels: FloatArray
+    numbers: Mapping[str, int]
+    tomograms: NDArray[np.int_]
+    subtomograms: NDArray[np.int_]
+    classes: NDArray[np.int_]
+    score: FloatArray
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, particles: Particles, metadata: ListMetadata, *, path: Path, first: int) -> WrittenRows:
+        """The rows of these particles; ``first`` is the dialect's number of the first voxel.
+
+        Raises
+        ------
+        InputError
+            If the size of a voxel is unknown.
+        """
+        sizes, numbers = sizes_to_write(path, particles, metadata), numbers_of(particles)
+        classes, notes = class_numbers(particles)
+        score = score_of(particles)
+        counted_from = first if metadata.first_voxel is None else metadata.first_voxel
+        return cls(
+            sizes=sizes,
+            voxels=particles.positions / sizes[:, None] + counted_from,
+            numbers=numbers,
+            tomograms=np.array([numbers[str(name)] for name in particles.tomogram]),
+            subtomograms=counted(particles, SUBTOMOGRAM),
+            classes=classes,
+            score=np.zeros(len(particles)) if score is None else score,
+            notes=notes,
+        )
+
+
+def whole_numbers(values: FloatArray) -> list[int]:
+    """Whole numbers, of any size, nearest to the values."""
+    return [round(value) for value in values.tolist()]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.particles import Density, Tomogram, evenly_spaced_rows
 
 SUFFIXES = (".em",)
 """Suffixes of EM files."""
@@ -26,16 +27,38 @@ _LIST_ROWS = 20
 """Values a particle has in a motive list, which is an EM file of 20 × N × 1."""
 
 _PIXEL_SIZE_PARAMETER = 6
-"""Place of the object's pixel size, in pm, among the header's 40 parameters (which count from byte 96)."""
+"""Place of the object's pixel size among the header's 40 parameters (which count from byte 96)."""
+
+_PER_UNIT = 1000
+"""Parameter of a pixel of one unit. The unit is nm in ChimeraX and where TOM's tom_mrcread fills the header in."""
+
+_LARGEST = 100.0
+"""Å of the largest voxel of a tomogram; where it would be larger in nm, the unit is Å, as in TOM's tom_emread. Chosen:
+three times the coarsest tomograms that are picked in."""
+
+_SLICES = 5
+"""Slices that the sign of bytes is found in; chosen: one of 512 × 512 voxels is enough."""
 
 
 @dataclass(frozen=True)
 class EmHeader:
-    """Voxels along x, y, z, the type of a voxel, and the pixel size in Å (0 where unset)."""
+    """Voxels along x, y, z, the type of a voxel, and the pixel size in thousandths of its unit (0 where unset)."""
 
     size: tuple[int, int, int]
     dtype: np.dtype[Any]
-    pixel_size: float
+    pixel_size: int
+
+    def stated_size(self) -> tuple[float | None, str]:
+        """Voxel size in Å, None where unset, and a note on the unit, which the header does not say."""
+        if self.pixel_size <= 0:
+            return None, ""
+        in_nm, in_angstrom = 10 * self.pixel_size / _PER_UNIT, self.pixel_size / _PER_UNIT
+        taken, other = (in_nm, in_angstrom) if in_nm <= _LARGEST else (in_angstrom, in_nm)
+        unit = "nm" if taken == in_nm else "Å"
+        return taken, (
+            f"Its header's pixel size is taken in {unit}: {taken:g} Å. Some programs write the other unit: if voxels "
+            f"are {other:g} Å, give their size."
+        )
 
 
 def em_header(path: Path) -> EmHeader | None:
@@ -49,7 +72,7 @@ def em_header(path: Path) -> EmHeader | None:
         dtype = np.dtype(f"{order}{_TYPES[raw[3]]}")
         if min(size) > 0 and path.stat().st_size == _HEADER_BYTES + dtype.itemsize * int(np.prod(size, dtype=object)):
             parameters = np.frombuffer(raw, f"{order}i4", count=40, offset=96)
-            return EmHeader((size[0], size[1], size[2]), dtype, float(parameters[_PIXEL_SIZE_PARAMETER]) / 100)
+            return EmHeader((size[0], size[1], size[2]), dtype, int(parameters[_PIXEL_SIZE_PARAMETER]))
     return None
 
 
@@ -64,7 +87,7 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
 
     Parameters
     ----------
-    voxel_size : Å; overrides the header's object pixel size, which most programs leave 0.
+    voxel_size : Å; overrides the header's object pixel size, which most programs leave 0, in nm or Å.
     flag : option that gives the voxel size, for errors.
 
     Raises
@@ -80,7 +103,35 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
     if z == 1:
         kind = "a motive list, a list of particles" if x == _LIST_ROWS else f"one image of {x} × {y} pixels"
         raise InputError(f"{path} is {kind}; expected a volume.")
-    stated = (header.pixel_size,) * 3 if header.pixel_size else None
-    size = voxel_size_in_force(path, stated, source="EM header", given=voxel_size, flag=flag)
-    density = np.memmap(path, header.dtype, mode="r", offset=_HEADER_BYTES, shape=(z, y, x))
-    return Tomogram(density, size.value, path.stem, size.source, size.notes)
+    stated, unit_note = header.stated_size()
+    sides = None if stated is None else (stated,) * 3
+    size = voxel_size_in_force(path, sides, source="EM header", given=voxel_size, flag=flag)
+    density: Density = np.memmap(path, header.dtype, mode="r", offset=_HEADER_BYTES, shape=(z, y, x))
+    sign_note = ""
+    if header.dtype.itemsize == 1:
+        density, sign_note = _with_sign(density)
+    notes = [note for note in (unit_note if voxel_size is None else "", sign_note) if note]
+    return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
+
+
+def _with_sign(density: Density) -> tuple[Density, str]:
+    """The volume of bytes, signed or unsigned, and a note where that matters.
+
+    The format does not say: emfile and TOM's C library read signed bytes, EMAN2 and ChimeraX unsigned ones. Read with
+    the wrong sign, neighbouring voxels on either side of 0 or 127 differ by 256, so the smoother reading is taken.
+    """
+    signed, unsigned = (np.asanyarray(density).view(kind) for kind in (np.int8, np.uint8))
+    rows = evenly_spaced_rows(density.shape[0], _SLICES)
+    if not any((signed[row] < 0).any() for row in rows):
+        return signed, ""
+    is_unsigned = sum(_roughness(unsigned[row]) - _roughness(signed[row]) for row in rows) < 0
+    word = "unsigned" if is_unsigned else "signed"
+    return (unsigned if is_unsigned else signed), (
+        f"Its bytes are read as {word}, by which neighbouring voxels differ least: EM files do not say which they are."
+    )
+
+
+def _roughness(image: NDArray[Any]) -> float:
+    """Sum of the differences between neighbouring pixels along both axes."""
+    values = image.astype(np.int16)
+    return float(np.abs(np.diff(values, axis=0)).sum() + np.abs(np.diff(values, axis=1)).sum())
