@@ -46,6 +46,15 @@ def test_what_moves_the_whole_tomogram_is_no_shift_of_its_images() -> None:
     torch.testing.assert_close(without_translation(shifts + moved, series), without_translation(shifts, series))
 
 
+def test_what_moves_the_whole_tomogram_is_taken_out_to_the_bit_wherever_memory_lies() -> None:
+    series = Wedge(11, -50, 60, 4).as_series()
+    shifts = torch.randn(2, len(series), generator=torch.Generator().manual_seed(2))
+    first = without_translation(shifts, series)
+    for size in range(1, 3000, 50):
+        held = [bytearray(size * (k + 1)) for k in range(20)]
+        assert torch.equal(without_translation(shifts, series), first), len(held)
+
+
 def test_a_series_tilted_otherwise_than_taken_serves_nearly_as_well() -> None:
     model, gain, match, power = told(Wedge(), worth=30.0)
     found = shifted_gain(model, Wedge(0, -64, 61).as_series(), match, power)

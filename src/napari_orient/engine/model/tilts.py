@@ -96,7 +96,8 @@ def without_translation(shifts: Tensor, series: TiltSeries) -> Tensor:
     """The shifts (2, T) of images without what would only move the whole tomogram, which particles cannot show."""
     axes = torch.as_tensor(series.axes, dtype=shifts.dtype, device=shifts.device)
     of_axes = axes[:, :2].transpose(0, 1).reshape(-1, 3)
-    moved: Tensor = of_axes @ torch.linalg.lstsq(of_axes, shifts.reshape(-1, 1)).solution
+    # Not `lstsq`: its last bits depend on where its work space happens to lie in memory.
+    moved: Tensor = of_axes @ (torch.linalg.pinv(of_axes) @ shifts.flatten())
     return shifts - moved.reshape(shifts.shape)
 
 
