@@ -9,6 +9,7 @@ import pytest
 
 import napari_orient as no
 from napari_orient.api.inputs import ResultWarning
+from napari_orient.engine.particles import concatenate
 
 ONE_LINE = r"^[^\n]+$"
 FAST = {"precision": "fast", "device": "cpu"}
@@ -91,6 +92,24 @@ def test_refining_against_a_bead_model_by_name_brings_poses_near_the_truth(world
     _, tomogram, truth = world
     refined = no.refine(tomogram, predicted.take(slice(0, 8)), "ribosome", max_shift=10, **FAST)
     assert no.evaluate(refined, truth).all.median_deg < 3
+
+
+def test_a_few_particles_outside_are_left_out_and_counted(world, predicted):
+    _, tomogram, _ = world
+    stray = predicted.take([0]).replace(positions=np.array([[-400.0, 0, 0]]))
+    every = concatenate([stray, predicted])
+    with pytest.warns(ResultWarning, match="Of 31 particles 1 lies outside tomo, left out"):
+        found = no.average(tomogram, every, side=24)
+    assert found.count == 30
+    assert found.half_sets[0] == 0
+    assert sorted(set(found.half_sets[1:].tolist())) == [1, 2]
+    with pytest.warns(ResultWarning, match="1 of them lies outside tomo and is left out, having no pose"):
+        posed = no.predict(tomogram, every.replace(rotations=None), "ribosome-4x32", device="cpu")
+    np.testing.assert_array_equal(posed.positions, predicted.positions)
+    with pytest.warns(ResultWarning, match="1 of them lies outside tomo and keeps its pose, at confidence 0"):
+        posed = no.predict(tomogram, every, "ribosome-4x32", device="cpu")
+    np.testing.assert_array_equal(posed.rotations[0], every.rotations[0])
+    assert posed.confidence[0] == 0
 
 
 def test_several_tomograms_are_refined_to_one_list_and_one_that_fails_is_warned_of(world):

@@ -325,6 +325,14 @@ def test_many_picks_set_aside_make_one_think_of_another_kind(rounds_and_answer: 
     assert replace(many, class_count_words="Kinds of particle: 1.").hint == ""
 
 
+def test_a_few_picks_outside_are_left_out_and_counted(seen: tuple) -> None:
+    volume, picks = seen
+    positions = picks.positions.copy()
+    positions[[1, 5]] -= 1e4
+    first = next(discover([(volume, picks.replace(positions=positions))], QUICK))
+    assert [note.text for note in first.notes] == [f"Of {len(picks)} particles 2 lie outside {volume.name}, left out."]
+
+
 def test_too_few_picks_and_too_small_particles_are_refused(seen: tuple) -> None:
     volume, picks = seen
     with pytest.raises(InputError, match="expected at least 20"):

@@ -206,6 +206,15 @@ def test_what_cannot_be_learnt_from_is_refused_before_work_starts(world, spoil, 
         next(train(spoil(world), SMALL_NETWORK, QUICK_TRAINING))
 
 
+def test_a_few_particles_outside_are_left_out_of_a_training_and_counted(world):
+    tomogram, particles = world[0]
+    positions = particles.positions.copy()
+    positions[3] -= 1e4
+    first = next(train([(tomogram, particles.replace(positions=positions))], SMALL_NETWORK, QUICK_TRAINING))
+    words = f"Of {len(positions)} particles 1 lies outside {tomogram.name}, left out."
+    assert [note.text for note in first.notes] == [words]
+
+
 def test_prediction_keeps_order_and_foreign_columns_and_any_batch_gives_the_same(trained):
     tomogram, truth = small_tomogram(79)
     picks = truth.replace(rotations=None, extra={"pick": np.arange(len(truth))})

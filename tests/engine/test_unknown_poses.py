@@ -17,7 +17,7 @@ from napari_orient.engine.patches import cut_patches, without_ramp
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.unknown_poses import centre_of_mass, too_far
-from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.engine.voxel_outliers import estimate_outlier_limits
@@ -58,12 +58,11 @@ def test_picks_on_a_bead_and_outside_are_unknown_and_the_list_says_why(
     found: tuple[RefinementResult, Particles],
 ) -> None:
     refined, truth = found
-    on_bead, outside = len(truth), len(truth) + 1
+    on_bead = len(truth)
     assert refined.particles.confidence[on_bead] < 0.2
-    assert refined.particles.extra[POSE_UNKNOWN][outside] == "outside the tomogram"
-    assert refined.particles.confidence[outside] == 0
-    assert refined.particles.positions[outside].tolist() == [-500.0, 0.0, 0.0]
-    assert any("1 of them lies outside" in note.text for note in refined.warnings)
+    # The pick outside came without a pose, and none is made up for it.
+    assert len(refined.particles) == len(refined.score) == len(truth) + 1
+    assert any("1 of them lies outside" in note.text and "is left out" in note.text for note in refined.warnings)
 
 
 def test_a_list_mostly_outside_is_refused_with_advice() -> None:
@@ -73,7 +72,8 @@ def test_a_list_mostly_outside_is_refused_with_advice() -> None:
 
 
 def test_particles_put_back_keep_their_order_and_their_own_columns() -> None:
-    given = Particles(positions=np.arange(9.0).reshape(3, 3), extra={"mine": np.array(["a", "b", "c"])})
+    own = random_rotations(3, np.random.default_rng(0))
+    given = Particles(positions=np.arange(9.0).reshape(3, 3), rotations=own, extra={"mine": np.array(["a", "b", "c"])})
     inside = np.array([True, False, True])
     eye = np.tile(np.eye(3), (2, 1, 1))
     part = given[inside].replace(
@@ -83,11 +83,14 @@ def test_particles_put_back_keep_their_order_and_their_own_columns() -> None:
         extra={"mine": np.array(["a", "c"]), ERROR_IF_RIGHT: np.array([1.0, 2.0])},
     )
     whole = put_back(part, given, inside, random_error_deg=130.0)
+    np.testing.assert_array_equal(whole.required_rotations()[1], own[1])
     assert whole.extra["mine"].tolist() == ["a", "b", "c"]
     assert whole.confidence.tolist() == [0.9, 0.0, 0.8]
     assert whole.expected_error_deg.tolist() == [1.0, 130.0, 2.0]
     assert np.isnan(whole.extra[ERROR_IF_RIGHT][1])
     assert whole.extra[POSE_UNKNOWN].tolist() == ["", "outside the tomogram", ""]
+    without = put_back(part, given.replace(rotations=None), inside, random_error_deg=130.0)
+    assert without.extra["mine"].tolist() == ["a", "c"]
 
 
 def test_noise_has_no_outliers_and_a_bead_is_masked_whole() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.selection import pairs_inside, selected_pairs
+from napari_orient.cli.selection import selected_pairs
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     CENTRES,
@@ -179,7 +179,7 @@ def read_tomograms(arguments: Namespace) -> Labelled:
         )
         say_tomograms([tomogram for tomogram, _ in pairs])
         say_notes([note for _, particles in pairs for note in particles.notes], arguments)
-    return pairs_inside(selected_pairs(pairs, arguments))
+    return selected_pairs(pairs, arguments)
 
 
 def add_import_list(parser: Parser) -> None:

@@ -55,22 +55,6 @@ def selected_pairs(pairs: Labelled, arguments: Namespace) -> Labelled:
     return [(tomogram, part.take(mask)) for (tomogram, part), mask in zip(pairs, masks, strict=True) if mask.any()]
 
 
-def pairs_inside(pairs: Labelled) -> Labelled:
-    """Tomograms with those of their particles that lie inside; how many do not is printed.
-
-    Raises
-    ------
-    InputError
-        If half of a tomogram's particles or more lie outside.
-    """
-    from napari_orient.engine.outside import inside_only
-
-    inside, notes = inside_only(pairs)
-    for note in notes:
-        say(f"Note: {note}")
-    return inside
-
-
 def _where(particles: Particles, arguments: Namespace) -> Particles:
     if arguments.where is None:
         return particles

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, say_notes, say_tomograms, with_group
-from napari_orient.cli.selection import add_selection, pairs_inside, selected_pairs
+from napari_orient.cli.selection import add_selection, selected_pairs
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.options import Options
@@ -151,7 +151,7 @@ def _labelled(path: Path, arguments: Namespace) -> Labelled:
     pairs = read_labelled(path, tomograms=arguments.tomograms, voxel_size=arguments.voxel_size)
     say_tomograms([tomogram for tomogram, _ in pairs])
     say_notes([note for _, particles in pairs for note in particles.notes], arguments)
-    return pairs_inside(selected_pairs(pairs, arguments))
+    return selected_pairs(pairs, arguments)
 
 
 def _farewell(output: Path, state: Path, began: float) -> str:

@@ -26,8 +26,9 @@ from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, check_inside, split_like
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
@@ -135,7 +136,7 @@ def average(
     """The average of particles in their poses, and those of two halves of them.
 
     The first tomogram's voxel size is used. The halves are those that the particles have (``rlnRandomSubset``), or
-    random; duplicates are never in both.
+    random; duplicates are never in both. Particles outside their tomogram are in none.
 
     Parameters
     ----------
@@ -145,19 +146,20 @@ def average(
     Raises
     ------
     InputError
-        If there are fewer than two particles, one has no rotation, or one lies outside its tomogram.
+        If there are fewer than two particles, one has no rotation, or half of those of a tomogram lie outside it.
     """
+    every = np.concatenate([np.zeros(0, bool), *rows_of_pairs_inside(labelled)])
+    labelled, notes_outside = inside_only(labelled)
     total = sum(len(particles) for _, particles in labelled)
     if total < 2:
         raise InputError(f"{total} particles cannot be averaged in halves; expected at least 2.")
-    for tomogram, particles in labelled:
+    for _, particles in labelled:
         particles.required_rotations()
-        check_inside(particles, tomogram.extent, name=tomogram.name)
     voxel_size = labelled[0][0].voxel_size
     halves = [Gridding(options.side, voxel_size) for _ in range(2)]
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
-    yield Step(0, total, "Averaging", notes=notes)
+    yield Step(0, total, "Averaging", notes=(*notes_outside, *notes))
     done, count = 0, int((numbers > 0).sum())
     for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True):
         for rows, part in _batches(tomogram, particles, voxel_size, options):
@@ -178,7 +180,9 @@ def average(
             yield imposing
             halves[number] = halves[number].symmetrised(group, centre)
     found = _average(halves, voxel_size, count, group=group, options=options)
-    return replace(found, half_sets=numbers)
+    half_of_all = np.zeros(len(every), int)
+    half_of_all[every] = numbers
+    return replace(found, half_sets=half_of_all)
 
 
 def duplicate_distance(options: AveragingOptions, voxel_size: float) -> float:

@@ -1,4 +1,4 @@
-"""Particles outside their tomogram: set aside, so that a few do not stop the others, and put back unchanged."""
+"""Particles outside their tomogram: set aside, so that a few do not stop the others; those with poses are put back."""
 
 from __future__ import annotations
 
@@ -29,37 +29,58 @@ def rows_inside(particles: Particles, extent: Extent, *, name: str) -> NDArray[n
     return ~outside
 
 
-def outside_note(inside: NDArray[np.bool_], *, name: str) -> Note | None:
-    """A warning that says how many particles were set aside; None where none was."""
+def outside_note(inside: NDArray[np.bool_], *, name: str, posed: bool) -> Note | None:
+    """A warning that says how many particles were set aside; None where none was.
+
+    Parameters
+    ----------
+    posed : whether they have poses of their own, which they keep; others are left out.
+    """
     count = int((~inside).sum())
     if count == 0:
         return None
     which = "1 of them lies" if count == 1 else f"{count} of them lie"
-    return Note(f"{len(inside)} particles: {which} outside {name} and keep their poses, at confidence 0.", "warning")
+    fate = "keep their poses, at confidence 0" if posed else "are left out, having no pose"
+    if count == 1:
+        fate = "keeps its pose, at confidence 0" if posed else "is left out, having no pose"
+    return Note(f"{len(inside)} particles: {which} outside {name} and {fate}.", "warning")
 
 
-def inside_only(pairs: Labelled) -> tuple[Labelled, tuple[str, ...]]:
-    """Tomograms with those of their particles that lie inside, and a sentence for each that has others.
+def rows_of_pairs_inside(pairs: Labelled) -> list[NDArray[np.bool_]]:
+    """Which particles of each tomogram lie inside it, (N,) each.
 
     Raises
     ------
     InputError
         If half of a tomogram's particles or more lie outside.
     """
+    return [rows_inside(particles, tomogram.extent, name=tomogram.name) for tomogram, particles in pairs]
+
+
+def inside_only(pairs: Labelled) -> tuple[Labelled, tuple[Note, ...]]:
+    """Tomograms with those of their particles that lie inside, and a warning for each that has others.
+
+    Raises
+    ------
+    InputError
+        As `rows_of_pairs_inside`.
+    """
     kept: list[tuple[Tomogram, Particles]] = []
     notes = []
-    for tomogram, particles in pairs:
-        inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
+    for (tomogram, particles), inside in zip(pairs, rows_of_pairs_inside(pairs), strict=True):
         if not inside.all():
             count = int((~inside).sum())
             which = "1 lies" if count == 1 else f"{count} lie"
-            notes.append(f"Of {len(inside)} particles {which} outside {tomogram.name}, left out.")
+            words = f"Of {len(inside)} particles {which} outside {tomogram.name}, left out."
+            notes.append(Note(words, "warning"))
         kept.append((tomogram, particles if inside.all() else particles.take(inside)))
     return kept, tuple(notes)
 
 
 def put_back(found: Particles, given: Particles, inside: NDArray[np.bool_], *, random_error_deg: float) -> Particles:
-    """All particles in their order: those found, and those outside as they were given, at confidence 0.
+    """All particles in their order: those found, and those outside in the poses that they had, at confidence 0.
+
+    Where the given particles have no poses, those outside are left out: none can be written for them.
 
     Parameters
     ----------
@@ -67,7 +88,7 @@ def put_back(found: Particles, given: Particles, inside: NDArray[np.bool_], *, r
     given : all of them.
     random_error_deg : expected error of a pose that is unknown.
     """
-    if inside.all():
+    if inside.all() or given.rotations is None:
         return found
     count = len(given)
 
@@ -76,7 +97,7 @@ def put_back(found: Particles, given: Particles, inside: NDArray[np.bool_], *, r
         whole[inside] = values
         return whole
 
-    rotations = np.tile(np.eye(3), (count, 1, 1)) if given.rotations is None else np.array(given.rotations)
+    rotations = np.array(given.rotations)
     rotations[inside] = found.required_rotations()
     positions = np.array(given.positions)
     positions[inside] = found.positions

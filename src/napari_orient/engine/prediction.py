@@ -76,6 +76,7 @@ def predict(
 ) -> Stream[Step, Particles]:
     """The same particles with rotations, confidence and expected error; a step for each batch.
 
+    Those outside the tomogram keep the poses that they came with, at confidence 0; without poses they are left out.
     A template estimates the tomogram's missing wedge and noise first, and recentres the particles; rotations that they
     came with are used for a prior alone, where the options ask for one. A network leaves them in their places, unless a
     reference is given to refine its rotations with. Memory stays flat: patches are cut and dropped batch by batch.
@@ -112,7 +113,7 @@ def predict(
         note = yield from compare_with_shipped(estimator.finder, tomogram, particles[inside], estimator.template)
         yield Step(1, 1, "Compared templates", notes=() if note is None else (note,))
     predicted = yield from estimator.batches(particles[inside])
-    notes = [outside_note(inside, name=tomogram.name)]
+    notes = [outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)]
     if reference is not None:
         estimator = yield from prepare(tomogram, predicted, reference, options, given_rotations=True)
         predicted = yield from estimator.batches(predicted)
@@ -172,6 +173,7 @@ def prepare(
     if isinstance(model, Template):
         finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model))
         return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
+    particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:

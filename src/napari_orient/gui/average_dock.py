@@ -76,7 +76,7 @@ class AverageDock(Dock):
         )
         self.options = OptionsForm(AveragingOptions, label_width=LABELS)
         self.note, self.result, self.saved = NoteLabel(), NoteLabel(), NoteLabel()
-        self.running = JobRow("Average", "Average the chosen particles at their poses")
+        self.running = JobRow("Average", "Average the chosen particles at their poses", with_notes=True)
         self.plot = FSCPlot(height=PLOT_HEIGHT)
         self.plot.setVisible(False)
         self.halves = QCheckBox("Show half maps")

@@ -136,7 +136,7 @@ class TrainDock(Dock):
         self.resume = QCheckBox("Resume")
         self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
         self.data_note, self.file_note, self.result = NoteLabel(), NoteLabel(), NoteLabel()
-        self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="")
+        self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="", with_notes=True)
         self.curves = TrainingCurves()
 
     def _lay_out(self) -> None:

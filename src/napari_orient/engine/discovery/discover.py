@@ -31,13 +31,13 @@ from napari_orient.engine.discovery.structures import DensityMap, StructureRefin
 from napari_orient.engine.discovery.verdict import PoseEquivalence, agreement
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import without_results
+from napari_orient.engine.outside import inside_only
 from napari_orient.engine.parameters import AUTO, MOST_CLASSES, DiscoveryOptions
 from napari_orient.engine.particles import (
     FloatArray,
     Labelled,
     Particles,
     Tomogram,
-    check_inside,
     concatenate,
     evenly_spaced_rows,
 )
@@ -67,15 +67,16 @@ def discover(
 
     Parameters
     ----------
-    picks : tomograms, each with its own picks.
+    picks : tomograms, each with its own picks; those outside their tomogram are left out.
     align_to : a map into whose frame the (most numerous) structure is rotated.
 
     Raises
     ------
     InputError
-        If there are too few picks, one lies outside, a tomogram is flat around all of them, the voxels are too coarse
-        for the diameter, two tomograms share a name, or the device is missing.
+        If there are too few picks, half of a tomogram's lie outside, a tomogram is flat around all of them, the voxels
+        are too coarse for the diameter, two tomograms share a name, or the device is missing.
     """
+    picks, notes = inside_only(picks)
     picks = [
         (tomogram, particles.replace(rotations=None, tomogram=tomogram.name).located_in(tomogram))
         for tomogram, particles in picks
@@ -83,6 +84,8 @@ def discover(
     ]
     check_picks(picks, options)
     run = DiscoveryRun.of(picks, options)
+    if notes:
+        yield run.counter.step("Setting picks aside", advance=0, notes=notes)
     spectra = yield from run.observe()
     results = yield from run.starts(spectra)
     starts, words = len(results), ""
@@ -108,17 +111,17 @@ def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
     Raises
     ------
     InputError
-        If there are too few, one lies outside, the voxels are too coarse for the diameter, or two tomograms share
-        a name.
+        If there are too few, half of a tomogram's lie outside, the voxels are too coarse for the diameter, or two
+        tomograms share a name.
     """
+    picks, _ = inside_only(picks)
     count, least = sum(len(particles) for _, particles in picks), _fewest_picks(options.class_count)
     if count < least:
         raise InputError(f"there are {count} picks; expected at least {least}. Pick more particles.")
     names = [tomogram.name for tomogram, _ in picks]
     if len(set(names)) < len(names):
         raise InputError(f"two tomograms are called {max(names, key=names.count)}; expected names that differ.")
-    for tomogram, particles in picks:
-        check_inside(particles, tomogram.extent, name=tomogram.name)
+    for tomogram, _ in picks:
         smallest = _LEAST_VOXELS * tomogram.voxel_size
         if options.diameter < 0.99 * smallest:
             raise InputError(

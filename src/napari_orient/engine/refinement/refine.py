@@ -67,8 +67,8 @@ class RefinementResult:
 
     Parameters
     ----------
-    particles : the given ones, in order: recentred, with rotations, confidence, expected error, and the columns of
-        `io.columns` for what follows.
+    particles : the given ones, in order, without those outside the tomogram that had no poses: recentred, with
+        rotations, confidence, expected error, and the columns of `io.columns` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
     score : (N,) match in standard deviations of the noise.
     p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram.
@@ -90,9 +90,14 @@ class RefinementResult:
     warnings: tuple[Note, ...]
 
     def among(self, particles: Particles, inside: NDArray[np.bool_], note: Note | None) -> RefinementResult:
-        """The same result among all particles (N,), of which only the rows inside were refined."""
+        """The same result among all particles (N,), of which only the rows inside were refined.
+
+        Those outside have no place in it where they had no poses.
+        """
         if note is None:
             return self
+        if particles.rotations is None:
+            return replace(self, warnings=(*self.warnings, note))
         random = float(np.degrees(float(random_pose_covariance(self.finder.group).trace()) ** 0.5))
 
         def among(found: FloatArray, rest: float) -> FloatArray:
@@ -142,7 +147,7 @@ def refine(
     particles = with_prior_rotations(particles, options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
     finder = yield from prepare_finder(tomogram, particles[inside], template, options)
-    note = outside_note(inside, name=tomogram.name)
+    note = outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)
     if note:
         yield Step(1, 1, "Set particles aside", notes=(note,))
     answer = yield from refine_all(finder, tomogram, particles[inside], template)
@@ -198,7 +203,7 @@ def prepare_finder(
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
-    check_inside(particles, tomogram.extent, name=tomogram.name)
+    particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
     device = options.compute.chosen()
     finest = max(options.resolution or 0.0, _FINEST_VOXELS * tomogram.voxel_size)
     reference = build_reference(template.density, template.voxel_size, resolution=finest).to(device)

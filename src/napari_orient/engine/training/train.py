@@ -18,6 +18,7 @@ from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import check_writable
+from napari_orient.engine.outside import inside_only
 from napari_orient.engine.parameters import (
     AveragingOptions,
     MixtureOptions,
@@ -29,7 +30,7 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
     TrainingOptions,
 )
-from napari_orient.engine.particles import Labelled, check_inside
+from napari_orient.engine.particles import Labelled
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
@@ -69,11 +70,13 @@ def train(
     Raises
     ------
     InputError
-        If there are too few particles, they are of several classes, rotations are unknown, particles lie outside
-        their tomograms, the device is not there, the two options do not belong together, or the state to resume from
-        belongs to another network.
+        If there are too few particles, they are of several classes, rotations are unknown, half of a tomogram's
+        particles lie outside it, the device is not there, the two options do not belong together, or the state to
+        resume from belongs to another network.
     """
-    labelled = [(tomogram, particles) for tomogram, particles in labelled if len(particles)]
+    labelled, notes = inside_only([(tomogram, particles) for tomogram, particles in labelled if len(particles)])
+    if notes:
+        yield Step(0, 1, "Setting particles aside", notes=notes)
     if labelled or template is None:
         _check(labelled)
     device = options.compute.chosen()
@@ -148,9 +151,8 @@ def _check(labelled: Labelled) -> None:
     classes = _classes(labelled)
     if len(classes) > 1:
         raise InputError(f"the data hold the classes {', '.join(classes)}; a model learns one. Choose it (--class).")
-    for tomogram, particles in labelled:
+    for _, particles in labelled:
         particles.required_rotations()
-        check_inside(particles, tomogram.extent, name=tomogram.name)
 
 
 def _card(labelled: Labelled, options: Options, *, training: int, validation: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_orient.gui.jobs import Job, time_words
-from napari_orient.gui.widgets.basic import NoteLabel, primary_button, row
+from napari_orient.gui.widgets.basic import WARNING, NoteLabel, primary_button, row
 
 
 class JobRow(QWidget):
@@ -17,11 +17,13 @@ class JobRow(QWidget):
     asked = Signal()
     ended = Signal(str)
 
-    def __init__(self, text: str, tip: str, *, stopped: str = "Stopped; nothing was changed.") -> None:
-        """``stopped`` is what is said when the job was stopped."""
+    def __init__(
+        self, text: str, tip: str, *, stopped: str = "Stopped; nothing was changed.", with_notes: bool = False
+    ) -> None:
+        """``stopped`` is what is said when the job was stopped; notes of its steps are shown where asked for."""
         super().__init__()
         self.job: Job | None = None
-        self._stopped = stopped
+        self._stopped, self._with_notes = stopped, with_notes
         self._possible = True
         self.start = primary_button(text, tip)
         self.start.clicked.connect(self.asked)
@@ -30,24 +32,27 @@ class JobRow(QWidget):
         self.stop.clicked.connect(self._stop)
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
-        self.words = NoteLabel()
+        self.words, self.notes = NoteLabel(), NoteLabel()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(row(self.start, self.stop))
         column.addWidget(self.bar)
         column.addWidget(self.words)
+        column.addWidget(self.notes)
         self._show_idle()
 
     def follow(self, job: Job) -> None:
         """Show this job until it ends."""
         self.job = job
         job.reached.connect(self._reached)
+        job.stepped.connect(self._stepped)
         job.ended.connect(self._ended)
         self.start.setEnabled(False)
         self.stop.setEnabled(True)
         self.bar.setRange(0, 0)
         self.bar.setVisible(True)
         self.words.say("Starting…")
+        self.notes.say("")
 
     def allow(self, possible: bool) -> None:
         """Whether a job can be started, once none is running."""
@@ -67,6 +72,10 @@ class JobRow(QWidget):
         self.bar.setValue(step.done)
         left = time_words(self.job.seconds_left)
         self.words.say(f"{step.message} · {left}" if left else step.message)
+
+    def _stepped(self, step: Any) -> None:
+        if self._with_notes and step.notes:
+            self.notes.say("\n".join([*filter(None, [self.notes.text()]), *map(str, step.notes)]), WARNING)
 
     def _ended(self, outcome: str) -> None:
         self.job = None
