@@ -8,7 +8,7 @@ import starfile
 from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.engine.io.columns import BOX, without_images, without_results
+from napari_orient.engine.io.columns import BOX, renewed_pose_columns, without_images, without_results
 from napari_orient.engine.particles import Extent
 
 EXTENTS = {"TS_01": Extent((400, 300, 200), 2.0)}
@@ -89,6 +89,19 @@ def test_priors_and_statistics_of_an_earlier_pose_go_with_it_and_are_named(tmp_p
     assert not [name for name in renewed.extra if "Prior" in name or "Prob" in name or "Likeli" in name]
     assert "rlnAngleTiltPrior, rlnAnglePsiPrior, rlnMaxValueProbDistribution" in renewed.notes[-1]
     assert without_results(renewed).notes == renewed.notes
+
+
+def test_priors_of_a_pose_that_changed_are_its_new_angles_and_its_statistics_are_none(tmp_path):
+    read = refined(
+        tmp_path, rlnAngleTiltPrior=[90, 90], rlnAnglePsiFlipRatio=[0.5, 0.5], rlnMaxValueProbDistribution=[1, 1]
+    )
+    renewed = renewed_pose_columns(set(read.extra), read.rotations)
+    assert {name: column.tolist() for name, column in renewed.items()} == {
+        "rlnAngleTiltPrior": ["20.000000", "50.000000"],
+        "rlnMaxValueProbDistribution": ["0.000000", "0.000000"],
+    }
+    unknown = renewed_pose_columns({"rlnAngleRotPrior"}, np.full((1, 3, 3), np.nan))
+    assert unknown["rlnAngleRotPrior"].tolist() == ["0.000000"]
 
 
 # --- pixel sizes in written lists -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from napari.utils.interactions import mouse_move_callbacks, mouse_press_callback
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import axis_rotation
+from napari_orient.engine.rotations import matrix_to_zyz
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer, drawn_arrows
 from napari_orient.gui.history import History
@@ -156,6 +157,27 @@ def test_a_drag_is_one_step_however_far_it_went(viewer, layer, history):
     assert all_of(layer) == after
     editing.reset(history, np.arange(6))
     np.testing.assert_array_equal(layer.data[2], place)
+
+
+def test_relion_s_priors_and_statistics_follow_a_changed_pose_and_come_back_with_it(viewer, layer, history):
+    """As convert and refine leave no column of an earlier pose beside a new one."""
+    old = {"rlnAngleTiltPrior": "90.000000", "rlnMaxValueProbDistribution": "0.98"}
+    layer.features = layer.features.assign(**{name: [text] * 6 for name, text in old.items()})
+    before = all_of(layer)
+    editing.rotate(history, rows(1), axis_rotation("y", 25), words="by +25° about y")
+    viewer.dims.set_point(0, layer.data_to_world(layer.data[2])[0])
+    drag(layer, 2, [0, 3, -2])
+    editing.assign_poses(history, rows(4), some_particles(1, seed=9), words="predict")
+    tilt = matrix_to_zyz(layers.particles_of(layer).rotations)[:, 1]
+    for row in (1, 2, 4):
+        assert float(layer.features["rlnAngleTiltPrior"][row]) == pytest.approx(tilt[row], abs=1e-6)
+        assert float(layer.features["rlnMaxValueProbDistribution"][row]) == 0
+    assert set(layer.features["rlnAngleTiltPrior"][[0, 3, 5]]) == {old["rlnAngleTiltPrior"]}
+    editing.reset(history, rows(1, 2))
+    for name, text in old.items():
+        assert set(layer.features[name][[0, 1, 2, 3, 5]]) == {text}
+    history.go_to(0)
+    assert all_of(layer) == before
 
 
 def test_a_point_added_by_hand_has_a_number_but_no_pose_and_its_adding_can_be_undone(viewer, layer, history):

@@ -137,7 +137,7 @@ def train(
     Raises
     ------
     InputError
-        If there are too few particles, they are of several classes, lie outside or have no rotations, or an option
+        If there are too few particles, they are of several classes, have no rotations, half of them lie outside, or an option
         does not fit.
     """
     if preset not in TRAINABLE:
@@ -190,7 +190,7 @@ def predict(
     Raises
     ------
     InputError
-        If a file or model is missing, there are no picks, some lie outside the tomogram, or an option does not fit.
+        If a file or model is missing, there are no picks, half of them lie outside the tomogram, or an option does not fit.
     """
     chosen = options_of(PredictionOptions, options, settings)
     pairs = pairs_of(data, picks, kind=kind)
@@ -237,7 +237,7 @@ def refine(
     Raises
     ------
     InputError
-        If a file is missing, the reference cannot be matched, picks lie outside, or an option does not fit.
+        If a file is missing, the reference cannot be matched, half of the picks lie outside, or an option does not fit.
     """
     chosen = options_of(RefinementOptions, options, settings)
     pairs = pairs_of(data, picks, kind=kind)
@@ -281,7 +281,7 @@ def discover(
     Raises
     ------
     InputError
-        If there are too few picks, some lie outside, voxels are too coarse for the diameter, or an option does not fit.
+        If there are too few picks, half of them lie outside, voxels are too coarse for the diameter, or an option does not fit.
     """
     chosen = options_of(DiscoveryOptions, options, settings)
     target = None if align_to is None else tomogram_of(align_to)
@@ -321,7 +321,7 @@ def average(
     Raises
     ------
     InputError
-        If there are fewer than two particles, they have no rotations or lie outside, or an option does not fit.
+        If there are fewer than two particles, they have no rotations, half of them lie outside, or an option does not fit.
     """
     chosen = options_of(AveragingOptions, options, settings)
     group = None if symmetry == AUTO else symmetry_of(symmetry)

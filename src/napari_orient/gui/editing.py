@@ -14,7 +14,7 @@ from napari_orient.engine.io.columns import POSE_UNKNOWN, RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.history import History, announce, count_words
-from napari_orient.gui.layer_rows import Rows, forget, put_rows, recall, remember, rows_of
+from napari_orient.gui.layer_rows import Rows, forget, put_rows, recall, remember, renew_pose_columns, rows_of
 
 STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the status of"}
 
@@ -36,6 +36,7 @@ def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> N
             rows,
             corrections.marked_corrected(corrections.rotated(particles, every, matrix), every, True),
         )
+        renew_pose_columns(history.layer, rows)
 
 
 def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None:
@@ -52,6 +53,7 @@ def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None
         particles = rows_of(history.layer, rows) if posed else layers.picks_of(history.layer).take(rows)
         remember(history.layer, rows)
         put_rows(history.layer, rows, corrections.shifted(particles, np.arange(len(rows)), shift, frame=frame))
+        renew_pose_columns(history.layer, rows)
 
 
 def delete(history: History, rows: Rows) -> None:
@@ -107,6 +109,7 @@ def write_poses(history: History, rows: Rows, particles: Particles) -> None:
         stale[POSE_UNKNOWN] = np.full(len(particles), "")
     updated = particles.replace(extra=stale | dict(particles.extra))
     put_rows(history.layer, rows, corrections.marked_corrected(updated, every, False))
+    renew_pose_columns(history.layer, rows)
     forget(history.layer, rows)
 
 

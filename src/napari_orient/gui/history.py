@@ -209,6 +209,7 @@ class History:
                 layer_rows.clear_added(self.layer, at)
             elif action == "changed" and len(before.data) == len(self.layer.data):
                 layer_rows.remember(self.layer, at, data=before.data, table=before.columns)
+                layer_rows.renew_pose_columns(self.layer, at)
             if action != "removed":
                 self.events.edited(rows=at)
         finally:

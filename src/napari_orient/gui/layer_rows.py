@@ -10,7 +10,7 @@ from napari.layers import Points
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import POSE_UNKNOWN, RESULT_COLUMNS
+from napari_orient.engine.io.columns import POSE_COLUMNS, POSE_UNKNOWN, RESULT_COLUMNS, renewed_pose_columns
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.layers import CONFIDENCE, CORRECTED, EXPECTED_ERROR, FIRST, NUMBER, ROTATION_COLUMNS, STATUS
@@ -25,7 +25,7 @@ Rows = NDArray[np.int_]
 _FEW = 16
 """Up to so many rows are written cell by cell."""
 
-_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *RESULT_COLUMNS, *ROTATION_COLUMNS)
+_OWN_POSE_COLUMNS = (CONFIDENCE, EXPECTED_ERROR, *RESULT_COLUMNS, *ROTATION_COLUMNS)
 
 
 def rows_of(layer: Points, rows: Rows) -> Particles:
@@ -138,9 +138,17 @@ def clear_added(layer: Points, rows: Rows) -> None:
         return
     others = np.delete(table[NUMBER].to_numpy(float), rows)
     first = 1 + int(np.nanmax(others, initial=0))
-    cleared: dict[str, Any] = dict.fromkeys(_POSE_COLUMNS, np.nan) | {STATUS: "", CORRECTED: "0"}
+    cleared: dict[str, Any] = dict.fromkeys(_OWN_POSE_COLUMNS, np.nan) | {STATUS: "", CORRECTED: "0"}
     cleared[NUMBER] = np.arange(first, first + len(rows))
     _put_values(layer, rows, {name: value for name, value in cleared.items() if name in table.columns})
+    renew_pose_columns(layer, rows)
+
+
+def renew_pose_columns(layer: Points, rows: Rows) -> None:
+    """Make RELION's columns of these rows fit their present poses: priors are the new angles, statistics 0."""
+    names = set(layer.features.columns) & set(POSE_COLUMNS)
+    if names and len(rows):
+        _put_values(layer, rows, renewed_pose_columns(names, layers.rotations_in(layer)[rows]))
 
 
 # --- where corrections began ------------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ def remember(
     """Store the initial poses of these rows in the layer, as they are or were then, unless stored already."""
     held: Any = layer.features if table is None else table
     places = layer.data if data is None else data
-    columns = [name for name in _POSE_COLUMNS if name in held]
+    columns = [name for name in (*_OWN_POSE_COLUMNS, *POSE_COLUMNS) if name in held]
     if not set(ROTATION_COLUMNS) <= set(columns):
         return
     kept = dict(_first_poses(layer))
@@ -182,6 +190,9 @@ def recall(layer: Points, rows: Rows) -> Rows:
             table.iloc[row, table.columns.get_loc(CORRECTED)] = "0"
     layer.data = data
     layer.features = table
+    # Poses before corrections that are read from a file come without RELION's columns of them.
+    stale = [row for row in back if not set(POSE_COLUMNS) & set(first[int(table[NUMBER].iloc[row])][1])]
+    renew_pose_columns(layer, np.array(stale, int))
     forget(layer, back)
     return back
 

@@ -17,7 +17,7 @@ from napari.layers import Points
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
-from napari_orient.engine.io.columns import FIRST_POSES
+from napari_orient.engine.io.columns import FIRST_POSES, POSE_COLUMNS
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.options import Options
 from napari_orient.engine.particles import Particles
@@ -156,19 +156,25 @@ def _uncorrected(layer: Points, rows: Rows) -> Table:
     columns = zip(_POSITION, positions.T, strict=True)
     table |= {name: [repr(float(value)) for value in column] for name, column in columns}
     for name in found[0][1][1]:
-        table[name] = [repr(float(pose.get(name, np.nan))) for _, (_, pose) in found]
+        values = [pose.get(name, np.nan) for _, (_, pose) in found]
+        table[name] = [str(value) if name in POSE_COLUMNS else repr(float(value)) for value in values]
     return table
 
 
 def _first_poses(table: Table, voxel_size: float) -> dict[int, Any]:
     """Poses before correction by the particle's number, its row in the file; empty where a value is not a number."""
     try:
-        columns = {name: np.array(column, float) for name, column in table.items()}
+        columns = {name: np.array(column, float) for name, column in table.items() if name not in POSE_COLUMNS}
         points = layers.flip(np.stack([columns.pop(name) for name in _POSITION], axis=1)) / voxel_size
         numbers = columns.pop(_ROW).astype(int).tolist()
     except (KeyError, ValueError):
         return {}
+    texts = {name: column for name, column in table.items() if name in POSE_COLUMNS}
     return {
-        number: (tuple(points[row].tolist()), {name: float(column[row]) for name, column in columns.items()})
+        number: (
+            tuple(points[row].tolist()),
+            {name: float(column[row]) for name, column in columns.items()}
+            | {name: column[row] for name, column in texts.items()},
+        )
         for row, number in enumerate(numbers)
     }

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.io.star import decimals
+from napari_orient.engine.particles import FloatArray, Particles, TextArray
+from napari_orient.engine.rotations import matrix_to_zyz
 
 SCORE = "orientScore"
 """Matched-filter score: signal-to-noise ratio of the match, in standard deviations of the noise."""
@@ -56,9 +58,14 @@ BOX = ("orientBoxXAngst", "orientBoxYAngst", "orientBoxZAngst")
 """Centre of the box that a particle's images were cut about, xyz in Å from voxel 0; RELION's origin leads from it to
 the particle."""
 
-POSE_COLUMNS = (
-    *("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior"),
+_ANGLE_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
+_FLIP_RATIOS = (
     *("rlnAngleRotFlipRatio", "rlnAnglePsiFlipRatio", "rlnAngleTiltPriorFlipRatio", "rlnAnglePsiPriorFlipRatio"),
+)
+
+POSE_COLUMNS = (
+    *_ANGLE_PRIORS,
+    *_FLIP_RATIOS,
     *("rlnOriginXPriorAngst", "rlnOriginYPriorAngst", "rlnOriginZPriorAngst"),
     *("rlnOriginXPrior", "rlnOriginYPrior", "rlnOriginZPrior"),
     *("rlnMaxValueProbDistribution", "rlnLogLikeliContribution", "rlnNrOfSignificantSamples"),
@@ -98,6 +105,28 @@ def without_results(particles: Particles) -> Particles:
         blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
         notes=(*particles.notes, *([note] if dropped else [])),
     )
+
+
+def renewed_pose_columns(names: Container[str], rotations: FloatArray) -> dict[str, TextArray]:
+    """RELION's columns that are valid for one pose alone, of these names, of particles whose poses have changed.
+
+    Priors of the angles are the new angles; shifts and statistics are 0, as before a refinement. The ratios by which
+    angles may flip stay, and are not among them.
+
+    Parameters
+    ----------
+    rotations : (N, 3, 3) of the particles, NaN where unknown; their priors are 0.
+    """
+    angles = np.zeros((len(rotations), 3))
+    known = np.isfinite(rotations).all(axis=(1, 2))
+    angles[known] = matrix_to_zyz(rotations[known])
+    priors = dict(zip(_ANGLE_PRIORS, angles.T, strict=True))
+    nothing = np.zeros(len(rotations))
+    return {
+        name: np.array(decimals(priors.get(name, nothing)), str)
+        for name in POSE_COLUMNS
+        if name in names and name not in _FLIP_RATIOS
+    }
 
 
 def without_images(particles: Particles, reason: str) -> Particles:
