@@ -137,8 +137,8 @@ def train(
     Raises
     ------
     InputError
-        If there are too few particles, they are of several classes, have no rotations, half of them lie outside, or an option
-        does not fit.
+        If there are too few particles, they are of several classes, have no rotations, half of them lie outside, or an
+        option does not fit.
     """
     if preset not in TRAINABLE:
         raise InputError(f"preset is {preset!r}; expected one of {', '.join(TRAINABLE)}.")
@@ -190,7 +190,7 @@ def predict(
     Raises
     ------
     InputError
-        If a file or model is missing, there are no picks, half of them lie outside the tomogram, or an option does not fit.
+        If a file or model is missing, there are no picks, half of them lie outside, or an option does not fit.
     """
     chosen = options_of(PredictionOptions, options, settings)
     pairs = pairs_of(data, picks, kind=kind)
@@ -281,7 +281,8 @@ def discover(
     Raises
     ------
     InputError
-        If there are too few picks, half of them lie outside, voxels are too coarse for the diameter, or an option does not fit.
+        If there are too few picks, half lie outside, voxels are too coarse for the diameter, or an option does not
+        fit.
     """
     chosen = options_of(DiscoveryOptions, options, settings)
     target = None if align_to is None else tomogram_of(align_to)
@@ -321,7 +322,7 @@ def average(
     Raises
     ------
     InputError
-        If there are fewer than two particles, they have no rotations, half of them lie outside, or an option does not fit.
+        If there are fewer than two particles, they have no rotations, half lie outside, or an option does not fit.
     """
     chosen = options_of(AveragingOptions, options, settings)
     group = None if symmetry == AUTO else symmetry_of(symmetry)
