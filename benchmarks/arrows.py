@@ -51,7 +51,7 @@ def measured(count: int, *, ndisplay: int, axes: str) -> list[tuple[float, float
     viewer.dims.ndisplay = ndisplay
     frame, renewal = plain(viewer, count * (3 if axes == "all" else 1))
     session = session_of(viewer)
-    session.show_as(ViewOptions(axes=axes))
+    session.drawing.show_as(ViewOptions(axes=axes))
     points = session.show_particles(some_particles(count), EXTENT, role=PREDICTED, name="predicted")
     points.visible = False
     views = [ViewOptions.of(axes=axes, colour="expected error", high=high) for high in (20.0, 30.0)]
@@ -59,8 +59,8 @@ def measured(count: int, *, ndisplay: int, axes: str) -> list[tuple[float, float
     seconds = [
         seconds_of(viewer, lambda turn: None),
         seconds_of(viewer, lambda turn: move(points, turn)),
-        seconds_of(viewer, lambda turn: session.show_as(views[turn % 2])),
-        seconds_of(viewer, lambda turn: session.show_as(hiding[turn % 2])),
+        seconds_of(viewer, lambda turn: session.drawing.show_as(views[turn % 2])),
+        seconds_of(viewer, lambda turn: session.drawing.show_as(hiding[turn % 2])),
     ]
     assert axes_layer(viewer, points) is not None
     viewer.close()

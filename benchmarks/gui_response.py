@@ -29,6 +29,7 @@ from napari_orient.engine.particles import Particles
 from napari_orient.engine.simulation.simulate import simulate_series
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import session_of
 
@@ -72,7 +73,7 @@ def tell(name: str, silences: np.ndarray) -> None:
 
 
 def training(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, heart: Heart) -> None:
-    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Train")
+    dock = page_of(viewer, "Train")
     dock.file.show_path(folder / "mine.safetensors")
     dock.network.widgets["width"].value = given.width
     dock.training.widgets["epochs"].value = 10_000
@@ -90,12 +91,12 @@ def training(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, hea
 def predicting(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, heart: Heart) -> None:
     session = session_of(viewer)
     if given.picks:
-        layer = session.particles(TRUTH)[0]
-        extent = session.extent_of(layer)
+        layer = session.index.particles(TRUTH)[0]
+        extent = session.index.extent_of(layer)
         size = np.array(extent.size) * extent.voxel_size
         places = np.random.default_rng(0).uniform(0.2, 0.8, (given.picks, 3)) * size
         session.show_particles(Particles(positions=places), extent, role=PICKS, name="random picks")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
+    dock = page_of(viewer, "Predict")
     dock.show_model(given.model)
     heart.listen(3)
     tell("idle", heart.listen(5))
@@ -106,7 +107,7 @@ def predicting(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, h
 
 
 def discovering(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, heart: Heart) -> None:
-    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Discover")
+    dock = page_of(viewer, "Discover")
     heart.listen(3)
     tell("idle", heart.listen(5))
     dock.discover()
@@ -116,7 +117,7 @@ def discovering(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, 
 
 
 def finish(dock: Any) -> None:
-    dock.running.stop.click()
+    dock.session.jobs.stop()
     while dock.running.job is not None:
         QApplication.processEvents()
 

@@ -19,8 +19,8 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
 
 SHAPE, VOXEL_SIZE = (128, 400, 400), 10.0
@@ -41,7 +41,7 @@ def main() -> None:
 def measured(count: int) -> dict[str, float]:
     """CPU seconds by what was done."""
     viewer = filled(count)
-    dock = InspectDock(viewer)
+    dock = InspectPage(viewer)
     layer = dock.particles.layer
     assert layer is not None
     words = ["true_error > 30 and neighbour < 120", "true_error > 20 and neighbour < 150"]

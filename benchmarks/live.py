@@ -33,9 +33,9 @@ from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.gui import live_prediction
-from napari_orient.gui.correct_dock import CorrectDock
-from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.pages.correct_page import CorrectPage
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
 
 VOXEL_SIZE = 10.0
@@ -72,7 +72,7 @@ class Scene:
         )
         session = session_of(self.viewer)
         self.layer = session.show_particles(there, tomogram.extent, role=PREDICTED, name="predicted")
-        self.docks = CorrectDock(self.viewer), InspectDock(self.viewer)
+        self.docks = CorrectPage(self.viewer), InspectPage(self.viewer)
         self.live = self.docks[0].live
         self.live.follow_edits(self.layer, tomogram.name)
         self.live.prepared = run(live_prediction.prepare_model(tomogram, there, load_model(model)))

@@ -48,8 +48,9 @@ def measured(count: int, reference: str) -> tuple[int, list[tuple[float, float]]
     turns = [some_particles(count).replace(rotations=random_rotations(count, rng)) for _ in range(2)]
     points = session.show_particles(turns[0], EXTENT, role=PREDICTED, name="predicted")
     points.visible = False
-    session.toggle_arrows()
-    session.show_surface(points, shape, level=USUAL_LEVEL)
+    drawing = session.drawing
+    drawing.toggle_arrows()
+    drawing.show_surface(points, shape, level=USUAL_LEVEL)
     mesh = surface_layer(viewer, points)
     assert mesh is not None
     views = [ViewOptions.of(colour="expected error", high=high) for high in (20.0, 30.0)]
@@ -59,11 +60,11 @@ def measured(count: int, reference: str) -> tuple[int, list[tuple[float, float]]
             viewer,
             lambda turn: session.replace_particles(points, turns[(turn + 1) % 2], provenance="", words="turn"),
         ),
-        seconds_of(viewer, lambda turn: session.show_as(views[turn % 2])),
-        seconds_of(viewer, lambda turn: session.show_surface(points, shape, level=USUAL_LEVEL + 0.02 * (turn + 1))),
+        seconds_of(viewer, lambda turn: drawing.show_as(views[turn % 2])),
+        seconds_of(viewer, lambda turn: drawing.show_surface(points, shape, level=USUAL_LEVEL + 0.02 * (turn + 1))),
     ]
     vertices, faces = np.array(mesh.vertices), np.array(mesh.faces)
-    session.hide_surface(points)
+    drawing.hide_surface(points)
     plain = Surface((vertices, faces), shading="none", **{"scale": (10.0,) * 3, "units": ("angstrom",) * 3})
     viewer.add_layer(plain)
     viewer.layers.selection = {points}

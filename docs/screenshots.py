@@ -30,9 +30,10 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
 from napari_orient.gui.layers import PICKS
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import MAX_ERROR
 
@@ -96,7 +97,7 @@ def load(folder: Path, path: Path, *, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def prediction(viewer: napari.Viewer, folder: Path, model: str) -> tuple[QWidget, PredictDock]:
+def prediction(viewer: napari.Viewer, folder: Path, model: str) -> tuple[QWidget, PredictCard]:
     viewer.window.remove_dock_widget(opened(viewer, folder))
     frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
     if model:
@@ -132,14 +133,14 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """Midway through training on the demo's own truth: too few particles for a good network, enough for a picture."""
     with window(theme) as viewer, tempfile.TemporaryDirectory() as place:
         viewer.window.remove_dock_widget(opened(viewer, folder))
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Train")
+        dock = page_of(viewer, "Train")
         dock.file.show_path(Path(place) / "mine.safetensors")
         dock.training.widgets["epochs"].value = 60
         dock.train()
         wait(lambda: dock.running.job is None or len(dock.curves.milestones) > 24)
         dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
         take_picture(viewer, path)
-        dock.running.stop.click()
+        dock.session.jobs.stop()
         wait(lambda: dock.running.job is None)
 
 
@@ -196,7 +197,7 @@ def live(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
 def surface(folder: Path, path: Path, theme: str = "dark") -> None:
     with window(theme) as viewer:
         _, dock = posed(viewer, folder, "Surface")
-        session_of(viewer).show_as(ViewOptions.of(colour="expected error"))
+        session_of(viewer).drawing.show_as(ViewOptions.of(colour="expected error"))
         dock.shown.setChecked(True)
         take_picture(viewer, path)
 
@@ -204,7 +205,7 @@ def surface(folder: Path, path: Path, theme: str = "dark") -> None:
 def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
     """Discover on the demo's picks: before, midway through the first start, and, as the picture is called, done."""
     with window(theme) as viewer:
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        dock = page_of(viewer, "Discover")
         dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "picks.star")
         wait(lambda: dock.picks.reading is None)
         stage(viewer, path, "start")
@@ -218,7 +219,7 @@ def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
 def kinds(folder: Path, path: Path, theme: str = "dark") -> None:
     """Discover two kinds in the demo's picks of both."""
     with window(theme) as viewer:
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        dock = page_of(viewer, "Discover")
         dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "mixed.star")
         wait(lambda: dock.picks.reading is None)
         dock.options.widgets["classes"].value = "2"
@@ -241,7 +242,7 @@ def nothing(folder: Path, path: Path, theme: str = "dark") -> None:
         session.show_tomogram(tomogram)
         water = Particles(positions=empty_places(tomogram, 70), tomogram=tomogram.name)
         session.show_particles(water, tomogram.extent, role=PICKS, name=f"{tomogram.name} picks")
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Discover")
+        dock = page_of(viewer, "Discover")
         viewer.reset_view()
         dock.discover()
         wait(lambda: dock.running.job is None, 1800)
@@ -310,8 +311,8 @@ def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None
         session = session_of(viewer)
         show_folder(session, folder, tomogram)
         set_view(viewer, tomogram, flat=True)
-        session.show_as(ViewOptions.of(axes="z", colour="true error"))
-        _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Inspect")
+        session.drawing.show_as(ViewOptions.of(axes="z", colour="true error"))
+        dock = page_of(viewer, "Inspect")
         QApplication.processEvents()
         dock.go_to_worst(1)
         pages = [dock.tabs.tabText(number) for number in range(dock.tabs.count())]
@@ -327,7 +328,7 @@ def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
         show_folder(session, folder, tomogram)
         viewer.window.add_plugin_dock_widget(PLUGIN, "Arrows")
         set_view(viewer, tomogram, flat=True)
-        session.show_as(ViewOptions.of(axes="z", colour="expected error"))
+        session.drawing.show_as(ViewOptions.of(axes="z", colour="expected error"))
         take_picture(viewer, path)
 
 

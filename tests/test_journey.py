@@ -12,12 +12,12 @@ from napari_orient.cli import main
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
-from napari_orient.gui.correct_dock import CorrectDock
-from napari_orient.gui.export_dock import ExportDock
-from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.load_dock import LoadDock
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.correct_page import CorrectPage
+from napari_orient.gui.pages.data_page import DataPage
+from napari_orient.gui.pages.export_card import ExportCard
+from napari_orient.gui.pages.inspect_page import InspectPage
+from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 
 
@@ -29,7 +29,7 @@ def by_the_command_line(world, out: Path) -> bytes:
 
 def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     docks = []
-    for kind in (LoadDock, PredictDock, ExportDock):
+    for kind in (DataPage, PredictCard, ExportCard):
         docks.append(kind(viewer))
         viewer.window.add_dock_widget(docks[-1], name=kind.__name__)
     load, ask, export = docks
@@ -39,7 +39,7 @@ def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     ask.show_model(str(world.model))
     ask.predict()
     session = session_of(viewer)
-    qtbot.waitUntil(lambda: bool(session.particles(PREDICTED)), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(session.index.particles(PREDICTED)), timeout=60_000)
     qtbot.waitUntil(lambda: ask.running.job is None, timeout=10_000)
     export.file.show_path(out)
     export.export()
@@ -52,11 +52,11 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     viewer, out = make_napari_viewer(), tmp_path / "out.star"
     predicted = by_the_docks(world, out, viewer, qtbot)
     session = session_of(viewer)
-    (layer,) = session.particles(PREDICTED)
+    (layer,) = session.index.particles(PREDICTED)
     first = layers.particles_of(layer)
     assert angle_deg(first.rotations, read_particles(out).rotations).max() < 1e-4
     np.testing.assert_allclose(first.positions, read_particles(out).positions, atol=1e-4)
-    inspect, correct, export = InspectDock(viewer), CorrectDock(viewer), ExportDock(viewer)
+    inspect, correct, export = InspectPage(viewer), CorrectPage(viewer), ExportCard(viewer)
     for dock in (inspect, correct, export):
         viewer.window.add_dock_widget(dock, name=type(dock).__name__)
     inspect.go_to_worst(1)
@@ -84,7 +84,7 @@ def test_docks_and_command_line_write_the_same_bytes(suffix, world, tmp_path, ma
     predicted = read_particles(tmp_path / f"docks{suffix}", tomogram="tomo_001")
     truth = read_particles(world.truth)
     assert np.median(angle_deg(predicted.rotations, truth.rotations)) < 60
-    assert len(session_of(viewer).particles(PREDICTED)[0].data) == 90
+    assert len(session_of(viewer).index.particles(PREDICTED)[0].data) == 90
 
 
 def test_the_demo_leaves_a_whole_folder_where_no_display_is(tmp_path):

@@ -8,10 +8,10 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers
-from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.canvas import corner
 from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.pages.arrows_card import ArrowsCard
 from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 100, 50), 10.0)
@@ -60,43 +60,43 @@ def test_colours_by_role_are_red_and_green_and_by_axis_three_for_every_particle(
     red, green = colours_on(shown, shown.predicted)[0], colours_on(shown, shown.true)[0]
     assert red[0] > 4 * red[1]
     assert green[1] > 2 * green[0]
-    shown.show_as(ViewOptions.of(colour="axis"))
+    shown.drawing.show_as(ViewOptions.of(colour="axis"))
     for layer in (shown.predicted, shown.true):
         drawn = axes_layer(shown.viewer, layer).edge_color.reshape(6, 3, 4)
         assert (drawn == drawn[0]).all()
         assert drawn[0, :, :3].argmax(axis=1).tolist() == [0, 1, 2]
-    assert [name for name, _ in shown.legend().entries] == ["x", "y", "z"]
+    assert [name for name, _ in shown.drawing.legend().entries] == ["x", "y", "z"]
 
 
 @pytest.mark.parametrize("colormap", colours.COLORMAPS)
 def test_a_larger_true_error_is_further_up_the_colormap_and_brighter(shown, colormap):
-    shown.show_as(ViewOptions.of(colour="true error", colormap=colormap, axes="z"))
+    shown.drawing.show_as(ViewOptions.of(colour="true error", colormap=colormap, axes="z"))
     drawn = colours_on(shown, shown.predicted)
-    np.testing.assert_allclose(drawn, colours.graded(TURNS, colormap, shown.scale()), atol=1e-6)
+    np.testing.assert_allclose(drawn, colours.graded(TURNS, colormap, shown.drawing.scale()), atol=1e-6)
     brightness = (drawn @ [0.2126, 0.7152, 0.0722])[np.argsort(TURNS)]
     assert (np.diff(brightness) > 0).all()
-    legend = shown.legend()
+    legend = shown.drawing.legend()
     assert (legend.title, legend.unit, legend.scale.low) == ("true error", "°", 0)
     assert 80 <= legend.scale.high <= 100
 
 
 def test_the_truth_itself_has_no_error_and_stays_green(shown):
     before = colours_on(shown, shown.true)
-    shown.show_as(ViewOptions.of(colour="true error"))
+    shown.drawing.show_as(ViewOptions.of(colour="true error"))
     np.testing.assert_array_equal(colours_on(shown, shown.true), before)
 
 
 def test_an_unknown_value_is_grey_and_a_range_asked_for_is_kept(shown):
-    shown.show_as(ViewOptions.of(colour="expected error", low=5.0, high=10.0, axes="z"))
+    shown.drawing.show_as(ViewOptions.of(colour="expected error", low=5.0, high=10.0, axes="z"))
     drawn = colours_on(shown, shown.predicted)
     np.testing.assert_allclose(drawn[5], colours.UNKNOWN, atol=1e-6)
     np.testing.assert_array_equal(drawn[3], drawn[4])
-    assert (shown.legend().scale.low, shown.legend().scale.high) == (5, 10)
+    assert (shown.drawing.legend().scale.low, shown.drawing.legend().scale.high) == (5, 10)
 
 
 def test_the_true_error_follows_the_symmetry(shown):
-    shown.show_as(ViewOptions.of(colour="true error", axes="z"))
-    shown.set_inspection(InspectionOptions(symmetry="C4"))
+    shown.drawing.show_as(ViewOptions.of(colour="true error", axes="z"))
+    shown.inspection.set_options(InspectionOptions(symmetry="C4"))
     drawn = colours_on(shown, shown.predicted)
     np.testing.assert_array_equal(drawn[3], drawn[0])
 
@@ -104,23 +104,23 @@ def test_the_true_error_follows_the_symmetry(shown):
 def test_a_class_has_one_colour_in_every_layer(shown):
     truth = true_particles()
     lone = shown.show_particles(truth.take(truth.kind == KINDS[1]), EXTENT, role=PREDICTED, name="ribosomes")
-    shown.show_as(ViewOptions.of(colour="class", axes="z"))
+    shown.drawing.show_as(ViewOptions.of(colour="class", axes="z"))
     np.testing.assert_array_equal(colours_on(shown, lone)[0], colours_on(shown, shown.true)[1])
-    assert [name for name, _ in shown.legend().entries] == list(KINDS)
+    assert [name for name, _ in shown.drawing.legend().entries] == list(KINDS)
 
 
 def test_clusters_are_set_apart_and_one_alone_is_grey(shown):
-    shown.show_as(ViewOptions.of(colour="cluster", axes="z"))
-    shown.set_inspection(InspectionOptions(cluster_distance=60))
+    shown.drawing.show_as(ViewOptions.of(colour="cluster", axes="z"))
+    shown.inspection.set_options(InspectionOptions(cluster_distance=60))
     drawn = colours_on(shown, shown.predicted)
     assert len(np.unique(drawn, axis=0)) == 3
     np.testing.assert_array_equal(drawn[0], drawn[2])
     np.testing.assert_allclose(drawn[5], colours.UNKNOWN, atol=1e-6)
-    assert [name for name, _ in shown.legend().entries] == ["alone", "1", "2"]
+    assert [name for name, _ in shown.drawing.legend().entries] == ["alone", "1", "2"]
 
 
 def test_a_verdict_has_its_colour(shown):
-    shown.show_as(ViewOptions.of(colour="status", axes="z"))
+    shown.drawing.show_as(ViewOptions.of(colour="status", axes="z"))
     table = shown.predicted.features.copy()
     table["status"] = ["accepted", "rejected", "", "", "", ""]
     shown.predicted.features = table
@@ -131,21 +131,21 @@ def test_a_verdict_has_its_colour(shown):
 def test_without_truth_the_true_error_is_not_known_and_the_legend_says_so(shown):
     shown.viewer.layers.remove(shown.true)
     before = colours_on(shown, shown.predicted)
-    shown.show_as(ViewOptions.of(colour="true error"))
+    shown.drawing.show_as(ViewOptions.of(colour="true error"))
     np.testing.assert_array_equal(colours_on(shown, shown.predicted), before)
-    assert shown.legend().title == "true error is not known: by role"
+    assert shown.drawing.legend().title == "true error is not known: by role"
 
 
 def test_particles_below_a_score_or_above_an_expected_error_show_no_arrows_until_asked_again(shown):
     def starts():
         return axes_layer(shown.viewer, shown.predicted).data[:, 0, 2].round() * 10
 
-    shown.show_as(ViewOptions(axes="z", least_score=0.75))
+    shown.drawing.show_as(ViewOptions(axes="z", least_score=0.75))
     assert starts().tolist() == [0, 50, 500]
-    shown.show_as(ViewOptions(axes="z", most_expected=9.0))
+    shown.drawing.show_as(ViewOptions(axes="z", most_expected=9.0))
     assert starts().tolist() == [0, 50, 100, 500]
     assert len(axes_layer(shown.viewer, shown.true).data) == 6
-    shown.show_as(ViewOptions(axes="z"))
+    shown.drawing.show_as(ViewOptions(axes="z"))
     assert len(starts()) == 6
 
 
@@ -153,10 +153,10 @@ def test_hiding_all_arrows_leaves_a_layer_that_can_show_them_again(shown):
     table = shown.predicted.features.copy()
     table["confidence"] = 0.1
     shown.predicted.features = table
-    shown.show_as(ViewOptions.of(colour="score", least_score=0.5))
+    shown.drawing.show_as(ViewOptions.of(colour="score", least_score=0.5))
     arrows = axes_layer(shown.viewer, shown.predicted)
     assert arrows.edge_color[:, 3].max() == 0
-    shown.show_as(ViewOptions.of(colour="score"))
+    shown.drawing.show_as(ViewOptions.of(colour="score"))
     assert axes_layer(shown.viewer, shown.predicted) is arrows
     assert len(arrows.data) == 18
     assert arrows.edge_color[:, 3].min() == 1
@@ -164,7 +164,7 @@ def test_hiding_all_arrows_leaves_a_layer_that_can_show_them_again(shown):
 
 @pytest.mark.parametrize(("axis", "column"), [("x", 0), ("y", 1), ("z", 2)])
 def test_one_axis_alone_is_drawn_at_its_full_length(shown, axis, column):
-    shown.show_as(ViewOptions.of(axes=axis, length=150.0))
+    shown.drawing.show_as(ViewOptions.of(axes=axis, length=150.0))
     arrows = axes_layer(shown.viewer, shown.true)
     along = arrows.data[:, 1] * arrows.length * 10
     np.testing.assert_allclose(along, 150 * true_particles().rotations[:, :, column][:, ::-1], atol=1e-3)
@@ -172,10 +172,10 @@ def test_one_axis_alone_is_drawn_at_its_full_length(shown, axis, column):
 
 def test_many_arrows_lose_their_heads_and_get_them_back(shown, monkeypatch):
     monkeypatch.setattr(axes, "MANY", 10)
-    shown.show_as(ViewOptions())
+    shown.drawing.show_as(ViewOptions())
     arrows = axes_layer(shown.viewer, shown.predicted)
     assert str(arrows.vector_style) == "triangle"
-    shown.show_as(ViewOptions(axes="z"))
+    shown.drawing.show_as(ViewOptions(axes="z"))
     assert str(arrows.vector_style) == "arrow"
 
 
@@ -184,15 +184,15 @@ def test_what_is_as_it_was_is_not_drawn_anew(shown):
     told = []
     arrows.events.data.connect(lambda: told.append("data"))
     arrows.events.edge_color.connect(lambda: told.append("colour"))
-    shown.show_as(ViewOptions())
+    shown.drawing.show_as(ViewOptions())
     assert told == []
-    shown.show_as(ViewOptions.of(colour="score"))
+    shown.drawing.show_as(ViewOptions.of(colour="score"))
     assert "data" not in told
     assert "colour" in told
 
 
 def test_arrows_follow_the_points(shown):
-    shown.show_as(ViewOptions.of(colour="expected error", axes="z"))
+    shown.drawing.show_as(ViewOptions.of(colour="expected error", axes="z"))
     kept = colours_on(shown, shown.predicted)[2:]
     shown.predicted.selected_data = {0, 1}
     shown.predicted.remove_selected()
@@ -206,7 +206,7 @@ def test_arrows_follow_the_points(shown):
 
 @pytest.fixture
 def dock(shown, qtbot):
-    made = ArrowsDock(shown.viewer)
+    made = ArrowsCard(shown.viewer)
     qtbot.addWidget(made)
     return made
 
@@ -230,7 +230,7 @@ def test_the_dock_sets_how_arrows_are_drawn_and_its_legend_follows(shown, dock):
 
 
 def test_the_dock_shows_what_was_set_elsewhere(shown, dock):
-    shown.show_as(ViewOptions.of(colour="cluster", length=120.0))
+    shown.drawing.show_as(ViewOptions.of(colour="cluster", length=120.0))
     assert dock.form.options() == ViewOptions.of(colour="cluster", length=120.0)
     assert dock.legend.texts()[0] == "cluster"
 
@@ -247,12 +247,12 @@ def test_a_value_that_is_no_number_is_one_line_and_changes_nothing(shown, dock):
     dock.form.widgets["high"].value = "much"
     notification_manager.notification_ready.disconnect(note)
     assert any("high is 'much'; expected a number" in line for line in lines)
-    assert shown.view == ViewOptions()
+    assert shown.drawing.view == ViewOptions()
 
 
 @pytest.mark.parametrize("colour", ["class", "score"])
 def test_the_legend_is_painted_whole(shown, dock, colour):
-    shown.show_as(ViewOptions.of(colour=colour))
+    shown.drawing.show_as(ViewOptions.of(colour=colour))
     dock.resize(360, 700)
     dock.show()
     QApplication.processEvents()
@@ -269,13 +269,13 @@ def test_the_canvas_says_what_the_colours_tell_and_leaves_another_s_words_alone(
     for role in (TRUTH, PREDICTED):
         session.show_particles(predicted_of(true_particles()), EXTENT, role=role, name=role)
     assert (overlay.text.strip(), overlay.visible) == ("predicted red, truth green", True)
-    session.show_as(ViewOptions.of(colour="expected error", high=20.0))
+    session.drawing.show_as(ViewOptions.of(colour="expected error", high=20.0))
     assert overlay.text.strip() == "expected error: 0° dark to 20° bright (plasma)"
-    session.show_as(ViewOptions.of(colour="axis"))
+    session.drawing.show_as(ViewOptions.of(colour="axis"))
     assert overlay.text.strip() == "axis: x red, y green, z blue"
-    session.show_as(ViewOptions(legend=False))
+    session.drawing.show_as(ViewOptions(legend=False))
     assert not overlay.visible
-    session.show_as(ViewOptions.of(truth="cyan"))
+    session.drawing.show_as(ViewOptions.of(truth="cyan"))
     viewer.layers.clear()
     assert overlay.text == ""
     overlay.text = "mine"

@@ -8,9 +8,9 @@ from napari.components import ViewerModel
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
 from napari_orient.gui import layers
-from napari_orient.gui.average_dock import AverageDock
 from napari_orient.gui.editing import set_status
 from napari_orient.gui.layers import MAP, TRUTH
+from napari_orient.gui.pages.average_card import AverageCard
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
 
@@ -23,7 +23,7 @@ def opened(world, qtbot):
     session.show_tomogram(tomogram)
     truth = read_particles(world.truth).replace(tomogram=tomogram.name)
     session.show_particles(truth, tomogram.extent, role=TRUTH, name="truth")
-    dock = AverageDock(viewer)
+    dock = AverageCard(viewer)
     qtbot.addWidget(dock)
     dock.options.widgets["side"].value = 24
     yield viewer, dock
@@ -66,7 +66,7 @@ def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened,
     assert tuple(whole.scale) == (10.0,) * 3
     assert whole.extent.world[1][2] < 0
     assert dock.tomogram.count() == 1
-    assert session_of(viewer).tomograms() != maps_of(viewer)
+    assert session_of(viewer).index.tomograms() != maps_of(viewer)
     assert [mark.words for mark in dock.plot.marks] == [
         f"{dock.average_map.fsc.resolution(threshold):.1f} Å" for threshold in (0.5, 0.143)
     ]
@@ -74,7 +74,7 @@ def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened,
 
 def test_a_subset_is_counted_as_it_changes_and_alone_is_averaged(opened, qtbot):
     viewer, dock = opened
-    (truth,) = session_of(viewer).particles(TRUTH)
+    (truth,) = session_of(viewer).index.particles(TRUTH)
     dock.subset.choice.setCurrentText(SELECTED)
     assert "No points of the layer are selected" in dock.note.text()
     assert not dock.running.start.isEnabled()

@@ -12,6 +12,7 @@ from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui import commands, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
@@ -46,7 +47,7 @@ def test_every_command_of_the_palette_is_named_in_the_manifest():
     named = PluginManifest.from_distribution(PLUGIN).contributions.commands
     functions = {item.python_name.removeprefix(COMMANDS) for item in named if item.python_name.startswith(COMMANDS)}
     own = {name for name, thing in vars(commands).items() if getattr(thing, "__module__", "") == commands.__name__}
-    assert functions == {name for name in own if not name.startswith("_")} - {"dock_of", "open_dock", "open_docks"}
+    assert functions == {name for name in own if not name.startswith("_")} - {"DockT", "dock_of", "open_page", "page_of"}
 
 
 def test_commands_are_in_napari_s_palette_by_titles_that_one_would_type(opened):
@@ -56,11 +57,11 @@ def test_commands_are_in_napari_s_palette_by_titles_that_one_would_type(opened):
     assert "Stop what is running (Orient)" in titles
 
 
-def test_readers_and_the_writer_called_from_the_palette_open_the_docks_for_files(opened):
+def test_readers_and_the_writer_called_from_the_palette_open_the_pages_for_files(opened):
     viewer, _ = opened
-    for name in ("read_tomogram", "read_particles", "write_particles"):
+    for name, step in (("read_tomogram", "Data"), ("write_particles", "Result"), ("read_particles", "Data")):
         call(name)
-    assert [type(dock).__name__ for dock in commands.open_docks(viewer)] == ["LoadDock", "ExportDock"]
+        assert commands.dock_of(viewer, OrientDock).step == step
 
 
 def test_correcting_by_commands_opens_the_dock_and_acts_on_the_selected_particles(opened):
@@ -81,7 +82,7 @@ def test_correcting_by_commands_opens_the_dock_and_acts_on_the_selected_particle
     assert not np.array_equal(layers.particles_of(layer).rotations, before)
     call("correct.reset")
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
-    assert len(commands.open_docks(viewer)) == 1
+    assert len(viewer.window.dock_widgets) == 1
 
 
 def test_looking_by_commands_flies_to_the_worst_and_hides_arrows(opened):
@@ -102,7 +103,7 @@ def test_looking_by_commands_flies_to_the_worst_and_hides_arrows(opened):
 def test_long_work_is_begun_and_stopped_by_commands(opened, qtbot):
     viewer, _ = opened
     call("predict.start")
-    (dock,) = commands.open_docks(viewer)
+    dock = commands.page_of(viewer, "Predict")
     qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
     assert "8 orientations" in dock.result.text()
     dock.options.widgets["batch"].value = 1
@@ -122,7 +123,7 @@ def test_a_command_that_cannot_act_says_what_is_missing(opened, monkeypatch):
     call("stop")
     assert "name a file" in lines[0]
     assert "nothing to undo" in lines[1]
-    assert "see the Train dock" in lines[2]
+    assert "see the page Poses" in lines[2]
     assert lines[3] == "No job is running."
 
 
@@ -138,14 +139,14 @@ def test_a_command_acts_in_the_viewer_in_front_alone(opened, make_napari_viewer,
     call("correct.accept")
     assert "status" not in layer.features.columns
     assert theirs.features["status"][0] == "accepted"
-    assert not commands.open_docks(first)
+    assert not first.window.dock_widgets
 
 
 def test_our_keys_are_none_of_napari_s_for_viewers_and_points(make_napari_viewer):
-    viewer = make_napari_viewer()
+    viewer = make_napari_viewer(show=True)
     before = set(map(str, viewer.keymap))
     for name in ("Correct", "Inspect"):
-        viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        commands.page_of(viewer, name)
     session_of(viewer)
     own = set(map(str, viewer.keymap)) - before | {"N", "Shift+N"}
     assert {"Shift+O", "Shift+R", "Ctrl+Z", "L"} <= own

@@ -17,8 +17,9 @@ from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.correct_dock import CorrectDock
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
 
@@ -28,14 +29,14 @@ def corrected(make_napari_viewer, scene):
     """A real viewer with tomogram and predicted particles, and the Correct dock, opened by its name."""
     viewer = make_napari_viewer()
     layer = shown(viewer, scene)
-    return viewer, layer, viewer.window.add_plugin_dock_widget("napari-orient", "Correct")[1]
+    return viewer, layer, page_of(viewer, "Correct")
 
 
 @pytest.fixture
 def bare(qtbot, scene):
     """The same beside a viewer without a window."""
     viewer = ViewerModel()
-    layer, dock = shown(viewer, scene), CorrectDock(viewer)
+    layer, dock = shown(viewer, scene), CorrectPage(viewer)
     qtbot.addWidget(dock)
     return viewer, layer, dock
 
@@ -62,7 +63,7 @@ def idle(dock, qtbot):
 
 def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):
     viewer = ViewerModel()
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     dock.rotate("x", 10)
     dock.predict_button.click()
@@ -121,7 +122,8 @@ def bound_to(viewer, key):
 def test_a_key_does_what_it_did_before_when_the_dock_is_gone(qtbot):
     viewer, pressed = ViewerModel(), []
     viewer.bind_key("L", pressed.append)
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
+    dock.hold_keys(True)
     assert bound_to(viewer, "L") != pressed.append
     dock.deleteLater()
     qtbot.waitUntil(lambda: bound_to(viewer, "L") == pressed.append, timeout=2000)
@@ -133,7 +135,9 @@ def test_a_key_does_what_it_did_before_when_the_dock_is_gone(qtbot):
 def test_of_two_docks_the_one_that_is_left_has_the_keys_and_the_last_returns_them(qtbot, first_goes):
     viewer, pressed = ViewerModel(), []
     viewer.bind_key("L", pressed.append)
-    docks = [CorrectDock(viewer), CorrectDock(viewer)]
+    docks = [CorrectPage(viewer), CorrectPage(viewer)]
+    for dock in docks:
+        dock.hold_keys(True)
     going, staying = docks if first_goes else docks[::-1]
     turned = []
     staying.rotation_pad.stepped.connect(lambda axis, angle: turned.append(axis))
@@ -149,7 +153,8 @@ def test_of_two_docks_the_one_that_is_left_has_the_keys_and_the_last_returns_the
 
 def test_a_key_bound_by_others_meanwhile_stays_as_they_bound_it(qtbot):
     viewer, pressed = ViewerModel(), []
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
+    dock.hold_keys(True)
     viewer.bind_key("L", pressed.append, overwrite=True)
     with qtbot.waitSignal(dock.destroyed):
         dock.deleteLater()
@@ -159,8 +164,8 @@ def test_a_key_bound_by_others_meanwhile_stays_as_they_bound_it(qtbot):
 def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_viewer, scene, qtbot):
     viewer = make_napari_viewer(show=True)
     layer = shown(viewer, scene)
-    frame, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Correct")
-    _, inspection = viewer.window.add_plugin_dock_widget("napari-orient", "Inspect")
+    dock = page_of(viewer, "Correct")
+    inspection, frame = page_of(viewer, "Inspect"), dock
     canvas = next(
         part for part in frame.window().findChildren(QWidget) if type(part).__name__.startswith("CanvasBackend")
     )
@@ -268,7 +273,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     session, truth = session_of(viewer), picks.replace(positions=places)
     session.show_tomogram(volume)
     layer = session.show_particles(truth, volume.extent, role=PREDICTED, name="predicted")
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     dock.reference.choose(str(tmp_path / "blobs.safetensors"))
     layer.selected_data = {2, 5}
@@ -324,7 +329,7 @@ def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
     (tmp_path / "other").mkdir()
     other = make_napari_viewer()
     other_layer = shown(other, make_scene(tmp_path / "other", name="TS_09", seed=8))
-    other_dock = other.window.add_plugin_dock_widget("napari-orient", "Correct")[1]
+    other_dock = page_of(other, "Correct")
     layer.selected_data, other_layer.selected_data = {1}, {2}
     before = layers.particles_of(layer).rotations.copy()
     press(other, "L")

@@ -23,14 +23,15 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.discover_dock import DiscoverDock
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.discover_widgets import DiscoveryPreview, discovered_layers, map_view
 from napari_orient.gui.discover_widgets.preview import PROVISIONAL
 from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.discover_card import DiscoverCard
+from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train_dock import TrainDock
 
 QUICK = DiscoveryOptions.of(
     diameter=150.0, rounds=10, search=500, starts=2, passes=1, max_shift=0.0, symmetry="C1", device="cpu"
@@ -68,7 +69,7 @@ def docked(viewer, qtbot, *, tomogram=None, picks=None, options=QUICK):
     if tomogram is not None:
         session.show_tomogram(tomogram)
         session.show_particles(picks.replace(rotations=None), tomogram.extent, role=PICKS, name="picks")
-    dock = DiscoverDock(viewer)
+    dock = DiscoverCard(viewer)
     qtbot.addWidget(dock)
     dock.options.show_options(options)
     dock._show_everything()
@@ -82,7 +83,7 @@ def begin(dock, qtbot, *, rounds=2):
 
 
 def finish(dock, qtbot):
-    qtbot.waitUntil(lambda: dock.running.job is None and dock.session.complete, timeout=120_000)
+    qtbot.waitUntil(lambda: dock.running.job is None and dock.session.drawing.complete, timeout=120_000)
 
 
 def of_role(viewer, role):
@@ -142,7 +143,7 @@ def as_the_command_line(dock, small, folder):
 def as_layers(dock, viewer, seen):
     assert "A structure was found" in dock.result_panel.banner.headline.text()
     found = dock.result_panel.found
-    (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+    (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
     held = layers.particles_of(points)
     for name in ("positions", "rotations", "confidence", "expected_error_deg"):
         np.testing.assert_allclose(getattr(held, name), getattr(found.particles, name), atol=1e-9)
@@ -160,20 +161,20 @@ def as_layers(dock, viewer, seen):
 
 def onward_to_predict(dock, viewer, small, qtbot):
     session = session_of(viewer)
-    predicting = PredictDock(viewer)
+    predicting = PredictCard(viewer)
     qtbot.addWidget(predicting)
     dock.take_next_step(PREDICT)
     assert predicting.loaded.kind == "template"
     assert Path(session.model).parent == session.scratch()
     predicting.predict()
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
-    (layer,) = (layer for layer in session.particles(PREDICTED) if layer not in dock._on_view())
+    (layer,) = (layer for layer in session.index.particles(PREDICTED) if layer not in dock._on_view())
     found = dock.result_panel.found.particles
     assert np.median(angle_deg(layers.rotations_in(layer), found.rotations)) < 5
 
 
 def onward_to_train(dock, viewer, qtbot):
-    training = TrainDock(viewer)
+    training = TrainCard(viewer)
     qtbot.addWidget(training)
     dock.take_next_step(TRAIN)
     (points,) = dock._on_view()
@@ -190,9 +191,9 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     viewer = ViewerModel()
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks)
     begin(dock, qtbot, rounds=3)
-    dock.running.stop.click()
+    dock.session.jobs.stop()
     finish(dock, qtbot)
-    (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+    (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
     np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
     np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
     assert map_layer.scale[0] == pytest.approx(QUICK.patch_voxel_size)
@@ -212,9 +213,9 @@ def test_another_run_takes_the_place_of_the_one_before_and_one_undo_brings_its_p
     for seed in (0, 1):
         dock.options.widgets["seed"].value = seed
         begin(dock, qtbot)
-        dock.running.stop.click()
+        dock.session.jobs.stop()
         finish(dock, qtbot)
-        (points,), (map_layer,) = session_of(viewer).particles(PREDICTED), of_role(viewer, MAP)
+        (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
         held.append((points, layers.rotations_in(points)))
         maps.append(tuple(map_layer.translate))
     assert held[0][0] is held[1][0]
@@ -235,12 +236,12 @@ def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbo
     qtbot.waitUntil(lambda: dock._last.done > reached + 1, timeout=20_000)
     assert not of_role(viewer, PROVISIONAL)
     assert not of_role(viewer, MAP)
-    for image in session_of(viewer).tomograms():
+    for image in session_of(viewer).index.tomograms():
         viewer.layers.remove(image)
-    dock.running.stop.click()
+    dock.session.jobs.stop()
     finish(dock, qtbot)
     assert any("phantom was removed meanwhile" in line for line in shown)
-    assert not session_of(viewer).particles(PREDICTED)
+    assert not session_of(viewer).index.particles(PREDICTED)
 
 
 def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, shown):
@@ -256,7 +257,7 @@ def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, show
     assert "What may help" in dock.result_panel.tips.text()
     assert not of_role(viewer, PROVISIONAL)
     assert not of_role(viewer, MAP)
-    assert not session_of(viewer).particles(PREDICTED)
+    assert not session_of(viewer).index.particles(PREDICTED)
     assert not any(button.isVisibleTo(dock) for button in (*dock.result_panel.buttons.values(), dock.result_panel.save))
 
 
@@ -297,7 +298,7 @@ def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
     dock.running.start.click()
     qtbot.waitUntil(lambda: bool(dock.result_panel.hints.text()), timeout=60_000)
     assert "look smaller than the diameter of 300 Å" in dock.result_panel.hints.text()
-    dock.running.stop.click()
+    dock.session.jobs.stop()
     finish(dock, qtbot)
 
 
@@ -335,25 +336,25 @@ def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make
     session = session_of(shown)
     session.show_tomogram(small.tomogram)
     session.show_particles(small.picks.replace(rotations=None), small.tomogram.extent, role=PICKS, name="picks")
-    _, first = shown.window.add_plugin_dock_widget("napari-orient", "Discover")
+    first = page_of(shown, "Discover")
     first.options.show_options(QUICK)
     first.discover()
     begin(second, qtbot)
     qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, PROVISIONAL)), timeout=60_000)
     shown.close()
-    second.running.stop.click()
+    second.session.jobs.stop()
     finish(second, qtbot)
-    assert len(session_of(other).particles(PREDICTED)) == 1
+    assert len(session_of(other).index.particles(PREDICTED)) == 1
 
 
-def test_docks_are_opened_by_the_way_onward(small, make_napari_viewer):
+def test_pages_are_opened_by_the_way_onward(small, make_napari_viewer):
     viewer = make_napari_viewer()
-    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Discover")
-    dock.take_next_step(INSPECT)
-    dock.take_next_step(OTHERS)
-    assert {"Inspect (napari-orient)", "Predict (napari-orient)", "Load (napari-orient)"} <= set(
-        viewer.window.dock_widgets
-    )
+    card = page_of(viewer, "Discover")
+    dock = card.session.docks["OrientDock"]
+    for way, step in ((INSPECT, "Inspect"), (OTHERS, "Data"), (TRAIN, "Poses")):
+        card.take_next_step(way)
+        assert dock.step == step
+    assert dock.page("Poses").buttons["Train"].isChecked()
 
 
 def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
@@ -378,7 +379,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     assert axes_layer(viewer, layer) is drawn, "what was drawn is kept"
     assert viewer.layers.index(drawn) == viewer.layers.index(layer) - 1
     assert not list(preview.clear_arrows())
-    qtbot.waitUntil(lambda: session.complete)
+    qtbot.waitUntil(lambda: session.drawing.complete)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
     np.testing.assert_array_equal(discovered_layers.well_determined_rows(layer), np.flatnonzero(~flags))
@@ -444,7 +445,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         [["class2"], ["class1"]],
     )
     assert [layer.name for layer in of_role(viewer, MAP)] == ["discovered map class1", "discovered map class2"]
-    assert session.view.display.colour == "class"
+    assert session.drawing.view.display.colour == "class"
     for label in (0, 1):
         dock.result_panel.structure.setCurrentIndex(label)
         grade = found.structures[label].verdict.grade

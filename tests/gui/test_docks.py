@@ -16,17 +16,21 @@ from napari_orient.engine.prediction import load_model, predict, provenance
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
-from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.export_dock import FORMATS, ExportDock
-from napari_orient.gui.load_dock import LoadDock
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.commands import page_of
+from napari_orient.gui.pages.arrows_card import ArrowsCard
+from napari_orient.gui.pages.data_page import DataPage
+from napari_orient.gui.pages.export_card import FORMATS, ExportCard
+from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
 
 
-DOCKS = {"Load": LoadDock, "Predict": PredictDock, "Arrows": ArrowsDock, "Export": ExportDock}
+DOCKS = {"Load": DataPage, "Predict": PredictCard, "Arrows": ArrowsCard, "Export": ExportCard}
+
+
+PAGES = {"Load": "Data"}
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def dock(qtbot):
     def opened_dock(viewer, name):
         viewers.append(viewer)
         if isinstance(viewer, Viewer):
-            return viewer.window.add_plugin_dock_widget(PLUGIN, name)[1]
+            return page_of(viewer, PAGES.get(name, name))
         made = DOCKS[name](viewer)
         qtbot.addWidget(made)
         return made
@@ -78,7 +82,7 @@ def loaded(viewer, scene, dock):
 
 def finish(prediction, qtbot):
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
 
 
 # --- Load -----------------------------------------------------------------------------------------------------------
@@ -314,8 +318,8 @@ def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
     before = list(viewer.layers)
     begin(prediction, qtbot)
     assert not prediction.running.start.isEnabled()
-    prediction.running.stop.click()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.complete, timeout=20_000)
+    prediction.session.jobs.stop()
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
     assert list(viewer.layers) == before
     assert "Stopped" in prediction.running.words.text()
     assert prediction.running.start.isEnabled()
@@ -327,7 +331,7 @@ def test_a_layer_deleted_during_its_job_drops_the_answer_and_says_so(slow, qtbot
     begin(prediction, qtbot)
     (layer,) = by_role(viewer, role)
     viewer.layers.remove(layer)
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
     assert by_role(viewer, "predicted") == []
     assert any("removed meanwhile" in line for line in shown)
 
@@ -360,7 +364,7 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
     request = prediction.request()
     with qtbot.captureExceptions() as flown:
         prediction.start(replace(request, tomogram=replace(request.tomogram, density=broken)))
-        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.complete, timeout=20_000)
+        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
     assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
 
@@ -391,14 +395,14 @@ def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot
     other_scene = make_scene(tmp_path / "other", name="TS_09", count=5, seed=8)
     viewer, other = make_napari_viewer(), make_napari_viewer()
     prediction, other_prediction = loaded(viewer, scene, dock), loaded(other, other_scene, dock)
-    session_of(other).show_as(ViewOptions(axes="z"))
+    session_of(other).drawing.show_as(ViewOptions(axes="z"))
     finish(prediction, qtbot)
     assert session_of(viewer) is not session_of(other)
     assert [len(layer.data) for layer in by_role(viewer, "predicted")] == [8]
     assert by_role(other, "predicted") == []
     assert other_prediction.tomogram.count() == 1
     assert other_prediction.tomogram.currentText() == "TS_09"
-    assert session_of(viewer).view == ViewOptions()
+    assert session_of(viewer).drawing.view == ViewOptions()
 
 
 # --- Export ---------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layer_rows, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.editing import reset, rotate, set_status
-from napari_orient.gui.export_dock import ExportDock
-from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.pages.export_card import ExportCard
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.readers import read_particle_layers, write_points
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
@@ -33,7 +33,7 @@ def opened(scene, qtbot):
     layer = session_of(viewer).show_particles(
         particles, scene.extent, role=PREDICTED, name="predicted", provenance=LINE
     )
-    dock = ExportDock(viewer)
+    dock = ExportCard(viewer)
     qtbot.addWidget(dock)
     yield viewer, layer, dock
 
@@ -99,8 +99,8 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     session, path = session_of(viewer), tmp_path / "my work" / "kept.star"
     path.parent.mkdir()
     session.model = str(scene.model)
-    session.set_inspection(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
-    session.show_as(ViewOptions(most_expected=25.0))
+    session.inspection.set_options(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
+    session.drawing.show_as(ViewOptions(most_expected=25.0))
     first = layers.particles_of(layer)
     rotate(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
     set_status(session.history(layer), np.array([6]), "accepted")
@@ -111,15 +111,15 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     assert str(scene.folder.parent) not in path.read_text()
     other = ViewerModel()
     mine = session_of(other)
-    inspect = InspectDock(other)
+    inspect = InspectPage(other)
     qtbot.addWidget(inspect)
     for data, keywords, kind in read_particle_layers(str(path)):
         other.add_layer(Layer.create(data, keywords, kind))
-    again = mine.particles(PREDICTED)[0]
+    again = mine.index.particles(PREDICTED)[0]
     if way == "export":
         assert mine.model == str(scene.model.resolve())
-        assert mine.inspection == session.inspection
-        assert mine.view.most_expected == 25.0
+        assert mine.inspection.options == session.inspection.options
+        assert mine.drawing.view.most_expected == 25.0
         assert inspect.settings["threshold"].value == 7.5
     turned = layers.particles_of(again).rotations
     np.testing.assert_allclose(turned, layers.particles_of(layer).rotations, atol=1e-6)
@@ -153,7 +153,7 @@ def test_a_list_that_was_only_predicted_keeps_nothing_beside_its_particles(opene
 
 def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, scene):
     viewer, layer, dock = opened
-    session_of(viewer).set_inspection(InspectionOptions(threshold=7.5))
+    session_of(viewer).inspection.set_options(InspectionOptions(threshold=7.5))
     rotate(session_of(viewer).history(layer), np.array([1]), axis_rotation("y", 33), words="by 33° about y")
     exported(dock, scene.folder / "kept.star")
     text = (scene.folder / "kept.star").read_text()
@@ -162,8 +162,8 @@ def test_a_network_that_is_gone_and_a_table_that_was_spoilt_do_no_harm(opened, s
     session = session_of(other)
     for data, keywords, kind in read_particle_layers(str(scene.folder / "spoilt.star")):
         other.add_layer(Layer.create(data, keywords, kind))
-    assert session.inspection == InspectionOptions()
-    assert not layer_rows.remembered(session.particles(PREDICTED)[0]).any()
+    assert session.inspection.options == InspectionOptions()
+    assert not layer_rows.remembered(session.index.particles(PREDICTED)[0]).any()
 
 
 def test_a_list_of_another_program_has_no_provenance_of_ours(scene):

@@ -13,8 +13,9 @@ from napari_orient.engine.templates import bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.camera import camera_center
 from napari_orient.gui.canvas import camera
-from napari_orient.gui.inspect_dock import InspectDock
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 90, 50), 10.0)
@@ -52,7 +53,7 @@ def opened(qtbot):
     """A dock beside a viewer without a window, and the layer of predicted particles."""
     viewer = ViewerModel()
     layer = fill(viewer)
-    dock = InspectDock(viewer)
+    dock = InspectPage(viewer)
     qtbot.addWidget(dock)
     yield dock, layer
     del viewer
@@ -138,7 +139,7 @@ def test_a_wrong_expression_says_what_is_wrong_and_hides_nothing(opened, express
 def test_without_truth_the_expected_error_stands_in_its_place(qtbot):
     viewer = ViewerModel()
     fill(viewer, known=False)
-    dock = InspectDock(viewer)
+    dock = InspectPage(viewer)
     qtbot.addWidget(dock)
     assert dock.histogram.x_label == "expected error (°)"
     assert dock.histogram.chance is None
@@ -286,7 +287,7 @@ def test_next_worst_with_nothing_to_go_by_says_so(opened):
 
 def test_an_empty_dock_says_what_to_do_and_fills_when_particles_come(qtbot):
     viewer = ViewerModel()
-    dock = InspectDock(viewer)
+    dock = InspectPage(viewer)
     qtbot.addWidget(dock)
     assert "Load dock" in dock.note.text()
     assert not dock.next.isEnabled()
@@ -336,7 +337,7 @@ def test_a_point_added_later_has_no_pose_and_is_left_out(opened):
 def test_two_docks_of_two_viewers_do_not_mix(qtbot):
     viewers = [ViewerModel(), ViewerModel()]
     first, second = fill(viewers[0]), fill(viewers[1], truth_of(4, tomogram="TS_02", seed=6), turns=TURNS[:4])
-    docks = [InspectDock(viewer) for viewer in viewers]
+    docks = [InspectPage(viewer) for viewer in viewers]
     for dock in docks:
         qtbot.addWidget(dock)
     docks[0].go_to_worst(1)
@@ -350,7 +351,7 @@ def test_two_docks_of_two_viewers_do_not_mix(qtbot):
 def test_the_dock_opens_by_the_manifest_and_closing_the_viewer_leaves_nothing(make_napari_viewer):
     viewer = make_napari_viewer()
     layer = fill(viewer)
-    _, dock = viewer.window.add_plugin_dock_widget("napari-orient", "Inspect")
+    dock = page_of(viewer, "Inspect")
     dock.go_to_worst(1)
     assert set(layer.selected_data) == {3}
     viewer.close()
@@ -382,7 +383,7 @@ def test_ten_thousand_particles_are_filtered_chosen_and_flown_to(qtbot):
     viewer, turns = ViewerModel(), np.random.default_rng(0).uniform(0, 60, 10_000)
     truth = truth_of(10_000)
     fill(viewer, truth.replace(positions=truth.positions * 4), turns=turns)
-    dock = InspectDock(viewer)
+    dock = InspectPage(viewer)
     qtbot.addWidget(dock)
     layer = dock.particles.layer
     dock.table.sortByColumn(4, Qt.SortOrder.DescendingOrder)

@@ -18,9 +18,9 @@ from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui import layers, live_prediction
 from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
-from napari_orient.gui.correct_dock import CorrectDock
-from napari_orient.gui.inspect_dock import InspectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.pages.correct_page import CorrectPage
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
 
 
@@ -59,7 +59,7 @@ def on(viewer, scene, qtbot):
     session.show_tomogram(read_tomogram(scene.mrc))
     session.model = str(scene.model)
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     switch_on(dock, qtbot)
     return viewer, layer, dock
@@ -112,7 +112,7 @@ def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, sc
     session.model = str(scene.model)
     mine = Points(np.zeros((0, 3)), ndim=3, scale=(VOXEL_SIZE,) * 3, units=("angstrom",) * 3, name="mine")
     viewer.layers.append(mine)
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     switch_on(dock, qtbot)
     for place in ([15.0, 20.0, 30.0], [14.0, 25.0, 20.0]):
@@ -134,7 +134,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     image = session.show_tomogram(Tomogram(np.zeros((48, side, side), np.float32), VOXEL_SIZE, "TS"))
     picks = Particles(positions=np.array([[20.0, 20, 20]]) * VOXEL_SIZE, tomogram="TS")
     layer = session.show_particles(picks, None, role=PICKS, name="picks")
-    parent = CorrectDock(viewer)
+    parent = CorrectPage(viewer)
     qtbot.addWidget(parent)
     told = parent.live
     told.follow_edits(layer, "TS")
@@ -163,7 +163,7 @@ def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(vie
     session = with_a_map(viewer, volume, tmp_path)
     known = picks.take(slice(0, 17)).replace(rotations=None)
     layer = session.show_particles(known, volume.extent, role=PICKS, name="picks")
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     switch_on(dock, qtbot)
     layer.add((picks.positions[17] / 10.0)[::-1])
@@ -178,7 +178,7 @@ def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_t
     with_a_map(viewer, volume, tmp_path)
     mine = Points(np.zeros((0, 3)), ndim=3, scale=(10.0,) * 3, units=("angstrom",) * 3, name="mine")
     viewer.layers.append(mine)
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     dock.live_box.setChecked(True)
     assert "place a first pick" in dock.live_note.text()
@@ -223,7 +223,7 @@ def test_live_without_a_network_says_so(viewer, scene, qtbot):
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
     session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="predicted")
-    dock = CorrectDock(viewer)
+    dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     session.model = "no such network"
     dock.live_box.setChecked(True)
@@ -232,9 +232,9 @@ def test_live_without_a_network_says_so(viewer, scene, qtbot):
 
 def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_after_the_arrow(on, qtbot):
     viewer, layer, dock = on
-    session, inspect = session_of(viewer), InspectDock(viewer)
+    session, inspect = session_of(viewer), InspectPage(viewer)
     qtbot.addWidget(inspect)
-    session.show_as(ViewOptions.of(colour="expected error"))
+    session.drawing.show_as(ViewOptions.of(colour="expected error"))
     layer.features = layer.features.assign(expected_error_deg=5.0)
     settle(inspect)
     layer.add([15.0, 20.0, 30.0])
@@ -243,10 +243,10 @@ def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_af
     settle(inspect)
     settle(dock)
     assert (len(inspect.values), dock.history_list.list.count()) == (13, 1)
-    high = session.legend().scale.high
-    qtbot.waitUntil(lambda: session.legend().scale.high > high, timeout=5000)
+    high = session.drawing.legend().scale.high
+    qtbot.waitUntil(lambda: session.drawing.legend().scale.high > high, timeout=5000)
     ahead = axes_layer(viewer, layer).edge_color.copy()
-    session.show_as(session.view)
+    session.drawing.show_as(session.drawing.view)
     np.testing.assert_array_equal(axes_layer(viewer, layer).edge_color, ahead)
 
 

@@ -6,6 +6,9 @@ from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.io import VOLUME_SUFFIXES, read_suffixes, written_dialects
+from napari_orient.gui.commands import dock_of, page_of
+from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.preferences import Preferences
 
 PLUGIN = "napari-orient"
@@ -34,16 +37,34 @@ def test_the_page_of_preferences_is_made_from_the_options_of_the_program(manifes
     assert set(section.properties) == {item.name for item in Preferences.parameters()}
 
 
-def test_each_dock_is_offered_and_opens_once_by_its_name(manifest, make_napari_viewer):
+def test_two_docks_are_offered_and_each_opens_once_however_it_is_asked_for(manifest, make_napari_viewer):
     viewer = make_napari_viewer()
     commands = {command.id: command.python_name for command in manifest.contributions.commands}
     docks = {widget.display_name: commands[widget.command] for widget in manifest.contributions.widgets}
-    assert {"Load", "Predict", "Train", "Export"} <= set(docks)
-    assert next(iter(docks)) == "Discover", "the dock that asks for least comes first"
+    assert list(docks) == ["Orient", "Particles"]
     for name, place in docks.items():
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, name)
         assert f"{type(dock).__module__}:{type(dock).__name__}" == place
         assert isinstance(dock, QWidget)
+    page_of(viewer, "Correct")
+    dock_of(viewer, ParticlesDock)
+    from_menu = [OrientDock(viewer), ParticlesDock(viewer)]
+    for dock in from_menu:
+        viewer.window.add_dock_widget(dock, name=f"{dock.title} (Orient)")
+    assert sorted(viewer.window.dock_widgets) == ["Orient (Orient)", "Particles (Orient)"]
+    assert [viewer.window.dock_widgets[f"{dock.title} (Orient)"] for dock in from_menu] == from_menu
+
+
+def test_a_dock_that_was_closed_comes_back_as_it_was(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    dock = page_of(viewer, "Export").session.docks["OrientDock"]
+    dock.frame.destroyOnClose()
+    assert "Orient (Orient)" not in viewer.window.dock_widgets
+    qtbot.wait(10)
+    again = dock_of(viewer, OrientDock)
+    assert again is dock
+    assert again.step == "Result"
+    assert again.isVisible()
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,13 @@ def seen(make_napari_viewer, scene):
     viewer = make_napari_viewer(show=True)
     session = session_of(viewer)
     viewer.open(str(scene.mrc), plugin="napari-orient")
-    session.show_as(ViewOptions.of(slab=1000.0, length=150.0))
+    session.drawing.show_as(ViewOptions.of(slab=1000.0, length=150.0))
 
     def add(role):
         particles = read_particles(scene.true)
         layer = session.show_particles(particles, scene.extent, role=role, name=role)
         layer.visible = False
-        return session.draw(layer)
+        return session.drawing.draw(layer)
 
     return viewer, add
 

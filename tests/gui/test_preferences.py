@@ -8,14 +8,15 @@ import pytest
 from gui_scene import EXTENT, some_particles
 from napari.components import ViewerModel
 
-from napari_orient.gui.arrows_dock import ArrowsDock
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.colours import INKS
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.arrows_card import ArrowsCard
+from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.preferences import PLUGIN, SECTION, Preferences
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train_dock import TrainDock
 
 HAS_A_PAGE = hasattr(napari.settings, "get_plugin_settings")
 
@@ -27,8 +28,8 @@ def test_a_session_begins_as_preferred(make_napari_viewer):
     try:
         section.length, section.model, section.precision = 320.0, "ribosome-4x32", "fast"
         session = session_of(viewer)
-        assert session.view.display.length == 320
-        prediction = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")[1]
+        assert session.drawing.view.display.length == 320
+        prediction = page_of(viewer, "Predict")
         assert prediction.loaded.name == "ribosome-4x32"
         assert prediction.options.options().effort.precision == "fast"
     finally:
@@ -46,7 +47,7 @@ def test_a_session_whose_viewer_is_gone_hears_no_preference():
         section.length = 320.0
     finally:
         section.length = 200.0
-    assert session.view.display.length == 200
+    assert session.drawing.view.display.length == 200
 
 
 @pytest.mark.skipif(not HAS_A_PAGE, reason="this napari has no page for plugins")
@@ -54,7 +55,7 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
     viewer = ViewerModel()
     session = session_of(viewer)
     layer = session.show_particles(some_particles(), EXTENT, role=PREDICTED, name="predicted")
-    prediction, training, arrows = PredictDock(viewer), TrainDock(viewer), ArrowsDock(viewer)
+    prediction, training, arrows = PredictCard(viewer), TrainCard(viewer), ArrowsCard(viewer)
     for dock in (prediction, training, arrows):
         qtbot.addWidget(dock)
     arrows.form.widgets["axes"].value = "z"
@@ -79,4 +80,4 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
 def test_where_napari_has_no_such_page_the_defaults_hold(monkeypatch):
     monkeypatch.delattr(napari.settings, "get_plugin_settings", raising=False)
     assert Preferences.now() == Preferences()
-    assert session_of(ViewerModel()).view.display.length == 200
+    assert session_of(ViewerModel()).drawing.view.display.length == 200

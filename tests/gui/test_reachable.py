@@ -1,12 +1,10 @@
 """Every control of every dock says what it is and in which unit; the tab key reaches them in the order one reads."""
 
-from importlib import import_module
 from itertools import pairwise
 
 import pytest
 from gui_scene import make_scene
 from napari.components import ViewerModel
-from npe2 import PluginManifest
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -20,36 +18,35 @@ from qtpy.QtWidgets import (
 )
 
 from napari_orient.engine.io import read_particles, read_tomogram
+from napari_orient.gui.commands import CARDS
 from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.orient_dock import STEPS, VIEW, OrientDock
+from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
 
-PLUGIN = "napari-orient"
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QAbstractSlider, QAbstractItemView)
 UNITS = {"°": "degrees", "Å": "Å", "%": "share"}
 
 
 @pytest.fixture(scope="module")
 def docks(qapp, tmp_path_factory):
-    """Every dock of the manifest, by its name, beside a viewer with particles."""
+    """Both docks, every page and every card, by their names, beside a viewer with particles."""
     scene, viewer = make_scene(tmp_path_factory.mktemp("scene")), ViewerModel()
     session = session_of(viewer)
     session.show_tomogram(read_tomogram(scene.mrc))
     particles = read_particles(scene.true)
     for role in (TRUTH, PREDICTED):
         session.show_particles(particles, scene.extent, role=role, name=role)
-    offered = PluginManifest.from_distribution(PLUGIN).contributions
-    places = {command.id: command.python_name for command in offered.commands}
-    made = {item.display_name: found(places[item.command])(viewer) for item in offered.widgets}
+    dock = OrientDock(viewer)
+    made = {"Orient": dock, "Particles": ParticlesDock(viewer)}
+    for name in (*STEPS, VIEW):
+        page = dock.page(name)
+        made[name] = page
+        made |= {card: page.card(card) for card in getattr(page, "names", ())}
     yield made
-    for dock in made.values():
+    for dock in (made["Orient"], made["Particles"]):
         dock.deleteLater()
     qapp.processEvents()
-
-
-def found(place):
-    """What a manifest's ``module:name`` names."""
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
 
 
 def controls_of(dock):
@@ -105,12 +102,13 @@ def test_every_number_with_a_unit_has_a_tooltip_that_names_it(docks):
         assert unit in told(widget) or UNITS[unit] in told(widget), (unit, told(widget))
 
 
-@pytest.mark.parametrize("name", ["Load", "Predict", "Correct", "Train", "Discover", "Export"])
+@pytest.mark.parametrize("name", ["Data", "Predict", "Correct", "Train", "Discover", "Export"])
 def test_the_tab_key_goes_down_the_dock(docks, name):
     dock = docks[name]
+    docks["Orient"].show_page(CARDS.get(name, name), name if name in CARDS else "")
     dock.grab()  # Lays it out, which Qt leaves for later where a dock is not in front.
-    order, widget = [], dock.widget().nextInFocusChain()
-    while widget is not dock.widget() and len(order) < 500:
+    order, widget = [], dock.nextInFocusChain()
+    while widget is not dock and len(order) < 500:
         if dock.isAncestorOf(widget) and widget in list(controls_of(dock)) and widget.isVisibleTo(dock):
             order.append(widget.mapTo(dock, widget.rect().center()).y())
         widget = widget.nextInFocusChain()

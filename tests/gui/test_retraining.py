@@ -8,11 +8,11 @@ from scipy.spatial.transform import Rotation
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import editing, layers
-from napari_orient.gui.correct_dock import CorrectDock
 from napari_orient.gui.layers import PICKS, PREDICTED
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.correct_page import CorrectPage
+from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.train_card import ON_VIEW, TrainCard
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train_dock import ON_VIEW, TrainDock
 
 CORRECTED = 180
 
@@ -46,17 +46,17 @@ def turn_right(history, truth, rows, rng):
 def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(docks, qtbot, tmp_path):
     viewer, truth, made = docks
     session = session_of(viewer)
-    predict = made(PredictDock)
+    predict = made(PredictCard)
     predict.show_model("ribosome-4x32")
     predict.running.start.click()
     qtbot.waitUntil(lambda: predict.running.job is None, timeout=60_000)
-    (layer,) = session.particles(PREDICTED)
+    (layer,) = session.index.particles(PREDICTED)
     rest = np.arange(CORRECTED, len(truth))
     before = angle_deg(layers.particles_of(layer).rotations, truth.rotations)[rest]
     assert np.median(before) > 60
 
     turn_right(session.history(layer), truth, range(CORRECTED), np.random.default_rng(0))
-    train = made(TrainDock)
+    train = made(TrainCard)
     train.source.setCurrentText(ON_VIEW)
     train.from_layers.choose(layer)
     train.network.show_options(SMALL_NETWORK)
@@ -67,7 +67,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     qtbot.waitUntil(lambda: train.running.job is None, timeout=120_000)
     assert session.model == str(tmp_path / "corrected.safetensors")
 
-    correct = made(CorrectDock)
+    correct = made(CorrectPage)
     layer.selected_data = set(rest.tolist())
     correct.predict_button.click()
     qtbot.waitUntil(lambda: correct.job is None, timeout=60_000)

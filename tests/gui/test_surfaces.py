@@ -12,9 +12,9 @@ from napari_orient.engine.templates import Template
 from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.pages.surface_card import SurfaceCard
 from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
-from napari_orient.gui.surface_dock import SurfaceDock
 from napari_orient.gui.surfaces import MOST_VERTICES, SurfaceShape, merged, surface_layer
 
 
@@ -60,7 +60,7 @@ def test_no_reference_is_too_fine_to_be_shown_many_times(name, level):
 
 def test_surfaces_stand_where_the_poses_put_the_map(viewer, layer):
     place = np.array([60.0, 25.0, -35.0])
-    surface = session_of(viewer).show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
+    surface = session_of(viewer).drawing.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     particles = layers.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
 
@@ -83,7 +83,7 @@ def test_a_surface_turned_by_its_pose_is_the_turned_surface():
 def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer):
     session, history = session_of(viewer), session_of(viewer).history(layer)
     place = np.array([0.0, 0, 60.0])
-    surface = session.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
+    surface = session.drawing.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
     editing.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
     particles = layers.particles_of(layer)
@@ -100,23 +100,23 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
 
 def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
     session = session_of(viewer)
-    surface = session.show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
+    surface = session.drawing.show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
     count = len(surface.vertices) // 6
     assert (surface.vertex_colors[:, 0] > 2 * surface.vertex_colors[:, 1]).all()
-    session.show_as(ViewOptions.of(colour="expected error"))
+    session.drawing.show_as(ViewOptions.of(colour="expected error"))
     hues = surface.vertex_colors.reshape(6, count, 4).mean(axis=1)[:, :3]
     errors = layers.particles_of(layer).expected_error_deg
     assert np.argmin(hues.sum(axis=1)) == np.argmin(errors)
     assert len(np.unique(hues.round(3), axis=0)) == 6
-    session.show_as(ViewOptions(most_expected=float(np.sort(errors)[3])))
+    session.drawing.show_as(ViewOptions(most_expected=float(np.sort(errors)[3])))
     assert len(surface.vertices) == 4 * count
-    session.show_as(ViewOptions(most_expected=0.0))
+    session.drawing.show_as(ViewOptions(most_expected=0.0))
     assert surface.vertex_colors[:, 3].max() == 0
 
 
 def test_surfaces_are_never_the_active_layer_and_are_shown_in_3d_alone(viewer, layer):
     viewer.layers.selection = {layer}
-    surface = session_of(viewer).show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
+    surface = session_of(viewer).drawing.show_surface(layer, SurfaceShape(ball(), name="ball"), level=0.4)
     assert viewer.layers.selection.active is layer
     assert surface.visible
     viewer.dims.ndisplay = 2
@@ -128,7 +128,7 @@ def test_surfaces_are_never_the_active_layer_and_are_shown_in_3d_alone(viewer, l
 def test_the_dock_shows_a_map_s_surfaces_and_its_slider_moves_them(viewer, layer, qtbot, tmp_path):
     path = tmp_path / "blobs.mrc"
     write_tomogram(path, molecule().density(24), voxel_size=10.0)
-    dock = SurfaceDock(viewer)
+    dock = SurfaceCard(viewer)
     qtbot.addWidget(dock)
     dock.reference.choose(str(path))
     dock.shown.setChecked(True)

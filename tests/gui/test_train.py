@@ -14,11 +14,12 @@ from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.training.network import Epoch
 from napari_orient.gui import layers
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.editing import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.predict_dock import PredictDock
+from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.train_card import IN_FILES, ON_VIEW, SIMULATED, TrainCard
 from napari_orient.gui.session import session_of
-from napari_orient.gui.train_dock import IN_FILES, ON_VIEW, SIMULATED, TrainDock
 from napari_orient.gui.training_sets import LabelledTrainingSet
 
 SMALL = {"width": 16, "depth": 1, "dropout": 0.0, "patch_side": 20, "mask_radius": 90.0}
@@ -47,7 +48,7 @@ def dock(qtbot):
 
     def made(viewer=None, source=IN_FILES):
         viewers.append(viewer or ViewerModel())
-        dock = TrainDock(viewers[-1])
+        dock = TrainCard(viewers[-1])
         qtbot.addWidget(dock)
         dock.source.setCurrentText(source)
         set_options(dock, FEW_EPOCHS)
@@ -136,11 +137,11 @@ def test_the_dock_and_the_command_line_make_the_same_template_to_the_byte(world,
 def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tmp_path, qtbot):
     viewer, out = ViewerModel(), tmp_path / "stopped.safetensors"
     truth = on_view(viewer, world)
-    training, prediction = dock(viewer, ON_VIEW), PredictDock(viewer)
+    training, prediction = dock(viewer, ON_VIEW), PredictCard(viewer)
     qtbot.addWidget(prediction)
     training.file.show_path(out)
     begin(training, qtbot)
-    training.running.stop.click()
+    training.session.jobs.stop()
     qtbot.waitUntil(lambda: training.running.job is None, timeout=20_000)
     assert "Stopped after" in training.result.text()
     assert "Predict uses it" in training.result.text()
@@ -149,9 +150,9 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     assert prediction.loaded.card == kept.card
     assert prediction.model.currentText() == "stopped.safetensors"
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: bool(session_of(viewer).particles(PREDICTED)), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(session_of(viewer).index.particles(PREDICTED)), timeout=60_000)
     qtbot.waitUntil(lambda: prediction.running.job is None)
-    (predicted,) = session_of(viewer).particles(PREDICTED)
+    (predicted,) = session_of(viewer).index.particles(PREDICTED)
     assert len(predicted.data) == len(truth.data)
     assert "stopped" in layers.about(predicted)["provenance"]
 
@@ -163,7 +164,7 @@ def test_a_stopped_training_can_go_on_to_the_same_end(world, dock, tmp_path, qtb
     training.file.show_path(tmp_path / "two.safetensors")
     assert not training.resume.isVisibleTo(training)
     begin(training, qtbot)
-    training.running.stop.click()
+    training.session.jobs.stop()
     qtbot.waitUntil(lambda: training.running.job is None, timeout=20_000)
     assert training.resume.isVisibleTo(training)
     training.resume.setChecked(True)
@@ -197,7 +198,7 @@ def test_a_layer_deleted_while_it_is_learnt_does_no_harm(world, dock, tmp_path, 
 def test_closing_the_viewer_ends_training_and_keeps_the_best(world, make_napari_viewer, tmp_path, qtbot):
     viewer = make_napari_viewer()
     on_view(viewer, world)
-    training = viewer.window.add_plugin_dock_widget("napari-orient", "Train")[1]
+    training = page_of(viewer, "Train")
     training.file.show_path(tmp_path / "mine.safetensors")
     begin(training, qtbot)
     viewer.close()

@@ -9,7 +9,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer, Points, Surface, Vectors
 
-from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
@@ -25,6 +24,7 @@ from napari_orient.gui.colours import (
     particle_colours,
 )
 from napari_orient.gui.inspection_model import InspectionModel
+from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import drawn_particles
@@ -32,11 +32,14 @@ from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surfac
 from napari_orient.gui.widgets import Deferred
 
 
-class ArrowDrawing(InspectionModel):
-    """The particles that one viewer shows, and how they are drawn; ``events.view`` is emitted when that changes."""
+class ArrowDrawing:
+    """How one viewer draws its particles; ``events.view`` is emitted when that changes.
 
-    def __init__(self, viewer: ViewerModel, view: ViewOptions) -> None:
-        super().__init__(viewer)
+    The events are the session's; ``events.inspection`` recolours the arrows that show errors or clusters.
+    """
+
+    def __init__(self, index: LayerIndex, inspection: InspectionModel, view: ViewOptions) -> None:
+        self.index, self.inspection, self.events = index, inspection, inspection.events
         self.view = view
         self._scale = ColourScale()
         self._words = ""
@@ -44,14 +47,17 @@ class ArrowDrawing(InspectionModel):
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
         self._finishing = Deferred(self._finish)
-        viewer.dims.events.ndisplay.connect(self._turned)
+        self.viewer.dims.events.ndisplay.connect(self._turned)
+        self.events.inspection.connect(self._inspection_changed)
 
-    def set_inspection(self, options: InspectionOptions) -> None:
-        """Measure true errors and clusters by these options from now on, and recolour the arrows that show them."""
-        self.inspection = options
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer that shows the particles."""
+        return self.index.viewer
+
+    def _inspection_changed(self, event: Any = None) -> None:
         if self.view.display.colour in ("true error", "cluster"):
             self.show_as(self.view)
-        super().set_inspection(options)
 
     def draw(self, points: Points) -> Vectors | None:
         """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
@@ -59,7 +65,7 @@ class ArrowDrawing(InspectionModel):
         self._unfinished.discard(points)
         arrows = self._draw_axes(points)
         self._draw_surface(points)
-        self._say_legend()
+        self.show_legend()
         return arrows
 
     def draw_ahead(self, points: Points, rows: Rows, particles: Particles) -> bool:
@@ -80,6 +86,18 @@ class ArrowDrawing(InspectionModel):
         self.draw_later(points)
         return True
 
+    def redraw(self, points: Points) -> None:
+        """Draw the points after an edit, unless that edit has drawn them already."""
+        if points in self._ahead:
+            self._ahead.discard(points)
+        else:
+            self.draw(points)
+
+    def recolour(self, points: Points) -> None:
+        """Draw the points after a feature changed, where they have arrows and are not to be drawn anyway."""
+        if points not in self._unfinished and self._has_axes(points):
+            self.draw(points)
+
     def draw_later(self, points: Points) -> None:
         """Draw the points in a moment, in an event-loop iteration that draws nothing else."""
         self._unfinished.add(points)
@@ -92,7 +110,7 @@ class ArrowDrawing(InspectionModel):
 
     def _finish(self) -> None:
         """Draw one layer of those that were put off."""
-        viewer = self._viewer()
+        viewer = self.index.viewer_or_none()
         if viewer is None or self.complete:
             return
         points = self._unfinished.pop()
@@ -117,14 +135,14 @@ class ArrowDrawing(InspectionModel):
         """Draw all arrows by these options, and set the thickness of the 2D slab."""
         self.view = options
         show_slab(self.viewer, options.display.slab)
-        for layer in self.particles(PREDICTED, TRUTH):
-            self._paint(layer)
+        for layer in self.index.particles(PREDICTED, TRUTH):
+            self.paint(layer)
         self._scale = self.scale()
         self._draw_all()
-        self._say_legend()
+        self.show_legend()
         self.events.view()
 
-    def _paint(self, points: Points) -> None:
+    def paint(self, points: Points) -> None:
         """Give the points the colour of their role, where they had the colour of that role before."""
         role = layers.role(points)
         if role in (PREDICTED, TRUTH):
@@ -184,7 +202,7 @@ class ArrowDrawing(InspectionModel):
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
         if self.view.display.colour == AXIS:
             return None
-        values, view = self.particle_values(points), self.view
+        values, view = self.inspection.particle_values(points), self.view
         ink, display = view.ink(layers.role(points)), view.display
         return particle_colours(
             values.columns, display.colour, ink=ink, colormap=display.colormap, scale=self._scale, count=len(values)
@@ -192,17 +210,21 @@ class ArrowDrawing(InspectionModel):
 
     def scale(self) -> ColourScale:
         """From which value to which colours run, over all layers of particles on view."""
-        columns = [self.particle_values(layer).columns for layer in self._drawn()]
+        columns = [self.inspection.particle_values(layer).columns for layer in self._drawn()]
         return colour_scale_of(columns, self.view.display.colour, low=self.view.low, high=self.view.high)
 
     def legend(self) -> Legend:
         """What the arrows' colours mean."""
         drawn, display = self._drawn(), self.view.display
-        columns = [] if display.colour in (ROLE, AXIS) else [self.particle_values(layer).columns for layer in drawn]
+        columns = (
+            []
+            if display.colour in (ROLE, AXIS)
+            else [self.inspection.particle_values(layer).columns for layer in drawn]
+        )
         roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
         return legend_of(display.colour, roles=roles, columns=columns, colormap=display.colormap, scale=self._scale)
 
-    def _say_legend(self) -> None:
+    def show_legend(self) -> None:
         """Say on the canvas what the arrows' colours mean, if that is wanted and there are any."""
         wanted = self.view.legend and any(map(self._has_axes, self.viewer.layers))
         words = legend_words(self.legend()) if wanted else ""
@@ -211,7 +233,9 @@ class ArrowDrawing(InspectionModel):
 
     def _drawn(self) -> list[Points]:
         posed = set(layers.ROTATION_COLUMNS)
-        return [layer for layer in self.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)]
+        return [
+            layer for layer in self.index.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)
+        ]
 
     def _has_axes(self, layer: Layer) -> bool:
         return isinstance(layer, Points) and axes.axes_layer(self.viewer, layer) is not None

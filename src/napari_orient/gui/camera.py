@@ -27,7 +27,7 @@ def center_on(session: Session, position: FloatArray) -> None:
 
 def _move_slabs(session: Session, place: tuple[float, ...]) -> None:
     """Move the slabs shown in 3D to the height of a position (zyx in Å)."""
-    for layer in session.tomograms():
+    for layer in session.index.tomograms():
         if layer.depiction == "plane" and layers.role(layer) == layers.TOMOGRAM:
             row = float(np.clip(place[0] / layers.voxel_size(layer), 0, layer.data.shape[0] - 1))
             layer.plane.position = (row, *layer.plane.position[1:])

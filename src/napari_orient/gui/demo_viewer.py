@@ -16,11 +16,11 @@ from napari_orient.engine.io import read_particles, read_provenance, read_tomogr
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import camera
+from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.session import Session, session_of
 
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
-DOCKS = ("Export", "Arrows", "Predict", "Load", "Discover")
 SIZE = (1400, 900)
 """Width and height of the window in pixels."""
 
@@ -79,11 +79,8 @@ def show_folder(session: Session, folder: Path, tomogram: Tomogram) -> None:
 
 
 def show_docks(viewer: napari.Viewer) -> None:
-    """Open the docks as tabs, with Predict raised."""
-    for number, name in enumerate(DOCKS):
-        viewer.window.add_plugin_dock_widget("napari-orient", name, tabify=number > 0)
-    dock, _ = viewer.window.add_plugin_dock_widget("napari-orient", "Predict")
-    dock.raise_()
+    """Open the Orient dock, with its card for prediction."""
+    page_of(viewer, "Predict")
 
 
 def set_view(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 
-from napari.components import ViewerModel
 from napari.layers import Points
 from napari.utils.events import EmitterGroup
 
@@ -16,18 +15,15 @@ from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.particle_values import ParticleValues, fingerprint, particle_values
 
 
-class InspectionModel(LayerIndex):
-    """The particles that one viewer shows, and how their errors are measured; ``events.inspection`` on a change.
+class InspectionModel:
+    """Errors of the particles of one viewer, and the options by which they are measured.
 
-    The events are the session's, which adds to this class.
+    ``events.inspection`` is emitted when the options change; the events are the session's.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer)
-        self.inspection = InspectionOptions()
-        self.events = EmitterGroup(
-            source=self, model=None, view=None, inspection=None, preferences=None, training_layers=None
-        )
+    def __init__(self, index: LayerIndex, events: EmitterGroup) -> None:
+        self.index, self.events = index, events
+        self.options = InspectionOptions()
         self.network_symmetry = "C1"
         self.network_classes: frozenset[str] = frozenset()
         self._known: weakref.WeakKeyDictionary[Points, tuple[object, ParticleValues]] = weakref.WeakKeyDictionary()
@@ -36,9 +32,9 @@ class InspectionModel(LayerIndex):
         """Use this network's symmetry for the classes that it was trained on."""
         self.network_symmetry, self.network_classes = _taught(model)
 
-    def set_inspection(self, options: InspectionOptions) -> None:
+    def set_options(self, options: InspectionOptions) -> None:
         """Measure true errors and clusters by these options from now on."""
-        self.inspection = options
+        self.options = options
         self.events.inspection()
 
     def particle_values(self, points: Points) -> ParticleValues:
@@ -49,8 +45,8 @@ class InspectionModel(LayerIndex):
         InputError
             If the symmetry is none.
         """
-        truth = self.truth_of(str(layers.about(points).get("tomogram", "")))
-        options, groups = self.inspection, self._groups(points)
+        truth = self.index.truth_of(str(layers.about(points).get("tomogram", "")))
+        options, groups = self.options, self._groups(points)
         how = (options.symmetry, tuple(groups.items()), options.cluster_distance, options.tolerance)
         key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
         kept = self._known.get(points)

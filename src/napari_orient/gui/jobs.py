@@ -77,11 +77,11 @@ class _Work:
 
 
 class Job(QObject):
-    """A running stream.
+    """A stream that runs, or waits for its turn if it is ``waiting`` until `begin`.
 
-    It belongs to a dock and dies with it: then the stream is stopped and its answer dropped. ``stepped`` carries each
-    Step, none left out; ``reached`` the last of them, now and then, to be shown; ``answered`` the answer; ``ended``
-    comes last in every case, with ``done``, ``stopped`` or ``failed``.
+    It dies with its parent: then the stream is stopped and its answer dropped. ``stepped`` carries each Step, none left
+    out; ``reached`` the last of them, now and then, to be shown; ``answered`` the answer; ``ended`` comes last in every
+    case, with ``done``, ``stopped`` or ``failed``.
 
     ``show``, if given, gets the answer too, or None where the job was stopped, and shows it piece by piece: each has a
     turn of the event loop of its own, so that the window does not stand still for long. The job ends after the last.
@@ -99,9 +99,11 @@ class Job(QObject):
         title: str,
         parent: QObject,
         show: Callable[[Any], Iterator[None]] | None = None,
+        waiting: bool = False,
     ) -> None:
         super().__init__(parent)
         self.title = title
+        self.begun = False
         self._show_answer = show
         self._delivery: Iterator[None] = iter(())
         self._outcome = ""
@@ -113,19 +115,29 @@ class Job(QObject):
         self._answer: object = _NOTHING
         self._over = False
         self._pace = _Pace()
-        self._bar = cancelable_progress(total=0, desc=title, gui=True)
+        self._bar: cancelable_progress | None = None
         self._work.voice.reported.connect(self._drain)
         self._worker: FunctionWorker[Any] = create_worker(self._work, _start_thread=False)
         self._work.abandoned = _quit_asked(weakref.ref(self._worker))
         self._worker.returned.connect(self._deliver)
         self._worker.finished.connect(self._end)
+        if not waiting:
+            self.begin()
+
+    def begin(self) -> None:
+        """Start the stream in its thread."""
+        self.begun = True
+        self._bar = cancelable_progress(total=0, desc=self.title, gui=True)
         when_destroyed(self, _stopper(self._work, self._bar))
         self._worker.start()
 
     def stop(self) -> None:
-        """Ask the stream to stop at its next step; what it has yielded is not lost."""
+        """Ask the stream to stop at its next step; what it has yielded is not lost. One that waits does not begin."""
         self._work.stopping = True
-        self._worker.quit()
+        if self.begun:
+            self._worker.quit()
+        elif not self._over:
+            self._end()
 
     @property
     def stopping(self) -> bool:
@@ -151,7 +163,7 @@ class Job(QObject):
     def _drain(self) -> None:
         try:
             self._report_progress()
-            if self._bar.is_canceled and not self.stopping:
+            if self._bar is not None and self._bar.is_canceled and not self.stopping:
                 self.stop()
             if self.last is not None:
                 self.reached.emit(self.last)
@@ -160,11 +172,14 @@ class Job(QObject):
             self._work.unheard = False
 
     def _show(self, step: Step) -> None:
+        bar = self._bar
+        if bar is None:
+            return
         # Each of these lets napari work off its events, so the end of the job may come in between.
         for show in (
-            lambda: setattr(self._bar, "total", step.total),
-            lambda: self._bar.set_description(step.message),
-            lambda: self._bar.update(step.done - self._bar.n),
+            lambda: setattr(bar, "total", step.total),
+            lambda: bar.set_description(step.message),
+            lambda: bar.update(step.done - bar.n),
         ):
             if not self._over:
                 show()
@@ -175,7 +190,8 @@ class Job(QObject):
     def _end(self) -> None:
         self._over = True
         self._report_progress()
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         self._outcome = self._finish()
         if self._show_answer is None or self._outcome == "failed" or self.abandoned:
             self._close()
@@ -208,6 +224,68 @@ class Job(QObject):
             return "failed"
         self.answered.emit(self._answer)
         return "done"
+
+
+class JobQueue(QObject):
+    """The jobs of one viewer: one runs, the others wait for it; ``changed`` is emitted when that or progress changes.
+
+    A job ends with its viewer, not with the dock that asked for it.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs: list[Job] = []
+
+    def start(
+        self,
+        stream: Generator[Any, None, Any],
+        *,
+        title: str,
+        show: Callable[[Any], Iterator[None]] | None = None,
+        immediately: bool = False,
+    ) -> Job:
+        """A job for the stream; it waits for those before it unless it is to begin ``immediately``, as brief ones may.
+
+        ``show`` delivers the answer piece by piece, as `Job` has it.
+        """
+        job = Job(stream, title=title, parent=self, show=show, waiting=True)
+        job.reached.connect(self._progressed)
+        job.ended.connect(self._ended)
+        self._jobs.append(job)
+        if immediately or self.running is None:
+            job.begin()
+        self.changed.emit()
+        return job
+
+    @property
+    def running(self) -> Job | None:
+        """The job that has run longest, or None."""
+        return next((job for job in self._jobs if job.begun), None)
+
+    @property
+    def waiting(self) -> list[Job]:
+        """The jobs that have not begun, in order."""
+        return [job for job in self._jobs if not job.begun]
+
+    def stop(self) -> bool:
+        """Whether there was a job to stop: that which runs is, those that wait do not begin."""
+        for job in self._jobs[::-1]:
+            job.stop()
+        return bool(self._jobs)
+
+    def _progressed(self, step: Step) -> None:
+        self.changed.emit()
+
+    def _ended(self, outcome: str) -> None:
+        ended = self.sender()
+        self._jobs = [job for job in self._jobs if job is not ended]
+        if isinstance(ended, Job) and ended.abandoned:
+            self.stop()  # The window is being closed.
+        elif self.waiting and self.running is None:
+            self.waiting[0].begin()
+        self.changed.emit()
 
 
 class _Pace:

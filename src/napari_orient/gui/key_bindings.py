@@ -1,4 +1,4 @@
-"""Keys of a viewer that act while a dock is open; afterwards each key does again what it did before."""
+"""Keys of a viewer that act while a page is shown; afterwards each key does again what it did before."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Binding = Action | EllipsisType | None
 """What a viewer holds for a key: an action, ``...`` (the key is blocked), or None (the key is free)."""
 
 _STACKS: weakref.WeakKeyDictionary[ViewerModel, dict[str, list[Binding]]] = weakref.WeakKeyDictionary()
-"""For each viewer and key: what the key did before any of our docks, then the actions of open docks, newest last."""
+"""For each viewer and key: what the key did before any of ours, then the actions of those who hold it, newest last."""
 
 
-def bind_keys(viewer: ViewerModel, owner: QObject, actions: Mapping[str, Callable[[], None]]) -> None:
-    """Bind keys of the viewer until ``owner`` is destroyed, then restore what they did before.
+def bind_keys(viewer: ViewerModel, owner: QObject, actions: Mapping[str, Callable[[], None]]) -> Callable[[], None]:
+    """What restores the keys of the viewer that are bound now; called by itself when ``owner`` is destroyed.
 
     Of several owners the newest holds a key; when it goes, the key passes to the newest of those that are left.
     """
@@ -33,9 +33,11 @@ def bind_keys(viewer: ViewerModel, owner: QObject, actions: Mapping[str, Callabl
         before: Binding = viewer.bind_key(key, bound[key], overwrite=True)
         stack = _STACKS.setdefault(viewer, {}).setdefault(key, [before])
         if before not in stack:
-            stack[:] = [before]  # Somebody else has bound the key since our last dock did.
+            stack[:] = [before]  # Somebody else has bound the key since we did last.
         stack.append(bound[key])
-    when_destroyed(owner, partial(_release, weakref.ref(viewer), bound))
+    release = partial(_release, weakref.ref(viewer), bound)
+    when_destroyed(owner, release)
+    return release
 
 
 def _without_viewer(action: Callable[[], None]) -> Action:

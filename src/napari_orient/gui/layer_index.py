@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 
 from napari.components import ViewerModel
-from napari.layers import Image, Points
+from napari.layers import Image, Layer, Points
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram, same_tomogram
 from napari_orient.engine.particles import Extent
 from napari_orient.gui import layers
@@ -18,6 +20,17 @@ class LayerIndex:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
+        self._current: weakref.ref[Image] | None = None
+        self.drawn_in: weakref.WeakKeyDictionary[Points, Image] = weakref.WeakKeyDictionary()
+
+    @property
+    def current(self) -> Image | None:
+        """The layer of the tomogram that is shown, or None."""
+        return None if self._current is None else self._current()
+
+    @current.setter
+    def current(self, image: Image | None) -> None:
+        self._current = None if image is None else weakref.ref(image)
 
     @property
     def viewer(self) -> ViewerModel:
@@ -26,6 +39,10 @@ class LayerIndex:
         if viewer is None:
             raise ReferenceError("this session's viewer is gone")
         return viewer
+
+    def viewer_or_none(self) -> ViewerModel | None:
+        """The viewer, or None once it is gone."""
+        return self._viewer()
 
     def tomograms(self) -> list[Image]:
         """The layers that can serve as tomograms, the newest first."""
@@ -48,7 +65,7 @@ class LayerIndex:
             return own
         extents = self.extents()
         name = str(layers.about(points).get("tomogram", ""))
-        match = match_tomogram(name, extents) if name else None
+        match = _match(name, extents)
         if match is None and len(extents) == 1:
             match = next(iter(extents))
         return None if match is None else extents[match]
@@ -57,23 +74,45 @@ class LayerIndex:
         """The layer of the tomogram that the points lie in: of its name, or the only one there is."""
         shown = {str(layers.about(layer).get("name", layer.name)): layer for layer in reversed(self.tomograms())}
         name = str(layers.about(points).get("tomogram", ""))
-        match = match_tomogram(name, shown) if name else None
-        if match is None and len(shown) == 1:
-            match = next(iter(shown))
-        return None if match is None else shown[match]
+        match = _match(name, shown)
+        if match is not None:
+            return shown[match]
+        drawn_in = self.drawn_in.get(points)
+        if not name and drawn_in in shown.values():
+            return drawn_in
+        return next(iter(shown.values())) if len(shown) == 1 else None
+
+    def points_of(self, drawing: Layer) -> Points | None:
+        """The particles that a layer of arrows or surfaces is drawn from, or None."""
+        wanted = layers.about(drawing).get("of")
+        found = (layer for layer in self.particles() if layers.about(layer).get("id") == wanted)
+        return next(found, None) if wanted else None
+
+    def drawings_of(self, points: Points) -> list[Layer]:
+        """The layers of arrows and surfaces that are drawn from these particles."""
+        wanted = layers.about(points).get("id")
+        return [layer for layer in self.viewer.layers if wanted and layers.about(layer).get("of") == wanted]
 
     def mismatch(self, points: Points, tomogram: Image) -> str:
-        """A warning where the points lie in another tomogram that is open than in this one, else empty."""
-        own = self.tomogram_of(points)
+        """A warning where the points are of a tomogram of another name than this one, else empty."""
         name, chosen = str(layers.about(points).get("tomogram", "")), layers.tomogram_name(tomogram)
-        if not name or own is None or own is tomogram or same_tomogram(name, chosen):
+        if not name or same_tomogram(name, chosen):
             return ""
         return f"These particles are of {name}, not of {chosen}: choose its own tomogram or particles."
 
     def truth_of(self, tomogram: str) -> Points | None:
         """The layer with the true poses of this tomogram, or None."""
         truths = {str(layers.about(layer).get("tomogram", "")): layer for layer in self.particles(TRUTH)}
-        match = match_tomogram(tomogram, truths)
+        match = _match(tomogram, truths)
         if match is None and len(truths) == 1 and len(self.extents()) <= 1:
             match = next(iter(truths))
         return None if match is None else truths[match]
+
+
+def _match(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate of this name; of several that mean the same tomogram, the one that was opened last."""
+    candidates = list(candidates)
+    try:
+        return match_tomogram(name, candidates) if name else None
+    except InputError:
+        return next(item for item in reversed(candidates) if same_tomogram(name, item))

@@ -32,8 +32,8 @@ KEY = "napari-orient"
 """Where a layer's metadata says what it is."""
 
 TOMOGRAM, PICKS, PREDICTED, TRUTH, AXES = "tomogram", "picks", "predicted", "truth", "axes"
-MAP = "map"
-"""An average: a volume that is no tomogram."""
+MAP, SURFACE = "map", "surface"
+"""Roles of an average, a volume that is no tomogram, and of a layer that shows the reference at every pose."""
 
 ROTATION_COLUMNS = tuple(f"rotation_{row}{column}" for row in "xyz" for column in "xyz")
 """The nine entries of the matrix, row by row: ``rotation_xz`` is the x component of the particle's z axis."""
@@ -98,13 +98,21 @@ def role(layer: Layer) -> str:
 
 
 def holds_tomogram(layer: Layer) -> bool:
-    """Whether the layer can serve as a tomogram: a grey volume."""
-    return isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and role(layer) != MAP
+    """Whether the layer can serve as a tomogram: a grey volume of cubic voxels."""
+    grey = isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and role(layer) != MAP
+    return grey and has_cubic_voxels(layer)
 
 
 def holds_particles(layer: Layer) -> bool:
-    """Whether the layer can serve as particles: points in a volume."""
-    return isinstance(layer, Points) and layer.ndim == 3
+    """Whether the layer can serve as particles: points in a volume of cubic voxels."""
+    return isinstance(layer, Points) and layer.ndim == 3 and has_cubic_voxels(layer)
+
+
+def has_cubic_voxels(layer: Layer) -> bool:
+    """Whether a layer's voxels are cubes, neither stretched nor mirrored nor rotated."""
+    sides = _voxel_sides(layer)
+    upright = np.allclose(layer.rotate, np.eye(3)) and np.allclose(layer.shear, 0)
+    return bool(upright and (sides > 0).all() and np.allclose(sides, sides[0], rtol=1e-3))
 
 
 # --- tomograms ------------------------------------------------------------------------------------------------------
@@ -152,11 +160,16 @@ def voxel_size(layer: Layer) -> float:
     InputError
         If they are not cubes.
     """
-    sides = np.asarray(layer.scale, float) * np.array([_angstrom(unit) for unit in layer.units])
+    sides = _voxel_sides(layer)
     if not np.allclose(sides, sides[0], rtol=1e-3):
         given = " × ".join(f"{side:g}" for side in flip(sides))
         raise InputError(f"layer {layer.name!r} has voxels of {given} Å; napari-orient needs cubes. Resample it first.")
     return float(sides[0])
+
+
+def _voxel_sides(layer: Layer) -> FloatArray:
+    sides: FloatArray = np.asarray(layer.scale, float) * np.array([_angstrom(unit) for unit in layer.units])
+    return sides
 
 
 @cache

@@ -148,7 +148,7 @@ class LivePrediction(QObject):
         # This runs within napari's own event of the edit, which reports both changes when it ends.
         with layer.events.data.blocker(), layer.events.features.blocker():
             editing.write_poses(history, rows, predicted)
-        self.session.draw_ahead(layer, rows, predicted)
+        self.session.drawing.draw_ahead(layer, rows, predicted)
         self._show_status(predicted, time.monotonic() - began)
 
     def _predict_waiting(self) -> None:
@@ -176,7 +176,7 @@ class LivePrediction(QObject):
             self._show_status(part, 0.0)
 
     def _run(self, stream: Stream[Step, Any], title: str, deliver: Callable[[Any], None]) -> None:
-        self._job, self._deliver_to = Job(stream, title=title, parent=self), deliver
+        self._job, self._deliver_to = self.session.jobs.start(stream, title=title, immediately=True), deliver
         self._job.answered.connect(self._answered)
         self._job.ended.connect(self._ended)
 

@@ -127,7 +127,7 @@ class PatchView(QWidget):
         )
 
     def _tomogram(self, layer: Points) -> Tomogram:
-        found = {layers.tomogram_of(image).name: image for image in self.session.tomograms()}
+        found = {layers.tomogram_of(image).name: image for image in self.session.index.tomograms()}
         name = str(layers.about(layer).get("tomogram", ""))
         wanted = match_tomogram(name, found) if name else None
         if wanted is None and len(found) != 1:

@@ -26,9 +26,9 @@ from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
-from napari_orient.gui.commands import open_dock
+from napari_orient.gui.commands import open_page
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
-from napari_orient.gui.load_dock import dock_text
+from napari_orient.gui.pages.data_page import dock_text
 from napari_orient.gui.session import session_of
 from napari_orient.gui.state_in_file import with_model_found, with_state
 
@@ -36,18 +36,18 @@ Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
 
 def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader | None:
-    """The reader of volumes of every format, or None for lists; with no file, the palette opens the Load dock."""
+    """The reader of volumes of every format, or None for lists; with no file, the palette opens the page Data."""
     if path is None:
-        open_dock("Load")
+        open_page("Data")
         return read_tomogram_layers
     lists = [item for item in _paths(path) if item.suffix.lower() == ".em" and not names_volume(item)]
     return None if lists else read_tomogram_layers
 
 
 def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
-    """The reader of particle lists, or None for files that are none; with no file, the palette opens the Load dock."""
+    """The reader of particle lists, or None for files that are none; with no file, the palette opens the page Data."""
     if path is None:
-        open_dock("Load")
+        open_page("Data")
         return read_particle_layers
     try:
         found = [recognise_content(ListFile(item)) for item in _paths(path)]
@@ -129,13 +129,13 @@ def _role(particles: Particles, path: Path) -> str:
 
 def _extents_on_view() -> dict[str, Extent]:
     viewer = napari.current_viewer()
-    return {} if viewer is None else session_of(viewer).extents()
+    return {} if viewer is None else session_of(viewer).index.extents()
 
 
 def _view() -> ViewOptions:
     """How poses are drawn in the viewer in front."""
     viewer = napari.current_viewer()
-    return ViewOptions() if viewer is None else session_of(viewer).view
+    return ViewOptions() if viewer is None else session_of(viewer).drawing.view
 
 
 def _paths(path: str | Sequence[str]) -> list[Path]:
@@ -148,14 +148,14 @@ def _paths(path: str | Sequence[str]) -> list[Path]:
 def write_points(path: str | None = None, array: Any = None, keywords: dict[str, Any] | None = None) -> list[str]:
     """Write a points layer as RELION 5 STAR, or in another dialect by the suffix; napari's own Save calls this.
 
-    Called by the palette, with nothing to write, it opens the Export dock.
+    Called by the palette, with nothing to write, it opens the page Result.
     """
     if path is None or keywords is None:
-        open_dock("Export")
+        open_page("Export")
         return []
     layer = Layer.create(array, {key: value for key, value in keywords.items() if key in _KEPT}, "points")
     viewer = napari.current_viewer()
-    extent = layers.extent_of(layer) if viewer is None else session_of(viewer).extent_of(layer)
+    extent = layers.extent_of(layer) if viewer is None else session_of(viewer).index.extent_of(layer)
     particles = layers.particles_of(layer)
     if Path(path).suffix.lower() == ".star":
         rows = np.arange(len(particles))

@@ -1,4 +1,4 @@
-"""State of one viewer beside its layers: model in use, drawing, histories; arrows follow their points."""
+"""State of one viewer beside its layers: model in use, drawing, histories, jobs; arrows follow their points."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
+from napari.utils.events import EmitterGroup
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui import axes, layers
@@ -18,9 +19,16 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab
 from napari_orient.gui.colours import AXIS, ROLE
 from napari_orient.gui.history import History, announce
+from napari_orient.gui.inspection_model import InspectionModel
+from napari_orient.gui.jobs import JobQueue
+from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.state_in_file import restore_state
+from napari_orient.gui.tomogram_switch import TomogramSwitch
+
+if TYPE_CHECKING:
+    from napari_orient.gui.viewer_dock import ViewerDock
 
 ARROWS_KEY = "Shift-O"
 """Shows and hides all arrows."""
@@ -36,41 +44,73 @@ def session_of(viewer: ViewerModel) -> Session:
     return _SESSIONS[viewer]
 
 
-class Session(ArrowDrawing):
-    """The state of one viewer; it lives as long as the viewer and does not keep it alive.
+class Session:
+    """The state of one viewer; it lives as long as the viewer and does not keep it alive. Docks only show it.
 
-    ``events.model`` is emitted when another network is in use, or its file was written anew;
-    ``events.view`` when poses are drawn differently, ``events.inspection`` when errors are measured differently;
-    ``events.preferences`` when a preference changed, and ``events.training_layers`` when the layers it names
-    (``layers``) are chosen to train on.
+    Attributes
+    ----------
+    index : which layers are tomograms and particles, and which belong together.
+    tomograms : the tomogram that is shown; the layers of the others are hidden.
+    inspection : errors of the particles, and the options by which they are measured.
+    drawing : arrows, surfaces, their colours and the legend.
+    jobs : what runs, one job at a time.
+    docks : the two docks, by the names of their classes, once they were opened; a closed one keeps its state.
+    events : ``model`` is emitted when another model is in use, or its file was written anew; ``view`` when poses are
+        drawn differently; ``inspection`` when errors are measured differently; ``preferences`` when a preference
+        changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
+        a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
+        ``arranged`` when layers that were opened are in their order.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.preferences = Preferences.now()
-        super().__init__(viewer, ViewOptions(display=self.preferences.display))
+        self.events = EmitterGroup(
+            source=self,
+            model=None,
+            view=None,
+            inspection=None,
+            preferences=None,
+            tomogram=None,
+            page=None,
+            training_layers=None,
+            arranged=None,
+        )
+        self.index = LayerIndex(viewer)
+        self.inspection = InspectionModel(self.index, self.events)
+        self.drawing = ArrowDrawing(self.index, self.inspection, ViewOptions(display=self.preferences.display))
+        self.tomograms = TomogramSwitch(self.index, self.events)
+        self.jobs = JobQueue()
+        self.docks: dict[str, ViewerDock] = {}
         self._model = self.preferences.model
-        self.use_symmetry_of(self._model)
+        self.inspection.use_symmetry_of(self._model)
         self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
+        self.events.arranged.connect(self._show_slab)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
             self._follow(layer)
+            self.tomograms.inserted(layer)
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer that this is the session of."""
+        return self.index.viewer
 
     @property
     def model(self) -> str:
-        """The network that Predict uses: the name of a shipped one, or a file; empty while none is chosen."""
+        """The model that Predict uses: the name of a shipped one, or a file; empty while none is chosen."""
         return self._model
 
     @model.setter
     def model(self, name: str) -> None:
-        """Use this network from now on, and emit ``events.model``."""
+        """Use this model from now on, and emit ``events.model``."""
         self._model = name
-        self.use_symmetry_of(name)
+        self.inspection.use_symmetry_of(name)
         self.events.model()
-        self.set_inspection(self.inspection)
+        self.inspection.set_options(self.inspection.options)
 
     def scratch(self) -> Path:
         """A folder for files that nobody has named yet; it is gone when the viewer or the program is."""
@@ -78,6 +118,10 @@ class Session(ArrowDrawing):
             self._scratch = Path(tempfile.mkdtemp(prefix="napari-orient-"))
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
+
+    def show_page(self, name: str, *, card: str = "") -> None:
+        """Show this page of the Orient dock, where the dock is open, and on it this card."""
+        self.events.page(name=name, card=card)
 
     # --- showing ------------------------------------------------------------------------------------------------
 
@@ -87,7 +131,7 @@ class Session(ArrowDrawing):
         layer = Image(density, **keywords)
         self.viewer.layers.insert(0, layer)
         show_scale_bar(self.viewer)
-        show_slab(self.viewer, self.view.display.slab)
+        self._show_slab()
         return layer
 
     def show_particles(
@@ -105,9 +149,9 @@ class Session(ArrowDrawing):
         layer = Points(data, **keywords)
         self.viewer.layers.append(layer)
         if immediately:
-            self.draw(layer)
+            self.drawing.draw(layer)
         else:
-            self.draw_later(layer)
+            self.drawing.draw_later(layer)
         return layer
 
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
@@ -122,23 +166,27 @@ class Session(ArrowDrawing):
             self._histories[points] = History(points)
         return self._histories[points]
 
+    def _show_slab(self, event: Any = None) -> None:
+        show_slab(self.viewer, self.drawing.view.display.slab)
+
     def _preferred(self, event: Any = None) -> None:
         """Follow what napari's Preferences say now: only what has changed there changes here."""
-        if self._viewer() is None:
+        if self.index.viewer_or_none() is None:
             return  # Python's collector has not come to this session yet.
         before, self.preferences = self.preferences, Preferences.now()
         old, new = before.display.to_record(), self.preferences.display.to_record()
         changed = {name: value for name, value in new.items() if value != old[name]}
         if changed:
-            self.show_as(self.view.replace(**changed))
+            self.drawing.show_as(self.drawing.view.replace(**changed))
         if self.preferences.model != before.model:
             self.model = self.preferences.model
         self.events.preferences()
 
-    # --- keeping arrows as their points are -----------------------------------------------------------------------
+    # --- arrows as their points are -------------------------------------------------------------------------------
 
     def _inserted(self, event: Any) -> None:
         self._follow(event.value)
+        self.tomograms.inserted(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:
         """Take points drawn by hand as picks of this tomogram, and follow them as such."""
@@ -151,36 +199,33 @@ class Session(ArrowDrawing):
             # Its history hears first: arrows are drawn from what an edit has become.
             self.history(layer)
             restore_state(layer, self)
-            self._paint(layer)
+            self.drawing.paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._features_changed)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
-        if done and event.source in self._ahead:
-            self._ahead.discard(event.source)
-        elif done and event.source in self.viewer.layers:
-            self.draw(event.source)
+        if done and event.source in self.viewer.layers:
+            self.drawing.redraw(event.source)
 
     def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
         points = event.source
-        if self.view.display.colour in (ROLE, AXIS) or points in self._unfinished or points not in self.viewer.layers:
-            return
-        if self._has_axes(points):
-            self.draw(points)
+        if self.drawing.view.display.colour not in (ROLE, AXIS) and points in self.viewer.layers:
+            self.drawing.recolour(points)
 
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
             event.value.events.features.disconnect(self._features_changed)
             self._histories.pop(event.value, None)
-            self.hide_surface(event.value)
+            self.drawing.hide_surface(event.value)
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
-            self._say_legend()
+            self.drawing.show_legend()
+        self.tomograms.removed(event.value)
 
 
 def _toggle_arrows(viewer: ViewerModel) -> None:
-    session_of(viewer).toggle_arrows()
+    session_of(viewer).drawing.toggle_arrows()

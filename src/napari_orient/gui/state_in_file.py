@@ -79,14 +79,14 @@ def _has_verdicts(layer: Points) -> bool:
 
 
 def _state(session: Session, *, edited: bool, folder: Path) -> Table:
-    filters = {name: value for name, value in session.view.to_record().items() if name in _FILTERS}
+    filters = {name: value for name, value in session.drawing.view.to_record().items() if name in _FILTERS}
     defaults = {name: value for name, value in ViewOptions().to_record().items() if name in _FILTERS}
-    if not edited and session.inspection == InspectionOptions() and filters == defaults:
+    if not edited and session.inspection.options == InspectionOptions() and filters == defaults:
         return {}
     model = session.model
     if model and model not in shipped_models():
         model = _relative(Path(model), folder)
-    values = {"checkpoint": model, **session.inspection.to_record(), **filters}
+    values = {"checkpoint": model, **session.inspection.options.to_record(), **filters}
     return {_column(name): (_text(value),) for name, value in values.items()}
 
 
@@ -104,13 +104,13 @@ def _restore(session: Session, texts: Mapping[str, str]) -> None:
     if model in shipped_models() or (model != _NONE and Path(model).exists()):
         session.model = model
     try:
-        inspection = _options(session.inspection, texts)
-        view = _options(session.view, texts, only=_FILTERS)
+        inspection = _options(session.inspection.options, texts)
+        view = _options(session.drawing.view, texts, only=_FILTERS)
     except InputError:
         return
-    session.set_inspection(inspection)
-    if view != session.view:
-        session.show_as(view)
+    session.inspection.set_options(inspection)
+    if view != session.drawing.view:
+        session.drawing.show_as(view)
 
 
 def _options(now: Any, texts: Mapping[str, str], *, only: Sequence[str] | None = None) -> Any:

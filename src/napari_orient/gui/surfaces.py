@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
-from napari_orient.gui.layers import KEY
-
-SURFACE = "surface"
-"""The role of a layer that shows the reference at every pose."""
+from napari_orient.gui.layers import KEY, SURFACE
 
 MOST_PARTICLES = 1000
 MOST_VERTICES = 750

@@ -58,7 +58,7 @@ def show_poses(
     shown, missing = [], []
     for tomogram in tomograms:
         own = particles.of_tomogram(tomogram.name)
-        images = {layers.tomogram_name(image): image for image in session.tomograms()}
+        images = {layers.tomogram_name(image): image for image in session.index.tomograms()}
         if tomogram.name not in images:
             missing.append(tomogram.name)
         elif len(own):
@@ -79,7 +79,7 @@ def show_poses(
 
 
 def _existing_layer(session: Session, tomogram: Tomogram) -> Points | None:
-    for layer in session.particles(PREDICTED):
+    for layer in session.index.particles(PREDICTED):
         about = layers.about(layer)
         if about.get(DISCOVERED) and about.get("tomogram") == tomogram.name:
             return layer
@@ -101,7 +101,7 @@ def _new_layer(
 
 def _style_layer(session: Session, layer: Points, *, visible: bool) -> None:
     """Paint false picks pale; show the layer and its arrows if its tomogram is shown."""
-    layers.paint(layer, session.view.ink(PREDICTED))
+    layers.paint(layer, session.drawing.view.ink(PREDICTED))
     for item in (layer, axes_layer(session.viewer, layer)):
         # Setting `visible` to its own value makes napari slice the layer again.
         if item is not None and item.visible != visible:
@@ -126,9 +126,9 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     """
     found, true = [], []
     for layer in shown:
-        if session.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
+        if session.index.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
             continue
-        values = session.particle_values(layer)
+        values = session.inspection.particle_values(layer)
         if values.truth is None or values.truth.rotations is None or values.particles.rotations is None:
             continue
         partner = values.inspection.partner

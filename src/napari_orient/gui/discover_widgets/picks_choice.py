@@ -136,7 +136,7 @@ class PicksChoice(DropTarget):
     def refresh(self, event: object = None) -> None:
         """List the open layers; a new one is checked, except true poses of a tomogram that has picks."""
         chosen, before = {id(layer) for layer in self.chosen()}, {id(layer) for layer in self._offered}
-        found = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
+        found = [layer for layer in self.session.index.particles() if layers.role(layer) != PREDICTED]
         picked = {self._tomogram_name(layer) for layer in found if layers.role(layer) != TRUTH}
         self._offered = sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
         self.list.blockSignals(True)
@@ -152,7 +152,7 @@ class PicksChoice(DropTarget):
         self._update()
 
     def _tomogram_name(self, layer: Points) -> str:
-        image = self.session.tomogram_of(layer)
+        image = self.session.index.tomogram_of(layer)
         return "" if image is None else layers.tomogram_name(image)
 
     def _relabel(self, event: object = None) -> None:
@@ -200,7 +200,7 @@ class PicksChoice(DropTarget):
         """
         found: dict[str, tuple[Tomogram, list[Particles]]] = {}
         for layer in self.chosen():
-            image = self.session.tomogram_of(layer)
+            image = self.session.index.tomogram_of(layer)
             if image is None:
                 raise InputError(f"the tomogram of layer {layer.name!r} is not open. Open it in the Load dock.")
             tomogram = layers.tomogram_of(image)
@@ -220,13 +220,15 @@ class PicksChoice(DropTarget):
         """Read tomograms and picks from files in a worker, and open them as layers."""
         if self.reading is not None or not paths:
             return
-        job = self.reading = Job(read_picks_with_tomograms(paths), title="Reading picks", parent=self)
+        job = self.reading = self.session.jobs.start(
+            read_picks_with_tomograms(paths), title="Reading picks", immediately=True
+        )
         job.answered.connect(self._show_pairs)
         job.ended.connect(self._ended)
         self._enable_buttons()
 
     def _show_pairs(self, pairs: Pairs) -> None:
-        hidden = len(self.session.tomograms()) > 0
+        hidden = len(self.session.index.tomograms()) > 0
         for number, (tomogram, picks) in enumerate(pairs):
             image = self.session.show_tomogram(tomogram)
             name = f"{tomogram.name} picks"

@@ -65,8 +65,8 @@ class DiscoveryPreview:
     # --- arrows -------------------------------------------------------------------------------------------------
 
     def _show_arrows(self, particles: Particles, class_count: int) -> None:
-        axes = self.session.view.axes if len(particles) <= MOST_TRIADS else "z"
-        shown = {layers.tomogram_name(image): image.visible for image in self.session.tomograms()}
+        axes = self.session.drawing.view.axes if len(particles) <= MOST_TRIADS else "z"
+        shown = {layers.tomogram_name(image): image.visible for image in self.session.index.tomograms()}
         for name, tomogram in self._tomograms.items():
             own = np.asarray(particles.tomogram) == name
             # Arrows of a hidden tomogram would cover those of another one.
@@ -87,7 +87,7 @@ class DiscoveryPreview:
             _update_arrows(layer, arrows, colours)
 
     def _new_arrows(self, tomogram: Tomogram, arrows: FloatArray, colours: FloatArray) -> Vectors:
-        view, size = self.session.view, tomogram.voxel_size
+        view, size = self.session.drawing.view, tomogram.voxel_size
         layer = Vectors(
             arrows,
             name=f"{tomogram.name} poses so far",

@@ -54,7 +54,7 @@ class LayersSource(QWidget):
         """List the open layers; new layers of true poses are checked, checked layers stay so."""
         chosen = {id(layer) for layer in self.chosen()}
         before = {id(layer) for layer in self._offered}
-        self._offered = [layer for layer in self.session.particles() if _has_poses(layer)]
+        self._offered = [layer for layer in self.session.index.particles() if _has_poses(layer)]
         self.list.blockSignals(True)
         self.list.clear()
         for layer in self._offered:
@@ -100,7 +100,7 @@ class LayersSource(QWidget):
             If a layer's tomogram is not open.
         """
         found: dict[str, tuple[Tomogram, list[Particles]]] = {}
-        opened = {tomogram.name: tomogram for tomogram in map(layers.tomogram_of, self.session.tomograms())}
+        opened = {tomogram.name: tomogram for tomogram in map(layers.tomogram_of, self.session.index.tomograms())}
         for layer in self.chosen():
             particles = training_particles(layer)
             name = str(layers.about(layer).get("tomogram", ""))

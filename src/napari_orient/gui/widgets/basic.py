@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
+from napari.components import ViewerModel
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
+    QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -30,20 +31,14 @@ _ON_LIGHT = {MUTED: "#545d69", GOOD: "#17702f", WARNING: "#8a5700", BAD: "#b3232
 """The same tones as words on a light ground: each is at least 4.5 times as dark as that."""
 
 
-class Dock(QScrollArea):
-    """A dock's contents in a column that scrolls where the window is low, never clipped."""
+class Panel(QWidget):
+    """A column of widgets: a page of the Orient dock, or a card on one."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(330)
-        inner = QWidget()
-        self.column = QVBoxLayout(inner)
-        self.column.setContentsMargins(10, 8, 10, 10)
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 0)
         self.column.setSpacing(6)
-        self.setWidget(inner)
 
     def add(self, *widgets: QWidget) -> None:
         """Append widgets, one under the other."""
@@ -63,6 +58,9 @@ class Dock(QScrollArea):
         """Push everything to the top."""
         self.column.addStretch(1)
 
+    def hold_keys(self, held: bool) -> None:
+        """Bind the page's keys in the viewer, or give them back; a page has none unless it says so."""
+
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do the act, and return whether it succeeded; an error is shown in one line."""
         try:
@@ -71,6 +69,58 @@ class Dock(QScrollArea):
             show_error(str(error))
             return False
         return True
+
+
+class CardPage(Panel):
+    """A row of buttons, and below it the card of the one that is pressed.
+
+    Attributes
+    ----------
+    names : what each card's button says, and its tooltip, by the card's name.
+    """
+
+    names: ClassVar[Mapping[str, tuple[str, str]]]
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer, self._cards = viewer, dict[str, Panel]()
+        self.buttons = {name: _choice_button(*words) for name, words in self.names.items()}
+        self._group = QButtonGroup(self)
+        line = QHBoxLayout()
+        line.setSpacing(0)
+        for name, button in self.buttons.items():
+            self._group.addButton(button)
+            line.addWidget(button)
+            button.clicked.connect(lambda _, name=name: self.show_card(name))
+        self.column.addLayout(line)
+        self.show_card(next(iter(self.names)))
+
+    def card(self, name: str) -> Panel:
+        """The card of this name."""
+        if name not in self._cards:
+            card = self._cards[name] = self.makers()[name](self._viewer)
+            self.column.addWidget(card)
+            card.hide()
+        return self._cards[name]
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name: modules are imported when they are needed."""
+        raise NotImplementedError
+
+    def show_card(self, name: str) -> None:
+        """Show this card alone."""
+        shown = self.card(name)
+        for card in self._cards.values():
+            card.setVisible(card is shown)
+        self.buttons[name].setChecked(True)
+
+
+def _choice_button(text: str, tip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setCheckable(True)
+    button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    return button
 
 
 def tone(colour: str, widget: QWidget) -> str:

@@ -20,7 +20,6 @@ from napari_orient.engine.prediction import Model, load_model, provenance
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.prediction_jobs import (
     PredictionRequest,
@@ -36,10 +35,10 @@ from napari_orient.gui.widgets import (
     BAD,
     MUTED,
     WARNING,
-    Dock,
     JobRow,
     LayerChoice,
     NoteLabel,
+    Panel,
     labelled,
     listen,
     show_classes,
@@ -52,7 +51,7 @@ LABELS = 112
 """Pixels of the labels' column, so that the fields of all sections line up."""
 
 
-class PredictDock(Dock):
+class PredictCard(Panel):
     """Predicts the orientations of the chosen particles; shows them as a layer with arrows."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -68,7 +67,7 @@ class PredictDock(Dock):
     # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self, viewer: ViewerModel) -> None:
-        self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
+        self.tomogram = LayerChoice(viewer, self.session.index.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._picks, empty="none open")
         self.kind, self.model = QComboBox(), QComboBox()
         shrinkable(self.kind)
@@ -109,7 +108,7 @@ class PredictDock(Dock):
 
     def _picks(self) -> list[Points]:
         """Layers of picks, then of true poses; predicted layers are left out."""
-        unpredicted = [layer for layer in self.session.particles() if layers.role(layer) != PREDICTED]
+        unpredicted = [layer for layer in self.session.index.particles() if layers.role(layer) != PREDICTED]
         return sorted(unpredicted, key=lambda layer: layers.role(layer) == TRUTH)
 
     def _fill_models(self) -> None:
@@ -201,7 +200,7 @@ class PredictDock(Dock):
             return
         text = f"Voxel size: {tomogram.voxel_size:g} Å"
         points = self.particles.layer
-        other = "" if points is None else self.session.mismatch(points, self.tomogram.layer)
+        other = "" if points is None else self.session.index.mismatch(points, self.tomogram.layer)
         warning = other or self._class_warning()
         if tomogram.voxel_size == 1:
             self.input_note.say(f"{text}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
@@ -247,7 +246,7 @@ class PredictDock(Dock):
             picks = picks.of_kind(self.kind.currentData())
         if not any(picks.tomogram_names):
             picks = picks.replace(tomogram=tomogram.name)
-        truth = self.session.truth_of(tomogram.name)
+        truth = self.session.index.truth_of(tomogram.name)
         true = None if truth is None else layers.particles_of(truth)
         return PredictionRequest(tomogram, picks, self.loaded, self.options.options(), true)
 
@@ -258,7 +257,7 @@ class PredictDock(Dock):
         self._request = request
         self._source_layers = (self.tomogram.layer, self.particles.layer)
         self.result.say("")
-        job = Job(predict_and_evaluate(request), title="Predicting orientations", parent=self)
+        job = self.session.jobs.start(predict_and_evaluate(request), title="Predicting orientations")
         job.answered.connect(self._deliver)
         self.running.follow(job)
 
@@ -276,7 +275,7 @@ class PredictDock(Dock):
 
     def _show_predicted(self, predicted: Particles, points: Points, extent: Extent, line: str) -> None:
         source = layers.identity(points)
-        for layer in self.session.particles(PREDICTED):
+        for layer in self.session.index.particles(PREDICTED):
             if layers.about(layer).get("source") == source:
                 self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
                 return

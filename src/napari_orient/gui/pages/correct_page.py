@@ -37,7 +37,7 @@ from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import GOOD, MUTED, WARNING, Dock, LayerChoice, NoteLabel, labelled, listen, row
+from napari_orient.gui.widgets import GOOD, MUTED, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
@@ -72,19 +72,19 @@ def estimate_poses(
     return concatenate(parts)
 
 
-class CorrectDock(Dock):
+class CorrectPage(Panel):
     """Edits the points selected in the chosen layer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
         self.job: Job | None = None
+        self._release_keys: Callable[[], None] | None = None
         self._history: History | None = None
         self._requested: tuple[Points, Rows] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
         self.live = LivePrediction(self.session, self)
         self._build(self.session.viewer)
-        self._bind_keys(self.session.viewer)
         self._layer_chosen()
 
     # --- widgets ------------------------------------------------------------------------------------------------
@@ -150,24 +150,31 @@ class CorrectDock(Dock):
     def _offered(self) -> list[Points]:
         """Layers of particles: predicted ones first, true poses last."""
         order = [PREDICTED, PICKS, "", layers.TRUTH]
-        return sorted(self.session.particles(), key=lambda layer: order.index(layers.role(layer)))
+        return sorted(self.session.index.particles(), key=lambda layer: order.index(layers.role(layer)))
 
     def _classes(self) -> list[str]:
         layer = self.particles.layer
         return layers.classes(layer) if isinstance(layer, Points) else []
 
-    def _bind_keys(self, viewer: ViewerModel) -> None:
+    def hold_keys(self, held: bool) -> None:
+        """Bind the keys of this page in the viewer, or give them back."""
+        if held and self._release_keys is None:
+            self._release_keys = bind_keys(self.session.viewer, self, self._keys())
+        elif not held and self._release_keys is not None:
+            self._release_keys()
+            self._release_keys = None
+
+    def _keys(self) -> dict[str, Callable[[], None]]:
         keys: dict[str, Callable[[], None]] = {
             key: partial(self.rotation_pad.press, axis, sign) for (axis, sign), key in ROTATION_KEYS.items()
         }
         keys |= {key: partial(self.set_status, status) for status, (_, key) in STATUS_BUTTONS.items()}
         keys |= {PREDICT: self.predict, REFINE: self.refine, LIVE: self.live_box.click}
-        keys |= {
+        return keys | {
             "H": self.reset,
             "Control-Z": self.history_list.undo.click,
             "Control-Shift-Z": self.history_list.redo.click,
         }
-        bind_keys(viewer, self, keys)
 
     # --- selection ----------------------------------------------------------------------------------------------
 
@@ -227,7 +234,7 @@ class CorrectDock(Dock):
 
     def _rotate(self, matrix: FloatArray, words: str) -> None:
         self._edit(editing.rotate, matrix, words=words)
-        name = self.session.network_symmetry
+        name = self.session.inspection.network_symmetry
         is_step = is_symmetry_operation(matrix, symmetry(name))
         self.note.say(f"A rotation {words} is a symmetry operation of {name.split('@')[0]}: no change." * is_step)
 
@@ -263,7 +270,7 @@ class CorrectDock(Dock):
 
     def _start_estimation(self, words: str, model: Model) -> None:
         layer, rows = self.particles.layer, self.rows
-        image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
+        image = self.session.index.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
             raise InputError(f"to {words} particles, their tomogram must be open. Open it first.")
         if not len(rows):
@@ -274,7 +281,7 @@ class CorrectDock(Dock):
             layers.tomogram_of(image), every, chosen, model, options=self._options, refining=refining
         )
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
-        self.job = Job(stream, title=f"{words.capitalize()} {count_words(len(rows))}", parent=self)
+        self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {count_words(len(rows))}")
         self.job.answered.connect(partial(self._deliver, words))
         self.job.stepped.connect(self._stepped)
         self.job.ended.connect(self._ended)
@@ -324,7 +331,7 @@ class CorrectDock(Dock):
 
     def _start_live(self) -> None:
         layer = self.particles.layer
-        image = self.session.tomogram_of(layer) if isinstance(layer, Points) else None
+        image = self.session.index.tomogram_of(layer) if isinstance(layer, Points) else None
         if not isinstance(layer, Points) or image is None:
             raise InputError("Live needs a points layer and its tomogram. Open them first.")
         self.live.start(layer, image, self.session.model)

@@ -36,9 +36,9 @@ from napari_orient.gui.widgets import (
     BAD,
     MUTED,
     Deferred,
-    Dock,
     LayerChoice,
     NoteLabel,
+    Panel,
     labelled,
     listen,
     primary_button,
@@ -51,7 +51,7 @@ NEXT, PREVIOUS = "N", "Shift+N"
 _NO_ROWS: Rows = np.zeros(0, int)
 
 
-class InspectDock(Dock):
+class InspectPage(Panel):
     """Shows the particles of a layer as a table and plots, and moves the camera to the worst ones."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -142,9 +142,9 @@ class InspectDock(Dock):
     def _offered(self) -> list[Points]:
         """Layers of particles, predicted ones before picks; true poses only if there are no others."""
         order = (PREDICTED, PICKS, "")
-        others = [layer for layer in self.session.particles() if layers.role(layer) != TRUTH]
+        others = [layer for layer in self.session.index.particles() if layers.role(layer) != TRUTH]
         others.sort(key=lambda layer: order.index(layers.role(layer)))
-        return others or self.session.particles(TRUTH)
+        return others or self.session.index.particles(TRUTH)
 
     # --- input --------------------------------------------------------------------------------------------------
 
@@ -176,8 +176,8 @@ class InspectDock(Dock):
         try:
             values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
             symmetries_by_class(str(values["symmetry"] or ""))
-            self.session.set_inspection(
-                InspectionOptions.from_record({**self.session.inspection.to_record(), **values})
+            self.session.inspection.set_options(
+                InspectionOptions.from_record({**self.session.inspection.options.to_record(), **values})
             )
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
@@ -188,7 +188,7 @@ class InspectDock(Dock):
         self.refresh()
 
     def _show_settings(self) -> None:
-        record = self.session.inspection.to_record()
+        record = self.session.inspection.options.to_record()
         for name, item in self.parameters.items():
             with self.settings[name].changed.blocked():
                 if _value_or_none(item, self.settings[name]) != record[name]:
@@ -200,7 +200,7 @@ class InspectDock(Dock):
     def _threshold_changed(self, *_: object) -> None:
         threshold = float(self.settings["threshold"].value)
         # The threshold changes colours and counts, no error: nothing is evaluated again.
-        self.session.inspection = replace(self.session.inspection, threshold=threshold)
+        self.session.inspection.options = replace(self.session.inspection.options, threshold=threshold)
         self._show_threshold()
         self._show_summary()
 
@@ -209,7 +209,7 @@ class InspectDock(Dock):
     def refresh(self, event: Any = None) -> None:
         """Show the layer's particles and its selection."""
         try:
-            self.values = None if self.layer is None else self.session.particle_values(self.layer)
+            self.values = None if self.layer is None else self.session.inspection.particle_values(self.layer)
         except InputError as error:
             self.values = None
             show_error(str(error))
@@ -263,7 +263,7 @@ class InspectDock(Dock):
     @property
     def threshold(self) -> float:
         """Degrees up to which a pose counts as right."""
-        return self.session.inspection.threshold
+        return self.session.inspection.options.threshold
 
     def _show_threshold(self) -> None:
         for view in (self.histogram, self.scatter, self.table.particles):

@@ -25,10 +25,10 @@ from napari_orient.gui.widgets import (
     GOOD,
     MUTED,
     WARNING,
-    Dock,
     FileRow,
     LayerChoice,
     NoteLabel,
+    Panel,
     labelled,
     primary_button,
     shrinkable,
@@ -52,7 +52,7 @@ def write(
     return write_particles(path, particles, extents=extents, dialect=form.name, provenance=provenance)
 
 
-class ExportDock(Dock):
+class ExportCard(Panel):
     """Previews and writes the chosen particles of a layer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -92,7 +92,7 @@ class ExportDock(Dock):
 
     def _offered(self) -> list[Points]:
         """Layers of particles, predicted ones first."""
-        return sorted(self.session.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
+        return sorted(self.session.index.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
 
     @property
     def format(self) -> Dialect:
@@ -159,7 +159,7 @@ class ExportDock(Dock):
 
     def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
         layer = self.particles.layer
-        extent = self.session.extent_of(layer)
+        extent = self.session.index.extent_of(layer)
         extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
         if layer is not None and self.format.carries_tables:
             particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)

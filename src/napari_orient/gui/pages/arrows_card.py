@@ -12,7 +12,7 @@ from napari_orient.gui.colours import GRADED
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.legend import LegendView
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import Dock, listen
+from napari_orient.gui.widgets import Panel, listen
 
 LABELS = {
     "length": "Arrow length (Å)",
@@ -27,7 +27,7 @@ LABEL_WIDTH = 132
 """Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
-class ArrowsDock(Dock):
+class ArrowsCard(Panel):
     """View options and legend of all arrows in the viewer."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -49,11 +49,11 @@ class ArrowsDock(Dock):
         self._show_view()
 
     def _options_changed(self) -> None:
-        self.attempt(lambda: self.session.show_as(self.form.options()))
+        self.attempt(lambda: self.session.drawing.show_as(self.form.options()))
 
     def _show_view(self, event: Any = None) -> None:
         """Show the session's view options; enable the colormap's settings only for graded colours."""
-        view = self.session.view
+        view = self.session.drawing.view
         if self._options() != view:
             self.form.blockSignals(True)
             self.form.show_options(view)
@@ -69,4 +69,4 @@ class ArrowsDock(Dock):
             return None
 
     def _show_legend(self, event: Any = None) -> None:
-        self.legend.show_legend(self.session.legend())
+        self.legend.show_legend(self.session.drawing.legend())

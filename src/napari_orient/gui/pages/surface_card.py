@@ -13,7 +13,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
-from napari_orient.gui.widgets import GOOD, WARNING, Dock, LayerChoice, NoteLabel, labelled, listen, row
+from napari_orient.gui.widgets import GOOD, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
 
 UPDATE_DELAY = 30
 """Milliseconds without movement of the slider after which the surfaces are drawn again."""
@@ -25,7 +25,7 @@ LEVEL_WIDTH = 40
 """Width in pixels of the isovalue beside its slider, so that the slider does not move as digits change."""
 
 
-class SurfaceDock(Dock):
+class SurfaceCard(Panel):
     """Shows a reference at every pose of a layer; the surfaces follow every edit."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -63,7 +63,9 @@ class SurfaceDock(Dock):
         listen(self, viewer.layers.events.removed, self._show_state)
 
     def _offered(self) -> list[Points]:
-        posed = [layer for layer in self.session.particles() if layers.role(layer) and layers.has_pose(layer).any()]
+        posed = [
+            layer for layer in self.session.index.particles() if layers.role(layer) and layers.has_pose(layer).any()
+        ]
         return sorted(posed, key=lambda layer: layers.role(layer) != layers.PREDICTED)
 
     def _classes(self) -> list[str]:
@@ -95,7 +97,7 @@ class SurfaceDock(Dock):
         if on:
             self.draw()
         elif isinstance(layer, Points):
-            self.session.hide_surface(layer)
+            self.session.drawing.hide_surface(layer)
             self._show_state()
 
     # --- drawing ------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class SurfaceDock(Dock):
     def _draw(self, layer: Points) -> None:
         if self._shape is None or self._shape.name != self.reference.name:
             self._shape = SurfaceShape(read_reference(self.reference.name), name=self.reference.name)
-        self.session.show_surface(layer, self._shape, level=self.level.value() / 100)
+        self.session.drawing.show_surface(layer, self._shape, level=self.level.value() / 100)
 
     def _show_state(self, event: object = None) -> None:
         layer = self.particles.layer

@@ -33,7 +33,6 @@ from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
-from napari_orient.gui.commands import dock_of
 from napari_orient.gui.discover_widgets import AlignmentChoice, DiscoveryPreview, DiscoveryResultPanel, PicksChoice
 from napari_orient.gui.discover_widgets.alignment_choice import Map
 from napari_orient.gui.discover_widgets.discovered_layers import (
@@ -51,7 +50,7 @@ from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import BAD, GOOD, WARNING, Dock, Fold, JobRow, NoteLabel, labelled
+from napari_orient.gui.widgets import BAD, GOOD, WARNING, Fold, JobRow, NoteLabel, Panel, labelled
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
 STOPPED_EARLY_TEXT = "Stopped before the first round ended\nNo layer was changed."
@@ -72,7 +71,7 @@ class DiscoveryRequest:
     align_to: Map | None = None
 
 
-class DiscoverDock(Dock):
+class DiscoverCard(Panel):
     """Discovers structures from the chosen picks; shows posed particles, maps and verdicts."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -192,7 +191,7 @@ class DiscoverDock(Dock):
         self.result_panel.setVisible(True)
         self._fold_away(request)
         stream = discover(request.pairs, request.options, align_to=request.align_to)
-        job = self._job = Job(stream, title="Discovering structure", parent=self, show=self._deliver)
+        job = self._job = self.session.jobs.start(stream, title="Discovering structure", show=self._deliver)
         job.stepped.connect(self._stepped)
         job.reached.connect(self._reached)
         self.running.follow(job)
@@ -258,8 +257,8 @@ class DiscoverDock(Dock):
             show_warning(f"{', '.join(missing)} was removed meanwhile: its poses have no layer, but can be saved.")
 
     def _show_classes(self, count: int) -> None:
-        if count > 1 and self.session.view.display.colour == ROLE:
-            self.session.show_as(self.session.view.replace(colour="class"))
+        if count > 1 and self.session.drawing.view.display.colour == ROLE:
+            self.session.drawing.show_as(self.session.drawing.view.replace(colour="class"))
 
     def _show_true_errors(self, found: Discovery) -> None:
         """Show the true errors if true poses are on view, up to one common rotation, as the frame is arbitrary."""
@@ -314,7 +313,7 @@ class DiscoverDock(Dock):
     def _predict_others(self) -> None:
         """Make the map the model in use, and open the Load and Predict docks."""
         self._use()
-        self._open("Predict", "Load")
+        self.session.show_page("Data")
 
     def _use(self) -> None:
         """Write the chosen structure's map to a temporary file, and make it the model in use."""
@@ -335,7 +334,7 @@ class DiscoverDock(Dock):
             if len(rows):
                 set_status(self.session.history(layer), rows, ACCEPTED)
                 accepted += len(rows)
-        self._open("Train")
+        self.session.show_page("Poses", card="Train")
         self.session.events.training_layers(layers=tuple(self._on_view()))
         text = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
         self.result_panel.done.say(f"{text} and chosen in the Train dock. Undo reverts it.", GOOD)
@@ -345,13 +344,7 @@ class DiscoverDock(Dock):
         shown = self._on_view()
         if shown:
             self.session.viewer.layers.selection = {shown[0]}
-        self._open("Inspect")
-
-    def _open(self, *names: str) -> None:
-        """Open docks, the last one raised; do nothing in a viewer without a window."""
-        if hasattr(self.session.viewer, "window"):
-            for name in names:
-                dock_of(self.session.viewer, name)
+        self.session.show_page("Inspect")
 
     def _on_view(self) -> list[Points]:
         return [layer for layer in self._shown if layer in self.session.viewer.layers]

@@ -26,9 +26,9 @@ from napari_orient.gui.widgets import (
     BAD,
     GOOD,
     WARNING,
-    Dock,
     FileRow,
     NoteLabel,
+    Panel,
     labelled,
     list_filter,
     primary_button,
@@ -40,7 +40,7 @@ TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)})
 LISTS = list_filter()
 
 
-class LoadDock(Dock):
+class DataPage(Panel):
     """Reads the chosen files, shows what they hold, and opens them as layers."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -152,7 +152,7 @@ class LoadDock(Dock):
             return None
         try:
             size = self.pixel_size.value() or None
-            read = read_particles(path, tomogram=self.tomogram, extents=self.session.extents(), pixel_size=size)
+            read = read_particles(path, tomogram=self.tomogram, extents=self.session.index.extents(), pixel_size=size)
             found = self._of_one_tomogram(with_model_found(read, path))
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
@@ -217,7 +217,7 @@ class LoadDock(Dock):
     def _extent(self) -> Extent | None:
         if self.tomogram is not None:
             return self.tomogram.extent
-        extents = self.session.extents()
+        extents = self.session.index.extents()
         return next(iter(extents.values())) if len(extents) == 1 else None
 
     def _of_class(self, particles: Particles) -> Particles:

@@ -16,7 +16,6 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.maps import FSCPlot, map_layer
 from napari_orient.gui.session import session_of
@@ -26,11 +25,11 @@ from napari_orient.gui.widgets import (
     GOOD,
     MUTED,
     WARNING,
-    Dock,
     FileRow,
     JobRow,
     LayerChoice,
     NoteLabel,
+    Panel,
     labelled,
 )
 
@@ -51,7 +50,7 @@ class AveragingRequest:
     options: AveragingOptions
 
 
-class AverageDock(Dock):
+class AverageCard(Panel):
     """Averages the chosen particles; shows the map beside the tomogram and its Fourier shell correlation."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -67,7 +66,7 @@ class AverageDock(Dock):
 
     def _make(self) -> None:
         viewer = self.session.viewer
-        self.tomogram = LayerChoice(viewer, self.session.tomograms, empty="none open")
+        self.tomogram = LayerChoice(viewer, self.session.index.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
@@ -105,7 +104,7 @@ class AverageDock(Dock):
 
     def _offered(self) -> list[Points]:
         """Layers of particles with poses, predicted ones first."""
-        found = [layer for layer in self.session.particles() if layers.has_pose(layer).any()]
+        found = [layer for layer in self.session.index.particles() if layers.has_pose(layer).any()]
         return sorted(found, key=lambda layer: layers.role(layer) != PREDICTED)
 
     # --- input --------------------------------------------------------------------------------------------------
@@ -129,7 +128,7 @@ class AverageDock(Dock):
             self.note.say(str(error), BAD)
             return False
         text = f"{count} of {len(self.particles.layer.data)} particles"
-        other = self.session.mismatch(self.particles.layer, self.tomogram.layer)
+        other = self.session.index.mismatch(self.particles.layer, self.tomogram.layer)
         self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
         return count > 1
 
@@ -164,7 +163,7 @@ class AverageDock(Dock):
         self.saved.say("")
         pairs = [(request.tomogram, request.particles)]
         stream = average(pairs, group=_symmetry_group(request.symmetry), options=request.options)
-        job = Job(stream, title="Averaging particles", parent=self)
+        job = self.session.jobs.start(stream, title="Averaging particles")
         job.answered.connect(self._deliver)
         self.running.follow(job)
 

@@ -28,7 +28,6 @@ from napari_orient.engine.training.network import TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.jobs import Job
 from napari_orient.gui.session import session_of
 from napari_orient.gui.training_curves import TrainingCurves
 from napari_orient.gui.training_sets import (
@@ -46,10 +45,10 @@ from napari_orient.gui.widgets import (
     GOOD,
     MUTED,
     WARNING,
-    Dock,
     FileRow,
     JobRow,
     NoteLabel,
+    Panel,
     labelled,
     listen,
     show_classes,
@@ -92,7 +91,7 @@ def train_and_save(request: TrainingRequest) -> Stream[Step, Model]:
     return (yield from save_progress(stream, output, state))
 
 
-class TrainDock(Dock):
+class TrainCard(Panel):
     """Trains a model on the chosen particles, and makes it the model in use."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -299,7 +298,7 @@ class TrainDock(Dock):
         self._request = request
         self.result.say("")
         self.curves.begin()
-        job = Job(train_and_save(request), title="Training", parent=self)
+        job = self.session.jobs.start(train_and_save(request), title="Training")
         job.stepped.connect(self._stepped)
         self.running.follow(job)
 

@@ -1,0 +1,60 @@
+"""Pages that are a choice of cards: poses, results, and how poses are drawn. A card is made when it is first shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from napari.components import ViewerModel
+
+from napari_orient.gui.widgets import CardPage, Panel
+
+
+class PosesPage(CardPage):
+    """Three ways to poses: a model that knows the particle, picks alone, or a model that is taught."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Predict": ("A model knows it", "Predict the orientations with a template or a network"),
+        "Discover": ("From picks alone", "Find the structure that the picks share, and every orientation"),
+        "Train": ("Teach one", "Train a network, or average a template, on labelled particles"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.discover_card import DiscoverCard
+        from napari_orient.gui.pages.predict_card import PredictCard
+        from napari_orient.gui.pages.train_card import TrainCard
+
+        return {"Predict": PredictCard, "Discover": DiscoverCard, "Train": TrainCard}
+
+
+class ResultPage(CardPage):
+    """What is taken away: a list of the particles, and their average."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Export": ("Particle list", "Write the particles to a file of any program"),
+        "Average": ("Average", "Average the particles in their poses, with half maps and FSC"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.average_card import AverageCard
+        from napari_orient.gui.pages.export_card import ExportCard
+
+        return {"Export": ExportCard, "Average": AverageCard}
+
+
+class ViewPage(CardPage):
+    """Every option of how poses are drawn; the strip below the pages has those that are used most."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Arrows": ("Arrows", "Length, colours and filters of the arrows"),
+        "Surface": ("Surfaces", "The reference at every pose"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.arrows_card import ArrowsCard
+        from napari_orient.gui.pages.surface_card import SurfaceCard
+
+        return {"Arrows": ArrowsCard, "Surface": SurfaceCard}

@@ -1,0 +1,111 @@
+"""The strip below the pages: what colours show, what is on view, and how thick the slice is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+
+from napari_orient.gui.colours import COLOURINGS
+from napari_orient.gui.layers import PICKS, TRUTH
+from napari_orient.gui.session import Session
+from napari_orient.gui.widgets import Deferred, listen, row, shrinkable
+
+THICKEST = 10_000.0
+"""Å, the thickest slice that is offered: thicker than any tomogram."""
+
+
+class ViewStrip(QWidget):
+    """Colour, truth, rings and slab of the tomogram that is shown; ``details`` is emitted when all options are wanted.
+
+    `add_toggle` puts one more check box among truth and rings.
+    """
+
+    details = Signal(bool)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._showing = Deferred(self.show_state, parent=self)
+        self.colour = QComboBox()
+        self.colour.addItems(COLOURINGS)
+        self.colour.setToolTip("What the colours of arrows and surfaces show: predicted and true, or a quantity")
+        self.colour.setAccessibleName("Colour by")
+        shrinkable(self.colour)
+        self.slab = QDoubleSpinBox()
+        self.slab.setRange(0, THICKEST)
+        self.slab.setDecimals(0)
+        self.slab.setSingleStep(50)
+        self.slab.setSuffix(" Å")
+        self.slab.setKeyboardTracking(False)
+        self.slab.setToolTip("Thickness of the slice shown in 2D, in Å; 0 is one voxel")
+        self.slab.setAccessibleName("Slab")
+        self.more = QToolButton()
+        self.more.setText("⚙")
+        self.more.setCheckable(True)
+        self.more.setToolTip("All options of arrows and surfaces")
+        self.more.setAccessibleName("All view options")
+        self.toggles = QHBoxLayout()
+        self.toggles.setSpacing(10)
+        self.truth = self.add_toggle("Truth", "Show the true poses")
+        self.rings = self.add_toggle("Picks", "Show the picks as rings")
+        self.toggles.addStretch(1)
+        self.toggles.addWidget(QLabel("Slab"))
+        self.toggles.addWidget(self.slab)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(row(QLabel("Colour by"), self.colour, self.more, stretch=1))
+        column.addLayout(self.toggles)
+        self._connect()
+        self.show_state()
+
+    def add_toggle(self, text: str, tip: str) -> QCheckBox:
+        """A further check box, after those that are there."""
+        box = QCheckBox(text)
+        box.setToolTip(tip)
+        self.toggles.insertWidget(len([i for i in range(self.toggles.count()) if self._is_box(i)]), box)
+        return box
+
+    def _is_box(self, place: int) -> bool:
+        item = self.toggles.itemAt(place)
+        return item is not None and isinstance(item.widget(), QCheckBox)
+
+    def _connect(self) -> None:
+        self.colour.activated.connect(self._colour_chosen)
+        self.slab.valueChanged.connect(self._slab_changed)
+        self.more.toggled.connect(self.details)
+        for role, box in {TRUTH: self.truth, PICKS: self.rings}.items():
+            box.clicked.connect(lambda on, role=role: self._show_role(role, on))
+        for emitter in (self.session.events.view, self.session.events.tomogram):
+            listen(self, emitter, self._showing.ask)
+
+    def _colour_chosen(self, *_: object) -> None:
+        view = self.session.drawing.view
+        self.session.drawing.show_as(view.replace(colour=self.colour.currentText()))
+
+    def _slab_changed(self, thickness: float) -> None:
+        self.session.drawing.show_as(self.session.drawing.view.replace(slab=thickness))
+
+    def _show_role(self, role: str, on: bool) -> None:
+        """Show or hide the particles of this role in the tomogram that is shown, with their arrows."""
+        for points in self._points(role):
+            for layer in (points, *self.session.index.drawings_of(points)):
+                layer.visible = on
+
+    def _points(self, role: str) -> list[Any]:
+        image = self.session.tomograms.current
+        return self.session.index.particles(role) if image is None else self.session.tomograms.layers_of(image, role)
+
+    def show_state(self, event: Any = None) -> None:
+        """Show how poses are drawn now."""
+        display = self.session.drawing.view.display
+        self.colour.setCurrentText(display.colour)
+        self.slab.blockSignals(True)
+        self.slab.setValue(display.slab)
+        self.slab.blockSignals(False)
+        for role, box in {TRUTH: self.truth, PICKS: self.rings}.items():
+            found = self._points(role)
+            box.setEnabled(bool(found))
+            box.setChecked(any(layer.visible for layer in found))
