@@ -113,6 +113,10 @@ class OrientDock(ViewerDock):
         for page in self._pages.values():
             page.hold_keys(on and self.step in (INSPECT, CORRECT))
 
+    def closed(self) -> None:
+        """Give the keys back."""
+        self._hold_keys(False)
+
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
         """Bind the keys of the page that is shown."""
         super().showEvent(event)

@@ -50,6 +50,9 @@ class ViewerDock(QWidget):
     def build(self) -> None:
         """Make the dock's widgets."""
 
+    def closed(self) -> None:
+        """Do what is to be done when napari takes the dock out of its frame."""
+
     @property
     def frame(self) -> QDockWidget | None:
         """The frame that napari has put the dock in, or None while it is closed."""
@@ -71,6 +74,7 @@ class ViewerDock(QWidget):
         done = super().event(event)
         if event is not None and event.type() == QEvent.Type.ParentChange and "_placed" in vars(self):
             if self.parentWidget() is None:
+                self.closed()
                 QTimer.singleShot(0, self._wait_in_window)
             elif self.frame is not None:
                 self.show()
