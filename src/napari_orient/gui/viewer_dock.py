@@ -71,6 +71,9 @@ class ViewerDock(QWidget):
 
     def event(self, event: QEvent | None) -> bool:
         """Wait in the window when napari takes the dock out of its frame, and show the contents in a new frame."""
+        if event is not None and event.type() == QEvent.Type.ParentAboutToChange and "_window" in vars(self):
+            window = self.window()
+            self._window = weakref.ref(window) if isinstance(window, QMainWindow) else self._window
         done = super().event(event)
         if event is not None and event.type() == QEvent.Type.ParentChange and "_placed" in vars(self):
             if self.parentWidget() is None:
@@ -92,7 +95,6 @@ class ViewerDock(QWidget):
         frame, window = self.frame, self.window()
         if frame is None or not isinstance(window, QMainWindow):
             return
-        self._window = weakref.ref(window)
         if self._placed is None or self._placed() is not frame:
             self._placed = weakref.ref(frame)
             frame.setWindowTitle(self.title)
