@@ -47,7 +47,12 @@ def test_every_command_of_the_palette_is_named_in_the_manifest():
     named = PluginManifest.from_distribution(PLUGIN).contributions.commands
     functions = {item.python_name.removeprefix(COMMANDS) for item in named if item.python_name.startswith(COMMANDS)}
     own = {name for name, thing in vars(commands).items() if getattr(thing, "__module__", "") == commands.__name__}
-    assert functions == {name for name in own if not name.startswith("_")} - {"DockT", "dock_of", "open_page", "page_of"}
+    assert functions == {name for name in own if not name.startswith("_")} - {
+        "DockT",
+        "dock_of",
+        "open_page",
+        "page_of",
+    }
 
 
 def test_commands_are_in_napari_s_palette_by_titles_that_one_would_type(opened):
