@@ -44,7 +44,7 @@ from napari_orient.engine.io import (
     write_tomogram,
     written_dialects,
 )
-from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
 
 EXTENT = Extent(SIZE, VOXEL)
@@ -152,6 +152,9 @@ def test_a_thousand_poses_come_back_from_every_format_and_the_second_writing_is_
     # Six decimals of a voxel of 10 Å are the coarsest.
     assert np.abs(read.positions - particles.positions).max() < 6e-6
     assert read.tomogram.tolist() == particles.tomogram.tolist()
+    # Read tomogram by tomogram, as it is worked on, a list comes back in its own order.
+    apart = [read_particles(first, **{**missing, "tomogram": found}) for found in read.tomogram_names]
+    np.testing.assert_array_equal(in_list_order(concatenate(apart)).positions, read.positions)
     write_particles(second, read, dialect=name)
     assert first.read_bytes() == second.read_bytes()
 

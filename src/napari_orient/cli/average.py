@@ -26,7 +26,7 @@ from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import concatenate
+from napari_orient.engine.particles import concatenate, in_list_order
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
 
@@ -82,7 +82,8 @@ def perform(arguments: Namespace) -> None:
     found = follow(average(pairs, group=group, options=options))
     write_average(found, paths)
     if arguments.list_output:
-        particles = with_half_sets(concatenate([particles for _, particles in pairs]), found.half_sets)
+        every = concatenate([particles for _, particles in pairs])
+        particles = in_list_order(with_half_sets(every, found.half_sets))
         say_notes(
             write_particles(arguments.list_output, particles, provenance=f"napari-orient {__version__}: half-sets")
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 
 Task = Callable[[Tomogram, Particles], Generator[Step, None, Particles]]
@@ -30,8 +30,8 @@ class ProjectResult:
 
     @property
     def particles(self) -> Particles:
-        """The particles of all tomograms that are done, in order."""
-        return concatenate(self.parts)
+        """The particles of all tomograms that are done, in the order of their list."""
+        return in_list_order(concatenate(self.parts))
 
     @property
     def failed_words(self) -> str:

@@ -123,6 +123,7 @@ class Particles:
     expected_error_deg : (N,) expected root-mean-square error of the rotation in degrees; None = unknown.
     tomogram : (N,) names of the tomograms, or one name for all.
     kind : (N,) codes of the macromolecules (such as ``pdb_4v4r``); None = unknown.
+    list_row : (N,) row of each particle in the list that it was read from, from 0; None = unknown.
     extents : sizes of their tomograms by name, as far as a reader or a task was given them; written files need them
         where coordinates count from a tomogram's centre.
     extra : columns of other programs by name, (N,) each, as they were read; carried through unchanged, in order.
@@ -141,6 +142,7 @@ class Particles:
     expected_error_deg: FloatArray | None = None
     tomogram: TextArray | str = ""
     kind: TextArray | None = None
+    list_row: NDArray[np.int_] | None = None
     extents: Mapping[str, Extent] = field(default_factory=dict)
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     blocks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Particles:
         object.__setattr__(self, "tomogram", _column("tomogram", names, count))
         if self.kind is not None:
             object.__setattr__(self, "kind", _column("kind", np.array(self.kind, str), count))
+        if self.list_row is not None:
+            object.__setattr__(self, "list_row", _column("list_row", np.array(self.list_row, int), count))
         extra = {name: _column(name, np.asarray(column), count) for name, column in self.extra.items()}
         object.__setattr__(self, "extra", extra)
 
@@ -222,6 +226,7 @@ class Particles:
             expected_error_deg=part(self.expected_error_deg),
             tomogram=part(self.tomogram),
             kind=part(self.kind),
+            list_row=part(self.list_row),
             extra={name: column[rows] for name, column in self.extra.items()},
         )
 
@@ -297,11 +302,23 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
         expected_error_deg=joined("expected_error_deg") if parts else None,
         tomogram=np.concatenate([np.asarray(part.tomogram) for part in parts]) if parts else "",
         kind=joined("kind") if parts else None,
+        list_row=joined("list_row") if parts else None,
         extents={name: extent for part in parts for name, extent in part.extents.items()},
         extra={name: np.concatenate([part.extra[name] for part in parts]) for name in shared},
         blocks=parts[0].blocks if parts else {},
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
+
+
+def in_list_order(particles: Particles) -> Particles:
+    """The particles in the order of the list that they were read from; as they are where that is unknown.
+
+    Particles of several tomograms are worked on tomogram by tomogram, whatever the order of their list.
+    """
+    rows = particles.list_row
+    if rows is None or len(set(rows.tolist())) < len(rows):
+        return particles
+    return particles.take(np.argsort(rows))
 
 
 Labelled = Sequence[tuple[Tomogram, Particles]]

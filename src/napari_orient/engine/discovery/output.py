@@ -14,7 +14,7 @@ from napari_orient.engine.averaging import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.particles import Extent, Particles, in_list_order
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
@@ -228,7 +228,8 @@ def write_discovery(found: Discovery, paths: DiscoveryPaths, *, extents: Mapping
     ----------
     extents : of the tomograms, by name.
     """
-    write_particles(paths.particles, found.particles, extents=extents, provenance=discovery_provenance(found))
+    particles = in_list_order(found.particles)
+    write_particles(paths.particles, particles, extents=extents, provenance=discovery_provenance(found))
     for label, item in enumerate(found.structures):
         if item.verdict.grade == NOTHING:
             continue
@@ -246,6 +247,7 @@ def write_template(found: Discovery, path: Path, *, label: int = 0) -> None:
 def write_step(last: DiscoveryStep, paths: DiscoveryPaths, *, extents: Mapping[str, Extent]) -> None:
     """Write the particles of a step in their poses, and its first map."""
     if last.particles is not None:
-        write_particles(paths.particles, last.particles, extents=extents, provenance=discovery_provenance(last))
+        particles = in_list_order(last.particles)
+        write_particles(paths.particles, particles, extents=extents, provenance=discovery_provenance(last))
     if paths.map is not None and last.maps:
         write_tomogram(paths.map, last.maps[0], voxel_size=last.voxel_size)

@@ -61,6 +61,8 @@ def read_particles(
         first_voxel=first_voxel,
     )
     particles = _read(ListFile(path), metadata)
+    if particles.list_row is None:
+        particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
     particles = particles.replace(extents={**_given_sizes(particles, tomograms), **particles.extents, **sizes, **own})
     return particles.replace(notes=(*particles.notes, *questions_on_units(particles)))

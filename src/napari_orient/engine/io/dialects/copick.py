@@ -308,6 +308,8 @@ def _read_project(file: ListFile, metadata: ListMetadata) -> Particles:
     if not parts:
         raise InputError(f"{file.path} has no particles: no picks are in the project's ExperimentRuns/*/Picks.")
     names = [part.tomogram_names[0] for part in parts]
+    ends = np.cumsum([len(part) for part in parts])
+    parts = [part.replace(list_row=np.arange(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
     if metadata.tomogram is not None:
         chosen = rows_of_tomogram(names, metadata.tomogram, where=str(file.path))
         parts = [parts[row] for row in chosen.tolist()]

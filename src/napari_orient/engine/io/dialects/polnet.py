@@ -201,6 +201,7 @@ def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArra
         rotations=wxyz_to_matrix(numbers(table, _QUATERNION, where=where)[kept], where=where),
         tomogram=np.array(names, str)[kept],
         kind=code[kept],
+        list_row=kept,
         extra={name.lower(): np.array(original[name], str)[kept] for name in carried},
     )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
@@ -164,12 +165,18 @@ def named_tomograms(path: Path | str) -> dict[str, Path | None]:
 
 @dataclass(frozen=True)
 class RelionTable:
-    """Table of particles in RELION's columns, with its file, its block's name and the file's other tables."""
+    """Table of particles in RELION's columns, with its file, its block's name and the file's other tables.
+
+    Parameters
+    ----------
+    rows : of the file's table, where they are chosen from it.
+    """
 
     path: Path
     table: Table
     blocks: Mapping[str, Table]
     block: str = "particles"
+    rows: NDArray[np.intp] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -200,7 +207,7 @@ class RelionTable:
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
         table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
-        return replace(self, table=table)
+        return replace(self, table=table, rows=rows)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:
         """Rotations of three columns of angles, (N, 3, 3); None where the file has none of the three."""
@@ -282,6 +289,7 @@ class RelionTable:
             expected_error_deg=self.column(EXPECTED_ERROR),
             tomogram=np.array(self.names, str),
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
+            list_row=self.rows,
             extra={
                 without_mark(name, OWN): single(self.table, name, where=str(self.path), finite=False)
                 if name in RESULT_COLUMNS

@@ -130,7 +130,7 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
     metadata = metadata or ListMetadata()
     where, tomogram = str(path), metadata.tomogram
     table = {_own(name): values for name, values in _in_angstrom(read_rows(path), where).items()}
-    names = tomogram_names(table)
+    names, rows = tomogram_names(table), None
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
@@ -146,6 +146,7 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
         tomogram=np.array(names, str),
         kind=np.array(table["class"], str) if "class" in table else None,
+        list_row=rows,
         extra={
             without_mark(name, _OWN): single(table, name, where=where, finite=False)
             if name in RESULT_COLUMNS

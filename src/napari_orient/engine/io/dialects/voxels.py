@@ -78,6 +78,7 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
         rotations=None if rows.rotations is None else rows.rotations[chosen],
         tomogram=np.array(names, str),
         kind=None if rows.kind is None else np.array(rows.kind, str)[chosen],
+        list_row=chosen,
         extents=find_extents(names, [rows.extents]),
         extra={
             **{name: column[chosen] for name, column in rows.extra.items()},

@@ -242,6 +242,7 @@ def _read_species(file: ListFile, metadata: ListMetadata) -> Particles:
         positions=numbers(table, _SPECIES_POSITION, where=where),
         rotations=zyz_to_matrix(numbers(table, _SPECIES_ANGLES, where=where)),
         tomogram=np.array(names, str),
+        list_row=rows,
         extra={name: np.array(values, str) for name, values in {**halves, **kept}.items()},
         notes=notes,
     )
