@@ -169,6 +169,21 @@ def test_a_few_particles_outside_are_left_out_and_counted_and_most_outside_are_r
     assert "6 of 6 particles lie outside" in err
 
 
+def test_a_list_of_two_tomograms_is_written_in_its_own_order(tmp_path, capsys):
+    volumes = [saved_tomogram(tmp_path / f"s0{number}.mrc") for number in (1, 2)]
+    rows = [
+        f"s0{1 + number % 2},{150 + 50 * (number // 3)},{150 + 50 * (number % 3)},200,10,20,30" for number in range(9)
+    ]
+    (tmp_path / "poses.csv").write_text("\n".join(["tomogram,x,y,z,rot,tilt,psi", *rows, ""]))
+    words = ("--output", tmp_path / "m.mrc", "--side", "10", "--list-output", tmp_path / "out.csv")
+    status, _, err = run(capsys, "average", *volumes, tmp_path / "poses.csv", *words)
+    assert status == 0, err
+    written = read_particles(tmp_path / "out.csv")
+    assert [f"{name},{x:g},{y:g}" for name, (x, y, _) in zip(written.tomogram, written.positions, strict=True)] == [
+        ",".join(row.split(",")[:3]) for row in rows
+    ]
+
+
 def test_the_same_map_comes_of_the_same_tomogram_in_every_format(tmp_path, capsys):
     volume = saved_tomogram(tmp_path / "s01.mrc")
     density = read_tomogram(volume).density

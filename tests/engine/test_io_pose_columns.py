@@ -8,8 +8,9 @@ import starfile
 from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.engine.io.columns import BOX, renewed_pose_columns, without_images, without_results
+from napari_orient.engine.io.columns import BOX, BOX_ANGLES, renewed_pose_columns, without_images, without_results
 from napari_orient.engine.particles import Extent
+from napari_orient.engine.rotations import angle_deg, zyz_to_matrix
 
 EXTENTS = {"TS_01": Extent((400, 300, 200), 2.0)}
 ORIGINS = {"rlnOriginXAngst": [3.0, 0.0], "rlnOriginYAngst": [-2.0, 0.0], "rlnOriginZAngst": [1.0, 0.0]}
@@ -62,14 +63,40 @@ def test_boxes_survive_a_table_and_lists_without_images_have_no_origins(tmp_path
     assert not [column for column in rows(tmp_path / "e.star") if "Origin" in column]
 
 
-def test_images_of_turned_boxes_are_left_out_with_a_word(tmp_path):
-    read = refined(tmp_path, **angles((0, 90, 0), (0, 0, 0), prefix="rlnTomoSubtomogram"))
-    assert "rlnImageName" not in read.extra
-    assert any("rlnImageName" in note and "Extract them again" in note for note in read.notes)
+@pytest.mark.parametrize("dialect", ["relion5", "relion4"])
+def test_images_of_turned_boxes_stay_in_the_frame_that_they_were_cut_in(tmp_path, dialect):
+    frames = angles((30, 90, -40), (0, 0, 0), prefix="rlnTomoSubtomogram")
+    read = refined(tmp_path, **frames, **ORIGINS, rlnAngleTiltPrior=[90, 90])
+    assert any("rlnAngleTiltPrior" in note for note in read.notes)
+    frame = zyz_to_matrix(np.array([[30.0, 90, -40]]))[0]
+    np.testing.assert_allclose(read.positions[0], np.array([500, 500, 250]) - frame @ [3, -2, 1], atol=1e-9)
+    write_particles(tmp_path / "b.star", read, dialect=dialect, pixel_size=2.0)
+    table = rows(tmp_path / "b.star")
+    for name in (*frames, *ORIGINS, "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"):
+        np.testing.assert_allclose(table[name], {**REFINED, **frames, **ORIGINS}[name], atol=1e-5)
+    assert table.rlnImageName.tolist() == REFINED["rlnImageName"]
+    # A pose that changes is written in the same box; a table holds the box too.
+    moved = read.replace(positions=read.positions + 4.0, rotations=read.rotations[::-1])
+    write_particles(tmp_path / "c.csv", moved)
+    write_particles(tmp_path / "d.star", read_particles(tmp_path / "c.csv", extents=EXTENTS), dialect=dialect)
+    again = read_particles(tmp_path / "d.star", extents=EXTENTS)
+    assert angle_deg(again.rotations, moved.rotations).max() < 1e-4
+    np.testing.assert_allclose(again.positions, moved.positions, atol=1e-5)
+    assert rows(tmp_path / "d.star").rlnTomoSubtomogramTilt[0] == 90
+    write_particles(tmp_path / "e.star", again, dialect=dialect)
+    assert (tmp_path / "e.star").read_bytes() == (tmp_path / "d.star").read_bytes()
+    notes = write_particles(tmp_path / "f.star", read.replace(rotations=None), dialect=dialect, pixel_size=2.0)
+    assert any("rlnImageName" in note and "Extract them again" in note for note in notes)
+    assert read_particles(tmp_path / "f.star", extents=EXTENTS).rotations is None
+
+
+def test_images_go_with_their_boxes_and_boxes_that_are_not_turned_have_no_angles(tmp_path):
     straight = refined(tmp_path, **angles((0, 0, 0), (0, 0, 0), prefix="rlnTomoSubtomogram"))
     assert "rlnImageName" in straight.extra
-    left = without_images(straight, "the tomogram was mirrored")
-    assert not {"rlnImageName", *BOX} & set(left.extra)
+    assert not set(BOX_ANGLES) & set(straight.extra)
+    turned = refined(tmp_path, **angles((0, 90, 0), (0, 0, 0), prefix="rlnTomoSubtomogram"))
+    left = without_images(turned, "the tomogram was mirrored")
+    assert not {"rlnImageName", *BOX, *BOX_ANGLES} & set(left.extra)
 
 
 def test_priors_and_statistics_of_an_earlier_pose_go_with_it_and_are_named(tmp_path):

@@ -5,7 +5,7 @@ They are in ``Particles.extra`` under their names in files; results as numbers.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.io.star import decimals
 from napari_orient.engine.particles import FloatArray, Particles, TextArray
-from napari_orient.engine.rotations import matrix_to_zyz
+from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
 SCORE = "orientScore"
 """Matched-filter score: signal-to-noise ratio of the match, in standard deviations of the noise."""
@@ -57,6 +57,11 @@ IMAGES = ("rlnImageName", "rlnCtfImage")
 BOX = ("orientBoxXAngst", "orientBoxYAngst", "orientBoxZAngst")
 """Centre of the box that a particle's images were cut about, xyz in Å from voxel 0; RELION's origin leads from it to
 the particle."""
+
+BOX_ANGLES = ("orientBoxRotDeg", "orientBoxTiltDeg", "orientBoxPsiDeg")
+"""RELION's angles (ZYZ) by which the box of a particle's images is turned, degrees; not there where none is."""
+
+BOX_COLUMNS = (*BOX, *BOX_ANGLES)
 
 _ANGLE_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 _FLIP_RATIOS = (
@@ -135,18 +140,29 @@ def without_images(particles: Particles, reason: str) -> Particles:
     if not dropped:
         return particles
     note = f"The particles' images ({', '.join(dropped)}) are left out: {reason}. Extract them again."
-    return particles.replace(extra=_without(particles, (*dropped, *BOX)), notes=(*particles.notes, note))
+    return particles.replace(extra=_without(particles, (*dropped, *BOX_COLUMNS)), notes=(*particles.notes, note))
 
 
 def box_centres(particles: Particles) -> FloatArray | None:
     """Centre of each particle's box, (N, 3) xyz in Å; None where there are no images, or it is unknown."""
-    if not set(BOX) <= set(particles.extra) or not set(IMAGES) & set(particles.extra):
+    return _numbers_of_box(particles, BOX)
+
+
+def box_rotations(particles: Particles) -> FloatArray | None:
+    """Rotation of each particle's box, (N, 3, 3), box to tomogram; None where boxes are not turned."""
+    angles = _numbers_of_box(particles, BOX_ANGLES)
+    return None if angles is None or box_centres(particles) is None else zyz_to_matrix(angles)
+
+
+def _numbers_of_box(particles: Particles, names: Sequence[str]) -> FloatArray | None:
+    """Columns of a box as numbers, (N, 3); None where there are no images, or one is unknown."""
+    if not set(names) <= set(particles.extra) or not set(IMAGES) & set(particles.extra):
         return None
     try:
-        centres: FloatArray = np.stack([particles.extra[name].astype(float) for name in BOX], axis=1)
+        numbers: FloatArray = np.stack([particles.extra[name].astype(float) for name in names], axis=1)
     except ValueError:
         return None
-    return centres if np.isfinite(centres).all() else None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _without(particles: Particles, names: Container[str]) -> dict[str, NDArray[Any]]:

@@ -120,6 +120,11 @@ def decimals(column: FloatArray) -> list[str]:
     return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]
 
 
+def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
+    """Columns of these names with the values (N, number of columns) as text."""
+    return dict(zip(columns, (decimals(column) for column in values.T), strict=True))
+
+
 def column_texts(column: NDArray[Any]) -> list[str]:
     """Values of a column (N,) as text, numbers with six decimals."""
     if np.issubdtype(column.dtype, np.floating):

@@ -1,10 +1,8 @@
 """Particles in STAR files of RELION 3.0, 3.1, 4 and 5, Warp and M: the meaning of the columns, read and written.
 
 Angles are the inverse of intrinsic ZYZ. Where ``rlnTomoSubtomogram*`` angles are given too, the pose is their rotation
-times that of ``rlnAngle*``, and the origin, in the subtomogram's frame, is subtracted. Written files hold the whole
-pose in ``rlnAngle*`` and the whole position in the coordinates: subtomogram and origin columns are dropped, and so are
-the priors for RELION's local search (``rlnAngle*Prior``) where they refer to a subtomogram's frame. All other columns
-and tables are carried through unchanged.
+times that of ``rlnAngle*``. Written files hold the whole pose in ``rlnAngle*`` and the whole position in the
+coordinates, but for lists that name images (`relion_boxes`). All other columns and tables are carried through.
 """
 
 from __future__ import annotations
@@ -18,17 +16,34 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
-    BOX,
-    IMAGES,
+    BOX_COLUMNS,
     RESULT_COLUMNS,
     box_centres,
+    box_rotations,
     with_mark,
     without_images,
     without_mark,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
+from napari_orient.engine.io.dialects.relion_boxes import (
+    ORIGIN,
+    SUBTOMOGRAM_ANGLES,
+    box_columns,
+    in_boxes,
+    rotated,
+    with_boxes,
+)
 from napari_orient.engine.io.dialects.relion_pixels import written_optics, written_pixel_sizes
-from napari_orient.engine.io.star import Table, column_texts, decimals, numbers, read_star, single, write_star
+from napari_orient.engine.io.star import (
+    Table,
+    column_texts,
+    decimals,
+    number_columns,
+    numbers,
+    read_star,
+    single,
+    write_star,
+)
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     PIXEL,
@@ -50,21 +65,16 @@ from napari_orient.engine.io.tomograms import (
     tomograms_of_set_beside,
 )
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
-from napari_orient.engine.rotations import DECIMALS, matrix_to_zyz, zyz_to_matrix
+from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
-ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
 ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 CONFIDENCE = "orientConfidence"
 EXPECTED_ERROR = "orientExpectedErrorDeg"
 CLASS = "orientClass"
 SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
-
-_NOT_TURNED = 1e-6
-"""Largest entry by which the rotation of a box that is not turned differs from the identity: angles of six decimals."""
 
 Scale = Callable[["RelionTable", ListMetadata], tuple[FloatArray, str]]
 """Å of one unit of the coordinates of a table, (N, 1) or (N, 3), and a sentence on it."""
@@ -109,10 +119,12 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
     else:
         unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
         positions, notes = source.columns(PIXELS) * unit, (note,)
-    boxes, positions = positions, positions - _rotated(subtomogram, source.origins(metadata))
+    boxes, positions = positions, positions - rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
+    notes = (*notes, *_priors_note(source))
     particles = particles.replace(notes=notes, extents=_extents_in_tables(source, metadata))
-    particles = _with_boxes(particles, boxes, subtomogram)
+    frames = None if subtomogram is None else source.columns(SUBTOMOGRAM_ANGLES)
+    particles = with_boxes(particles, boxes, frames)
     return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
 
 
@@ -133,17 +145,12 @@ def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]
     return sizes[:, None], f"Coordinates count in pixels of {shortened(different)} Å ({origin})."
 
 
-def _with_boxes(particles: Particles, boxes: FloatArray, subtomogram: FloatArray | None) -> Particles:
-    """Particles of which the box about each is remembered, if they have images; without images of a turned box.
-
-    The pose that is written is the whole one, in a box along the tomogram's axes.
-    """
-    if not set(IMAGES) & set(particles.extra):
-        return particles
-    if subtomogram is not None and np.abs(subtomogram - np.eye(3)).max(initial=0) > _NOT_TURNED:
-        return without_images(particles, "their boxes are turned (rlnTomoSubtomogram*), and the whole pose is read")
-    columns = dict(zip(BOX, boxes.T.copy(), strict=True))
-    return particles.replace(extra={**particles.extra, **columns})
+def _priors_note(source: RelionTable) -> tuple[str, ...]:
+    """A sentence on priors that refer to the frame of a subtomogram, which the pose that is read does not."""
+    dropped = [name for name in SEARCH_PRIORS if name in source.table and source.has(SUBTOMOGRAM_ANGLES)]
+    if not dropped:
+        return ()
+    return (f"Priors in the frame of a subtomogram are left out, for whole poses are read: {', '.join(dropped)}.",)
 
 
 def named_tomograms(path: Path | str) -> dict[str, Path | None]:
@@ -415,11 +422,6 @@ def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> F
     return np.array([centres[name] for name in names])
 
 
-def _rotated(rotations: FloatArray | None, shifts: FloatArray) -> FloatArray:
-    rotated: FloatArray = shifts if rotations is None else np.einsum("nij,nj->ni", rotations, shifts)
-    return rotated
-
-
 def _composed(subtomogram: FloatArray | None, angles: FloatArray | None) -> FloatArray | None:
     if subtomogram is None or angles is None:
         return angles if subtomogram is None else subtomogram
@@ -465,7 +467,12 @@ def write_relion(
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
     names, found = _named_extents(particles, metadata.extents)
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
-    boxes = box_centres(particles)
+    boxes, frames, notes = box_centres(particles), box_rotations(particles), particles.notes
+    if frames is not None and particles.rotations is None:
+        # RELION takes the frame of a box alone for the particle's pose.
+        particles = without_images(particles, "their boxes are turned, and the particles' orientations are unknown")
+        boxes, frames = None, None
+    said = tuple(note for note in particles.notes if note not in notes)
     places = particles.positions if boxes is None else boxes
     pixels = written_pixel_sizes(path, particles, metadata, names, found)
     if dialect == "relion5":
@@ -478,7 +485,7 @@ def write_relion(
         )
     else:
         columns |= number_columns(PIXELS, places / pixels.sizes[:, None])
-    columns |= pose_columns(particles) | _origin_columns(particles, boxes)
+    columns |= pose_columns(in_boxes(particles, frames)) | box_columns(particles, boxes, frames)
     if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
@@ -486,7 +493,7 @@ def write_relion(
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
-    return pixels.notes if dialect == "relion4" else ()
+    return (*said, *(pixels.notes if dialect == "relion4" else ()))
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
@@ -498,24 +505,12 @@ def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple
     return names, find_extents(names, [own, extents])
 
 
-def _origin_columns(particles: Particles, boxes: FloatArray | None) -> dict[str, Sequence[str]]:
-    """RELION's origins, which lead from the centres of boxes to the particles; none where all are at the centre."""
-    if boxes is None or not np.round(boxes - particles.positions, DECIMALS).any():
-        return {}
-    return number_columns(ORIGIN, boxes - particles.positions)
-
-
-def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequence[str]]:
-    """Columns of these names with the values (N, number of columns) as text."""
-    return dict(zip(columns, (decimals(column) for column in values.T), strict=True))
-
-
 def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
     """Columns of other programs as text, but for those of these names; those called as a pose's columns are marked."""
     return {
         with_mark(name, name in OWN): column_texts(column)
         for name, column in particles.extra.items()
-        if name in OWN or name not in (*BOX, *without)
+        if name in OWN or name not in (*BOX_COLUMNS, *without)
     }
 
 

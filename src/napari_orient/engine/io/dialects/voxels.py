@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import BOX
+from napari_orient.engine.io.columns import BOX_COLUMNS
 from napari_orient.engine.io.dialects.standard_columns import as_numbers
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
@@ -182,7 +182,7 @@ def left_out(particles: Particles, title: str, *, held: Sequence[str] = (), kind
     held : columns of other programs that are written.
     kind : whether the class of molecule is written.
     """
-    lost = [name for name in particles.extra if name not in (VOXEL_SIZE, *BOX, *held)]
+    lost = [name for name in particles.extra if name not in (VOXEL_SIZE, *BOX_COLUMNS, *held)]
     lost += ["confidence"] if particles.confidence is not None else []
     lost += ["expected error"] if particles.expected_error_deg is not None else []
     lost += ["class"] if particles.kind is not None and not kind else []

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import BOX, IMAGES
+from napari_orient.engine.io.columns import BOX_COLUMNS, IMAGES
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
@@ -23,12 +23,11 @@ from napari_orient.engine.io.dialects.relion import (
     RelionTable,
     foreign_columns,
     named_tomograms,
-    number_columns,
     pose_columns,
     read_relion,
 )
 from napari_orient.engine.io.dialects.standard_columns import as_numbers
-from napari_orient.engine.io.star import Table, numbers, write_star
+from napari_orient.engine.io.star import Table, number_columns, numbers, write_star
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
     extents_beside,
@@ -87,7 +86,7 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
         "rlnMicrographName": [_series(str(name)) for name in particles.tomogram],
         "rlnPixelSize": [f"{size:.9g}"] * len(particles),
     }
-    foreign = foreign_columns(particles, without=(*columns, "rlnOpticsGroup", *IMAGES, *BOX))
+    foreign = foreign_columns(particles, without=(*columns, "rlnOpticsGroup", *IMAGES, *BOX_COLUMNS))
     write_star(path, {"": {**columns, **foreign}}, provenance=provenance)
     notes = [f"WarpTools reads it by ts_export_particles --input_star {path.name} --coords_angpix {size:.9g}."]
     if particles.blocks:
