@@ -122,9 +122,12 @@ class PatchView(QWidget):
             side=_side(tomogram),
             rotation=None if particles.rotations is None else particles.rotations[row],
             true_rotation=None if truth is None else truth[partner],
-            reference=_display_reference(self.reference.name, tomogram.voxel_size) if self.reference.name else None,
+            reference=self._reference(tomogram.voxel_size) if self.reference.name else None,
             wedge=self._wedge(layer, values),
         )
+
+    def _reference(self, voxel_size: float) -> Reference:
+        return _display_reference(self.reference.name, self.reference.voxel_size, voxel_size)
 
     def _tomogram(self, layer: Points) -> Tomogram:
         found = {layers.tomogram_of(image).name: image for image in self.session.index.tomograms()}
@@ -142,8 +145,9 @@ def _side(tomogram: Tomogram) -> int:
 
 
 @lru_cache(maxsize=4)
-def _display_reference(name: str, voxel_size: float) -> Reference:
-    found = read_reference(name)
+def _display_reference(name: str, own_size: float | None, voxel_size: float) -> Reference:
+    """The reference of this name, with its own voxel size where it is given, as fine as voxels of the other show."""
+    found = read_reference(name, voxel_size=own_size)
     return build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
 
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog
+from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.templates import Template, bead_models, load_template
+from napari_orient.gui.map_files import choose_map
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
 
@@ -20,17 +21,21 @@ FROM_FILE = "from a file…"
 
 
 @lru_cache(maxsize=8)
-def _cached_reference(name: str, written: float) -> Template:
+def _cached_reference(name: str, written: float, voxel_size: float | None) -> Template:
     from napari_orient.engine.prediction import load_model
 
-    template = load_model(name) if name in shipped_models() else load_template(name)
+    template = load_model(name) if name in shipped_models() else load_template(name, voxel_size=voxel_size)
     if not isinstance(template, Template):
         raise InputError(f"{name} is a network, which holds no map. Choose a template or a map.")
     return template.checked_cube()
 
 
-def read_reference(name: str) -> Template:
+def read_reference(name: str, *, voxel_size: float | None = None) -> Template:
     """The template of this name: a shipped one, a bead model, or a file of a map or a template.
+
+    Parameters
+    ----------
+    voxel_size : Å; of a map's file that states none.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def read_reference(name: str) -> Template:
         If there is none, it is a network, or its map is no cube.
     """
     path = Path(name)
-    return _cached_reference(name, path.stat().st_mtime if path.exists() else 0.0)
+    return _cached_reference(name, path.stat().st_mtime if path.exists() else 0.0, voxel_size)
 
 
 def is_template(name: str) -> bool:
@@ -59,6 +64,7 @@ class ReferenceChoice(QComboBox):
     def __init__(self, session: Session, *, kinds: Callable[[], list[str]]) -> None:
         super().__init__()
         self.session, self._kinds = session, kinds
+        self._voxel_sizes: dict[str, float] = {}
         self.setToolTip("Map of the particle: of the template in use, a bead model of the program, or a file")
         shrinkable(self)
         self._fill()
@@ -70,8 +76,25 @@ class ReferenceChoice(QComboBox):
         """The name of the chosen reference, or its file."""
         return str(self.currentData() or "")
 
-    def choose(self, name: str) -> None:
-        """Choose this reference: a listed name, or a file."""
+    @property
+    def voxel_size(self) -> float | None:
+        """Voxel size in Å that was given for the chosen file; None where it states its own."""
+        return self._voxel_sizes.get(self.name)
+
+    def template(self) -> Template:
+        """The chosen template.
+
+        Raises
+        ------
+        InputError
+            As `read_reference`.
+        """
+        return read_reference(self.name, voxel_size=self.voxel_size)
+
+    def choose(self, name: str, *, voxel_size: float | None = None) -> None:
+        """Choose this reference: a listed name, or a file, with its voxel size in Å where it states none."""
+        if voxel_size is not None:
+            self._voxel_sizes[name] = voxel_size
         if self.findData(name) < 0:
             self.insertItem(self.count() - 1, Path(name).name, name)
         self.setCurrentIndex(self.findData(name))
@@ -102,10 +125,10 @@ class ReferenceChoice(QComboBox):
 
     def _activated(self, index: int) -> None:
         if self.itemData(index) is None:
-            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", KINDS)
+            name, voxel_size = choose_map(self, KINDS)
             if not name:
                 self.setCurrentIndex(0)
                 return
-            self.choose(name)
+            self.choose(name, voxel_size=voxel_size)
         else:
             self.chosen.emit(self.name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QFileDialog
+from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.templates import bead_models, load_template
+from napari_orient.gui.map_files import choose_map
 from napari_orient.gui.widgets import shrinkable
 
 Map = tuple[FloatArray, float]
@@ -24,6 +25,7 @@ class AlignmentChoice(QComboBox):
 
     def __init__(self) -> None:
         super().__init__()
+        self._voxel_sizes: dict[str, float] = {}
         self.setToolTip(
             "Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame"
         )
@@ -36,11 +38,13 @@ class AlignmentChoice(QComboBox):
 
     def _activated(self, index: int) -> None:
         if self.itemData(index) is None:
-            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", KINDS)
-            self.choose(name)
+            name, voxel_size = choose_map(self, KINDS)
+            self.choose(name, voxel_size=voxel_size)
 
-    def choose(self, name: str) -> None:
-        """Choose a map: a bead model, a file, or (empty) none."""
+    def choose(self, name: str, *, voxel_size: float | None = None) -> None:
+        """Choose a map: a bead model, a file with its voxel size in Å where it states none, or (empty) none."""
+        if voxel_size is not None:
+            self._voxel_sizes[name] = voxel_size
         if self.findData(name) < 0:
             self.insertItem(self.count() - 1, Path(name).name, name)
         self.setCurrentIndex(self.findData(name))
@@ -59,5 +63,5 @@ class AlignmentChoice(QComboBox):
         if name in bead_models():
             template = load_template(name)
             return template.density, template.voxel_size
-        found = read_tomogram(name)
+        found = read_tomogram(name, voxel_size=self._voxel_sizes.get(name))
         return np.asarray(found.density, np.float32), found.voxel_size

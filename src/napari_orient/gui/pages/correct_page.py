@@ -35,7 +35,7 @@ from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
-from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
+from napari_orient.gui.reference_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
 
@@ -262,7 +262,7 @@ class CorrectPage(Panel):
 
     def refine(self, *_: object) -> None:
         """Refine the selected particles against the reference, and no others."""
-        self._request_poses("refine", lambda: read_reference(self.reference.name))
+        self._request_poses("refine", self.reference.template)
 
     def _request_poses(self, words: str, read: Callable[[], Model]) -> None:
         if self.job is None:

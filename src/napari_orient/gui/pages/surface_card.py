@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.gui import layers
-from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
+from napari_orient.gui.reference_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
 from napari_orient.gui.widgets import GOOD, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
@@ -115,7 +115,7 @@ class SurfaceCard(Panel):
 
     def _draw(self, layer: Points) -> None:
         if self._shape is None or self._shape.name != self.reference.name:
-            self._shape = SurfaceShape(read_reference(self.reference.name), name=self.reference.name)
+            self._shape = SurfaceShape(self.reference.template(), name=self.reference.name)
         self.session.drawing.show_surface(layer, self._shape, level=self.level.value() / 100)
 
     def _show_state(self, event: object = None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QSpinBox, QVBoxLayout, QWidget
 
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.templates import bead_models, bead_symmetry
 from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.map_files import choose_map
 from napari_orient.gui.training_sets.training_data import SimulatedTrainingSet
 from napari_orient.gui.widgets import FileRow, labelled, shrinkable
 
@@ -25,6 +26,7 @@ class TemplateSource(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._voxel_sizes: dict[str, float] = {}
         self.template = QComboBox()
         shrinkable(self.template)
         for code in bead_models():
@@ -48,12 +50,14 @@ class TemplateSource(QWidget):
 
     def _chosen(self, index: int) -> None:
         if self.template.currentData() is None:
-            name, _ = QFileDialog.getOpenFileName(self, "Choose a map", "", MAPS)
-            self.show_template(name or "4v4r")
+            name, voxel_size = choose_map(self, MAPS)
+            self.show_template(name or "4v4r", voxel_size=voxel_size)
         self.changed.emit()
 
-    def show_template(self, name: str) -> None:
-        """Choose a bead model or a map's file."""
+    def show_template(self, name: str, *, voxel_size: float | None = None) -> None:
+        """Choose a bead model or a map's file, with its voxel size in Å where it states none."""
+        if voxel_size is not None:
+            self._voxel_sizes[name] = voxel_size
         if self.template.findData(name) < 0:
             self.template.insertItem(self.template.count() - 1, Path(name).name, name)
         self.template.setCurrentIndex(self.template.findData(name))
@@ -74,7 +78,14 @@ class TemplateSource(QWidget):
         """
         folder = self.folder.path or beside.with_name(f"{beside.stem}_tomograms")
         template = str(self.template.currentData())
-        return SimulatedTrainingSet(template, self.tomograms.value(), self.seed.value(), self.options.options(), folder)
+        return SimulatedTrainingSet(
+            template,
+            self.tomograms.value(),
+            self.seed.value(),
+            self.options.options(),
+            folder,
+            voxel_size=self._voxel_sizes.get(template),
+        )
 
 
 def _count_box(value: int, tip: str, *, low: int = 1) -> QSpinBox:

@@ -34,13 +34,19 @@ class LabelledTrainingSet:
 
 @dataclass(frozen=True)
 class SimulatedTrainingSet:
-    """Tomograms to be simulated into a folder, the same as of ``napari-orient simulate``."""
+    """Tomograms to be simulated into a folder, the same as of ``napari-orient simulate``.
+
+    Parameters
+    ----------
+    voxel_size : Å; of a template's file that states none.
+    """
 
     template: str
     tomograms: int
     seed: int
     options: SimulationOptions
     folder: Path
+    voxel_size: float | None = None
 
     def labelled(self) -> Stream[Step, Pairs]:
         """The tomograms, read again from their files, with the particles in them.
@@ -52,7 +58,7 @@ class SimulatedTrainingSet:
         """
         if self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is not empty; name another folder, or train on its files.")
-        templates = [load_template(self.template)]
+        templates = [load_template(self.template, voxel_size=self.voxel_size)]
         yield from simulate_series(
             templates, self.options, tomograms=self.tomograms, seed=self.seed, folder=self.folder
         )
