@@ -30,7 +30,6 @@ from napari_orient.engine import averaging, prediction
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.duplicates import without_duplicates
-from napari_orient.engine.each_tomogram import ProjectResult, Task, for_each_tomogram
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
@@ -49,10 +48,11 @@ from napari_orient.engine.parameters import (
     SimulationOptions,
 )
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
+from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.refinement import refine as refinement
 from napari_orient.engine.refinement.hand import choose_hand
 from napari_orient.engine.simulation import simulate as simulation
-from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.engine.templates import Template, load_template
@@ -196,9 +196,7 @@ def predict(
     pairs = pairs_of(data, picks, kind=kind)
     found = _mirrored(_model_of(model)) if mirror else _model_of(model)
     against = None if reference is None else _template_of(reference)
-    result = _for_each(
-        pairs, lambda tomogram, own: prediction.predict(tomogram, own, found, chosen, reference=against), progress
-    )
+    result = _for_each(pairs, prediction.PredictionTask(found, chosen, against), progress)
     near = prediction.shortest_distance(found, chosen, reference=against)
     return without_duplicates(result, near) if remove_duplicates else result
 
@@ -247,9 +245,7 @@ def refine(
     elif mirror:
         template = template.mirrored()
 
-    def task(tomogram: Tomogram, own: Particles) -> Stream[Step, Particles]:
-        return (yield from refinement.refine(tomogram, own, template, chosen)).particles
-
+    task = refinement.RefinementTask(template, chosen)
     result = _for_each(pairs, task, progress, title="Refining")
     near = refinement.duplicate_distance(template, chosen.duplicates)
     return without_duplicates(result, near) if remove_duplicates else result
@@ -415,7 +411,7 @@ def run(stream: Any) -> Any:
     return drained(stream) if isinstance(stream, Generator) else stream
 
 
-def _for_each(pairs: Labelled, task: Task, progress: Progress, *, title: str = "Predicting") -> Particles:
+def _for_each(pairs: Labelled, task: TomogramTask, progress: Progress, *, title: str = "Predicting") -> Particles:
     """The particles of every tomogram after a task, as one."""
     return answer_of(for_each_tomogram(pairs, task, ProjectResult()), progress, title=title).particles
 

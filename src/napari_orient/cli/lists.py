@@ -33,6 +33,7 @@ from napari_orient.engine.io import (
     written_dialects,
     written_suffixes,
 )
+from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO
@@ -76,6 +77,16 @@ def add_reading(parser: Parser) -> None:
         type=int,
         choices=(0, 1),
         help="number of the first voxel in coordinates in voxels [default 1 for EM motive lists, else 0]",
+    )
+
+
+def list_metadata(arguments: Namespace) -> ListMetadata:
+    """How lists are read, as the flags of `add_reading` say."""
+    return ListMetadata(
+        pixel_size=arguments.pixel_size,
+        tomograms=arguments.tomograms_star,
+        centre=arguments.centre,
+        first_voxel=arguments.first_voxel,
     )
 
 

@@ -28,7 +28,6 @@ from napari_orient.cli.lists import (
     write_beside,
 )
 from napari_orient.cli.projects import (
-    Project,
     add_duplicates,
     add_mirror,
     add_project,
@@ -41,12 +40,12 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Labelled, Particles, concatenate
+from napari_orient.engine.projects.inputs import Project
 from napari_orient.progress import say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
-    from napari_orient.engine.streams import Step, Stream
     from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
@@ -80,7 +79,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
-    from napari_orient.engine.prediction import load_model, predict, provenance, shortest_distance
+    from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
@@ -97,8 +96,7 @@ def perform(arguments: Namespace) -> int | None:
     _announce(project, model)
     model, reference = _with_hands(model, reference, project.pairs, options, arguments.mirror)
 
-    def task(tomogram: Tomogram, picks: Particles) -> Stream[Step, Particles]:
-        return predict(tomogram, picks, model, options, reference=reference)
+    task = PredictionTask(model, options, reference)
 
     def write(particles: Particles) -> None:
         near = shortest_distance(model, options, reference=reference)

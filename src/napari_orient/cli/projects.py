@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,17 @@ from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
-    open_tomogram,
-    read_list,
+    list_metadata,
     say_notes,
     say_tomograms,
     volume_text,
 )
 from napari_orient.cli.selection import add_selection, selected_pairs
-from napari_orient.engine.each_tomogram import ProjectResult, Task, for_each_tomogram
-from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_labelled
-from napari_orient.engine.particles import Labelled, Particles, Tomogram
+from napari_orient.engine.particles import Labelled, Particles
+from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.projects.inputs import Project
+from napari_orient.engine.projects.inputs import read_project as read_files_of_project
+from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
@@ -50,27 +50,6 @@ def add_project(parser: Parser) -> None:
     add_reading(parser)
 
 
-@dataclass(frozen=True, eq=False)
-class Project:
-    """Tomograms with their picks.
-
-    Parameters
-    ----------
-    pairs : each tomogram with its own picks.
-    left_out : why, by the name of each tomogram given that has no picks in the list.
-    """
-
-    pairs: Labelled
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def words(self) -> str:
-        """How many picks there are in which tomogram, or in how many."""
-        count = sum(len(particles) for _, particles in self.pairs)
-        where = self.pairs[0][0].name if len(self.pairs) == 1 else f"{len(self.pairs)} tomograms"
-        return f"{count} picks in {where}"
-
-
 def read_project(arguments: Namespace) -> Project:
     """Each tomogram of `add_project` with its own picks, of the class asked for.
 
@@ -79,45 +58,22 @@ def read_project(arguments: Namespace) -> Project:
     InputError
         If a file cannot be read, or no tomogram has picks.
     """
-    *tomograms, path = arguments.paths
-    if arguments.tomogram_name and len(tomograms) != 1:
-        raise InputError(f"--tomogram-name was given with {len(tomograms)} tomograms; expected one.")
-    project = _opened(tomograms, path, arguments) if tomograms else Project(_named(path, arguments))
-    return replace(project, pairs=selected_pairs(project.pairs, arguments))
-
-
-def _named(path: Path, arguments: Namespace) -> Labelled:
-    pairs = read_labelled(
-        path,
-        tomograms=arguments.tomograms or arguments.tomograms_star,
+    found = read_files_of_project(
+        arguments.paths,
+        metadata=list_metadata(arguments),
+        tomograms=arguments.tomograms,
         voxel_size=arguments.voxel_size,
-        pixel_size=arguments.pixel_size,
-        centre=arguments.centre,
+        tomogram_name=arguments.tomogram_name,
     )
-    say_tomograms([tomogram for tomogram, _ in pairs])
-    say_notes([note for _, particles in pairs for note in particles.notes], arguments)
-    return pairs
+    say_tomograms([tomogram for tomogram, _ in found.pairs])
+    say_notes(found.notes)
+    say_notes([note for _, particles in found.pairs for note in particles.notes], arguments)
+    for name, words in found.failed.items():
+        say(f"Warning: {name} is left out: {words}")
+    return replace(found, pairs=selected_pairs(found.pairs, arguments))
 
 
-def _opened(tomograms: list[Path], path: Path, arguments: Namespace) -> Project:
-    pairs: list[tuple[Tomogram, Particles]] = []
-    left_out = {}
-    for item in tomograms:
-        tomogram = open_tomogram(item, voxel_size=arguments.voxel_size)
-        try:
-            named = replace(tomogram, name=arguments.tomogram_name or tomogram.name)
-            pairs.append((tomogram, read_list(path, arguments, tomogram=named)))
-        except InputError as error:
-            if len(tomograms) == 1:
-                raise
-            left_out[tomogram.name] = str(error)
-            say(f"Warning: {tomogram.name} is left out: {error}")
-    if not pairs:
-        raise InputError(f"{path} has no particles of the {len(tomograms)} tomograms given. Check their names.")
-    return Project(pairs, left_out)
-
-
-def do_project(project: Project, task: Task, write: Callable[[Particles], None]) -> ProjectResult:
+def do_project(project: Project, task: TomogramTask, write: Callable[[Particles], None]) -> ProjectResult:
     """The result of a task done for each tomogram, written; what is done when Ctrl-C comes is written too.
 
     Raises
@@ -125,7 +81,7 @@ def do_project(project: Project, task: Task, write: Callable[[Particles], None])
     Stopped
         By Ctrl-C, if some of several tomograms were done.
     """
-    result = ProjectResult(failed=dict(project.left_out))
+    result = ProjectResult(failed=dict(project.failed))
     try:
         follow(for_each_tomogram(project.pairs, task, result))
     except KeyboardInterrupt as stop:

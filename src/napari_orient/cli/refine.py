@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
@@ -27,11 +26,8 @@ from napari_orient.cli.projects import (
 )
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles
 from napari_orient.progress import say
-
-if TYPE_CHECKING:
-    from napari_orient.engine.streams import Step, Stream
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
@@ -57,7 +53,7 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
-    from napari_orient.engine.refinement.refine import duplicate_distance, refine
+    from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
     from napari_orient.engine.templates import load_template
 
     check_list(arguments.output)
@@ -69,17 +65,12 @@ def perform(arguments: Namespace) -> int | None:
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
     template = with_hand(template, project.pairs, options, arguments.mirror)
-    precisions = []
-
-    def task(tomogram: Tomogram, picks: Particles) -> Stream[Step, Particles]:
-        refined = yield from refine(tomogram, picks, template, options)
-        precisions.append(refined.precision)
-        return refined.particles
+    task = RefinementTask(template, options)
 
     def write(particles: Particles) -> None:
         near = duplicate_distance(template, options.duplicates)
         kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
-        ways = " and ".join(sorted(set(precisions)))
+        ways = " and ".join(sorted({task.method(len(picks)) for _, picks in project.pairs}))
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
         say_notes(write_particles(arguments.output, kept, provenance=words))
         say_notes(kept.notes, arguments)

@@ -32,6 +32,7 @@ from napari_orient.engine.refinement.list_prior import (
 )
 from napari_orient.engine.refinement.refine import (
     RefinementResult,
+    RefinementTask,
     duplicate_distance,
     prepare_finder,
     refine_all,
@@ -43,6 +44,7 @@ from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
+from napari_orient.engine.tilt_geometry import tilt_series_of
 
 Model = Template | Network
 """What predicts; both kinds have a ``name``, a ``card``, a symmetry ``group`` and ``classes``, and ``save`` a file."""
@@ -63,6 +65,8 @@ def load_model(name_or_path: Path | str) -> Model:
 
 
 _USUAL = PredictionOptions()
+_SECONDS_A_PATCH = 0.01
+"""Seconds of one core that a network takes for a patch, the mixture network's; an MLP takes a tenth."""
 
 
 @single_threaded_steps
@@ -123,6 +127,41 @@ def predict(
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
     random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
     return put_back(predicted, particles, inside, random_error_deg=random)
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionTask:
+    """`predict` as the task of a project: the picks of each tomogram by one model."""
+
+    model: Model
+    options: PredictionOptions = _USUAL
+    reference: Template | None = None
+
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
+        """The picks with rotations, confidence and expected error."""
+        return predict(tomogram, particles, self.model, self.options, reference=self.reference)
+
+    def content(self, tomogram: Tomogram) -> tuple[object, ...]:
+        """Model, options, reference, and the tilt series that belongs to the tomogram."""
+        matched = self._matched
+        series = None if matched is None else tilt_series_of(tomogram, self.options.refinement(matched).wedge)
+        return (self.model, self.options.replace(tilts=""), self.reference, series and series[0])
+
+    def method(self, count: int) -> str:
+        """Fast or precise, where a map is matched; else empty."""
+        if self._matched is None:
+            return ""
+        return self.options.effort.precision_for(count, self.options.compute.chosen())
+
+    def seconds(self, count: int) -> float:
+        """About how long so many picks take on one core."""
+        matched = self._matched
+        matching = 0.0 if matched is None else RefinementTask(matched).seconds(count)
+        return matching + (0.0 if isinstance(self.model, Template) else _SECONDS_A_PATCH * count)
+
+    @property
+    def _matched(self) -> Template | None:
+        return self.model if isinstance(self.model, Template) else self.reference
 
 
 def shortest_distance(model: Model, options: PredictionOptions, *, reference: Template | None = None) -> float:

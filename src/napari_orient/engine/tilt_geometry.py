@@ -79,7 +79,9 @@ def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptio
     if len(places) < _ENOUGH_PICKS and min(tomogram.density.shape) >= _LEAST_PATCH_LENGTHS * side:
         places = np.concatenate([places, _spread(tomogram, side, _SAMPLE - len(places))])
     patches = torch.from_numpy(cut_patches(tomogram, places, side=side, centring="rounded"))
-    return geometry_of_patches(patches, options, voxel_size=tomogram.voxel_size, series=_series(tomogram, options))
+    return geometry_of_patches(
+        patches, options, voxel_size=tomogram.voxel_size, series=tilt_series_of(tomogram, options)
+    )
 
 
 def geometry_of_patches(
@@ -150,8 +152,14 @@ def _about(wedge: Wedge, axis_deg: float) -> Wedge:
     return replace(wedge, axis_deg=axis_deg, low_deg=low, high_deg=high, level_deg=level)
 
 
-def _series(tomogram: Tomogram, options: WedgeOptions) -> tuple[TiltSeries, str] | None:
-    """The tilt series that the options name or that lies beside the tomogram, and the name of its file."""
+def tilt_series_of(tomogram: Tomogram, options: WedgeOptions) -> tuple[TiltSeries, str] | None:
+    """The tilt series that the options name or that lies beside the tomogram, and the name of its file.
+
+    Raises
+    ------
+    InputError
+        If the options name metadata that cannot be read.
+    """
     if options.tilts:
         return read_tilt_series(options.tilts, tomogram=tomogram.name), Path(options.tilts).name
     beside = [] if tomogram.path is None else tilt_files_beside(tomogram.path, tomogram.name)

@@ -29,7 +29,7 @@ from napari_orient.engine.io.dialects.polnet import (
 from napari_orient.engine.io.dialects.relion import CENTRES
 from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
 from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
-from napari_orient.engine.io.labelled import Failures, particles_of_each, read_labelled
+from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled
 from napari_orient.engine.io.particle_lists import (
     check_particles_fit,
     read_particles,
@@ -57,6 +57,7 @@ __all__ = [
     "match_tomogram",
     "membrane_points",
     "mirrored",
+    "names_in_list",
     "names_volume",
     "particles_of_each",
     "polnet_results",

@@ -99,7 +99,7 @@ def particles_of_each(
     path = Path(path)
     if len(tomograms) == 1:
         return [(tomograms[0], _read(path, metadata, tomogram=tomograms[0]))]
-    names = [name for name in _names_and_files(path) if name]
+    names = names_in_list(path)
     if not names:
         return [_named_after(path, tomograms, metadata)]
     owners = _owners(names, [tomogram.name for tomogram in tomograms], failed)
@@ -109,7 +109,7 @@ def particles_of_each(
             found.append((tomogram, own))
         elif tomogram.name not in failed:
             failed[tomogram.name] = _absent(names, tomogram.name, path)
-    return _joined(path, found, metadata, failed, rename=False)
+    return _joined(path, found, metadata, failed, others=set(names).difference(*owners.values()), rename=False)
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -146,6 +146,17 @@ def _named_after(path: Path, tomograms: Sequence[Tomogram], metadata: ListMetada
             "as its tomogram, or add a column of names."
         )
     return names[own], _read(path, metadata, tomogram=names[own])
+
+
+def names_in_list(path: Path | str) -> list[str]:
+    """Names of the tomograms that a list's particles lie in, in order of appearance; none where it says none.
+
+    Raises
+    ------
+    InputError
+        If it is no list that can be read.
+    """
+    return [name for name in _names_and_files(Path(path)) if name]
 
 
 def _names_and_files(path: Path) -> Mapping[str, Path | None]:
@@ -228,17 +239,21 @@ def _joined(
     metadata: ListMetadata,
     failed: Failures | None,
     *,
+    others: Iterable[str] = (),
     rename: bool = True,
 ) -> list[tuple[Tomogram, Particles]]:
     """Tomograms with their particles of a list, by the list's names for each; what fails for one alone is collected.
 
     Parameters
     ----------
+    others : the list's names of further tomograms, whose particles are not wanted.
     rename : whether particles without a name get that of their tomogram.
     """
     extents = {name: tomogram.extent for tomogram, names in found for name in names}
+    # Rows that are not wanted must not stop the reading for want of their tomogram's size: any will do.
+    sizes = {**dict.fromkeys(others, next(iter(extents.values()))), **extents} if extents else extents
     try:
-        particles = _read(path, metadata, extents=extents)
+        particles = _read(path, metadata, extents=sizes)
     except InputError:
         if failed is None or len(found) < 2:
             raise

@@ -47,7 +47,7 @@ from napari_orient.engine.refinement.unknown_poses import occluded_share, partic
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded, single_threaded_steps
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tilt_geometry import tilt_geometry, tilt_series_of
 from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _FINEST_VOXELS = 2.4
@@ -121,6 +121,37 @@ class RefinementResult:
     def precision(self) -> str:
         """Fast or precise: ``auto`` as it was decided."""
         return self.finder.options.effort.precision
+
+
+_SECONDS_A_TOMOGRAM = 11.0
+"""Seconds of one core that a tomogram's model takes to estimate from 100 picks of a ribosome at 10 Å voxels."""
+_SECONDS_A_PARTICLE = 0.05
+"""Seconds of one core that a pose takes, precise; measured with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class RefinementTask:
+    """`refine` as the task of a project: the particles of each tomogram against one template."""
+
+    template: Template
+    options: RefinementOptions = _DEFAULT
+
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
+        """The particles in the poses found."""
+        return (yield from refine(tomogram, particles, self.template, self.options)).particles
+
+    def content(self, tomogram: Tomogram) -> tuple[object, ...]:
+        """Template, options and the tilt series that belongs to the tomogram."""
+        series = tilt_series_of(tomogram, self.options.wedge)
+        return (self.template, self.options.replace(tilts=""), series and series[0])
+
+    def method(self, count: int) -> str:
+        """Fast or precise."""
+        return self.options.effort.precision_for(count, self.options.compute.chosen())
+
+    def seconds(self, count: int) -> float:
+        """About how long so many particles take on one core."""
+        return _SECONDS_A_TOMOGRAM + _SECONDS_A_PARTICLE * count
 
 
 @single_threaded_steps

@@ -1,0 +1,243 @@
+"""A task done for each tomogram of a project, and its answers as one list; what fails is reported, the rest is done.
+
+The tomograms are worked on one after another in this process, or side by side by Dask. The list is the same to the byte
+either way, and where it is made of an earlier run's results: it has the order of the list that was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.particles import Labelled, Particles, concatenate, in_list_order
+from napari_orient.engine.projects.distribution import distributed
+from napari_orient.engine.projects.stored_results import (
+    DONE,
+    FAILED,
+    STORED,
+    TO_DO,
+    StoredResults,
+    TomogramState,
+)
+from napari_orient.engine.projects.task import Outcome, TomogramTask, outcome_of
+from napari_orient.engine.scheduler_options import SchedulerOptions
+from napari_orient.engine.streams import Note, Step, Stream, map_steps
+
+PARTS = 100
+"""Parts that the progress of one tomogram is counted in."""
+_HERE = SchedulerOptions()
+
+
+@dataclass
+class ProjectResult:
+    """What was done so far of the tomograms of a project: it grows while the task runs, and holds when it is stopped.
+
+    Parameters
+    ----------
+    done : outcome of each tomogram that is done, by its place in the project.
+    failed : what was wrong, by the name of the tomogram.
+    """
+
+    done: dict[int, Outcome] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Particles]:
+        """Particles of each tomogram that is done, in the order of the project."""
+        found = (self.done[index].particles for index in sorted(self.done))
+        return [particles for particles in found if particles is not None]
+
+    @property
+    def particles(self) -> Particles:
+        """The particles of all tomograms that are done, in the order of their list."""
+        return in_list_order(concatenate(self.parts))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """How the tomograms were worked on, such as ``precise``; each way once, sorted."""
+        return tuple(sorted({outcome.method for outcome in self.done.values()} - {""}))
+
+    @property
+    def failed_words(self) -> str:
+        """Which tomograms failed, in a line; empty where none did."""
+        total = len(self.done) + len(self.failed)
+        return f"{len(self.failed)} of {total} tomograms failed: {', '.join(self.failed)}." if self.failed else ""
+
+
+def for_each_tomogram(
+    pairs: Labelled,
+    task: TomogramTask,
+    result: ProjectResult,
+    *,
+    scheduler: SchedulerOptions = _HERE,
+    stored: StoredResults | None = None,
+    resume: bool = False,
+) -> Stream[Step, ProjectResult]:
+    """The result, with the task done for every tomogram; a note begins with its tomogram where there are several.
+
+    Parameters
+    ----------
+    result : filled on the way, so that what is done survives a stop.
+    scheduler : where the tomograms are worked on: in this process, in several, or on a cluster.
+    stored : where the particles of each tomogram are kept as soon as it is done.
+    resume : take from there what is done, by the content of tomogram, particles, model and options.
+
+    Raises
+    ------
+    InputError
+        If all fail: what was wrong with the first; or the scheduler cannot be reached.
+    """
+    run = _Run(pairs, task, result, stored)
+    if resume:
+        yield from run.take_stored()
+    run.write_table()
+    here = scheduler.kind is None or not run.to_do
+    try:
+        yield from run.here() if here else run.elsewhere(scheduler)
+    finally:
+        run.write_table()
+    if not result.done and result.failed:
+        name, words = next(iter(result.failed.items()))
+        raise run.unexpected or InputError(f"all {len(result.failed)} tomograms failed; {name}: {words}")
+    if stored is not None:
+        stored.remove_others()
+    return result
+
+
+class _Run:
+    """One run over a project's tomograms.
+
+    Attributes
+    ----------
+    unexpected : the first exception that was no `InputError`.
+    """
+
+    def __init__(
+        self, pairs: Labelled, task: TomogramTask, result: ProjectResult, stored: StoredResults | None
+    ) -> None:
+        self.pairs, self.task, self.result, self.stored = pairs, task, result, stored
+        self.unexpected: BaseException | None = None
+        self.alone = len(pairs) == 1
+        self._keys: dict[int, str] = {}
+        self._failed: dict[int, tuple[str, float]] = {}
+        self._left_out = dict(result.failed)
+
+    @property
+    def to_do(self) -> list[int]:
+        """Places of the tomograms that are neither done nor failed."""
+        return [index for index in range(len(self.pairs)) if index not in self.result.done | self._failed]
+
+    def take_stored(self) -> Stream[Step, None]:
+        """Take what an earlier run did of the same content."""
+        if self.stored is None or not self.stored.any:
+            return
+        total = PARTS * len(self.pairs)
+        for index, (tomogram, particles) in enumerate(self.pairs):
+            yield Step(PARTS * index, total, f"Comparing {tomogram.name} with what is done")
+            with suppress(InputError):
+                key = self._keys[index] = self.stored.key(self.task, tomogram, particles)
+                found = self.stored.find(key, particles)
+                if found is not None:
+                    self.result.done[index] = found
+        count = len(self.result.done)
+        note = Note(f"{count} of {len(self.pairs)} tomograms were done before with the same content.")
+        yield Step(PARTS * count, total, "Compared", notes=() if self.alone else (note,))
+
+    def here(self) -> Stream[Step, None]:
+        """Work on the tomograms one after another in this process."""
+        for index in self.to_do:
+            tomogram, particles = self.pairs[index]
+            notes: list[Note] = []
+            stream = outcome_of(self.task, tomogram, particles, notes=notes)
+            try:
+                outcome = yield from self._among_all(stream, index)
+            except Exception as error:
+                if self.alone:
+                    raise
+                self.unexpected = self.unexpected or error
+                outcome = Outcome(error=f"{type(error).__name__}: {error}", notes=tuple(notes))
+            yield from self.add(index, outcome)
+
+    def elsewhere(self, scheduler: SchedulerOptions) -> Stream[Step, None]:
+        """Work on the tomograms side by side in other processes."""
+        running: dict[int, Step] = {}
+        tasks = {index: self.pairs[index] for index in self.to_do}
+        for event in distributed(tasks, self.task, scheduler):
+            if isinstance(event.news, Outcome):
+                running.pop(event.index, None)
+                name = self._prefix(event.index)
+                notes = tuple(Note(f"{name}{note.text}", note.severity) for note in event.news.notes)
+                yield self._step(running, notes=notes)
+                yield from self.add(event.index, event.news)
+            elif isinstance(event.news, Step):
+                running[event.index] = event.news
+            yield self._step(running, event.message)
+
+    def add(self, index: int, outcome: Outcome) -> Stream[Step, None]:
+        """Take in the outcome of a tomogram, and keep it."""
+        tomogram, particles = self.pairs[index]
+        if outcome.particles is None:
+            if self.alone:
+                raise InputError(outcome.error)
+            self.result.failed[tomogram.name] = outcome.error
+            self._failed[index] = (outcome.error, outcome.seconds)
+            note = Note(f"{tomogram.name} failed: {outcome.error}", "warning")
+            yield Step(self._count, PARTS * len(self.pairs), f"{tomogram.name}: failed", notes=(note,))
+        else:
+            self.result.done[index] = outcome
+            if self.stored is not None:
+                key = self._keys.get(index) or self.stored.key(self.task, tomogram, particles)
+                self.stored.save(key, outcome, particles)
+        self.write_table()
+
+    def write_table(self) -> None:
+        """Write how each tomogram stands."""
+        if self.stored is None:
+            return
+        rows = [self._state(index) for index in range(len(self.pairs))]
+        left = [TomogramState(name, FAILED, notes=(words,)) for name, words in self._left_out.items()]
+        self.stored.write_table([*rows, *left])
+
+    def _state(self, index: int) -> TomogramState:
+        tomogram, particles = self.pairs[index]
+        done = self.result.done.get(index)
+        if done is not None and done.particles is not None:
+            notes = tuple(str(note) for note in done.notes if note.severity == "warning")
+            state = STORED if done.stored else DONE
+            return TomogramState(tomogram.name, state, len(done.particles), done.seconds, done.method, notes)
+        if index in self._failed:
+            words, seconds = self._failed[index]
+            return TomogramState(tomogram.name, FAILED, len(particles), seconds, notes=(words,))
+        return TomogramState(tomogram.name, TO_DO, len(particles))
+
+    @property
+    def _count(self) -> int:
+        """Parts that are done of all tomograms'."""
+        return PARTS * (len(self.result.done) + len(self._failed))
+
+    def _prefix(self, index: int) -> str:
+        return "" if self.alone else f"{self.pairs[index][0].name}: "
+
+    def _step(self, running: Mapping[int, Step], message: str = "", *, notes: tuple[Note, ...] = ()) -> Step:
+        """The progress of all tomograms while some are worked on side by side."""
+        finished = len(self.result.done) + len(self._failed)
+        parts = sum(PARTS * step.done // max(step.total, 1) for step in running.values())
+        names = ", ".join(self.pairs[index][0].name for index in sorted(running)[:3])
+        words = message or f"{finished} of {len(self.pairs)} tomograms done" + (f"; {names}" if names else "")
+        total = PARTS * len(self.pairs)
+        return Step(min(self._count + parts, total), total, words, notes=notes)
+
+    def _among_all(self, stream: Generator[Step, None, Outcome], index: int) -> Stream[Step, Outcome]:
+        """The stream of one tomogram; among several, in parts of a tomogram and with its name."""
+        if self.alone:
+            return (yield from stream)
+        name, count, before = self.pairs[index][0].name, len(self.pairs), self._count
+
+        def among_all(step: Step) -> Step:
+            done = before + PARTS * step.done // max(step.total, 1)
+            notes = tuple(Note(f"{name}: {note.text}", note.severity) for note in step.notes)
+            return Step(done, PARTS * count, f"{name} ({index + 1} of {count}): {step.message}", notes=notes)
+
+        return (yield from map_steps(stream, among_all))

@@ -1,0 +1,124 @@
+"""A task: what is done for one tomogram of a project, in this process or in another one; and what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.streams import Note, Step, Stream
+
+
+class TomogramTask(Protocol):
+    """What is done for one tomogram. Dask sends it to other processes, so it holds values alone."""
+
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
+        """The particles with what was found of them, after steps of progress."""
+
+    def content(self, tomogram: Tomogram) -> tuple[object, ...]:
+        """All that the answer depends on beside the tomogram's voxels and the particles: models, options, metadata.
+
+        Raises
+        ------
+        InputError
+            If something that the options name cannot be read.
+        """
+
+    def method(self, count: int) -> str:
+        """How so many particles are worked on here, for the provenance of the list, such as ``precise``."""
+
+    def seconds(self, count: int) -> float:
+        """About how long so many particles of one tomogram take on one core, in seconds."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """What came of the task for one tomogram.
+
+    Parameters
+    ----------
+    particles : with what was found; None where the task failed.
+    error : why it failed; empty where it did not.
+    method : as `TomogramTask.method` says it where the work was done.
+    notes : what a person should know.
+    seconds : of work; of an outcome of an earlier run, as long as it took then.
+    stored : whether it is of an earlier run.
+    """
+
+    particles: Particles | None = None
+    error: str = ""
+    method: str = ""
+    notes: tuple[Note, ...] = field(default=())
+    seconds: float = 0.0
+    stored: bool = False
+
+
+def outcome_of(
+    task: TomogramTask, tomogram: Tomogram, particles: Particles, *, notes: list[Note] | None = None
+) -> Stream[Step, Outcome]:
+    """What comes of a task for one tomogram, after its steps; an `InputError` is an outcome.
+
+    Parameters
+    ----------
+    notes : where the notes of the steps are collected while it runs.
+    """
+    began = time.monotonic()
+    collected = [] if notes is None else notes
+    try:
+        stream = task(tomogram, particles)
+        try:
+            while True:
+                step = next(stream)
+                collected.extend(step.notes)
+                yield step
+        except StopIteration as end:
+            found: Particles = end.value
+        finally:
+            stream.close()
+    except InputError as error:
+        return Outcome(error=str(error), notes=tuple(collected), seconds=time.monotonic() - began)
+    return Outcome(
+        particles=found,
+        method=task.method(len(particles)),
+        notes=tuple(collected),
+        seconds=time.monotonic() - began,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TomogramSource:
+    """Where another process finds a tomogram: the file, or the tomogram itself where it is in memory alone."""
+
+    path: Path | None
+    voxel_size: float
+    name: str
+    shape: tuple[int, ...]
+    held: Tomogram | None = None
+
+    @classmethod
+    def of(cls, tomogram: Tomogram) -> TomogramSource:
+        """The source of an open tomogram."""
+        path, shape = tomogram.path, tuple(tomogram.density.shape)
+        held = tomogram if path is None else None
+        return cls(None if path is None else path.resolve(), tomogram.voxel_size, tomogram.name, shape, held)
+
+    def open(self) -> Tomogram:
+        """The tomogram.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read here, or is not what it was.
+        """
+        if self.path is None:
+            if self.held is None:
+                raise InputError(f"{self.name} has neither a file nor voxels.")
+            return self.held
+        opened = replace(read_tomogram(self.path, voxel_size=self.voxel_size), name=self.name)
+        if tuple(opened.density.shape) != self.shape:
+            raise InputError(f"{self.path} has another size than it had when the run began. Start it again.")
+        return opened
