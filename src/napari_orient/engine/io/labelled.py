@@ -80,7 +80,12 @@ def read_labelled(
 
 
 def particles_of_each(
-    tomograms: Sequence[Tomogram], path: Path | str, metadata: ListMetadata = _PLAIN, *, failed: Failures
+    tomograms: Sequence[Tomogram],
+    path: Path | str,
+    metadata: ListMetadata = _PLAIN,
+    *,
+    failed: Failures,
+    absent: Failures,
 ) -> list[tuple[Tomogram, Particles]]:
     """Tomograms, each with its own particles of one list, which is read once where it names its tomograms.
 
@@ -89,7 +94,8 @@ def particles_of_each(
     Parameters
     ----------
     metadata : how the list is read, and RELION's table of tomograms.
-    failed : why, by the name of each tomogram that has no particles in the list, or cannot be read.
+    failed : why, by the name of each tomogram whose particles cannot be read.
+    absent : the same of those that have no particles in the list.
 
     Raises
     ------
@@ -108,7 +114,7 @@ def particles_of_each(
         if own := owners.get(tomogram.name):
             found.append((tomogram, own))
         elif tomogram.name not in failed:
-            failed[tomogram.name] = _absent(names, tomogram.name, path)
+            absent[tomogram.name] = _absent(names, tomogram.name, path)
     return _joined(path, found, metadata, failed, others=set(names).difference(*owners.values()), rename=False)
 
 

@@ -147,7 +147,7 @@ def _of_volumes(
     if len(files.volumes) == 1 and len(files.lists) == 1:
         tomogram = read_tomogram(files.volumes[0], voxel_size=voxel_size)
         ((_, own),) = particles_of_each(
-            [replace(tomogram, name=name or tomogram.name)], files.lists[0], metadata, failed=failed
+            [replace(tomogram, name=name or tomogram.name)], files.lists[0], metadata, failed=failed, absent=failed
         )
         return [(tomogram, own)]
     opened: list[Tomogram] = []
@@ -177,7 +177,7 @@ def _of_lists(
     errors: list[InputError] = []
     for path in lists:
         try:
-            found += particles_of_each(opened, path, metadata, failed=absent)
+            found += particles_of_each(opened, path, metadata, failed=failed, absent=absent)
         except InputError as error:
             errors.append(error)
             failed[path.name] = str(error)
