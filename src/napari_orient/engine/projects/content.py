@@ -95,8 +95,8 @@ def _framed(kind: str, data: bytes) -> bytes:
 def particles_digest(particles: Particles) -> str:
     """Digest of all that the poses found for these particles can depend on, and of the columns carried through.
 
-    Tables beside the list, sizes of other tomograms and sentences on how it was read are left out: they change where a
-    tomogram is added to the list.
+    Rows in the list, tables beside it, sizes of other tomograms and sentences on how it was read are left out: they
+    change where a tomogram is added to the list.
     """
     texts = np.asarray(particles.tomogram)
     own = {name: particles.extents[name] for name in particles.tomogram_names if name in particles.extents}

@@ -214,6 +214,8 @@ def _decoded(arrays: Mapping[str, NDArray[Any]], given: Particles) -> Outcome:
     }
     particles = Particles(
         **{name: arrays[name] for name in _COLUMNS if name in arrays},
+        # The order of the list may be another one now.
+        list_row=given.list_row,
         extents={**given.extents, **extents},
         extra=extra,
         blocks=given.blocks if blocks is None else _tables(blocks),
