@@ -258,6 +258,13 @@ def tsv(folder: Path) -> Path:
     return write(folder / "picks.tsv", csv(folder).read_text().replace(",", "\t"))
 
 
+def relion_table(folder: Path) -> Path:
+    head = ["rlnTomoName", *relion_columns(), "rlnTomoTiltSeriesPixelSize"]
+    rows = [[TOMOGRAM, *at, *pose, VOXEL] for at, pose in zip(VOXELS.tolist(), ZYZ.tolist(), strict=True)]
+    lines = [",".join(map(str, row)) for row in [head, *rows]]
+    return write(folder / "particles.csv", "\n".join([*lines, ""]))
+
+
 def pytme(folder: Path) -> Path:
     rows = ["\t".join(map(str, [*at, *pose, 0.3, 0.0])) for at, pose in zip(VOXELS, ZYZ, strict=True)]
     return write(folder / "orientations.tsv", "x\ty\tz\teuler_x\teuler_y\teuler_z\tscore\tdetail\n" + "\n".join(rows))
@@ -295,6 +302,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "polnet": polnet,
     "csv": csv,
     "tsv": tsv,
+    "relion-table": relion_table,
     "pytme": pytme,
     "napari": napari,
     "coords": coords,

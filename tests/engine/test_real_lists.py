@@ -16,11 +16,7 @@ DATA = Path(os.environ.get("NAPARI_ORIENT_DATA", Path(__file__).parents[3] / "sh
 LISTS, CASES = DATA / "formats", DATA / "cases"
 TOMOGRAM = {"s01": Extent((1000, 900, 300), 10.0)}
 
-needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason="no lists of other programs are beside the project")
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="no small cases are beside the project")
 
-
-@needs_lists
 @pytest.mark.parametrize("name", ["crop.tbl", "example.tbl"])
 def test_every_row_of_real_tables_of_dynamo_is_read_as_dynamotable_reads_it(name):
     import dynamotable
@@ -35,7 +31,6 @@ def test_every_row_of_real_tables_of_dynamo_is_read_as_dynamotable_reads_it(name
     assert len(read.tomogram_names) == table["tomo"].nunique()
 
 
-@needs_lists
 @pytest.mark.parametrize("name", ["au_1.em", "ribosome.em"])
 def test_real_motive_lists_are_read_as_emfile_reads_them(name):
     import emfile
@@ -47,14 +42,12 @@ def test_real_motive_lists_are_read_as_emfile_reads_them(name):
     assert angle_deg(read.rotations, turned.as_matrix()).max() < 1e-6
 
 
-@needs_lists
 @pytest.mark.parametrize(("name", "count"), [("col_missing.em", 19), ("extra_col.em", 21)])
 def test_broken_motive_lists_are_refused(name, count):
     with pytest.raises(InputError, match=f"has {count} values a particle"):
         read_particles(LISTS / "motl" / name, pixel_size=10.0)
 
 
-@needs_cases
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

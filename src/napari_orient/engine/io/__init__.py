@@ -26,7 +26,7 @@ from napari_orient.engine.io.dialects.polnet import (
     read_polnet_folder,
     write_polnet_tomogram,
 )
-from napari_orient.engine.io.dialects.relion import CENTRES
+from napari_orient.engine.io.dialects.relion_centres import CENTRES
 from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
 from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled

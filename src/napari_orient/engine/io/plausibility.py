@@ -13,16 +13,21 @@ _CHANCE = 1e-3
 _LEAST_SHARE = 0.01
 """Share of a tomogram's side below which no binning explains where positions end."""
 
+_LEAST_IN_PLANE = 3
+"""Particles from which z = 0 for all is no chance: two may be picked in the first slice. Chosen."""
+
 _LEAST_VOXEL_SIZE = 2.0
 """Å of a voxel from which positions in voxels and in Å are told apart: at 1 Å they are the same."""
 
 
 def questions_on_units(particles: Particles) -> tuple[str, ...]:
-    """A sentence where all positions would be a tomogram's voxels, or all lie in one corner; else none.
+    """A sentence where all z are 0, all positions would be a tomogram's voxels, or all lie in one corner; else none.
 
     Only particles in tomograms of known extent count, and only where all lie inside: what lies outside is refused with
     a word of its own.
     """
+    if len(particles) >= _LEAST_IN_PLANE and not particles.positions[:, 2].any():
+        return ("All z are 0: are these particles of micrographs, in two dimensions?",)
     names = np.asarray(particles.tomogram)
     found = find_extents(particles.tomogram_names, [particles.extents])
     rows = np.isin(names, list(found))

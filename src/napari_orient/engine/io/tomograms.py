@@ -215,6 +215,18 @@ def binned_extents(table: Mapping[str, Sequence[str]], *, where: str) -> dict[st
     }
 
 
+def fit_only_in_angstrom(coordinates: FloatArray, extents: Sequence[Extent]) -> bool:
+    """Whether coordinates (N, 3) without a unit fit into their tomograms in Å and not in voxels, most of them.
+
+    Of positions in Å at least half lie beyond the voxels' numbers; of those in voxels a few at most lie outside.
+    """
+    sizes = np.array([extent.size for extent in extents], float)
+    edges = np.array([extent.voxel_size for extent in extents])[:, None]
+    beyond_voxels = (coordinates > sizes).any(axis=1).mean()
+    beyond_angstrom = (coordinates > sizes * edges).any(axis=1).mean()
+    return bool(beyond_voxels >= 0.5 > beyond_angstrom)
+
+
 def extents_table(extents: Mapping[str, Extent]) -> Table:
     """Table (``data_global``) of these sizes, under RELION's names."""
     rows = [
@@ -402,9 +414,9 @@ _SUFFIXES = re.compile(
     r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2)$", re.IGNORECASE
 )
 _TAGS = re.compile(
-    r"[_-](rec|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
-    r"denoised?|corrected|corr|ctf|deconv|filtered|filt|full|aligned|ali|wbp|sirt|isonet|cryocare|topaz|"
-    r"particles|picks|predicted)$",
+    r"[_-](rec([_-]b\d+)?|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
+    r"denoised?|dn|corrected|corr|(3d)?ctf|deconv|ddw|filtered|filt|full|aligned|ali|wbp|sirt\d*|imod|aretomo|isonet2?|"
+    r"cryocare|topaz|particles|picks|predicted)$",
     re.IGNORECASE,
 )
 _FRONT = re.compile(r"^(rec|tomo|tomogram|den)_(?=.)")

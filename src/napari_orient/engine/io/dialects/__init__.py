@@ -18,6 +18,7 @@ from napari_orient.engine.io.dialects.pickers import PICKS_IN_VOXELS, PYTOM_MATC
 from napari_orient.engine.io.dialects.plain_tables import CBOX, HEADERLESS, NAPARI_POINTS, PYTME
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
+from napari_orient.engine.io.dialects.relion_table import RELION_TABLE
 from napari_orient.engine.io.dialects.table import CSV, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
 from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
@@ -46,6 +47,7 @@ DIALECTS: tuple[Dialect, ...] = (
     POLNET,
     CSV,
     TSV,
+    RELION_TABLE,
     PYTME,
     NAPARI_POINTS,
     HEADERLESS,

@@ -29,7 +29,7 @@ SESSION = "copickSession"
 INSTANCE = "instanceId"
 SPACING = "copickVoxelSpacing"
 
-_UNITS = {"angstrom": 1.0, "angstroms": 1.0, "å": 1.0, "nanometer": 10.0, "nanometre": 10.0, "nm": 10.0}
+_UNITS = {"angstrom": 1.0, "angstroms": 1.0, "å": 1.0, "a": 1.0, "nanometer": 10.0, "nanometre": 10.0, "nm": 10.0}
 """Å in the units that a file of picks may state."""
 
 _MATRIX_DECIMALS = 9
@@ -133,8 +133,15 @@ def _rotations_of_picks(picks: Mapping[str, Any], rotations: FloatArray) -> tupl
     """Rotations of the picks; None, and why, where they say nothing."""
     if picks.get("trust_orientation") is False:
         return None, ("The picks say that their orientations are not to be trusted: they are taken as unknown.",)
+    return _unless_identity(rotations)
+
+
+def _unless_identity(rotations: FloatArray | None) -> tuple[FloatArray | None, tuple[str, ...]]:
+    """The rotations; None, and why, where all are the identity; a question where some are."""
+    if rotations is None:
+        return None, ()
     if np.allclose(rotations, np.eye(3), atol=1e-9):
-        return None, ("Every orientation is the identity, as copick writes where none is known: taken as unknown.",)
+        return None, ("Every orientation is the identity, as is written where none is known: taken as unknown.",)
     same = int(np.isclose(rotations, np.eye(3), atol=1e-9).all(axis=(1, 2)).sum())
     return rotations, (f"{same} of {len(rotations)} orientations are the identity: unknown ones?",) if same else ()
 
@@ -354,6 +361,9 @@ COPICK_PROJECT = Dialect(
 
 # --- CryoET Data Portal -----------------------------------------------------------------------------------------------
 
+_HEAD_LINES = 8
+"""Lines that a point may take where a file of the portal is written as one list with indents; chosen."""
+
 _TYPES = ("point", "orientedPoint", "instancePoint")
 _SPACING_FOLDER = re.compile(r"VoxelSpacing(\d+(?:\.\d+)?)$")
 _ANNOTATION = re.compile(r"^\d+-(.+)-\d+\.\d+_\w+$")
@@ -366,27 +376,34 @@ def _spacing_of(path: Path) -> float | None:
 
 
 def _is_ndjson(file: ListFile) -> bool:
-    first = file.lines[0] if file.lines else ""
-    return first.startswith("{") and '"location"' in first and '"pickable_object_name"' not in first
+    first = "".join(file.lines[:_HEAD_LINES])
+    return first.startswith(("{", "[")) and '"location"' in first and '"pickable_object_name"' not in file.text
 
 
 def _points_of_lines(file: ListFile) -> list[Any]:
+    if file.text.lstrip().startswith("["):
+        points = _json(file.path, file.text)
+        return points if isinstance(points, list) else []
     lines = [line for line in file.text.splitlines() if line.strip()]
     return [_json(file.path, line) for line in lines]
 
 
 def _read_ndjson(file: ListFile, metadata: ListMetadata) -> Particles:
     where, points = str(file.path), _points_of_lines(file)
+    if not points:
+        raise InputError(f"{where} has no particles: it holds no point. Choose another file.")
+    rotations, notes = _unless_identity(_portal_rotations(points, where))
     voxels = np.array([_location(point, number, where) for number, point in enumerate(points, start=1)])
     spacing = _spacing_of(file.path.resolve())
     named = _ANNOTATION.match(file.path.stem)
     rows = VoxelRows(
         voxels=voxels,
         names=[_portal_run(file.path.resolve())] * len(points),
-        rotations=_portal_rotations(points, where),
+        rotations=rotations,
         own_sizes=None if spacing is None else np.full(len(points), spacing),
         kind=[named[1]] * len(points) if named else None,
         extra={**_column(points, "instance_id", INSTANCE, 0), **_column(points, "score", SCORE, 1)},
+        notes=notes,
     )
     return particles_in_voxels(rows, metadata, where=where)
 
@@ -405,7 +422,10 @@ def _portal_rotations(points: Sequence[Any], where: str) -> FloatArray | None:
     InputError
         If some points have one and others have none.
     """
-    given = [point.get("xyz_rotation_matrix", point.get("rotation_matrix")) for point in points]
+    given = [
+        point.get("xyz_rotation_matrix", point.get("rotation_matrix")) if isinstance(point, dict) else None
+        for point in points
+    ]
     without = [number for number, item in enumerate(given, start=1) if item is None]
     if len(without) == len(points):
         return None

@@ -58,8 +58,13 @@ _DEFAULTS = {"aligned": 1, "averaged": 1}
 _PREFIX = "dynamo_"
 
 
+def _words(line: str) -> list[str]:
+    """Values of a row: between blanks, or between commas, as MATLAB's csvwrite and spreadsheets have them."""
+    return line.replace(",", " ").replace(";", " ").split()
+
+
 def _recognises(file: ListFile) -> bool:
-    words = file.lines[0].split() if file.lines else []
+    words = _words(file.lines[0]) if file.lines else []
     return _FEWEST <= len(words) <= 2 * len(_COLUMNS) and all(map(_is_number, words))
 
 
@@ -82,7 +87,7 @@ def _table(file: ListFile) -> Table:
     InputError
         If there are too few columns, or rows of different length.
     """
-    rows = [line.split() for line in file.text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
+    rows = [_words(line) for line in file.text.splitlines() if line.strip() and line.lstrip()[0] not in "#%"]
     if not rows or len(rows[0]) < _FEWEST:
         count = len(rows[0]) if rows else 0
         raise InputError(

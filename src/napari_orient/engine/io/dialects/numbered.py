@@ -7,6 +7,7 @@ programs without names this program writes ``NAME_tomograms.csv``: number, tomog
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ from napari_orient.engine.particles import Extent, FloatArray, Particles, shorte
 
 NUMBER = "tomogramNumber"
 """Column of the number that a list gave a tomogram, kept so that it is written again."""
+
+_DOC_LINE = re.compile(r"\s*(\d+)(?:\.0*)?[\s,;]+[\"']?(.*?)[\"']?\s*$")
+"""Number and path: a line of a ``.doc``."""
 
 _TABLE = "_tomograms.csv"
 _HEADER = ("number", "tomogram", "voxel_size", "size_x", "size_y", "size_z")
@@ -266,8 +270,8 @@ def _extent(row: Mapping[str, str]) -> Extent:
 
 
 def _numbered_lines(path: Path) -> dict[int, str]:
-    words = [line.split(maxsplit=1) for line in _text(path).splitlines() if line.strip()]
-    return {int(row[0]): row[1].strip() for row in words if len(row) == 2 and row[0].isdecimal()}
+    found = (_DOC_LINE.match(line) for line in _text(path).splitlines())
+    return {int(match[1]): match[2] for match in found if match is not None}
 
 
 def _lines(path: Path) -> dict[int, str]:

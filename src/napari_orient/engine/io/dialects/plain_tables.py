@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.standard_columns import SCORE, without_defaults
-from napari_orient.engine.io.dialects.table import read_rows, split_cells
+from napari_orient.engine.io.dialects.text_tables import first_cells, is_number, read_rows, split_cells
 from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
 from napari_orient.engine.io.star import Table, numbers
-from napari_orient.engine.io.tomograms import ListMetadata, find_extents
+from napari_orient.engine.io.tomograms import ListMetadata, find_extents, fit_only_in_angstrom
 from napari_orient.engine.particles import FloatArray, Particles, TextArray
 from napari_orient.engine.rotations import zyz_to_matrix
 
@@ -22,8 +23,8 @@ _MOST_COLUMNS = 25
 
 
 def _head(file: ListFile) -> list[str]:
-    """Cells of the first line, in lower case."""
-    return [cell.lower() for cell in next(split_cells(file.lines[:1], file.path), [])]
+    """Cells of the line that names the columns, or of the first, in lower case."""
+    return [cell.lower() for cell in first_cells(file)]
 
 
 def _lower(table: Table, names: Sequence[str]) -> Table:
@@ -139,15 +140,7 @@ CBOX = Dialect(
 
 def _is_headerless(file: ListFile) -> bool:
     cells = _head(file)
-    return file.suffix != ".tbl" and 3 <= len(cells) <= _MOST_COLUMNS and all(map(_is_number, cells))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return file.suffix != ".tbl" and 3 <= len(cells) <= _MOST_COLUMNS and all(map(is_number, cells))
 
 
 def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
@@ -161,26 +154,46 @@ def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
         raise InputError(
             f"{where}: row {wrong} has {len(cells[wrong - 1])} values; expected {len(cells[0])} as in row 1. Mend it."
         )
+    counters = _leading_counters(cells)
     table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
-    position = numbers(table, ("column1", "column2", "column3"), where=where)
-    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in list(table)[3:]}
+    axes = tuple(table)[counters : counters + 3]
+    position = numbers(table, axes, where=where)
+    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in table if name not in axes}
+    said = f"The table has no header: columns {counters + 1} to {counters + 3} are taken as x, y, z."
     if _is_angstrom(position, metadata):
-        note = "The table has no header; its coordinates lie beyond the tomogram's voxels, and are taken as Å."
-        return Particles(positions=position, tomogram=metadata.tomogram or "", extra=extra, notes=(note,))
-    rows = VoxelRows(
-        voxels=position, names=[""] * len(position), extra=extra, notes=("The table has no header: x, y, z are taken.",)
-    )
+        notes = (said, "Its coordinates lie beyond the tomogram's voxels, and are taken as Å.")
+        return Particles(positions=position, tomogram=metadata.tomogram or "", extra=extra, notes=notes)
+    rows = VoxelRows(voxels=position, names=[""] * len(position), extra=extra, notes=(said,))
     return particles_in_voxels(rows, metadata, where=where)
 
 
 def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
-    """Whether coordinates without a unit fit into the opened tomogram in Å, and not in voxels."""
+    """Whether coordinates without a unit are Å, by the size of the opened tomogram."""
     found = find_extents([metadata.tomogram or ""], [metadata.extents])
     if metadata.pixel_size is not None or not found:
         return False
-    extent = next(iter(found.values()))
-    size, most = np.asarray(extent.size, float), position.max(axis=0)
-    return bool((most > size).any() and (most <= size * extent.voxel_size).all())
+    return fit_only_in_angstrom(position, [next(iter(found.values()))] * len(position))
+
+
+def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
+    """Columns before the last three that number objects and contours, as IMOD's model2point writes them; 0 if none."""
+    count = len(cells[0]) - 3
+    if (
+        count not in (1, 2)
+        or len(cells) < 2
+        or not all(row[place].isdecimal() for row in cells for place in range(count))
+    ):
+        return 0
+    numbered = [tuple(int(row[place]) for place in range(count)) for row in cells]
+    steps = [_is_step(before, after) for before, after in itertools.pairwise(numbered)]
+    return count if max(numbered[0]) <= 1 and all(steps) else 0
+
+
+def _is_step(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether numbers are the same, or the next: of an object, with its contours from the first, or of a contour."""
+    same = [first == second for first, second in zip(before, after, strict=True)]
+    changed = same.index(False) if False in same else None
+    return changed is None or (after[changed] == before[changed] + 1 and max(after[changed + 1 :], default=1) <= 1)
 
 
 HEADERLESS = Dialect(

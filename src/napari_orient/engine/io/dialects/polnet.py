@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
-from napari_orient.engine.io.dialects.table import TABLE_SUFFIXES, read_header, read_rows
+from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
 from napari_orient.engine.io.volumes.formats import read_tomogram

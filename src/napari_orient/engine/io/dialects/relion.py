@@ -33,6 +33,13 @@ from napari_orient.engine.io.dialects.relion_boxes import (
     rotated,
     with_boxes,
 )
+from napari_orient.engine.io.dialects.relion_centres import (
+    CENTRED,
+    centred_extents,
+    centres,
+    check_sizes,
+    size_notes,
+)
 from napari_orient.engine.io.dialects.relion_pixels import written_optics, written_pixel_sizes
 from napari_orient.engine.io.star import (
     Table,
@@ -54,6 +61,7 @@ from napari_orient.engine.io.tomograms import (
     extents_beside,
     extents_table,
     find_extents,
+    fit_only_in_angstrom,
     found_file,
     optimisation_set,
     pixel_sizes,
@@ -67,7 +75,6 @@ from napari_orient.engine.io.tomograms import (
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
-CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
 PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
@@ -78,10 +85,6 @@ SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 
 Scale = Callable[["RelionTable", ListMetadata], tuple[FloatArray, str]]
 """Å of one unit of the coordinates of a table, (N, 1) or (N, 3), and a sentence on it."""
-
-CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
-"""Voxel that centred coordinates count from: half the size plus this number of voxels. The second is that of some of
-RELION's Python tools."""
 
 _POSES = (*CENTRED, *PIXELS, *ANGLES, *SUBTOMOGRAM_ANGLES, *ORIGIN, *ORIGIN_PIXELS)
 OWN = (*_POSES, CONFIDENCE, EXPECTED_ERROR, CLASS, TOMOGRAM)
@@ -107,21 +110,25 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
     """
     metadata = metadata or ListMetadata()
     source, beside = _open(Path(path))
-    metadata = replace(metadata, tomograms=metadata.tomograms or beside)
+    return particles_of_table(source, replace(metadata, tomograms=metadata.tomograms or beside), scale=scale)
+
+
+def particles_of_table(source: RelionTable, metadata: ListMetadata, *, scale: Scale | None = None) -> Particles:
+    """Particles of a table in RELION's columns; see `read_relion`."""
     source = source.of_tomogram(metadata.tomogram)
     found: dict[str, Extent] = {}
     notes: tuple[str, ...] = ()
     subtomogram = source.rotations(SUBTOMOGRAM_ANGLES)
     if source.has(CENTRED):
-        found = _centred_extents(source, metadata)
+        found = centred_extents(source.path, source.names, source.blocks, metadata)
         positions = source.columns(CENTRED) + centres(source.names, found, metadata.centre)
-        notes = _size_notes(source, metadata, found)
+        notes = size_notes(source.path, metadata, found)
     else:
         unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
         positions, notes = source.columns(PIXELS) * unit, (note,)
     boxes, positions = positions, positions - rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
-    notes = (*notes, *_priors_note(source))
+    notes = (*source.notes, *notes, *_priors_note(source))
     particles = particles.replace(notes=notes, extents=_extents_in_tables(source, metadata))
     frames = None if subtomogram is None else source.columns(SUBTOMOGRAM_ANGLES)
     particles = with_boxes(particles, boxes, frames)
@@ -177,6 +184,7 @@ class RelionTable:
     Parameters
     ----------
     rows : of the file's table, where they are chosen from it.
+    notes : how the table was chosen in its file.
     """
 
     path: Path
@@ -184,6 +192,7 @@ class RelionTable:
     blocks: Mapping[str, Table]
     block: str = "particles"
     rows: NDArray[np.intp] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -263,7 +272,10 @@ class RelionTable:
                 "the tomogram, open it too (--tomogram); else give the pixel size in Å (--pixel-size): that of the "
                 "tilt series for RELION 3 and 4, 1 for coordinates in Å."
             )
-        sizes = np.array([found[name].voxel_size for name in self.names])
+        extents = [found[name] for name in self.names]
+        if opened and fit_only_in_angstrom(self.columns(PIXELS), extents):
+            return np.ones(self.count), "they lie beyond the opened tomogram's voxels"
+        sizes = np.array([extent.voxel_size for extent in extents])
         return sizes, "the opened tomogram's" if opened else "of the table of tomograms"
 
     def _sizes_in_tables(self, metadata: ListMetadata) -> dict[str, Extent]:
@@ -318,9 +330,37 @@ def _open(path: Path) -> tuple[RelionTable, Path | None]:
     else:
         beside = tomograms_of_set_beside(path)
     blocks = {name: _relion_names(table) for name, table in blocks.items()}
+    blocks = _joined_by_tomogram(blocks)
     block = _particle_block(blocks, path)
     others = {name: table for name, table in blocks.items() if name != block}
-    return RelionTable(path, blocks[block], others, block), beside
+    return RelionTable(path, blocks[block], others, block, notes=_other_tables_note(others, block)), beside
+
+
+def _placed(blocks: Mapping[str, Table]) -> list[str]:
+    """Names of the tables that have coordinates."""
+    return [name for name, table in blocks.items() if any(column in table for column in (*CENTRED, *PIXELS))]
+
+
+def _joined_by_tomogram(blocks: dict[str, Table]) -> dict[str, Table]:
+    """The tables, with those of one tomogram each, which are called as it, joined to one of particles."""
+    placed = _placed(blocks)
+    tables = [blocks[name] for name in placed]
+    alike = len(placed) > 1 and all(set(table) == set(tables[0]) for table in tables)
+    if not alike or {"particles", "", "images"} & set(placed) or any(tomogram_names(tables[0])):
+        return blocks
+    joined = {name: tuple(value for table in tables for value in table[name]) for name in tables[0]}
+    counts = [len(next(iter(table.values()))) for table in tables]
+    names = tuple(name for name, count in zip(placed, counts, strict=True) for _ in range(count))
+    others = {name: table for name, table in blocks.items() if name not in placed}
+    return {**others, "particles": {TOMOGRAM: names, **joined}}
+
+
+def _other_tables_note(others: Mapping[str, Table], block: str) -> tuple[str, ...]:
+    """A sentence on tables that have coordinates too, and are not read."""
+    names = [f"data_{name}" for name in _placed(others)]
+    if not names:
+        return ()
+    return (f"Particles are those of data_{block}; {shortened(names)} has coordinates too, and is carried unread.",)
 
 
 def _relion_names(table: Table) -> Table:
@@ -332,9 +372,12 @@ def _relion_names(table: Table) -> Table:
 
 def _particle_block(blocks: Mapping[str, Table], path: Path) -> str:
     """Name of the table that holds particles: the one with coordinates; of several, by its name."""
-    placed = [name for name, table in blocks.items() if any(column in table for column in (*CENTRED, *PIXELS))]
+    placed = _placed(blocks)
     named = [name for name in ("particles", "", "images") if name in blocks]
     block = next((name for name in named if name in placed), placed[0] if placed else None)
+    if len(placed) > 1 and block not in named:
+        shown = ", ".join(f"data_{name}" for name in placed)
+        raise InputError(f"{path} has {len(placed)} tables of particles ({shown}); expected one. Make a file of each.")
     if block is None:
         raise InputError(_no_coordinates(blocks, named, path))
     table = blocks[block]
@@ -359,67 +402,6 @@ def _no_coordinates(blocks: Mapping[str, Table], named: Sequence[str], path: Pat
         return f"{path} has no coordinates; expected columns {PIXELS[0]}, Y, Z or {CENTRED[0]}, Y, Z. Add them."
     shown = ", ".join(f"data_{name}" for name in blocks)
     return f"{path} has no table of particles (it has {shown}); expected data_particles. Choose another file."
-
-
-def _centred_extents(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
-    """Extent of each tomogram: in the file's own table, that is given, as opened, or in tables beside the file."""
-    where, tomograms = str(source.path), metadata.tomograms
-    tables: list[Mapping[str, Extent]] = [
-        table_extents(source.blocks.get(GLOBAL, {}), where=where),
-        *([table_extents(read_tomograms(tomograms), where=str(tomograms))] if tomograms is not None else []),
-    ]
-    found = find_extents(source.names, [*tables, metadata.extents])
-    missing = [name for name in source.names if name not in found]
-    found |= extents_beside(source.path, missing) if missing else {}
-    check_sizes(source.path, source.names, found)
-    return found
-
-
-def _size_notes(source: RelionTable, metadata: ListMetadata, found: Mapping[str, Extent]) -> tuple[str, ...]:
-    """A sentence where a tomogram as it was opened has another size in Å than in a table of tomograms."""
-    opened = find_extents(found, [metadata.extents])
-    try:
-        stated = extents_beside(source.path, found) if opened else {}
-    except InputError:
-        stated = {}
-    for name, extent in opened.items():
-        for other in (found[name], stated.get(name, extent)):
-            ours, theirs = (np.asarray(item.size) * item.voxel_size for item in (extent, other))
-            # A binned tomogram is rounded to whole voxels, by some programs to an even number of them.
-            if (np.abs(ours - theirs) > 2 * max(extent.voxel_size, other.voxel_size)).any():
-                used = "the opened tomogram" if found[name] is extent else "that table"
-                measures = " and ".join(" × ".join(f"{side:.0f}" for side in item) for item in (ours, theirs))
-                return (
-                    f"Tomogram {name} measures {measures} Å, as opened and in the table of tomograms: one is cropped "
-                    f"or padded. Coordinates count from the centre of {used}.",
-                )
-    return ()
-
-
-def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Extent]) -> None:
-    """Check that every tomogram's size is among those found.
-
-    Raises
-    ------
-    InputError
-        If one is not: which, and how to give it.
-    """
-    unknown = [name for name in dict.fromkeys(names) if name not in found]
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(
-            f"{path}: the size of tomogram {unknown[0] or '(no name)'}{more} is unknown, and RELION 5's coordinates "
-            "count from its centre. Open the tomogram too, give RELION's tomograms.star (--tomograms-star), or put it "
-            "beside the list."
-        )
-
-
-def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> FloatArray:
-    """Origins of centred coordinates, (N, 3) xyz in Å."""
-    if rule not in CENTRES:
-        raise InputError(f"centre rule {rule!r} is unknown; expected one of {', '.join(CENTRES)}.")
-    centres = {name: extent.centre + CENTRES[rule] * extent.voxel_size for name, extent in extents.items()}
-    return np.array([centres[name] for name in names])
 
 
 def _composed(subtomogram: FloatArray | None, angles: FloatArray | None) -> FloatArray | None:

@@ -3,117 +3,32 @@
 The header is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from the
 centre of voxel [0, 0, 0], angles in degrees as in RELION. Unknown values have no column. Files may also have
 ``x_voxel, y_voxel, z_voxel`` (voxels, counted from 0) and a quaternion ``qw, qx, qy, qz`` in place of the angles; only
-coordinates are required. All other columns are carried through unchanged.
+coordinates are required, which other programs' names are understood of too (`coordinate_names`). All other columns are
+carried through unchanged.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterator, Sequence
-from itertools import dropwhile, islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import PICKERS_SCORE, RESULT_COLUMNS, with_mark, without_mark
+from napari_orient.engine.io.dialects.coordinate_names import POSITION, VOXEL, angle_names, coordinate_columns
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.text_tables import first_cells, read_rows
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import TOMOGRAM, ListMetadata, find_extents, rows_of_tomogram, tomogram_names
-from napari_orient.engine.outputs import existing_file, replacing
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
-"""Suffixes of tables of text."""
-
-_POSITION = ("x", "y", "z")
-_VOXEL = ("x_voxel", "y_voxel", "z_voxel")
-_WITH_UNIT = re.compile(r"^([xyzXYZ])\s*[\[(](A|Å|ang|angst|angstrom|nm|px|pixels?|voxels?)[\])]$", re.IGNORECASE)
-"""Names of columns that state their unit: TARDIS writes ``X [A]``."""
-
-_UNITS = {"a": 1.0, "å": 1.0, "ang": 1.0, "angst": 1.0, "angstrom": 1.0, "nm": 10.0}
-"""Å in a unit of length that a column's name may state."""
-
 _ANGLES = ("rot", "tilt", "psi")
 _QUATERNION = ("qw", "qx", "qy", "qz")
-_OWN = ("tomogram", *_POSITION, *_VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
-
-
-def read_header(path: Path | str) -> list[str]:
-    """Names of the columns of a CSV or TSV file.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is not text.
-    """
-    path = existing_file(path)
-    return next(split_cells(_lines(path, most=1), path), [])
-
-
-def read_rows(path: Path | str) -> Table:
-    """Columns of a CSV or TSV file by name, as text.
-
-    Lines that begin with ``#`` are comments, but for those below the header that have a value for each of its columns.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it is not text, has no rows, or a row does not fit the header.
-    """
-    path = existing_file(path)
-    rows = list(split_cells(_lines(path), path))
-    header = rows[0] if rows else []
-    body = [row for row in rows[1:] if not row[0].startswith("#") or len(row) == len(header)]
-    if not body:
-        raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
-    wrong = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
-    if wrong is not None:
-        raise InputError(
-            f"{path}: row {wrong} has {len(body[wrong - 1])} values; expected {len(header)} as in the header. Mend it."
-        )
-    if len({name.lower() for name in header}) < len(header):
-        raise InputError(f"{path} has two columns of one name; rename or remove one.")
-    return dict(zip(header, zip(*body, strict=True), strict=True))
-
-
-def _lines(path: Path, *, most: int | None = None) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            written = (line for line in re.split(r"\r\n|\r|\n", stream.read()) if line.strip())
-            return list(islice(dropwhile(lambda line: line.startswith("#"), written), most))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
-
-
-def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
-    """Cells of each line, by the first line's separator: tab, comma, semicolon, bar, or else blanks.
-
-    Raises
-    ------
-    InputError
-        If a line is longer than any table's.
-    """
-    head = lines[0] if lines else ""
-    delimiter = max(("\t", ",", ";", "|"), key=head.count)
-    if delimiter not in head:
-        return (line.split() or [""] for line in lines)
-    return (_cells(line, delimiter, path) for line in lines)
-
-
-def _cells(line: str, delimiter: str, path: Path) -> list[str]:
-    """Values of a line. A quote that is not closed is a character: it must not swallow the lines that follow."""
-    quotes = line.count('"') % 2 == 0
-    try:
-        read = csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
-        row = next(read, [])
-    except csv.Error as error:
-        raise InputError(f"{path} is no table that can be read ({error}). Write it again.") from error
-    return [cell.strip() for cell in row] or [""]
+_OWN = ("tomogram", *POSITION, *VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
 
 
 def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
@@ -129,7 +44,8 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
     """
     metadata = metadata or ListMetadata()
     where, tomogram = str(path), metadata.tomogram
-    table = {_own(name): values for name, values in _in_angstrom(read_rows(path), where).items()}
+    read, notes = _with_coordinates(read_rows(path), where)
+    table = {_own(name): values for name, values in read.items()}
     names, rows = tomogram_names(table), None
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
@@ -147,6 +63,7 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
         tomogram=np.array(names, str),
         kind=np.array(table["class"], str) if "class" in table else None,
         list_row=rows,
+        notes=(*notes, *_angles_note(table)),
         extra={
             without_mark(name, _OWN): single(table, name, where=where, finite=False)
             if name in RESULT_COLUMNS
@@ -191,44 +108,43 @@ def _own(name: str) -> str:
     return name.lower() if name.lower() in _OWN else name
 
 
-def _in_angstrom(table: Table, where: str) -> Table:
-    """The table with columns such as ``X [A]`` and ``x (nm)`` as x, y, z in Å, and ``x (px)`` as x_voxel."""
-    found = {name: match for name in table if (match := _WITH_UNIT.match(name))}
-    if {match[1].lower() for match in found.values()} != set(_POSITION):
-        return table
-    renamed: Table = {}
-    for name, values in table.items():
-        if name not in found:
-            renamed[name] = values
-            continue
-        axis, unit = found[name][1].lower(), found[name][2].lower()
-        scale = _UNITS.get(unit, 1.0)
-        scaled = values if scale == 1 else tuple(repr(number * scale) for number in _numbers(table, name, where))
-        renamed[axis if unit in _UNITS else f"{axis}_voxel"] = scaled
-    return renamed
+def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:
+    """The table with its coordinates as x, y, z in Å or x_voxel, y_voxel, z_voxel, and how they were found.
 
-
-def _numbers(table: Table, name: str, where: str) -> list[float]:
-    return [float(number) for number in single(table, name, where=where)]
-
-
-def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
-    if set(_POSITION) <= set(table):
-        return numbers(table, _POSITION, where=where)
-    if not set(_VOXEL) <= set(table):
-        absent = next(name for name in _POSITION if name not in table)
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    columns = coordinate_columns(list(table))
+    if columns is None:
+        absent = next((name for name in POSITION if name not in {key.lower() for key in table}), POSITION[0])
         raise InputError(
             f"{where} has no column {absent}; expected x, y, z (Å) or x_voxel, y_voxel, z_voxel. "
             f"It has {', '.join(list(table)[:8])}."
         )
-    voxels = numbers(table, _VOXEL, where=where)
+    axes = dict(zip(columns.names, VOXEL if columns.angstrom is None else POSITION, strict=True))
+    scale = columns.angstrom or 1.0
+    renamed: Table = {}
+    for name, values in table.items():
+        scaled = values
+        if name in axes and scale != 1:
+            scaled = tuple(repr(float(number) * scale) for number in single(table, name, where=where))
+        renamed[axes.get(name, name)] = scaled
+    return renamed, (columns.note,) if columns.note else ()
+
+
+def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
+    if set(POSITION) <= set(table):
+        return numbers(table, POSITION, where=where)
+    voxels = numbers(table, VOXEL, where=where)
     if metadata.pixel_size is not None:
         return voxels * metadata.pixel_size
     found = find_extents(names, [metadata.extents])
     if set(names) - set(found):
         raise InputError(
             f"{where} has coordinates in voxels, and the size of a voxel is unknown. "
-            "Open the tomogram too, or give the voxel size in Å (--voxel-size)."
+            "Open the tomogram too (--tomogram), or give the voxel size in Å (--pixel-size)."
         )
     sizes: FloatArray = np.array([found[name].voxel_size for name in names])
     return voxels * sizes[:, None]
@@ -239,10 +155,24 @@ def _rotations(table: Table, *, where: str) -> FloatArray | None:
         present = [name for name in columns if name in table]
         if present and len(present) < len(columns):
             absent = next(name for name in columns if name not in present)
-            raise InputError(f"{where} has {present[0]} but no {absent}; expected all of {', '.join(columns)} or none.")
+            raise InputError(
+                f"{where} has {present[0]} but no {absent}; expected all of {', '.join(columns)} (RELION's, ZYZ), or "
+                "none. Rename or add columns."
+            )
     if _QUATERNION[0] in table:
         return wxyz_to_matrix(numbers(table, _QUATERNION, where=where), where=where)
     return zyz_to_matrix(numbers(table, _ANGLES, where=where)) if _ANGLES[0] in table else None
+
+
+def _angles_note(table: Table) -> tuple[str, ...]:
+    """A sentence on columns that most likely are angles, and are not read."""
+    named = angle_names(list(table))
+    if not named or set(_ANGLES) <= set(table) or set(_QUATERNION) <= set(table):
+        return ()
+    return (
+        f"Columns {', '.join(named)} may be angles, and are not read: their convention is not stated, as that of rot, "
+        "tilt, psi (RELION's, ZYZ) and of qw, qx, qy, qz is.",
+    )
 
 
 def _optional(table: Table, name: str, *, where: str) -> FloatArray | None:
@@ -253,7 +183,7 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
     columns: dict[str, Sequence[object]] = {}
     if any(particles.tomogram_names):
         columns["tomogram"] = np.asarray(particles.tomogram).tolist()
-    columns |= dict(zip(_POSITION, map(decimals, particles.positions.T), strict=True))
+    columns |= dict(zip(POSITION, map(decimals, particles.positions.T), strict=True))
     if particles.rotations is not None:
         columns |= dict(zip(_ANGLES, map(decimals, matrix_to_zyz(particles.rotations).T), strict=True))
     for name, column in (("confidence", particles.confidence), ("expected_error_deg", particles.expected_error_deg)):
@@ -273,10 +203,7 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
 
 def _has_coordinates(file: ListFile) -> bool:
     """Whether the first line names columns of coordinates."""
-    names = next(split_cells(file.lines[:1], file.path), [])
-    plain = {name.lower() for name in names}
-    stated = {match[1].lower() for name in names if (match := _WITH_UNIT.match(name))}
-    return set(_POSITION) <= plain or set(_VOXEL) <= plain or set(_POSITION) <= stated
+    return coordinate_columns(first_cells(file)) is not None
 
 
 def _read(file: ListFile, metadata: ListMetadata) -> Particles:

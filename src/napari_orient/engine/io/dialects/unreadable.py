@@ -23,6 +23,23 @@ def _is_pickle(file: ListFile) -> bool:
     return file.suffix in _PICKLES or bool(_PICKLE.match(file.head))
 
 
+def _is_spreadsheet(file: ListFile) -> bool:
+    inside = (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet")
+    old = file.head.startswith(b"\xd0\xcf\x11\xe0")
+    return old or (file.head.startswith(b"PK\x03\x04") and any(word in file.head for word in inside))
+
+
+def _names_xml(*tags: str) -> Callable[[ListFile], bool]:
+    """Whether the first element of an XML file has one of these names; other bytes of UTF-16 are passed over."""
+    words = [f"<{tag}".encode() for tag in tags]
+    return lambda file: any(word in file.head.replace(b"\0", b"") for word in words)
+
+
+def _is_tilt_series(file: ListFile) -> bool:
+    columns = {"wrpMovieName", "wrpAngleTilt", "rlnTomoNominalStageTiltAngle", "rlnMicrographMovieName"}
+    return bool(columns & file.tags) and not any("Coordinate" in tag for tag in file.tags)
+
+
 def _is_mrc(file: ListFile) -> bool:
     return file.head[208:212] == b"MAP "
 
@@ -59,6 +76,7 @@ UNREADABLE = (
         lambda file: file.suffix == ".em" and is_em_volume(file.path),
     ),
     _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc),
+    _kind("spreadsheet", "a spreadsheet (Excel, OpenDocument)", "Save it as CSV (UTF-8).", _is_spreadsheet),
     _kind(
         "packed",
         "packed (gzip, bzip2, xz or zip)",
@@ -72,6 +90,48 @@ UNREADABLE = (
         _begins(b"\x89HDF"),
     ),
     _kind("npy", "an array of NumPy", "Save it as text with numpy.savetxt: columns x, y, z.", _begins(b"\x93NUMPY")),
+    _kind(
+        "utf-16",
+        "text in UTF-16, as Excel saves Unicode text",
+        "Save it as CSV (UTF-8).",
+        lambda file: file.head.startswith((b"\xff\xfe", b"\xfe\xff")) and not _names_xml("Species", "Population")(file),
+    ),
+    _kind(
+        "boxes",
+        "a list of boxes in micrographs (EMAN, .box)",
+        "Pick in tomograms: x, y and z are needed.",
+        lambda file: file.suffix == ".box",
+    ),
+    _kind(
+        "species",
+        "a species or population of M",
+        "Open the species' list beside it, SPECIES_particles.star.",
+        _names_xml("Species", "Population", "DataSource"),
+    ),
+    _kind(
+        "warp-series",
+        "Warp's description of a tilt series (.xml)",
+        "Open the list of its particles.",
+        _names_xml("TiltSeries", "Movie"),
+    ),
+    _kind(
+        "tilt-series",
+        "a table of the images of a tilt series",
+        "Open the list of its particles.",
+        _is_tilt_series,
+    ),
+    _kind(
+        "portal-metadata",
+        "the metadata of an annotation of the CryoET Data Portal",
+        "Open its points (.ndjson).",
+        lambda file: '"annotation_object"' in file.text,
+    ),
+    _kind(
+        "eman2-info",
+        "a file of boxes of EMAN2 (info/*.json)",
+        "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
+        lambda file: file.text.lstrip().startswith("{") and '"boxes_3d"' in file.text,
+    ),
     _kind(
         "matlab", "a file of MATLAB", "Write the table as text with writetable: columns x, y, z.", _begins(b"MATLAB ")
     ),

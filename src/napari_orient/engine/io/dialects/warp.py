@@ -18,7 +18,6 @@ from napari_orient.engine.io.columns import BOX_COLUMNS, IMAGES
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
-    CENTRED,
     PIXELS,
     RelionTable,
     foreign_columns,
@@ -26,6 +25,7 @@ from napari_orient.engine.io.dialects.relion import (
     pose_columns,
     read_relion,
 )
+from napari_orient.engine.io.dialects.relion_centres import CENTRED
 from napari_orient.engine.io.dialects.standard_columns import as_numbers
 from napari_orient.engine.io.star import Table, number_columns, numbers, write_star
 from napari_orient.engine.io.tomograms import (
@@ -54,6 +54,9 @@ PIXEL_SIZES = frozenset(
 
 _M_EXPORT = frozenset({*PIXELS, *ANGLES, "rlnRandomSubset", "rlnMicrographName"})
 """The columns of M's list for RELION, no more and no fewer; its coordinates are in Å."""
+
+_BEYOND = 0.1
+"""Share of a tomogram's side by which a fraction may lie beyond it: less than any coordinate in pixels. Chosen."""
 
 _SPECIES_POSITION = ("wrpCoordinateX1", "wrpCoordinateY1", "wrpCoordinateZ1")
 _SPECIES_ANGLES = ("wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1")
@@ -130,7 +133,8 @@ WARPTOOLS = Dialect(
 
 
 def _is_matching(file: ListFile) -> bool:
-    if not {*PIXELS, "rlnMicrographName"} <= file.tags or PIXEL_SIZES & file.tags or ".tomostar" not in file.text:
+    named = {"rlnMicrographName", "rlnTomoName"} & file.tags
+    if not set(PIXELS) <= file.tags or not named or PIXEL_SIZES & file.tags or ".tomostar" not in file.text:
         return False
     table = next((table for table in file.star.values() if set(PIXELS) <= set(table)), None)
     return table is not None and _all_fractions(table)
@@ -141,7 +145,7 @@ def _all_fractions(table: Table) -> bool:
         values = np.array([[float(text) for text in table[name]] for name in PIXELS])
     except ValueError:
         return False
-    return bool(values.size and (values >= 0).all() and (values <= 1).all())
+    return bool(values.size and (values >= -_BEYOND).all() and (values <= 1 + _BEYOND).all())
 
 
 def _fractions(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:

@@ -1,0 +1,139 @@
+"""Syntax of tables of text: CSV, TSV, and others of one separator; a header may stand behind ``#``, as NumPy writes it.
+
+The dialects have the meaning of the columns. Every value is text.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.coordinate_names import coordinate_columns
+from napari_orient.engine.io.dialects.dialect import ListFile
+from napari_orient.engine.io.star import Table
+from napari_orient.engine.outputs import existing_file
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
+"""Suffixes of tables of text."""
+
+_SEPARATORS = ("\t", ",", ";", "|")
+_HEAD_CHARACTERS = 65_536
+"""Characters of a file that its header is looked for in; a header of a hundred columns has 2,000. Chosen."""
+
+
+def read_header(path: Path | str) -> list[str]:
+    """Names of the columns of a table.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is not text.
+    """
+    path = existing_file(path)
+    return next(split_cells(_lines(path)[:1], path), [])
+
+
+def first_cells(file: ListFile) -> list[str]:
+    """Cells of a file's first line that is no comment, or of the comment that names its columns."""
+    whole = len(file.text) <= _HEAD_CHARACTERS
+    lines = _split(file.text[:_HEAD_CHARACTERS])
+    body = _with_header(lines if whole else lines[:-1], file.path)
+    return next(split_cells([line.strip("\r\n ") for line in body[:1]], file.path), [])
+
+
+def read_rows(path: Path | str) -> Table:
+    """Columns of a table by name, as text.
+
+    Lines that begin with ``#`` are comments, but for those below the header that have a value for each of its columns.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is not text, has no rows, or a row does not fit the header.
+    """
+    path = existing_file(path)
+    rows = list(split_cells(_lines(path), path))
+    header = rows[0] if rows else []
+    body = [row for row in rows[1:] if not row[0].startswith("#") or len(row) == len(header)]
+    if not body:
+        raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
+    wrong = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
+    if wrong is not None:
+        raise InputError(
+            f"{path}: row {wrong} has {len(body[wrong - 1])} values; expected {len(header)} as in the header. Mend it."
+        )
+    if len({name.lower() for name in header}) < len(header):
+        raise InputError(f"{path} has two columns of one name; rename or remove one.")
+    return dict(zip(header, zip(*body, strict=True), strict=True))
+
+
+def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
+    """Cells of each line, by the first line's separator: tab, comma, semicolon, bar, or else blanks.
+
+    Raises
+    ------
+    InputError
+        If a line cannot be split, such as where a cell is too long.
+    """
+    separator = _separator(lines[0] if lines else "")
+    if not separator:
+        return (line.split() or [""] for line in lines)
+    return (_cells(line, separator, path) for line in lines)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _separator(line: str) -> str:
+    """The separator of a line's cells; empty for blanks."""
+    separator = max(_SEPARATORS, key=line.count)
+    return separator if separator in line else ""
+
+
+def _cells(line: str, separator: str, path: Path) -> list[str]:
+    """Values of a line. A quote that is not closed is a character: it must not swallow the lines that follow."""
+    quotes = line.count('"') % 2 == 0
+    try:
+        read = csv.reader([line], delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+        row = next(read, [])
+    except csv.Error as error:
+        raise InputError(f"{path} is no table that can be read ({error}). Write it again.") from error
+    return [cell.strip() for cell in row] or [""]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a file that hold something, from the header on."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+    return _with_header(_split(text), path)
+
+
+def _split(text: str) -> list[str]:
+    return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+
+
+def _with_header(lines: Sequence[str], path: Path) -> list[str]:
+    """The lines without the comments before them, but with the last of these where it names the columns of numbers."""
+    comments = list(takewhile(lambda line: line.startswith("#"), lines))
+    body = list(lines[len(comments) :])
+    if not comments or not body:
+        return body
+    names = next(split_cells([comments[-1].lstrip("# \t")], path), [])
+    values = next(split_cells(body[:1], path), [])
+    if len(names) == len(values) and all(map(is_number, values)) and coordinate_columns(names) is not None:
+        return [(_separator(body[0]) or " ").join(names), *body]
+    return body

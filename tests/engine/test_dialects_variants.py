@@ -1,0 +1,237 @@
+"""The same particles as people, scripts and other versions of programs write them: read right, or refused why."""
+
+import json
+
+import numpy as np
+import pytest
+from foreign_lists import (
+    POSITIONS,
+    ROTATIONS,
+    SAMPLES,
+    SIZE,
+    TOMOGRAM,
+    VOXEL,
+    VOXELS,
+    ZYZ,
+    copick_picks,
+    relion_columns,
+)
+from io_fixtures import angles, coordinates, star_loop, write
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import read_particles
+from napari_orient.engine.io.dialects.coordinate_names import coordinate_columns
+from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.rotations import angle_deg
+
+OPENED = Tomogram(np.zeros(SIZE[::-1], np.float32), VOXEL, TOMOGRAM)
+IN_NM = POSITIONS / 10
+
+
+def table(head: str, rows: np.ndarray, *, separator: str = ",") -> str:
+    return "\n".join([head, *(separator.join(map(str, row)) for row in rows.tolist())]) + "\n"
+
+
+def check(read, *, posed: bool) -> None:
+    np.testing.assert_allclose(read.positions, POSITIONS, atol=1e-4)
+    assert (read.rotations is not None) == posed
+    if posed:
+        assert angle_deg(read.rotations, ROTATIONS).max() < 1e-4
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("X,Y,Z", POSITIONS),
+        ("z,y,x", POSITIONS[:, ::-1]),
+        ("x_nm,y_nm,z_nm", IN_NM),
+        ("X (nm),Y (nm),Z (nm)", IN_NM),
+        ("x_A,y_A,z_A", POSITIONS),
+        ("x_angstrom,y_angstrom,z_angstrom", POSITIONS),
+        ("x_px,y_px,z_px", VOXELS),
+        ("x [voxel],y [voxel],z [voxel]", VOXELS),
+        ("pos_x,pos_y,pos_z", POSITIONS),
+        ("x_coord,y_coord,z_coord", POSITIONS),
+        ("CoordinateX,CoordinateY,CoordinateZ", POSITIONS),
+        ("centroid_x (px),centroid_y (px),centroid_z (px)", VOXELS),
+        ("# x,y,z", POSITIONS),
+        ("# made by hand\n# z,y,x", POSITIONS[:, ::-1]),
+    ],
+)
+def test_coordinates_are_found_by_the_names_and_units_that_people_give_them(tmp_path, head, rows):
+    check(read_particles(write(tmp_path / "a.csv", table(head, rows)), tomogram=OPENED), posed=False)
+
+
+def test_the_header_that_numpy_writes_behind_a_hash_names_angles_too(tmp_path):
+    path = tmp_path / "a.txt"
+    np.savetxt(path, np.hstack([POSITIONS, ZYZ]), header="x y z rot tilt psi")
+    check(read_particles(path), posed=True)
+
+
+def test_of_several_columns_that_may_be_coordinates_none_is_taken_unless_one_states_a_length():
+    assert coordinate_columns(["pos_x", "pos_y", "pos_z", "center_x", "center_y", "center_z"]) is None
+    found = coordinate_columns(["pos_x", "pos_y", "pos_z", "x_nm", "y_nm", "z_nm", "x_px", "y_px", "z_px"])
+    assert (found.names, found.angstrom) == (("x_nm", "y_nm", "z_nm"), 10.0)
+    assert coordinate_columns(["x", "y"]) is None
+    assert coordinate_columns(["xa", "ya", "za"]) is None
+
+
+def test_angles_of_an_unstated_convention_are_said_to_be_unread(tmp_path):
+    text = table("x,y,z,alpha,beta,gamma", np.hstack([POSITIONS, ZYZ]))
+    read = read_particles(write(tmp_path / "a.csv", text))
+    assert read.rotations is None
+    assert any("alpha, beta, gamma may be angles" in note for note in read.notes)
+    with pytest.raises(InputError, match=r"psi but no rot.*RELION's, ZYZ"):
+        read_particles(write(tmp_path / "b.csv", text.replace("alpha,beta,gamma", "phi,theta,psi")))
+
+
+def test_columns_before_the_coordinates_that_number_contours_are_not_taken_for_x(tmp_path):
+    for count, numbers in ((1, [[1], [1]]), (1, [[1], [2]]), (2, [[1, 1], [1, 2]]), (2, [[1, 2], [2, 1]])):
+        path = tmp_path / "a.txt"
+        np.savetxt(path, np.hstack([np.array(numbers), VOXELS]), fmt=["%d"] * count + ["%g"] * 3)
+        if numbers == [[1, 2], [2, 1]]:
+            assert not np.allclose(read_particles(path, pixel_size=VOXEL).positions, POSITIONS)
+        else:
+            check(read_particles(path, pixel_size=VOXEL), posed=False)
+
+
+def test_a_few_picks_outside_do_not_make_angstrom_of_voxels(tmp_path):
+    voxels = np.vstack([np.repeat(VOXELS, 5, axis=0), [[140, 20, 5]]])
+    path = tmp_path / "a.coords"
+    np.savetxt(path, voxels, fmt="%g")
+    np.testing.assert_allclose(read_particles(path, tomogram=OPENED).positions, voxels * VOXEL)
+
+
+# --- STAR files -----------------------------------------------------------------------------------------------------
+
+
+def relion(name: str = TOMOGRAM, *, column: str = "rlnTomoName", **more: list[object]) -> dict[str, list[object]]:
+    return {column: [name] * 2, **relion_columns(), "rlnTomoTiltSeriesPixelSize": [VOXEL] * 2, **more}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "TS_01.mrc_10.00Apx.mrc",
+            "/data/rec_TS_01.mrc",
+            "ts_1",
+            "TS_01_rec_b8_deconv",
+            "TS_01_SIRT10",
+            "TS_01_3DCTF",
+        ),
+        *("TS_01_isonet_corrected", "TS_01_ddw", "TS_01_EVN_Vol", "TS_01_rec_dn", "TS_01_imod", "TS_01.tomostar"),
+    ],
+)
+def test_a_name_of_the_tomogram_by_any_program_is_its_name(tmp_path, name):
+    check(read_particles(write(tmp_path / "a.star", star_loop("particles", relion(name))), tomogram=OPENED), posed=True)
+
+
+@pytest.mark.parametrize("name", ["TS_02", "TS_010", "TS_01_2", "TS_11", "TS_01a", "TS_01_flipz"])
+def test_another_name_is_another_tomogram(tmp_path, name):
+    with pytest.raises(InputError, match="no particle of TS_01"):
+        read_particles(write(tmp_path / "a.star", star_loop("particles", relion(name))), tomogram=OPENED)
+
+
+def test_tables_of_one_tomogram_each_are_joined_and_others_are_not_passed_over_in_silence(tmp_path):
+    own = {name: values for name, values in relion().items() if name != "rlnTomoName"}
+    both = write(tmp_path / "a.star", star_loop(TOMOGRAM, own) + star_loop("TS_02", own))
+    assert read_particles(both).tomogram.tolist() == [TOMOGRAM] * 2 + ["TS_02"] * 2
+    check(read_particles(both, tomogram=OPENED), posed=True)
+    text = star_loop("mine", relion()) + star_loop("yours", relion(rlnLCCmax=[1, 2]))
+    with pytest.raises(InputError, match=r"2 tables of particles \(data_mine, data_yours\)"):
+        read_particles(write(tmp_path / "b.star", text))
+    read = read_particles(write(tmp_path / "c.star", star_loop("particles", relion()) + star_loop("mine", relion())))
+    check(read, posed=True)
+    assert any("data_mine has coordinates too" in note for note in read.notes)
+
+
+@pytest.mark.parametrize("column", ["rlnMicrographName", "rlnTomoName"])
+@pytest.mark.parametrize("shift", [0.0, -0.02])
+def test_fractions_of_a_tomogram_may_lie_a_little_beyond_it(tmp_path, column, shift):
+    fractions = POSITIONS / (np.array(SIZE) * VOXEL)
+    fractions[0, 0] += shift
+    columns = {**coordinates(*fractions.tolist()), **angles(*ZYZ.tolist()), column: [f"{TOMOGRAM}.tomostar"] * 2}
+    read = read_particles(write(tmp_path / "a.star", star_loop("", columns)), tomogram=OPENED)
+    np.testing.assert_allclose(read.positions, fractions * np.array(SIZE) * VOXEL, atol=1e-4)
+
+
+def test_coordinates_of_a_list_without_pixel_size_are_angstrom_where_they_fit_only_so(tmp_path):
+    """M's lists for RELION with one column more than usual."""
+    columns = {
+        **coordinates(*POSITIONS.tolist()),
+        **angles(*ZYZ.tolist()),
+        "rlnRandomSubset": [1, 2],
+        "rlnMine": [1, 2],
+    }
+    path = write(tmp_path / "a.star", star_loop("", {**columns, "rlnMicrographName": [f"{TOMOGRAM}.tomostar"] * 2}))
+    read = read_particles(path, tomogram=OPENED)
+    check(read, posed=True)
+    assert any("beyond the opened tomogram's voxels" in note for note in read.notes)
+
+
+def test_particles_in_one_plane_are_questioned(tmp_path):
+    text = table("x,y,z", np.array([[10.0, 20, 0], [30, 40, 0], [50, 60, 0]]))
+    assert any("micrographs" in note for note in read_particles(write(tmp_path / "a.csv", text)).notes)
+
+
+# --- other formats --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_tables_of_dynamo_may_be_separated_by_tabs_or_commas(tmp_path, separator):
+    path = SAMPLES["dynamo"](tmp_path)
+    check(read_particles(write(path, path.read_text().replace(" ", separator)), tomogram=OPENED), posed=True)
+
+
+@pytest.mark.parametrize("line", ["3,/data/TS_01.mrc", '3 "/data/TS_01.mrc"', "3.0\t/data/TS_01.rec"])
+def test_lists_of_tomograms_may_be_separated_otherwise_too(tmp_path, line):
+    path = SAMPLES["dynamo"](tmp_path)
+    write(tmp_path / "tomograms.doc", line + "\r\n")
+    assert read_particles(path, pixel_size=VOXEL).tomogram_names == [TOMOGRAM]
+
+
+def test_the_portal_s_points_may_be_one_list_and_the_identity_for_all_is_no_orientation(tmp_path):
+    lines = SAMPLES["ndjson"](tmp_path).read_text().splitlines()
+    points = [json.loads(line) for line in lines]
+    for text in (json.dumps(points), json.dumps(points, indent=2), "\n\n".join(lines)):
+        check(read_particles(write(tmp_path / "a.json", text), tomogram=OPENED), posed=True)
+    for point in points:
+        point["xyz_rotation_matrix"] = np.eye(3).tolist()
+    read = read_particles(write(tmp_path / "b.ndjson", "\n".join(map(json.dumps, points))), tomogram=OPENED)
+    check(read, posed=False)
+    assert "identity" in read.notes[-1]
+
+
+@pytest.mark.parametrize("changes", [{"unit": "A"}, {"trust_orientation": None}, {"voxel_spacing": None}])
+def test_copick_s_picks_of_other_writers_are_read(tmp_path, changes):
+    check(read_particles(write(tmp_path / "a.json", copick_picks(**changes))), posed=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.txt", "x\ty\tz\n1\t2\t3\n".encode("utf-16"), r"UTF-16.*CSV \(UTF-8\)"),
+        ("a.xlsx", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", "spreadsheet.*CSV"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "spreadsheet.*CSV"),
+        ("a.box", b"100 200 64 64\n", "boxes in micrographs"),
+        ("ribo.species", '<?xml version="1.0"?>\n<Species>'.encode("utf-16"), "species.*SPECIES_particles.star"),
+        ("TS_01.xml", b'<?xml version="1.0"?>\n<TiltSeries A="1"></TiltSeries>', "Warp's description"),
+        (
+            "TS_01.tomostar",
+            b"data_\n\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\na.eer -60\n",
+            "images of a tilt series",
+        ),
+        ("a.json", b'{"annotation_object": {}, "files": []}', "metadata of an annotation.*ndjson"),
+        ("a.json", b'{"boxes_3d": [[1, 2, 3, "manual", 0, 0]]}', "boxes of EMAN2"),
+        ("a.ndjson", b"[]", "no point"),
+    ],
+)
+def test_files_beside_lists_are_answered_with_what_they_are(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=words) as caught:
+        read_particles(tmp_path / name)
+    assert "\n" not in str(caught.value)
