@@ -23,7 +23,8 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.parameters import PAPER_NETWORK, PAPER_TRAINING
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.engine.training.network import Epoch, Examples, TrainingRun
+from napari_orient.engine.training.examples import Examples
+from napari_orient.engine.training.network import Epoch, TrainingRun
 
 PAPER_PARTICLES, PAPER_EPOCHS = 23_000, 50
 HALF, SINGLE = 2, 4

@@ -57,6 +57,7 @@ from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.engine.templates import Template, load_template
 from napari_orient.engine.training import train as training
+from napari_orient.engine.training.ranks import joined_ranks
 
 ModelLike = Template | Network | Path | str
 """A model, the name of a shipped one, or the path of its file."""
@@ -113,6 +114,7 @@ def train(
     name: str = "trained",
     template: TemplateLike | None = None,
     output: Path | str | None = None,
+    streamed: bool | None = None,
     model_options: ModelOptions | None = None,
     options: ModelTrainingOptions | None = None,
     progress: Progress = None,
@@ -130,6 +132,7 @@ def train(
     name : of the model.
     template : with ``preset="template"`` or ``"simulated"``: this map, which the particles only validate.
     output : file that holds the best model so far from the first validation on; its suffix is .safetensors.
+    streamed : cut a network's patches from the tomograms batch by batch; None does so where memory is too small.
     model_options, options, settings : of `NetworkOptions` and `TrainingOptions`, of `MixtureOptions` and
         `SimulatedTrainingOptions`, or of `TemplateOptions` and `TemplateTrainingOptions`, in place of the preset's.
     progress : None, True, or a function that is called with every step.
@@ -144,18 +147,21 @@ def train(
         raise InputError(f"preset is {preset!r}; expected one of {', '.join(TRAINABLE)}.")
     of_model, of_training = _training_options(preset, model_options, options, settings)
     files = None if output is None else training.training_files(Path(output))
-    stream = training.train(
-        pairs_of(data, picks, kind=kind),
-        of_model,
-        of_training,
-        name=name if files is None else files[0].stem,
-        template=None if template is None else _template_of(template),
-    )
-    if files is None:
-        return answer_of(stream, progress, title="Training")
-    model = answer_of(training.save_progress(stream, *files), progress, title="Training")
-    model.save(files[0])
-    return model
+    with joined_ranks() as ranks:
+        stream = training.train(
+            pairs_of(data, picks, kind=kind),
+            of_model,
+            of_training,
+            name=name if files is None else files[0].stem,
+            template=None if template is None else _template_of(template),
+            ranks=ranks,
+            streamed=streamed,
+        )
+        if files is None or not ranks.first:
+            return answer_of(stream, progress if ranks.first else None, title="Training")
+        model = answer_of(training.save_progress(stream, *files, ranks=ranks), progress, title="Training")
+        model.save(files[0])
+        return model
 
 
 def predict(

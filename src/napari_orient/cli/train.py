@@ -38,11 +38,13 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.particles import Labelled
+from napari_orient.engine.streams import run
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
     from napari_orient.engine.templates import Template
+    from napari_orient.engine.training.ranks import Ranks
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
@@ -68,6 +70,11 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
     parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="cut patches from the tomograms batch by batch [default: where memory is too small to hold them]",
+    )
+    parser.add_argument(
         "--network",
         choices=TRAINABLE,
         type=lambda text: _OLD_NETWORKS.get(text, text),
@@ -89,6 +96,13 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Train, writing the best model and the state to resume from after every epoch."""
+    from napari_orient.engine.training.ranks import joined_ranks
+
+    with joined_ranks() as ranks:
+        _train(arguments, ranks)
+
+
+def _train(arguments: Namespace, ranks: Ranks) -> None:
     from napari_orient.engine.training.network import TrainingState
     from napari_orient.engine.training.train import save_progress, train, training_files
 
@@ -103,9 +117,21 @@ def perform(arguments: Namespace) -> None:
     labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
     began = time.time()
-    stream = train(labelled, network, training, name=output.stem, resume=resumed, template=template)
+    stream = train(
+        labelled,
+        network,
+        training,
+        name=output.stem,
+        resume=resumed,
+        template=template,
+        ranks=ranks,
+        streamed=True if arguments.stream else None,
+    )
+    if not ranks.first:
+        run(stream)
+        return
     try:
-        best = follow(save_progress(stream, output, state))
+        best = follow(save_progress(stream, output, state, ranks=ranks))
     except KeyboardInterrupt:
         raise Stopped(_farewell(output, state, began)) from None
     best.save(output)

@@ -19,7 +19,7 @@ from napari_orient.engine.particles import Labelled, Particles, Tomogram, concat
 from napari_orient.engine.simulation.simulate import simulate, tomogram_seed
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template, load_template
-from napari_orient.engine.training.network import Examples, cut_examples
+from napari_orient.engine.training.examples import Examples, cut_examples
 from napari_orient.engine.training.validation import fingerprint, split
 from napari_orient.paper.options import ReproductionOptions
 from napari_orient.paper.setups import TrainingSetup

@@ -29,7 +29,8 @@ from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.training.network import Epoch, Examples, TrainingRun, TrainingState, cut_examples
+from napari_orient.engine.training.examples import Examples, cut_examples
+from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState
 from napari_orient.engine.training.validation import fingerprint
 from napari_orient.paper.dataset import (
     CODES,

@@ -17,7 +17,7 @@ from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import PAPER_20_DEG
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg
-from napari_orient.engine.training.network import Examples
+from napari_orient.engine.training.examples import Examples
 from napari_orient.paper.stages import Record
 
 THRESHOLDS = {"20": 20.0, "24.56": PAPER_20_DEG, "10": 10.0, "5": 5.0}

@@ -96,13 +96,25 @@ class MLP(nn.Module):
         centred = (chosen - mean) * self.weights
         return centred / centred.std(1, keepdim=True).clamp_min(1e-6)
 
-    def forward(self, features: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Raw vectors (N, size) in (-1, 1); with a generator, hidden nodes are left out as in training."""
+    def forward(
+        self,
+        features: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        own: Tensor | None = None,
+        total: int | None = None,
+    ) -> Tensor:
+        """Raw vectors (N, size) in (-1, 1); with a generator, hidden nodes are left out as in training.
+
+        Parameters
+        ----------
+        own, total : rows (N,) of the features in a batch of ``total``, for all of which nodes are drawn; None = all.
+        """
         *hidden, last = self.layers
         for layer in hidden:
             features = nn.functional.leaky_relu(layer(features), _LEAK)
             if generator is not None and self.options.dropout > 0:
-                features = _dropout(features, self.options.dropout, generator)
+                features = _dropout(features, self.options.dropout, generator, own, total or len(features))
         return torch.tanh(last(features))
 
     @torch.inference_mode()
@@ -196,6 +208,7 @@ def _mask(options: NetworkOptions) -> tuple[Tensor, Tensor]:
     return (voxels[..., 0] * side + voxels[..., 1]) * side + voxels[..., 2], weights[weights > 0]
 
 
-def _dropout(features: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    kept = torch.rand(features.shape, generator=generator, device=features.device) >= share
+def _dropout(features: Tensor, share: float, generator: torch.Generator, own: Tensor | None, total: int) -> Tensor:
+    drawn = torch.rand((total, features.shape[1]), generator=generator, device=features.device)
+    kept = (drawn if own is None else drawn[own]) >= share
     return features * kept / (1 - share)

@@ -1,4 +1,4 @@
-"""Training of a network: patches cut once, steps of the optimiser, validation, the best so far, and how to resume."""
+"""Training of a network: steps of the optimiser, validation, the best so far, and how to resume."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from napari_orient.engine.model_files import NETWORK, ModelFile, read_tensors, w
 from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, shift_cubes
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import TrainingOptions
-from napari_orient.engine.particles import Labelled, Particles, Tomogram
-from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
+from napari_orient.engine.training.examples import Examples, ExampleSet
+from napari_orient.engine.training.ranks import ALONE, Ranks
 from napari_orient.engine.training.validation import Milestone, ValidationErrors
 
-_CUT_BATCH = 64
-"""Patches cut and condensed together (memory: 64 patches of 40³ voxels are 16 MB)."""
 _VALIDATION_BATCH = 512
 """Cubes that pass through the network together in validation (memory alone; results do not depend on it)."""
 _STEPS_A_REPORT = 16
@@ -37,55 +35,6 @@ _LEAST_RATE = 1e-3
 """Share of the highest learning rate that is left at either end of the cycle; chosen."""
 _HUBER_DELTA = 0.5
 """Raw outputs, which lie in (-1, 1), weigh linearly where they are further off than this."""
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Condensed patches (N, m, m, m), half precision, and their true rotations (N, 3, 3)."""
-
-    cubes: Tensor
-    rotations: Tensor
-
-    def __len__(self) -> int:
-        return len(self.cubes)
-
-    def to(self, device: torch.device) -> Examples:
-        """The same on another device."""
-        return Examples(self.cubes.to(device), self.rotations.to(device))
-
-    def take(self, rows: Tensor) -> Examples:
-        """The examples of these rows."""
-        return Examples(self.cubes.index_select(0, rows), self.rotations.index_select(0, rows))
-
-
-def cut_examples(mlp: MLP, labelled: Labelled, *, words: str) -> Stream[Step, Examples]:
-    """The labelled particles, cut and condensed by the network's front end; a step for every batch.
-
-    All cubes are held once: their memory is taken at the start, and each is written into its place.
-    """
-    total = sum(len(particles) for _, particles in labelled)
-    side = mlp.condense(torch.zeros(1, *(mlp.patch_side,) * 3)).shape[-1]
-    cubes = torch.empty((total, side, side, side), dtype=torch.float16)
-    rotations, done = [], 0
-    for tomogram, particles in labelled:
-        for start in range(0, len(particles), _CUT_BATCH):
-            yield Step(done, total, words)
-            part = particles.take(slice(start, start + _CUT_BATCH))
-            cubes[done : done + len(part)] = mlp.condense(torch.from_numpy(_patches(mlp, tomogram, part)))
-            rotations.append(torch.from_numpy(part.required_rotations()).float())
-            done += len(part)
-    yield Step(done, total, words)
-    return Examples(cubes, torch.cat(rotations))
-
-
-def _patches(mlp: MLP, tomogram: Tomogram, particles: Particles) -> PatchArray:
-    return cut_patches(
-        tomogram,
-        particles.positions,
-        side=mlp.patch_side,
-        voxel_size=mlp.patch_voxel_size,
-        centring="rounded",
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,21 +103,24 @@ class TrainingRun:
     mlp : trained in place.
     examples, validation : on the network's device.
     name, card : of the network that comes of it.
+    ranks : this process among those that train the network together.
     """
 
     def __init__(
         self,
         mlp: MLP,
         options: TrainingOptions,
-        examples: Examples,
-        validation: Examples,
+        examples: ExampleSet,
+        validation: ExampleSet,
         *,
         name: str,
         card: dict[str, Any],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.mlp, self.options, self.examples, self.validation = mlp, options, examples, validation
         self.name, self.card = name, card
-        self.device = examples.cubes.device
+        self.device, self.ranks = examples.device, ranks
+        self.parallel = ranks.parallel(mlp)
         self.group = symmetry(mlp.options.symmetry)
         # One pass over the weights a step: fourteen times as quick on a CPU, where the first layer's weights are most.
         self.optimiser = torch.optim.Adam(
@@ -213,16 +165,20 @@ class TrainingRun:
         generator = torch.Generator(self.device).manual_seed(self.options.seed * _SEED_STRIDE + epoch)
         order = torch.randperm(len(self.examples), generator=generator, device=self.device)
         self.mlp.train()
-        for index, rows in enumerate(torch.split(order, self.options.batch)):
+        parts = torch.split(order, self.options.batch)
+        shares = [self.ranks.share(len(rows), self.device) for rows in parts]
+        batches = self.examples.batches([rows[own] for rows, (own, _) in zip(parts, shares, strict=True)])
+        for index, (rows, (own, weight), batch) in enumerate(zip(parts, shares, batches, strict=True)):
             for group in self.optimiser.param_groups:
                 group["lr"] = self._rate(epoch * self.per_epoch + index)
-            features, rotations = self._augmented(rows, generator)
-            loss = self._loss(self.mlp(features, generator=generator), rotations)
+            features, rotations = self._augmented(batch, own, len(rows), generator)
+            raw = self.parallel(features, generator=generator, own=own, total=len(rows))
+            loss = self._loss(raw, rotations) * weight
             self.optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.mlp.parameters(), self.options.clip)
             self.optimiser.step()
-            yield loss.detach()
+            yield self.ranks.mean(loss.detach())
 
     def _rate(self, step: int) -> float:
         """Learning rate: constant, or up over a fifth of the steps and down to nearly 0 along cosines (Smith 2017)."""
@@ -232,20 +188,20 @@ class TrainingRun:
         rise = done / _RISE if done < _RISE else (1 - done) / (1 - _RISE)
         return self.options.rate * max(0.5 * (1 - math.cos(math.pi * rise)), _LEAST_RATE)
 
-    def _augmented(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        batch = self.examples.take(rows)
+    def _augmented(self, batch: Examples, own: Tensor, total: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features and rotations of examples, shifted and half-turned: the rows ``own`` of a batch of ``total``."""
         cubes, rotations = batch.cubes, batch.rotations
         if self.options.shift > 0:
             reach = self.options.shift / self._cube_voxel_size()
-            uniform = torch.rand((len(rows), 3), generator=generator, device=self.device)
+            uniform = torch.rand((total, 3), generator=generator, device=self.device)[own]
             cubes = shift_cubes(cubes, (2 * uniform - 1) * reach)
         if not self.options.half_turns:
             return self.mlp.features(cubes), rotations
-        turns = torch.randint(4, (len(rows),), generator=generator, device=self.device)
+        turns = torch.randint(4, (total,), generator=generator, device=self.device)[own]
         return self.mlp.features(cubes, turns), HALF_TURN_MATRICES.to(self.device)[turns] @ rotations
 
     def _cube_voxel_size(self) -> float:
-        return self.mlp.patch_voxel_size * self.mlp.patch_side / self.examples.cubes.shape[-1]
+        return self.mlp.patch_voxel_size * self.mlp.patch_side / self.examples.side
 
     def _loss(self, raw: Tensor, rotations: Tensor) -> Tensor:
         """Mean over the batch of the least loss over the symmetric copies of each true rotation."""
@@ -261,16 +217,18 @@ class TrainingRun:
     def _validate(self) -> tuple[ValidationErrors, float]:
         """Errors and half-turn spreads of the validation particles, and their mean loss."""
         self.mlp.eval()
-        means, spreads, losses = [], [], []
+        means, spreads, losses, trues = [], [], [], []
         with torch.inference_mode():
             for rows in torch.split(torch.arange(len(self.validation), device=self.device), _VALIDATION_BATCH):
-                cubes, true = self.validation.cubes[rows], self.validation.rotations[rows]
+                part = self.validation.take(rows)
+                cubes, true = part.cubes, part.rotations
+                trues.append(true)
                 mean, spread = self.mlp.mean_and_spread(cubes)
                 means.append(mean)
                 spreads.append(spread)
                 losses.append(self._loss(self.mlp(self.mlp.features(cubes)), true) * len(rows))
         predicted = torch.cat(means).double().cpu().numpy()
-        errors = symmetric_angle_deg(predicted, self.validation.rotations.double().cpu().numpy(), self.group)
+        errors = symmetric_angle_deg(predicted, torch.cat(trues).double().cpu().numpy(), self.group)
         loss = float(torch.stack(losses).sum()) / len(self.validation)
         return ValidationErrors(errors, torch.cat(spreads).double().cpu().numpy()), loss
 

@@ -35,7 +35,9 @@ from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded_steps
-from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState, cut_examples
+from napari_orient.engine.training.examples import examples_of
+from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState
+from napari_orient.engine.training.ranks import ALONE, Ranks
 from napari_orient.engine.training.simulated import train_on_simulations
 from napari_orient.engine.training.template import average_template, calibrate_template
 from napari_orient.engine.training.validation import Milestone, fingerprint, split
@@ -53,6 +55,8 @@ def train(
     name: str = "trained",
     resume: TrainingState | None = None,
     template: Template | None = None,
+    ranks: Ranks = ALONE,
+    streamed: bool | None = None,
 ) -> Stream[Step, Network | Template]:
     """The network or template, as the options ask, with the least mean validation error.
 
@@ -66,6 +70,9 @@ def train(
     ----------
     template : a map to take as it is, or to simulate from; then no labels are needed, and those given are all used to
         validate. Without one, a network that learns from simulations learns from the particles' average.
+    ranks : this process among those that train one network on labelled particles together.
+    streamed : whether a network's patches are cut from the tomograms batch by batch, or held; None streams them where
+        they would take more than half of the memory that is free.
 
     Raises
     ------
@@ -80,6 +87,11 @@ def train(
     if labelled or template is None:
         _check(labelled)
     device = options.compute.chosen()
+    if ranks.count > 1 and not isinstance(model_options, NetworkOptions):
+        raise InputError(
+            f"{ranks.count} processes were started; a network that learns from labelled particles alone (--network "
+            "default, paper) is trained by several. Start one."
+        )
     if isinstance(model_options, MixtureOptions) and isinstance(options, SimulatedTrainingOptions):
         return (yield from _train_mixture(labelled, model_options, options, template, name=name, resume=resume))
     if template is not None:
@@ -94,10 +106,10 @@ def train(
     if not (isinstance(model_options, NetworkOptions) and isinstance(options, TrainingOptions)):
         raise InputError("the options of model and training are of two kinds; expected a pair as in TRAINABLE.")
     mlp = MLP(model_options, generator=torch.Generator().manual_seed(options.seed)).to(device)
-    examples = yield from cut_examples(mlp, training, words="Cutting training patches")
-    held_out = yield from cut_examples(mlp, validation, words="Cutting validation patches")
+    examples = yield from examples_of(mlp, training, device, words="Cutting training patches", streamed=streamed)
+    held_out = yield from examples_of(mlp, validation, device, words="Cutting validation patches", streamed=streamed)
     card = _card(labelled, options, training=len(examples), validation=len(held_out))
-    training_run = TrainingRun(mlp, options, examples.to(device), held_out.to(device), name=name, card=card)
+    training_run = TrainingRun(mlp, options, examples, held_out, name=name, card=card, ranks=ranks)
     return (yield from training_run.epochs(resume, words=f"Training on {device_words(device)}"))
 
 
@@ -188,12 +200,14 @@ def training_files(output: Path) -> tuple[Path, Path]:
 
 
 def save_progress(
-    stream: Generator[Step, None, Network | Template], output: Path, state: Path
+    stream: Generator[Step, None, Network | Template], output: Path, state: Path, *, ranks: Ranks = ALONE
 ) -> Stream[Step, Network | Template]:
     """The same stream; after every milestone the model is saved, where it became better, after every epoch the state.
 
-    The state's file is removed when training has come to its end.
+    The state's file is removed when training has come to its end. Of several processes the first one writes.
     """
+    if not ranks.first:
+        return (yield from stream)
     best: Network | Template | None = None
 
     def saved(step: Step) -> Step:
