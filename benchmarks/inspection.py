@@ -21,6 +21,7 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
+from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
 
 SHAPE, VOXEL_SIZE = (128, 400, 400), 10.0
@@ -41,19 +42,22 @@ def main() -> None:
 def measured(count: int) -> dict[str, float]:
     """CPU seconds by what was done."""
     viewer = filled(count)
-    dock = InspectPage(viewer)
-    layer = dock.particles.layer
+    page, dock = InspectPage(viewer), ParticlesDock(viewer)
+    inspected = page.inspected
+    layer = inspected.layer
     assert layer is not None
     words = ["true_error > 30 and neighbour < 120", "true_error > 20 and neighbour < 150"]
     orders = [Qt.SortOrder.DescendingOrder, Qt.SortOrder.AscendingOrder]
     every = [set(range(0, count, 10)), set(range(5, count, 10))]
+    inspected.settle()
     return {
-        "read": seconds_of(lambda turn: dock.refresh()),
+        "read": seconds_of(lambda turn: inspected.renew()),
         "sort": seconds_of(lambda turn: dock.table.sortByColumn(4, orders[turn % 2])),
         "filter": seconds_of(lambda turn: dock.filters.expression.setText(words[turn % 2])),
-        "choose one": seconds_of(lambda turn: dock.choose(np.array([turn]))),
+        "threshold": seconds_of(lambda turn: inspected.set_threshold(20.0 + turn)),
+        "choose one": seconds_of(lambda turn: inspected.choose(np.array([turn]))),
         "choose a tenth": seconds_of(lambda turn: setattr(layer, "selected_data", every[turn % 2])),
-        "fly": seconds_of(lambda turn: dock.go_to_worst(1)),
+        "fly": seconds_of(lambda turn: page.go_to_worst(1)),
     }
 
 

@@ -61,7 +61,7 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
         viewer.window.add_dock_widget(dock, name=type(dock).__name__)
     inspect.go_to_worst(1)
     (worst,) = layer.selected_data
-    assert inspect.values.inspection.true_error_deg.argmax() == worst
+    assert inspect.inspected.values.inspection.true_error_deg.argmax() == worst
     correct.rotate("y", 30.0)
     correct.set_status("accepted")
     assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst

@@ -74,5 +74,7 @@ def some_particles(count=6, *, posed=True, seed=4):
 
 def settle(dock):
     """What the dock has put off to a later turn of the event loop is done now."""
+    if hasattr(dock, "inspected"):
+        dock.inspected.settle()
     for later in dock.findChildren(Deferred):
         later.settle()

@@ -181,14 +181,14 @@ class ArrowDrawing:
         if points not in self._shapes:
             return None
         shape, level = self._shapes[points]
-        particles, _ = drawn_particles(points)
+        particles, drawn = drawn_particles(points)
         if particles.rotations is None:
             self.hide_surface(points)
             return None
         colours = self.colours_of(points)
         if colours is None:
             colours = np.tile(self.view.ink(layers.role(points)), (len(particles), 1))
-        rows = np.flatnonzero(axes.shown(particles, self.view))[:MOST_PARTICLES]
+        rows = np.flatnonzero(axes.shown(particles, self.view, points.shown[drawn]))[:MOST_PARTICLES]
         return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
 
     def _turned(self, event: Any) -> None:

@@ -74,9 +74,14 @@ def directions(rotations: FloatArray, axes: str) -> FloatArray:
     return columns * np.array([SHORT, SHORT, 1.0])[:, None] if axes == "all" else columns[:, _COLUMNS[axes]]
 
 
-def shown(particles: Particles, options: ViewOptions) -> NDArray[np.bool_]:
-    """Which particles pass score and expected-error thresholds, (N,): no false pick; unscored ones pass."""
+def shown(particles: Particles, options: ViewOptions, points: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Which particles pass score and expected-error thresholds, (N,): no false pick; unscored ones pass.
+
+    ``points`` (N,) are those that the layer shows; by default all.
+    """
     sure = ~layers.false_picks(particles)
+    if points is not None:
+        sure &= points
     if particles.confidence is not None:
         sure &= ~(particles.confidence < options.least_score)
     if particles.expected_error_deg is not None:
@@ -85,16 +90,22 @@ def shown(particles: Particles, options: ViewOptions) -> NDArray[np.bool_]:
 
 
 def axes_parts(
-    particles: Particles, of: Points | LayerParts, options: ViewOptions, *, colours: FloatArray | None = None
+    particles: Particles,
+    of: Points | LayerParts,
+    options: ViewOptions,
+    *,
+    colours: FloatArray | None = None,
+    points: NDArray[np.bool_] | None = None,
 ) -> LayerParts | None:
     """A vectors layer of the particles' axes, tied by metadata to the points layer they are of; None without poses.
 
-    ``colours`` (N, 3) are the particles' own; without them arrows are coloured by role.
+    ``colours`` (N, 3) are the particles' own; without them arrows are coloured by role. ``points`` (N,) are those whose
+    points the layer shows; by default all.
     """
     if particles.rotations is None or not len(particles):
         return None
     said, name, size = _points(of)
-    rows = shown(particles, options)
+    rows = shown(particles, options, points)
     shades = _shades(options.ink(said["role"]), len(particles), options, colours)
     keywords = {
         "name": f"{name} axes",
@@ -171,7 +182,7 @@ def draw_axes(
     """
     old = axes_layer(viewer, points)
     particles, rows = drawn_particles(points)
-    parts = axes_parts(particles, points, options, colours=colours)
+    parts = axes_parts(particles, points, options, colours=colours, points=points.shown[rows])
     if parts is None:
         if old is not None:
             viewer.layers.remove(old)
@@ -201,7 +212,7 @@ def draw_rows(
     before = layers.about(layer).get(DRAWN, rows[:0]) if layer is not None else rows[:0]
     more = np.setdiff1d(rows, before)
     parts = axes_parts(particles, points, options, colours=colours)
-    if layer is None or parts is None or not len(before) or not shown(particles, options).all():
+    if layer is None or parts is None or not len(before) or not shown(particles, options, points.shown[rows]).all():
         return False
     each = len(parts[0]) // len(rows)
     if len(more) * each > _ROOM or (len(more) and more[0] < before[-1]):

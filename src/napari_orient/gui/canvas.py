@@ -53,3 +53,10 @@ def camera(viewer: ViewerModel) -> Any:
     """The viewer's camera."""
     scene = getattr(viewer, "scene", None)
     return viewer.camera if scene is None else scene.camera
+
+
+def canvas_size(viewer: ViewerModel) -> tuple[int, int]:
+    """Height and width of the canvas in pixels."""
+    canvas = getattr(viewer, "canvas", None)
+    height, width = viewer._canvas_size if canvas is None else canvas.size
+    return int(height), int(width)

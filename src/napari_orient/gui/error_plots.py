@@ -1,44 +1,36 @@
-"""Plots of errors that can be clicked: a histogram beside chance, and error against neighbour distance."""
+"""Charts of errors that can be clicked: histogram beside chance, error against a quantity, and what goes with it.
+
+The functions draw into any axes: those of a chart on the screen, and those of a figure for print.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+from qtpy.QtCore import QPointF, Signal
+from qtpy.QtGui import QMouseEvent
 
+from napari_orient.engine.inspection.failures import Association
 from napari_orient.engine.particles import FloatArray
-from napari_orient.gui.colours import named
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.widgets import ACCENT, BAD
-from napari_orient.gui.widgets.ticks import round_values, square_values
+from napari_orient.gui.widgets.plot import LEFT, TEXT, Chart, Pixels, counts_axis, number_axis
 
-LEFT = 40
-"""Pixels left of the plot's area, for the values of the y axis."""
-
-RIGHT = 12
-"""Pixels right of the area, for half of the last value of the x axis."""
-
-TOP = 20
-"""Pixels above the area, for the caption."""
-
-BOTTOM = 34
-"""Pixels below the area, for the values and label of the x axis."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BINS = 72
 """Bins of the histogram: of 2.5° over 180°."""
 
 CHOSEN = "#ffc53d"
+"""Colour of what is selected: bars, and rings round points."""
 
-MIN_HEIGHT = 170
+MIN_HEIGHT = 150
 """Height in pixels of a plot, at least."""
-
-_GRAB = 6
-"""Pixels from the threshold's line within which the mouse drags it."""
-
-_CLICK_RADIUS = 24
-"""Pixels from a point of the scatter plot within which a click selects it."""
 
 _SMALLEST_SCALE = 4.0
 """Particles at the top of the histogram's axis, at least, so that single particles do not fill it."""
@@ -46,299 +38,290 @@ _SMALLEST_SCALE = 4.0
 _HEADROOM = 1.1
 """Upper end of an axis over its largest value."""
 
-_LONE_RANGE = 1000.0
-"""Å along the distance axis if no particle has a neighbour."""
+_LEAST_BAR = 0.04
+"""Height of a bar of one particle as a share of the axis, at least: it must be visible and clickable."""
 
-_MIDDLE = Qt.AlignmentFlag.AlignVCenter
-_CENTRE = Qt.AlignmentFlag.AlignHCenter | _MIDDLE
+_LEAST_DEG = 0.5
+"""Lower end in degrees of logarithmic axes of errors; smaller errors lie on it."""
+
+_GOLDEN = 0.6180339887
+"""Steps by this share spread points of one class evenly over its width."""
+
+_LEAST_SPAN = 1e-6
+"""Range of a quantity that is the same for all."""
+
+Mask = NDArray[np.bool_]
 
 
-class Chart(QWidget):
-    """A plot with axes from 0, x linear and y as square root, so that small counts are visible beside large ones."""
+# --- what is drawn --------------------------------------------------------------------------------------------------
 
-    chosen = Signal(object, bool)
-    """Rows that the user selected, and whether they extend the selection."""
 
-    threshold_moved = Signal(float)
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """A histogram of errors (N,) in degrees up to ``high``, of the rows in the mask; larger ones are in the last bin.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.x_label = self.y_label = ""
-        self.x_high = self.y_high = 1.0
-        self.threshold = 20.0
-        self.caption = ""
-        self._dragging = False
-        self.setMinimumHeight(MIN_HEIGHT)
-        self.setMouseTracking(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+    ``chance`` are the shares of random rotations in the bins, or None to leave them out.
+    """
+
+    errors: FloatArray
+    shown: Mask
+    high: float
+    chance: FloatArray | None = None
 
     @property
-    def area(self) -> QRectF:
-        """The rectangle of the values, in pixels."""
-        return QRectF(LEFT, TOP, max(self.width() - LEFT - RIGHT, 1), max(self.height() - TOP - BOTTOM, 1))
+    def edges(self) -> FloatArray:
+        """Edges of the bins in degrees, (BINS + 1,)."""
+        return np.linspace(0, self.high, BINS + 1)
 
-    def x_at(self, value: FloatArray | float) -> NDArray[np.float64]:
-        """Horizontal pixel positions of values."""
-        share = np.clip(np.asarray(value, float) / self.x_high, 0, 1)
-        return np.asarray(self.area.left() + share * self.area.width())
+    def bins(self) -> Rows:
+        """The bin of every particle, (N,)."""
+        share = np.nan_to_num(self.errors / self.high)
+        return np.asarray(np.clip(np.floor(share * BINS), 0, BINS - 1), int)
 
-    def y_at(self, value: FloatArray | float) -> NDArray[np.float64]:
-        """Vertical pixel positions of values."""
-        share = np.sqrt(np.clip(np.asarray(value, float) / self.y_high, 0, 1))
-        return np.asarray(self.area.bottom() - share * self.area.height())
+    def counts(self, mask: Mask) -> Rows:
+        """Number of particles in the mask by bin, (BINS,)."""
+        usable = mask & self.shown & np.isfinite(self.errors)
+        return np.asarray(np.bincount(self.bins()[usable], minlength=BINS), int)
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Paint the axes, then the values."""
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        font = painter.font()
-        font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
-        painter.setFont(font)
-        self._paint_axes(painter)
-        self._paint_values(painter)
-        painter.end()
+    def top(self) -> float:
+        """Upper end of the axis of counts."""
+        return max(float(self.counts(self.shown).max(initial=0)), _SMALLEST_SCALE) * _HEADROOM
 
-    def _ink(self, alpha: int = 255) -> QColor:
-        ink = QColor(self.palette().color(self.foregroundRole()))
-        ink.setAlpha(alpha)
-        return ink
 
-    def _paint_axes(self, painter: QPainter) -> None:
-        area = self.area
-        for value in square_values(self.y_high):
-            at = float(self.y_at(value))
-            painter.setPen(QPen(self._ink(40), 1))
-            painter.drawLine(QPointF(area.left(), at), QPointF(area.right(), at))
-            painter.setPen(self._ink(170))
-            painter.drawText(QRectF(0, at - 8, LEFT - 6, 16), Qt.AlignmentFlag.AlignRight | _MIDDLE, f"{value:g}")
-        for value in round_values(0, self.x_high, about=6):
-            at = float(self.x_at(value))
-            painter.drawText(QRectF(at - 30, area.bottom() + 2, 60, 14), _CENTRE, f"{value:g}")
-        painter.drawText(QRectF(area.left(), area.bottom() + 17, area.width(), 15), _CENTRE, self.x_label)
-        painter.drawText(QRectF(4, 0, self.width(), TOP - 3), Qt.AlignmentFlag.AlignLeft | _MIDDLE, self.y_label)
-        painter.setPen(self._ink())
-        place = QRectF(0, 0, area.right(), TOP - 3)
-        painter.drawText(place, Qt.AlignmentFlag.AlignRight | _MIDDLE, self.caption)
+def draw_bars(axes: Axes, bars: Bars, *, threshold: float, chosen: Rows, ink: str, text: float = TEXT) -> None:
+    """Draw the histogram: right particles blue, failures red, selected ones yellow; chance as a dotted line."""
+    top, edges = bars.top(), bars.edges
+    right = edges[1:] <= threshold + 1e-9
+    _draw_counts(axes, edges, bars.counts(bars.shown), top, np.where(right, ACCENT, BAD))
+    mask = np.zeros(len(bars.errors), bool)
+    mask[chosen] = True
+    _draw_counts(axes, edges, bars.counts(mask), top, np.full(BINS, CHOSEN))
+    if bars.chance is not None:
+        expected = bars.chance * bars.counts(bars.shown).sum()
+        middles = (edges[:-1] + edges[1:]) / 2
+        axes.plot(middles, expected, ":", color=ink, alpha=0.8, linewidth=1.4)
+        peak = int(np.argmax(expected))
+        at = (float(middles[peak]), float(min(expected[peak], top * 0.8)))
+        side = "right" if peak > BINS / 2 else "center"
+        axes.annotate("chance", at, xytext=(0, 5), textcoords="offset points", ha=side, fontsize=text, color=ink)
+    counts_axis(axes, top)
+    number_axis(axes.xaxis, 0, bars.high)
 
-    def _paint_values(self, painter: QPainter) -> None:
-        """Paint the values, within the area."""
 
-    # --- the mouse ------------------------------------------------------------------------------------------------
+def _draw_counts(axes: Axes, edges: FloatArray, counts: Rows, top: float, colours: NDArray[np.str_]) -> None:
+    full = np.flatnonzero(counts)
+    heights = np.maximum(counts[full], top * _LEAST_BAR**2)
+    widths, inks = 0.92 * np.diff(edges)[full], colours[full].tolist()
+    axes.bar(edges[full], heights, width=widths, align="edge", color=inks)
 
-    def _threshold_away(self, at: QPointF) -> float:
-        """Pixels from a position to the threshold's line."""
-        return abs(at.x() - float(self.x_at(self.threshold)))
 
-    def _threshold_at(self, at: QPointF) -> float:
-        """The threshold at a position."""
-        return float(np.clip((at.x() - self.area.left()) / self.area.width(), 0, 1) * self.x_high)
+@dataclass(frozen=True, eq=False)
+class Dots:
+    """Errors (N,) in degrees against a quantity (N,), numbers or classes, of the rows in the mask.
 
-    def _rows_at(self, at: QPointF) -> Rows:
-        """The rows that a click at a position selects."""
-        return np.zeros(0, int)
+    ``diagonal`` marks where both are equal, and gives them one logarithmic scale.
+    """
 
-    def _tooltip_at(self, at: QPointF) -> str:
-        """The tooltip at a position."""
-        return ""
+    errors: FloatArray
+    values: NDArray[Any]
+    shown: Mask
+    diagonal: bool = False
 
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Start to drag the threshold, or select the rows under the mouse."""
-        if event is None or event.button() != Qt.MouseButton.LeftButton:
-            return
-        if self._threshold_away(event.position()) <= _GRAB:
-            self._dragging = True
-            return
-        joins = bool(event.modifiers() & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier))
-        self.chosen.emit(self._rows_at(event.position()), joins)
+    @property
+    def numeric(self) -> bool:
+        """Whether the quantity is a number."""
+        return bool(np.issubdtype(self.values.dtype, np.number))
 
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Drag the threshold, or show the tooltip at the mouse."""
-        if event is None:
-            return
-        if self._dragging:
-            self.threshold_moved.emit(round(self._threshold_at(event.position()), 1))
-            return
-        near = self._threshold_away(event.position()) <= _GRAB
-        self.setCursor(self._drag_cursor() if near else Qt.CursorShape.ArrowCursor)
-        text = "Drag to change the threshold" if near else self._tooltip_at(event.position())
-        QToolTip.showText(event.globalPosition().toPoint(), text, self)
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their places along x; none of a number."""
+        return [] if self.numeric else np.unique(self.values.astype(str)).tolist()
 
-    def _drag_cursor(self) -> Qt.CursorShape:
-        return Qt.CursorShape.SplitHCursor
+    @property
+    def rows(self) -> Rows:
+        """The rows that can be drawn."""
+        known = np.isfinite(self.values) if self.numeric else np.ones(len(self.errors), bool)
+        return np.flatnonzero(self.shown & np.isfinite(self.errors) & known)
 
-    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Stop dragging the threshold."""
-        self._dragging = False
+    def at(self, rows: Rows) -> Pixels:
+        """Values x and y of these rows; classes are 0, 1, … with their particles spread about them."""
+        errors = np.maximum(self.errors[rows], _LEAST_DEG)
+        if not self.numeric:
+            place = np.searchsorted(self.classes, self.values[rows].astype(str))
+            return place + 0.6 * ((rows * _GOLDEN) % 1 - 0.5), errors
+        values = np.asarray(self.values[rows], float)
+        return np.maximum(values, _LEAST_DEG) if self.diagonal else values, errors
+
+
+def draw_dots(axes: Axes, dots: Dots, *, threshold: float, chosen: Rows, ink: str, text: float = TEXT) -> None:
+    """Draw the particles: right ones as blue dots, failures as red diamonds, selected ones with a yellow ring."""
+    rows = dots.rows
+    wrong = dots.errors[rows] > threshold
+    for part, colour, marker, size in ((rows[~wrong], ACCENT, "o", 5.0), (rows[wrong], BAD, "D", 5.5)):
+        axes.plot(*dots.at(part), marker, color=colour, markersize=size, alpha=0.75, markeredgewidth=0, rasterized=True)
+    ringed = chosen[np.isin(chosen, rows)]
+    axes.plot(*dots.at(ringed), "o", markersize=10, markerfacecolor="none", markeredgecolor=CHOSEN, markeredgewidth=2)
+    high = max(1.3 * float(dots.errors[rows].max(initial=0)), 1.5 * threshold)
+    if dots.diagonal:
+        high = max(high, 1.3 * float(np.asarray(dots.values[rows], float).max(initial=0)))
+        number_axis(axes.xaxis, _LEAST_DEG, min(high, 180), log=True)
+        axes.plot([_LEAST_DEG, 180], [_LEAST_DEG, 180], "-", color=ink, alpha=0.35, linewidth=1)
+    elif dots.numeric:
+        number_axis(axes.xaxis, *_span(np.asarray(dots.values[rows], float)))
+    else:
+        axes.set_xlim(-0.6, len(dots.classes) - 0.4)
+        axes.set_xticks(range(len(dots.classes)), [name or "unknown" for name in dots.classes])
+    number_axis(axes.yaxis, _LEAST_DEG, min(high, 180), log=True)
+
+
+def _span(values: FloatArray) -> tuple[float, float]:
+    """Ends of an axis of these values: round zero where they begin near it; 98 % of a long tail."""
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if high > 2 * (tail := float(np.percentile(values, 98))) > 0:
+        high = tail
+    low = 0.0 if 0 <= low < 0.5 * high else low
+    margin = 0.04 * max(high - low, _LEAST_SPAN)
+    return (low if low == 0 else low - margin), high + margin
+
+
+# --- charts -----------------------------------------------------------------------------------------------------
 
 
 class ErrorHistogram(Chart):
     """Histogram of errors: selected particles in yellow, chance as a line; a click on a bar selects its particles."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.errors: FloatArray = np.zeros(0)
-        self.edges: FloatArray = np.linspace(0, 180, BINS + 1)
-        self.counts: Rows = np.zeros(BINS, int)
-        self.chance: FloatArray | None = None
-        self._shown: NDArray[np.bool_] = np.zeros(0, bool)
-        self._chosen_counts: Rows = np.zeros(BINS, int)
-        self.y_label = "particles"
+        super().__init__(y_label="particles", height=MIN_HEIGHT)
+        self.bars = Bars(np.zeros(0), np.zeros(0, bool), 180.0)
+        self._chosen: Rows = np.zeros(0, int)
 
-    def show_errors(
-        self, errors: FloatArray, shown: NDArray[np.bool_], *, label: str, high: float, chance: FloatArray | None
-    ) -> None:
-        """Show the errors (N,) of the rows in the mask, in bins from 0 to ``high`` degrees.
+    def show_errors(self, bars: Bars, *, label: str, threshold: float, chosen: Rows) -> None:
+        """Show this histogram of the quantity with this name, these rows highlighted."""
+        self.bars, self.x_label, self.threshold, self._chosen = bars, label, threshold, chosen
+        self.renew()
 
-        ``chance`` are the shares of random rotations in the bins, or None to leave them out.
-        """
-        self.errors, self._shown, self.x_label, self.x_high = errors, shown, label, high
-        self.edges, self.chance = np.linspace(0, high, BINS + 1), chance
-        self.counts = self._counts(shown)
-        self.y_high = max(float(self.counts.max(initial=0)), _SMALLEST_SCALE) * _HEADROOM
-        self.show_chosen(np.zeros(0, int))
-
-    def show_chosen(self, rows: Rows) -> None:
-        """Highlight these rows."""
-        chosen = np.zeros(len(self.errors), bool)
-        chosen[rows] = True
-        self._chosen_counts = self._counts(chosen & self._shown)
-        self.update()
-
-    def _counts(self, mask: NDArray[np.bool_]) -> Rows:
-        return np.asarray(np.bincount(self._bins()[mask & np.isfinite(self.errors)], minlength=BINS), int)
-
-    def _bins(self) -> Rows:
-        """The bin of every particle, (N,); larger errors are in the last."""
-        share = np.nan_to_num(self.errors / self.x_high)
-        bins: Rows = np.clip(np.floor(share * BINS), 0, BINS - 1).astype(int)
-        return bins
-
-    def _paint_values(self, painter: QPainter) -> None:
-        painter.setPen(Qt.PenStyle.NoPen)
-        for number in np.flatnonzero(self.counts):
-            right = self.edges[number + 1] <= self.threshold + 1e-9
-            self._paint_bar(painter, int(number), int(self.counts[number]), QColor(ACCENT if right else BAD))
-            self._paint_bar(painter, int(number), int(self._chosen_counts[number]), QColor(CHOSEN))
-        if self.chance is not None:
-            middles = (self.edges[:-1] + self.edges[1:]) / 2
-            expected = self.chance * self.counts.sum()
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(self._ink(150), 1.4, Qt.PenStyle.DotLine))
-            painter.drawPolyline(_polygon(self.x_at(middles), self.y_at(expected)))
-            self._paint_chance_label(painter, expected)
-        _paint_line(painter, self, QPointF(float(self.x_at(self.threshold)), 0))
-
-    def _paint_chance_label(self, painter: QPainter, expected: FloatArray) -> None:
-        top = int(np.argmax(expected))
-        at = QPointF(float(self.x_at(self.edges[top])), float(self.y_at(expected[top])))
-        painter.setPen(self._ink(170))
-        painter.drawText(QRectF(at.x() - 60, at.y() - 17, 120, 14), _CENTRE, "chance")
-
-    def _paint_bar(self, painter: QPainter, number: int, count: int, colour: QColor) -> None:
-        left, right = (float(at) for at in self.x_at(self.edges[number : number + 2]))
-        # A single particle among thousands must be visible and clickable.
-        top = min(float(self.y_at(float(count))), self.area.bottom() - 4) if count else self.area.bottom()
-        painter.setBrush(colour)
-        painter.drawRect(QRectF(left + 0.5, top, max(right - left - 1, 1), self.area.bottom() - top))
+    def _draw(self, axes: Axes) -> None:
+        draw_bars(axes, self.bars, threshold=self.threshold or 0.0, chosen=self._chosen, ink=self.ink)
 
     def _bin_at(self, at: QPointF) -> int:
-        share = (at.x() - self.area.left()) / self.area.width()
+        share = self.values_at(at)[0] / self.bars.high
         return int(np.floor(share * BINS)) if 0 <= share < 1 else -1
 
     def _rows_at(self, at: QPointF) -> Rows:
-        return np.flatnonzero((self._bins() == self._bin_at(at)) & self._shown & np.isfinite(self.errors))
+        usable = self.bars.shown & np.isfinite(self.bars.errors)
+        return np.flatnonzero((self.bars.bins() == self._bin_at(at)) & usable)
 
     def _tooltip_at(self, at: QPointF) -> str:
-        number = self._bin_at(at)
-        if number < 0 or not self.counts[number]:
+        number, found = self._bin_at(at), len(self._rows_at(at))
+        if not found:
             return ""
-        low, high = self.edges[number], self.edges[number + 1]
-        return f"{low:.3g}° to {high:.3g}°: {self.counts[number]} particles. Click to select them"
+        low, high = self.bars.edges[number : number + 2]
+        return f"{low:.3g}° to {high:.3g}°: {found} particle{'s' if found > 1 else ''}. Click to select"
 
 
-class NeighbourScatter(Chart):
-    """Error against the distance to the nearest neighbour, coloured by cluster; a click selects a point."""
+class ErrorScatter(Chart):
+    """Error against a quantity; a click selects a point."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.x_label = "distance to the nearest neighbour (Å)"
-        self.errors: FloatArray = np.zeros(0)
-        self.distances: FloatArray = np.zeros(0)
-        self.clusters: Rows = np.zeros(0, int)
-        self._shown: NDArray[np.bool_] = np.zeros(0, bool)
-        self._chosen_rows: Rows = np.zeros(0, int)
+        super().__init__(height=MIN_HEIGHT)
+        self.dots = Dots(np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        self._chosen: Rows = np.zeros(0, int)
+        self._along = "y"
 
     def show_points(
-        self, errors: FloatArray, distances: FloatArray, clusters: Rows, shown: NDArray[np.bool_], *, label: str
+        self, dots: Dots, *, x_label: str, y_label: str, threshold: float, chosen: Rows, caption: str = ""
     ) -> None:
-        """Show the particles (N,) in the mask; those without a neighbour are at the right edge."""
-        self.errors, self.distances, self.clusters, self.y_label = errors, distances, clusters, label
-        self._shown = shown & np.isfinite(errors)
-        near = distances[np.isfinite(distances)]
-        self.x_high = float(np.percentile(near, 98)) * _HEADROOM if len(near) else _LONE_RANGE
-        self.y_high = max(float(errors[self._shown].max(initial=0)), 1.5 * self.threshold)
-        self.show_chosen(np.zeros(0, int))
+        """Show these particles, these rows ringed, under a caption such as their correlation."""
+        self.dots, self.x_label, self.y_label = dots, x_label, y_label
+        self.threshold, self.caption, self._chosen = threshold, caption, chosen
+        self.renew()
 
-    def show_chosen(self, rows: Rows) -> None:
-        """Highlight these rows."""
-        self._chosen_rows = rows[self._shown[rows]] if len(rows) else rows
-        self.update()
-
-    def _pixels(self, rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return self.x_at(np.nan_to_num(self.distances[rows], posinf=self.x_high)), self.y_at(self.errors[rows])
-
-    def _paint_values(self, painter: QPainter) -> None:
-        rows = np.flatnonzero(self._shown)
-        x, y = self._pixels(rows)
-        colours = named(self.clusters[rows])
-        for colour in np.unique(colours, axis=0):
-            red, green, blue = colour.tolist()
-            ink = QColor.fromRgbF(red, green, blue, 0.85)
-            painter.setPen(QPen(ink, 4, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
-            own = (colours == colour).all(axis=1)
-            painter.drawPoints(_polygon(x[own], y[own]))
-        painter.setPen(QPen(QColor(CHOSEN), 7, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
-        painter.drawPoints(_polygon(*self._pixels(self._chosen_rows)))
-        _paint_line(painter, self, QPointF(0, float(self.y_at(self.threshold))))
-
-    def _threshold_away(self, at: QPointF) -> float:
-        return abs(at.y() - float(self.y_at(self.threshold)))
-
-    def _threshold_at(self, at: QPointF) -> float:
-        share = float(np.clip((self.area.bottom() - at.y()) / self.area.height(), 0, 1))
-        return share**2 * self.y_high
-
-    def _drag_cursor(self) -> Qt.CursorShape:
-        return Qt.CursorShape.SplitVCursor
+    def _draw(self, axes: Axes) -> None:
+        draw_dots(axes, self.dots, threshold=self.threshold or 0.0, chosen=self._chosen, ink=self.ink)
 
     def _rows_at(self, at: QPointF) -> Rows:
-        rows = np.flatnonzero(self._shown)
-        x, y = self._pixels(rows)
-        away = np.hypot(x - at.x(), y - at.y())
-        return rows[[int(away.argmin())]] if len(rows) and away.min() <= _CLICK_RADIUS else np.zeros(0, int)
+        rows = self.dots.rows
+        found = self._nearest(at, self.pixels_of(*self.dots.at(rows)))
+        return rows[:0] if found is None else rows[[found]]
 
     def _tooltip_at(self, at: QPointF) -> str:
         rows = self._rows_at(at)
         if not len(rows):
             return ""
-        row = int(rows[0])
-        cluster = f"cluster {self.clusters[row]}" if self.clusters[row] else "in no cluster"
-        return f"{self.errors[row]:.1f}°, nearest {self.distances[row]:.0f} Å, {cluster}"
+        value = self.dots.values[rows[0]]
+        return f"{self.dots.errors[rows[0]]:.1f}°, {f'{value:.3g}' if self.dots.numeric else value}. Click to select"
 
 
-def _paint_line(painter: QPainter, chart: Chart, at: QPointF) -> None:
-    """Paint the threshold and its value: a vertical line at ``at``, or a horizontal one if its x is 0."""
-    area, ink = chart.area, chart.palette().color(chart.foregroundRole())
-    painter.setPen(QPen(ink, 1.2, Qt.PenStyle.DashLine))
-    text = f"{chart.threshold:g}°"
-    if at.x():
-        painter.drawLine(QPointF(at.x(), area.top()), QPointF(at.x(), area.bottom()))
-        painter.drawText(QRectF(at.x() + 4, area.top(), 60, 14), Qt.AlignmentFlag.AlignLeft | _MIDDLE, text)
-    else:
-        painter.drawLine(QPointF(area.left(), at.y()), QPointF(area.right(), at.y()))
-        place = QRectF(area.right() - 64, at.y() - 15, 60, 14)
-        painter.drawText(place, Qt.AlignmentFlag.AlignRight | _MIDDLE, text)
+_BAR_ROW = 24
+"""Pixels from one bar to the next."""
 
 
-def _polygon(x: NDArray[np.float64], y: NDArray[np.float64]) -> QPolygonF:
-    return QPolygonF([QPointF(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
+class AssociationBars(Chart):
+    """How far each property goes with the error, as a bar from -1 to 1; a click emits ``picked`` with its name.
+
+    Bars that chance explains are hollow.
+    """
+
+    picked = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__(height=_BAR_ROW, fixed=True)
+        self.found: tuple[Association, ...] = ()
+        self.setToolTip(
+            "Spearman's rank correlation with the error; of a class, the share of the ranks' variance it explains. "
+            "p is the probability that chance alone does as well, for all rows together (Holm). Click a row to plot it."
+        )
+
+    def show_associations(self, found: Sequence[Association]) -> None:
+        """Show these, from the top."""
+        self.found = tuple(found)
+        self.setFixedHeight(max(1, len(self.found)) * _BAR_ROW + 4)
+        self.setVisible(bool(self.found))
+        self.renew()
+
+    def texts(self) -> list[str]:
+        """What each bar says, from the top: name, strength and probability."""
+        return [f"{one.name}: {one.strength:+.2f}, {_chance_text(one)}" for one in self.found]
+
+    def _margins(self) -> tuple[int, int, int, int]:
+        return min(178, max(LEFT, self.width() // 2)), 104, 2, 2
+
+    def _draw(self, axes: Axes) -> None:
+        for place, one in enumerate(self.found):
+            edge, fill = (ACCENT, ACCENT) if one.significant else (self.ink, "none")
+            axes.barh(place, one.strength, height=0.5, color=fill, edgecolor=edge)
+            style: dict[str, Any] = {
+                "xycoords": ("axes fraction", "data"),
+                "textcoords": "offset pixels",
+                "annotation_clip": False,
+                "va": "center",
+                "fontsize": TEXT,
+                "color": self.ink,
+                "alpha": 1.0 if one.significant else 0.7,
+            }
+            axes.annotate(one.name, (0, place), xytext=(-8, 0), ha="right", **style)
+            axes.annotate(f"{one.strength:+.2f}  {_chance_text(one)}", (1, place), xytext=(8, 0), **style)
+        axes.axvline(0, color=self.ink, linewidth=0.8, alpha=0.6)
+        axes.set(xlim=(-1, 1), ylim=(max(len(self.found), 1) - 0.5, -0.5), xticks=[], yticks=[])
+        axes.spines["bottom"].set_visible(False)
+
+    def _row_at(self, at: QPointF) -> int | None:
+        place = int(at.y() // _BAR_ROW)
+        return place if 0 <= place < len(self.found) else None
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Emit the name of the property under the mouse."""
+        row = None if event is None else self._row_at(event.position())
+        if row is not None:
+            self.picked.emit(self.found[row].name)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Keep the widget's own tooltip."""
+
+
+def _chance_text(one: Association) -> str:
+    if not one.significant:
+        return "chance"
+    return f"p = {one.p_value:.0e}" if one.p_value < 0.001 else f"p = {one.p_value:.3f}"

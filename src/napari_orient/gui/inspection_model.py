@@ -48,10 +48,11 @@ class InspectionModel:
         truth = self.index.truth_of(str(layers.about(points).get("tomogram", "")))
         options, groups = self.options, self._groups(points)
         how = (options.symmetry, tuple(groups.items()), options.cluster_distance, options.tolerance)
-        key = (how, fingerprint(points), None if truth is None else fingerprint(truth))
+        extent = self.index.extent_of(points)
+        key = (how, extent, fingerprint(points), None if truth is None else fingerprint(truth))
         kept = self._known.get(points)
         if kept is None or kept[0] != key:
-            kept = key, particle_values(points, options, truth=truth, groups=groups)
+            kept = key, particle_values(points, options, truth=truth, groups=groups, extent=extent)
             self._known[points] = kept
         return kept[1]
 

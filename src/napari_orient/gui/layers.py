@@ -32,6 +32,9 @@ KEY = "napari-orient"
 """Where a layer's metadata says what it is."""
 
 TOMOGRAM, PICKS, PREDICTED, TRUTH, AXES = "tomogram", "picks", "predicted", "truth", "axes"
+FAILURES = "failures"
+"""What shows failures apart from the other particles: no particles itself."""
+
 MAP, SURFACE = "map", "surface"
 """Roles of an average, a volume that is no tomogram, and of a layer that shows the reference at every pose."""
 
@@ -105,7 +108,7 @@ def holds_tomogram(layer: Layer) -> bool:
 
 def holds_particles(layer: Layer) -> bool:
     """Whether the layer can serve as particles: points in a volume of cubic voxels."""
-    return isinstance(layer, Points) and layer.ndim == 3 and has_cubic_voxels(layer)
+    return isinstance(layer, Points) and layer.ndim == 3 and has_cubic_voxels(layer) and role(layer) != FAILURES
 
 
 def has_cubic_voxels(layer: Layer) -> bool:

@@ -1,4 +1,4 @@
-"""Filter of the particles shown: ranges of errors and distances, and an expression."""
+"""Widgets of the filter of particles: ranges of errors and distances, and an expression."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 from superqt import QLabeledDoubleRangeSlider
 
-from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection.filters import rows_where
+from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.particle_values import QUANTITIES
 from napari_orient.gui.widgets import BAD, NoteLabel, row
 
@@ -57,29 +56,29 @@ class ParticleFilter(QWidget):
         self.expression.textChanged.connect(self._emit_changed)
         self.unfold.toggled.connect(self._unfolded)
 
-    def show_columns(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Set the sliders' ranges to these columns' values; keep a slider's position if it was set."""
+    def show_columns(self, columns: Mapping[str, NDArray[Any]], given: RowFilter) -> None:
+        """Set the sliders' ranges to these columns' values, and show the filter in force."""
         names = ", ".join(columns)
         self.expression.setToolTip(f"Columns: {names}. Comparisons, and, or, not, in (…), + - * /")
+        if self.expression.text() != given.expression:
+            self.expression.blockSignals(True)
+            self.expression.setText(given.expression)
+            self.expression.blockSignals(False)
         for name, slider in self.sliders.items():
             values = columns.get(name)
             finite = np.zeros(0) if values is None else values[np.isfinite(values)]
             for widget in (slider, self._labels[name]):
                 widget.setVisible(len(finite) > 0)
-            _set_range(slider, int(np.ceil(finite.max(initial=0))) or 1)
+            _set_range(slider, int(np.ceil(finite.max(initial=0))) or 1, given.ranges.get(name, (None, None)))
 
-    def rows_shown(self, columns: Mapping[str, NDArray[Any]], *, count: int) -> NDArray[np.bool_]:
-        """Mask of the particles to show, (N,). An invalid expression is reported and hides none."""
-        shown = np.ones(count, bool)
-        for name, slider in self.sliders.items():
-            if name in columns:
-                shown &= _between_handles(columns[name], slider)
-        try:
-            shown &= rows_where(self.expression.text(), columns, count=count)
-            self.note.say("")
-        except InputError as error:
-            self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
-        return shown
+    def wanted(self) -> RowFilter:
+        """The filter as it is set; a slider's handle at its end leaves that end open."""
+        ranges = {name: _between_handles(slider) for name, slider in self.sliders.items()}
+        return RowFilter(self.expression.text(), ranges)
+
+    def refuse(self, reason: str) -> None:
+        """Say why the expression is not followed; empty where it is."""
+        self.note.say(reason, BAD)
 
     def _unfolded(self, open_: bool) -> None:
         self.unfold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
@@ -99,22 +98,16 @@ def _range_slider(name: str) -> QLabeledDoubleRangeSlider:
     return slider
 
 
-def _set_range(slider: QLabeledDoubleRangeSlider, top: int) -> None:
-    """Set a slider's range to 0 to ``top``; an upper handle at the end stays at the end."""
-    low, high = slider.value()
-    at_top = high >= slider.maximum()
+def _set_range(slider: QLabeledDoubleRangeSlider, top: int, given: tuple[float | None, float | None]) -> None:
+    """Set a slider's range to 0 to ``top``, and its handles; an open end is at the end."""
+    low, high = given
     slider.blockSignals(True)
     slider.setRange(0, top)
-    slider.setValue((min(low, top), top if at_top else min(high, top)))
+    slider.setValue((min(low or 0.0, top), top if high is None else min(high, top)))
     slider.blockSignals(False)
 
 
-def _between_handles(values: NDArray[Any], slider: QLabeledDoubleRangeSlider) -> NDArray[np.bool_]:
-    """Mask of the values between the handles; a handle at its end passes missing values too."""
+def _between_handles(slider: QLabeledDoubleRangeSlider) -> tuple[float | None, float | None]:
+    """Low and high end of the range between the handles; None where a handle is at its end."""
     low, high = slider.value()
-    shown = np.ones(len(values), bool)
-    if low > slider.minimum():
-        shown &= values >= low
-    if high < slider.maximum():
-        shown &= values <= high
-    return shown
+    return (low if low > slider.minimum() else None), (high if high < slider.maximum() else None)

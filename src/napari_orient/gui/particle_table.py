@@ -19,6 +19,7 @@ from napari_orient.gui.widgets import BAD, WARNING
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _ERRORS = ("expected_error", "true_error")
+_TEXTS = ("class", "neighbour_class", "status")
 
 MIN_HEIGHT = 150
 """Height in pixels of the table, at least: about five rows."""
@@ -40,7 +41,7 @@ class ParticleTableModel(QAbstractTableModel):
         self.rows: Rows = np.zeros(0, int)
         self.threshold = 20.0
         self._mask: NDArray[np.bool_] = np.zeros(0, bool)
-        self._sorted_by: tuple[int, Qt.SortOrder] | None = None
+        self.sorted_by: tuple[str, Qt.SortOrder] | None = None
 
     def show_columns(self, columns: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> None:
         """Show the informative columns of `QUANTITIES`, the rows in the mask."""
@@ -61,15 +62,16 @@ class ParticleTableModel(QAbstractTableModel):
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort the rows by a column, unknown values last in either order."""
         self.layoutAboutToBeChanged.emit()
-        self._sorted_by = column, order
+        if 0 <= column < len(self.quantities):
+            self.sorted_by = self.quantities[column].name, order
         self._arrange()
         self.layoutChanged.emit()
 
     def _arrange(self) -> None:
         rows = np.flatnonzero(self._mask)
-        if self._sorted_by is not None and 0 <= self._sorted_by[0] < len(self.quantities):
-            column, order = self._sorted_by
-            rows = rows[ranking(self.columns[self.quantities[column].name][rows], descending=order != _ASCENDING)]
+        if self.sorted_by is not None and self.sorted_by[0] in self.columns:
+            name, order = self.sorted_by
+            rows = rows[ranking(self.columns[name][rows], descending=order != _ASCENDING)]
         self.rows = rows
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's own signature
@@ -86,7 +88,7 @@ class ParticleTableModel(QAbstractTableModel):
             return None
         quantity = self.quantities[index.column()]
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _LEFT if quantity.name in ("class", "status") else _RIGHT
+            return _LEFT if quantity.name in _TEXTS else _RIGHT
         value = self.columns[quantity.name][self.rows[index.row()]]
         if role == Qt.ItemDataRole.DisplayRole:
             return cell(value, quantity)
@@ -144,15 +146,16 @@ def _is_informative(column: NDArray[Any] | None, name: str) -> bool:
     """Whether a column is worth showing: not a class that all share, nor a status that none has."""
     if column is None:
         return False
-    if name == "class":
+    if name in ("class", "neighbour_class"):
         return len(set(column.tolist())) > 1
     return name != "status" or bool((column != "").any())
 
 
 class ParticleTable(QTableView):
-    """The table; ``chosen`` emits the rows of the particles that the user selects."""
+    """The table; ``chosen`` emits the rows that the user selects, ``activated_row`` the one that is clicked."""
 
     chosen = Signal(object)
+    activated_row = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -166,7 +169,10 @@ class ParticleTable(QTableView):
         self.setWordWrap(False)
         self.setMinimumHeight(MIN_HEIGHT)
         self.setAccessibleName("Particles")
-        self.setToolTip("Select rows to select their points in the viewer. Click a title to sort")
+        self.setToolTip(
+            "Click a row to go to its particle; select several to select their points. Click a title to sort"
+        )
+        self.clicked.connect(self._emit_activated)
         self._set_heads()
         picked = self.selectionModel()
         assert picked is not None
@@ -192,6 +198,23 @@ class ParticleTable(QTableView):
         self._silent = False
         for column, quantity in enumerate(self.particles.quantities):
             self.setColumnWidth(column, self._width_of(quantity))
+            if self.particles.sorted_by is not None and self.particles.sorted_by[0] == quantity.name:
+                self._mark_sorted(column, self.particles.sorted_by[1])
+
+    def _mark_sorted(self, column: int, order: Qt.SortOrder) -> None:
+        """Show in the titles which column the rows are sorted by."""
+        heads = self.horizontalHeader()
+        if heads is not None:
+            heads.blockSignals(True)
+            heads.setSortIndicator(column, order)
+            heads.blockSignals(False)
+
+    def sort_worst_first(self) -> None:
+        """Sort by the true error, or else by the expected one, the largest first."""
+        names = [quantity.name for quantity in self.particles.quantities]
+        wanted = next((name for name in reversed(_ERRORS) if name in names), None)
+        if wanted is not None:
+            self.sortByColumn(names.index(wanted), Qt.SortOrder.DescendingOrder)
 
     def _width_of(self, quantity: Quantity) -> int:
         """Width in pixels of a column's title or longest value; Qt's own estimate is twice as wide."""
@@ -238,6 +261,11 @@ class ParticleTable(QTableView):
         if len(places):
             self.scrollTo(self.particles.index(int(places[0]), 0))
         self._silent = False
+
+    def _emit_activated(self, index: QModelIndex) -> None:
+        """Emit the row that was clicked; not one that was added to others."""
+        if len(self.chosen_rows) <= 1:
+            self.activated_row.emit(int(self.particles.rows[index.row()]))
 
     def _emit_chosen(self, *_: object) -> None:
         if not self._silent:

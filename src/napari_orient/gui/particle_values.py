@@ -12,28 +12,52 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect
 from napari_orient.engine.io.columns import OUTLIER
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity of every particle: its name in expressions, its title, unit, decimals, and what it is."""
+    """A quantity of every particle: its name in expressions, its title, unit, decimals, and what it is.
+
+    ``property`` is what it is called where it may go with the error.
+    """
 
     name: str
     title: str
     unit: str
     digits: int
     tip: str
+    property: str = ""
 
 
 QUANTITIES = (
     Quantity("number", "#", "", 0, "number of the particle in its list"),
-    Quantity("class", "class", "", 0, "code of the macromolecule"),
-    Quantity("score", "score", "", 2, "probability that the rotation is within 20° of the truth"),
-    Quantity("expected_error", "expected", "°", 1, "expected error of this rotation, degrees"),
+    Quantity("class", "class", "", 0, "code of the macromolecule", "class"),
+    Quantity("score", "score", "", 2, "probability that the rotation is within 20° of the truth", "score"),
+    Quantity("expected_error", "expected", "°", 1, "expected error of this rotation, degrees", "expected error"),
     Quantity("true_error", "true", "°", 1, "angle to the true rotation, modulo the symmetry, degrees"),
-    Quantity("neighbour", "nearest", "Å", 0, "distance to the nearest other particle, Å"),
+    Quantity(
+        "neighbour", "nearest", "Å", 0, "distance to the nearest other particle of any class, Å", "nearest particle"
+    ),
+    Quantity("neighbour_class", "its class", "", 0, "class of the nearest other particle", "class of the nearest"),
+    Quantity("face", "to face", "Å", 0, "distance to the nearest face of the tomogram, Å", "distance to a face"),
+    Quantity(
+        "beam_angle",
+        "to beam",
+        "°",
+        0,
+        "angle between the particle's z axis and the beam, 0 to 90°",
+        "tilt to the beam",
+    ),
+    Quantity(
+        "contrast",
+        "contrast",
+        "σ",
+        2,
+        "difference of density from its surroundings, in their deviations",
+        "local contrast",
+    ),
     Quantity("cluster", "cluster", "", 0, "number of its cluster, 1 the largest; 0 stands alone"),
     Quantity("status", "status", "", 0, "accepted, rejected, or neither"),
 )
@@ -63,9 +87,16 @@ class ParticleValues:
 
 
 def particle_values(
-    layer: Points, options: InspectionOptions, *, truth: Points | None = None, groups: Mapping[str, str] | None = None
+    layer: Points,
+    options: InspectionOptions,
+    *,
+    truth: Points | None = None,
+    groups: Mapping[str, str] | None = None,
+    extent: Extent | None = None,
 ) -> ParticleValues:
     """Every quantity of the particles in a layer; ``groups`` are symmetries of classes that the options do not name.
+
+    ``extent`` is the tomogram's, for distances to its faces.
 
     Raises
     ------
@@ -74,7 +105,8 @@ def particle_values(
     """
     particles, rows = posed_particles(layer)
     true = None if truth is None or truth is layer else posed_particles(truth)[0]
-    inspection = inspect(particles, options, truth=true, groups=groups)
+    extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
+    inspection = inspect(particles, options, truth=true, groups=groups, extents=extents)
     return ParticleValues(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
 
 
@@ -126,9 +158,17 @@ def _columns(
         "expected_error": particles.expected_error_deg,
         "true_error": inspection.true_error_deg,
         "neighbour": inspection.neighbour,
+        "neighbour_class": _informative(inspection.neighbour_class != "", inspection.neighbour_class),
+        "face": _informative(np.isfinite(inspection.face), inspection.face),
+        "beam_angle": _informative(np.isfinite(inspection.beam_angle_deg), inspection.beam_angle_deg),
         "cluster": inspection.cluster,
         "status": np.asarray(status, str)[rows],
     }
     taken = {*own, *layers.FEATURE_NAMES}
     foreign = {name: values for name, values in particles.extra.items() if name not in taken}
     return {name: np.asarray(values) for name, values in {**own, **foreign}.items() if values is not None}
+
+
+def _informative(given: NDArray[np.bool_], values: NDArray[Any]) -> NDArray[Any] | None:
+    """The values, or None where none is given."""
+    return values if given.any() else None

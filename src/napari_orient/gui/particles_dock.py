@@ -1,30 +1,182 @@
-"""The Particles dock, at the bottom: filter, table, plot and patch of the particles of the tomogram that is shown."""
+"""The Particles dock, at the bottom: filter and table, plot, and the patch of the particle selected."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from qtpy.QtWidgets import QGridLayout
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QGridLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.failures import Association
+from napari_orient.gui.camera import center_on
+from napari_orient.gui.error_plots import ErrorHistogram, ErrorScatter
+from napari_orient.gui.inspected import PROPERTIES, column_of_property, property_name
+from napari_orient.gui.particle_filter import ParticleFilter
+from napari_orient.gui.particle_table import ParticleTable
+from napari_orient.gui.particle_values import QUANTITIES
+from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.viewer_dock import ViewerDock
-from napari_orient.gui.widgets import NoteLabel
+from napari_orient.gui.widgets import MUTED, NoteLabel, listen, shrinkable
+
+HISTOGRAM = "histogram of errors"
+_UNITS = {item.name: item.unit for item in QUANTITIES}
+
+WIDTHS = (480, 330, 330)
+"""Widths in pixels of table, plot and patch at first; a person moves the handles between."""
 
 
 class ParticlesDock(ViewerDock):
-    """An empty frame: `build` makes its contents, left to right in a grid.
-
-    ``self.session`` is the viewer's state: ``session.index`` has the layers, ``session.tomograms`` the tomogram that is
-    shown, ``session.inspection`` the errors of particles. The outer layout is a grid, since napari adds a stretch to a
-    column.
-    """
+    """Table, plot and patch of the inspected particles; they and the points in the viewer share one selection."""
 
     title: ClassVar[str] = "Particles"
     area: ClassVar[str] = "bottom"
 
     def build(self) -> None:
         """Make the dock's widgets."""
-        self.setMinimumHeight(160)
+        self.inspected = self.session.inspected
+        self.filters, self.table, self.note = ParticleFilter(), ParticleTable(), NoteLabel()
+        self.plot = QComboBox()
+        self.plot.setToolTip("What is plotted: the errors, or the errors against a property of the particles")
+        self.plot.setAccessibleName("Plot")
+        shrinkable(self.plot)
+        self.histogram, self.scatter, self.charts = ErrorHistogram(), ErrorScatter(), QStackedWidget()
+        self.patch = PatchView(self.session)
+        for chart in (self.histogram, self.scatter):
+            self.charts.addWidget(chart)
+        self.parts = QSplitter(Qt.Orientation.Horizontal)
+        self.parts.setChildrenCollapsible(False)
+        for widgets in ((self.filters, self.table, self.note), (self.plot, self.charts), (self.patch,)):
+            self.parts.addWidget(_column(*widgets))
+        self.parts.setSizes(list(WIDTHS))
+        self.setMinimumHeight(220)
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 4, 8, 4)
-        self.note = NoteLabel("No particles open yet.")
-        grid.addWidget(self.note, 0, 0)
+        grid.addWidget(self.parts, 0, 0)
+        self._connect()
+        self._renew()
+        self.table.sort_worst_first()
+
+    def _connect(self) -> None:
+        inspected = self.inspected
+        self.table.chosen.connect(self._rows_chosen)
+        self.table.activated_row.connect(self._go_to)
+        self.filters.changed.connect(self._filter)
+        self.plot.currentIndexChanged.connect(self._show_plot)
+        for chart in (self.histogram, self.scatter):
+            chart.chosen.connect(self._plot_clicked)
+            chart.threshold_moved.connect(inspected.set_threshold)
+        inspected.renewed.connect(self._renew)
+        inspected.filtered.connect(self._show_rows)
+        inspected.counted.connect(self._show_threshold)
+        inspected.selected.connect(self._show_chosen)
+        listen(self, self.session.events.property, self._property_wanted)
+
+    # --- showing ------------------------------------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """Show other particles, or other values of theirs."""
+        columns = self.inspected.columns
+        self.filters.show_columns(columns, self.inspected.filter)
+        self.table.show_columns(columns, self.inspected.shown)
+        self._offer_plots()
+        self._show_threshold()
+        self._show_chosen()
+
+    def _offer_plots(self) -> None:
+        kept = self.plot.currentData()
+        error = self.inspected.error_column
+        columns = [name for name in PROPERTIES if name in self.inspected.columns and name != error]
+        self.plot.blockSignals(True)
+        self.plot.clear()
+        self.plot.addItem(HISTOGRAM, "")
+        for name in columns:
+            self.plot.addItem(f"error against {property_name(name)}", name)
+        self.plot.setCurrentIndex(max(0, self.plot.findData(kept)))
+        self.plot.blockSignals(False)
+
+    def _show_rows(self) -> None:
+        self.table.show_rows(self.inspected.shown, chosen=self.inspected.chosen)
+        self._show_plot()
+        self._show_note()
+
+    def _show_threshold(self) -> None:
+        self.table.particles.threshold = self.inspected.threshold
+        self.table.repaint_cells()
+        self._show_plot()
+
+    def _show_chosen(self) -> None:
+        inspected = self.inspected
+        if not np.array_equal(self.table.chosen_rows, inspected.chosen[inspected.shown[inspected.chosen]]):
+            self.table.choose(inspected.chosen)
+        self._show_plot()
+        self._show_note()
+        self.patch.show_particle(inspected.layer, inspected.values, inspected.chosen)
+
+    def _show_plot(self, *_: object) -> None:
+        inspected, name = self.inspected, str(self.plot.currentData() or "")
+        given: dict[str, Any] = {"threshold": inspected.threshold, "chosen": inspected.chosen}
+        label = f"{inspected.error_name} (°)"
+        if not name:
+            self.histogram.show_errors(inspected.bars(), label=label, **given)
+            self.charts.setCurrentWidget(self.histogram)
+            return
+        unit = f" ({_UNITS[name]})" if _UNITS.get(name) else ""
+        caption = self._caption(name)
+        x_label = f"{property_name(name)}{unit}"
+        self.scatter.show_points(inspected.dots(name), x_label=x_label, y_label=label, caption=caption, **given)
+        self.charts.setCurrentWidget(self.scatter)
+
+    def _caption(self, name: str) -> str:
+        found: list[Association] = [one for one in self.inspected.associations if one.name == property_name(name)]
+        if not found:
+            return ""
+        chance = "" if found[0].significant else ", no more than chance"
+        return f"rank correlation {found[0].strength:+.2f}{chance}"
+
+    def _show_note(self) -> None:
+        inspected = self.inspected
+        if inspected.values is None:
+            self.note.say("No particles open yet.", MUTED)
+            return
+        count = len(inspected)
+        shown = (
+            f"{count:,} particles" if inspected.shown.all() else f"{int(inspected.shown.sum()):,} of {count:,} shown"
+        )
+        chosen = f", {len(inspected.chosen):,} selected" if len(inspected.chosen) else ""
+        self.note.say(f"{shown}{chosen}", MUTED)
+
+    # --- acts ---------------------------------------------------------------------------------------------------
+
+    def _filter(self) -> None:
+        try:
+            self.inspected.set_filter(self.filters.wanted())
+            self.filters.refuse("")
+        except InputError as error:
+            self.filters.refuse(f"{str(error)[:1].upper()}{str(error)[1:]}")
+
+    def _rows_chosen(self, rows: Any) -> None:
+        self.inspected.choose(rows)
+
+    def _go_to(self, row: int) -> None:
+        """Centre the view on a particle that was clicked in the table."""
+        center_on(self.session, self.inspected.position(row))
+
+    def _plot_clicked(self, rows: Any, joins: bool) -> None:
+        self.inspected.choose(np.union1d(self.inspected.chosen, rows) if joins else rows)
+
+    def _property_wanted(self, event: Any) -> None:
+        """Plot the errors against this property."""
+        self.plot.setCurrentIndex(max(0, self.plot.findData(column_of_property(event.name))))
+
+
+def _column(*widgets: QWidget) -> QWidget:
+    """Widgets under one another, the one before the last note taking the room."""
+    holder = QWidget()
+    column = QVBoxLayout(holder)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(4)
+    for widget in widgets:
+        column.addWidget(widget, 1 if not isinstance(widget, NoteLabel | ParticleFilter | QComboBox) else 0)
+    return holder

@@ -43,8 +43,13 @@ _THICK = 3
 _RESOLUTION = 2.5
 """Resolution of the reference in voxels of the tomogram: a little below Nyquist's 2, as sharp as a patch."""
 
-MIN_HEIGHT = 190
+MIN_HEIGHT = 130
 """Height in pixels of the slices, at least: three of them."""
+
+_TIP = "Slices through the particle's centre. Click one to enlarge its plane, again to show all"
+
+_SHORT = {"predicted − true": "difference", "patch − predicted": "rest"}
+"""Titles where the long ones do not fit."""
 
 _CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
 
@@ -92,7 +97,8 @@ class PatchView(QWidget):
             return
         try:
             self.pictures.show_comparison(self._comparison(*self._particle))
-            self.note.say(self._caption(*self._particle))
+            self.note.say("")
+            self.pictures.setToolTip(f"{_TIP}. {self._caption(*self._particle)}")
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
@@ -163,7 +169,7 @@ class SliceGrid(QWidget):
         self.plane: int | None = None
         self.setMinimumHeight(MIN_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setToolTip("Slices through the particle's centre. Click one to enlarge its plane, again to show all")
+        self.setToolTip(_TIP)
 
     @property
     def voxels(self) -> int:
@@ -234,7 +240,10 @@ class SliceGrid(QWidget):
             painter.drawImage(square, pictures[plane])
             if self.plane is not None or plane == 0:
                 text = title if self.plane is None else f"{title}, {SLICES[plane]}"
-                above = QRectF(square.left() - 30, square.top() - _HEAD, square.width() + 60, _HEAD)
+                wide = (self.width() - _LABEL) / len(self.columns) if self.plane is None else self.width() / 2
+                if painter.fontMetrics().horizontalAdvance(text) > wide:
+                    text = text.replace(title, _SHORT.get(title, title))
+                above = QRectF(square.center().x() - wide / 2, square.top() - _HEAD, wide, _HEAD)
                 painter.drawText(above, _CENTRE, text)
             if self.plane is None and column == 0:
                 painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])

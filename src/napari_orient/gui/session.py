@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from napari_orient.gui.state_in_file import restore_state
 from napari_orient.gui.tomogram_switch import TomogramSwitch
 
 if TYPE_CHECKING:
+    from napari_orient.gui.failure_view import FailureView
+    from napari_orient.gui.inspected import InspectedParticles
     from napari_orient.gui.viewer_dock import ViewerDock
 
 ARROWS_KEY = "Shift-O"
@@ -59,7 +62,8 @@ class Session:
         drawn differently; ``inspection`` when errors are measured differently; ``preferences`` when a preference
         changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
         a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
-        ``arranged`` when layers that were opened are in their order.
+        ``arranged`` when layers that were opened are in their order; ``property`` (``name``) when the errors are to be
+        plotted against a property.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -74,6 +78,7 @@ class Session:
             page=None,
             training_layers=None,
             arranged=None,
+            property=None,
         )
         self.index = LayerIndex(viewer)
         self.inspection = InspectionModel(self.index, self.events)
@@ -122,6 +127,20 @@ class Session:
     def show_page(self, name: str, *, card: str = "") -> None:
         """Show this page of the Orient dock, where the dock is open, and on it this card."""
         self.events.page(name=name, card=card)
+
+    @cached_property
+    def inspected(self) -> InspectedParticles:
+        """The particles under inspection; nothing is measured before somebody asks for it."""
+        from napari_orient.gui.inspected import InspectedParticles
+
+        return InspectedParticles(self)
+
+    @cached_property
+    def failure_view(self) -> FailureView:
+        """The failures in the viewer."""
+        from napari_orient.gui.failure_view import FailureView
+
+        return FailureView(self, self.inspected)
 
     # --- showing ------------------------------------------------------------------------------------------------
 

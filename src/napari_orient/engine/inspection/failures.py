@@ -379,10 +379,8 @@ def _spearman(first: FloatArray, second: FloatArray) -> tuple[float, float]:
     from scipy.special import stdtr
 
     strength = float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-    free = len(first) - 2
-    with np.errstate(divide="ignore"):
-        t = np.abs(strength) * np.sqrt(free / max(1 - strength**2, 0.0))
-    return strength, float(2 * stdtr(free, -t))
+    free, rest = len(first) - 2, 1 - strength**2
+    return strength, float(2 * stdtr(free, -abs(strength) * np.sqrt(free / rest))) if rest > 0 else 0.0
 
 
 def _kruskal(groups: Sequence[FloatArray]) -> tuple[float, float]:

@@ -1,41 +1,41 @@
-"""The Inspect dock: errors, neighbours and patches of particles; table, plots and points share one selection."""
+"""The Inspect page: how many poses are right, where the failures lie, and what goes with the error."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import napari.viewer
 import numpy as np
-from napari.components import ViewerModel
-from napari.layers import Points
 from napari.utils.notifications import show_error
-from numpy.typing import NDArray
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QLabel, QPushButton, QShortcut, QSplitter, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QShortcut,
+    QSizePolicy,
+)
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.evaluation import chance_shares
+from napari_orient.engine.inspection.failures import LEAST_FOR_ASSOCIATION, FailureRegion
 from napari_orient.engine.inspection.quantities import InspectionOptions, symmetries_by_class
 from napari_orient.engine.options import Parameter
-from napari_orient.engine.particles import FloatArray
-from napari_orient.gui import layers
 from napari_orient.gui.camera import center_on
-from napari_orient.gui.error_plots import ErrorHistogram, NeighbourScatter
-from napari_orient.gui.error_summary import cluster_text, error_text, errors_of, expected_by_chance
+from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.forms import show_value, value_of, widget_of
-from napari_orient.gui.layer_rows import Rows
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.particle_filter import ParticleFilter
-from napari_orient.gui.particle_table import ParticleTable, ranking
-from napari_orient.gui.particle_values import ParticleValues
-from napari_orient.gui.patch_view import PatchView
+from napari_orient.gui.layers import TRUTH, role
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
     BAD,
+    GOOD,
     MUTED,
+    WARNING,
     Deferred,
+    Fold,
     LayerChoice,
     NoteLabel,
     Panel,
@@ -48,147 +48,108 @@ from napari_orient.gui.widgets import (
 NEXT, PREVIOUS = "N", "Shift+N"
 """Keys that go to the particle with the next largest error, and back."""
 
-_NO_ROWS: Rows = np.zeros(0, int)
+MOST_REGIONS = 200
+"""Regions that the list shows, the largest; further ones are counted."""
+
+_LINES = 4
+"""Regions that the list is high enough for; it scrolls beyond."""
+
+_LABEL_WIDTH = 128
+"""Pixels of the labels beside the settings: fits the longest."""
+
+_SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "diameter": "Particle diameter (Å)"}
 
 
 class InspectPage(Panel):
-    """Shows the particles of a layer as a table and plots, and moves the camera to the worst ones."""
+    """What is right and what is not of one layer of particles, and the way to each failure."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.values: ParticleValues | None = None
-        self.shown: NDArray[np.bool_] = np.zeros(0, bool)
-        self.chosen: Rows = _NO_ROWS
-        self._watched: Points | None = None
-        self._refreshing = Deferred(self.refresh, parent=self)
-        self._linking = False
-        self._build(self.session.viewer)
-        self._connect(self.session.viewer)
-        self._layer_chosen()
+        self.inspected, self.view = self.session.inspected, self.session.failure_view
+        self._later = Deferred(self._show_settings_as_they_are, parent=self)
+        self._build()
+        self._connect()
+        self._show_all()
 
     # --- widgets ------------------------------------------------------------------------------------------------
 
-    def _build(self, viewer: ViewerModel) -> None:
+    def _build(self) -> None:
         parameters = {item.name: item for item in InspectionOptions.parameters()}
-        self.parameters = {name: parameters[name] for name in ("symmetry", "threshold", "cluster_distance")}
+        self.parameters = {name: parameters[name] for name in _SETTINGS}
         self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
         self.settings["symmetry"].native.setPlaceholderText("by class")
-        self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.note, self.clusters_note = NoteLabel(), NoteLabel()
-        self.histogram, self.scatter = ErrorHistogram(), NeighbourScatter()
-        self.filters, self.table = ParticleFilter(), ParticleTable()
-        self.tabs = QTabWidget()
-        self.tabs.addTab(self._page("threshold", "symmetry", below=self.histogram), "Errors")
-        self.tabs.addTab(self._page("cluster_distance", below=self.scatter), "Neighbours")
-        self.patch = PatchView(self.session)
-        self.tabs.addTab(self.patch, "Particle")
-        self.tabs.setMinimumHeight(290)
-        self.parts = QSplitter(Qt.Orientation.Vertical)
-        self.parts.setChildrenCollapsible(False)
+        self.settings["diameter"].native.setPlaceholderText("automatic")
+        self.particles = LayerChoice(self.session.viewer, self.inspected.offered, empty="none open")
+        self.headline, self.note = NoteLabel(), NoteLabel()
+        self.headline.setObjectName("headline")
+        self.setStyleSheet("#headline {font-size: 15px; font-weight: 600;}")
+        self.show_failures = primary_button("Show the failures in 3D")
+        self.back = QPushButton("Back to all")
+        self.back.setToolTip("Show all particles again as before, from where the camera was")
+        self.only = QCheckBox("only failures")
+        self.only.setToolTip("Leave right particles out of the viewer, instead of showing them in grey")
+        self.regions, self.gathering = RegionList(), NoteLabel()
+        self.bars, self.bars_note = AssociationBars(), NoteLabel()
+        self.calibration = ErrorScatter()
+        self.next = QPushButton(f"Next worst ({NEXT})")
+        self.next.setToolTip(f"Go to the particle with the next largest error ({NEXT})")
         self.previous = QPushButton("Previous")
         self.previous.setToolTip(f"Go to the previous particle ({PREVIOUS})")
-        self.next = primary_button(f"Next worst ({NEXT})", f"Go to the particle with the next largest error ({NEXT})")
-        self.add(labelled({"Particles": self.particles}), self.note)
-        below = QWidget()
-        column = QVBoxLayout(below)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.addWidget(self.filters)
-        column.addWidget(self.table, 1)
-        self.parts.addWidget(self.tabs)
-        self.parts.addWidget(below)
-        self.parts.setSizes([430, 260])
-        self.column.addWidget(self.parts, 1)
-        self.add(row(self.next, self.previous))
+        self._lay_out()
 
-    def _page(self, *names: str, below: QWidget) -> QWidget:
-        """A page of the tabs: settings in a row, the plot that they affect below."""
-        page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(6, 6, 6, 4)
-        fields: list[QWidget] = []
-        for name in names:
-            label = QLabel(_SETTINGS[name])
-            label.setToolTip(self.settings[name].tooltip)
-            self.settings[name].native.setAccessibleName(_SETTINGS[name])
-            fields += [label, self.settings[name].native]
-        if len(names) == 1:
-            fields.append(self.clusters_note)
-        column.addWidget(row(*fields, stretch=len(fields) - 1))
-        column.addWidget(below, 1)
-        return page
+    def _lay_out(self) -> None:
+        fields = {name: self.settings[name].native for name in _SETTINGS}
+        threshold = labelled({_SETTINGS["threshold"]: fields["threshold"]}, width=_LABEL_WIDTH)
+        others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=_LABEL_WIDTH)
+        self.add(labelled({"Particles": self.particles}), self.headline, self.note)
+        self.add(threshold, Fold("Symmetry and diameter", others))
+        self.add(row(self.show_failures, self.back), row(self.next, self.previous, self.only, stretch=2))
+        self.add_heading("Failure regions")
+        self.add(self.regions, self.gathering)
+        self.add_heading("What goes with the error")
+        self.add(self.bars, self.bars_note)
+        self.calibration_heading = self.add_heading("Expected against true error")
+        self.add(self.calibration)
+        self.close_column()
 
-    def _connect(self, viewer: ViewerModel) -> None:
-        self.particles.chosen.connect(self._layer_chosen)
-        self.table.chosen.connect(self._rows_chosen)
-        self.filters.changed.connect(self._filter)
+    def _connect(self) -> None:
+        inspected = self.inspected
+        self.particles.chosen.connect(inspected.inspect)
+        self.show_failures.clicked.connect(lambda: self._frame(np.zeros(0, int)))
+        self.back.clicked.connect(self._go_back)
+        self.only.toggled.connect(self._only_toggled)
+        self.regions.picked.connect(self._region_picked)
         self.next.clicked.connect(lambda: self.go_to_worst(1))
         self.previous.clicked.connect(lambda: self.go_to_worst(-1))
         for key, step in ((NEXT, 1), (PREVIOUS, -1)):
             shortcut = QShortcut(QKeySequence(key), self)
             shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
             shortcut.activated.connect(self.next.click if step > 0 else self.previous.click)
-        for plot in (self.histogram, self.scatter):
-            plot.chosen.connect(self._plot_clicked)
-            plot.threshold_moved.connect(self._set_threshold)
+        self.bars.picked.connect(lambda name: self.session.events.property(name=name))
+        self.calibration.chosen.connect(self._dot_clicked)
+        self.calibration.threshold_moved.connect(self._set_threshold)
         self.settings["threshold"].changed.connect(self._threshold_changed)
-        for name in ("symmetry", "cluster_distance"):
+        for name in ("symmetry", "diameter"):
             self.settings[name].changed.connect(self._apply_settings)
-        listen(self, self.session.events.inspection, self._options_changed)
-        self._show_settings()
-        for name in ("inserted", "removed"):
-            listen(self, getattr(viewer.layers.events, name), self._truth_changed)
+        inspected.renewed.connect(self._show_all)
+        inspected.counted.connect(self._show_counts)
+        inspected.filtered.connect(self._show_calibration)
+        inspected.selected.connect(self._show_calibration)
+        listen(self, self.session.events.inspection, self._later.ask)
 
-    def _offered(self) -> list[Points]:
-        """Layers of particles, predicted ones before picks; true poses only if there are no others."""
-        order = (PREDICTED, PICKS, "")
-        others = [layer for layer in self.session.index.particles() if layers.role(layer) != TRUTH]
-        others.sort(key=lambda layer: order.index(layers.role(layer)))
-        return others or self.session.index.particles(TRUTH)
-
-    # --- input --------------------------------------------------------------------------------------------------
-
-    @property
-    def layer(self) -> Points | None:
-        """The chosen layer, or None."""
-        layer = self.particles.layer
-        return layer if isinstance(layer, Points) else None
-
-    def _layer_chosen(self, *_: object) -> None:
-        layer = self.layer
-        if layer is not None and layer is not self._watched:
-            listen(self, layer.events.data, self._layer_changed)
-            listen(self, layer.events.features, self._layer_changed)
-            listen(self, layer.selected_data.events.items_changed, self._points_chosen)
-        self._watched = layer
-        self.refresh()
-
-    def _layer_changed(self, event: Any = None) -> None:
-        action = str(getattr(event, "action", "changed")).rsplit(".", maxsplit=1)[-1].lower()
-        if event.source is self.layer and action in ("changed", "added", "removed"):
-            self._refreshing.ask()
-
-    def _truth_changed(self, event: Any = None) -> None:
-        if layers.role(event.value) == TRUTH:
-            self.refresh()
+    # --- settings -----------------------------------------------------------------------------------------------
 
     def _apply_settings(self, *_: object) -> None:
         try:
-            values = {name: value_of(item, self.settings[name]) for name, item in self.parameters.items()}
+            values = {name: value_of(self.parameters[name], self.settings[name]) for name in ("symmetry", "diameter")}
             symmetries_by_class(str(values["symmetry"] or ""))
-            self.session.inspection.set_options(
-                InspectionOptions.from_record({**self.session.inspection.options.to_record(), **values})
-            )
+            self.inspected.set_options(**values)
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
-    def _options_changed(self, event: Any = None) -> None:
-        """Show the session's inspection options, and evaluate the particles by them."""
-        self._show_settings()
-        self.refresh()
-
-    def _show_settings(self) -> None:
-        record = self.session.inspection.options.to_record()
+    def _show_settings_as_they_are(self) -> None:
+        record = self.inspected.options.to_record()
         for name, item in self.parameters.items():
             with self.settings[name].changed.blocked():
                 if _value_or_none(item, self.settings[name]) != record[name]:
@@ -198,157 +159,221 @@ class InspectPage(Panel):
         self.settings["threshold"].value = threshold
 
     def _threshold_changed(self, *_: object) -> None:
-        threshold = float(self.settings["threshold"].value)
-        # The threshold changes colours and counts, no error: nothing is evaluated again.
-        self.session.inspection.options = replace(self.session.inspection.options, threshold=threshold)
-        self._show_threshold()
-        self._show_summary()
+        self.inspected.set_threshold(float(self.settings["threshold"].value))
 
-    # --- showing --------------------------------------------------------------------------------------------------
+    # --- showing ------------------------------------------------------------------------------------------------
 
-    def refresh(self, event: Any = None) -> None:
-        """Show the layer's particles and its selection."""
-        try:
-            self.values = None if self.layer is None else self.session.inspection.particle_values(self.layer)
-        except InputError as error:
-            self.values = None
-            show_error(str(error))
+    def _show_all(self) -> None:
+        if self.inspected.layer is not self.particles.layer:
+            self.particles.blockSignals(True)
+            self.particles.refresh()
+            if self.inspected.layer is not None:
+                self.particles.choose(self.inspected.layer)
+            self.particles.blockSignals(False)
+        self._show_settings_as_they_are()
+        self._show_counts()
+
+    def _show_counts(self) -> None:
+        inspected = self.inspected
+        if self.settings["threshold"].value != inspected.threshold:
+            self._show_settings_as_they_are()
+        self._show_headline()
+        failures = int(inspected.failed.sum())
+        self.show_failures.setText(f"Show the {failures} failures in 3D" if failures != 1 else "Show the failure in 3D")
+        self.show_failures.setEnabled(failures > 0)
+        self.only.setEnabled(failures > 0)
         for button in (self.next, self.previous):
-            button.setEnabled(self.values is not None and len(self.values) > 0)
-        self.filters.show_columns(self._columns)
-        self.shown = self.filters.rows_shown(self._columns, count=self._count)
-        self.table.show_columns(self._columns, self.shown)
-        self._show_threshold()
-        self._show_plots()
-        self._points_chosen()
+            button.setEnabled(len(inspected) > 0)
+        self._show_buttons()
+        self.regions.show_regions(inspected.regions)
+        found = inspected.gathering
+        self.gathering.say("" if found is None or failures < 2 else found.words(failures), MUTED)
+        self.bars.show_associations(inspected.associations)
+        self.bars_note.say(self._bars_text(), MUTED)
+        self._show_calibration()
 
-    @property
-    def _columns(self) -> dict[str, NDArray[Any]]:
-        return {} if self.values is None else dict(self.values.columns)
-
-    @property
-    def _count(self) -> int:
-        return 0 if self.values is None else len(self.values)
-
-    @property
-    def errors(self) -> tuple[FloatArray, str]:
-        """The error of every particle, (N,) degrees, and its name: true error if available, else expected error."""
-        return errors_of(self.values)
-
-    def _filter(self) -> None:
-        self._refreshing.settle()
-        self.shown = self.filters.rows_shown(self._columns, count=self._count)
-        self.table.show_rows(self.shown, chosen=self.chosen)
-        self._show_plots()
-        self._show_chosen(table=False)
-        self._show_summary()
-
-    def _show_plots(self) -> None:
-        errors, words = self.errors
-        true = words == "true error"
-        high = 180.0 if true else _round_up(float(np.nanmax(errors, initial=self.threshold * 1.5)))
-        edges = np.linspace(0, high, len(self.histogram.edges))
-        expected = expected_by_chance(self.values, lambda group: chance_shares(edges, group)) if true else None
-        self.histogram.show_errors(errors, self.shown, label=f"{words} (°)", high=high, chance=expected)
-        columns, zeros = self._columns, np.zeros(self._count)
-        self.scatter.show_points(
-            errors,
-            columns.get("neighbour", zeros),
-            columns.get("cluster", zeros.astype(int)),
-            self.shown,
-            label=f"{words} (°)",
-        )
-        self.clusters_note.say(cluster_text(self.values))
-
-    @property
-    def threshold(self) -> float:
-        """Degrees up to which a pose counts as right."""
-        return self.session.inspection.options.threshold
-
-    def _show_threshold(self) -> None:
-        for view in (self.histogram, self.scatter, self.table.particles):
-            view.threshold = self.threshold
-            if isinstance(view, QWidget):
-                view.update()
-        self.table.repaint_cells()
-
-    def _show_summary(self) -> None:
-        if self.values is None:
-            self.note.say("No particles open yet: use the Load dock.", MUTED)
+    def _show_headline(self) -> None:
+        inspected = self.inspected
+        if inspected.problem:
+            self.headline.say("")
+            self.note.say(f"{inspected.problem[:1].upper()}{inspected.problem[1:]}", BAD)
             return
-        errors, words = self.errors
-        shown = (
-            f"{int(self.shown.sum())} of {self._count} shown" if not self.shown.all() else f"{self._count} particles"
-        )
-        chosen = f", {len(self.chosen)} selected" if len(self.chosen) else ""
-        finite = errors[self.shown & np.isfinite(errors)]
-        lines = [f"{shown}{chosen}", *error_text(finite, words, self.values, threshold=self.threshold)]
-        left_out = len(self.layer.data) - self._count if self.layer is not None else 0
-        if left_out:
-            lines.append(f"{left_out} without a pose left out: predict them first.")
-        self.note.say("\n".join(lines), MUTED)
-
-    # --- selection -----------------------------------------------------------------------------------------------
-
-    def _points_chosen(self, event: Any = None) -> None:
-        """Follow the selection of the layer's points."""
-        if self._linking:
+        if inspected.values is None:
+            self.headline.say("")
+            self.note.say("No particles open yet: open some on the Data page.", MUTED)
             return
-        if self.layer is None or self.values is None:
-            self.chosen = _NO_ROWS
-            self._show_chosen(table=False)
-            self._show_summary()
-            return
-        selected = np.array(sorted(self.layer.selected_data), int)
-        self.chosen = np.flatnonzero(np.isin(self.values.rows, selected))
-        self._show_chosen(table=True)
-        self._show_summary()
+        self.headline.say(*headline(inspected))
+        self.note.say("\n".join(details(inspected)), MUTED)
 
-    def _rows_chosen(self, rows: Rows) -> None:
-        self.choose(rows, table=False)
+    def _bars_text(self) -> str:
+        inspected = self.inspected
+        known = int(np.isfinite(inspected.errors).sum())
+        if not known:
+            return ""
+        if known < LEAST_FOR_ASSOCIATION:
+            return f"{known} particles are too few to say what goes with the error: {LEAST_FOR_ASSOCIATION} are needed."
+        if not any(one.significant for one in inspected.associations):
+            return "Nothing here goes with the error more than chance would have it."
+        return "Rank correlation with the error; hollow bars are no more than chance. Click one to plot it."
 
-    def _plot_clicked(self, rows: Rows, joins: bool) -> None:
-        self.choose(np.union1d(self.chosen, rows) if joins else rows)
+    def _show_calibration(self) -> None:
+        inspected = self.inspected
+        both = {"true_error", "expected_error"} <= set(inspected.columns)
+        self.calibration.setVisible(both)
+        self.calibration_heading.setVisible(both)
+        if both:
+            self.calibration.show_points(
+                inspected.dots("expected_error"),
+                x_label="expected error (°)",
+                y_label="true error (°)",
+                threshold=inspected.threshold,
+                chosen=inspected.chosen,
+            )
 
-    def choose(self, rows: Rows, *, table: bool = True) -> None:
-        """Select these particles in the table, in the plots, and as points of the layer."""
-        self._refreshing.settle()
-        if self.layer is None or self.values is None:
-            return
-        self.chosen = rows
-        self._linking = True
-        self.layer.selected_data = set(self.values.rows[rows].tolist())
-        self._linking = False
-        self._show_chosen(table=table)
-        self._show_summary()
+    def _show_buttons(self) -> None:
+        self.back.setEnabled(self.view.active)
+        self.only.blockSignals(True)
+        self.only.setChecked(self.view.only)
+        self.only.blockSignals(False)
 
-    def _show_chosen(self, *, table: bool) -> None:
-        if table:
-            self.table.choose(self.chosen)
-        for plot in (self.histogram, self.scatter):
-            plot.show_chosen(self.chosen)
-        self.patch.show_particle(self.layer, self.values, self.chosen)
+    # --- acts ---------------------------------------------------------------------------------------------------
 
-    # --- worst particles ------------------------------------------------------------------------------------------
+    def _frame(self, rows: Any) -> None:
+        self.view.show(rows)
+        self._show_buttons()
+
+    def _region_picked(self, region: FailureRegion) -> None:
+        self.inspected.choose(region.rows)
+        self._frame(region.rows)
+
+    def _go_back(self) -> None:
+        self.view.restore()
+        self.regions.clearSelection()
+        self._show_buttons()
+
+    def _only_toggled(self, wanted: bool) -> None:
+        self.view.show_only(wanted)
+        self._show_buttons()
+
+    def _dot_clicked(self, rows: Any, joins: bool) -> None:
+        self.inspected.choose(np.union1d(self.inspected.chosen, rows) if joins else rows)
 
     def go_to_worst(self, step: int) -> None:
         """Select the shown particle with the next largest error, or with -1 the previous one, and centre the camera."""
-        self._refreshing.settle()
-        errors, _ = self.errors
-        candidates = np.flatnonzero(self.shown & np.isfinite(errors))
-        if not len(candidates) or self.values is None:
+        particle = self.inspected.worst(step)
+        if particle is None:
             show_error("no particle shown has an error. Predict them first, or change the filter.")
             return
-        worst = candidates[ranking(errors[candidates], descending=True)]
-        place = np.flatnonzero(worst == self.chosen[0]) if len(self.chosen) == 1 else _NO_ROWS
-        start = int(place[0]) + step if len(place) else (0 if step > 0 else len(worst) - 1)
-        particle = int(worst[start % len(worst)])
-        self.choose(np.array([particle]))
-        center_on(self.session, self.values.particles.positions[particle])
-        self.tabs.setCurrentWidget(self.patch)
+        self.inspected.choose(np.array([particle]))
+        center_on(self.session, self.inspected.position(particle))
 
 
-_SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "cluster_distance": "Linked within (Å)"}
+def headline(inspected: Any) -> tuple[str, str]:
+    """The headline, and its tone: how many poses are right, or, without true poses, how many are uncertain."""
+    errors = inspected.errors[np.isfinite(inspected.errors)]
+    total, wrong = len(errors), int(inspected.failed.sum())
+    if not total:
+        return f"{len(inspected)} particles, no errors known yet", MUTED
+    if inspected.error_column == "true_error":
+        text = (
+            f"{total - wrong} of {total} right within {inspected.threshold:g}° (chance {inspected.chance_right():.1%})"
+        )
+        return text.replace("%", " %"), GOOD if wrong <= total / 2 else WARNING
+    return (
+        f"{wrong} of {total} uncertain: expected error above {inspected.threshold:g}°",
+        MUTED if not wrong else WARNING,
+    )
+
+
+def details(inspected: Any) -> list[str]:
+    """Lines below the headline: medians, and what was left out."""
+    columns, lines = inspected.columns, []
+    medians = [
+        f"{name.replace('_', ' ')} {np.nanmedian(columns[name]):.1f}°"
+        for name in ("true_error", "expected_error")
+        if name in columns and np.isfinite(columns[name]).any()
+    ]
+    if medians:
+        lines.append(f"Medians: {', '.join(medians)}")
+    if inspected.error_column == "expected_error":
+        lines.append("Estimated by the model itself: no true poses are open.")
+    layer = inspected.layer
+    left_out = len(layer.data) - len(inspected) if layer is not None else 0
+    if left_out:
+        lines.append(f"{left_out} without a pose left out: predict them first.")
+    if layer is not None and role(layer) == TRUTH:
+        lines.append("These are the true poses themselves.")
+    return lines
+
+
+class RegionList(QListWidget):
+    """The failure regions, the largest first; ``picked`` is emitted with the one that is clicked or activated."""
+
+    picked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._regions: tuple[FailureRegion, ...] = ()
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setAccessibleName("Failure regions")
+        self.setToolTip("Failures that lie within 1.5 particle diameters of each other. Click a region to see it in 3D")
+        self.itemClicked.connect(self._emit_picked)
+        self.itemActivated.connect(self._emit_picked)
+
+    def show_regions(self, regions: tuple[FailureRegion, ...]) -> None:
+        """List these."""
+        if regions is self._regions:
+            return
+        self._regions = regions
+        self.clear()
+        for region in regions[:MOST_REGIONS]:
+            self._add(f"<b>{region.name}</b> &nbsp; {region.size}<br/><small>{region.place}</small>", region.words)
+        if len(regions) > MOST_REGIONS:
+            self._add(f"<small>and {len(regions) - MOST_REGIONS} more</small>", "")
+        self.setVisible(bool(regions))
+        self._fit()
+
+    def texts(self) -> list[str]:
+        """The regions in words, from the top."""
+        items = [self.item(place) for place in range(self.count())]
+        return [str(item.data(Qt.ItemDataRole.AccessibleTextRole)) for item in items if item is not None]
+
+    def _add(self, text: str, words: str) -> None:
+        item, label = QListWidgetItem(), QLabel(text)
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, words)
+        label.setWordWrap(True)
+        label.setContentsMargins(6, 4, 6, 4)
+        label.setStyleSheet("background: transparent;")
+        label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.addItem(item)
+        self.setItemWidget(item, label)
+
+    def _fit(self) -> None:
+        """Give each item the height of its text at this width, and the list that of the first few."""
+        view = self.viewport()
+        width = max(0 if view is None else view.width(), 120)
+        heights = []
+        for place in range(self.count()):
+            item = self.item(place)
+            label = self.itemWidget(item)
+            if item is not None and label is not None:
+                heights.append(label.heightForWidth(width))
+                item.setSizeHint(QSize(width, heights[-1]))
+        self.setFixedHeight(sum(heights[:_LINES]) + 6)
+
+    def resizeEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Wrap the texts anew."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._fit()
+
+    def _emit_picked(self, item: QListWidgetItem) -> None:
+        place = self.row(item)
+        if place < min(len(self._regions), MOST_REGIONS):
+            self.picked.emit(self._regions[place])
 
 
 def _value_or_none(item: Parameter, widget: Any) -> Any:
@@ -357,8 +382,3 @@ def _value_or_none(item: Parameter, widget: Any) -> Any:
         return value_of(item, widget)
     except InputError:
         return None
-
-
-def _round_up(value: float) -> float:
-    """The next multiple of 5°."""
-    return float(np.ceil(value / 5) * 5)

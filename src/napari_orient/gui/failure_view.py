@@ -1,0 +1,291 @@
+"""Failures in the viewer: wrong particles in full colours with their angles, right ones grey, the plane behind them.
+
+What is shown for that is in layers of its own, drawn over everything; what was shown before comes back afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer, Points, Surface, Vectors
+from numpy.typing import NDArray
+
+from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.gui import layers
+from napari_orient.gui.axes import WIDTHS, directions
+from napari_orient.gui.camera import camera_state, frame, restore_camera, screen_axes, stand_behind
+from napari_orient.gui.canvas import camera
+from napari_orient.gui.colours import DIM, UNKNOWN, Colour
+from napari_orient.gui.layer_rows import Rows
+from napari_orient.gui.layers import FAILURES, KEY, PREDICTED, TRUTH
+from napari_orient.gui.particle_values import ParticleValues
+
+if TYPE_CHECKING:
+    from napari_orient.gui.inspected import InspectedParticles
+    from napari_orient.gui.session import Session
+
+PALE: Colour = (0.82, 0.82, 0.86)
+"""Colour of right particles: lighter than a tomogram, which is grey too, and without hue."""
+
+PALE_DOT, PALE_AXIS = 0.4, 0.6
+"""Opacities of right particles and of their z axes, 0 to 1."""
+
+GREY_LENGTH, GREY_WIDTH = 0.6, 0.05
+"""Length and width of a right particle's z axis as shares of an arrow's length."""
+
+WIDER = 1.35
+"""Width of failures' arrows over that of others."""
+
+LABEL_POINTS = 15
+"""Size of the angles beside failures, in points."""
+
+LABEL_DISTANCE = 0.55
+"""Distance of a label from its particle's centre, as a share of an arrow's length."""
+
+_SIDES = 16
+"""Sides of a particle that are tried for its label."""
+
+_OVER_ALL = "translucent_no_depth"
+
+
+class FailureView:
+    """The failures of one viewer, shown or not; ``rows`` are those that the camera frames."""
+
+    def __init__(self, session: Session, inspected: InspectedParticles) -> None:
+        self.session, self.inspected = session, inspected
+        self.active = self.only = False
+        self.layer: Points | None = None
+        self._camera: dict[str, Any] = {}
+        self._planes: dict[Layer, tuple[float, ...]] = {}
+        self._visible: dict[Layer, bool] = {}
+        self._colours: tuple[FloatArray, FloatArray] | None = None
+        self._added: dict[str, Layer] = {}
+        inspected.counted.connect(self._renew)
+        inspected.renewed.connect(self._renew)
+
+    # --- acts ---------------------------------------------------------------------------------------------------
+
+    def show(self, rows: Rows) -> None:
+        """Show the failures in 3D, the camera on these rows; all failures where none is given."""
+        inspected = self.inspected
+        rows = rows if len(rows) else np.flatnonzero(inspected.failed)
+        if inspected.layer is None or inspected.values is None or not len(rows):
+            return
+        if not self.active:
+            self._begin(inspected.layer)
+        self._draw()
+        frame(self.session, inspected.values.particles.positions[rows], margin=self.session.drawing.view.display.length)
+
+    def show_only(self, wanted: bool) -> None:
+        """Leave out right particles, or show them in grey."""
+        self.only = wanted
+        if wanted and not self.active and self.inspected.layer is not None:
+            self._begin(self.inspected.layer)
+        if self.active:
+            self._draw()
+
+    def restore(self) -> None:
+        """Show everything again as it was before."""
+        if not self.active:
+            return
+        self.active = self.only = False
+        viewer = self.session.viewer
+        camera(viewer).events.angles.disconnect(self._turned)
+        for layer in self._added.values():
+            if layer in viewer.layers:
+                viewer.layers.remove(layer)
+        for layer, visible in self._visible.items():
+            if layer in viewer.layers:
+                layer.visible = visible
+        if self.layer is not None and self.layer in viewer.layers:
+            self._repaint(self.layer)
+            viewer.layers.selection = {self.layer}
+        restore_camera(viewer, self._camera)
+        for image, position in self._planes.items():
+            if image in viewer.layers:
+                image.plane.position = position
+        self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
+
+    # --- what is shown ------------------------------------------------------------------------------------------
+
+    def _begin(self, layer: Points) -> None:
+        """Remember what is shown, and hide all particles but the inspected points, which become grey."""
+        viewer = self.session.viewer
+        self.active, self.layer = True, layer
+        self._camera = camera_state(viewer)
+        self._planes = {image: image.plane.position for image in self.session.index.tomograms()}
+        own = [item for item in viewer.layers if isinstance(item, Points | Vectors | Surface) and layers.role(item)]
+        self._visible = {item: item.visible for item in own}
+        self._colours = layer.face_color.copy(), layer.border_color.copy()
+        for item in own:
+            item.visible = item is layer
+        camera(viewer).events.angles.connect(self._turned)
+
+    def _renew(self) -> None:
+        """Follow the errors, the threshold and the layer inspected."""
+        if not self.active:
+            return
+        if self.inspected.layer is not self.layer or self.inspected.values is None or not self.inspected.failed.any():
+            self.restore()
+        else:
+            self._draw()
+
+    def _draw(self) -> None:
+        inspected = self.inspected
+        values, layer = inspected.values, inspected.layer
+        assert values is not None
+        assert layer is not None
+        wrong, right = np.flatnonzero(inspected.failed), np.flatnonzero(~inspected.failed)
+        self._paint_points(layer, values.rows[wrong])
+        size, view = layers.voxel_size(layer), self.session.drawing.view
+        length = view.display.length / size
+        # Right ones as one pale axis each: failures stand out by shape too.
+        context, _ = _arrows(values.particles.take(right[:0] if self.only else right), size, "z")
+        greys = np.tile([*PALE, PALE_AXIS], (len(context), 1))
+        self._show_vectors("right, grey", context, greys, width=GREY_WIDTH * length, length=GREY_LENGTH * length)
+        partner = values.inspection.partner[wrong]
+        true = None if values.truth is None else values.truth.take(partner[partner >= 0])
+        # Predicted arrows over true ones, which are wider and have no heads: told apart without colours too.
+        for role, particles, style in ((TRUTH, true, "line"), (PREDICTED, values.particles.take(wrong), "arrow")):
+            arrows, shades = _arrows(particles, size, "all", view.ink(role))
+            width = WIDER * WIDTHS[role] * length
+            self._show_vectors(f"failures, {role}", arrows, shades, width=width, length=length, style=style)
+        self._show_labels(wrong)
+
+    def _paint_points(self, layer: Points, failures: Rows) -> None:
+        """Grey for right particles, or nothing where they are left out; the role's colour for failures."""
+        faces = np.tile([*PALE, 0.0 if self.only else PALE_DOT], (len(layer.data), 1))
+        faces[failures] = (*self.session.drawing.view.ink(PREDICTED), 1.0)
+        layer.face_color, layer.border_color = faces, faces * [0.35, 0.35, 0.35, 1.0]
+
+    def _repaint(self, layer: Points) -> None:
+        """The colours that the points had; those of their role where their number changed."""
+        if self._colours is not None and len(self._colours[0]) == len(layer.data):
+            layer.face_color, layer.border_color = self._colours
+        elif layers.role(layer) in (PREDICTED, TRUTH):
+            layers.paint(layer, self.session.drawing.view.ink(layers.role(layer)))
+
+    def _show_vectors(
+        self, name: str, arrows: FloatArray, colours: FloatArray, *, width: float, length: float, style: str = "line"
+    ) -> None:
+        """Show these arrows (M, 2, 3) in the layer of this name; an empty one is removed."""
+        old = self._added.get(name)
+        if isinstance(old, Vectors) and old in self.session.viewer.layers and len(old.data) == len(arrows):
+            old.data, old.edge_color = arrows, colours
+            return
+        self._remove(name)
+        if len(arrows):
+            layer = Vectors(
+                arrows,
+                name=name,
+                edge_color=colours,
+                edge_width=width,
+                length=length,
+                vector_style=style,
+                blending="translucent" if name.startswith("right") else _OVER_ALL,
+                **self._common(),
+            )
+            self._add(name, layer)
+
+    def _show_labels(self, wrong: Rows) -> None:
+        """Write the region and the error of each failure beside it, where its arrows leave room."""
+        name, inspected = "failures, angles", self.inspected
+        regions = {int(row): region.name for region in inspected.regions for row in region.rows}
+        texts = [f"{regions[int(row)]} {inspected.errors[row]:.0f}°" for row in wrong]
+        old, places = self._added.get(name), self._label_places(wrong)
+        if isinstance(old, Points) and old in self.session.viewer.layers and list(old.features["label"]) == texts:
+            old.data = places
+            return
+        self._remove(name)
+        layer = Points(
+            places,
+            name=name,
+            features={"label": texts},
+            text={
+                "string": "{label}",
+                "size": LABEL_POINTS,
+                "color": "black" if self._light() else "white",
+                "anchor": "center",
+                "blending": _OVER_ALL,
+            },
+            size=1.0,
+            face_color="transparent",
+            border_color="transparent",
+            blending=_OVER_ALL,
+            **self._common(),
+        )
+        self._add(name, layer)
+
+    def _label_places(self, wrong: Rows) -> FloatArray:
+        """Places of the labels, (K, 3) zyx in voxels: each on the side of its particle that shows fewest arrows."""
+        values, layer = self.inspected.values, self.inspected.layer
+        assert values is not None
+        assert layer is not None
+        right_up, around = screen_axes(self.session.viewer), np.linspace(0, 2 * np.pi, _SIDES, endpoint=False)
+        sides = np.column_stack([np.cos(around), np.sin(around)])
+        crowded = np.zeros((len(wrong), _SIDES))
+        for rotations in (values.particles.rotations, self._true_rotations(values)):
+            if rotations is not None:
+                on_screen = directions(rotations[wrong], "all") @ right_up.T
+                crowded += np.nan_to_num(np.maximum(on_screen @ sides.T, 0) ** 2).sum(axis=1)
+        length, size = self.session.drawing.view.display.length, layers.voxel_size(layer)
+        away = sides[crowded.argmin(axis=1)] @ right_up * length * LABEL_DISTANCE
+        return np.asarray((layers.flip(values.particles.positions[wrong]) + away) / size)
+
+    def _true_rotations(self, values: ParticleValues) -> FloatArray | None:
+        """True rotations of all particles, (N, 3, 3), NaN where unknown."""
+        if values.truth is None or values.truth.rotations is None:
+            return None
+        partner = values.inspection.partner
+        found = values.truth.rotations[np.maximum(partner, 0)].copy()
+        found[partner < 0] = np.nan
+        return np.asarray(found)
+
+    def _common(self) -> dict[str, Any]:
+        assert self.layer is not None
+        world = layers.world(layers.voxel_size(self.layer))
+        return {"projection_mode": "all", "metadata": {KEY: {"role": FAILURES}}, **world}
+
+    def _add(self, name: str, layer: Layer) -> None:
+        viewer = self.session.viewer
+        chosen = set(viewer.layers.selection)
+        viewer.layers.append(layer)
+        # The inspected points stay active, so that a click selects one of them.
+        viewer.layers.selection = chosen or {self.layer}
+        self._added[name] = layer
+
+    def _remove(self, name: str) -> None:
+        old = self._added.pop(name, None)
+        if old is not None and old in self.session.viewer.layers:
+            self.session.viewer.layers.remove(old)
+
+    def _light(self) -> bool:
+        return bool(self.session.viewer.theme == "light")
+
+    def _turned(self, event: Any = None) -> None:
+        """Keep the plane on the side away from the camera."""
+        values = self.inspected.values
+        if self.active and values is not None and self.inspected.failed.any():
+            stand_behind(self.session, self._framed(values.particles))
+            labels = self._added.get("failures, angles")
+            if isinstance(labels, Points):
+                labels.data = self._label_places(np.flatnonzero(self.inspected.failed))
+
+    def _framed(self, particles: Particles) -> FloatArray:
+        chosen = self.inspected.chosen
+        rows: NDArray[Any] = chosen if len(chosen) else np.flatnonzero(self.inspected.failed)
+        return np.asarray(particles.positions[rows])
+
+
+def _arrows(
+    particles: Particles | None, size: float, axes: str, ink: Colour = UNKNOWN
+) -> tuple[FloatArray, FloatArray]:
+    """Arrows (M, 2, 3) of particles' axes in voxels, zyx, and their colours (M, 4), z's the brightest of three."""
+    if particles is None or particles.rotations is None or not len(particles):
+        return np.zeros((0, 2, 3)), np.zeros((0, 4))
+    along = directions(particles.rotations, axes)
+    starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
+    bright = np.array([[DIM], [DIM], [1.0]])[-along.shape[1] :]
+    shades = np.tile(np.hstack([bright * ink, np.ones_like(bright)]), (len(particles), 1))
+    return np.stack([starts, along.reshape(-1, 3)], axis=1), shades
