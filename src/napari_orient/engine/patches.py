@@ -106,14 +106,19 @@ def without_ramp(cube: NDArray[Any]) -> PatchArray:
 
     A plane that holds little of the cube's variance is that of particle and neighbours, and stays too.
     """
-    answer = np.array(cube, np.float32)
-    before = float(answer.var())
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        line = np.arange(answer.shape[axis], dtype=np.float32) - np.float32((answer.shape[axis] - 1) / 2)
-        slope = np.dot(line, answer.mean(axis=others)) / max(float(np.dot(line, line)), 1.0)
-        answer -= np.expand_dims(line * np.float32(slope), others)
-    return answer if before - float(answer.var()) > _LEAST_RAMP * before else np.asarray(cube, np.float32)
+    values = np.asarray(cube, np.float32)
+    # Lines about the middle are orthogonal to one another: each slope is a regression of its own, and what the plane
+    # holds of the variance is the sum over the three.
+    beneath = values.mean(axis=0)
+    profiles = (values.mean(axis=(1, 2)), beneath.mean(axis=1), beneath.mean(axis=0))
+    lines = [np.arange(len(item), dtype=np.float32) - np.float32((len(item) - 1) / 2) for item in profiles]
+    squares = [max(float(np.dot(line, line)), 1.0) for line in lines]
+    slopes = [float(np.dot(line, item)) / square for line, item, square in zip(lines, profiles, squares, strict=True)]
+    held = sum(slope**2 * square / len(line) for slope, square, line in zip(slopes, squares, lines, strict=True))
+    if held <= _LEAST_RAMP * float(values.var()):
+        return values
+    z, y, x = (np.float32(slope) * line for slope, line in zip(slopes, lines, strict=True))
+    return np.asarray(values - (z[:, None, None] + y[:, None] + x))
 
 
 def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterator[NDArray[Any]]:

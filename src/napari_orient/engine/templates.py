@@ -10,6 +10,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,6 +100,13 @@ class Template:
         from napari_orient.engine.model.reference import support_radius
 
         return support_radius(np.asarray(self.density), self.voxel_size)
+
+    @cached_property
+    def symmetry_centre(self) -> FloatArray:
+        """Point through which its symmetry axes run, (3,) xyz in Å from `centre`."""
+        from napari_orient.engine.model.map_symmetry import symmetry_centre
+
+        return symmetry_centre(self.density, self.voxel_size, self.group)
 
     @property
     def group(self) -> Symmetry:

@@ -62,9 +62,10 @@ class OutlierLimits:
         """Which voxels of a patch are outliers; None where none is. Values that are no numbers are."""
         from scipy.ndimage import binary_dilation, binary_propagation
 
-        broken = ~np.isfinite(cube)
-        if not broken.any() and self.trigger[0] <= cube.min() and cube.max() <= self.trigger[1]:
+        # Where a value is no number, neither comparison holds.
+        if self.trigger[0] <= cube.min() and cube.max() <= self.trigger[1]:
             return None
+        broken = ~np.isfinite(cube)
         broken |= _alone(_beyond(cube, self.hot) | broken)
         smooth = _smoothed(np.where(broken, np.mean(self.trigger), cube))
         seeds = _beyond(smooth, self.seed)

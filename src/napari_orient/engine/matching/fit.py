@@ -42,6 +42,12 @@ _MODE_NATS = 15.0
 real ribosomes 3 are off by more than 20° and expect less; without refitted modes it is 6."""
 _MODE_STEPS = 4
 """Gauss-Newton steps of a mode, at most."""
+_CACHED_COEFFICIENTS = 20_000
+"""Coefficients of all patches whose design matrices are computed together on a CPU: 2 to 4 MB, which its cache holds.
+Measured with 1 MB of second-level cache a core: 59 µs a patch of 1,269 coefficients, 110 µs at five times as many
+patches, 190 µs at eighty."""
+_ROWS_ON_GPU = 8192
+"""Patches whose design matrices are computed together on a GPU; bounds memory only (1 GB with 2,000 coefficients)."""
 _FIRST_DAMPING = 1e-3
 """λ before the first step; it falls to a fifth with each step that improves the match, and grows twentyfold else."""
 
@@ -158,9 +164,20 @@ def fit_at(
     shifts : (N, 3) Å from the centre that the patches were observed about.
     prior : of the N rotations; None is flat.
     """
-    rows = design_matrix(reference, model, observed, rotations, shifts)
-    gram = rows @ rows.transpose(1, 2)
+    most = _rows_in_cache(len(model.frequency), observed.device)
+    parts = zip(*(values.split(most) for values in (observed, rotations, shifts)), strict=True)
+    gram = torch.cat([_gram(design_matrix(reference, model, *part)) for part in parts])
     return Fit(rotations, shifts, gram) if prior is None else Fit(rotations, shifts, gram, prior.terms(rotations))
+
+
+def _rows_in_cache(coefficients: int, device: torch.device) -> int:
+    """Patches whose design matrices are computed together."""
+    return max(1, _CACHED_COEFFICIENTS // coefficients) if device.type == "cpu" else _ROWS_ON_GPU
+
+
+def _gram(rows: Tensor) -> Tensor:
+    gram: Tensor = rows @ rows.transpose(1, 2)
+    return gram
 
 
 def design_matrix(
@@ -240,6 +257,7 @@ def fit_modes(
     observe: Callable[[Tensor, Tensor], Tensor],
     fits: list[Fit],
     *,
+    distinct: Tensor | None = None,
     prior: RotationPrior | None = None,
 ) -> tuple[list[Fit], Tensor, Tensor]:
     """Competing modes of the posterior: fits of the same patches, refitted and ranked.
@@ -248,6 +266,7 @@ def fit_modes(
     ----------
     observe : patches as the model observes them, (L, 2, M), of rows (L,), each about the place of a mode (L,).
     fits : K, best first, as a coarser model ranks them; those far worse than the best are left out.
+    distinct : (N, K) which of them are no repetitions of the best; None takes all for different ones.
 
     Returns
     -------
@@ -256,7 +275,8 @@ def fit_modes(
     observed : (N, 2, M) patches about the place of the best.
     """
     gain = torch.stack([fit.log_posterior for fit in fits], dim=1)
-    row, mode = (gain >= gain[:, :1] - _MODE_NATS).nonzero(as_tuple=True)
+    near = gain >= gain[:, :1] - _MODE_NATS
+    row, mode = (near if distinct is None else near & distinct).nonzero(as_tuple=True)
     starts = concatenate_fits(fits).take(mode * len(gain) + row)
     observed = observe(row, mode)
     fit = fit_poses(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
 import torch
@@ -111,8 +111,9 @@ class PoseFinder:
     Parameters
     ----------
     reference, group : what is matched, and its symmetry.
-    full_model, model : forward model of the tomogram, with all coefficients and with the informative ones.
-    search : by matched filters, for the same reference and tomogram.
+    full_model : forward model of the tomogram, with all coefficients.
+    informative : (M,) mask of those that the final fits use; see `matching.search.informative_coefficients`.
+    search : by matched filters, for the same reference and tomogram; its coefficients are the lowest of the full model.
     geometry : how the tomogram was tilted: the missing wedge in force, and the one found.
     transfer : how the tomogram was corrected for its CTF, as given or of greatest likelihood.
     particles_dark : whether particles are darker than their surroundings.
@@ -129,7 +130,7 @@ class PoseFinder:
     reference: Reference
     group: Symmetry
     full_model: ForwardModel
-    model: ForwardModel
+    informative: Tensor
     search: MatchedFilterSearch
     geometry: TiltGeometry
     transfer: Transfer
@@ -142,6 +143,20 @@ class PoseFinder:
     outliers: OutlierLimits | None = None
     p_template: float = 1.0
     warnings: tuple[Note, ...] = ()
+
+    @cached_property
+    def model(self) -> ForwardModel:
+        """The forward model with the informative coefficients alone."""
+        return self.full_model.select(self.informative)
+
+    @cached_property
+    def _observed(self) -> tuple[ForwardModel, Tensor]:
+        """The forward model of what is observed of patches, once for search and fits, and which of it the fits use."""
+        if self.fast:
+            return self.search.model, self.search.informative
+        mask = self.informative.clone()
+        mask[: len(self.search.model.indices)] = True
+        return self.full_model.select(mask), self.informative[mask]
 
     @property
     def fast(self) -> bool:
@@ -201,27 +216,30 @@ class PoseFinder:
         self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None, *, wide: bool
     ) -> Poses:
         narrow = self.fast and not wide
-        fits, centres = search_and_fit(
+        model, fitted = self._observed
+        found = search_and_fit(
             self.search,
             patches,
+            model=model,
             starts=_FAST_STARTS if narrow else _starts(self.options, wide=wide),
             places=1 if narrow else _places(wide=wide),
             initial=initial,
             at=at,
             prior=prior,
         )
-        each, observed = torch.arange(len(patches), device=patches.device)[:, None], None
+        fits, centres, observed = found.fits, found.centres, None
         if not self.fast:
             fits, modes, observed = fit_modes(
                 self.reference,
                 self.model,
-                lambda rows, modes: self.model.observe(patches[rows], centres[rows, modes]),
+                lambda rows, modes: found.observed[rows, found.place[rows, modes]][..., fitted],
                 fits,
+                distinct=found.distinct,
                 prior=prior,
             )
-            centres = centres[each, modes]
-        poses = self._summarised(fits, centres * self.model.voxel_size, observed, prior)
-        return poses.shifted(centres[:, 0] * self.model.voxel_size)
+            centres = centres[torch.arange(len(patches), device=patches.device)[:, None], modes]
+        poses = self._summarised(fits, centres * self.full_model.voxel_size, observed, prior)
+        return poses.shifted(centres[:, 0] * self.full_model.voxel_size)
 
     def _summarised(
         self, fits: list[Fit], origins: Tensor, observed: Tensor | None, prior: RotationPrior | None
@@ -235,21 +253,49 @@ class PoseFinder:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SearchedFits:
+    """What a search of N patches ended in: K distinct fits of each, at P places where the particle may be.
+
+    Parameters
+    ----------
+    fits : K, best first; where fewer are distinct, the best again.
+    place : (N, K) at which of the places each fit is.
+    distinct : (N, K) whether a fit is no repetition of the best.
+    places : (N, P, 3) whole voxels xyz from the patches' centres, which patches were observed about.
+    observed : (N, P, 2, M) coefficients about each place.
+    """
+
+    fits: list[Fit]
+    place: Tensor
+    distinct: Tensor
+    places: Tensor
+    observed: Tensor
+
+    @property
+    def centres(self) -> Tensor:
+        """Voxels (N, K, 3) that the shifts of each fit count from."""
+        return self.places[torch.arange(len(self.place), device=self.place.device)[:, None], self.place]
+
+
 def search_and_fit(
     search: MatchedFilterSearch,
     patches: Tensor,
     *,
+    model: ForwardModel | None = None,
     starts: int,
     places: int,
     initial: Tensor | None = None,
     at: Tensor | None = None,
     prior: RotationPrior | None = None,
     modes: int = _MODES,
-) -> tuple[list[Fit], Tensor]:
-    """Distinct fits of the best rotations of a search to patches, best first, and (N, K, 3) voxels they are centred by.
+) -> SearchedFits:
+    """Distinct fits of the best rotations of a search to patches, best first.
 
     Parameters
     ----------
+    model : what patches are observed through, where more is wanted than the search's coefficients, which are its
+        first ones.
     starts : rotations of the search that are fitted at each place; those that score far worse than the best are not.
     places : where the particle may be.
     initial : (N, 3, 3) rotations to fit as well.
@@ -258,7 +304,9 @@ def search_and_fit(
     modes : K; where fewer are distinct, the best again.
     """
     centres = search.positions.find(patches, count=places, prior=prior) if at is None else at[:, None]
-    observed = torch.stack([search.model.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
+    through = search.model if model is None else model
+    every = torch.stack([through.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
+    observed = every[..., : len(search.model.indices)]
     log_prior = None if prior is None else search.log_prior(prior).repeat_interleave(centres.shape[1], dim=0)
     best = search.best_rotations(observed.flatten(0, 1), count=starts, log_prior=log_prior)
     rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in best)
@@ -279,7 +327,9 @@ def search_and_fit(
         prior=own,
     )
     rows = rank_distinct_fits(fit, row, modes, apart_deg=_APART_DEG)
-    return [fit.take(column) for column in rows.unbind(1)], centres[row[rows], place[rows]]
+    distinct = rows != rows[:, :1]
+    distinct[:, 0] = True
+    return SearchedFits([fit.take(column) for column in rows.unbind(1)], place[rows], distinct, centres, every)
 
 
 def _places(*, wide: bool) -> int:
@@ -331,7 +381,7 @@ def estimate_tomogram_model(
         model = align_tilts(reference, model, observed, drawn, wedge=wedge, series=geometry.series)
     step = _step(5 + _ROUNDS, "Building the search")
     search = yield from stoppable(build_search(reference, model, group, options.search), step)
-    informative = model.select(informative_coefficients(reference, model, _INFORMATIVE))
+    informative = informative_coefficients(reference, model, _INFORMATIVE)
     finder = PoseFinder(
         reference, group, model, informative, search, geometry, transfer, particles_dark, low_snr, options
     )
@@ -474,8 +524,8 @@ def _all_fits(
     def best(rows: Tensor) -> tuple[Fit, Tensor]:
         starts, own = _starts(options, wide=low_snr), None if prior is None else prior.take(rows)
         places = _places(wide=low_snr)
-        (fit,), centres = search_and_fit(search, patches[rows], starts=starts, places=places, prior=own, modes=1)
-        return fit, centres[:, 0]
+        found = search_and_fit(search, patches[rows], starts=starts, places=places, prior=own, modes=1)
+        return found.fits[0], found.centres[:, 0]
 
     parts = torch.arange(len(patches)).split(patches_per_batch(patches.shape[-1], patches.device))
     found = yield from _in_turn(best, parts, step=step, device=patches.device)

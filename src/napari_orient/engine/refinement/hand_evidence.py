@@ -174,9 +174,9 @@ def _compared(finder: PoseFinder, patches: Tensor, model: ForwardModel | None = 
 def _best_fits(finder: PoseFinder, search: MatchedFilterSearch, patches: Tensor) -> Work[tuple[Fit, Tensor]]:
     places, fits, centres = LOW_SNR_PLACES if finder.low_snr else 1, [], []
     for part in patches.split(patches_per_batch(patches.shape[-1], patches.device)):
-        (fit,), found = search_and_fit(search, part, starts=_starts(finder), places=places, modes=1)
-        fits.append(fit)
-        centres.append(found[:, 0])
+        found = search_and_fit(search, part, starts=_starts(finder), places=places, modes=1)
+        fits.append(found.fits[0])
+        centres.append(found.centres[:, 0])
         yield
     return concatenate_fits(fits), torch.cat(centres)
 

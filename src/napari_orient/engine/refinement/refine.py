@@ -22,7 +22,6 @@ from napari_orient.engine.io.columns import (
     SHIFT,
 )
 from napari_orient.engine.model.forward import box_side
-from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
@@ -197,8 +196,7 @@ def refine_all(
     for start in range(0, len(particles), batch):
         parts.append(_find(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
-    origin = symmetry_centre(template.density, template.voxel_size, template.group)
-    centre = torch.as_tensor(origin, dtype=torch.float32)
+    centre = torch.as_tensor(template.symmetry_centre, dtype=torch.float32)
     poses, log_odds = yield from apply_offset_prior(
         finder,
         Poses.concatenated(parts),

@@ -105,7 +105,7 @@ def better_template(finder: PoseFinder, patches: Tensor, template: Template) -> 
 
 def _gains(finder: PoseFinder, patches: Tensor) -> Tensor:
     """Log-likelihood gain of the best fit of each patch, (N,)."""
-    return search_and_fit(finder.search, patches, starts=_STARTS, places=1)[0][0].log_likelihood_gain
+    return search_and_fit(finder.search, patches, starts=_STARTS, places=1).fits[0].log_likelihood_gain
 
 
 def _better_by_its_own_model(
