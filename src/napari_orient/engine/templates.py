@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
