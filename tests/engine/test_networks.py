@@ -81,6 +81,25 @@ def test_the_answer_turns_with_the_patch():
     torch.testing.assert_close(turned, torch.tensor(HALF_TURNS[3], dtype=torch.float32) @ plain, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("options", [SMALL, replace(PAPER_NETWORK, patch_side=16), replace(SMALL, symmetry="C2")])
+def test_four_half_turned_copies_in_one_pass_answer_as_each_alone(options):
+    network = mlp_of(options).eval()
+    cubes = network.condense(random_cubes(5, 16))
+    with torch.inference_mode():
+        alone = torch.stack([network(network.features(cubes, index)) for index in range(4)])
+        torch.testing.assert_close(network.averaged().raw(cubes), alone, atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(16, 2), (24, 3)])
+def test_binning_is_the_fourier_transform_cut_off(side, factor):
+    cubes, half = random_cubes(3, side), side // factor // 2
+    spectrum = torch.fft.fftn(cubes, dim=(1, 2, 3))
+    kept = torch.fft.fftfreq(side, 1 / side).abs() < half
+    spectrum = spectrum * kept[:, None, None] * kept[:, None] * kept
+    whole = torch.fft.ifftn(spectrum, dim=(1, 2, 3)).real[:, ::factor, ::factor, ::factor]
+    torch.testing.assert_close(fourier_bin(cubes, factor), whole * factor**1.5, atol=1e-5, rtol=1e-5)
+
+
 def test_binning_keeps_a_smooth_blob_and_its_centre():
     grid = torch.arange(32) - 16
     blob = torch.exp(-(grid[:, None, None] ** 2 + grid[:, None] ** 2 + grid**2) / (2 * 4.0**2))[None]

@@ -14,10 +14,10 @@ from napari_orient.engine.particles import Density, FloatArray, Tomogram
 PatchArray = NDArray[np.float32]
 
 
-_REACH = 6
+SINC_REACH = 6
 """Zero crossings of the windowed sinc on each side of its centre: 90 % of the band passes unchanged."""
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """Standard deviation, as a share of a cube's mean, below which it is constant but for float32 rounding."""
 
 _ON_VOXEL = 1e-6
@@ -61,20 +61,31 @@ def cut_patches(
     InputError
         If ``side`` is odd or the patch is larger than the tomogram.
     """
-    ratio = _ratio(tomogram, side, voxel_size, beyond=beyond)
-    voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / tomogram.voxel_size
-    order = _reading_order(tomogram.density, voxels)
-    voxels = voxels[order]
-    nearest = np.floor(voxels + 0.5).astype(int)
-    residual = voxels - nearest if centring == "subvoxel" else np.zeros_like(voxels)
-    if ratio == 1 and np.abs(residual).max(initial=0) < _ON_VOXEL:
+    ratio = patch_ratio(tomogram, side, voxel_size, beyond=beyond)
+    nearest, residual = nearest_voxels(positions, tomogram.voxel_size, centring=centring)
+    order = _reading_order(tomogram.density, nearest)
+    nearest, residual = nearest[order], residual[order]
+    if ratio == 1 and not residual.any():
         cubes: Iterator[PatchArray] = (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
     else:
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
-    patches = np.empty((len(voxels), side, side, side), np.float32)
+    patches = np.empty((len(nearest), side, side, side), np.float32)
     for row, cube in zip(order, cubes, strict=True):
         patches[row] = normalised(cube if repair is None else repair(cube))
     return patches
+
+
+def nearest_voxels(positions: FloatArray, voxel_size: float, *, centring: str) -> tuple[NDArray[np.int_], FloatArray]:
+    """Voxels (N, 3) zyx that patches about positions (N, 3) xyz in Å are cut about, and what is left to interpolate.
+
+    Nothing is where the centring is ``rounded``, or all positions lie on voxels' centres.
+    """
+    voxels = np.asarray(positions, float).reshape(-1, 3)[:, ::-1] / voxel_size
+    nearest = np.floor(voxels + 0.5).astype(int)
+    residual = voxels - nearest
+    if centring != "subvoxel" or np.abs(residual).max(initial=0) < _ON_VOXEL:
+        residual = np.zeros_like(residual)
+    return nearest, residual
 
 
 def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
@@ -91,7 +102,7 @@ def normalised(cube: NDArray[Any]) -> PatchArray:
     centred = np.asarray(cube, np.float32) - mean
     deviation = np.float32(np.sqrt(np.vdot(centred, centred) / max(centred.size, 1)))
     # The rounding errors of an interpolated constant are no signal.
-    return centred / deviation if deviation > _ROUNDING * abs(mean) else np.zeros_like(centred)
+    return centred / deviation if deviation > ROUNDING * abs(mean) else np.zeros_like(centred)
 
 
 def without_infinite(cube: NDArray[Any]) -> PatchArray:
@@ -127,8 +138,14 @@ def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterat
     return (_cube(tomogram.density, corner, side) for corner in nearest - side // 2)
 
 
-def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None, *, beyond: bool) -> float:
-    """Voxel size of the patch over the tomogram's; exactly 1 where they are the same."""
+def patch_ratio(tomogram: Tomogram, side: int, voxel_size: float | None, *, beyond: bool) -> float:
+    """Voxel size of a patch over the tomogram's; exactly 1 where they are the same.
+
+    Raises
+    ------
+    InputError
+        If ``side`` is odd or the patch is larger than the tomogram.
+    """
     if side % 2 or side < 2:
         raise InputError(f"patches of {side} voxels were asked for; expected an even number of at least 2.")
     ratio = (voxel_size or tomogram.voxel_size) / tomogram.voxel_size
@@ -142,7 +159,7 @@ def _ratio(tomogram: Tomogram, side: int, voxel_size: float | None, *, beyond: b
     return ratio
 
 
-def _reading_order(density: Density, voxels: FloatArray) -> NDArray[np.intp]:
+def _reading_order(density: Density, voxels: NDArray[np.int_]) -> NDArray[np.intp]:
     """Rows in the order in which their patches are read: chunk by chunk, so that a chunk is decoded once for all."""
     chunks = getattr(density, "chunks", None)
     if chunks is None:
@@ -170,7 +187,7 @@ def _resampled(
     # Not NumPy's product: its threads cannot be set for this thread alone, and wait for each other in a busy loop.
     import torch
 
-    margin = int(np.ceil(_REACH * max(ratio, 1))) + 1
+    margin = int(np.ceil(SINC_REACH * max(ratio, 1))) + 1
     half = int(np.ceil(side / 2 * ratio)) + margin
     offsets = (np.arange(side) - side // 2) * ratio + half
     for centre, rest in zip(nearest, residual, strict=True):
@@ -185,5 +202,7 @@ def _resampled(
 def _sinc_weights(targets: FloatArray, count: int, scale: float) -> NDArray[np.float32]:
     """Weights (targets, count) that interpolate a line of voxels; ``scale`` > 1 lowers its band limit."""
     distance = (targets[:, None] - np.arange(count)) / scale
-    weights = np.sinc(distance) * np.where(np.abs(distance) < _REACH, np.cos(distance * np.pi / (2 * _REACH)) ** 2, 0)
+    weights = np.sinc(distance) * np.where(
+        np.abs(distance) < SINC_REACH, np.cos(distance * np.pi / (2 * SINC_REACH)) ** 2, 0
+    )
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from napari_orient.engine.devices import device_words
+from napari_orient.engine.devices import device_batch_size, device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mixture import PoseMixture
-from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input, with_prior
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
@@ -39,6 +39,7 @@ from napari_orient.engine.refinement.refine import (
     refine_with,
 )
 from napari_orient.engine.refinement.shipped_fit import compare_with_shipped
+from napari_orient.engine.resident import ResidentTomogram, fits_on
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import Symmetry
@@ -216,7 +217,10 @@ def prepare(
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:
-        return NetworkEstimator(tomogram, MLPAnswer(tomogram, model.mlp(device), options, device), options, device)
+        mlp = model.mlp(device)
+        resident = ResidentTomogram.of(tomogram, device) if fits_on(tomogram, device) else None
+        answer = MLPAnswer(tomogram, mlp, mlp.averaged(), options, resident)
+        return NetworkEstimator(tomogram, answer, options, device)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
     return NetworkEstimator(tomogram, MixtureAnswer(found, mixture, options, model.group), options, device)
@@ -280,25 +284,32 @@ class NetworkAnswer:
 
 @dataclass(frozen=True, eq=False)
 class MLPAnswer:
-    """What an MLP answers to the patches about positions."""
+    """What an MLP answers to the patches about positions.
+
+    Parameters
+    ----------
+    averaged : the same network, its four answers to half-turned patches averaged.
+    resident : the tomogram on the network's device; None where it stays in its file.
+    """
 
     tomogram: Tomogram
     mlp: MLP
+    averaged: HalfTurnAverage
     options: PredictionOptions
-    device: torch.device
+    resident: ResidentTomogram | None = None
 
     def __call__(self, positions: FloatArray) -> NetworkAnswer:
         """Rotations and errors of the particles at positions (N, 3)."""
-        patches = cut_patches(
-            self.tomogram,
-            positions,
-            side=self.mlp.patch_side,
-            voxel_size=self.mlp.patch_voxel_size,
-            centring=self.options.centring,
-        )
-        rotations, error = self.mlp.predict(torch.from_numpy(patches).to(self.device))
+        rotations, error = self.averaged.predict(self._patches(positions))
         expected = None if error is None else _numbers(error)
         return NetworkAnswer(_numbers(rotations), expected, None if expected is None else within_from_rms(expected, 20))
+
+    def _patches(self, positions: FloatArray) -> torch.Tensor:
+        side, voxel_size, centring = self.mlp.patch_side, self.mlp.patch_voxel_size, self.options.centring
+        if self.resident is not None:
+            return self.resident.cut(positions, side=side, voxel_size=voxel_size, centring=centring)
+        patches = cut_patches(self.tomogram, positions, side=side, voxel_size=voxel_size, centring=centring)
+        return torch.from_numpy(patches).to(self.averaged.first.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +357,8 @@ class NetworkEstimator:
     def batches(self, particles: Particles) -> Stream[Step, Particles]:
         """The particles with rotations, confidence and expected error; a step for each batch."""
         check_inside(particles, self.tomogram.extent, name=self.tomogram.name)
-        words, size, places = f"Predicting on {device_words(self.device)}", self.options.batch, particles.positions
+        words, places = f"Predicting on {device_words(self.device)}", particles.positions
+        size = device_batch_size(self.device, self.options.batch)
         yield Step(0, len(particles), words)
         batches = [places[start : start + size] for start in range(0, len(places), size)]
         answers: list[NetworkAnswer] = []

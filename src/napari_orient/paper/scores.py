@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from napari_orient.engine.evaluation import chance
-from napari_orient.engine.networks.mlp import MLP
+from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import PAPER_20_DEG
 from napari_orient.engine.streams import Step, Stream
@@ -49,21 +49,21 @@ class NetworkOutput:
 def predict_examples(network: MLP, examples: Examples, *, words: str) -> Stream[Step, NetworkOutput]:
     """Raw outputs and rotations of a network for every example; a step for each batch."""
     network.eval()
-    device = next(network.parameters()).device
+    device, averaged = next(network.parameters()).device, network.averaged()
     parts = []
     for rows in torch.arange(len(examples)).split(_BATCH):
         yield Step(int(rows[0]), len(examples), words)
-        parts.append(_network_output(network, examples.cubes.index_select(0, rows).to(device)))
-    raw, single, averaged = (torch.cat(column) for column in zip(*parts, strict=True))
-    return NetworkOutput(raw, single.double().numpy(), averaged.double().numpy())
+        parts.append(_network_output(averaged, examples.cubes.index_select(0, rows).to(device)))
+    raw, single, mean = (torch.cat(column) for column in zip(*parts, strict=True))
+    return NetworkOutput(raw, single.double().numpy(), mean.double().numpy())
 
 
 @torch.inference_mode()
-def _network_output(network: MLP, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    raw = network(network.features(cubes))
-    single = network.representation.to_matrix(raw)
-    averaged, _ = network.mean_and_spread(cubes)
-    return raw.cpu(), single.cpu(), averaged.cpu()
+def _network_output(averaged: HalfTurnAverage, cubes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    raw = averaged.raw(cubes)
+    single = averaged.mlp.representation.to_matrix(raw[0])
+    mean, _ = averaged.mean_of(raw)
+    return raw[0].cpu(), single.cpu(), mean.cpu()
 
 
 def raw_outputs(network: MLP, examples: Examples, *, words: str) -> Stream[Step, Tensor]:

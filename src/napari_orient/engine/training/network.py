@@ -217,16 +217,18 @@ class TrainingRun:
     def _validate(self) -> tuple[ValidationErrors, float]:
         """Errors and half-turn spreads of the validation particles, and their mean loss."""
         self.mlp.eval()
+        averaged = self.mlp.averaged()
         means, spreads, losses, trues = [], [], [], []
         with torch.inference_mode():
             for rows in torch.split(torch.arange(len(self.validation), device=self.device), _VALIDATION_BATCH):
                 part = self.validation.take(rows)
-                cubes, true = part.cubes, part.rotations
+                true = part.rotations
                 trues.append(true)
-                mean, spread = self.mlp.mean_and_spread(cubes)
+                raw = averaged.raw(part.cubes)
+                mean, spread = averaged.mean_of(raw)
                 means.append(mean)
                 spreads.append(spread)
-                losses.append(self._loss(self.mlp(self.mlp.features(cubes)), true) * len(rows))
+                losses.append(self._loss(raw[0], true) * len(rows))
         predicted = torch.cat(means).double().cpu().numpy()
         errors = symmetric_angle_deg(predicted, torch.cat(trues).double().cpu().numpy(), self.group)
         loss = float(torch.stack(losses).sum()) / len(self.validation)
