@@ -71,7 +71,7 @@ def cut_patches(
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
     patches = np.empty((len(nearest), side, side, side), np.float32)
     for row, cube in zip(order, cubes, strict=True):
-        patches[row] = normalised(cube if repair is None else repair(cube))
+        normalised(cube if repair is None else repair(cube), out=patches[row])
     return patches
 
 
@@ -94,15 +94,24 @@ def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
     return centres
 
 
-def normalised(cube: NDArray[Any]) -> PatchArray:
-    """The cube at mean 0 and standard deviation 1; a constant cube becomes 0, as do values that are no numbers."""
+def normalised(cube: NDArray[Any], *, out: PatchArray | None = None) -> PatchArray:
+    """The cube at mean 0 and standard deviation 1; a constant cube becomes 0, as do values that are no numbers.
+
+    Parameters
+    ----------
+    out : where it is written to; None takes new memory.
+    """
     mean = np.float32(np.mean(cube, dtype=np.float64))
     if not np.isfinite(mean):
-        return normalised(without_infinite(cube))
-    centred = np.asarray(cube, np.float32) - mean
+        return normalised(without_infinite(cube), out=out)
+    centred = np.subtract(np.asarray(cube, np.float32), mean, out=out)
     deviation = np.float32(np.sqrt(np.vdot(centred, centred) / max(centred.size, 1)))
     # The rounding errors of an interpolated constant are no signal.
-    return centred / deviation if deviation > ROUNDING * abs(mean) else np.zeros_like(centred)
+    if deviation > ROUNDING * abs(mean):
+        centred /= deviation
+    else:
+        centred[...] = 0
+    return centred
 
 
 def without_infinite(cube: NDArray[Any]) -> PatchArray:

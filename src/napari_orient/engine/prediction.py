@@ -300,11 +300,12 @@ class MLPAnswer:
 
     def __call__(self, positions: FloatArray) -> NetworkAnswer:
         """Rotations and errors of the particles at positions (N, 3)."""
-        rotations, error = self.averaged.predict(self._patches(positions))
+        rotations, error = self.averaged.predict(self.mlp.condense(self._patches(positions)))
         expected = None if error is None else _numbers(error)
         return NetworkAnswer(_numbers(rotations), expected, None if expected is None else within_from_rms(expected, 20))
 
     def _patches(self, positions: FloatArray) -> torch.Tensor:
+        """Patches (N, side, side, side) on the network's device."""
         side, voxel_size, centring = self.mlp.patch_side, self.mlp.patch_voxel_size, self.options.centring
         if self.resident is not None:
             return self.resident.cut(positions, side=side, voxel_size=voxel_size, centring=centring)

@@ -146,8 +146,8 @@ class MLP(nn.Module):
         return HalfTurnAverage(self, orbits, 1 / fixed, mask, weights)
 
     def predict(self, patches: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Rotations and expected errors of patches; see `HalfTurnAverage.predict`."""
-        return self.averaged().predict(patches)
+        """Rotations and expected errors of patches (N, side, side, side); see `HalfTurnAverage.predict`."""
+        return self.averaged().predict(self.condense(patches))
 
     def _initialise(self, generator: torch.Generator) -> None:
         for layer in self.layers:
@@ -178,22 +178,18 @@ class HalfTurnAverage:
     first: Tensor
 
     @torch.inference_mode()
-    def predict(self, patches: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Rotations (N, 3, 3) of patches, and their expected errors (N,) in degrees; None if never calibrated.
+    def predict(self, cubes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rotations (N, 3, 3) of condensed patches, and their expected errors (N,) in degrees; None if not calibrated.
 
         Parameters
         ----------
-        patches : (N, side, side, side), indexed [n, z, y, x], of mean 0 and deviation 1.
+        cubes : (N, m, m, m), indexed [n, z, y, x], of patches of mean 0 and deviation 1.
         """
-        rotations, spread = self.mean_and_spread(self.mlp.condense(patches))
+        rotations, spread = self.mean_of(self.raw(cubes))
         if bool(torch.isnan(self.mlp.calibration).any()):
             return rotations, None
         floor, factor = self.mlp.calibration
         return rotations, torch.sqrt(floor + factor * spread**2)
-
-    def mean_and_spread(self, cubes: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, 3) mean rotations over four half-turned copies, and their (N,) rms angle from that mean, degrees."""
-        return self.mean_of(self.raw(cubes))
 
     def raw(self, cubes: Tensor) -> Tensor:
         """Raw vectors of the four copies of cubes (N, m, m, m), (4, N, size); the first is the cube as it is."""
@@ -209,7 +205,12 @@ class HalfTurnAverage:
         return torch.tanh(last(copies))
 
     def mean_of(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean rotations (N, 3, 3) of the raw vectors (4, N, size) of four copies, and their spread; see there."""
+        """Mean rotations (N, 3, 3) of four copies, and the rms angle (N,) of these from that mean, degrees.
+
+        Parameters
+        ----------
+        raw : (4, N, size) as `raw` gives them.
+        """
         half_turns = HALF_TURN_MATRICES.to(raw.device)[:, None]
         rotations = (half_turns.mT @ self.mlp.representation.to_matrix(raw)).movedim(0, 1)
         rotations = self._nearest_copies(rotations, rotations[:, :1])
