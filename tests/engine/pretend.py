@@ -69,6 +69,7 @@ def pretended_gpu() -> Iterator[None]:
     with (
         patch("torch.cuda.is_available", lambda: True),
         patch("torch.cuda.get_device_name", lambda *_: "pretended"),
+        patch("torch.cuda.mem_get_info", lambda *_: (2**34, 2**34)),
         patch("torch.Generator", here),
         _Factories(),
     ):

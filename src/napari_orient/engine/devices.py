@@ -53,6 +53,13 @@ def device_batch_size(device: torch.device, batch: int) -> int:
     return batch if device.type == "cpu" else _GPU_BATCHES * batch
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU's memory that are free."""
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 def device_words(device: torch.device) -> str:
     """The device in words, to be said aloud: ``CPU (2 threads)`` or the GPU's name."""
     if device.type == "cuda":

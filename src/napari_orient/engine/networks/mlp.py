@@ -133,13 +133,15 @@ class MLP(nn.Module):
                 features = _dropout(features, self.options.dropout, generator, own, total or len(features))
         return torch.tanh(last(features))
 
+    @torch.no_grad()
     def averaged(self) -> HalfTurnAverage:
         """What averages the answers to half-turned copies, with the weights as they are now."""
         orbits = self.voxels[:, self.voxels[0] == self.voxels.amin(0)]
         fixed = (orbits == orbits[0]).sum(0)
         row = self.voxels.new_zeros(int(self.voxels.max()) + 1)
         row[self.voxels[0]] = torch.arange(self.voxels.shape[1], device=row.device)
-        first = self.layers[0].weight.detach()[:, row[orbits]].movedim(0, -1)
+        first = self.layers[0].weight.index_select(1, row[orbits.flatten()])
+        first = first.unflatten(1, tuple(orbits.shape)).movedim(0, -1)
         characters = _CHARACTERS.to(first.device)
         weights = torch.einsum("ah,hrw->arw", characters, first) / (4 * fixed[:, None])
         mask = None if self.options.front_end == "raw" else self.weights[row[orbits[0]]]
