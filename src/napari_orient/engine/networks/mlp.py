@@ -140,7 +140,9 @@ class MLP(nn.Module):
         fixed = (orbits == orbits[0]).sum(0)
         row = self.voxels.new_zeros(int(self.voxels.max()) + 1)
         row[self.voxels[0]] = torch.arange(self.voxels.shape[1], device=row.device)
-        first = self.layers[0].weight.index_select(1, row[orbits.flatten()])
+        hidden = self.layers[0]
+        assert isinstance(hidden, nn.Linear)
+        first = hidden.weight.index_select(1, row[orbits.flatten()])
         first = first.unflatten(1, tuple(orbits.shape)).movedim(0, -1)
         characters = _CHARACTERS.to(first.device)
         weights = torch.einsum("ah,hrw->arw", characters, first) / (4 * fixed[:, None])
@@ -196,13 +198,14 @@ class HalfTurnAverage:
     def raw(self, cubes: Tensor) -> Tensor:
         """Raw vectors of the four copies of cubes (N, m, m, m), (4, N, size); the first is the cube as it is."""
         parts, deviation = self._by_character(cubes)
-        *hidden, last = self.mlp.layers
+        start, *hidden, last = self.mlp.layers
+        assert isinstance(start, nn.Linear)
         products = torch.bmm(parts, self.first)
         if deviation is not None:
             products = products / deviation
-        copies = torch.einsum("ga,anw->gnw", _CHARACTERS.to(products.device).T, products) + hidden[0].bias
+        copies = torch.einsum("ga,anw->gnw", _CHARACTERS.to(products.device).T, products) + start.bias
         copies = nn.functional.leaky_relu(copies, _LEAK)
-        for layer in hidden[1:]:
+        for layer in hidden:
             copies = nn.functional.leaky_relu(layer(copies), _LEAK)
         return torch.tanh(last(copies))
 
@@ -264,7 +267,8 @@ def _binned(cubes: Tensor, matrix: Tensor) -> Tensor:
     small, side = matrix.shape
     along_z = matrix @ cubes.reshape(-1, side, side * side)
     along_y = matrix @ along_z.view(-1, side, side)
-    return (along_y.view(-1, side) @ matrix.T).view(-1, small, small, small)
+    binned: Tensor = (along_y.view(-1, side) @ matrix.T).view(-1, small, small, small)
+    return binned
 
 
 @lru_cache(maxsize=32)
