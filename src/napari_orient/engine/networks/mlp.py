@@ -281,7 +281,8 @@ def _binning_matrix(side: int, factor: int, device: torch.device) -> Tensor:
     place = factor * torch.arange(small, dtype=torch.float64)[:, None] - torch.arange(side)
     frequency = torch.arange(1, small // 2, dtype=torch.float64) / side
     waves = 1 + 2 * torch.cos(2 * math.pi * place[..., None] * frequency).sum(-1)
-    return (waves / (small * factor**0.5)).float().to(device)
+    matrix: Tensor = waves / (small * factor**0.5)
+    return matrix.float().to(device)
 
 
 def shift_cubes(cubes: Tensor, shifts: Tensor) -> Tensor:
