@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from napari_orient.cli.projects import do_project
+from napari_orient.cli import main
+from napari_orient.cli.project_runs import do_project
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.progress import Stopped
@@ -20,7 +21,36 @@ def test_what_is_done_when_ctrl_c_comes_is_written():
     written = []
     with pytest.raises(Stopped, match="2 of 3 tomograms that are done were written"):
         do_project(Project(pairs(3)), MeanTask(stopped=("ts_2",)), written.append)
-    assert written[0].tomogram_names == ["ts_0", "ts_1"]
+    assert written[0].particles.tomogram_names == ["ts_0", "ts_1"]
     with pytest.raises(KeyboardInterrupt):
         do_project(Project(pairs(3)), MeanTask(stopped=("ts_0",)), written.append)
     assert len(written) == 1
+
+
+def test_a_project_is_planned_worked_on_and_not_done_again(world, tmp_path, capsys):
+    words = ["predict", world.simulated, "--model", world.model, "--output", tmp_path / "out.star", "--device", "cpu"]
+    words = [str(word) for word in words]
+    assert main([*words, "--dry-run"]) == 0
+    planned = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in planned[:4]] == ["tomogram", "tomo_001", "tomo_002", "tomo_003"]
+    assert planned[1].split()[1:8] == ["128", "×", "128", "×", "64", "10", "4"]
+    assert "3 of 3 tomograms to do, 270 picks, 13 MB to read" in planned[4]
+    assert list(tmp_path.iterdir()) == []
+
+    assert main(words) == 0
+    whole = (tmp_path / "out.star").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.star", "out_parts", "out_status.csv"]
+    (tmp_path / "out.star").unlink()
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 0
+    assert "3 of 3 tomograms were done before" in capsys.readouterr().err
+    assert (tmp_path / "out.star").read_bytes() == whole
+    states = [line.split(",")[1] for line in (tmp_path / "out_status.csv").read_text().splitlines()]
+    assert states == ["state", *["done before"] * 3]
+
+    capsys.readouterr()
+    assert main([*words, "--resume", "--dry-run", "--batch", "32", "--scheduler", "slurm:2"]) == 0
+    planned = capsys.readouterr().out
+    assert "3 of 3 tomograms to do" in planned
+    assert "in 2 jobs of SLURM (as measured in this project)" in planned
+    assert "#SBATCH" in planned

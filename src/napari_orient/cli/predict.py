@@ -27,12 +27,13 @@ from napari_orient.cli.lists import (
     with_group,
     write_beside,
 )
+from napari_orient.cli.project_runs import add_run, do_project, project_run, show_plan
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
     checked_duplicates,
-    do_project,
+    hand_to_match,
     read_project,
     with_hand,
 )
@@ -40,7 +41,8 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import Labelled, Particles, concatenate
+from napari_orient.engine.particles import Labelled, concatenate
+from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.progress import say
 
@@ -50,7 +52,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
   napari-orient predict Tomo001_rec.mrc picks.star --output oriented.star
-  napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --model mine.safetensors --output out.star"""
+  napari-orient predict Tomo001_rec.mrc motif_list.csv --class 4v4r --model mine.safetensors --output out.star
+  napari-orient predict tomograms/ picks.star --scheduler local:4 --resume --output oriented.star"""
 
 
 def declare(parser: Parser) -> None:
@@ -74,6 +77,7 @@ def declare(parser: Parser) -> None:
     add_import_list(parser)
     add_mirror(parser)
     add_duplicates(parser)
+    add_run(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
 
@@ -94,13 +98,15 @@ def perform(arguments: Namespace) -> int | None:
     check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)
     check_result(arguments.output, project.pairs)
     _announce(project, model)
-    model, reference = _with_hands(model, reference, project.pairs, options, arguments.mirror)
+    model, reference = _with_hands(model, reference, project.pairs, options, hand_to_match(arguments))
 
-    task = PredictionTask(model, options, reference)
+    task, run = PredictionTask(model, options, reference), project_run(arguments, project)
+    if arguments.dry_run:
+        return show_plan(project, task, run)
 
-    def write(particles: Particles) -> None:
+    def write(result: ProjectResult) -> None:
         near = shortest_distance(model, options, reference=reference)
-        kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
+        kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         line = provenance(model, options, count=count, reference=against)
         say_notes(write_particles(arguments.output, kept, provenance=line))
@@ -108,7 +114,7 @@ def perform(arguments: Namespace) -> int | None:
         say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")
 
-    return 1 if do_project(project, task, write).failed else None
+    return 1 if do_project(project, task, write, run).failed else None
 
 
 def _with_hands(

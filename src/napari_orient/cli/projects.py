@@ -1,9 +1,8 @@
-"""Projects on the command line: the tomograms of a list, a verb done for each, and one list of all particles."""
+"""Projects on the command line: tomograms and the lists of their picks, the hand of a map, and duplicates."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,9 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.selection import add_selection, selected_pairs
 from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.engine.projects.inputs import read_project as read_files_of_project
-from napari_orient.engine.projects.task import TomogramTask
-from napari_orient.progress import Stopped, follow, say
+from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.parameters import RefinementOptions
@@ -39,7 +36,8 @@ def add_project(parser: Parser) -> None:
         nargs="+",
         type=Path,
         metavar="[TOMOGRAM...] PICKS",
-        help=f"volumes ({volume_text()}), then the list of their particles; or the list, or a PolNet folder, alone",
+        help=f"volumes ({volume_text()}), then the list of their particles; or the list alone; or folders, patterns, "
+        "and projects of RELION, Warp, copick or PolNet",
     )
     add_selection(parser, what="picks")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
@@ -73,29 +71,6 @@ def read_project(arguments: Namespace) -> Project:
     return replace(found, pairs=selected_pairs(found.pairs, arguments))
 
 
-def do_project(project: Project, task: TomogramTask, write: Callable[[Particles], None]) -> ProjectResult:
-    """The result of a task done for each tomogram, written; what is done when Ctrl-C comes is written too.
-
-    Raises
-    ------
-    Stopped
-        By Ctrl-C, if some of several tomograms were done.
-    """
-    result = ProjectResult(failed=dict(project.failed))
-    try:
-        follow(for_each_tomogram(project.pairs, task, result))
-    except KeyboardInterrupt as stop:
-        if not result.parts:
-            raise
-        write(result.particles)
-        done = f"the {len(result.parts)} of {len(project.pairs)} tomograms that are done were written"
-        raise Stopped(f"Stopped: {done}.") from stop
-    write(result.particles)
-    if result.failed:
-        say(f"Warning: {result.failed_words}")
-    return result
-
-
 # --- hand ------------------------------------------------------------------------------------------------------------
 
 
@@ -109,6 +84,11 @@ def add_mirror(parser: Parser) -> None:
         default="no",
         help="match the map's mirror image (x -> -x); auto compares both hands over all tomograms first [default no]",
     )
+
+
+def hand_to_match(arguments: Namespace) -> str:
+    """The hand asked for; as given where it would have to be found in the tomograms, and nothing is to be done."""
+    return "no" if arguments.dry_run and arguments.mirror == "auto" else str(arguments.mirror)
 
 
 def with_hand(template: Template, pairs: Labelled, options: RefinementOptions, mirror: str) -> Template:

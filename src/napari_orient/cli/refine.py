@@ -15,18 +15,19 @@ from pathlib import Path
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import check_list, check_not_read, check_result, say_notes, summary, with_group
+from napari_orient.cli.project_runs import add_run, do_project, project_run, show_plan
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
     checked_duplicates,
-    do_project,
+    hand_to_match,
     read_project,
     with_hand,
 )
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.progress import say
 
 EXAMPLE = """\
@@ -48,6 +49,7 @@ def declare(parser: Parser) -> None:
     )
     add_mirror(parser)
     add_duplicates(parser)
+    add_run(parser)
     add_options(parser, RefinementOptions, title="refinement")
 
 
@@ -64,16 +66,18 @@ def perform(arguments: Namespace) -> int | None:
     project = read_project(arguments)
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
-    template = with_hand(template, project.pairs, options, arguments.mirror)
-    task = RefinementTask(template, options)
+    template = with_hand(template, project.pairs, options, hand_to_match(arguments))
+    task, run = RefinementTask(template, options), project_run(arguments, project)
+    if arguments.dry_run:
+        return show_plan(project, task, run)
 
-    def write(particles: Particles) -> None:
+    def write(result: ProjectResult) -> None:
         near = duplicate_distance(template, options.duplicates)
-        kept = checked_duplicates(particles, near, remove=arguments.remove_duplicates)
-        ways = " and ".join(sorted({task.method(len(picks)) for _, picks in project.pairs}))
+        kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
+        ways = " and ".join(result.methods)
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
         say_notes(write_particles(arguments.output, kept, provenance=words))
         say_notes(kept.notes, arguments)
         print(f"{arguments.output}: {summary(kept)}")
 
-    return 1 if do_project(project, task, write).failed else None
+    return 1 if do_project(project, task, write, run).failed else None
