@@ -26,26 +26,21 @@ from foreign_lists import (
     motive_rows,
     mutated,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from io_fixtures import write
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
     DIALECTS,
-    MIRRORS,
     ListFile,
-    mirrored,
     read_labelled,
     read_particles,
     recognise,
-    rotated_about_x,
     write_particles,
     write_tomogram,
     written_dialects,
 )
 from napari_orient.engine.particles import Extent, Particles, Tomogram, concatenate, in_list_order
-from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
+from napari_orient.engine.rotations import angle_deg, even_rotations
 
 EXTENT = Extent(SIZE, VOXEL)
 DENSITY = np.zeros(SIZE[::-1], np.float32)
@@ -157,6 +152,41 @@ def test_a_thousand_poses_come_back_from_every_format_and_the_second_writing_is_
     np.testing.assert_array_equal(in_list_order(concatenate(apart)).positions, read.positions)
     write_particles(second, read, dialect=name)
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("name", written_dialects())
+def test_what_people_put_into_names_and_columns_comes_back_and_the_second_writing_is_the_first(tmp_path, name):
+    alone = name in ("copick", "ndjson")
+    names = ["Größe 1 #2"] * 4 if alone else ["it's 1", 'say "x"', "007", "名 2"]
+    columns = {
+        "note": np.array(["a", "tab\there", "two\nlines", 'it\'s "x"']),
+        "Score": np.array(["1", "2", "3", "4"]),
+        "score": np.array([1e-9, 0.1, 1 / 3, np.nan]),
+        "tomogramNumber": np.array(["20230101123", "20230101124", "7", "8"]),
+        "subtomogramNumber": np.array(["16777216", "16777217", "16777218", "1"]),
+    }
+    particles = Particles(
+        positions=np.random.default_rng(2).uniform(-50, 900, (4, 3)),
+        rotations=even_rotations(4),
+        tomogram=np.array(names),
+        extents=dict.fromkeys(names, EXTENT),
+        extra=columns,
+    )
+    first, second = (tmp_path / folder / f"list{written_dialects()[name].suffixes[0]}" for folder in "ab")
+    first.parent.mkdir()
+    second.parent.mkdir()
+    notes = " ".join(write_particles(first, particles, dialect=name))
+    missing = {"tomogram": names[0]} if name == "ndjson" else {}
+    read = read_particles(first, extents=particles.extents, **missing)
+    assert read.tomogram.tolist() == names
+    for column, values in columns.items():
+        expected = [" ".join(str(value).split()) for value in values.tolist()]
+        same = column in read.extra and [" ".join(text.split()) for text in read.extra[column].tolist()] == expected
+        assert same or column in notes or "anew" in notes, column
+    write_particles(second, read, dialect=name)
+    assert [path.read_bytes() for path in sorted(first.parent.iterdir())] == [
+        path.read_bytes() for path in sorted(second.parent.iterdir())
+    ]
 
 
 @pytest.mark.parametrize("name", written_dialects())
@@ -519,63 +549,6 @@ def test_xml_that_declares_entities_is_not_read(tmp_path):
     bomb = '<!DOCTYPE objlist [<!ENTITY a "aaaa">]>\n<objlist><object x="&a;"/></objlist>'
     with pytest.raises(InputError, match="entities"):
         read_particles(write(tmp_path / "a.xml", bomb))
-
-
-# --- the hand -------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(MIRRORS)))
-@settings(max_examples=50, deadline=None)
-def test_a_mirrored_list_describes_the_mirrored_volume_with_the_mirrored_map(seed, name):
-    rng = np.random.default_rng(seed)
-    mirror = MIRRORS[name]
-    particles = Particles(
-        positions=rng.uniform(0, 300, (3, 3)), rotations=random_rotations(3, rng), tomogram="t", extents={"t": EXTENT}
-    )
-    moved = mirrored(particles, name)
-    # A point of the map, and where the mirrored tomogram has it: reversed arrays mirror about (size - 1) / 2 voxels.
-    point = rng.normal(size=3)
-    placed = particles.positions + particles.rotations @ point
-    centre = (np.array(SIZE) - 1) / 2 * VOXEL
-    expected = (placed - centre) @ mirror.T + np.abs(mirror) @ centre
-    np.testing.assert_allclose(moved.positions + moved.rotations @ (mirror @ point), expected, atol=1e-9)
-    assert "the hand has changed" in moved.notes[0]
-    back = mirrored(moved, name)
-    np.testing.assert_allclose(back.positions, particles.positions, atol=1e-9)
-    np.testing.assert_allclose(back.rotations, particles.rotations, atol=1e-12)
-
-
-def test_a_volume_reversed_along_z_has_its_particles_where_the_mirrored_list_says(tmp_path):
-    density = np.zeros(SIZE[::-1], np.float32)
-    x, y, z = VOXELS[0].astype(int)
-    density[z, y, x] = 1
-    particles = Particles(positions=POSITIONS[:1], rotations=ROTATIONS[:1], tomogram="t", extents={"t": EXTENT})
-    for name, reversed_density in (
-        ("x", density[:, :, ::-1]),
-        ("y", density[:, ::-1]),
-        ("z", density[::-1]),
-        ("point", density[::-1, ::-1, ::-1]),
-        ("yz", density.swapaxes(0, 1)),
-    ):
-        moved = mirrored(particles, name)
-        assert reversed_density[tuple((moved.positions[0] / VOXEL).round().astype(int)[::-1])] == 1
-        assert moved.extents["t"].size == reversed_density.shape[::-1]
-
-
-def test_rotating_about_x_keeps_the_hand_and_turns_back(tmp_path):
-    particles = Particles(positions=POSITIONS, rotations=ROTATIONS, tomogram="t", extents={"t": EXTENT})
-    moved = rotated_about_x(particles, "-90")
-    density = np.zeros(SIZE[::-1], np.float32)
-    x, y, z = VOXELS[0].astype(int)
-    density[z, y, x] = 1
-    # IMOD's trimvol -rx: new y is old z, new z is old y from its end.
-    turned = density.swapaxes(0, 1)[::-1]
-    assert turned[tuple((moved.positions[0] / VOXEL).round().astype(int)[::-1])] == 1
-    back = rotated_about_x(moved, "90")
-    np.testing.assert_allclose(back.positions, POSITIONS, atol=1e-9)
-    np.testing.assert_allclose(back.rotations, ROTATIONS, atol=1e-12)
-    with pytest.raises(InputError, match="size of tomogram t is unknown"):
-        mirrored(particles.replace(extents={}), "z")
 
 
 # --- damaged files ----------------------------------------------------------------------------------------------------

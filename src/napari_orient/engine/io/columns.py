@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.io.star import decimals
+from napari_orient.engine.io.star import column_texts, decimals
 from napari_orient.engine.particles import FloatArray, Particles, TextArray
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
@@ -96,6 +96,13 @@ def without_mark(name: str, own: Container[str]) -> str:
     """Name of another program's column, without the mark of `with_mark`."""
     plain = name.removesuffix(_MARK)
     return plain if plain in own or plain.lower() in own else name
+
+
+def written_column(name: str, column: NDArray[Any]) -> list[str]:
+    """Values of a column, (N,), as text: figures of this program in six decimals, others with all their digits."""
+    if name in (*RESULT_COLUMNS, *BOX_COLUMNS):
+        return column_texts(column)
+    return [str(value) for value in column.tolist()]
 
 
 def without_results(particles: Particles) -> Particles:

@@ -55,6 +55,9 @@ _TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
 _FIRST_VOXEL = 1
 """TOM and AV3, which are MATLAB programs, count voxels from 1."""
 
+_LARGEST = 2**24
+"""Largest number up to which float32, the type of EM lists, holds all whole numbers."""
+
 _CARRIED_ROWS = (2, 3, 7, 14, 15, 16)
 """Rows, from 1, whose meaning differs between programs; carried as ``motl_2`` and so on where they are not 0."""
 
@@ -133,7 +136,7 @@ def _em_volumes(file: ListFile) -> dict[str, Path | None]:
 
 def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write a motive list as an EM file of float32, and the table of its tomograms beside it."""
-    rows = WrittenRows.of(particles, metadata, path=path, first=_FIRST_VOXEL)
+    rows = WrittenRows.of(particles, metadata, path=path, first=_FIRST_VOXEL, most=_LARGEST)
     values = np.zeros((len(particles), EM_ROWS))
     for row, name in ((5, OBJECT), *((row - 1, f"motl_{row}") for row in _CARRIED_ROWS)):
         column = as_numbers(particles, name)
@@ -165,7 +168,7 @@ def _written_notes(
     provenance: str,
 ) -> tuple[str, ...]:
     """Sentences on a list that was written, and on the table of its tomograms, which is written here."""
-    table = write_table_of_tomograms(path, particles, rows.sizes, metadata, provenance=provenance)
+    table = write_table_of_tomograms(path, particles, rows, metadata, provenance=provenance)
     numbered = (NUMBER, SUBTOMOGRAM, CLASS_NUMBER, score_name(particles))
     return (
         size_note(rows.sizes),

@@ -7,6 +7,7 @@ programs without names this program writes ``NAME_tomograms.csv``: number, tomog
 from __future__ import annotations
 
 import csv
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ from napari_orient.engine.particles import Extent, FloatArray, Particles, shorte
 NUMBER = "tomogramNumber"
 """Column of the number that a list gave a tomogram, kept so that it is written again."""
 
-_DOC_LINE = re.compile(r"\s*(\d+)(?:\.0*)?[\s,;]+[\"']?(.*?)[\"']?\s*$")
-"""Number and path: a line of a ``.doc``."""
+_DOC_LINE = re.compile(r"\s*(\d+)(?:\.0*)?[\s,;]+(?:\"(.+)\"|'(.+)'|(.*?))\s*$")
+"""Number and path, in quotes or not: a line of a ``.doc``."""
 
 _TABLE = "_tomograms.csv"
 _HEADER = ("number", "tomogram", "voxel_size", "size_x", "size_y", "size_z")
@@ -73,10 +74,16 @@ def tomograms_beside(path: Path) -> NumberedTomograms:
         chosen = same if same.is_file() else others[0] if len(others) == 1 else None
         if chosen is not None:
             paths = read(chosen)
-            names = {number: plain_name(text) for number, text in paths.items()}
+            names = _plain_names(paths)
             files = {key: found_file(text, beside=chosen) for key, text in paths.items()}
             return NumberedTomograms(names, files, notes=(f"Names of tomograms are from {chosen.name}.",))
     return NumberedTomograms()
+
+
+def _plain_names(paths: Mapping[int, str]) -> dict[int, str]:
+    """Names of files without folder and suffix, where these keep the files apart."""
+    names = {number: plain_name(text) for number, text in paths.items()}
+    return names if len(set(names.values())) == len(set(paths.values())) else dict(paths)
 
 
 def names_of(numbers: Sequence[int], known: NumberedTomograms, metadata: ListMetadata, *, path: Path) -> list[str]:
@@ -108,12 +115,18 @@ def volumes_of(numbers: Sequence[int], path: Path) -> dict[str, Path | None]:
     return {name: known.files.get(number) for name, number in zip(names, numbers, strict=True)}
 
 
-def numbers_of(particles: Particles) -> dict[str, int]:
-    """Number of each tomogram: the one that it came with, where these are all different, else by order."""
+def numbers_of(particles: Particles, *, most: int | None = None) -> dict[str, int]:
+    """Number of each tomogram: the one that it came with, where these are all different, else by order.
+
+    Parameters
+    ----------
+    most : the largest number that the format holds.
+    """
     names = particles.tomogram_names
     column = particles.extra.get(NUMBER)
     texts = names if column is None else [str(column[particles.tomogram == name][0]) for name in names]
-    if all(text.isdecimal() for text in texts) and len({int(text) for text in texts}) == len(names):
+    own = all(text.isdecimal() for text in texts) and len({int(text) for text in texts}) == len(names)
+    if own and (most is None or all(int(text) <= most for text in texts)):
         return {name: int(text) for name, text in zip(names, texts, strict=True)}
     return {name: number for number, name in enumerate(names, start=1)}
 
@@ -190,15 +203,30 @@ class WrittenRows:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, particles: Particles, metadata: ListMetadata, *, path: Path, first: int) -> WrittenRows:
-        """The rows of these particles; ``first`` is the dialect's number of the first voxel.
+    def of(
+        cls, particles: Particles, metadata: ListMetadata, *, path: Path, first: int, most: int | None = None
+    ) -> WrittenRows:
+        """The rows of these particles.
+
+        Parameters
+        ----------
+        first : the dialect's number of the first voxel.
+        most : the largest whole number that the format holds; tomograms or subtomograms beyond it are counted anew.
 
         Raises
         ------
         InputError
             If the size of a voxel is unknown.
         """
-        sizes, numbers = sizes_to_write(path, particles, metadata), numbers_of(particles)
+        sizes, numbers = sizes_to_write(path, particles, metadata), numbers_of(particles, most=most)
+        tomograms = np.array([numbers[str(name)] for name in particles.tomogram])
+        subtomograms, anew = counted(particles, SUBTOMOGRAM), []
+        given = particles.extra.get(NUMBER)
+        if given is not None and any(map(operator.ne, texts(tomograms).tolist(), map(str, given.tolist()))):
+            anew.append("Tomograms are numbered anew: their numbers are not all different, or too large.")
+        if most is not None and subtomograms.max(initial=0) > most:
+            subtomograms = np.arange(1, len(particles) + 1)
+            anew.append(f"Subtomograms are counted anew: their numbers go beyond {most}, the largest of the format.")
         classes, notes = class_numbers(particles)
         score = score_of(particles)
         counted_from = first if metadata.first_voxel is None else metadata.first_voxel
@@ -206,11 +234,11 @@ class WrittenRows:
             sizes=sizes,
             voxels=particles.positions / sizes[:, None] + counted_from,
             numbers=numbers,
-            tomograms=np.array([numbers[str(name)] for name in particles.tomogram]),
-            subtomograms=counted(particles, SUBTOMOGRAM),
+            tomograms=tomograms,
+            subtomograms=subtomograms,
             classes=classes,
             score=np.zeros(len(particles)) if score is None else score,
-            notes=notes,
+            notes=(*notes, *anew),
         )
 
 
@@ -224,16 +252,18 @@ def whole_numbers(values: FloatArray) -> list[int]:
 
 def write_doc(path: Path, numbers: Mapping[str, int], files: Mapping[str, str]) -> None:
     """Write Dynamo's list of tomograms beside a table: number and path, or name, of each."""
-    lines = [f"{number} {files.get(name, name)}\n" for name, number in numbers.items() if name]
+    # Names are written as they are read again, so that the same list gives the same bytes.
+    plain = _plain_names({number: name for name, number in numbers.items()})
+    lines = [f"{number} {files.get(name, plain[number])}\n" for name, number in numbers.items() if name]
     with replacing(path) as beside:
         beside.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def write_table_of_tomograms(
-    path: Path, particles: Particles, sizes: FloatArray, metadata: ListMetadata, *, provenance: str
+    path: Path, particles: Particles, rows: WrittenRows, metadata: ListMetadata, *, provenance: str
 ) -> Path:
     """Path of the table, written beside a list, of its tomograms' numbers, names and sizes in voxels."""
-    numbers = numbers_of(particles)
+    numbers, sizes = rows.numbers, rows.sizes
     extents = find_extents(numbers, [metadata.extents, particles.extents])
     target = path.with_name(path.stem + _TABLE)
     with replacing(target) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
@@ -271,7 +301,7 @@ def _extent(row: Mapping[str, str]) -> Extent:
 
 def _numbered_lines(path: Path) -> dict[int, str]:
     found = (_DOC_LINE.match(line) for line in _text(path).splitlines())
-    return {int(match[1]): match[2] for match in found if match is not None}
+    return {int(match[1]): match[match.lastindex or 0] for match in found if match is not None}
 
 
 def _lines(path: Path) -> dict[int, str]:

@@ -23,6 +23,7 @@ from napari_orient.engine.io.columns import (
     with_mark,
     without_images,
     without_mark,
+    written_column,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
 from napari_orient.engine.io.dialects.relion_boxes import (
@@ -490,7 +491,7 @@ def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple
 def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
     """Columns of other programs as text, but for those of these names; those called as a pose's columns are marked."""
     return {
-        with_mark(name, name in OWN): column_texts(column)
+        with_mark(name, name in OWN): written_column(name, column)
         for name, column in particles.extra.items()
         if name in OWN or name not in (*BOX_COLUMNS, *without)
     }

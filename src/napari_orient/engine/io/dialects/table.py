@@ -10,13 +10,20 @@ carried through unchanged.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import PICKERS_SCORE, RESULT_COLUMNS, with_mark, without_mark
+from napari_orient.engine.io.columns import (
+    PICKERS_SCORE,
+    RESULT_COLUMNS,
+    with_mark,
+    without_mark,
+    written_column,
+)
 from napari_orient.engine.io.dialects.coordinate_names import POSITION, VOXEL, angle_names, coordinate_columns
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.text_tables import first_cells, read_rows
@@ -46,6 +53,8 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
     where, tomogram = str(path), metadata.tomogram
     read, notes = _with_coordinates(read_rows(path), where)
     table = {_own(name): values for name, values in read.items()}
+    if len(table) < len(read):
+        raise InputError(f"{path} has two columns of one name; rename or remove one.")
     names, rows = tomogram_names(table), None
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
@@ -192,10 +201,12 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
     if particles.kind is not None:
         columns["class"] = particles.kind.tolist()
     foreign = {with_mark(name, _own(name) in _OWN): column for name, column in particles.extra.items()}
-    return columns | {
-        name: decimals(column) if np.issubdtype(column.dtype, np.floating) else column.tolist()
-        for name, column in foreign.items()
-    }
+    return columns | {name: [_cell(text) for text in written_column(name, column)] for name, column in foreign.items()}
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of one line holds it: without breaks of lines and tabs, and without blanks at its ends."""
+    return " ".join(re.split(r"[\t\n\r\f\v]", text)).strip()
 
 
 # --- the dialects ---------------------------------------------------------------------------------------------------

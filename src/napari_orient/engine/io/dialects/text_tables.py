@@ -66,7 +66,7 @@ def read_rows(path: Path | str) -> Table:
         raise InputError(
             f"{path}: row {wrong} has {len(body[wrong - 1])} values; expected {len(header)} as in the header. Mend it."
         )
-    if len({name.lower() for name in header}) < len(header):
+    if len(set(header)) < len(header):
         raise InputError(f"{path} has two columns of one name; rename or remove one.")
     return dict(zip(header, zip(*body, strict=True), strict=True))
 
