@@ -65,7 +65,6 @@ class ViewerDock(QWidget):
         """Close the frame that the dock is in, so that it can be put in another."""
         if self.frame is not None:
             self.session.viewer.window.remove_dock_widget(self.frame)
-        self.setParent(None)
 
     # --- closing and opening ----------------------------------------------------------------------------------------
 
@@ -78,14 +77,14 @@ class ViewerDock(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange and "_placed" in vars(self):
             if self.parentWidget() is None:
                 self.closed()
-                QTimer.singleShot(0, self._wait_in_window)
+                self._wait_in_window()
             elif self.frame is not None:
                 self.show()
         return done
 
     def _wait_in_window(self) -> None:
         window = None if self._window is None else self._window()
-        if self.parentWidget() is None and window is not None:
+        if window is not None:
             self.setParent(window)
             self.hide()
 
