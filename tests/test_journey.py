@@ -14,9 +14,9 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
-from napari_orient.gui.pages.data_page import DataPage
 from napari_orient.gui.pages.export_card import ExportCard
 from napari_orient.gui.pages.inspect_page import InspectPage
+from napari_orient.gui.pages.open_form import OpenForm
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 
@@ -29,7 +29,7 @@ def by_the_command_line(world, out: Path) -> bytes:
 
 def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     docks = []
-    for kind in (DataPage, PredictCard, ExportCard):
+    for kind in (OpenForm, PredictCard, ExportCard):
         docks.append(kind(viewer))
         viewer.window.add_dock_widget(docks[-1], name=kind.__name__)
     load, ask, export = docks

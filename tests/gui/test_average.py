@@ -65,7 +65,7 @@ def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened,
     np.testing.assert_array_equal(whole.data, dock.average_map.density)
     assert tuple(whole.scale) == (10.0,) * 3
     assert whole.extent.world[1][2] < 0
-    assert dock.tomogram.count() == 1
+    assert len(session_of(viewer).index.tomograms()) == 1
     assert session_of(viewer).index.tomograms() != maps_of(viewer)
     assert [mark.words for mark in dock.plot.marks] == [
         f"{dock.average_map.fsc.resolution(threshold):.1f} Å" for threshold in (0.5, 0.143)

@@ -19,18 +19,15 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.pages.arrows_card import ArrowsCard
-from napari_orient.gui.pages.data_page import DataPage
 from napari_orient.gui.pages.export_card import FORMATS, ExportCard
+from napari_orient.gui.pages.open_form import OpenForm
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
 
 
-DOCKS = {"Load": DataPage, "Predict": PredictCard, "Arrows": ArrowsCard, "Export": ExportCard}
-
-
-PAGES = {"Load": "Data"}
+DOCKS = {"Load": OpenForm, "Predict": PredictCard, "Arrows": ArrowsCard, "Export": ExportCard}
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def dock(qtbot):
     def opened_dock(viewer, name):
         viewers.append(viewer)
         if isinstance(viewer, Viewer):
-            return page_of(viewer, PAGES.get(name, name))
+            return page_of(viewer, "Data").form if name == "Load" else page_of(viewer, name)
         made = DOCKS[name](viewer)
         qtbot.addWidget(made)
         return made
@@ -187,10 +184,13 @@ def test_predict_warns_of_particles_of_another_open_tomogram(dock, opened, scene
     viewer, prediction = opened
     assert "not of" not in prediction.input_note.text()
     (tmp_path / "other").mkdir()
-    session_of(viewer).show_tomogram(read_tomogram(make_scene(tmp_path / "other", name="TS_09").mrc))
-    for name, warned in (("TS_09", True), ("TS_01", False)):
-        prediction.tomogram.setCurrentIndex(prediction.tomogram.findText(name))
-        assert ("These particles are of TS_01, not of TS_09" in prediction.input_note.text()) == warned
+    session = session_of(viewer)
+    session.show_tomogram(read_tomogram(make_scene(tmp_path / "other", name="TS_09").mrc))
+    assert prediction.particles.layer is None, "the tomogram that is shown has no particles"
+    session.tomograms.choose("TS_01")
+    assert "In TS_01" in prediction.input_note.text()
+    viewer.layers.remove(session.tomograms.current)
+    assert "These particles are of TS_01, not of TS_09" in prediction.input_note.text()
 
 
 def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
@@ -225,7 +225,7 @@ def test_a_simulation_s_list_is_taken_as_truth_and_its_positions_as_picks(dock, 
 def test_an_empty_predict_dock_cannot_run_and_says_what_is_missing(dock):
     prediction = dock(ViewerModel(), "Predict")
     assert not prediction.running.start.isEnabled()
-    assert "Load dock" in prediction.input_note.text()
+    assert "page Data" in prediction.input_note.text()
     assert prediction.device_note.text().startswith("Runs on")
 
 
@@ -363,7 +363,8 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
     broken = Broken(np.asarray(image.data))
     request = prediction.request()
     with qtbot.captureExceptions() as flown:
-        prediction.start(replace(request, tomogram=replace(request.tomogram, density=broken)))
+        broken_request = replace(request, tomogram=replace(request.tomogram, density=broken))
+        prediction.start([broken_request], prediction.requests()[1])
         qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
     assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
@@ -400,8 +401,7 @@ def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot
     assert session_of(viewer) is not session_of(other)
     assert [len(layer.data) for layer in by_role(viewer, "predicted")] == [8]
     assert by_role(other, "predicted") == []
-    assert other_prediction.tomogram.count() == 1
-    assert other_prediction.tomogram.currentText() == "TS_09"
+    assert other_prediction.request().tomogram.name == "TS_09"
     assert session_of(viewer).drawing.view == ViewOptions()
 
 

@@ -10,6 +10,7 @@ from napari_orient.engine.io.volumes.chunks import ChunkedDensity
 from napari_orient.engine.particles import concatenate
 from napari_orient.gui import layers, readers
 from napari_orient.gui.sample_data import simulated_sample
+from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
 
@@ -132,6 +133,7 @@ def test_a_store_that_is_dropped_becomes_a_layer_that_is_read_by_chunks(make_nap
     (layer,) = viewer.open(str(tmp_path / "TS_01.zarr"), plugin=PLUGIN)
     assert isinstance(layer.data, ChunkedDensity)
     assert (layer.name, tuple(layer.scale)) == ("TS_01", (10, 10, 10))
+    session_of(viewer).drawing.show_as(session_of(viewer).drawing.view.replace(slab=0.0))
     viewer.dims.set_current_step(0, 7)
     np.testing.assert_allclose(layer._slice.image.raw, density[7])
     viewer.dims.ndisplay = 3

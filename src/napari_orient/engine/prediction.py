@@ -78,6 +78,7 @@ def predict(
     options: PredictionOptions = _USUAL,
     *,
     reference: Template | None = None,
+    prepared: Callable[[PoseEstimator], None] | None = None,
 ) -> Stream[Step, Particles]:
     """The same particles with rotations, confidence and expected error; a step for each batch.
 
@@ -90,6 +91,7 @@ def predict(
     Parameters
     ----------
     reference : a map to refine a network's rotations with, in the frame that it was trained in.
+    prepared : called with what predicts further picks of this tomogram, once that is prepared.
 
     Raises
     ------
@@ -114,6 +116,8 @@ def predict(
         )
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     estimator = yield from prepare(tomogram, particles[inside], model, options)
+    if prepared is not None:
+        prepared(estimator)
     if isinstance(estimator, TemplateEstimator):
         note = yield from compare_with_shipped(estimator.finder, tomogram, particles[inside], estimator.template)
         yield Step(1, 1, "Compared templates", notes=() if note is None else (note,))

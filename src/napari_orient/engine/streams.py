@@ -29,13 +29,15 @@ class Note:
 class Step:
     """One piece of progress: ``done`` of ``total`` pieces, and what is being done in a few words.
 
-    ``notes`` should still be visible when the work is over.
+    ``notes`` should still be visible when the work is over. ``whole`` is true where the whole task is counted; else the
+    steps count a stage of it, and another may follow.
     """
 
     done: int
     total: int
     message: str
     notes: tuple[Note, ...] = field(default=(), kw_only=True)
+    whole: bool = field(default=False, kw_only=True)
 
 
 StepT = TypeVar("StepT", bound=Step)

@@ -202,6 +202,8 @@ class ArrowDrawing:
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
         if self.view.display.colour == AXIS:
             return None
+        if self.view.display.colour == "cluster" and layers.role(points) == TRUTH and self.index.particles(PREDICTED):
+            return None  # Each layer numbers its own clusters: only one layer can be coloured by them.
         values, view = self.inspection.particle_values(points), self.view
         ink, display = view.ink(layers.role(points)), view.display
         return particle_colours(

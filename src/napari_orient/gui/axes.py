@@ -239,8 +239,8 @@ def _renew(layer: Vectors, parts: LayerParts) -> None:
         # Colours after the data: napari loses them where the number of rows changes.
         if not _same(layer.edge_color, keywords["edge_color"]):
             layer.edge_color = keywords["edge_color"]
-    for name in ("length", "edge_width", "vector_style"):
-        if getattr(layer, name) != keywords[name]:
+    for name in ("length", "edge_width", "vector_style", "scale"):
+        if not np.array_equal(getattr(layer, name), keywords[name]):
             setattr(layer, name, keywords[name])
 
 

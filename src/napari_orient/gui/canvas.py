@@ -19,9 +19,17 @@ def holding_still(viewer: ViewerModel) -> Iterator[None]:
 
 
 def show_slab(viewer: ViewerModel, thickness: float) -> None:
-    """Show slices so many Å thick in 2D."""
-    if viewer.dims.ndim >= 3 and viewer.dims.thickness[-3:] != (thickness, 0.0, 0.0):
-        viewer.dims.thickness = (*viewer.dims.thickness[:-3], thickness, 0.0, 0.0)
+    """Show slices so many Å thick in 2D, across whichever axis is sliced."""
+    dims = viewer.dims
+    if dims.ndim < 3:
+        return
+    sliced = next(axis for axis in dims.order if axis >= dims.ndim - 3)
+    wanted = tuple(
+        kept if axis < dims.ndim - 3 else thickness if axis == sliced else 0.0
+        for axis, kept in enumerate(dims.thickness)
+    )
+    if dims.thickness != wanted:
+        dims.thickness = wanted
 
 
 def show_scale_bar(viewer: ViewerModel) -> None:

@@ -110,7 +110,10 @@ def _bare_widget(parameter: Parameter) -> BaseValueWidget[Any]:
     if parameter.type is bool:
         return CheckBox(text="")
     if parameter.type is str or parameter.optional:
-        return LineEdit()
+        line = LineEdit()
+        if parameter.optional:
+            line.native.setPlaceholderText(AUTOMATIC)
+        return line
     low = -_WIDEST if parameter.low is None else parameter.low
     high = _WIDEST if parameter.high is None else parameter.high
     if parameter.type is int:

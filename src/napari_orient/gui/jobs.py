@@ -114,7 +114,7 @@ class Job(QObject):
         self._work = _Work(stream, title)
         self._answer: object = _NOTHING
         self._over = False
-        self._pace = _Pace()
+        self._pace = _Pace(title)
         self._bar: cancelable_progress | None = None
         self._work.voice.reported.connect(self._drain)
         self._worker: FunctionWorker[Any] = create_worker(self._work, _start_thread=False)
@@ -153,6 +153,12 @@ class Job(QObject):
     def seconds_left(self) -> float | None:
         """Seconds that it will still take at the pace so far, or None while that is unknown."""
         return self._pace.seconds_left(time.monotonic())
+
+    @property
+    def time_left(self) -> str:
+        """Time left as one says it, of the whole job where that can be known; empty while unknown."""
+        words = time_words(self.seconds_left)
+        return words if self._pace.whole or not words else f"{words} in this step"
 
     def _report_progress(self) -> None:
         while self._work.steps:
@@ -193,6 +199,8 @@ class Job(QObject):
         if self._bar is not None:
             self._bar.close()
         self._outcome = self._finish()
+        if self._outcome == "done":
+            _STAGES[self.title] = self._pace.durations(time.monotonic())
         if self._show_answer is None or self._outcome == "failed" or self.abandoned:
             self._close()
         else:
@@ -289,30 +297,53 @@ class JobQueue(QObject):
 
 
 class _Pace:
-    """How quick a stage of the work is: a stage counts one total upwards, perhaps not from nothing."""
+    """How quick the work is: seconds to its end, from its own pace and from how long its stages took the last time."""
 
-    def __init__(self) -> None:
-        self._first: tuple[Step, float] | None = None
-        self._last: tuple[Step, float] | None = None
+    def __init__(self, title: str) -> None:
+        self._before = _STAGES.get(title, ())
+        self._stages: list[list[tuple[Step, float]]] = []
 
     def note(self, step: Step, now: float) -> None:
         """Record that this step has been reached now."""
-        if self._first is None or self._last is None or _another_stage(self._last[0], step):
-            self._first = self._last = (step, now)
-        elif step.done > self._last[0].done:
-            self._last = (step, now)
+        if not self._stages or _another_stage(self._stages[-1][-1][0], step):
+            self._stages.append([(step, now)])
+        elif step.done > self._stages[-1][-1][0].done:
+            self._stages[-1].append((step, now))
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds to the end of the stage, or None before it has moved."""
-        if self._first is None or self._last is None:
+        """Seconds to the end of the work where it is known, else of its present stage; None before that has moved."""
+        if not self._stages:
             return None
-        (first, began), (last, reached) = self._first, self._last
+        stage, later = self._stages[-1], sum(self._before[len(self._stages) :])
+        last, reached = stage[-1]
+        # The pace of the second half: a task may grow slower, as one that begins coarsely does.
+        first, began = next((step, at) for step, at in stage if 2 * step.done >= last.done or step is last)
+        if first is last:
+            first, began = stage[0]
         left = seconds_left(Step(last.done - first.done, last.total - first.done, ""), reached - began)
-        return None if left is None else max(0.0, left - (now - reached))
+        if left is None and len(self._before) < len(self._stages):
+            return None
+        if left is None:
+            left = max(0.0, self._before[len(self._stages) - 1] - (now - stage[0][1]))
+        return max(0.0, left - (now - reached)) + later
+
+    @property
+    def whole(self) -> bool:
+        """Whether the seconds left are those of the whole work."""
+        return bool(self._stages) and (self._stages[-1][-1][0].whole or len(self._before) >= len(self._stages))
+
+    def durations(self, now: float) -> tuple[float, ...]:
+        """Seconds that each stage took, (S,), the last until now."""
+        starts = [stage[0][1] for stage in self._stages]
+        return tuple(after - begun for begun, after in zip(starts, [*starts[1:], now], strict=True))
+
+
+_STAGES: dict[str, tuple[float, ...]] = {}
+"""Seconds that the stages of a job of a title took when it was last done."""
 
 
 def _another_stage(before: Step, step: Step) -> bool:
-    return step.total != before.total or step.done < before.done
+    return step.done < before.done or (step.total != before.total and step.done == 0)
 
 
 def _quit_asked(worker: weakref.ref[FunctionWorker[Any]]) -> Callable[[], bool]:

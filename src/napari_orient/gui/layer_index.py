@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
@@ -48,6 +49,11 @@ class LayerIndex:
         """The layers that can serve as tomograms, the newest first."""
         return [layer for layer in reversed(self.viewer.layers) if layers.holds_tomogram(layer)]
 
+    def volumes(self) -> list[Image]:
+        """The tomograms to choose among, the newest first: those opened as such, or else every grey volume."""
+        found = self.tomograms()
+        return [layer for layer in found if layers.role(layer) == layers.TOMOGRAM] or found
+
     def particles(self, *roles: str) -> list[Points]:
         """The layers that can serve as particles, the newest first; of these roles only, if any are given."""
         found = [layer for layer in reversed(self.viewer.layers) if layers.holds_particles(layer)]
@@ -55,12 +61,14 @@ class LayerIndex:
 
     def extents(self) -> dict[str, Extent]:
         """The extents of the tomograms on view, by name."""
-        found = [layers.tomogram_of(layer) for layer in self.tomograms() if layers.role(layer)]
-        return {tomogram.name: tomogram.extent for tomogram in found}
+        found = [layer for layer in self.tomograms() if layers.role(layer) and np.allclose(layer.translate, 0)]
+        return {tomogram.name: tomogram.extent for tomogram in map(layers.tomogram_of, found)}
 
     def extent_of(self, points: Points) -> Extent | None:
-        """The extent of the tomogram that the points lie in: as their layer says, or of the tomogram on view."""
-        own = layers.extent_of(points)
+        """The extent of the tomogram that the points lie in: as it is on view, or as their layer says."""
+        image, own = self.tomogram_of(points), layers.extent_of(points)
+        if image is not None and np.allclose(image.translate, 0) and not self.mismatch(points, image):
+            return layers.tomogram_of(image).extent
         if own is not None:
             return own
         extents = self.extents()
@@ -72,7 +80,7 @@ class LayerIndex:
 
     def tomogram_of(self, points: Points) -> Image | None:
         """The layer of the tomogram that the points lie in: of its name, or the only one there is."""
-        shown = {str(layers.about(layer).get("name", layer.name)): layer for layer in reversed(self.tomograms())}
+        shown = {layers.tomogram_name(layer): layer for layer in reversed(self.volumes())}
         name = str(layers.about(points).get("tomogram", ""))
         match = _match(name, shown)
         if match is not None:

@@ -71,11 +71,11 @@ def _put_places(layer: Points, rows: Rows, positions: FloatArray) -> None:
     Å and back to voxels would change the last digit. The array is written in place where it can be: a new one makes
     napari measure the whole world again, which is not larger for a particle within it.
     """
-    size, data = layers.voxel_size(layer), np.asarray(layer.data[rows], float)
-    still = layers.flip(data * size) == positions
+    data = np.asarray(layer.data[rows], float)
+    still = layers.positions_of(layer, rows) == positions
     if still.all():
         return
-    places = np.where(layers.flip(still), data, layers.flip(positions) / size)
+    places = np.where(layers.flip(still), data, layers.data_of(layer, positions))
     if layer.data.dtype == places.dtype and layer.data.flags.writeable:
         low, high = layer.extent.data
         layer.data[rows] = places

@@ -7,8 +7,10 @@ scale (Å per voxel), units and axis labels, so that napari's world is in Å and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -49,6 +51,9 @@ STATUS, CORRECTED = "status", "corrected"
 
 FIRST = "first poses"
 """Where a layer's metadata keep the poses that corrections began from, by the particle's number."""
+
+FRAME = "frame"
+"""Where a layer's metadata, and a model's card, say that poses are in a frame of their own, as discovered ones are."""
 
 FEATURE_NAMES = {file_columns.STATUS: STATUS, file_columns.CORRECTED: CORRECTED}
 """Columns of files that have a plainer name as features."""
@@ -95,6 +100,15 @@ def identity(layer: Layer) -> str:
     return str(layer.metadata.setdefault(KEY, {}).setdefault("id", uuid4().hex))
 
 
+def make_own(layer: Layer, others: Iterable[Layer]) -> bool:
+    """Whether napari has copied the layer from another; then it gets an identity, so that edits reach one alone."""
+    own = about(layer).get("id")
+    copied = any(other is not layer and own and about(other).get("id") == own for other in others)
+    if copied:
+        layer.metadata = {**layer.metadata, KEY: {**deepcopy(about(layer)), "id": uuid4().hex}}
+    return copied
+
+
 def role(layer: Layer) -> str:
     """``tomogram``, ``picks``, ``predicted``, ``truth`` or ``axes``; empty for a layer that is not ours."""
     return str(about(layer).get("role", ""))
@@ -133,9 +147,15 @@ def tomogram_parts(tomogram: Tomogram) -> LayerParts:
         "depiction": "plane",
         "plane": {"position": tuple((size - 1) / 2), "normal": (1, 0, 0), "thickness": max(1.0, size[0] / 12)},
         "rendering": "average",
-        "metadata": {KEY: {"role": TOMOGRAM, "name": tomogram.name}},
+        "metadata": {KEY: _said_of(tomogram)},
     }
     return tomogram.density, {**style, **world(tomogram.voxel_size)}, "image"
+
+
+def _said_of(tomogram: Tomogram) -> dict[str, Any]:
+    path = "" if tomogram.path is None else str(Path(tomogram.path).resolve())
+    said = {"role": TOMOGRAM, "name": tomogram.name, "path": path}
+    return said | {"voxel_size_source": tomogram.voxel_size_source}
 
 
 def tomogram_of(layer: Image) -> Tomogram:
@@ -144,8 +164,13 @@ def tomogram_of(layer: Image) -> Tomogram:
     Raises
     ------
     InputError
-        If its voxels are not cubes.
+        If its voxels are not cubes, or the layer is moved from where its particles count from.
     """
+    if not np.allclose(layer.translate, 0):
+        moved = " × ".join(f"{part:g}" for part in flip(np.asarray(layer.translate)))
+        raise InputError(
+            f"layer {layer.name!r} is moved by {moved} Å; expected its first voxel at 0. Set its translate to 0."
+        )
     density = layer.data[0] if layer.multiscale else layer.data
     return Tomogram(density, voxel_size(layer), tomogram_name(layer))
 
@@ -192,6 +217,18 @@ def contrast_limits(density: Density, *, slices: int = 9, side: int = 256) -> tu
     sample = sample[np.isfinite(sample)]
     low, high = np.percentile(sample, [0.5, 99.5]) if sample.size else (0.0, 1.0)
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
+
+
+BADGES = {"accepted": "star", "rejected": "cross"}
+"""Shapes of points that a person has accepted or rejected; others are discs."""
+
+
+def show_badges(points: Points) -> None:
+    """Give accepted and rejected particles the shapes of `BADGES`, so that verdicts are read on the canvas."""
+    status = points.features[STATUS].fillna("").astype(str) if STATUS in points.features.columns else []
+    wanted = np.array([BADGES.get(word, "disc") for word in status] or ["disc"] * len(points.data))
+    if len(wanted) and not np.array_equal(wanted, np.array([str(shape.value) for shape in points.symbol])):
+        points.symbol = wanted
 
 
 def paint(points: Points, ink: tuple[float, float, float]) -> None:
@@ -270,13 +307,25 @@ def _feature(column: str) -> str:
     return f"{column} (file)" if column in (*OWN_COLUMNS, STATUS, CORRECTED) else column
 
 
+def positions_of(layer: Points, rows: Any = slice(None)) -> FloatArray:
+    """Positions of the points of some rows (N, 3) xyz in Å: where the viewer shows them, moved layers too."""
+    places: FloatArray = np.asarray(layer.data[rows], float) * voxel_size(layer) + np.asarray(layer.translate)
+    return flip(places)
+
+
+def data_of(layer: Points, positions: FloatArray) -> FloatArray:
+    """What a points layer holds for positions (N, 3) xyz in Å: the reverse of `positions_of`."""
+    places: FloatArray = (flip(positions) - np.asarray(layer.translate)) / voxel_size(layer)
+    return places
+
+
 def picks_of(layer: Points) -> Particles:
     """The particles of a layer without their poses: positions in Å, class and foreign columns.
 
     Any points layer will do; where it is not ours, class and tomogram are unknown.
     """
     said, table = about(layer), layer.features
-    positions = flip(np.asarray(layer.data, float) * voxel_size(layer))
+    positions = positions_of(layer)
     foreign = {name: (_feature(name), kind) for name, kind in said.get("extra", {}).items()}
     extra = {name: _column(table[at], kind=kind) for name, (at, kind) in foreign.items() if at in table.columns}
     extra |= _added_columns(table, without={at for at, _ in foreign.values()})
@@ -385,7 +434,7 @@ def extent_of(layer: Layer) -> Extent | None:
 def replace_particles(layer: Points, particles: Particles, *, provenance: str) -> None:
     """Replace the layer's particles, at the same place in the layer list and in the same style."""
     said = about(layer)
-    layer.data = flip(particles.positions) / voxel_size(layer)
+    layer.data = data_of(layer, particles.positions)
     layer.features = features(particles)
     said["extra"] = {column: values.dtype.kind for column, values in particles.extra.items()}
     said["blocks"], said["provenance"] = dict(particles.blocks), provenance

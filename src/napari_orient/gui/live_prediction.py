@@ -48,6 +48,12 @@ def prepare_model(
 ) -> Stream[Step, PreparedModel]:
     """A model prepared for single picks of this tomogram, timed at the tomogram's centre."""
     predict = yield from prepare(tomogram, picks, model, PredictionOptions.of(precision="fast", device=device))
+    return (yield from _timed(tomogram, predict))
+
+
+def _timed(tomogram: Tomogram, predict: PoseEstimator) -> Stream[Step, PreparedModel]:
+    """What predicts single picks of a tomogram, with the seconds that it takes for one."""
+    yield Step(0, 1, "Timing a prediction")
     middle = Particles(positions=tomogram.extent.centre[None], tomogram=tomogram.name)
     predict(middle)  # The first call allocates buffers and tables.
     taken = []
@@ -96,7 +102,16 @@ class LivePrediction(QObject):
             self._waiting_for_pick = tomogram, model
             self.status_changed.emit("Live: place a first pick; the noise is estimated around it.", MUTED)
         else:
-            self._prepare(tomogram, layers.picks_of(points), model)
+            known, estimator = self.session.prepared.get(image, ("", None))
+            if estimator is not None and known == name:
+                self._time(tomogram, estimator)
+            else:
+                self._prepare(tomogram, layers.picks_of(points), model)
+
+    def _time(self, tomogram: Tomogram, estimator: PoseEstimator) -> None:
+        """Begin with what a prediction has learnt of the tomogram already."""
+        self._waiting_for_pick = None
+        self._run(_timed(tomogram, estimator), "Live", self._begin)
 
     def _prepare(self, tomogram: Tomogram, picks: Particles, model: Model) -> None:
         self._waiting_for_pick = None
@@ -205,7 +220,7 @@ class LivePrediction(QObject):
         assert self._history is not None
         layer = self._history.layer
         return Particles(
-            positions=layers.flip(np.asarray(layer.data[rows], float) * layers.voxel_size(layer)),
+            positions=layers.positions_of(layer, rows),
             tomogram=self._tomogram,
         )
 

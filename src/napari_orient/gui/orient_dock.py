@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from napari.layers import Image, Points
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QHideEvent, QShowEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -26,12 +27,24 @@ from qtpy.QtWidgets import (
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui import layers
-from napari_orient.gui.jobs import JobQueue, time_words
+from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layers import PICKS, PREDICTED, STATUS, TRUTH
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.session import Session
 from napari_orient.gui.view_strip import ViewStrip
 from napari_orient.gui.viewer_dock import ViewerDock
-from napari_orient.gui.widgets import ACCENT, MUTED, CardPage, Deferred, NoteLabel, Panel, listen, row, shrinkable
+from napari_orient.gui.widgets import (
+    ACCENT,
+    MUTED,
+    WARNING,
+    CardPage,
+    Deferred,
+    NoteLabel,
+    Panel,
+    listen,
+    row,
+    shrinkable,
+)
 
 WIDTH = 368
 """Least width in pixels of the dock: fits the widest page with its scroll bar at the default font."""
@@ -62,13 +75,23 @@ class OrientDock(ViewerDock):
         """Make the dock's widgets; no page yet."""
         self._pages: dict[str, Panel] = {}
         self.setMinimumWidth(WIDTH)
+        self.setAcceptDrops(True)
         self.header, self.steps = TomogramHeader(self.session), StepBar()
         self.stack, self.view_strip = QStackedWidget(), ViewStrip(self.session)
         self.job_line = JobLine(self.session.jobs)
         grid = QGridLayout(self)  # Not a column: napari would add a stretch to it.
         grid.setContentsMargins(8, 6, 8, 6)
         grid.setVerticalSpacing(6)
-        parts = (self.header, self.steps, self.stack, _line(), self.view_strip, _line(), self.job_line)
+        parts = (
+            self.header,
+            ReplacedNotice(self.session),
+            self.steps,
+            self.stack,
+            _line(),
+            self.view_strip,
+            _line(),
+            self.job_line,
+        )
         for place, part in enumerate(parts):
             grid.addWidget(part, place, 0)
         grid.setRowStretch(parts.index(self.stack), 1)
@@ -82,6 +105,19 @@ class OrientDock(ViewerDock):
     def _first_page(self) -> str:
         index = self.session.index
         return POSES if index.tomograms() and index.particles() else DATA
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take files and folders, whatever page is shown."""
+        dragged = None if event is None else event.mimeData()
+        if event is not None and dragged is not None and any(url.isLocalFile() for url in dragged.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Open what was dropped."""
+        dropped = None if event is None else event.mimeData()
+        if dropped is not None:
+            paths = [Path(url.toLocalFile()) for url in dropped.urls() if url.isLocalFile()]
+            open_paths(self.session, paths)
 
     # --- pages ------------------------------------------------------------------------------------------------------
 
@@ -221,7 +257,7 @@ class TomogramHeader(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        self._images: list[Image] = []
+        self._names: list[str] = []
         self._heard: set[int] = set()
         self._counting = Deferred(self.show_state, parent=self)
         self.choice = QComboBox()
@@ -236,7 +272,7 @@ class TomogramHeader(QWidget):
         column.addWidget(row(self.before, self.choice, self.after, stretch=1))
         column.addWidget(self.voxels)
         column.addWidget(self.counts)
-        self.choice.activated.connect(lambda place: session.tomograms.choose(self._images[place]))
+        self.choice.activated.connect(lambda place: session.tomograms.choose(self._names[place]))
         self.before.clicked.connect(lambda: session.tomograms.step(-1))
         self.after.clicked.connect(lambda: session.tomograms.step(1))
         for emitter in (session.events.tomogram, session.events.arranged):
@@ -245,16 +281,18 @@ class TomogramHeader(QWidget):
 
     def show_state(self, event: Any = None) -> None:
         """Show the current tomogram and its counts."""
-        self._images, current = self.session.index.tomograms()[::-1], self.session.tomograms.current
+        switch = self.session.tomograms
+        self._names, image = switch.names(), switch.current
         self.choice.clear()
-        self.choice.addItems([layers.tomogram_name(image) for image in self._images] or ["no tomogram open"])
-        if current in self._images:
-            self.choice.setCurrentIndex(self._images.index(current))
-        self.choice.setEnabled(bool(self._images))
+        self.choice.addItems(self._names or ["no tomogram open"])
+        if switch.name in self._names:
+            self.choice.setCurrentIndex(self._names.index(switch.name))
+        self.choice.setEnabled(bool(self._names))
         for button in (self.before, self.after):
-            button.setVisible(len(self._images) > 1)
-        self.voxels.say("" if current is None else voxel_text(current))
-        found = self.session.index.particles() if current is None else self.session.tomograms.layers_of(current)
+            button.setVisible(len(self._names) > 1)
+        missing = "the volume is not open" if switch.name else ""
+        self.voxels.say(missing if image is None else voxel_text(image), WARNING if image is None else MUTED)
+        found = switch.particles()
         self.counts.say(count_text(found))
         self._listen_to(found)
 
@@ -302,6 +340,28 @@ def _with_status(found: list[Points], status: str) -> int:
     return sum(int((layer.features[STATUS] == status).sum()) for layer in found if STATUS in layer.features.columns)
 
 
+class ReplacedNotice(QWidget):
+    """What a file has brought of its own in place of model and thresholds, with Undo; hidden where nothing was."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.words, self.undo = NoteLabel(), QPushButton("Undo")
+        self.undo.setToolTip("Put model, thresholds and filters in force again as they were before the file was opened")
+        self.undo.clicked.connect(lambda _: session.undo_replaced())
+        line = QHBoxLayout(self)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.addWidget(self.words, 1)
+        line.addWidget(self.undo)
+        listen(self, session.events.replaced, self.show_state)
+        self.show_state()
+
+    def show_state(self, event: Any = None) -> None:
+        """Show what was replaced, if anything was."""
+        self.words.say(self.session.replaced_words, WARNING)
+        self.setVisible(self.session.replaced is not None)
+
+
 class JobLine(QWidget):
     """The job that runs: what it does, progress, time left, and Stop; how many wait."""
 
@@ -339,7 +399,7 @@ class JobLine(QWidget):
         self.bar.setRange(0, 0 if step is None else step.total)
         self.bar.setValue(0 if step is None else step.done)
         doing = "Stopping…" if job.stopping else "Starting…" if step is None else step.message
-        parts = [job.title, doing, time_words(job.seconds_left), f"{waiting} waiting" if waiting else ""]
+        parts = [job.title, doing, job.time_left, f"{waiting} waiting" if waiting else ""]
         self.words.say(" · ".join(filter(None, parts)))
 
     def _stop(self) -> None:

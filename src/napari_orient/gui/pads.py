@@ -1,8 +1,10 @@
-"""Controls of the Correct dock: rotations about own axes, moves, and the list of edits."""
+"""Controls of the page Correct: rotations about own axes, moves, and the list of edits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
@@ -67,12 +69,17 @@ def equal_width_row(*widgets: QWidget) -> QWidget:
     return holder
 
 
+_ByDirection = Mapping[tuple[str, int], str]
+
+
 class StepPad(QWidget):
-    """Buttons for both directions of three axes; ``pressed`` emits axis and sign."""
+    """Buttons for both directions of three axes, with their keys; ``pressed`` emits axis and sign."""
 
     pressed = Signal(str, int)
 
-    def __init__(self, tips: dict[tuple[str, int], str]) -> None:
+    def __init__(
+        self, tips: dict[tuple[str, int], str], keys: Mapping[tuple[str, int], str] = MappingProxyType({})
+    ) -> None:
         super().__init__()
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -80,7 +87,7 @@ class StepPad(QWidget):
         self.buttons: dict[tuple[str, int], QPushButton] = {}
         for column, axis in enumerate("xyz"):
             for place, sign in enumerate((-1, 1)):
-                button = QPushButton(f"{'−' if sign < 0 else '+'} {axis}")
+                button = QPushButton(f"{'−' if sign < 0 else '+'}{axis}{_shown_key(keys.get((axis, sign)))}")
                 button.setToolTip(tips[axis, sign])
                 button.setStyleSheet(f"QPushButton {{border-bottom: 3px solid {AXIS_COLOURS[axis]}; padding: 5px 0;}}")
                 button.clicked.connect(partial(self._press, axis, sign))
@@ -89,6 +96,10 @@ class StepPad(QWidget):
 
     def _press(self, axis: str, sign: int, *_: object) -> None:
         self.pressed.emit(axis, sign)
+
+
+def _shown_key(key: str | None) -> str:
+    return f" ({key})" if key else ""
 
 
 class RotationPad(QWidget):
@@ -105,7 +116,8 @@ class RotationPad(QWidget):
             {
                 (axis, sign): f"Rotate each selected particle about its own {axis} axis, {handedness[sign]} (key {key})"
                 for (axis, sign), key in ROTATION_KEYS.items()
-            }
+            },
+            ROTATION_KEYS,
         )
         self.pad.pressed.connect(lambda axis, sign: self.stepped.emit(axis, sign * self.angle.value()))
         self.line = QLineEdit()

@@ -10,9 +10,10 @@ import numpy as np
 from napari.layers import Points
 from numpy.typing import NDArray
 
-from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect
+from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect, symmetries_by_class
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.gui import layers
 
 
@@ -105,9 +106,28 @@ def particle_values(
     """
     particles, rows = posed_particles(layer)
     true = None if truth is None or truth is layer else posed_particles(truth)[0]
+    if true is not None and layers.FRAME in layers.about(layer):
+        name = symmetries_by_class(options.symmetry or "").get("") or (groups or {}).get("", "C1")
+        true = in_frame_of(particles, true, symmetry(name))
     extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
     inspection = inspect(particles, options, truth=true, groups=groups, extents=extents)
     return ParticleValues(rows, particles, true, inspection, _columns(layer, particles, rows, inspection))
+
+
+def in_frame_of(particles: Particles, truth: Particles, group: Symmetry) -> Particles:
+    """True particles with their rotations turned into the frame that these poses are in, by the one common rotation.
+
+    A discovered map has a frame of its own: poses that differ from the true ones by one rotation are as right.
+    """
+    from scipy.spatial import KDTree
+
+    from napari_orient.engine.discovery.search import global_rotation
+
+    if particles.rotations is None or truth.rotations is None or not len(particles) or not len(truth):
+        return truth
+    _, partner = KDTree(truth.positions).query(particles.positions)
+    own, true = particles.rotations, truth.rotations[partner]
+    return truth.replace(rotations=truth.rotations @ global_rotation(own, true, group))
 
 
 def posed_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
@@ -127,7 +147,7 @@ def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     names = [name for name in (layers.CONFIDENCE, layers.EXPECTED_ERROR) if posed and name in table.columns]
     flags = {OUTLIER: table[OUTLIER].to_numpy()[rows]} if OUTLIER in table.columns else {}
     particles = Particles(
-        positions=layers.flip(np.asarray(layer.data, float)[rows] * layers.voxel_size(layer)),
+        positions=layers.positions_of(layer, rows),
         rotations=layers.rotations_in(layer)[rows] if posed else None,
         tomogram=str(layers.about(layer).get("tomogram", "")),
         extra=flags,

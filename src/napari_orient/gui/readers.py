@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import napari
 import numpy as np
 from napari.layers import Layer
 from napari.utils.notifications import show_info
+from qtpy.QtCore import QTimer
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
@@ -26,13 +30,19 @@ from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
-from napari_orient.gui.commands import open_page
+from napari_orient.gui.commands import dock_of, open_page, page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
-from napari_orient.gui.pages.data_page import dock_text
-from napari_orient.gui.session import session_of
+from napari_orient.gui.napari_csv import is_napari_csv, read_napari_csv
+from napari_orient.gui.orient_dock import POSES, OrientDock
+from napari_orient.gui.pages.open_form import dock_text
+from napari_orient.gui.session import Session, session_of
 from napari_orient.gui.state_in_file import with_model_found, with_state
+from napari_orient.gui.tomogram_switch import ListedParticles
 
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
+
+NO_LAYER: list[Any] = [(None,)]
+"""What npe2 takes for a file that was read and gives no layer."""
 
 
 def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader | None:
@@ -50,25 +60,47 @@ def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
         open_page("Data")
         return read_particle_layers
     try:
-        found = [recognise_content(ListFile(item)) for item in _paths(path)]
+        lists = [item for item in _paths(path) if not is_napari_csv(item)]
+        found = [recognise_content(ListFile(item)) for item in lists]
     except InputError:
         return read_particle_layers
     return read_particle_layers if all(dialect and dialect.read for dialect in found) else None
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
-    """Image layers, in Å, memory-mapped or read by chunks; notes on how they were read are shown."""
-    tomograms = [read_tomogram(item) for item in _paths(path)]
-    for tomogram in tomograms:
+    """Image layers, in Å, memory-mapped or read by chunks; notes on how they were read are shown.
+
+    A file that does not say its voxel size is handed to the page Data, which asks for it; one that is open is shown.
+    """
+    viewer, found = napari.current_viewer(), []
+    for item in _paths(path):
+        if viewer is not None and _shown_already(session_of(viewer), item):
+            continue
+        try:
+            tomogram = read_tomogram(item)
+        except InputError as error:
+            if viewer is None or not hasattr(viewer, "window") or "voxel size" not in str(error):
+                raise InputError(dock_text(str(error))) from error
+            page_of(viewer, "Data").ask_voxel_size(item)
+            continue
         for note in tomogram.notes:
             show_info(f"{tomogram.name}: {note}")
-    return [layers.tomogram_parts(tomogram) for tomogram in tomograms]
+        found.append(layers.tomogram_parts(tomogram))
+    return found or NO_LAYER
+
+
+def _shown_already(session: Session, path: Path) -> bool:
+    """Whether the tomogram of this file is open; it is shown then."""
+    opened = [image for image in session.index.volumes() if layers.about(image).get("path") == str(path.resolve())]
+    if opened:
+        session.tomograms.choose(layers.tomogram_name(opened[0]))
+    return bool(opened)
 
 
 def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
-    """Points layers, in Å, with arrows where the list has orientations; one for each tomogram in it.
+    """Points layers, in Å, with arrows where the list has orientations, of the tomograms that are open.
 
-    Where tomograms are open, particles of others are left out.
+    Where none is open, of the list's first tomogram. The others are listed: they get their layers when they are chosen.
     """
     found: list[LayerParts] = []
     for item in _paths(path):
@@ -76,37 +108,91 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
         particles = with_model_found(_read(item, extents), item)
         if particles.notes:
             show_info(f"{item.name}: {' '.join(dock_text(note) for note in particles.notes)}")
-        for name, part in _parts(particles, extents):
+        shown, listed = _parts(particles, extents)
+        for name, part in shown:
             found += _with_axes(part, extents.get(name), item)
-    return found
+        for name, part in listed:
+            _list(name, part, item)
+    _offer_dock()
+    return found or NO_LAYER
 
 
 def _read(path: Path, extents: dict[str, Extent]) -> Particles:
-    """The particles of a list; those of the one tomogram that is open alone, where it is one.
+    """The particles of a list, of every tomogram that can be placed.
 
     Raises
     ------
     InputError
-        If the list has none of it, or cannot be read: without the names of the command line's options.
+        If the list has none of the one tomogram that is open, or cannot be read: without the names of options.
     """
+    if is_napari_csv(path):
+        return _read_napari_csv(path)
     try:
-        return read_particles(path, tomogram=next(iter(extents)) if len(extents) == 1 else None, extents=extents)
+        if len(extents) != 1:
+            return read_particles(path, extents=extents)
+        own = read_particles(path, tomogram=next(iter(extents)), extents=extents)
     except InputError as error:
         raise InputError(dock_text(str(error))) from error
+    with suppress(InputError):
+        every = read_particles(path, extents=extents)
+        if len(every.tomogram_names) > len(own.tomogram_names):
+            return every
+    return own
 
 
-def _parts(particles: Particles, extents: dict[str, Extent]) -> list[tuple[str, Particles]]:
-    """The particles of each tomogram and the name it is open under."""
+def _read_napari_csv(path: Path) -> Particles:
+    viewer = napari.current_viewer()
+    image = None if viewer is None else session_of(viewer).tomograms.current
+    size = None if image is None else layers.voxel_size(image)
+    particles = read_napari_csv(path, voxel_size=size)
+    return particles.replace(tomogram="" if image is None else layers.tomogram_name(image))
+
+
+Parts = list[tuple[str, Particles]]
+
+
+def _parts(particles: Particles, extents: dict[str, Extent]) -> tuple[Parts, Parts]:
+    """The particles of each tomogram and the name it is open under: those to show, and those to list.
+
+    Raises
+    ------
+    InputError
+        If none of the list's tomograms is open, but others are.
+    """
     names = particles.tomogram_names
+    every = [(name, particles.of_tomogram(name)) for name in names]
     if not extents:
-        return [(name, particles.of_tomogram(name)) for name in names]
-    if len(extents) == 1:
-        return [(next(iter(extents)), particles)]
-    pairs = [(match_tomogram(name, extents), particles.of_tomogram(name)) for name in names]
-    own = [(name, part) for name, part in pairs if name is not None]
+        return (every[:1], every[1:]) if napari.current_viewer() is not None else (every, [])
+    if len(extents) == 1 and len(names) < 2:
+        return [(next(iter(extents)), particles)], []
+    pairs = [(match_tomogram(name, extents), name, part) for name, part in every]
+    own = [(match, part) for match, _, part in pairs if match is not None]
     if not own:
         raise InputError(f"the list is of {', '.join(names[:3])}; open are {', '.join(extents)}. Rename one of them.")
-    return own
+    return own, [(name, part) for match, name, part in pairs if match is None]
+
+
+def _list(name: str, particles: Particles, path: Path) -> None:
+    """List the particles of a tomogram that is not open, in the viewer in front."""
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        part = ListedParticles(particles, _role(particles, path), f"{path.stem} {name}", read_provenance(path))
+        session_of(viewer).tomograms.list_particles(name, part)
+
+
+def _offer_dock() -> None:
+    """Open the Orient dock with the first particles, once napari has shown them; never again after it was closed."""
+    viewer = napari.current_viewer()
+    if viewer is not None and hasattr(viewer, "window") and not session_of(viewer).docks:
+        known = weakref.ref(getattr(viewer, "__wrapped__", viewer))
+        QTimer.singleShot(0, partial(_open_dock, known))
+
+
+def _open_dock(known: weakref.ref[Any]) -> None:
+    viewer = known()
+    # The window may be closed meanwhile.
+    if viewer is not None and napari.current_viewer() is viewer and not session_of(viewer).docks:
+        dock_of(viewer, OrientDock).show_page(POSES)
 
 
 def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[LayerParts]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
+from napari.utils.notifications import show_info
 
+from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui import axes, layers
 from napari_orient.gui.arrow_drawing import ArrowDrawing
@@ -26,9 +29,10 @@ from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.state_in_file import restore_state
-from napari_orient.gui.tomogram_switch import TomogramSwitch
+from napari_orient.gui.tomogram_switch import ListedTomogram, TomogramSwitch
 
 if TYPE_CHECKING:
+    from napari_orient.engine.prediction import PoseEstimator
     from napari_orient.gui.failure_view import FailureView
     from napari_orient.gui.inspected import InspectedParticles
     from napari_orient.gui.viewer_dock import ViewerDock
@@ -47,6 +51,15 @@ def session_of(viewer: ViewerModel) -> Session:
     return _SESSIONS[viewer]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What a file of particles can bring along: the model in use, thresholds, and the filters of the arrows."""
+
+    model: str
+    inspection: InspectionOptions
+    view: ViewOptions
+
+
 class Session:
     """The state of one viewer; it lives as long as the viewer and does not keep it alive. Docks only show it.
 
@@ -57,13 +70,14 @@ class Session:
     inspection : errors of the particles, and the options by which they are measured.
     drawing : arrows, surfaces, their colours and the legend.
     jobs : what runs, one job at a time.
+    prepared : what predicts further picks of a tomogram at once, with its model's name, once Predict has been there.
     docks : the two docks, by the names of their classes, once they were opened; a closed one keeps its state.
     events : ``model`` is emitted when another model is in use, or its file was written anew; ``view`` when poses are
         drawn differently; ``inspection`` when errors are measured differently; ``preferences`` when a preference
         changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
         a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
-        ``arranged`` when layers that were opened are in their order; ``property`` (``name``) when the errors are to be
-        plotted against a property.
+        ``replaced`` when a file has replaced settings; ``arranged`` when layers that were opened are in their order;
+        ``property`` (``name``) when the errors are to be plotted against a property.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -79,20 +93,25 @@ class Session:
             training_layers=None,
             arranged=None,
             property=None,
+            replaced=None,
         )
         self.index = LayerIndex(viewer)
         self.inspection = InspectionModel(self.index, self.events)
         self.drawing = ArrowDrawing(self.index, self.inspection, ViewOptions(display=self.preferences.display))
-        self.tomograms = TomogramSwitch(self.index, self.events)
+        self.tomograms = TomogramSwitch(self.index, self.events, self._show_listed)
         self.jobs = JobQueue()
         self.docks: dict[str, ViewerDock] = {}
+        self.prepared: weakref.WeakKeyDictionary[Image, tuple[str, PoseEstimator]] = weakref.WeakKeyDictionary()
+        self.replaced: Settings | None = None
+        self.replaced_words = ""
         self._model = self.preferences.model
         self.inspection.use_symmetry_of(self._model)
         self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
-        self.events.arranged.connect(self._show_slab)
+        for emitter in (self.events.arranged, viewer.dims.events.order, viewer.dims.events.ndisplay):
+            emitter.connect(self._show_slab)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -116,6 +135,32 @@ class Session:
         self.inspection.use_symmetry_of(name)
         self.events.model()
         self.inspection.set_options(self.inspection.options)
+
+    def settings(self) -> Settings:
+        """The settings that are in force."""
+        return Settings(self._model, self.inspection.options, self.drawing.view)
+
+    def say_replaced(self, before: Settings) -> None:
+        """Say that a file has replaced settings, if it has; `undo_replaced` takes them back."""
+        now = self.settings()
+        what = ["the model" if now.model != before.model else "", "thresholds" if now != before else ""]
+        if now == before:
+            return
+        self.replaced = before
+        brought = " and ".join(filter(None, what[: 1 if now.inspection == before.inspection else 2]))
+        model = f" ({Path(now.model).name})" if what[0] else ""
+        self.replaced_words = f"The file brought {brought or 'filters'} of its own{model}."
+        show_info(f"{self.replaced_words} The Orient dock can undo this.")
+        self.events.replaced()
+
+    def undo_replaced(self) -> None:
+        """Put the settings that a file has replaced in force again."""
+        before, self.replaced = self.replaced, None
+        if before is not None:
+            self.model = before.model
+            self.inspection.set_options(before.inspection)
+            self.drawing.show_as(before.view)
+        self.events.replaced()
 
     def scratch(self) -> Path:
         """A folder for files that nobody has named yet; it is gone when the viewer or the program is."""
@@ -173,6 +218,16 @@ class Session:
             self.drawing.draw_later(layer)
         return layer
 
+    def _show_listed(self, entry: ListedTomogram) -> None:
+        """Make the layers of a tomogram that was only listed."""
+        if entry.tomogram is not None and self.tomograms.image(entry.name) is None:
+            self.show_tomogram(entry.tomogram)
+        image = self.tomograms.image(self.tomograms.name)
+        extent = None if image is None else layers.tomogram_of(image).extent
+        for part in entry.parts:
+            own = extent or part.particles.extents.get(entry.name)
+            self.show_particles(part.particles, own, role=part.role, name=part.name, provenance=part.provenance)
+
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
         """Replace the layer's particles as one step of its history, and draw their axes."""
         with self.history(points).changing(words), points.events.data.blocker(), points.events.features.blocker():
@@ -186,7 +241,8 @@ class Session:
         return self._histories[points]
 
     def _show_slab(self, event: Any = None) -> None:
-        show_slab(self.viewer, self.drawing.view.display.slab)
+        if self.index.viewer_or_none() is not None:
+            show_slab(self.viewer, self.drawing.view.display.slab)
 
     def _preferred(self, event: Any = None) -> None:
         """Follow what napari's Preferences say now: only what has changed there changes here."""
@@ -204,7 +260,10 @@ class Session:
     # --- arrows as their points are -------------------------------------------------------------------------------
 
     def _inserted(self, event: Any) -> None:
+        copied = layers.make_own(event.value, self.viewer.layers)
         self._follow(event.value)
+        if copied and isinstance(event.value, Points):
+            self.drawing.draw_later(event.value)
         self.tomograms.inserted(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:
@@ -221,15 +280,25 @@ class Session:
             self.drawing.paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._features_changed)
+            layer.events.scale.connect(self._moved)
+            layer.events.translate.connect(self._moved)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
         if done and event.source in self.viewer.layers:
             self.drawing.redraw(event.source)
 
+    def _moved(self, event: Any) -> None:
+        """Draw the arrows where the points are after a change of their layer's scale or place."""
+        if event.source in self.viewer.layers and layers.holds_particles(event.source):
+            self.drawing.draw_later(event.source)
+            self.events.tomogram()
+
     def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
         points = event.source
+        if layers.STATUS in points.features.columns and layers.role(points) == PREDICTED:
+            layers.show_badges(points)
         if self.drawing.view.display.colour not in (ROLE, AXIS) and points in self.viewer.layers:
             self.drawing.recolour(points)
 
@@ -237,6 +306,8 @@ class Session:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
             event.value.events.features.disconnect(self._features_changed)
+            event.value.events.scale.disconnect(self._moved)
+            event.value.events.translate.disconnect(self._moved)
             self._histories.pop(event.value, None)
             self.drawing.hide_surface(event.value)
             arrows = axes.axes_layer(self.viewer, event.value)

@@ -101,16 +101,19 @@ def _relative(file: Path, folder: Path) -> str:
 def _restore(session: Session, texts: Mapping[str, str]) -> None:
     """Apply settings; a model's file that does not exist, or a value that does not fit, is ignored."""
     model = texts.get(_column("checkpoint"), _NONE)
+    before = session.settings()
     if model in shipped_models() or (model != _NONE and Path(model).exists()):
         session.model = model
     try:
         inspection = _options(session.inspection.options, texts)
         view = _options(session.drawing.view, texts, only=_FILTERS)
     except InputError:
+        session.say_replaced(before)
         return
     session.inspection.set_options(inspection)
     if view != session.drawing.view:
         session.drawing.show_as(view)
+    session.say_replaced(before)
 
 
 def _options(now: Any, texts: Mapping[str, str], *, only: Sequence[str] | None = None) -> Any:
@@ -146,7 +149,9 @@ def _text(value: object) -> str:
 def _uncorrected(layer: Points, rows: Rows) -> Table:
     """Poses before correction of these rows: the row in the file, counted from 1, position in Å, pose and scores."""
     first: Mapping[int, Any] = layers.about(layer).get(FIRST, {})
-    numbers = layer.features[NUMBER].to_numpy() if NUMBER in layer.features.columns else []
+    if NUMBER not in layer.features.columns:
+        return {}
+    numbers = layer.features[NUMBER].to_numpy()
     found = [(line, first[numbers[row]]) for line, row in enumerate(rows, start=1) if numbers[row] in first]
     if not found:
         return {}

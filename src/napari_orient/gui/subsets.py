@@ -1,9 +1,10 @@
-"""A choice of a layer's particles: all, selected, accepted, or up to an expected error."""
+"""A choice of a layer's particles: all but the rejected, all, selected, accepted, or up to an expected error."""
 
 from __future__ import annotations
 
 import numpy as np
 from napari.layers import Points
+from numpy.typing import NDArray
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
@@ -14,7 +15,13 @@ from napari_orient.gui import layers
 from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.widgets import Deferred, listen, shrinkable
 
-ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = ("all", "selected points", "accepted or corrected", "error up to")
+KEPT, ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = (
+    "all but rejected",
+    "all, also rejected",
+    "selected points",
+    "accepted or corrected",
+    "error up to",
+)
 
 DEFAULT_LIMIT = 10.0
 """Degrees of expected error up to which particles are taken at first."""
@@ -23,11 +30,20 @@ LIMIT_WIDTH = 84
 """Width in pixels of the field of the limit: fits ``180.0°``."""
 
 EMPTY_TEXTS = {
+    KEPT: "Every particle of the layer is rejected: choose all, or change verdicts on the page Correct.",
     ALL: "The layer holds no particles.",
     SELECTED: "No points of the layer are selected: use its selection tool.",
-    ACCEPTED: "No particles are accepted or corrected yet: use the Correct dock.",
+    ACCEPTED: "No particles are accepted or corrected yet: use the page Correct.",
     MAX_ERROR: "No particle has so small an expected error: raise the limit.",
 }
+
+
+def rejected(layer: Points) -> NDArray[np.bool_]:
+    """Which particles of a layer a person has rejected, (N,)."""
+    table = layer.features
+    if layers.STATUS not in table.columns:
+        return np.zeros(len(layer.data), bool)
+    return np.asarray(table[layers.STATUS] == corrections.REJECTED)
 
 
 class SubsetChoice(QWidget):
@@ -60,6 +76,11 @@ class SubsetChoice(QWidget):
         self.limit.valueChanged.connect(self.changed)
         self.limit.setVisible(False)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether rejected particles are left out for being rejected."""
+        return self.choice.currentText() == KEPT
+
     def set_layer(self, layer: Points | None) -> None:
         """Choose among the particles of this layer from now on."""
         self._layer = layer
@@ -86,13 +107,16 @@ class SubsetChoice(QWidget):
         layer = self._layer
         if layer is None:
             raise InputError("no particles are open; load or predict some.")
-        rows = self._chosen_rows(layer)
+        rows = self.rows_in(layer)
         if not len(rows):
             raise InputError(EMPTY_TEXTS[self.choice.currentText()])
         return rows
 
-    def _chosen_rows(self, layer: Points) -> Rows:
+    def rows_in(self, layer: Points) -> Rows:
+        """The rows of any layer that the choice takes; perhaps none."""
         choice = self.choice.currentText()
+        if choice == KEPT:
+            return np.flatnonzero(~rejected(layer))
         if choice == SELECTED:
             return np.array(sorted(layer.selected_data), int)
         if choice == ACCEPTED:
@@ -113,12 +137,23 @@ class SubsetChoice(QWidget):
         """
         layer, rows = self._layer, self.rows()
         assert layer is not None
-        posed = layers.has_pose(layer)[rows]
-        if not posed.any():
-            return layers.picks_of(layer).take(rows)
-        if not posed.all():
-            raise InputError(
-                f"{int((~posed).sum())} of {len(rows)} particles in layer {layer.name!r} have no orientation. "
-                "Predict or delete them."
-            )
-        return rows_of(layer, rows)
+        return particles_in(layer, rows)
+
+
+def particles_in(layer: Points, rows: Rows) -> Particles:
+    """The particles of some rows of a layer, with poses if they have any.
+
+    Raises
+    ------
+    InputError
+        If only some of them have an orientation.
+    """
+    posed = layers.has_pose(layer)[rows]
+    if not posed.any():
+        return layers.picks_of(layer).take(rows)
+    if not posed.all():
+        raise InputError(
+            f"{int((~posed).sum())} of {len(rows)} particles in layer {layer.name!r} have no orientation. "
+            "Predict or delete them."
+        )
+    return rows_of(layer, rows)

@@ -1,17 +1,40 @@
-"""The tomogram that a viewer shows of those that are open: its layers are visible, those of the others are not."""
+"""The tomograms of a viewer: one is shown, the layers of the others are hidden, and some have no layers yet."""
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
 
+from napari_orient.engine.io import same_tomogram
+from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import show_scale_bar
 from napari_orient.gui.layer_index import LayerIndex
-from napari_orient.gui.layers import AXES, PICKS, PREDICTED, SURFACE, TOMOGRAM, TRUTH
+from napari_orient.gui.layers import AXES, PREDICTED, SURFACE, TOMOGRAM
 from napari_orient.gui.widgets import Deferred
+
+
+@dataclass(frozen=True, eq=False)
+class ListedParticles:
+    """Particles that have no layer yet, with the role, name and provenance that their layer will have."""
+
+    particles: Particles
+    role: str
+    name: str
+    provenance: str = ""
+
+
+@dataclass(eq=False)
+class ListedTomogram:
+    """A tomogram that has no layers until it is chosen: its volume, where it is known, and its particles."""
+
+    name: str
+    tomogram: Tomogram | None = None
+    parts: list[ListedParticles] = field(default_factory=list)
 
 
 class TomogramSwitch:
@@ -21,35 +44,63 @@ class TomogramSwitch:
     belongs to none is left alone. Of tomograms that are opened together the first is shown.
     """
 
-    def __init__(self, index: LayerIndex, events: EmitterGroup) -> None:
-        self.index, self.events = index, events
+    def __init__(self, index: LayerIndex, events: EmitterGroup, show: Callable[[ListedTomogram], None]) -> None:
+        """``show`` makes the layers of a listed tomogram."""
+        self.index, self.events, self._show_listed = index, events, show
+        self.name = ""
+        self.listed: dict[str, ListedTomogram] = {}
         self._hidden: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._opening = False
-        self._arranging = Deferred(self._arrange)
+        self._arranging = Deferred(self.arrange)
 
     @property
     def current(self) -> Image | None:
         """The layer of the tomogram that is shown, or None where none is open."""
         return self.index.current
 
-    def choose(self, image: Image) -> None:
-        """Show this tomogram's layers, and hide those of the others."""
-        self.index.current = image
-        for layer in list(self.index.viewer.layers):
-            owner = self.owner(layer)
-            if owner is image and layer in self._hidden:
-                self._hidden.discard(layer)
-                layer.visible = True
-            elif owner is not None and owner is not image:
-                self.hide(layer)
-        self.events.tomogram()
+    def names(self) -> list[str]:
+        """The tomograms there are: open ones, those of particles alone, and listed ones, each in order."""
+        found = [layers.tomogram_name(image) for image in reversed(self.index.volumes())]
+        found += [self.owner(points) for points in reversed(self.index.particles())]
+        return list(dict.fromkeys([*filter(None, found), *self.listed]))
+
+    def image(self, name: str) -> Image | None:
+        """The layer of the tomogram of this name, or None where its volume is not open."""
+        return next((image for image in self.index.volumes() if layers.tomogram_name(image) == name), None)
+
+    def choose(self, name: str) -> None:
+        """Show the layers of the tomogram of this name, made now if it has none, and hide those of the others."""
+        self._show(name)
+        self._make_layers(name)
 
     def step(self, step: int) -> None:
-        """Show the tomogram so many places further in the order in which they were opened."""
-        images = self.index.tomograms()[::-1]
-        if images:
-            place = images.index(self.current) if self.current in images else -step
-            self.choose(images[(place + step) % len(images)])
+        """Show the tomogram so many places further."""
+        names = self.names()
+        if names:
+            place = names.index(self.name) if self.name in names else -step
+            self.choose(names[(place + step) % len(names)])
+
+    def list_particles(self, name: str, part: ListedParticles | None = None, *, volume: Tomogram | None = None) -> None:
+        """List particles, and the volume where it is known, of a tomogram that gets its layers when it is chosen."""
+        entry = self.listed.setdefault(self._listed_name(name) or name, ListedTomogram(name))
+        entry.tomogram = volume or entry.tomogram
+        if part is not None:
+            entry.parts.append(part)
+        self.events.tomogram()
+
+    def owner(self, layer: Layer) -> str:
+        """The name of the tomogram that a layer belongs to; empty for one that belongs to none."""
+        if isinstance(layer, Points):
+            image = self.index.tomogram_of(layer) if layers.holds_particles(layer) else None
+            return str(layers.about(layer).get("tomogram", "")) if image is None else layers.tomogram_name(image)
+        if layers.role(layer) in (AXES, SURFACE):
+            points = self.index.points_of(layer)
+            return "" if points is None else self.owner(points)
+        return layers.tomogram_name(layer) if layer in self.index.volumes() else ""
+
+    def particles(self, *roles: str) -> list[Points]:
+        """The particles of the tomogram that is shown, the newest first; of these roles only, if any are given."""
+        return [layer for layer in self.index.particles(*roles) if self.owner(layer) in (self.name, "")]
 
     def hide(self, layer: Layer) -> None:
         """Hide a layer until its tomogram is chosen; one that a person has hidden stays hidden then."""
@@ -57,66 +108,86 @@ class TomogramSwitch:
             self._hidden.add(layer)
             layer.visible = False
 
-    def owner(self, layer: Layer) -> Image | None:
-        """The tomogram that a layer belongs to: itself, that of its particles, or None."""
-        if isinstance(layer, Points):
-            return self.index.tomogram_of(layer) if layers.holds_particles(layer) else None
-        if layers.role(layer) in (AXES, SURFACE):
-            points = self.index.points_of(layer)
-            return None if points is None else self.index.tomogram_of(points)
-        return layer if isinstance(layer, Image) and layers.holds_tomogram(layer) else None
+    def _show(self, name: str) -> None:
+        self.name, self.index.current = name, self.image(name)
+        for layer in list(self.index.viewer.layers):
+            owner = self.owner(layer)
+            if owner == name and layer in self._hidden:
+                self._hidden.discard(layer)
+                layer.visible = True
+            elif owner not in (name, ""):
+                self.hide(layer)
+        self.events.tomogram()
 
-    def layers_of(self, image: Image, *roles: str) -> list[Points]:
-        """The particles of a tomogram, the newest first; of these roles only, if any are given."""
-        return [layer for layer in self.index.particles(*roles) if self.index.tomogram_of(layer) is image]
+    def _make_layers(self, name: str) -> None:
+        listed = self._listed_name(name)
+        if listed:
+            entry = self.listed.pop(listed)
+            self._show_listed(entry)
+            self.events.tomogram()
+
+    def _listed_name(self, name: str) -> str:
+        """The name under which a tomogram is listed; empty where it is not."""
+        return next((listed for listed in self.listed if same_tomogram(name, listed)), "")
 
     # --- layers that come and go ------------------------------------------------------------------------------------
 
     def inserted(self, layer: Layer) -> None:
         """Show a tomogram that is opened, and hide what belongs to another one than the current."""
-        if isinstance(layer, Image) and layers.holds_tomogram(layer):
-            if self._opening and self.current is not None:
+        if isinstance(layer, Image) and layer in self.index.volumes():
+            name = layers.tomogram_name(layer)
+            if self._opening and self.name and name != self.name:
                 self.hide(layer)
                 self.events.tomogram()
-            else:
+            elif layers.role(layer) == TOMOGRAM or not self.name:
                 self._opening = True
-                self.choose(layer)
+                self._show(name)
         elif isinstance(layer, Points) and layers.holds_particles(layer):
             self._inserted_points(layer)
         self._arranging.ask()
 
     def _inserted_points(self, points: Points) -> None:
-        if layers.role(points) not in (PICKS, PREDICTED, TRUTH) and self.current is not None:
+        if not layers.about(points) and self.current is not None:
             self.index.drawn_in[points] = self.current
-        owner = self.index.tomogram_of(points)
-        if owner is None or owner is self.current:
+        owner = self.owner(points)
+        if owner in (self.name, ""):
             self.events.tomogram()
-        elif self._opening or layers.role(points) == PREDICTED:
+        elif self.name and (self._opening or layers.role(points) == PREDICTED):
             for layer in (points, *self.index.drawings_of(points)):
                 self.hide(layer)
             self.events.tomogram()
         else:
-            self.choose(owner)
+            self._show(owner)
 
     def removed(self, layer: Layer) -> None:
         """Show another tomogram where the current one was closed."""
-        if layer is self.current:
-            images = self.index.tomograms()
-            self.index.current = None
-            if images:
-                self.choose(images[0])
+        names = self.names()
+        if self.name not in names:
+            self._show(names[-1] if names else "")
+        elif layer is self.current or self.current is None:
+            self.index.current = self.image(self.name)
         self.events.tomogram()
 
-    def _arrange(self) -> None:
-        """Put tomograms beneath all else; switch on scale bar and slab: napari has shown the layers by now."""
+    def arrange(self) -> None:
+        """Put tomograms beneath all else and switch on the scale bar; what is listed of the current one is shown."""
         self._opening = False
         viewer = self.index.viewer_or_none()
         if viewer is None:
             return
-        for place, layer in enumerate(list(viewer.layers)):
-            below = sum(layers.role(item) == TOMOGRAM for item in list(viewer.layers)[:place])
-            if layers.role(layer) == TOMOGRAM and below < place:
-                viewer.layers.move(place, below)
-        if any(layers.role(layer) == TOMOGRAM for layer in viewer.layers):
+        for layer, place in _misplaced(list(viewer.layers)):
+            viewer.layers.move(viewer.layers.index(layer), place)
+        if self.index.volumes():
             show_scale_bar(viewer)
+        if self.name:
+            self._make_layers(self.name)
         self.events.arranged()
+
+
+def _misplaced(every: list[Layer]) -> Iterator[tuple[Layer, int]]:
+    """Tomograms that lie above other layers, and where they belong."""
+    volumes = [layer for layer in every if layers.role(layer) == TOMOGRAM]
+    for place, layer in enumerate(volumes):
+        if every[place] is not layer:
+            every.remove(layer)
+            every.insert(place, layer)
+            yield layer, place

@@ -90,13 +90,9 @@ class ViewStrip(QWidget):
 
     def _show_role(self, role: str, on: bool) -> None:
         """Show or hide the particles of this role in the tomogram that is shown, with their arrows."""
-        for points in self._points(role):
+        for points in self.session.tomograms.particles(role):
             for layer in (points, *self.session.index.drawings_of(points)):
                 layer.visible = on
-
-    def _points(self, role: str) -> list[Any]:
-        image = self.session.tomograms.current
-        return self.session.index.particles(role) if image is None else self.session.tomograms.layers_of(image, role)
 
     def show_state(self, event: Any = None) -> None:
         """Show how poses are drawn now."""
@@ -106,6 +102,6 @@ class ViewStrip(QWidget):
         self.slab.setValue(display.slab)
         self.slab.blockSignals(False)
         for role, box in {TRUTH: self.truth, PICKS: self.rings}.items():
-            found = self._points(role)
+            found = self.session.tomograms.particles(role)
             box.setEnabled(bool(found))
             box.setChecked(any(layer.visible for layer in found))

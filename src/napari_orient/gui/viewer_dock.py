@@ -70,9 +70,6 @@ class ViewerDock(QWidget):
 
     def event(self, event: QEvent | None) -> bool:
         """Wait in the window when napari takes the dock out of its frame, and show the contents in a new frame."""
-        if event is not None and event.type() == QEvent.Type.ParentAboutToChange and "_window" in vars(self):
-            window = self.window()
-            self._window = weakref.ref(window) if isinstance(window, QMainWindow) else self._window
         done = super().event(event)
         if event is not None and event.type() == QEvent.Type.ParentChange and "_placed" in vars(self):
             if self.parentWidget() is None:
@@ -88,10 +85,17 @@ class ViewerDock(QWidget):
             self.setParent(window)
             self.hide()
 
+    def remember_window(self) -> None:
+        """Remember the window that the dock is in, where it waits when it is closed."""
+        window = self.window()
+        if isinstance(window, QMainWindow):
+            self._window = weakref.ref(window)
+
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
         """Put a new frame where this dock belongs; a person may move it afterwards."""
         super().showEvent(event)
         frame, window = self.frame, self.window()
+        self.remember_window()
         if frame is None or not isinstance(window, QMainWindow):
             return
         if self._placed is None or self._placed() is not frame:

@@ -102,7 +102,13 @@ def discover(
     if align_to is not None and structures:
         yield run.counter.step("Rotating into the frame of the map given")
         structures, particles = yield from refinement.aligned(structures, particles, align_to)
-    return Discovery(particles=particles, structures=structures, starts=starts, class_count_words=words)
+    return Discovery(
+        particles=particles,
+        structures=structures,
+        starts=starts,
+        class_count_words=words,
+        aligned=align_to is not None,
+    )
 
 
 def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:

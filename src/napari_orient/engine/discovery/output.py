@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class DiscoveryStep(Step):
     class_count: int = 1
     start: int | None = None
     peak: float | None = None
+    whole: bool = field(default=True, kw_only=True)
 
 
 @dataclass
@@ -110,12 +111,14 @@ class Discovery:
     structures : one of each class, the most numerous first.
     starts : random starts made.
     class_count_words : why there are as many classes; empty where their number was given.
+    aligned : whether maps and poses were rotated into the frame of a map that was given; else the frame is arbitrary.
     """
 
     particles: Particles
     structures: tuple[Structure, ...]
     starts: int
     class_count_words: str = ""
+    aligned: bool = False
 
     def __repr__(self) -> str:
         found = ", ".join(f"{item.group.name} of {item.count}: {item.verdict.grade}" for item in self.structures)
@@ -156,6 +159,8 @@ class Discovery:
             "symmetry": " ".join(found.symmetry_notes),
             "verdict": found.verdict.words,
         }
+        if not self.aligned:
+            card["frame"] = "its own"
         return Template(
             found.average.as_reference(),
             voxel_size=found.average.voxel_size,

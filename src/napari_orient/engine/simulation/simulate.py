@@ -122,7 +122,7 @@ def _one_of(
 
     def among_all(step: Step) -> Step:
         done = 100 * index + 100 * step.done // max(step.total, 1)
-        return Step(done, 100 * count, f"Tomogram {index + 1} of {count}: {step.message}")
+        return Step(done, 100 * count, f"Tomogram {index + 1} of {count}: {step.message}", whole=True)
 
     return map_steps(stream, among_all)
 

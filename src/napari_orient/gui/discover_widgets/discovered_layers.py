@@ -45,6 +45,7 @@ def show_poses(
     preview: DiscoveryPreview,
     provenance: str,
     words: str,
+    own_frame: bool = True,
 ) -> Generator[None, None, tuple[list[Points], list[str]]]:
     """Show the particles of each tomogram in a layer; yield after each.
 
@@ -72,6 +73,7 @@ def show_poses(
                     layer = _new_layer(session, own, tomogram, arrows=arrows, provenance=provenance)
                 else:
                     session.replace_particles(layer, own, provenance=provenance, words=words)
+                _set_frame(layer, own=own_frame)
                 _style_layer(session, layer, visible=images[tomogram.name].visible)
             shown.append(layer)
             yield
@@ -97,6 +99,13 @@ def _new_layer(
     if arrows is not None:
         take_arrows(arrows, layer)
     return layer
+
+
+def _set_frame(layer: Points, *, own: bool) -> None:
+    """Note in a layer whether its poses are in an arbitrary frame: errors are then taken up to one rotation."""
+    layers.about(layer).pop(layers.FRAME, None)
+    if own:
+        layers.about(layer)[layers.FRAME] = "its own"
 
 
 def _style_layer(session: Session, layer: Points, *, visible: bool) -> None:

@@ -1,4 +1,4 @@
-"""The Average dock: the subtomogram average of posed particles, its half maps and their FSC."""
+"""The card Average: the subtomogram average of posed particles, its half maps and their FSC."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
+from napari_orient.gui.discover_widgets.map_view import MapView
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.maps import FSCPlot, map_layer
@@ -35,6 +36,9 @@ from napari_orient.gui.widgets import (
 
 LABELS = 112
 """Width in pixels of the column of labels; fits the longest label at the default font."""
+
+MAP_COLOUR = (0.83, 0.88, 0.96)
+"""Colour of the map's surface, RGB 0 to 1."""
 
 PLOT_HEIGHT = 170
 """Height in pixels of the FSC plot."""
@@ -66,7 +70,6 @@ class AverageCard(Panel):
 
     def _make(self) -> None:
         viewer = self.session.viewer
-        self.tomogram = LayerChoice(viewer, self.session.index.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
@@ -76,6 +79,8 @@ class AverageCard(Panel):
         self.options = OptionsForm(AveragingOptions, label_width=LABELS)
         self.note, self.result, self.saved = NoteLabel(), NoteLabel(), NoteLabel()
         self.running = JobRow("Average", "Average the chosen particles at their poses", with_notes=True)
+        self.view = MapView()
+        self.view.setVisible(False)
         self.plot = FSCPlot(height=PLOT_HEIGHT)
         self.plot.setVisible(False)
         self.halves = QCheckBox("Show half maps")
@@ -86,15 +91,14 @@ class AverageCard(Panel):
 
     def _lay_out(self) -> None:
         self.add_heading("Particles")
-        fields = {"Tomogram": self.tomogram, "Layer": self.particles, "Which": self.subset}
+        fields = {"Particles": self.particles, "Which": self.subset}
         self.add(labelled(fields, width=LABELS), self.note)
         self.add_heading("Average")
         self.add(labelled({"Symmetry": self.symmetry}, width=LABELS), self.options, self.halves)
-        self.add(self.running, self.plot, self.result)
+        self.add(self.running, self.view, self.plot, self.result)
         self.add_heading("File")
         self.add(self.file, self.save, self.saved)
         self.close_column()
-        self.tomogram.chosen.connect(self._show_everything)
         self.particles.chosen.connect(self._layer_chosen)
         self.subset.changed.connect(self._show_everything)
         self.file.picked.connect(self._show_everything)
@@ -118,9 +122,15 @@ class AverageCard(Panel):
         self.save.setEnabled(self.average_map is not None and self.file.path is not None)
         self.running.allow(self._check_particles())
 
+    def _image(self) -> Image | None:
+        """The tomogram that the chosen particles lie in."""
+        points = self.particles.layer
+        return self.session.index.tomogram_of(points) if isinstance(points, Points) else None
+
     def _check_particles(self) -> bool:
-        if self.tomogram.layer is None or self.particles.layer is None:
-            self.note.say("A tomogram and particles with orientations are needed: load, then predict.", WARNING)
+        image = self._image()
+        if image is None or self.particles.layer is None:
+            self.note.say("A tomogram and particles with orientations are needed: open them, then predict.", WARNING)
             return False
         try:
             count = len(self.subset.particles())
@@ -128,7 +138,7 @@ class AverageCard(Panel):
             self.note.say(str(error), BAD)
             return False
         text = f"{count} of {len(self.particles.layer.data)} particles"
-        other = self.session.index.mismatch(self.particles.layer, self.tomogram.layer)
+        other = self.session.index.mismatch(self.particles.layer, image)
         self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
         return count > 1
 
@@ -146,8 +156,8 @@ class AverageCard(Panel):
         InputError
             If an input is missing or inconsistent.
         """
-        image = self.tomogram.layer
-        if not isinstance(image, Image):
+        image = self._image()
+        if image is None:
             raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
         _symmetry_group(self.symmetry.text())
         return AveragingRequest(
@@ -163,7 +173,7 @@ class AverageCard(Panel):
         self.saved.say("")
         pairs = [(request.tomogram, request.particles)]
         stream = average(pairs, group=_symmetry_group(request.symmetry), options=request.options)
-        job = self.session.jobs.start(stream, title="Averaging particles")
+        job = self.session.jobs.start(stream, title="Average")
         job.answered.connect(self._deliver)
         self.running.follow(job)
 
@@ -176,11 +186,14 @@ class AverageCard(Panel):
             maps |= {f"{name} half 1": found.first_half, f"{name} half 2": found.second_half}
         for place, (title, density) in enumerate(maps.items()):
             self.session.viewer.layers.append(map_layer(density, found.voxel_size, tomogram, name=title, place=place))
+        radius = len(found.density) * found.voxel_size / 2
+        self.view.show_map(found.density, found.voxel_size, radius=radius, colour=MAP_COLOUR)
+        self.view.setVisible(True)
         self.plot.show_fsc(found.fsc)
         self.plot.setVisible(True)
         self.result.say(
             f"{found.count} particles, {found.group.name}: {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
-            f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map is shown left of the tomogram.",
+            f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map is also a layer, left of the tomogram.",
             MUTED,
         )
 

@@ -1,4 +1,4 @@
-"""The Correct dock: rotate, move, accept, reject, delete, predict or refine the selected particles, with undo."""
+"""The page Correct: rotate, move, accept, reject, delete, predict or refine the selected particles, with undo."""
 
 from __future__ import annotations
 
@@ -29,17 +29,22 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui import editing, layers
 from napari_orient.gui.history import History, count_words
-from napari_orient.gui.jobs import Job, time_words
+from napari_orient.gui.jobs import Job
 from napari_orient.gui.key_bindings import bind_keys
 from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
+from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
 from napari_orient.gui.reference_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import GOOD, MUTED, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
+HOW_TO_SELECT = (
+    "Click a particle, with Shift several. In 3D, drag with Alt to rotate the selected about their own z axis, "
+    "with Alt and Shift about x, with Alt and Ctrl about y."
+)
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
 """Keys of Predict, Refine and Live; napari itself binds none of them."""
 
@@ -80,6 +85,7 @@ class CorrectPage(Panel):
         self.session = session_of(napari_viewer)
         self.job: Job | None = None
         self._release_keys: Callable[[], None] | None = None
+        self._mouse = MouseTools(self.session, self._layer)
         self._history: History | None = None
         self._requested: tuple[Points, Rows] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
@@ -92,6 +98,7 @@ class CorrectPage(Panel):
     def _build(self, viewer: ViewerModel) -> None:
         self.particles = LayerChoice(viewer, self._offered, empty="none open")
         self.counts, self.note, self.running_note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
+        self.how = NoteLabel(HOW_TO_SELECT)
         self.stop_button = _edit_button("Stop", "Stop without changing any particle")
         self.stop_button.clicked.connect(self._stop)
         self.running = row(self.running_note, self.stop_button)
@@ -104,7 +111,7 @@ class CorrectPage(Panel):
             "A template first estimates the tomogram's noise, and centres each pick on its particle"
         )
         self.add_heading("Particles")
-        self.add(labelled({"Layer": self.particles}), self.counts)
+        self.add(labelled({"Layer": self.particles}), self.counts, self.how)
         self.add(self._status_row())
         self.add_heading("Rotate about own axes")
         self.add(self.rotation_pad, self.note)
@@ -122,23 +129,26 @@ class CorrectPage(Panel):
         self.live_box.toggled.connect(self._live_toggled)
         self.live.status_changed.connect(self.live_note.say)
         listen(self, self.session.events.model, self._model_changed)
+        listen(self, self.session.events.tomogram, self._tomogram_changed)
 
     def _status_row(self) -> Any:
         self.status_buttons = {}
         for status, (words, key) in STATUS_BUTTONS.items():
-            self.status_buttons[status] = _edit_button(words, f"{words} the selected particles (key {key})")
+            self.status_buttons[status] = _edit_button(
+                f"{words} ({key})", f"{words} the selected particles (key {key})"
+            )
             self.status_buttons[status].clicked.connect(partial(self.set_status, status))
         self.delete_button = _edit_button("Delete", "Delete the selected particles (key Delete in the viewer)")
         self.delete_button.clicked.connect(self.delete)
         return equal_width_row(*self.status_buttons.values(), self.delete_button)
 
     def _pose_row(self) -> Any:
-        self.reset_button = _edit_button("Reset", "Restore the predicted poses of the selected particles (key H)")
+        self.reset_button = _edit_button("Reset (H)", "Restore the predicted poses of the selected particles (key H)")
         self.predict_button = _edit_button(
-            "Predict", f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
+            "Predict (⇧P)", f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
         )
         self.refine_button = _edit_button(
-            "Refine",
+            "Refine (⇧R)",
             "Refine the selected particles against the reference; noise is estimated from the whole layer "
             f"({_key(REFINE)})",
         )
@@ -148,16 +158,17 @@ class CorrectPage(Panel):
         return equal_width_row(self.reset_button, self.predict_button, self.refine_button)
 
     def _offered(self) -> list[Points]:
-        """Layers of particles: predicted ones first, true poses last."""
+        """Layers of particles of the tomogram that is shown: predicted ones first, true poses last."""
         order = [PREDICTED, PICKS, "", layers.TRUTH]
-        return sorted(self.session.index.particles(), key=lambda layer: order.index(layers.role(layer)))
+        return sorted(self.session.tomograms.particles(), key=lambda layer: order.index(layers.role(layer)))
 
     def _classes(self) -> list[str]:
         layer = self.particles.layer
         return layers.classes(layer) if isinstance(layer, Points) else []
 
     def hold_keys(self, held: bool) -> None:
-        """Bind the keys of this page in the viewer, or give them back."""
+        """Bind the keys of this page in the viewer, or give them back; clicks on the canvas likewise."""
+        self._mouse.switch(held)
         if held and self._release_keys is None:
             self._release_keys = bind_keys(self.session.viewer, self, self._keys())
         elif not held and self._release_keys is not None:
@@ -178,6 +189,10 @@ class CorrectPage(Panel):
 
     # --- selection ----------------------------------------------------------------------------------------------
 
+    def _tomogram_changed(self, event: object = None) -> None:
+        if self._offered() != self.particles.layers:
+            self.particles.refresh()
+
     def _layer_chosen(self, *_: object) -> None:
         layer = self.particles.layer
         if self.live.layer is not layer:
@@ -189,6 +204,10 @@ class CorrectPage(Panel):
             listen(self, self._history.events.changed, self._show_everything)
             self.reference.choose_by_class()
         self._show_everything()
+
+    def _layer(self) -> Points | None:
+        layer = self.particles.layer
+        return layer if isinstance(layer, Points) else None
 
     @property
     def rows(self) -> Rows:
@@ -203,7 +222,7 @@ class CorrectPage(Panel):
     def _show_counts(self, event: object = None) -> None:
         layer = self.particles.layer
         if not isinstance(layer, Points):
-            self.counts.say("No particles open yet: load some, or predict.", WARNING)
+            self.counts.say("No particles open yet: open some, or predict.", WARNING)
         else:
             self.counts.say(_count_text(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
         for widget in (
@@ -296,7 +315,7 @@ class CorrectPage(Panel):
         return PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
 
     def _stepped(self, step: Step) -> None:
-        left = time_words(self.job.seconds_left) if self.job is not None else ""
+        left = self.job.time_left if self.job is not None else ""
         self.running_note.say(f"{step.message} · {left}" if left else step.message)
 
     def _stop(self, *_: object) -> None:

@@ -1,257 +1,215 @@
-"""The Load dock: opens a tomogram, its particles and optionally their true poses as layers."""
+"""The page Data: which tomograms there are, what each has, and what does not match, with the remedy."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import napari.viewer
-from qtpy.QtWidgets import QComboBox
+from napari.layers import Points
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
-    VOLUME_SUFFIXES,
-    holds_true_poses,
-    read_particles,
-    read_provenance,
-    read_tomogram,
-)
-from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.session import session_of
-from napari_orient.gui.state_in_file import with_model_found
+from napari_orient.engine.io import VOLUME_SUFFIXES
+from napari_orient.engine.outside import rows_inside
+from napari_orient.gui import layers
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.opening import PLUGIN, open_paths
+from napari_orient.gui.pages.open_form import OpenForm, dock_text
+from napari_orient.gui.session import Session, session_of
 from napari_orient.gui.widgets import (
     BAD,
-    GOOD,
-    WARNING,
-    FileRow,
+    Deferred,
+    Fold,
     NoteLabel,
     Panel,
-    labelled,
     list_filter,
+    listen,
     primary_button,
-    show_classes,
-    size_box,
+    row,
 )
+from napari_orient.gui.widgets.basic import tone
 
-TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)});;All files (*)"
-LISTS = list_filter()
+COLUMNS = ("Tomogram", "Voxel", "Picks", "True", "Posed")
+FILES = list_filter(*VOLUME_SUFFIXES, title="Tomograms and particle lists")
+TABLE_HEIGHT = 168
+"""Height in pixels of the table: its header and about five rows."""
+
+PLACEHOLDER = 1.0
+"""Å: the voxel size that programs write where they know none."""
 
 
 class DataPage(Panel):
-    """Reads the chosen files, shows what they hold, and opens them as layers."""
+    """A table of tomograms, where a click shows one; buttons that open files; and what is to be done next."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
-        self.tomogram: Tomogram | None = None
-        self.particles: Particles | None = None
-        self.truth: Particles | None = None
-        self._header_size = 0.0
-        self._build()
-        self._show_classes()
-        self._show_everything()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec, .mrc.gz, .zarr, …")
-        self.tomogram_note = NoteLabel()
-        self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
-        self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, .csv, .tbl, …")
-        self.particles_note = NoteLabel()
-        self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
-        self.kind = QComboBox()
-        self.kind.setToolTip("Open only the particles of this class")
-        self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
-        self.truth_note = NoteLabel()
-        self.open = primary_button("Open", "Open these files as layers")
-        self.open_note = NoteLabel()
-        self.add_heading("Tomogram")
-        self.add(self.tomogram_row, labelled({"Voxel size": self.voxel_size}), self.tomogram_note)
-        self.add_heading("Particles")
-        self.pixel_line = labelled({"Pixel size": self.pixel_size})
-        self.kind_line = labelled({"Class": self.kind})
-        self.add(self.particles_row, self.particles_note, self.pixel_line, self.kind_line)
-        self.add_heading("True poses")
-        self.add(self.truth_row, self.truth_note)
-        self.column.addSpacing(10)
-        self.add(self.open, self.open_note)
+        self._names: list[str] = []
+        self._showing = Deferred(self.show_state, parent=self)
+        self.hint, self.note = NoteLabel(), NoteLabel()
+        self.files = _button("Open files…", "Open tomograms and lists of particles, several together", self._ask_files)
+        self.folder = _button("Open folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
+        self.sample = _button("Open sample", "Open a small simulated tomogram, with picks and true poses", self._sample)
+        self.table = _table()
+        self.form = OpenForm(napari_viewer)
+        self.fold = Fold("Open with a voxel size, a class, or true poses from a list of their own", self.form)
+        self.onward = primary_button("Find the orientations", "Go to the page Poses")
+        self.add(self.hint, row(self.files, self.folder, self.sample), self.table, self.note, self.onward, self.fold)
         self.close_column()
-        self.tomogram_row.picked.connect(self._tomogram_picked)
-        self.particles_row.picked.connect(self._particles_picked)
-        self.truth_row.picked.connect(self._read_lists)
-        self.voxel_size.valueChanged.connect(self._size_changed)
-        self.pixel_size.valueChanged.connect(self._read_lists)
-        self.open.clicked.connect(self.open_files)
+        self.onward.clicked.connect(lambda: self.session.show_page("Poses"))
+        self.table.cellClicked.connect(lambda line, _: self.session.tomograms.choose(self._names[line]))
+        self.table.itemChanged.connect(self._voxel_size_typed)
+        for emitter in (self.session.events.tomogram, self.session.events.arranged):
+            listen(self, emitter, self._showing.ask)
+        self.show_state()
 
-    # --- reading what was chosen ----------------------------------------------------------------------------------
+    # --- opening ----------------------------------------------------------------------------------------------------
 
-    def _tomogram_picked(self, path: Path | None) -> None:
-        self._header_size = 0.0
-        if path is not None:
-            # Errors are shown below, where the file is read again with the voxel size that the user gives.
-            with suppress(InputError):
-                self._header_size = read_tomogram(path).voxel_size
-        self.voxel_size.blockSignals(True)
-        self.voxel_size.setValue(self._header_size)
-        self.voxel_size.blockSignals(False)
-        self._size_changed()
+    def _ask_files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self, "Open tomograms and particle lists", "", FILES)
+        open_paths(self.session, [Path(name) for name in names])
 
-    def _given_size(self) -> float | None:
-        """The voxel size typed by the user; None while it is that of the header."""
-        typed = self.voxel_size.value()
-        return None if typed == 0 or typed == round(self._header_size, self.voxel_size.decimals()) else typed
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a PolNet result folder")
+        if name:
+            open_paths(self.session, [Path(name)])
 
-    def _size_changed(self, *_: object) -> None:
-        path = self.tomogram_row.path
-        self.tomogram = None
-        if path is None:
-            self.tomogram_note.say("")
+    def _sample(self) -> None:
+        self.attempt(partial(self.session.viewer.open_sample, PLUGIN, "simulated"))
+
+    def ask_voxel_size(self, path: Path) -> None:
+        """Ask for the voxel size of a file that does not say it: the form below holds the file, and waits for it."""
+        self.fold.open(True)
+        self.form.tomogram_row.show_path(path)
+        self.form.voxel_size.setFocus()
+
+    # --- what there is ----------------------------------------------------------------------------------------------
+
+    def show_state(self, event: Any = None) -> None:
+        """Show the tomograms, what each has, and the first thing that does not match."""
+        switch = self.session.tomograms
+        self._names = switch.names()
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(self._names))
+        problems = {name: problem_of(self.session, name) for name in self._names}
+        for line, name in enumerate(self._names):
+            for column, text in enumerate(self._cells(name)):
+                self._show_cell(line, column, text, wrong=problems[name])
+        self.table.blockSignals(False)
+        self.table.setVisible(bool(self._names))
+        if switch.name in self._names:
+            self.table.selectRow(self._names.index(switch.name))
+        found = [f"{name}: {words}" for name, words in problems.items() if words]
+        self.note.say("\n".join(found[:3]), BAD)
+        self.hint.say(
+            "A click shows a tomogram; the voxel size can be typed."
+            if self._names
+            else "Drop tomograms and particle lists anywhere in the window, or open them here."
+        )
+        self.onward.setEnabled(bool(self.session.index.tomograms() and self.session.index.particles()))
+
+    def _cells(self, name: str) -> list[str]:
+        """A tomogram's row: its name, voxel size, and particles by role."""
+        image, listed = self.session.tomograms.image(name), self.session.tomograms.listed.get(name)
+        volume = None if listed is None else listed.tomogram
+        size = layers.voxel_size(image) if image is not None else None if volume is None else volume.voxel_size
+        counts = [sum(_counts(self.session, name, roles)) for roles in ((PICKS, ""), (TRUTH,), (PREDICTED,))]
+        return [name, "–" if size is None else f"{size:g} Å", *(f"{count:,}" if count else "–" for count in counts)]
+
+    def _show_cell(self, line: int, column: int, text: str, *, wrong: str) -> None:
+        item = self.table.item(line, column)
+        if item is None:
+            item = QTableWidgetItem()
+            self.table.setItem(line, column, item)
+        image = self.session.tomograms.image(self._names[line])
+        editable = column == 1 and image is not None
+        flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
+        item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
+        item.setText(text)
+        source = "" if image is None else str(layers.about(image).get("voxel_size_source", ""))
+        item.setToolTip(wrong or (f"Voxel size: {source}. Type another" if column == 1 and source else text))
+        item.setTextAlignment(
+            Qt.AlignmentFlag.AlignVCenter | (Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft)
+        )
+        if wrong:
+            item.setForeground(QColor(tone(BAD, self.table)))
         else:
-            try:
-                self.tomogram = read_tomogram(path, voxel_size=self._given_size())
-                self._show_tomogram_note(self.tomogram)
-            except InputError as error:
-                self.tomogram_note.say(dock_message(error), WARNING if "voxel size" in str(error) else BAD)
-        self._read_lists()
+            item.setData(Qt.ItemDataRole.ForegroundRole, None)
 
-    def _show_tomogram_note(self, tomogram: Tomogram) -> None:
-        size, edge = tomogram.extent.size, tomogram.voxel_size
-        text = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
-        lines = [f"{text} · voxel size: {tomogram.voxel_size_source}", *tomogram.notes]
-        if self._given_size() is not None and edge == 1:
-            self.tomogram_note.say(f"{text}\n1.0 Å is often a placeholder: check the voxel size.", WARNING)
-        else:
-            self.tomogram_note.say("\n".join(lines), GOOD)
-
-    def _particles_picked(self, path: Path | None) -> None:
-        self.pixel_size.blockSignals(True)
-        self.pixel_size.setValue(0)
-        self.pixel_size.blockSignals(False)
-        self._read_lists()
-        # Only the positions of a simulation's list become picks: its poses are the truth.
-        posed = self.particles is not None and self.particles.rotations is not None
-        if path is not None and posed and self.truth_row.path is None and holds_true_poses(path):
-            self.truth_row.show_path(path)
-
-    def _read_lists(self, *_: object) -> None:
-        self.particles = self._read_list(self.particles_row.path, self.particles_note)
-        self.truth = self._read_list(self.truth_row.path, self.truth_note)
-        if self.truth is not None and self.truth.rotations is None:
-            self.truth = None
-            self.truth_note.say("This list has no orientations, so it cannot hold true poses.", BAD)
-        self._show_classes()
-        self._show_everything()
-
-    def _read_list(self, path: Path | None, note: NoteLabel) -> Particles | None:
-        if path is None:
-            note.say("")
-            return None
+    def _voxel_size_typed(self, item: QTableWidgetItem) -> None:
+        """Give the tomogram of this row the voxel size that was typed."""
+        image = self.session.tomograms.image(self._names[item.row()])
         try:
-            size = self.pixel_size.value() or None
-            read = read_particles(path, tomogram=self.tomogram, extents=self.session.index.extents(), pixel_size=size)
-            found = self._of_one_tomogram(with_model_found(read, path))
-        except InputError as error:
-            self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
-            note.say(dock_message(error), BAD)
-            return None
-        note.say("\n".join([particle_summary(found), *map(dock_text, found.notes)]), GOOD)
-        return found
-
-    def _of_one_tomogram(self, particles: Particles) -> Particles:
-        """The particles, if they can be opened without a tomogram.
-
-        Raises
-        ------
-        InputError
-            If no tomogram is chosen, and they are of several.
-        """
-        names = particles.tomogram_names
-        if len(names) > 1:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise InputError(f"The list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
-        return particles
-
-    def _show_classes(self) -> None:
-        found = self.truth if self.particles is None else self.particles
-        counts = Counter(found.kind.tolist()) if found is not None and found.kind is not None else Counter()
-        show_classes(self.kind, counts, sum(counts.values()))
-        self.kind_line.setVisible(len(counts) > 1)
-
-    def _show_everything(self) -> None:
-        needs_pixel = self.pixel_size.value() > 0 or _asks_for_size(self.particles_note.text())
-        self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
-        chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]
-        read = [self.tomogram, self.particles, self.truth]
-        complete = all(found is not None for path, found in zip(chosen, read, strict=True) if path is not None)
-        self.open.setEnabled(complete and any(chosen))
-        if not any(chosen):
-            self.open_note.say("Choose a tomogram and a particle list. No files? File ▸ Open Sample ▸ napari-orient.")
-        else:
-            self.open_note.say("" if complete else "Correct the errors above first.")
-
-    # --- opening ------------------------------------------------------------------------------------------------
-
-    def open_files(self) -> None:
-        """Open the files as layers: the tomogram, its picks, and their true poses."""
-        extent = self._extent()
-        if self.tomogram is not None:
-            self.session.show_tomogram(self.tomogram)
-        stem = self.tomogram.name if self.tomogram is not None else None
-        if self.truth is not None:
-            name = f"{stem or _path(self.truth_row).stem} truth"
-            self.session.show_particles(self._of_class(self.truth), extent, role=TRUTH, name=name)
-        if self.particles is not None:
-            # If one list is both, its poses are the true ones and the picks have none.
-            same = self.truth is not None and self.truth_row.path == self.particles_row.path
-            picks = self.particles.replace(rotations=None) if same else self.particles
-            name = f"{stem or _path(self.particles_row).stem} picks"
-            line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
-            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, provenance=line)
-        self.session.viewer.reset_view()
-        self.open_note.say("Opened. Next: Predict if there is a model of the particles, else Discover.", GOOD)
-
-    def _extent(self) -> Extent | None:
-        if self.tomogram is not None:
-            return self.tomogram.extent
-        extents = self.session.index.extents()
-        return next(iter(extents.values())) if len(extents) == 1 else None
-
-    def _of_class(self, particles: Particles) -> Particles:
-        code = self.kind.currentData()
-        return particles if code is None or particles.kind is None else particles.of_kind(code)
+            size = float(item.text().removesuffix("Å").strip())
+        except ValueError:
+            size = 0.0
+        if image is not None and item.column() == 1 and size > 0:
+            image.scale = (size,) * 3
+            layers.about(image)["voxel_size_source"] = "typed here"
+            self.session.events.tomogram()
+        self._showing.ask()
 
 
-def _asks_for_size(text: str) -> bool:
-    """Whether a note asks for the size of the pixels or voxels that coordinates count in."""
-    return "pixel size" in text or "voxel size" in text
+def _counts(session: Session, name: str, roles: tuple[str, ...]) -> list[int]:
+    """How many particles of these roles a tomogram has, in layers and listed."""
+    switch = session.tomograms
+    found = [layer for layer in session.index.particles(*roles) if switch.owner(layer) == name]
+    listed = switch.listed[name].parts if name in switch.listed else []
+    return [len(layer.data) for layer in found] + [len(part.particles) for part in listed if part.role in roles]
 
 
-def particle_summary(particles: Particles) -> str:
-    """A text of a list's particles: number, classes, with or without orientations."""
-    text = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
-    counts = [] if particles.kind is None else Counter(particles.kind.tolist()).most_common()
-    if len(counts) == 1:
-        text += f" of {counts[0][0]}"
-    elif counts:
-        text += ": " + ", ".join(f"{number} {code}" for code, number in counts[:4]) + (", …" if counts[4:] else "")
-    return f"{text}\n{'With orientations' if particles.rotations is not None else 'No orientations'}"
+def problem_of(session: Session, name: str) -> str:
+    """What does not match of a tomogram and its particles, with the remedy; empty where nothing is wrong."""
+    image = session.tomograms.image(name)
+    if image is None:
+        listed = session.tomograms.listed.get(name)
+        return "" if listed is not None else "its volume is not open: drop it too."
+    if layers.voxel_size(image) == PLACEHOLDER:
+        return "voxels of 1 Å are often a placeholder: type the true size in the table."
+    for layer in session.index.particles():
+        if session.tomograms.owner(layer) == name:
+            words = session.index.mismatch(layer, image) or _outside(layer, session)
+            if words:
+                return f"{layer.name}: {words}"
+    return ""
 
 
-def dock_message(error: InputError) -> str:
-    """The error's text without the names of command-line options, which are fields in a dock."""
-    line = dock_text(str(error))
-    return line[:1].upper() + line[1:]
+def _outside(layer: Points, session: Session) -> str:
+    """Why most particles lie outside their tomogram; empty where they do not."""
+    extent = session.index.extent_of(layer)
+    if extent is None or not len(layer.data):
+        return ""
+    try:
+        rows_inside(layers.picks_of(layer), extent, name="the tomogram")
+    except InputError as error:
+        return dock_text(str(error))
+    return ""
 
 
-def dock_text(text: str) -> str:
-    """A sentence without the names of command-line options, and without the advice that only they can follow."""
-    text = text.replace(", or give the list's name for it (--tomogram-name)", "")
-    return re.sub(r" \(--[\w-]+\)", "", text)
+def _table() -> QTableWidget:
+    table = QTableWidget(0, len(COLUMNS))
+    table.setHorizontalHeaderLabels(list(COLUMNS))
+    table.setFixedHeight(TABLE_HEIGHT)
+    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    table.setAccessibleName("Tomograms")
+    table.setToolTip("The tomograms: a click shows one; a voxel size can be typed")
+    upright = table.verticalHeader()
+    if upright is not None:
+        upright.hide()
+    header = table.horizontalHeader()
+    if header is not None:
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return table
 
 
-def _path(row: FileRow) -> Path:
-    return row.path or Path("particles")
+def _button(text: str, tip: str, act: Any) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda _: act())
+    return button

@@ -138,7 +138,7 @@ class DiscoverCard(Panel):
     def _check_input(self) -> bool:
         """Show the number of picks or what is wrong with the input; True if a discovery can start."""
         if not self.picks.chosen():
-            self.note.say("No picks chosen: open a tomogram and its picks here or in the Load dock.", WARNING)
+            self.note.say("No picks chosen: open a tomogram and its picks here or on the page Data.", WARNING)
             return False
         try:
             pairs, options = self.picks.pairs(), self.options.options()
@@ -191,7 +191,7 @@ class DiscoverCard(Panel):
         self.result_panel.setVisible(True)
         self._fold_away(request)
         stream = discover(request.pairs, request.options, align_to=request.align_to)
-        job = self._job = self.session.jobs.start(stream, title="Discovering structure", show=self._deliver)
+        job = self._job = self.session.jobs.start(stream, title="Discover", show=self._deliver)
         job.stepped.connect(self._stepped)
         job.reached.connect(self._reached)
         self.running.follow(job)
@@ -250,7 +250,13 @@ class DiscoverCard(Panel):
         assert self._preview is not None
         tomograms = [tomogram for tomogram, _ in self._request.pairs]
         self._shown, missing = yield from show_poses(
-            self.session, particles, tomograms, preview=self._preview, provenance=line, words="discover again"
+            self.session,
+            particles,
+            tomograms,
+            preview=self._preview,
+            provenance=line,
+            words="discover again",
+            own_frame=self._request.align_to is None,
         )
         hide_own_poses(self.session, self._pick_layers)
         if missing:
@@ -337,7 +343,7 @@ class DiscoverCard(Panel):
         self.session.show_page("Poses", card="Train")
         self.session.events.training_layers(layers=tuple(self._on_view()))
         text = f"{accepted} poses of {kind} accepted" if kind else f"{accepted} poses accepted"
-        self.result_panel.done.say(f"{text} and chosen in the Train dock. Undo reverts it.", GOOD)
+        self.result_panel.done.say(f"{text} and chosen for training. Undo on the page Correct reverts it.", GOOD)
 
     def _inspect(self) -> None:
         """Open the Inspect dock on the first layer of discovered particles."""

@@ -1,4 +1,4 @@
-"""The Export dock: writes a layer's particles to a file, with a preview; the same bytes as the command line."""
+"""The card Export: writes particles to a file, with a preview; the same bytes as the command line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import napari.viewer
 from napari.components import ViewerModel
 from napari.layers import Points
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QAbstractItemView, QComboBox, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QCheckBox, QComboBox, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import Dialect, ListFile, read_particles, write_particles, written_dialects
-from napari_orient.engine.particles import Extent, Particles
+from napari_orient.engine.particles import Extent, Particles, concatenate
 from napari_orient.gui import layers
 from napari_orient.gui.session import session_of
 from napari_orient.gui.state_in_file import with_state
-from napari_orient.gui.subsets import SubsetChoice
+from napari_orient.gui.subsets import SubsetChoice, particles_in, rejected
 from napari_orient.gui.widgets import (
     BAD,
     GOOD,
@@ -78,7 +78,9 @@ class ExportCard(Panel):
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file")
         self.add_heading("Particles")
-        self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.note)
+        self.every = QCheckBox("All tomograms in one list")
+        self.every.setToolTip("Write the particles of every tomogram that are of the same kind as this layer's")
+        self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.every, self.note)
         self.add_heading("Preview")
         self.add(self.table, self.preview_note, self.source_note)
         self.add_heading("File")
@@ -86,6 +88,7 @@ class ExportCard(Panel):
         self.close_column()
         self.particles.chosen.connect(self._layer_chosen)
         self.subset.changed.connect(self.show_preview)
+        self.every.toggled.connect(self.show_preview)
         self.form.currentIndexChanged.connect(self._format_chosen)
         self.file.picked.connect(self._file_picked)
         self.button.clicked.connect(self.export)
@@ -126,21 +129,71 @@ class ExportCard(Panel):
         self.table.setVisible(False)
         self.preview_note.say("")
         self.source_note.say("")
+        self.every.setVisible(len(self._alike()) > 1 or bool(self._listed()))
         if self.particles.layer is None:
-            self.note.say("No particles open yet: load or predict some.", WARNING)
+            self.note.say("No particles open yet: open or predict some.", WARNING)
         else:
             try:
-                self._preview(self.subset.particles())
+                self._preview(self.chosen())
             except InputError as error:
                 self.note.say(str(error), BAD)
         self._show_button()
 
+    # --- particles ------------------------------------------------------------------------------------------------
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the particles of all tomograms are written."""
+        return self.every.isChecked() and self.every.isVisibleTo(self)
+
+    def _alike(self) -> list[Points]:
+        """The layers of the chosen layer's role, one for each tomogram, in the order of the tomograms."""
+        chosen, switch = self.particles.layer, self.session.tomograms
+        if not isinstance(chosen, Points):
+            return []
+        found = {switch.owner(layer): layer for layer in self.session.index.particles(layers.role(chosen))[::-1]}
+        found[switch.owner(chosen)] = chosen
+        return [found[name] for name in switch.names() if name in found]
+
+    def _listed(self) -> list[Particles]:
+        """Particles of the chosen layer's role in tomograms that have no layers yet."""
+        chosen = self.particles.layer
+        role = "" if chosen is None else layers.role(chosen)
+        parts = [part for entry in self.session.tomograms.listed.values() for part in entry.parts]
+        return [part.particles for part in parts if part.role == role]
+
+    def chosen(self) -> Particles:
+        """The particles to write: of the chosen layer, or of all tomograms.
+
+        Raises
+        ------
+        InputError
+            If there are none, or only some have an orientation.
+        """
+        if not self._whole:
+            return self.subset.particles()
+        rows = [(layer, self.subset.rows_in(layer)) for layer in self._alike()]
+        parts = [self._named(particles_in(layer, part), layer) for layer, part in rows if len(part)]
+        return concatenate([*parts, *self._listed()])
+
+    def _named(self, particles: Particles, layer: Points) -> Particles:
+        """The particles under their tomogram's name where they had none."""
+        named = any(particles.tomogram_names)
+        return particles if named else particles.replace(tomogram=self.session.tomograms.owner(layer))
+
     def _preview(self, particles: Particles) -> None:
-        total = 0 if self.particles.layer is None else len(self.particles.layer.data)
-        subset = "" if len(particles) == total else f" of {total}"
+        layer = self.particles.layer
+        total = 0 if layer is None else len(layer.data)
+        aside = int(rejected(layer).sum()) if isinstance(layer, Points) and not self._whole else 0
+        where = f" of {len(particles.tomogram_names)} tomograms" if self._whole else ""
+        subset = "" if self._whole or len(particles) == total else f" of {total}"
         posed = "with orientations" if particles.rotations is not None else "positions only, no orientations"
+        left = (
+            f"; {aside} rejected {'is' if aside == 1 else 'are'} left out" if self.subset.leaves_out and aside else ""
+        )
         self.note.say(
-            f"{len(particles)}{subset} particles, {posed}", GOOD if particles.rotations is not None else WARNING
+            f"{len(particles)}{subset} particles{where}, {posed}{left}",
+            GOOD if particles.rotations is not None else WARNING,
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"preview{self.format.suffixes[0]}"
@@ -159,11 +212,20 @@ class ExportCard(Panel):
 
     def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
         layer = self.particles.layer
-        extent = self.session.index.extent_of(layer)
-        extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        if layer is not None and self.format.carries_tables:
+        extents = self._extents(particles)
+        if layer is not None and self.format.carries_tables and not self._whole:
             particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)
         return write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
+
+    def _extents(self, particles: Particles) -> dict[str, Extent]:
+        """The sizes of the particles' tomograms, as far as they are known."""
+        layer = self.particles.layer
+        if not self._whole:
+            extent = None if layer is None else self.session.index.extent_of(layer)
+            return {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
+        found = {name: self.session.index.extent_of(item) for item in self._alike() for name in _names(item)}
+        opened = {name: extent for name, extent in found.items() if extent is not None}
+        return {**particles.extents, **opened, **self.session.index.extents()}
 
     def _provenance(self) -> str:
         layer = self.particles.layer
@@ -184,11 +246,15 @@ class ExportCard(Panel):
         if not path.suffix:
             path = path.with_suffix(self.format.suffixes[0])
             self.file.show_path(path)
-        self.attempt(lambda: self._export(path, self.subset.particles()))
+        self.attempt(lambda: self._export(path, self.chosen()))
 
     def _export(self, path: Path, particles: Particles) -> None:
         notes = self._write(path, particles)
         self.done.say("\n".join([f"Wrote {len(particles)} particles to {path}", *notes]), WARNING if notes else GOOD)
+
+
+def _names(layer: Points) -> list[str]:
+    return [str(layers.about(layer).get("tomogram", ""))]
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:

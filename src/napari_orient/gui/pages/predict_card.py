@@ -1,8 +1,9 @@
-"""The Predict dock: orientations of a tomogram's particles, predicted by a model and drawn as red arrows."""
+"""The card Predict: orientations of particles by a model that knows them, drawn as red arrows."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import napari.viewer
@@ -15,7 +16,6 @@ from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.prediction import Model, load_model, provenance
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
@@ -25,12 +25,14 @@ from napari_orient.gui.prediction_jobs import (
     PredictionRequest,
     PredictionResult,
     card_text,
+    failures,
     full_card_text,
-    predict_and_evaluate,
+    predict_all,
     result_colour,
     result_text,
 )
 from napari_orient.gui.session import session_of
+from napari_orient.gui.tomogram_switch import ListedParticles
 from napari_orient.gui.widgets import (
     BAD,
     MUTED,
@@ -41,6 +43,7 @@ from napari_orient.gui.widgets import (
     Panel,
     labelled,
     listen,
+    primary_button,
     show_classes,
     shrinkable,
 )
@@ -50,16 +53,22 @@ FROM_FILE = "from a file…"
 LABELS = 112
 """Pixels of the labels' column, so that the fields of all sections line up."""
 
+BASIC = ("max_shift", "precision")
+"""Options above the fold; with particles, class, model and tomograms they are six settings."""
+
+_Source = tuple[Image, Points] | str
+"""Where a result belongs: the layers it was asked for, or the name of a tomogram that has no layers yet."""
+
 
 class PredictCard(Panel):
-    """Predicts the orientations of the chosen particles; shows them as a layer with arrows."""
+    """Predicts the orientations of the chosen particles; shows them as layers with arrows."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.session = session_of(napari_viewer)
         self.loaded: Model | None = None
-        self._source_layers: tuple[Image, Points] | None = None
-        self._request: PredictionRequest | None = None
+        self._requests: list[PredictionRequest] = []
+        self._sources: list[_Source] = []
         self._build(self.session.viewer)
         self._model_chosen()
         self._show_everything()
@@ -67,34 +76,38 @@ class PredictCard(Panel):
     # --- widgets ------------------------------------------------------------------------------------------------
 
     def _build(self, viewer: ViewerModel) -> None:
-        self.tomogram = LayerChoice(viewer, self.session.index.tomograms, empty="none open")
         self.particles = LayerChoice(viewer, self._picks, empty="none open")
-        self.kind, self.model = QComboBox(), QComboBox()
-        shrinkable(self.kind)
-        shrinkable(self.model)
+        self.extent, self.kind, self.model = QComboBox(), QComboBox(), QComboBox()
+        for choice in (self.extent, self.kind, self.model):
+            shrinkable(choice)
+        self.extent.setToolTip("Predict the particles of the tomogram that is shown, or of every tomogram")
         self.kind.setToolTip("Predict only the particles of this class")
         self.model.setToolTip("A model shipped with the program, or one from a file: a template or a network")
         self.input_note, self.card, self.device_note, self.result = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.options = OptionsForm(
-            PredictionOptions, labels={"centring": "Patch centre", "max_shift": "Search range (Å)"}, label_width=LABELS
+            PredictionOptions,
+            labels={"centring": "Patch centre", "max_shift": "Search range (Å)"},
+            first=BASIC,
+            label_width=LABELS,
         )
         self._show_preferred()
         self.running = JobRow("Predict orientations", "Predict the orientation of every chosen particle")
-        self.add_heading("Particles")
-        inputs = {"Tomogram": self.tomogram, "Particles": self.particles, "Class": self.kind}
-        self.add(labelled(inputs, width=LABELS), self.input_note)
-        self.add_heading("Model")
-        self.add(labelled({"Model": self.model}, width=LABELS), self.card)
-        self.add_heading("Prediction")
-        self.add(self.options, self.device_note, self.running, self.result)
+        self.onward = primary_button("Inspect the poses", "Go to the page Inspect")
+        self.onward.hide()
+        inputs = {"Particles": self.particles, "Class": self.kind, "Model": self.model}
+        self.all_line = labelled({"On": self.extent}, width=LABELS)
+        self.add(labelled(inputs, width=LABELS), self.all_line, self.input_note, self.card)
+        self.add(self.options, self.device_note, self.running, self.result, self.onward)
         self.close_column()
         self._fill_models()
-        self.tomogram.chosen.connect(self._show_everything)
         self.particles.chosen.connect(self._particles_chosen)
-        self.kind.currentIndexChanged.connect(self._show_everything)
+        for choice in (self.kind, self.extent):
+            choice.currentIndexChanged.connect(self._show_everything)
         self.model.activated.connect(self._model_chosen)
+        self.onward.clicked.connect(lambda: self.session.show_page("Inspect"))
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
+        listen(self, self.session.events.tomogram, self._tomogram_changed)
         self.options.changed.connect(self._show_everything)
         self.running.asked.connect(self.predict)
         self.running.ended.connect(self._show_everything)
@@ -107,9 +120,16 @@ class PredictCard(Panel):
             self.options.widgets[name].value = preferred[name]
 
     def _picks(self) -> list[Points]:
-        """Layers of picks, then of true poses; predicted layers are left out."""
-        unpredicted = [layer for layer in self.session.index.particles() if layers.role(layer) != PREDICTED]
+        """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
+        found = self.session.tomograms.particles()
+        unpredicted = [layer for layer in found if layers.role(layer) != PREDICTED]
         return sorted(unpredicted, key=lambda layer: layers.role(layer) == TRUTH)
+
+    def _tomogram_changed(self, event: object = None) -> None:
+        """Offer the particles of the tomogram that is shown now."""
+        if self._picks() != self.particles.layers:
+            self.particles.refresh()
+        self._show_everything()
 
     def _fill_models(self) -> None:
         for name in shipped_models():
@@ -180,46 +200,50 @@ class PredictCard(Panel):
             self.kind.setCurrentIndex(places[0])
 
     def _show_everything(self, *_: object) -> None:
-        ready = self.tomogram.layer is not None and self.particles.layer is not None
-        self.running.allow(ready and self.loaded is not None)
-        self._check_input(ready)
+        count = len(self._others()) + 1
+        self.all_line.setVisible(count > 1)
+        if self.extent.count() != 2 or self.extent.itemText(1) != f"all {count} tomograms":
+            chosen = max(0, self.extent.currentIndex())
+            self.extent.blockSignals(True)
+            self.extent.clear()
+            self.extent.addItems(["this tomogram", f"all {count} tomograms"])
+            self.extent.setCurrentIndex(chosen if count > 1 else 0)
+            self.extent.blockSignals(False)
+        self.running.allow(self._check_input() and self.loaded is not None)
         try:
             self.device_note.say(f"Runs on {device_words(self.options.options().compute.chosen())}")
         except InputError as error:
             self.device_note.say(str(error), BAD)
 
-    def _check_input(self, ready: bool) -> None:
-        if not ready:
-            missing = "tomogram" if self.tomogram.layer is None else "particles"
-            self.input_note.say(f"No {missing} open yet: use the Load dock.", WARNING)
-            return
+    def _check_input(self) -> bool:
+        """Show what would be predicted, or what is missing; True if there is anything."""
+        points = self.particles.layer
+        image = None if not isinstance(points, Points) else self.session.index.tomogram_of(points)
+        if not isinstance(points, Points) or image is None:
+            missing = "tomogram" if not self.session.index.tomograms() else "particles"
+            self.input_note.say(f"No {missing} open yet: use the page Data.", WARNING)
+            return False
         try:
-            tomogram = layers.tomogram_of(self.tomogram.layer)
+            tomogram = layers.tomogram_of(image)
         except InputError as error:
             self.input_note.say(str(error), BAD)
-            return
-        text = f"Voxel size: {tomogram.voxel_size:g} Å"
-        points = self.particles.layer
-        other = "" if points is None else self.session.index.mismatch(points, self.tomogram.layer)
-        warning = other or self._class_warning()
-        if tomogram.voxel_size == 1:
-            self.input_note.say(f"{text}. Is it right? Open the tomogram in the Load dock to set it.", WARNING)
-        elif warning:
-            self.input_note.say(f"{text}\n{warning}", WARNING)
-        else:
-            self.input_note.say(text, MUTED)
+            return False
+        text = f"In {tomogram.name}, voxels of {tomogram.voxel_size:g} Å"
+        warning = self.session.index.mismatch(points, image) or self._class_warning()
+        self.input_note.say(f"{text}\n{warning}" if warning else text, WARNING if warning else MUTED)
+        return True
 
     def _trained_classes(self) -> list[str]:
-        """The classes on the model's card."""
         return [] if self.loaded is None else list(self.loaded.classes)
 
     def _class_warning(self) -> str:
-        """A warning if the model was not trained on the particles' class, else empty."""
-        trained = self._trained_classes()
-        every = [self.kind.itemData(index) for index in range(1, self.kind.count())]
-        chosen = every if self.kind.currentData() is None else [self.kind.currentData()]
-        unknown = [code for code in chosen if code not in trained]
-        if not trained or not unknown:
+        """A warning if the particles are of a class that the model was not trained on."""
+        trained, layer = self._trained_classes(), self.particles.layer
+        if not trained or not isinstance(layer, Points):
+            return ""
+        chosen = self.kind.currentData()
+        unknown = [code for code in layers.classes(layer) if code not in trained and chosen in (None, code)]
+        if not unknown:
             return ""
         return f"The model is of {', '.join(trained)}: poses of {', '.join(unknown)} will be meaningless."
 
@@ -227,21 +251,26 @@ class PredictCard(Panel):
 
     def predict(self) -> None:
         """Predict the chosen particles; show an error in one line."""
-        self.attempt(lambda: self.start(self.request()))
+        self.attempt(lambda: self.start(*self.requests()))
 
     def request(self) -> PredictionRequest:
-        """The job's input, copied from the chosen layers.
+        """The job's input for the tomogram that is shown, copied from its layers.
 
         Raises
         ------
         InputError
             If an input is missing or inconsistent.
         """
-        tomogram_layer, points = self.tomogram.layer, self.particles.layer
-        if tomogram_layer is None or points is None or self.loaded is None:
+        points = self.particles.layer
+        if not isinstance(points, Points):
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
-        tomogram = layers.tomogram_of(tomogram_layer)
-        picks = layers.picks_of(points)
+        return self._request_of(points)
+
+    def _request_of(self, points: Points) -> PredictionRequest:
+        image = self.session.index.tomogram_of(points)
+        if image is None or self.loaded is None:
+            raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
+        tomogram, picks = layers.tomogram_of(image), layers.picks_of(points)
         if self.kind.currentData() is not None:
             picks = picks.of_kind(self.kind.currentData())
         if not any(picks.tomogram_names):
@@ -250,41 +279,122 @@ class PredictCard(Panel):
         true = None if truth is None else layers.particles_of(truth)
         return PredictionRequest(tomogram, picks, self.loaded, self.options.options(), true)
 
-    def start(self, request: PredictionRequest) -> None:
-        """Start the prediction; its result is discarded if its layers are removed meanwhile."""
+    def _others(self) -> list[_Source]:
+        """The other tomograms whose particles could be predicted: their layers, or their names."""
+        switch, found = self.session.tomograms, list[_Source]()
+        for name in switch.names():
+            image, entry = switch.image(name), switch.listed.get(name)
+            if name == switch.name:
+                continue
+            layer = next((item for item in self._offered_of(name)), None)
+            if image is not None and layer is not None:
+                found.append((image, layer))
+            elif entry is not None and entry.tomogram is not None and entry.parts:
+                found.append(name)
+        return found
+
+    def _offered_of(self, name: str) -> list[Points]:
+        found = [layer for layer in self.session.index.particles() if self.session.tomograms.owner(layer) == name]
+        picked = [layer for layer in found if layers.role(layer) != PREDICTED]
+        return sorted(picked, key=lambda layer: layers.role(layer) == TRUTH)
+
+    def requests(self) -> tuple[list[PredictionRequest], list[_Source]]:
+        """The job's input for each tomogram, and where each result belongs.
+
+        Raises
+        ------
+        InputError
+            If an input is missing or inconsistent.
+        """
+        first, points = self.request(), self.particles.layer
+        image = self.session.index.tomogram_of(points) if isinstance(points, Points) else None
+        assert isinstance(points, Points)
+        assert image is not None
+        requests, sources = [first], list[_Source]([(image, points)])
+        for source in self._others() if self.extent.currentIndex() == 1 else ():
+            request = self._listed_request(source) if isinstance(source, str) else self._request_of(source[1])
+            if len(request.picks):
+                requests.append(request)
+                sources.append(source)
+        return requests, sources
+
+    def _listed_request(self, name: str) -> PredictionRequest:
+        entry = self.session.tomograms.listed[name]
+        assert entry.tomogram is not None
+        assert self.loaded is not None
+        picks = entry.parts[0].particles
+        kinds = [] if picks.kind is None else picks.kind.tolist()
+        wanted = self.kind.currentData()
+        picks = picks.of_kind(wanted) if wanted in kinds else picks if wanted is None else picks.take([])
+        truth = next((part.particles for part in entry.parts if part.role == TRUTH), None)
+        options = self.options.options()
+        return PredictionRequest(entry.tomogram, picks.replace(rotations=None), self.loaded, options, truth)
+
+    def start(self, requests: list[PredictionRequest], sources: list[_Source]) -> None:
+        """Start the prediction; the result of a tomogram whose layers are removed meanwhile is discarded."""
         if self.running.job is not None:
             return
-        self._request = request
-        self._source_layers = (self.tomogram.layer, self.particles.layer)
+        self._requests, self._sources = requests, sources
         self.result.say("")
-        job = self.session.jobs.start(predict_and_evaluate(request), title="Predicting orientations")
-        job.answered.connect(self._deliver)
+        self.onward.hide()
+        job = self.session.jobs.start(predict_all(requests), title="Predict", show=self._deliver)
         self.running.follow(job)
 
-    def _deliver(self, result: PredictionResult) -> None:
-        assert self._source_layers is not None
-        assert self._request is not None
-        if not all(layer in self.session.viewer.layers for layer in self._source_layers):
-            show_warning("The tomogram or the particles were removed meanwhile; their prediction was discarded.")
-            return
-        _, points = self._source_layers
-        request = self._request
-        line = provenance(request.model, request.options, count=len(request.picks))
-        self._show_predicted(result.predicted, points, self._request.tomogram.extent, line)
-        self.result.say(result_text(result), result_colour(result))
+    def _deliver(self, results: list[PredictionResult | None] | None) -> Iterator[None]:
+        """Show each tomogram's poses, one layer at a time."""
+        done = []
+        for request, source, result in zip(self._requests, self._sources, results or (), strict=False):
+            if result is None:
+                continue
+            if isinstance(source, tuple) and not all(layer in self.session.viewer.layers for layer in source):
+                show_warning("The tomogram or the particles were removed meanwhile; their prediction was discarded.")
+                continue
+            done.append(result)
+            line = provenance(request.model, request.options, count=len(request.picks))
+            self._show_predicted(result, request, source, line)
+            yield
+        if done:
+            self.result.say(result_text(done), result_colour(done))
+            self._offer_onward(done)
 
-    def _show_predicted(self, predicted: Particles, points: Points, extent: Extent, line: str) -> None:
-        source = layers.identity(points)
+    def _offer_onward(self, done: list[PredictionResult]) -> None:
+        """Name the button that leads on by what there is to inspect."""
+        count, true = failures(done, self.session.inspection.options.threshold)
+        what = ("failure" if true else "unsure pose") + ("" if count == 1 else "s")
+        self.onward.setText(f"Inspect the {count} {what}" if count else "Inspect the poses")
+        self.onward.show()
+
+    def _show_predicted(self, result: PredictionResult, request: PredictionRequest, source: _Source, line: str) -> None:
+        if isinstance(source, str):
+            part = ListedParticles(result.predicted, PREDICTED, f"{source} predicted", line)
+            self.session.tomograms.list_particles(source, part)
+            return
+        image, points = source
+        if result.estimator is not None:
+            self.session.prepared[image] = (self.session.model, result.estimator)
+        made_by = {"source": layers.identity(points), "model": request.model.name}
+        frame = {layers.FRAME: request.model.card[layers.FRAME]} if layers.FRAME in request.model.card else {}
         for layer in self.session.index.particles(PREDICTED):
-            if layers.about(layer).get("source") == source:
-                self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
+            if made_by.items() <= layers.about(layer).items():
+                self.session.replace_particles(layer, result.predicted, provenance=line, words="predict again")
                 return
-        name = f"{points.name.removesuffix(' picks')} predicted"
+        others = [
+            layer
+            for layer in self.session.index.particles(PREDICTED)
+            if layers.about(layer).get("source") == made_by["source"]
+        ]
+        name = f"{points.name.removesuffix(' picks').removesuffix(' truth')} predicted"
         layer = self.session.show_particles(
-            predicted, extent, role=PREDICTED, name=name, provenance=line, immediately=False
+            result.predicted,
+            request.tomogram.extent,
+            role=PREDICTED,
+            name=f"{name} ({request.model.name})" if others else name,
+            provenance=line,
+            immediately=False,
         )
-        layers.about(layer)["source"] = source
-        # Poses that came with the picks would hide the new ones.
-        old = axes_layer(self.session.viewer, points) if layers.role(points) == PICKS else None
-        if old is not None:
-            old.visible = False
+        layers.about(layer).update(made_by | frame)
+        # Poses of another model, or those that came with the picks, would hide the new ones.
+        own = [points] if layers.role(points) == PICKS else []
+        for old in (axes_layer(self.session.viewer, item) for item in (*others, *own)):
+            if old is not None:
+                old.visible = False

@@ -61,6 +61,7 @@ class SurfaceCard(Panel):
         self.level.valueChanged.connect(self._level_changed)
         self.opacity.valueChanged.connect(self._opacity_changed)
         listen(self, viewer.layers.events.removed, self._show_state)
+        listen(self, viewer.dims.events.ndisplay, self._show_state)
 
     def _offered(self) -> list[Points]:
         posed = [
@@ -135,7 +136,7 @@ class SurfaceCard(Panel):
             text = (
                 f"{min(posed, MOST_PARTICLES):,} surfaces"
                 if posed <= MOST_PARTICLES
-                else (f"{MOST_PARTICLES:,} of {posed:,}: hide large errors in the Arrows dock to show others")
+                else (f"{MOST_PARTICLES:,} of {posed:,}: hide large errors among the arrows' options to show others")
             )
             flat = "" if self.session.viewer.dims.ndisplay == 3 else "; switch to 3D to see them"
             self.note.say(f"{text}, {2 * self._shape.radius / 10:.0f} nm across{flat}", GOOD)

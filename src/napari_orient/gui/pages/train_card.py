@@ -1,4 +1,4 @@
-"""The Train dock: a network or template from labelled particles, with curves of its errors; Predict then uses it."""
+"""The card Train: a network or template from labelled particles, with curves of its errors; Predict then uses it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-from qtpy.QtWidgets import QCheckBox, QComboBox
+import numpy as np
+from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
@@ -22,8 +23,11 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
     TrainingOptions,
 )
+from napari_orient.engine.particles import labelled_of_kind
 from napari_orient.engine.prediction import Model
+from napari_orient.engine.refinement.detection import random_pose_angles
 from napari_orient.engine.streams import Step, Stream
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
@@ -67,6 +71,12 @@ PRESET_LABELS = {
     "template": "template (average)",
 }
 FILE_KINDS = "Models (*.safetensors)"
+FEWEST = 300
+"""Particles below which a network is advised against; chosen, far fewer than any shipped one learnt from."""
+
+NEAR_CHANCE = 0.6
+"""Share of the median error by chance from which a model is not put to use by itself; chosen: 0.6 of 126° is 76°."""
+
 LABELS = 112
 """Width in pixels of the column of labels; fits the longest label at the default font."""
 
@@ -101,7 +111,7 @@ class TrainCard(Panel):
         self._make()
         self._lay_out()
         self._connect()
-        self._show_everything()
+        self._data_changed()
 
     # --- widgets ------------------------------------------------------------------------------------------------
 
@@ -135,6 +145,10 @@ class TrainCard(Panel):
         self.resume = QCheckBox("Resume")
         self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
         self.data_note, self.file_note, self.result = NoteLabel(), NoteLabel(), NoteLabel()
+        self.use = QPushButton("Use it all the same")
+        self.use.setToolTip("Make this model the one in use, although it is hardly better than chance")
+        self.use.hide()
+        self.use.clicked.connect(self._use_anyway)
         self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="", with_notes=True)
         self.curves = TrainingCurves()
 
@@ -146,7 +160,7 @@ class TrainCard(Panel):
         self.add(labelled({"Model": self.preset}, width=LABELS))
         self.add(*self._all_forms)
         self.add_heading("File")
-        self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result)
+        self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result, self.use)
         self.curves.setVisible(False)
         self.close_column()
 
@@ -248,26 +262,40 @@ class TrainCard(Panel):
         if not any(len(particles) for _, particles in pairs):
             self.data_note.say(EMPTY_TEXTS[self.source.currentText()], WARNING)
             return False
-        single = "\nOne tomogram: part of it is held out for validation." if len(pairs) == 1 else ""
-        self.data_note.say(training_count_text(pairs) + single, GOOD)
+        kind = self.kind.currentData()
+        chosen = pairs if kind is None else labelled_of_kind(pairs, kind)
+        count = sum(len(particles) for _, particles in chosen)
+        single = "\nOne tomogram: part of it is held out for validation." if len(chosen) == 1 else ""
+        few = "\nA network needs thousands of particles: average a template instead." if self._few(count) else ""
+        self.data_note.say(training_count_text(chosen) + single + few, WARNING if few else GOOD)
         return True
+
+    def _few(self, count: int) -> bool:
+        """Whether there are too few particles for the kind of model chosen."""
+        return self.forms[0] is self.network and count < FEWEST
 
     def _check_file(self) -> bool:
         """Show whether the file can be written and would be replaced; True if it can."""
         self.resume.setVisible(False)
-        if self.file.path is None:
-            self.file_note.say("Name a file for the model (.safetensors).", WARNING)
-            return False
         try:
             device = device_words(self.forms[1].options().compute.chosen())
-            output, state = training_files(self.file.path)
+            output, state = training_files(self._output())
         except InputError as error:
             self.file_note.say(str(error), BAD)
             return False
         self.resume.setVisible(state.exists() and self.forms[0] is self.network)
         replaced = "The file exists and will be replaced.\n" if output.exists() and self.running.job is None else ""
+        if self.file.path is None:
+            replaced = "No file named: the model is lost when napari is closed.\n"
         self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
         return True
+
+    def _output(self) -> Path:
+        """The file of the model: as it was named, or one in a folder that is gone with the viewer."""
+        if self.file.path is not None:
+            return self.file.path
+        taken = len(list(self.session.scratch().glob("trained_*.safetensors")))
+        return self.session.scratch() / f"trained_{taken + 1}.safetensors"
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -283,13 +311,12 @@ class TrainCard(Panel):
         InputError
             If an input is missing or inconsistent.
         """
-        if self.file.path is None:
-            raise InputError("no file was named for the model. Name one.")
-        simulated = self.from_template.training_set(beside=self.file.path) if self._simulates else None
+        output = self._output()
+        simulated = self.from_template.training_set(beside=output) if self._simulates else None
         training_set: TrainingSet = simulated or LabelledTrainingSet(self._pairs(), self.kind.currentData())
         resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
         network, training = (form.options() for form in self.forms)
-        return TrainingRequest(training_set, network, training, self.file.path, resume)
+        return TrainingRequest(training_set, network, training, output, resume)
 
     def start(self, request: TrainingRequest) -> None:
         """Start a training; the best model stays if it is stopped or its layers are removed."""
@@ -298,7 +325,7 @@ class TrainCard(Panel):
         self._request = request
         self.result.say("")
         self.curves.begin()
-        job = self.session.jobs.start(train_and_save(request), title="Training")
+        job = self.session.jobs.start(train_and_save(request), title="Train")
         job.stepped.connect(self._stepped)
         self.running.follow(job)
 
@@ -310,19 +337,40 @@ class TrainCard(Panel):
     def _ended(self, outcome: str) -> None:
         if self._request is not None and self.curves.milestones:
             self.curves.show_milestones()
-            self.session.model = str(self._request.output)
-            self.result.say(self._result_text(outcome), GOOD if outcome == "done" else WARNING)
+            useless = self._no_better_than_chance()
+            if not useless:
+                self.session.model = str(self._request.output)
+            good = outcome == "done" and not useless
+            self.result.say(self._result_text(outcome), GOOD if good else WARNING)
+            self.use.setVisible(useless)
         elif outcome == "stopped":
             self.result.say("Stopped before the first validation; no model was written.", WARNING)
         self._show_everything()
+
+    @property
+    def _chance(self) -> float:
+        """Median error in degrees of random rotations, modulo the model's symmetry."""
+        assert self._request is not None
+        group = symmetry(str(self._request.network.to_record().get("symmetry") or "C1"))
+        return float(np.median(random_pose_angles(group)))
+
+    def _no_better_than_chance(self) -> bool:
+        return self.curves.best["validation_median_deg"] > NEAR_CHANCE * self._chance
+
+    def _use_anyway(self) -> None:
+        assert self._request is not None
+        self.session.model = str(self._request.output)
+        self.use.hide()
 
     def _result_text(self, outcome: str) -> str:
         """A text of how the training ended, the best model, its file and its validation error."""
         assert self._request is not None
         best, last, unit = self.curves.best, self.curves.milestones[-1], self.curves.unit
+        useless = self._no_better_than_chance()
+        uses = "it is hardly better than chance, so Predict keeps its model." if useless else "Predict uses it."
         ends = {"done": "Trained", "stopped": "Stopped after", "failed": "Failed after"}
         return (
             f"{ends[outcome]} {last.done} of {last.total} {unit}s. The best model, of {unit} {self.curves.best_at}, "
-            f"is in {self._request.output}; Predict uses it.\nValidation error: median "
-            f"{best['validation_median_deg']:.1f}°, mean {best['validation_mean_deg']:.1f}°."
+            f"is in {self._request.output}; {uses}\nValidation error: median {best['validation_median_deg']:.1f}° "
+            f"(chance {self._chance:.0f}°), mean {best['validation_mean_deg']:.1f}°."
         )

@@ -49,6 +49,11 @@ class LayerChoice(QComboBox):
         self.refresh()
 
     @property
+    def layers(self) -> list[Layer]:
+        """The layers on offer."""
+        return list(self._layers)
+
+    @property
     def layer(self) -> Layer | None:
         """The layer chosen, or None where there is none to choose."""
         index = self.currentIndex()

@@ -1,0 +1,391 @@
+"""Nothing wrong by default: each fault that a user met, by the act that made it."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from gui_scene import VOXEL_SIZE, make_scene
+from napari.components import ViewerModel
+from napari.layers import Points
+
+from napari_orient.engine.inspection.corrections import REJECTED
+from napari_orient.engine.inspection.quantities import InspectionOptions
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.rotations import random_rotations
+from napari_orient.gui import canvas, editing, layers
+from napari_orient.gui.axes import axes_layer, drawn_arrows
+from napari_orient.gui.commands import page_of
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.mouse_tools import MouseTools
+from napari_orient.gui.opening import open_paths
+from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.pages.data_page import problem_of
+from napari_orient.gui.pages.export_card import ExportCard
+from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.surface_card import SurfaceCard
+from napari_orient.gui.pages.train_card import TrainCard
+from napari_orient.gui.session import session_of
+
+PLUGIN = "napari-orient"
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A viewer with two tomograms, each with its picks, opened one after the other."""
+    (tmp_path / "other").mkdir()
+    scenes = make_scene(tmp_path), make_scene(tmp_path / "other", name="TS_02", count=5, seed=8)
+    viewer = ViewerModel()
+    for scene in scenes:
+        open_paths(session_of(viewer), [scene.picks, scene.mrc])
+    return viewer, scenes
+
+
+def by_role(viewer, role):
+    return [layer for layer in viewer.layers if layers.role(layer) == role]
+
+
+def shown_names(viewer):
+    return {session_of(viewer).tomograms.owner(layer) for layer in viewer.layers if layer.visible}
+
+
+def add(qtbot, widget):
+    qtbot.addWidget(widget)
+    return widget
+
+
+# --- one tomogram at a time ---------------------------------------------------------------------------------------------
+
+
+def test_choosing_a_tomogram_shows_its_layers_alone_and_the_others_come_back_as_they_were(two):
+    viewer, _ = two
+    switch = session_of(viewer).tomograms
+    assert switch.names() == ["TS_01", "TS_02"]
+    assert (switch.name, shown_names(viewer)) == ("TS_02", {"TS_02"})
+    (first,) = [layer for layer in by_role(viewer, PICKS) if switch.owner(layer) == "TS_01"]
+    switch.step(-1)
+    assert shown_names(viewer) == {"TS_01"}
+    first.visible = False
+    switch.step(1)
+    switch.step(1)
+    assert switch.name == "TS_01"
+    assert not first.visible, "what a person has hidden stays hidden"
+
+
+def test_predict_takes_the_tomogram_of_its_particles_whichever_was_opened_first(two, qtbot):
+    viewer, scenes = two
+    card = add(qtbot, PredictCard(viewer))
+    card.show_model(str(scenes[0].model))
+    for name, count in (("TS_01", 8), ("TS_02", 4)):
+        session_of(viewer).tomograms.choose(name)
+        request = card.request()
+        assert (request.tomogram.name, request.picks.tomogram_names) == (name, [name])
+        assert len(request.picks) == count
+
+
+def test_all_tomograms_are_predicted_in_one_act_and_written_to_one_list(two, qtbot, tmp_path):
+    viewer, scenes = two
+    card = add(qtbot, PredictCard(viewer))
+    card.show_model(str(scenes[0].model))
+    card.kind.setCurrentIndex(0)
+    assert card.extent.itemText(1) == "all 2 tomograms"
+    card.extent.setCurrentIndex(1)
+    card.running.start.click()
+    qtbot.waitUntil(lambda: card.running.job is None and card.session.drawing.complete, timeout=30_000)
+    assert "17 orientations in 2 tomograms" in card.result.text()
+    assert not card.onward.isHidden()
+    export = add(qtbot, ExportCard(viewer))
+    export.every.setChecked(True)
+    export.file.show_path(tmp_path / "all.star")
+    export.button.click()
+    written = read_particles(tmp_path / "all.star")
+    assert {name: len(written.of_tomogram(name)) for name in written.tomogram_names} == {"TS_01": 12, "TS_02": 5}
+
+
+def test_a_list_of_sixty_tomograms_makes_no_layers_but_the_first_s(make_napari_viewer, scene, tmp_path):
+    names = [f"TS_{number:02d}" for number in range(1, 61)]
+    path = tmp_path / "project.star"
+    every = concatenate([scene.truth.replace(tomogram=name, kind=None) for name in names])
+    write_particles(path, every, extents=dict.fromkeys(names, scene.extent))
+    viewer = make_napari_viewer()
+    viewer.open(str(path), plugin=PLUGIN)
+    switch = session_of(viewer).tomograms
+    assert len(viewer.layers) == 2
+    assert switch.names() == names
+    switch.choose("TS_17")
+    assert shown_names(viewer) == {"TS_17"}
+    assert len(viewer.layers) == 4
+
+
+# --- files -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_list_dropped_before_its_tomogram_lies_above_it_in_a_thick_slice_with_a_scale_bar(scene, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    viewer.open(str(scene.true), plugin=PLUGIN)
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    session.tomograms.arrange()
+    assert layers.role(viewer.layers[0]) == layers.TOMOGRAM
+    assert viewer.dims.thickness == (150.0, 0.0, 0.0)
+    bar = viewer.scale_bar if not hasattr(viewer, "canvas") else viewer.canvas.overlays.scale_bar
+    assert bar.visible
+    assert canvas.corner(viewer).text
+    viewer.dims.order = (1, 0, 2)
+    assert viewer.dims.thickness == (0.0, 150.0, 0.0), "side views slice across their own axis"
+
+
+def test_a_header_without_a_voxel_size_is_asked_for_when_it_is_dropped(make_napari_viewer, scene):
+    write_tomogram(scene.mrc, read_tomogram(scene.mrc).density.copy(), voxel_size=1.0)
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    form = page_of(viewer, "Data").form
+    assert form.tomogram_row.path == scene.mrc
+    form.voxel_size.setValue(VOXEL_SIZE)
+    form.open.click()
+    assert [layers.voxel_size(layer) for layer in by_role(viewer, "tomogram")] == [VOXEL_SIZE]
+
+
+def test_a_tomogram_that_is_open_is_not_opened_twice(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    form = page_of(viewer, "Data").form
+    form.tomogram_row.show_path(scene.mrc)
+    form.particles_row.show_path(scene.picks)
+    form.open.click()
+    assert form.tomogram_row.path is None
+    assert not form.open.isEnabled()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    assert len(by_role(viewer, "tomogram")) == 1
+
+
+def test_what_napari_saves_as_csv_opens_again(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    posed = read_particles(scene.true).replace(expected_error_deg=np.linspace(2, 9, 12))
+    layer = session_of(viewer).show_particles(posed, scene.extent, role=PREDICTED, name="mine")
+    path = scene.folder / "napari.csv"
+    layer.save(str(path), plugin="napari")
+    assert next(csv.reader(path.open()))[:4] == ["index", "axis-0", "axis-1", "axis-2"]
+    *_, again = viewer.open(str(path), plugin=PLUGIN)
+    assert layers.role(again) == PREDICTED
+    np.testing.assert_allclose(layers.particles_of(again).positions, posed.positions, atol=1e-3)
+    np.testing.assert_allclose(layers.particles_of(again).rotations, posed.rotations, atol=1e-6)
+
+
+def test_picks_drawn_by_hand_are_written(make_napari_viewer, scene):
+    viewer = make_napari_viewer()
+    viewer.open(str(scene.mrc), plugin=PLUGIN)
+    session_of(viewer)
+    drawn = viewer.add_points([[15, 20, 25], [14, 25, 30]], scale=(13.5,) * 3, units=("angstrom",) * 3)
+    path = scene.folder / "hand.star"
+    drawn.save(str(path), plugin=PLUGIN)
+    np.testing.assert_allclose(
+        read_particles(path, extents={"TS_01": scene.extent}).positions, np.array([[25, 20, 15], [30, 25, 14]]) * 13.5
+    )
+    assert page_of(viewer, "Export").table.rowCount() == 2
+
+
+def test_a_file_s_own_model_and_thresholds_are_said_and_can_be_undone(scene, qtbot, shown):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    session.model = "ribosome-4x32"
+    session.show_tomogram(read_tomogram(scene.mrc))
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    session.inspection.set_options(InspectionOptions(threshold=7.5))
+    editing.set_status(session.history(layer), np.array([1]), REJECTED)
+    card = add(qtbot, ExportCard(viewer))
+    card.file.show_path(scene.folder / "mine.star")
+    card.button.click()
+    other = ViewerModel()
+    mine = session_of(other)
+    mine.model = "ribosome"
+    other.open(str(scene.folder / "mine.star"), plugin=PLUGIN)
+    assert (mine.model, mine.inspection.options.threshold) == ("ribosome-4x32", 7.5)
+    assert any("The file brought" in line for line in shown)
+    dock = add(qtbot, OrientDock(other))
+    notice = dock.findChild(type(dock.layout().itemAt(1).widget()))
+    assert not notice.isHidden()
+    notice.undo.click()
+    assert (mine.model, mine.inspection.options) == ("ribosome", InspectionOptions())
+    assert notice.isHidden()
+
+
+def test_rejected_particles_are_not_written_unless_asked_for(scene, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    editing.set_status(session.history(layer), np.array([0, 3]), REJECTED)
+    card = add(qtbot, ExportCard(viewer))
+    card.file.show_path(scene.folder / "kept.star")
+    assert "10 of 12 particles" in card.note.text()
+    assert "2 rejected left out" in card.note.text()
+    card.button.click()
+    assert len(read_particles(scene.folder / "kept.star")) == 10
+
+
+# --- layers of others --------------------------------------------------------------------------------------------------
+
+
+def test_layers_that_are_not_cubic_block_nothing_and_are_not_chosen(scene, qtbot):
+    viewer = ViewerModel()
+    open_paths(session_of(viewer), [scene.mrc, scene.picks])
+    card, training = add(qtbot, PredictCard(viewer)), add(qtbot, TrainCard(viewer))
+    card.show_model(str(scene.model))
+    viewer.add_points(np.ones((5, 3)), scale=(25, 10, 10), units=("angstrom",) * 3, name="beads")
+    viewer.add_image(np.zeros((4, 5, 6)), scale=(20, 10, 10), name="aniso")
+    assert card.particles.layer.name == "TS_01_picks"
+    assert card.running.start.isEnabled()
+    assert "aniso" not in training.data_note.text()
+
+
+def test_a_duplicate_is_a_layer_of_its_own(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    data, keywords, kind = layer.as_layer_data_tuple()
+    copy = viewer._add_layer_from_data(data, {**keywords, "name": "copy"}, kind)[0]
+    session.drawing._finish()
+    assert layers.identity(copy) != layers.identity(layer)
+    copy.selected_data = set(range(6))
+    copy.remove_selected()
+    assert len(drawn_arrows(axes_layer(viewer, layer))) == 36
+    assert len(drawn_arrows(axes_layer(viewer, copy))) == 18
+    viewer.layers.remove(copy)
+    assert axes_layer(viewer, layer) is not None
+
+
+def test_a_layer_that_is_moved_or_scaled_counts_from_where_it_is_shown(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc])
+    moved = Points([[1.0, 2, 3]], scale=(13.5,) * 3, units=("angstrom",) * 3, translate=(0, 27, 0), name="moved")
+    viewer.add_layer(moved)
+    np.testing.assert_allclose(layers.picks_of(moved).positions, [[40.5, 54, 13.5]])
+    posed = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    (image,) = by_role(viewer, "tomogram")
+    for layer in (posed, image):
+        layer.scale = (20.0,) * 3
+    while not session.drawing.complete:
+        session.drawing._finish()
+    assert tuple(axes_layer(viewer, posed).scale) == (20.0,) * 3
+    assert session.index.extent_of(posed).voxel_size == 20.0
+    image.translate = (0, 100, 100)
+    with pytest.raises(ValueError, match="Set its translate to 0"):
+        layers.tomogram_of(image)
+
+
+def test_particles_of_another_tomogram_are_named_in_their_row_with_the_remedy(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    session.show_particles(scene.truth.replace(tomogram="XY_7"), scene.extent, role=TRUTH, name="theirs")
+    session.show_tomogram(read_tomogram(scene.mrc))
+    assert "These particles are of XY_7, not of TS_01" in problem_of(session, "TS_01")
+    far = scene.truth.replace(positions=scene.truth.positions * 5)
+    viewer.layers.remove(session.index.particles(TRUTH)[0])
+    session.show_particles(far, scene.extent, role=TRUTH, name="far")
+    assert "outside" in problem_of(session, "TS_01")
+
+
+# --- cards ---------------------------------------------------------------------------------------------------------------
+
+
+def test_train_offers_the_class_of_data_that_were_open_before_and_counts_it_alone(scene, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc])
+    session.show_particles(read_particles(scene.true), scene.extent, role=TRUTH, name="truth")
+    card = add(qtbot, TrainCard(viewer))
+    assert card.kind.currentData() == "pdb_4v4r"
+    assert "8 particles" in card.data_note.text()
+    assert card.running.start.isEnabled(), "a file need not be named"
+
+
+def test_a_discovery_s_frame_travels_with_its_layer_and_errors_are_taken_up_to_it(scene):
+    viewer = ViewerModel()
+    session, rng = session_of(viewer), np.random.default_rng(3)
+    truth = read_particles(scene.true)
+    session.show_particles(truth, scene.extent, role=TRUTH, name="truth")
+    turned = truth.replace(rotations=truth.rotations @ random_rotations(1, rng)[0])
+    layer = session.show_particles(turned, scene.extent, role=PREDICTED, name="discovered")
+    assert np.median(session.inspection.particle_values(layer).columns["true_error"]) > 20
+    layers.about(layer)[layers.FRAME] = "its own"
+    session.inspection._known.clear()
+    assert session.inspection.particle_values(layer).columns["true_error"].max() < 0.1
+
+
+def test_the_note_on_surfaces_follows_the_view(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    particles = Particles(positions=np.full((2, 3), 200.0), rotations=np.tile(np.eye(3), (2, 1, 1)))
+    session.show_particles(particles, None, role=PREDICTED, name="mine")
+    card = add(qtbot, SurfaceCard(viewer))
+    card.shown.click()
+    assert "switch to 3D" in card.note.text()
+    viewer.dims.ndisplay = 3
+    assert "switch to 3D" not in card.note.text()
+
+
+# --- the mouse -------------------------------------------------------------------------------------------------------------
+
+
+def mouse(layer, row, **more):
+    event = SimpleNamespace(
+        type="mouse_press",
+        pos=np.array([100.0, 100.0]),
+        position=tuple(layer.data_to_world(layer.data[row])),
+        view_direction=None,
+        dims_displayed=[1, 2],
+        modifiers=(),
+    )
+    return SimpleNamespace(**{**vars(event), **more})
+
+
+def test_a_click_selects_a_particle_without_the_selection_tool_and_a_drag_does_not(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    viewer.dims.set_point((0, 1, 2), layer.data_to_world(layer.data[4]))
+    tools = MouseTools(session, lambda: layer)
+    for moved, selected in ((1.0, {4}), (40.0, set())):
+        layer.selected_data = set()
+        event = mouse(layer, 4)
+        act = tools._pressed(viewer, event)
+        next(act)
+        event.pos = event.pos + moved
+        event.type = "mouse_release"
+        assert list(act) == []
+        assert set(layer.selected_data) == selected
+
+
+def test_a_drag_with_alt_in_3d_rotates_the_selected_about_their_own_axis_as_one_step(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    viewer.dims.ndisplay, layer.selected_data = 3, {2}
+    before = layers.rotations_in(layer).copy()
+    event = mouse(layer, 2, modifiers=("Alt",))
+    act = MouseTools(session, lambda: layer)._pressed(viewer, event)
+    next(act)
+    event.type = "mouse_move"
+    for _ in range(3):
+        event.pos = event.pos + [20.0, 0.0]
+        next(act)
+    event.type = "mouse_release"
+    assert list(act) == []
+    between = before[2].T @ layers.rotations_in(layer)[2]
+    np.testing.assert_allclose(between @ [0, 0, 1], [0, 0, 1], atol=1e-9)
+    assert np.degrees(np.arccos((np.trace(between) - 1) / 2)) == pytest.approx(30)
+    assert len(session.history(layer).steps) == 1
+    session.history(layer).undo()
+    np.testing.assert_array_equal(layers.rotations_in(layer), before)
+
+
+def test_verdicts_are_read_on_the_canvas(scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
+    editing.set_status(session.history(layer), np.array([1]), REJECTED)
+    assert [str(shape.value) for shape in layer.symbol[:3]] == ["disc", "cross", "disc"]
+    session.history(layer).undo()
+    assert {str(shape.value) for shape in layer.symbol} == {"disc"}
