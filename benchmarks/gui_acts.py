@@ -77,11 +77,15 @@ class Acts:
 
     @property
     def window(self) -> QWidget:
+        """The viewer's window."""
         return next(item for item in QApplication.topLevelWidgets() if type(item).__name__ == "_QtMainWindow")
 
     @property
     def dock(self) -> OrientDock:
-        return session_of(self.viewer).docks["OrientDock"]
+        """The Orient dock, which files of particles open."""
+        dock = session_of(self.viewer).docks["OrientDock"]
+        assert isinstance(dock, OrientDock)
+        return dock
 
 
 def wait(until: Callable[[], bool], seconds: float = 900) -> None:

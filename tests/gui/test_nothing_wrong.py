@@ -1,6 +1,5 @@
 """Nothing wrong by default: each fault that a user met, by the act that made it."""
 
-import csv
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,7 +54,7 @@ def add(qtbot, widget):
     return widget
 
 
-# --- one tomogram at a time ---------------------------------------------------------------------------------------------
+# --- one tomogram at a time -----------------------------------------------------------------------------------------
 
 
 def test_choosing_a_tomogram_shows_its_layers_alone_and_the_others_come_back_as_they_were(two):
@@ -118,7 +117,7 @@ def test_a_list_of_sixty_tomograms_makes_no_layers_but_the_first_s(make_napari_v
     assert len(viewer.layers) == 4
 
 
-# --- files -----------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_list_dropped_before_its_tomogram_lies_above_it_in_a_thick_slice_with_a_scale_bar(scene, qtbot):
@@ -166,7 +165,7 @@ def test_what_napari_saves_as_csv_opens_again(make_napari_viewer, scene):
     layer = session_of(viewer).show_particles(posed, scene.extent, role=PREDICTED, name="mine")
     path = scene.folder / "napari.csv"
     layer.save(str(path), plugin="napari")
-    assert next(csv.reader(path.open()))[:4] == ["index", "axis-0", "axis-1", "axis-2"]
+    assert path.read_text().startswith("index,axis-0,axis-1,axis-2")
     *_, again = viewer.open(str(path), plugin=PLUGIN)
     assert layers.role(again) == PREDICTED
     np.testing.assert_allclose(layers.particles_of(again).positions, posed.positions, atol=1e-3)
@@ -219,12 +218,12 @@ def test_rejected_particles_are_not_written_unless_asked_for(scene, qtbot):
     card = add(qtbot, ExportCard(viewer))
     card.file.show_path(scene.folder / "kept.star")
     assert "10 of 12 particles" in card.note.text()
-    assert "2 rejected left out" in card.note.text()
+    assert "2 rejected are left out" in card.note.text()
     card.button.click()
     assert len(read_particles(scene.folder / "kept.star")) == 10
 
 
-# --- layers of others --------------------------------------------------------------------------------------------------
+# --- layers of others -----------------------------------------------------------------------------------------------
 
 
 def test_layers_that_are_not_cubic_block_nothing_and_are_not_chosen(scene, qtbot):
@@ -234,7 +233,7 @@ def test_layers_that_are_not_cubic_block_nothing_and_are_not_chosen(scene, qtbot
     card.show_model(str(scene.model))
     viewer.add_points(np.ones((5, 3)), scale=(25, 10, 10), units=("angstrom",) * 3, name="beads")
     viewer.add_image(np.zeros((4, 5, 6)), scale=(20, 10, 10), name="aniso")
-    assert card.particles.layer.name == "TS_01_picks"
+    assert layers.role(card.particles.layer) == PICKS
     assert card.running.start.isEnabled()
     assert "aniso" not in training.data_note.text()
 
@@ -287,7 +286,7 @@ def test_particles_of_another_tomogram_are_named_in_their_row_with_the_remedy(sc
     assert "outside" in problem_of(session, "TS_01")
 
 
-# --- cards ---------------------------------------------------------------------------------------------------------------
+# --- cards ----------------------------------------------------------------------------------------------------------
 
 
 def test_train_offers_the_class_of_data_that_were_open_before_and_counts_it_alone(scene, qtbot):
@@ -326,7 +325,7 @@ def test_the_note_on_surfaces_follows_the_view(qtbot):
     assert "switch to 3D" not in card.note.text()
 
 
-# --- the mouse -------------------------------------------------------------------------------------------------------------
+# --- the mouse ------------------------------------------------------------------------------------------------------
 
 
 def mouse(layer, row, **more):
@@ -369,7 +368,7 @@ def test_a_drag_with_alt_in_3d_rotates_the_selected_about_their_own_axis_as_one_
     next(act)
     event.type = "mouse_move"
     for _ in range(3):
-        event.pos = event.pos + [20.0, 0.0]
+        event.pos = event.pos + np.array([20.0, 0.0])
         next(act)
     event.type = "mouse_release"
     assert list(act) == []

@@ -72,8 +72,7 @@ class MouseTools:
         if not len(rows):
             return
         history, view, at, whole = self.session.history(layer), camera(self.session.viewer), event.pos[0], 0.0
-        pan, rotate = view.mouse_pan, view.mouse_rotate
-        view.mouse_pan = view.mouse_rotate = False
+        pan, view.mouse_pan = view.mouse_pan, False
         try:
             with history.changing(f"rotate {len(rows)} about {axis} by the mouse"):
                 yield
@@ -86,4 +85,4 @@ class MouseTools:
                         )
                     yield
         finally:
-            view.mouse_pan, view.mouse_rotate = pan, rotate
+            view.mouse_pan = pan

@@ -110,7 +110,8 @@ class Session:
         self._histories: dict[Points, History] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
-        for emitter in (self.events.arranged, viewer.dims.events.order, viewer.dims.events.ndisplay):
+        self.events.arranged.connect(self._arranged)
+        for emitter in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             emitter.connect(self._show_slab)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -244,6 +245,11 @@ class Session:
         if self.index.viewer_or_none() is not None:
             show_slab(self.viewer, self.drawing.view.display.slab)
 
+    def _arranged(self, event: Any = None) -> None:
+        """Show slab and legend for layers that came from files, by whatever way."""
+        self._show_slab()
+        self.drawing.show_legend()
+
     def _preferred(self, event: Any = None) -> None:
         """Follow what napari's Preferences say now: only what has changed there changes here."""
         if self.index.viewer_or_none() is None:
@@ -297,7 +303,7 @@ class Session:
     def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
         points = event.source
-        if layers.STATUS in points.features.columns and layers.role(points) == PREDICTED:
+        if layers.role(points) == PREDICTED:
             layers.show_badges(points)
         if self.drawing.view.display.colour not in (ROLE, AXIS) and points in self.viewer.layers:
             self.drawing.recolour(points)
