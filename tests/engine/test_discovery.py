@@ -13,6 +13,7 @@ from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.filled_density import FilledDensity, as_measured, fill_outliers
 from napari_orient.engine.discovery.half_maps import average_in_halves
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, discovery_provenance
 from napari_orient.engine.discovery.search import Assignment, align_map, global_rotation
@@ -55,6 +56,31 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
     flat = Tomogram(np.full_like(seen[0].density, 3.0), VOXEL_SIZE, "masked")
     with pytest.raises(InputError, match="masked is flat"):
         run(discover([(flat, seen[1])], QUICK))
+
+
+def with_beads(seen: tuple[Tomogram, Particles], places: np.ndarray) -> Tomogram:
+    """The tomogram with a bead, dark as gold is, about each place (M, 3) in Å."""
+    volume = seen[0]
+    grid = np.stack(np.meshgrid(*map(np.arange, volume.density.shape), indexing="ij"), axis=-1)
+    near = np.min([np.linalg.norm(grid * VOXEL_SIZE - place[::-1], axis=-1) for place in places], axis=0) < 35
+    density = np.asarray(volume.density, np.float32)
+    return replace(volume, density=np.where(near, density.mean() - 40 * density.std(), density).astype(np.float32))
+
+
+def test_gold_beside_picks_is_filled_and_counts_no_more_than_other_surroundings(seen: tuple) -> None:
+    rows = np.arange(0, len(seen[1]), 5)
+    golden = with_beads(seen, seen[1].positions[rows] + [60.0, 60.0, 0.0])
+    ((filled, picks),) = run(fill_outliers([(golden, seen[1])], QUICK))
+    assert isinstance(filled.density, FilledDensity)
+    assert as_measured(filled) is not filled
+    assert np.asarray(as_measured(filled).density).min() < -30 * np.std(seen[0].density)
+    whole = np.asarray(filled.density)
+    assert np.abs(whole - whole.mean()).max() < 1.5 * np.abs(seen[0].density - np.mean(seen[0].density)).max()
+    np.testing.assert_array_equal(filled.density[3:17, -5, ::2], whole[3:17, -5, ::2])
+    spectra = run(observe_patches([(filled, picks.positions)], QUICK, device=torch.device("cpu")))
+    measured = spectra.power[0] > 1e-3 * spectra.power.max()
+    power = (spectra.values.abs().square() / spectra.power.clamp_min(1e-9))[:, measured].mean(1)
+    assert float(power.max() / power.min()) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ falling temperature. From random rotations, classes and centred picks, each roun
 2. scores every particle against every class's map in every rotation of an even grid, which is rotated at random anew.
    With s the score in standard deviations of the noise, and sd(s) its spread over the grid, a rotation and a class are
    drawn with probability ∝ ``exp(s / (T sd(s)))`` (E step); then a shift nearby, likewise, from the score less
-   ``|t|² / 2 σ²``, σ being the largest shift of a pick;
+   ``|t|² / 2 σ²``, σ being half the largest shift of a pick;
 3. lowers the temperature: ``T = max(0.5 · 0.85^round, 0.03)``, and 0 in two last rounds, which take the best.
 
 The scores are matched-filter signal-to-noise ratios, so ``s² / 2`` is a log-likelihood; the annealing weights by s
@@ -32,6 +32,7 @@ from torch import Tensor
 from napari_orient.engine.discovery.search import (
     Assignment,
     RotatedReferences,
+    improbability,
     masked_references,
     scores_over_shifts,
     shift_grid,
@@ -125,13 +126,8 @@ def centring_shifts(spectra: PatchSpectra, options: DiscoveryOptions) -> Tensor:
         match = scores_over_shifts(low_passed.values * ball, tried, low_passed.frequency)
         length = (low_passed.power * ball.square()).sum(1).sqrt()[low_passed.group]
         gain = (match / length[:, None]).clamp_min(0).square() / 2
-        shifts = tried[(gain - _offset_prior(tried, options)).argmax(1)]
+        shifts = tried[(gain - improbability(tried, options)).argmax(1)]
     return shifts
-
-
-def _offset_prior(shifts: Tensor, options: DiscoveryOptions) -> Tensor:
-    """Negative logarithm of the prior of shifts (..., 3) in Å, (...): normal, as wide as the largest shift."""
-    return shifts.square().sum(-1) / (2 * max(options.max_shift, 1e-3) ** 2)
 
 
 def average_maps(
@@ -202,7 +198,7 @@ class _Draw:
         beyond = (tried.abs() > _MOST_OFF * self.options.max_shift + 1e-3).any(-1)
         # Drawn by scores, not by likelihoods, as rotations are: √(match² - 2 prior) found 99.3 to 100 % of PolNet's
         # ribosomes within 20° where this finds all (three seeds, picks off by 30 Å).
-        score = (match - _offset_prior(tried, self.options)).masked_fill(beyond, -1e9)
+        score = (match - improbability(tried, self.options)).masked_fill(beyond, -1e9)
         return shifts + steps[self._draw(score, spread)]
 
 

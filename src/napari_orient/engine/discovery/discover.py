@@ -24,6 +24,7 @@ from napari_orient.engine.discovery.annealing import (
     with_particle_probabilities,
 )
 from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
+from napari_orient.engine.discovery.filled_density import fill_outliers
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, StepCounter, class_name
 from napari_orient.engine.discovery.search import Assignment, masked_references, search_exhaustively
 from napari_orient.engine.discovery.spectra import PatchSpectra, diameter_warning, observe_patches
@@ -86,6 +87,9 @@ def discover(
     run = DiscoveryRun.of(picks, options)
     if notes:
         yield run.counter.step("Setting picks aside", advance=0, notes=notes)
+    step = run.counter.step("Searching for gold and other outliers of density", advance=0)
+    yield step
+    run = replace(run, picks=(yield from stoppable(fill_outliers(picks, options), step)))
     spectra = yield from run.observe()
     results = yield from run.starts(spectra)
     starts, words = len(results), ""
@@ -95,7 +99,7 @@ def discover(
     run.counter.expect(2 + run.options.class_count * (options.passes + 2))
     assignment, spectra = yield from run.search_all_picks(spectra, best.assignment)
     others = [result.assignment for result in results if result is not best]
-    refinement = StructureRefinement(picks, spectra.wedges, spectra.dark, run.options, run.device, run.counter)
+    refinement = StructureRefinement(run.picks, spectra.wedges, spectra.dark, run.options, run.device, run.counter)
     structures, particles = yield from refinement.structures(
         run.posed(assignment, run.every), assignment, others, rows=run.rows
     )
@@ -325,16 +329,17 @@ class DiscoveryRun:
         """
         step = self.counter.step("Searching every shift and rotation", class_count=self.options.class_count)
         yield step
-        every, shifts, rng = self.every, torch.zeros(len(self.every), 3), np.random.default_rng(self.options.seed)
-        shifts[self.rows] = best.shifts.cpu()
-        positions = self.by_tomogram(every.positions + shifts.double().numpy(), np.arange(len(every)))
+        every, offsets, rng = self.every, torch.zeros(len(self.every), 3), np.random.default_rng(self.options.seed)
+        offsets[self.rows] = best.shifts.cpu()
+        positions = self.by_tomogram(every.positions + offsets.double().numpy(), np.arange(len(every)))
+        offsets = offsets.to(self.device)
         observed = observe_patches(positions, self.options, device=self.device, dark=sample.dark)
         spectra = yield from stoppable(observed, step)
         maps = average_maps(sample, best, self.options, rng=rng)
         for number in range(_SEARCH_PASSES):
             references = masked_references(maps, self.options, self.device)
-            search = search_exhaustively(spectra, references, self.options)
+            search = search_exhaustively(spectra, references, self.options, offsets=offsets)
             assignment = with_particle_probabilities((yield from stoppable(search, step)), self.options.class_count)
             if number + 1 < _SEARCH_PASSES:
                 maps = average_maps(spectra, assignment, self.options, rng=rng)
-        return replace(assignment, shifts=assignment.shifts + shifts.to(self.device)), spectra
+        return replace(assignment, shifts=assignment.shifts + offsets), spectra

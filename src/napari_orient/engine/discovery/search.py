@@ -137,15 +137,30 @@ _SHIFTS_KEPT = 2
 """Best shifts, apart from each other, that are searched with all rotations."""
 _SEARCH_BATCH = 32
 """Patches searched together on a CPU: memory, not the result."""
+_OFFSET_DEVIATION = 0.5
+"""Standard deviation of the prior on a pick's offset along an axis, over the largest offset allowed: offsets that are
+uniform up to that have 0.58. In crowded simulated tomograms (cell, seeds 22, 31, 32; offsets up to 10 Å, 30 Å allowed)
+starts put 89 to 91, 93 to 97 and 59 to 73 % of the ribosomes within 20°; with twice as wide a prior 71 to 87, 80 to 89
+and 16 to 31 %, for they move onto membranes then."""
+
+
+def improbability(offsets: Tensor, options: DiscoveryOptions) -> Tensor:
+    """Negative logarithm of the prior density of picks' offsets (..., 3) in Å, but for a constant, (...); normal."""
+    deviation = max(_OFFSET_DEVIATION * options.max_shift, 1e-3)
+    return offsets.square().sum(-1) / (2 * deviation**2)
 
 
 def search_exhaustively(
-    spectra: PatchSpectra, references: Sequence[Reference], options: DiscoveryOptions
+    spectra: PatchSpectra, references: Sequence[Reference], options: DiscoveryOptions, *, offsets: Tensor
 ) -> Work[Assignment]:
     """The best rotation, class and shift of every particle; no earlier assignment is used.
 
     All shifts that a pick may have are searched with few rotations and a stronger low-pass; the best two, apart from
-    each other, with all rotations at full resolution.
+    each other, with all rotations at full resolution. The prior on the offset is subtracted from scores.
+
+    Parameters
+    ----------
+    offsets : (N, 3) xyz in Å from the picks to where the patches were cut about; shifts come on top.
     """
     device = spectra.device
     low_passed = spectra.within(_COARSE * FINEST * options.patch_voxel_size)
@@ -159,7 +174,8 @@ def search_exhaustively(
     def best(rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         part = low_passed.take(rows)
         scores = [coarse.scores(part.shifted(shift[None]), part.group).amax(1) for shift in shifts]
-        return _best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1))
+        penalty = improbability(offsets[rows, None] + shifts, options)
+        return _best_of_shifts(spectra.take(rows), fine, shifts, torch.stack(scores, dim=1), penalty)
 
     batches = torch.arange(len(spectra), device=device).split(device_batch_size(device, _SEARCH_BATCH))
     found = []
@@ -171,10 +187,10 @@ def search_exhaustively(
 
 
 def _best_of_shifts(
-    spectra: PatchSpectra, filters: RotatedReferences, shifts: Tensor, scores: Tensor
+    spectra: PatchSpectra, filters: RotatedReferences, shifts: Tensor, scores: Tensor, penalty: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Best filter (N,), shift (N, 3), score and peak height, at the best of the shifts by their scores (N, S)."""
-    remaining, found = scores.clone(), []
+    """Best filter (N,), shift (N, 3), score and peak height, by scores over shifts less their penalty (N, S)."""
+    remaining, found, every = scores - penalty, [], torch.arange(len(scores), device=scores.device)
     neighbours = torch.cdist(shifts, shifts) < 1.5 * (shifts[1] - shifts[0]).norm() if len(shifts) > 1 else None
     for _ in range(_SHIFTS_KEPT if len(shifts) > 1 else 1):
         chosen = remaining.argmax(1)
@@ -182,9 +198,8 @@ def _best_of_shifts(
             remaining = remaining.masked_fill(neighbours[chosen], -torch.inf)
         match = filters.scores(spectra.shifted(shifts[chosen]), spectra.group)
         top, row = match.max(1)
-        found.append((top, row, shifts[chosen], (top - match.mean(1)) / match.std(1)))
-    best = torch.stack([item[0] for item in found]).argmax(0)
-    every = torch.arange(len(best), device=best.device)
+        found.append((top, row, shifts[chosen], (top - match.mean(1)) / match.std(1), top - penalty[every, chosen]))
+    best = torch.stack([item[4] for item in found]).argmax(0)
     top, row, shift, peak = (torch.stack([item[at] for item in found])[best, every] for at in range(4))
     return row, shift, top, peak
 

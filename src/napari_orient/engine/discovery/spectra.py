@@ -2,7 +2,9 @@
 
 With x the patch's coefficients, W the missing wedge, and σ² the noise power that each tomogram's own patches show, the
 values kept are ``W x / σ²``, and the power ``W² / σ²``: a model m of length ``√(Σ power |m|²)`` matches a patch by
-``Σ Re(values* m) / length`` standard deviations of the noise.
+``Σ Re(values* m) / length`` standard deviations of the noise. Surroundings differ: a patch beside a membrane has
+several times the power of another. Each is therefore divided by the root of its whitened power over the mean one's, so
+that none counts for more in maps and scores because of what else it holds.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ BATCH = 64
 """Patches, or rotations of a map, handled together: memory, not the result."""
 _SAMPLE = 256
 """Most patches of a tomogram that its noise and the contrast are estimated from."""
+_LEAST_POWER = 1e-3
+"""Power over the largest one from which a coefficient counts as measured; the others lie in the missing wedge."""
 _BRIGHT = 3.0
 """Standard errors above the surroundings from which particles count as bright; most tomograms have dark ones."""
 _CONTRAST_BALL = 0.6
@@ -146,7 +150,15 @@ def _observe_tomogram(
         cubes = _cut(tomogram, positions[start : start + BATCH], options) * view
         values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
         yield
-    return torch.cat(values), measured.square() / variance, wedge
+    power = measured.square() / variance
+    return _at_mean_power(torch.cat(values), power), power, wedge
+
+
+def _at_mean_power(values: Tensor, power: Tensor) -> Tensor:
+    """Values (N, M) of patches, brought to the mean of their whitened powers; a flat patch stays flat."""
+    measured = power > _LEAST_POWER * power.amax()
+    whitened = (values[:, measured].abs().square() / power[measured]).mean(1)
+    return values * (whitened.mean() / whitened.clamp_min(1e-12)).sqrt()[:, None]
 
 
 def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySearch
+from napari_orient.engine.discovery.filled_density import as_measured
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
     in_frame,
@@ -74,7 +75,7 @@ class StructureRefinement:
 
     Parameters
     ----------
-    picks : tomograms, each with its own picks.
+    picks : tomograms, outliers of density filled, each with its own picks.
     wedges : the missing wedge of each tomogram.
     dark : whether particles are darker than their surroundings.
     counter : makes the steps.
@@ -180,7 +181,9 @@ class StructureRefinement:
         half = np.zeros(len(own), int)
         half[averaged] = refined.average.half_sets
         picked = concatenate([part for _, part in self.picks]).positions[own]
-        labelled, _ = self._by_tomogram(particles.replace(positions=picked))
+        filled, _ = self._by_tomogram(particles.replace(positions=picked))
+        # What lies on gold is said of a pick by the matching itself.
+        labelled = [(as_measured(tomogram), part) for tomogram, part in filled]
         pause = replace(step, maps=(), particles=None)
         return (yield from stoppable(match_half_maps(labelled, refined.average, half, self.options), pause))
 
