@@ -10,9 +10,9 @@ from maps import Match
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from napari_orient.engine.averaging import FSC
 from napari_orient.engine.discovery.output import DiscoveryStep
 from napari_orient.engine.discovery.search import global_rotation
+from napari_orient.engine.map_resolution import FSC
 from napari_orient.engine.rotations import angle_deg
 
 SHOWN = 5

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from template import load, moved, template
 
-from napari_orient.engine.averaging import FSC, average
+from napari_orient.engine.averaging import average
+from napari_orient.engine.map_resolution import FSC
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run

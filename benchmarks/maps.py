@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from napari_orient.engine.averaging import FSC, Average, fourier_shell_correlation
+from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.search import align_map
+from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
 from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import napari_orient
-from napari_orient.engine.averaging import FSC, Average
+from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.output import Discovery, Structure
 from napari_orient.engine.evaluation import Report
+from napari_orient.engine.map_resolution import FSC
 from napari_orient.engine.options import Options
 from napari_orient.engine.streams import Step
 

@@ -6,8 +6,9 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.ndimage import gaussian_filter
 from streams import followed
 
-from napari_orient.engine.averaging import FSC, Average, average, fourier_shell_correlation
+from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram

@@ -36,6 +36,23 @@ def test_the_group_and_its_axes_are_found_off_centre(name):
     assert f"Symmetry {kind}@" in next(proposed.words())
 
 
+@pytest.mark.parametrize("name", ["T@0.3,1,2@2,0,-0.3", "O@1,2,0.5@2,-1,0", "I@1,1,1@1,-1,0"])
+def test_a_cubic_group_and_its_axes_are_found_off_centre(name):
+    proposed = propose_symmetry(map_of(name), VOXEL_SIZE)
+    assert same_group(proposed, name) < 0.5
+    assert proposed.scores[name[0]] > 0.9
+    assert f"the {len(symmetry(name))} rotations of {name[0]}" in " ".join(proposed.words())
+
+
+@pytest.mark.parametrize("name", ["C4", "D5"])
+def test_an_axis_of_a_cubic_group_alone_proposes_none(name):
+    assert propose_symmetry(map_of(name, seed=1), VOXEL_SIZE).group.point_group == name
+
+
+def test_a_cubic_group_along_x_y_and_z_needs_no_directions():
+    assert propose_symmetry(map_of("T", off=np.zeros(3)), VOXEL_SIZE).group.name == "T"
+
+
 @pytest.mark.parametrize("seed", [1, 4])
 def test_a_map_without_symmetry_is_c1_and_says_what_came_nearest(seed):
     density = Molecule(molecule(seed=seed).places + OFF, molecule(seed=seed).weights, 12.0).density(28)

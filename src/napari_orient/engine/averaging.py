@@ -4,7 +4,7 @@ With x_i the Fourier coefficients of patch i about its particle, in the referenc
 power (relative to that of its shell), the map is ``Σ w_i x_i / (Σ w_i + ε)`` with ``w_i = W_i / N_i``, on a grid twice
 as fine as its box (`model.gridding`). The two halves are those of the list (``rlnRandomSubset``), or random with
 duplicates in one. Where poses were refined against one map of all particles, their FSC (Harauz and van Heel, Optik 73,
-146, 1986) is no gold standard.
+146, 1986) is no gold standard. What a mask adds to it is measured and taken off (`map_resolution`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,17 @@ from numpy.typing import NDArray
 from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
-from napari_orient.engine.model.grid import frequencies, half_sphere, offsets, soft_ball
+from napari_orient.engine.map_resolution import (
+    BALL_RADIUS,
+    FSC,
+    MapResolution,
+    ball_mask,
+    fourier_shell_correlation,
+    local_resolution,
+    map_resolution,
+    mask_about,
+)
+from napari_orient.engine.model.grid import frequencies, half_sphere
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
@@ -44,13 +55,9 @@ _MEASURED = 0.5
 """Least weight of the wedge, 0 to 1, of coefficients that the level of the noise in a shell is taken from."""
 _WINDOW_MARGIN = 5
 """Voxels from the window's end to the patch's face."""
-_MASK = 0.4
-"""Radius of the mask in boxes, where none is given."""
 _DUPLICATE_SHARE = 0.25
 """Distance below which two particles are one, over the mask's radius, which may be twice the particle's. Chosen: noise
 that two particles share adds up in a map only where their positions agree to about its resolution."""
-_MASK_EDGE = 4
-"""Width of the mask's soft edge in voxels."""
 _C1 = symmetry("C1")
 _DEFAULTS = AveragingOptions()
 
@@ -67,6 +74,7 @@ class Average:
     count : particles averaged.
     group : imposed.
     half_sets : (N,) 1 or 2, the half of each particle in order; 0 where it was left out.
+    mask : (n, n, n), 0 to 1, that ``fsc`` is of.
     """
 
     density: NDArray[np.float32]
@@ -77,9 +85,19 @@ class Average:
     count: int
     group: Symmetry
     half_sets: IntArray
+    mask: NDArray[np.float32]
+
+    @cached_property
+    def resolution(self) -> MapResolution:
+        """Resolution inside the mask, without what the mask adds."""
+        return map_resolution(self.first_half, self.second_half, self.mask, self.voxel_size)
+
+    def local_resolution(self) -> NDArray[np.float32]:
+        """Å at every voxel (n, n, n) inside the mask, 0 outside; see `map_resolution.local_resolution`."""
+        return local_resolution(self.first_half, self.second_half, self.mask, self.voxel_size)
 
     def __repr__(self) -> str:
-        side, resolution = len(self.density), self.fsc.resolution(0.143)
+        side, resolution = len(self.density), self.resolution.corrected.resolution(0.143)
         return (
             f"Average({self.count} particles; {side}³ voxels of {self.voxel_size:g} Å; {resolution:.1f} Å at FSC 0.143)"
         )
@@ -123,7 +141,7 @@ class Average:
         curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
         curve = np.where(grid > 1 / max(finest, self.fsc.resolution(0.143)), 0.0, curve)
         filtered = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real
-        return (filtered * _mask(side, self.voxel_size, radius)).astype(np.float32)
+        return (filtered * ball_mask(side, self.voxel_size, radius)).astype(np.float32)
 
 
 @single_threaded_steps
@@ -187,12 +205,12 @@ def average(
 
 def duplicate_distance(options: AveragingOptions, voxel_size: float) -> float:
     """Å within which two particles are one: as given, or a share of the mask's radius."""
-    return options.duplicates.distance(_DUPLICATE_SHARE * (options.radius or _MASK * options.side * voxel_size))
+    return options.duplicates.distance(_DUPLICATE_SHARE * (options.radius or BALL_RADIUS * options.side * voxel_size))
 
 
 def _proposed(halves: list[Gridding], voxel_size: float, options: AveragingOptions) -> Work[SymmetryProposal]:
     """The group that the half maps have inside their mask."""
-    sign, mask = _sign(options), _mask(options.side, voxel_size, options.radius)
+    sign, mask = _sign(options), ball_mask(options.side, voxel_size, options.radius)
     whole, first, second = (sign * mask * part.density() for part in (halves[0] + halves[1], *halves))
     return (yield from search_symmetry(whole, voxel_size, halves=(first, second)))
 
@@ -207,7 +225,10 @@ def _average(
 ) -> Average:
     sign = _sign(options)
     whole, first, second = (sign * part.density() for part in (halves[0] + halves[1], *halves))
-    mask = _mask(options.side, voxel_size, options.radius)
+    if options.mask == "map":
+        mask = mask_about(first, second, voxel_size)
+    else:
+        mask = ball_mask(options.side, voxel_size, options.radius)
     curve = fourier_shell_correlation(first * mask, second * mask, voxel_size)
     maps = [np.asarray(part, np.float32) for part in (whole, first, second)]
     return Average(
@@ -219,6 +240,7 @@ def _average(
         count=count,
         group=group,
         half_sets=np.zeros(0, int),
+        mask=np.asarray(mask, np.float32),
     )
 
 
@@ -254,47 +276,6 @@ def _batches(
         )
 
 
-def _mask(side: int, voxel_size: float, radius: float | None) -> FloatArray:
-    """Soft ball about the frame's origin ``(n - 1) / 2``, (n, n, n)."""
-    distance = (offsets(side, voxel_size) + voxel_size / 2).norm(dim=-1)
-    mask: FloatArray = soft_ball(distance, radius or _MASK * side * voxel_size, _MASK_EDGE * voxel_size).numpy()
-    return mask
-
-
-@dataclass(frozen=True, eq=False)
-class FSC:
-    """Fourier shell correlation of two maps: ``frequency`` (S,) cycles/Å, ``correlation`` (S,)."""
-
-    frequency: FloatArray
-    correlation: FloatArray
-
-    def resolution(self, threshold: float) -> float:
-        """Å at which the curve first falls below the threshold; the finest shell's where it never does."""
-        below = np.flatnonzero(self.correlation < threshold)
-        if len(below) == 0:
-            return float(1 / self.frequency[-1])
-        last = int(below[0])
-        if last == 0:
-            return float(1 / self.frequency[0])
-        high, low = self.correlation[last - 1], self.correlation[last]
-        part = (high - threshold) / (high - low)
-        crossing = self.frequency[last - 1] + part * (self.frequency[last] - self.frequency[last - 1])
-        return float(1 / crossing)
-
-
-def fourier_shell_correlation(first: FloatArray, second: FloatArray, voxel_size: float) -> FSC:
-    """Correlation of two maps (n, n, n) in shells one coefficient wide, up to Nyquist, without the origin."""
-    side = len(first)
-    one, two = np.fft.fftn(first), np.fft.fftn(second)
-    shell = np.rint(frequencies(side, voxel_size).norm(dim=-1).numpy() * side * voxel_size).astype(int).ravel()
-    cross, own, other = (
-        np.bincount(shell, values.ravel())[1 : side // 2 + 1]
-        for values in ((one * two.conj()).real, np.abs(one) ** 2, np.abs(two) ** 2)
-    )
-    frequency = np.arange(1, side // 2 + 1) / (side * voxel_size)
-    return FSC(frequency, cross / np.sqrt(np.maximum(own * other, 1e-30)))
-
-
 def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
     """The files of the map, its halves and the curve, all writable.
 
@@ -313,18 +294,19 @@ def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
 
 
 def write_average(found: Average, paths: tuple[Path, Path, Path, Path]) -> None:
-    """Write map, halves and curve to the files that `average_paths` names."""
+    """Write map, halves and curves to the files that `average_paths` names."""
     *maps, curve = paths
     for path, density in zip(maps, (found.density, found.first_half, found.second_half), strict=True):
         write_tomogram(path, density, voxel_size=found.voxel_size)
-    _write_curve(curve, found.fsc)
+    _write_curves(curve, found)
 
 
-def _write_curve(path: Path, fsc: FSC) -> None:
+def _write_curves(path: Path, found: Average) -> None:
+    """Write the curve in the mask (``fsc``) and those of `MapResolution`, a row a shell."""
+    curves = {"fsc": found.fsc, **found.resolution.curves}
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(["resolution_angstrom", "frequency_per_angstrom", "fsc"])
-        rows.writerows(
-            (f"{1 / frequency:.3f}", f"{frequency:.6f}", f"{value:.4f}")
-            for frequency, value in zip(fsc.frequency, fsc.correlation, strict=True)
-        )
+        rows.writerow(["resolution_angstrom", "frequency_per_angstrom", *curves])
+        for shell, frequency in enumerate(found.fsc.frequency):
+            values = (f"{curve.correlation[shell]:.4f}" for curve in curves.values())
+            rows.writerow([f"{1 / frequency:.3f}", f"{frequency:.6f}", *values])

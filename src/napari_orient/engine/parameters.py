@@ -311,6 +311,12 @@ class AveragingOptions(Options):
     radius: float | None = option(
         None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
     )
+    mask: str = option(
+        "ball",
+        help="what the FSC is measured in: a soft ball, or a soft mask about the map itself, whose own share in the "
+        "correlation is measured and taken off",
+        choices=("ball", "map"),
+    )
     contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
     wedge: WedgeOptions = suboptions(WedgeOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import FSC
+from napari_orient.engine.map_resolution import FSC
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.layers import KEY, MAP

@@ -14,16 +14,22 @@ there the cyclic order counts whose repeats rise above the noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from napari_orient.engine.model.grid import half_ball
+from napari_orient.engine.model.cubic_symmetry import CubicSymmetry, search_cubic
 from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.model.self_correlation import (
+    FINE_POINTS,
+    POINTS,
+    ROTATIONS_AT_A_TIME,
+    SelfCorrelation,
+    minimum,
+    rotations_about,
+)
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.streams import Work, run
@@ -92,6 +98,7 @@ class SymmetryProposal:
     group : C1 where no axis holds; its name carries its axes, unless they are z and x.
     axes : the best axis of every order tried, the main one of the group first.
     across : the best two-fold axis across the main one; None without one.
+    cubic : the best cubic group about the main axis, where it holds.
     round_about : (3,) the direction about which the map is nearly round; None of a map that is not, or is a ball.
     """
 
@@ -99,6 +106,7 @@ class SymmetryProposal:
     axes: tuple[SymmetryAxis, ...]
     across: SymmetryAxis | None
     round_about: FloatArray | None = None
+    cubic: CubicSymmetry | None = None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -107,6 +115,8 @@ class SymmetryProposal:
         if self.across is not None and self.axes:
             main = f"C{self.axes[0].order}"
             scores["D" + main[1:]] = min(scores[main], self.across.correlation, self.across.periodic)
+        if self.cubic is not None:
+            scores[self.cubic.group.point_group] = self.cubic.correlation
         return scores
 
     def words(self) -> Iterator[str]:
@@ -125,6 +135,9 @@ class SymmetryProposal:
             yield f"No axis holds; the best is {best.words}."
             return
         yield f"Main axis: {self.axes[0].words}."
+        if self.cubic is not None:
+            yield f"{self.cubic.words}."
+            return
         if self.across is not None:
             yield f"Across it: {self.across.words}{'' if self.across.holds else ', which is not enough'}."
 
@@ -148,9 +161,9 @@ def search_symmetry(
     halves: tuple[FloatArray, FloatArray] | None = None,
     radius: float | None = None,
 ) -> Work[SymmetryProposal]:
-    """The group Cn or Dn that a map has, about its own axes through its own centre of mass; C1 where it has none.
+    """The group that a map has, about its own axes through its own centre of mass; C1 where it has none.
 
-    Cubic groups are not tried: they are proposed as the largest Cn or Dn within them.
+    Tried are Cn and Dn, and about an axis of the order that they need T, O and I.
 
     Parameters
     ----------
@@ -167,11 +180,11 @@ def search_symmetry(
     resolution = _FINEST * voxel_size
     maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves or (density,)]
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    coarse = SelfCorrelation(maps, centre, resolution=resolution, points=_POINTS)
+    coarse = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
     if coarse.isotropic:
         return SymmetryProposal(symmetry("C1"), (), None)
     yield
-    fine = SelfCorrelation(maps, centre, resolution=resolution, points=_FINE_POINTS)
+    fine = SelfCorrelation(maps, centre, resolution=resolution, points=FINE_POINTS)
     yield
     round_about = _round_axis(coarse)
     yield
@@ -191,7 +204,9 @@ def search_symmetry(
         yield
         # The search compares few frequencies, and takes the best of many directions: what counts is the axis refined.
         if main.holds:
-            return SymmetryProposal(_group(main, across), (main, *(item for item in axes if item is not main)), across)
+            rest = (main, *(item for item in axes if item is not main))
+            cubic = yield from search_cubic(coarse, fine, main.direction, main.order, least=_LEAST_CORRELATION)
+            return SymmetryProposal(_group(main, across) if cubic is None else cubic.group, rest, across, cubic=cubic)
     return SymmetryProposal(symmetry("C1"), tuple(axes), None)
 
 
@@ -208,7 +223,7 @@ def search_two_fold_across(
     maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
     yield
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    fine = SelfCorrelation(maps, centre, resolution=resolution, points=_FINE_POINTS)
+    fine = SelfCorrelation(maps, centre, resolution=resolution, points=FINE_POINTS)
     yield
     return _two_fold_across(fine, axis)
 
@@ -226,9 +241,9 @@ def search_mirror_image(
     maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
     yield
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    correlation = SelfCorrelation(maps, centre, resolution=resolution, points=_POINTS)
+    correlation = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
     grid, found = even_rotations(_MIRROR_ROTATIONS), []
-    for some in np.array_split(grid, len(grid) // _BATCH):
+    for some in np.array_split(grid, len(grid) // ROTATIONS_AT_A_TIME):
         found.append(correlation.at(some, mirrored=True))
         yield
     start = grid[np.concatenate(found).argmax()]
@@ -237,7 +252,7 @@ def search_mirror_image(
         rotated = start @ rotvec_to_matrix(torch.from_numpy(rotvec)).numpy()
         return -float(correlation.at(rotated[None], mirrored=True)[0])
 
-    return -loss(_minimum(loss, np.zeros(3), step=0.1, xatol=1e-3, fatol=1e-4, maxiter=120))
+    return -loss(minimum(loss, np.zeros(3), step=0.1, xatol=1e-3, fatol=1e-4, maxiter=120))
 
 
 # --- axes -----------------------------------------------------------------------------------------------------------
@@ -261,7 +276,7 @@ def _best_axis(correlation: SelfCorrelation, order: int) -> SymmetryAxis:
     def loss(place: FloatArray) -> float:
         return -float(correlation.at(rotations_about(start + place @ plane, 360 / order))[0])
 
-    place = _minimum(loss, np.zeros(2), step=0.05, xatol=1e-3, fatol=1e-5, maxiter=60)
+    place = minimum(loss, np.zeros(2), step=0.05, xatol=1e-3, fatol=1e-5, maxiter=60)
     found = start + place @ plane
     return _axis(correlation, order, found / np.linalg.norm(found))
 
@@ -284,7 +299,7 @@ def _refined(
         return -float(correlation.at(frame @ others @ frame.T, about=place[3:]).mean())
 
     # Å, of the point and of what a rotation moves at the map's rim.
-    best = rotation(_minimum(loss, np.zeros(6), step=1.0, xatol=0.02, fatol=1e-7, maxiter=600))
+    best = rotation(minimum(loss, np.zeros(6), step=1.0, xatol=0.02, fatol=1e-7, maxiter=600))
     direction = best @ main.direction
     if across.holds:
         return _axis(correlation, main.order, direction), _axis(correlation, 2, best @ across.direction)
@@ -322,16 +337,6 @@ def _along(direction: FloatArray, axis: int) -> bool:
     return bool(np.abs(direction[axis]) > np.cos(np.radians(_ALONG_AXIS_DEG)))
 
 
-def _minimum(loss: Any, start: FloatArray, *, step: float, **tolerances: float) -> FloatArray:
-    """Where a loss is least, by Nelder and Mead's simplex with a first step along each axis."""
-    from scipy.optimize import minimize
-
-    simplex = start + step * np.vstack([np.zeros(len(start)), np.eye(len(start))])
-    options: Any = {"initial_simplex": simplex, **tolerances}
-    found = minimize(loss, start, method="Nelder-Mead", options=options)
-    return np.asarray(found.x)
-
-
 # --- axes that a map is round about -----------------------------------------------------------------------------------
 
 _LEAST_ROUND = 0.65
@@ -355,7 +360,7 @@ def _round_axis(correlation: SelfCorrelation) -> FloatArray | None:
     def loss(direction: FloatArray) -> float:
         return -float(correlation.at(rotations_about(direction, _UNCOMMON)).mean())
 
-    axis = _minimum(loss, start, step=0.05, maxiter=80, fatol=1e-4)
+    axis = minimum(loss, start, step=0.05, maxiter=80, fatol=1e-4)
     axis = axis / np.linalg.norm(axis)
     return axis if correlation.over_rotation(axis).mean() >= _LEAST_ROUND else None
 
@@ -371,104 +376,7 @@ def _cyclic_order_about(correlation: SelfCorrelation, axis: FloatArray) -> int:
     return ORDERS[int(np.argmax(heights))] if max(heights) >= _ABOVE_NOISE else 0
 
 
-# --- self-correlation -------------------------------------------------------------------------------------------------
-
-_STEPS = 72
-"""Steps of a whole rotation, 5° each: enough for 36 repeats."""
-_POINTS = 1000
-"""Frequencies in half a ball that are enough to search with."""
-_FINE_POINTS = 4000
-"""Frequencies that are enough to measure with."""
-_SHELLS = 12
-"""Shells of equal volume that weigh alike."""
-_ISOTROPIC = 0.005
-"""Share of a map's power that depends on direction, below which it is a ball."""
-_WEAKEST_SHELL = 1e-3
-"""Power of a shell over the strongest one's below which it weighs less: it is noise."""
-_BATCH = 64
-"""Rotations correlated together: memory, not the result."""
-
-
-class SelfCorrelation:
-    """Correlation of a map with itself rotated, shell by shell, without what no rotation changes.
-
-    Of half maps a shell weighs by their correlation in it, of a single map every shell weighs alike.
-
-    Parameters
-    ----------
-    maps : one reference, or two of half maps, the second of which is rotated.
-    centre : (3,) xyz in Å from the frame's origin to the point that is rotated about.
-    resolution : Å of the finest detail compared.
-    points : number of frequencies compared.
-
-    ``isotropic`` is True of a map that is a ball; ``radius`` is the map's in Å.
-    """
-
-    def __init__(self, maps: Sequence[Reference], centre: FloatArray, *, resolution: float, points: int) -> None:
-        self.radius = maps[-1].radius
-        self._second, self._centre = maps[-1], torch.as_tensor(centre, dtype=torch.float32)
-        self._frequency = half_ball(points, 1 / resolution)
-        share = self._frequency.norm(dim=-1) * resolution
-        self._shell = (share**3 * _SHELLS).long().clamp_max(_SHELLS - 1)
-        self._count = torch.bincount(self._shell, minlength=_SHELLS).clamp_min(1)
-        first = self._values(maps[0], self._frequency[None])[0]
-        second = self._values(self._second, self._frequency[None])[0]
-        powers = [self._shell_mean(part.abs().square()[None])[0] for part in (first, second)]
-        power = (powers[0] * powers[1]).sqrt()
-        self._first = first / power.clamp_min(max(_WEAKEST_SHELL * float(power.max()), 1e-20))[self._shell]
-        self._whole = max(float((self._first.conj() * second).real.sum()), 1e-12)
-        every = torch.view_as_complex(maps[0].sample(self._frequency)[..., 0].contiguous()).abs().square().sum()
-        self.isotropic = float(first.abs().square().sum() / every) < _ISOTROPIC
-
-    def at(self, rotations: FloatArray, *, about: FloatArray | None = None, mirrored: bool = False) -> FloatArray:
-        """Correlation of the map with itself in each rotation (R, 3, 3), (R,); 1 where it is the same.
-
-        Parameters
-        ----------
-        about : (3,) xyz in Å from the centre to the point to rotate about instead.
-        mirrored : whether to compare with the map's mirror image (inverted through its centre) instead.
-        """
-        found = []
-        for part in torch.as_tensor(rotations, dtype=torch.float32).split(_BATCH):
-            rotated = self._values(self._second, self._frequency @ part)
-            rotated = rotated.conj() if mirrored else rotated
-            if about is not None:
-                point = torch.as_tensor(about, dtype=torch.float32)
-                angle = -2 * torch.pi * ((point - part @ point) @ self._frequency.T)
-                rotated = rotated * torch.polar(torch.ones_like(angle), angle)
-            found.append((self._first.conj() * rotated).real.sum(-1) / self._whole)
-        correlation: FloatArray = torch.cat(found).double().numpy()
-        return correlation
-
-    def over_rotation(self, direction: FloatArray) -> FloatArray:
-        """Correlation of the map with itself rotated step by step about a direction (3,), (72,)."""
-        return self.at(rotations_about(direction, 360 / _STEPS * np.arange(_STEPS)))
-
-    def periodogram(self, direction: FloatArray) -> FloatArray:
-        """Share of the map that repeats 1, 2, 3, ... times in a whole rotation about a direction (3,), (36,)."""
-        return np.asarray(np.fft.rfft(self.over_rotation(direction)).real[1:] * 2 / _STEPS)
-
-    def _values(self, reference: Reference, frequency: Tensor) -> Tensor:
-        """The map's transform about the centre, less its mean over each shell, (R, M) complex."""
-        values = torch.view_as_complex(reference.sample(frequency)[..., 0].contiguous())
-        angle = 2 * torch.pi * (frequency @ self._centre)
-        values = values * torch.polar(torch.ones_like(angle), angle)
-        return values - self._shell_mean(values.real)[:, self._shell]
-
-    def _shell_mean(self, values: Tensor) -> Tensor:
-        """Mean of values (R, M) over each shell, (R, S)."""
-        return torch.zeros(len(values), _SHELLS).index_add(1, self._shell, values) / self._count
-
-
 # --- directions -------------------------------------------------------------------------------------------------------
-
-
-def rotations_about(axes: FloatArray, degrees: float | FloatArray) -> FloatArray:
-    """Rotations by an angle about each axis, or by each angle about one, (R, 3, 3)."""
-    unit = np.atleast_2d(axes) / np.linalg.norm(np.atleast_2d(axes), axis=1, keepdims=True)
-    rotvec = torch.from_numpy(unit * np.atleast_1d(np.radians(degrees))[:, None])
-    rotations: FloatArray = rotvec_to_matrix(rotvec).numpy()
-    return rotations
 
 
 def _even_directions(count: int) -> FloatArray:
