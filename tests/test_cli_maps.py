@@ -211,7 +211,7 @@ def test_duplicates_are_counted_and_removed_at_each_verb(project, tmp_path, caps
     assert main([str(word) for word in [*average, *files]]) == 0
     halves = read_particles(tmp_path / "halves.star")
     subset = halves.extra["rlnRandomSubset"].astype(int).reshape(2, 2, 12)
-    np.testing.assert_array_equal(subset[:, 0], subset[:, 1])
+    np.testing.assert_array_equal(subset[0], subset[1])
     assert set(subset.ravel().tolist()) == {1, 2}
     assert main([str(word) for word in [*average, "--remove-duplicates", *files]]) == 0
     assert len(read_particles(tmp_path / "halves.star")) == 24
@@ -225,3 +225,28 @@ def test_tilt_metadata_that_is_named_is_used_and_said_and_a_missing_file_is_refu
     assert "tilted about y from -60° to 60° (tilts of other.tlt)" in capsys.readouterr().err
     assert "absent.tlt" in refused([*words, "--tilts", tmp_path / "absent.tlt"], capsys)
     assert "expected found, x, y, none, or an angle" in refused([*words, "--tilt-axis", "q"], capsys)
+
+
+def test_an_average_says_its_resolution_without_the_mask_and_at_every_voxel(lab, tmp_path, capsys):
+    words = ["average", lab / "tomo.mrc", lab / "truth.star", "--output", tmp_path / "map.mrc", "--side", "24"]
+    assert main([str(word) for word in [*words, "--mask", "map", "--local-resolution"]]) == 0
+    assert "without what the mask adds" in capsys.readouterr().out
+    with (tmp_path / "map_fsc.csv").open(encoding="utf-8") as stream:
+        row = next(csv.DictReader(stream))
+    assert {"fsc", "fsc_unmasked", "fsc_masked", "fsc_randomised", "fsc_corrected"} <= set(row)
+    local = read_tomogram(tmp_path / "map_local_resolution.mrc")
+    assert local.voxel_size == VOXEL_SIZE
+    inside = local.density[local.density > 0]
+    assert 2 * VOXEL_SIZE <= inside.min() <= inside.max() < 24 * VOXEL_SIZE
+
+
+def test_a_list_is_written_in_relions_frame_and_expanded(lab, tmp_path, capsys):
+    convert = ["convert", lab / "truth.star", tmp_path / "out.star", "--tomogram", lab / "tomo.mrc"]
+    assert "needs the particle's group" in refused([*convert, "--expand-symmetry"], capsys)
+    assert "changes nothing by itself" in refused([*convert, "--symmetry", "C3"], capsys)
+    flags = ["--symmetry", "D2@1,1,1@1,-1,0", "--symmetry-frame", "relion", "--expand-symmetry"]
+    assert main([str(word) for word in [*convert, *flags]]) == 0
+    every, truth = read_particles(tmp_path / "out.star"), read_particles(lab / "truth.star")
+    assert len(every) == 4 * len(truth)
+    z = every.required_rotations()[::4, :, 2]
+    np.testing.assert_allclose(z, truth.required_rotations() @ np.ones(3) / np.sqrt(3), atol=1e-4)

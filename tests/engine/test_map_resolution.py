@@ -1,11 +1,16 @@
-"""Resolution of half maps: what a mask adds is taken off, a mask keeps the particle, and noise on one side is told there."""
+"""Resolution of half maps: what a mask adds is taken off, masks keep the particle, and noise counts where it is."""
 
 import numpy as np
 import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule
 
-from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation, local_resolution, map_resolution
-from napari_orient.engine.map_resolution import mask_about as mask_of
+from napari_orient.engine.map_resolution import (
+    ball_mask,
+    fourier_shell_correlation,
+    local_resolution,
+    map_resolution,
+    mask_about,
+)
 
 SIDE = 40
 
@@ -17,7 +22,7 @@ def halves(noise, *, seed=0, side=SIDE):
 
 
 def test_a_mask_keeps_the_molecule_and_leaves_the_noise():
-    mask = mask_of(*halves(1.0), VOXEL_SIZE)
+    mask = mask_about(*halves(1.0), VOXEL_SIZE)
     density = molecule().density(SIDE)
     assert (mask[density > 0.2 * density.max()] > 0.95).all()
     assert (mask > 0.5).mean() < 0.1
@@ -31,7 +36,7 @@ def test_a_mask_leaves_out_small_islands_and_fills_holes():
     dust = shell.copy()
     dust[2:4, 2:4, 2:4] = 1.0
     noise = 0.01 * np.random.default_rng(0).normal(size=(2, SIDE, SIDE, SIDE))
-    mask = mask_of(dust + noise[0], dust + noise[1], VOXEL_SIZE)
+    mask = mask_about(dust + noise[0], dust + noise[1], VOXEL_SIZE)
     assert mask[radius < 3].min() == 1
     assert mask[:5, :5, :5].max() == 0
 
@@ -39,8 +44,8 @@ def test_a_mask_leaves_out_small_islands_and_fills_holes():
 def test_where_nothing_stands_out_the_mask_is_a_ball():
     rng = np.random.default_rng(0)
     flat = np.zeros((SIDE, SIDE, SIDE))
-    assert np.array_equal(mask_of(flat, flat, VOXEL_SIZE), ball_mask(SIDE, VOXEL_SIZE, None))
-    noise = mask_of(*rng.normal(size=(2, SIDE, SIDE, SIDE)), VOXEL_SIZE)
+    assert np.array_equal(mask_about(flat, flat, VOXEL_SIZE), ball_mask(SIDE, VOXEL_SIZE, None))
+    noise = mask_about(*rng.normal(size=(2, SIDE, SIDE, SIDE)), VOXEL_SIZE)
     assert noise.shape == flat.shape
 
 
@@ -63,7 +68,7 @@ def test_correlation_that_a_hard_mask_adds_is_taken_off():
 @pytest.mark.parametrize("noise", [0.5, 2.0])
 def test_a_mask_about_the_molecule_lets_finer_detail_be_seen_that_is_there(noise):
     first, second = halves(noise)
-    found = map_resolution(first, second, mask_of(first, second, VOXEL_SIZE), VOXEL_SIZE)
+    found = map_resolution(first, second, mask_about(first, second, VOXEL_SIZE), VOXEL_SIZE)
     unmasked, corrected = found.unmasked.resolution(0.143), found.corrected.resolution(0.143)
     assert corrected < 0.9 * unmasked
     # The truth: the correlation of each half with the molecule itself, masked alike, without noise of its own.

@@ -2,8 +2,9 @@
 
 The last argument is a list of particles with angles; before it may stand their tomograms, which are
 otherwise found by the list's own columns or beside it. A PolNet result folder alone serves too. MAP gets the average,
-particle bright; beside it stand the maps of two halves and the Fourier shell correlation between them. The halves are
-those of rlnRandomSubset where the list has them, else random; duplicates are never in both.
+particle bright; beside it stand the maps of two halves and the Fourier shell correlation between them, as it is, in a
+mask, with random phases, and corrected for the mask. The halves are those of rlnRandomSubset where the list has them,
+else random; duplicates are never in both.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection
+from napari_orient.cli.symmetry_frames import FRAMES, add_symmetry_frame
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import concatenate, in_list_order
@@ -47,6 +49,10 @@ def declare(parser: Parser) -> None:
         metavar="GROUP",
         help="imposed, with its axes: D7@z@x; auto proposes what the map has [default C1]",
     )
+    add_symmetry_frame(parser)
+    parser.add_argument(
+        "--local-resolution", action="store_true", help="also write the resolution at every voxel, in Å, as a map"
+    )
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
@@ -64,10 +70,19 @@ def declare(parser: Parser) -> None:
 
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
-    from napari_orient.engine.averaging import average, average_paths, duplicate_distance, write_average
+    from napari_orient.engine.averaging import (
+        average,
+        average_in_relion_frame,
+        average_paths,
+        duplicate_distance,
+        local_resolution_path,
+        write_average,
+        write_local_resolution,
+    )
     from napari_orient.engine.duplicates import with_half_sets
 
     paths = average_paths(arguments.output)
+    local = local_resolution_path(arguments.output) if arguments.local_resolution else None
     check_not_read(arguments.output, arguments.paths)
     if arguments.list_output:
         check_list(arguments.list_output)
@@ -79,8 +94,13 @@ def perform(arguments: Namespace) -> None:
     if arguments.remove_duplicates:
         near = duplicate_distance(options, pairs[0][0].voxel_size)
         pairs = [(tomogram, checked_duplicates(particles, near, remove=True)) for tomogram, particles in pairs]
-    found = follow(average(pairs, group=group, options=options))
+    if arguments.symmetry_frame == FRAMES[0]:
+        found = follow(average(pairs, group=group, options=options))
+    else:
+        found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options))
     write_average(found, paths)
+    if local is not None:
+        write_local_resolution(found, local)
     if arguments.list_output:
         every = concatenate([particles for _, particles in pairs])
         particles = in_list_order(with_half_sets(every, found.half_sets))
@@ -90,5 +110,6 @@ def perform(arguments: Namespace) -> None:
     print(
         f"{arguments.output}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
-        f"{found.fsc.resolution(0.143):.1f} Å at 0.143"
+        f"{found.fsc.resolution(0.143):.1f} Å at 0.143, "
+        f"{found.resolution.corrected.resolution(0.143):.1f} Å without what the mask adds"
     )

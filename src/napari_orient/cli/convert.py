@@ -32,13 +32,15 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection, selected
+from napari_orient.cli.symmetry_frames import add_expansion, in_symmetry_frame
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles, writing_dialect
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
   napari-orient convert particles.star particles.csv
-  napari-orient convert run_data.star aligned.tbl --tomogram TS_01.mrc"""
+  napari-orient convert run_data.star aligned.tbl --tomogram TS_01.mrc
+  napari-orient convert refined.star expanded.star --symmetry C7 --expand-symmetry"""
 
 
 def declare(parser: Parser) -> None:
@@ -56,6 +58,7 @@ def declare(parser: Parser) -> None:
     add_reading(parser)
     add_writing(parser)
     add_hand(parser)
+    add_expansion(parser)
 
 
 def perform(arguments: Namespace) -> None:
@@ -72,7 +75,7 @@ def perform(arguments: Namespace) -> None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
     elif arguments.remove_duplicates:
         raise InputError("--remove-duplicates was given without --min-distance; give the distance in Å, such as 100.")
-    particles = moved_as_asked(particles, arguments)
+    particles = in_symmetry_frame(moved_as_asked(particles, arguments), arguments)
     check_import_list(arguments.target, particles, arguments)
     notes = write_particles(
         arguments.target,

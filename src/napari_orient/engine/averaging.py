@@ -44,6 +44,7 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry_frames import in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
@@ -203,6 +204,23 @@ def average(
     return replace(found, half_sets=half_of_all)
 
 
+def average_in_relion_frame(
+    labelled: Labelled, *, group: Symmetry | None = _C1, options: AveragingOptions = _DEFAULTS
+) -> Stream[Step, tuple[Average, Labelled]]:
+    """The average with its group's axes where RELION expects them, and the particles posed in that frame.
+
+    The axes meet in the box's centre. Arguments and errors are those of `average`, which is done twice: about the axes
+    that the map has, and about RELION's.
+    """
+    found = yield from average(labelled, group=group, options=options)
+    if len(found.group) == 1:
+        return found, labelled
+    frame, centre = relion_frame(found.group), symmetry_centre(found.density, found.voxel_size, found.group)
+    moved = [(tomogram, in_frame(particles, frame, centre)) for tomogram, particles in labelled]
+    again = yield from average(moved, group=relion_symmetry(found.group), options=options)
+    return again, moved
+
+
 def duplicate_distance(options: AveragingOptions, voxel_size: float) -> float:
     """Å within which two particles are one: as given, or a share of the mask's radius."""
     return options.duplicates.distance(_DUPLICATE_SHARE * (options.radius or BALL_RADIUS * options.side * voxel_size))
@@ -291,6 +309,24 @@ def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
     for path in paths:
         check_writable(path)
     return paths
+
+
+def local_resolution_path(output: Path) -> Path:
+    """The file of the map of local resolution beside an average, writable.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written.
+    """
+    path = output.with_name(f"{output.stem}_local_resolution.mrc")
+    check_writable(path)
+    return path
+
+
+def write_local_resolution(found: Average, path: Path) -> None:
+    """Write the resolution at every voxel, in Å, and 0 outside the mask, as a map."""
+    write_tomogram(path, found.local_resolution(), voxel_size=found.voxel_size)
 
 
 def write_average(found: Average, paths: tuple[Path, Path, Path, Path]) -> None:

@@ -1,9 +1,10 @@
 """How far a map can be believed: Fourier shell correlation of half maps, masks, and resolution from place to place.
 
 A tight mask raises the correlation of two half maps by itself, for the mask is the same in both. What it adds is
-measured on half maps whose phases are random beyond some frequency (Chen et al., Ultramicroscopy 135, 24, 2013): with ``t`` the
-correlation of the masked halves and ``n`` that of the masked halves with random phases, the corrected one is
-``(t - n) / (1 - n)``. RELION's ``relion_postprocess`` reports the same curve.
+measured on half maps whose phases are random beyond some frequency (Chen et al., Ultramicroscopy 135, 24, 2013): with
+``t`` the correlation of the masked halves and ``n`` that of the masked halves with random phases, the corrected one is
+``(t - n) / (1 - n)``. RELION's ``relion_postprocess`` reports the same curve, of one draw of phases; here ``n`` is the
+mean of eight, for one draw scatters by 0.1 in a tight mask.
 
 Local resolution is that of the local Fourier shell correlation (Cardone et al., J. Struct. Biol. 184, 226, 2013). Both
 half maps are filtered to a band of frequencies; about each voxel a Gaussian window weights the product of the two, over
@@ -40,6 +41,9 @@ _RANDOMISED_FROM = 0.8
 _SHELLS_BESIDE = 2
 """Shells after the first random one where the correction is not yet applied, as in RELION: there the mask mixes the
 shells on either side."""
+_DRAWS = 8
+"""Draws of random phases. In a mask of 7 % of a 40³ box one scatters by 0.05 to 0.16 a shell, and RELION's by as much;
+the means of 12 and of 8 of RELION 3.1.3 agree."""
 _LOCAL_WINDOW = 0.75
 """Radius (standard deviation) of the window of the local correlation, in wavelengths of the finest detail of the whole
 map. There the local correlation of pure noise scatters by 0.07 to 0.10 (32³ and 64³ voxels, wavelengths of 2.5 to 6):
@@ -77,7 +81,7 @@ class MapResolution:
     ----------
     mask : (n, n, n) float32, 0 to 1.
     unmasked, masked, randomised, corrected : curves of the halves as they are, in the mask, in the mask with random
-        phases, and the masked one less what the mask adds.
+        phases (mean of several draws), and the masked one less what the mask adds.
     randomised_from : Å from which on phases were random.
     """
 
@@ -119,17 +123,19 @@ def map_resolution(
     # Where every shell agrees there is nothing beyond to be made random; the finest shell says what a mask would add.
     start = min(start, len(unmasked.frequency) - 1)
     generator = np.random.default_rng(seed)
-    noise = [
-        _with_random_phases(half, unmasked.frequency[start], voxel_size, generator) * mask for half in (first, second)
-    ]
-    randomised = fourier_shell_correlation(*noise, voxel_size)
+    beyond = float(unmasked.frequency[start])
+    draws = []
+    for _ in range(_DRAWS):
+        noise = [_with_random_phases(half, beyond, voxel_size, generator) * mask for half in (first, second)]
+        draws.append(fourier_shell_correlation(*noise, voxel_size).correlation)
+    randomised = FSC(unmasked.frequency, np.mean(draws, axis=0))
     return MapResolution(
         mask=np.asarray(mask, np.float32),
         unmasked=unmasked,
         masked=masked,
         randomised=randomised,
         corrected=_corrected(masked, randomised, start + _SHELLS_BESIDE),
-        randomised_from=float(1 / unmasked.frequency[start]),
+        randomised_from=1 / beyond,
     )
 
 

@@ -96,12 +96,6 @@ def joined_halves(found: Average, options: DiscoveryOptions) -> list[NDArray[np.
     return [np.fft.ifftn(np.where(coarse, whole, half)).real.astype(np.float32) for half in halves]
 
 
-def in_frame(particles: Particles, frame: FloatArray, centre: FloatArray) -> Particles:
-    """The same particles in a new reference frame: its axes are the columns of a frame, its origin a centre in Å."""
-    rotations = particles.required_rotations()
-    return particles.replace(positions=particles.positions + rotations @ centre, rotations=rotations @ frame)
-
-
 # --- poses ----------------------------------------------------------------------------------------------------------
 
 

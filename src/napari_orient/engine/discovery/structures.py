@@ -19,7 +19,6 @@ from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySe
 from napari_orient.engine.discovery.filled_density import as_measured
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
-    in_frame,
     random_pose_error_deg,
     refine_in_halves,
 )
@@ -43,6 +42,7 @@ from napari_orient.engine.particles import FloatArray, Labelled, Particles, conc
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry_frames import in_frame
 
 DensityMap = tuple[FloatArray, float]
 """A density (n, n, n) [z, y, x] and its voxel size in Å."""

@@ -20,7 +20,7 @@ from napari_orient.engine.symmetry import Symmetry, symmetry, written_form
 _GROUPS = {3: "T", 4: "O", 5: "I"}
 """The cubic group whose axes of highest order are of an order."""
 _STEP_DEG = 3.0
-"""Step of the angle about the main axis that is tried: a third of a radian over ten resolution elements of a map's radius."""
+"""Step of the angle about the main axis that is tried; a map of ten resolution elements a radius changes within 6."""
 _UPRIGHT_DEG = 0.5
 """Angle within which a group's axes count as x, y and z, and need no directions in its name."""
 
