@@ -127,7 +127,7 @@ def map_resolution(
     draws = []
     for _ in range(_DRAWS):
         noise = [_with_random_phases(half, beyond, voxel_size, generator) * mask for half in (first, second)]
-        draws.append(fourier_shell_correlation(*noise, voxel_size).correlation)
+        draws.append(fourier_shell_correlation(noise[0], noise[1], voxel_size).correlation)
     randomised = FSC(unmasked.frequency, np.mean(draws, axis=0))
     return MapResolution(
         mask=np.asarray(mask, np.float32),
