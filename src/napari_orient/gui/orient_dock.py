@@ -46,7 +46,7 @@ from napari_orient.gui.widgets import (
     shrinkable,
 )
 
-WIDTH = 368
+WIDTH = 380
 """Least width in pixels of the dock: fits the widest page with its scroll bar at the default font."""
 
 DATA, POSES, INSPECT, CORRECT, RESULT = STEPS = ("Data", "Poses", "Inspect", "Correct", "Result")
@@ -329,7 +329,7 @@ def count_text(found: list[Points]) -> str:
     counts = {
         "picks": sum(len(layer.data) for layer in picks),
         "posed": sum(int(layers.has_pose(layer).sum()) for layer in posed),
-        "true": sum(len(layer.data) for layer in truth),
+        "true poses": sum(len(layer.data) for layer in truth),
         ACCEPTED: _with_status(found, ACCEPTED),
         REJECTED: _with_status(found, REJECTED),
     }

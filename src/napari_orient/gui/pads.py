@@ -13,11 +13,11 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QGridLayout,
-    QHBoxLayout,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.inspection.corrections import FRAMES
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.history import History
-from napari_orient.gui.widgets import Deferred, NoteLabel, labelled, row
+from napari_orient.gui.widgets import Deferred, NoteLabel, equal_width_row, labelled, row
 
 AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
 ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
@@ -58,17 +58,6 @@ def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBo
     return box
 
 
-def equal_width_row(*widgets: QWidget) -> QWidget:
-    """A row of widgets of equal width."""
-    holder = QWidget()
-    line = QHBoxLayout(holder)
-    line.setContentsMargins(0, 0, 0, 0)
-    line.setSpacing(4)
-    for widget in widgets:
-        line.addWidget(widget, 1)
-    return holder
-
-
 _ByDirection = Mapping[tuple[str, int], str]
 
 
@@ -89,6 +78,7 @@ class StepPad(QWidget):
             for place, sign in enumerate((-1, 1)):
                 button = QPushButton(f"{'−' if sign < 0 else '+'}{axis}{_shown_key(keys.get((axis, sign)))}")
                 button.setToolTip(tips[axis, sign])
+                button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
                 button.setStyleSheet(f"QPushButton {{border-bottom: 3px solid {AXIS_COLOURS[axis]}; padding: 5px 0;}}")
                 button.clicked.connect(partial(self._press, axis, sign))
                 grid.addWidget(button, 0, 2 * column + place)

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 import napari.viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from napari_orient.gui.destruction import when_destroyed
 from napari_orient.gui.session import Session, session_of
@@ -101,6 +101,9 @@ class ViewerDock(QWidget):
         if self._placed is None or self._placed() is not frame:
             self._placed = weakref.ref(frame)
             frame.setWindowTitle(self.title)
+            bar = frame.titleBarWidget()
+            for label in [] if bar is None else bar.findChildren(QLabel):
+                label.setText(self.title if label.text() else "")
             if window.dockWidgetArea(frame) != _AREAS[self.area]:
                 QTimer.singleShot(0, partial(window.addDockWidget, _AREAS[self.area], frame))
 

@@ -14,9 +14,9 @@ class PosesPage(CardPage):
     """Three ways to poses: a model that knows the particle, picks alone, or a model that is taught."""
 
     names: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "Predict": ("A model knows it", "Predict the orientations with a template or a network"),
-        "Discover": ("From picks alone", "Find the structure that the picks share, and every orientation"),
-        "Train": ("Teach one", "Train a network, or average a template, on labelled particles"),
+        "Predict": ("Known model", "A model knows the particle: predict the orientations with a template or a network"),
+        "Discover": ("Picks alone", "From picks alone: find the structure that the picks share, and every orientation"),
+        "Train": ("Teach one", "Teach a model: train a network, or average a template, on labelled particles"),
     }
 
     def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:

@@ -35,15 +35,26 @@ from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.mouse_tools import MouseTools
-from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad, equal_width_row
+from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad
 from napari_orient.gui.reference_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import GOOD, MUTED, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
+from napari_orient.gui.widgets import (
+    GOOD,
+    MUTED,
+    WARNING,
+    LayerChoice,
+    NoteLabel,
+    Panel,
+    equal_width_row,
+    labelled,
+    listen,
+    row,
+)
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 HOW_TO_SELECT = (
-    "Click a particle, with Shift several. In 3D, drag with Alt to rotate the selected about their own z axis, "
-    "with Alt and Shift about x, with Alt and Ctrl about y."
+    "Click a particle, with Shift several. In 3D, a drag with Alt rotates about its own z axis, "
+    "with Alt+Shift about x, with Alt+Ctrl about y."
 )
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
 """Keys of Predict, Refine and Live; napari itself binds none of them."""

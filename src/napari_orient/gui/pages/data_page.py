@@ -26,10 +26,10 @@ from napari_orient.gui.widgets import (
     Fold,
     NoteLabel,
     Panel,
+    equal_width_row,
     list_filter,
     listen,
     primary_button,
-    row,
 )
 from napari_orient.gui.widgets.basic import tone
 
@@ -51,14 +51,21 @@ class DataPage(Panel):
         self._names: list[str] = []
         self._showing = Deferred(self.show_state, parent=self)
         self.hint, self.note = NoteLabel(), NoteLabel()
-        self.files = _button("Open files…", "Open tomograms and lists of particles, several together", self._ask_files)
-        self.folder = _button("Open folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
-        self.sample = _button("Open sample", "Open a small simulated tomogram, with picks and true poses", self._sample)
+        self.files = _button("Files…", "Open tomograms and lists of particles, several together", self._ask_files)
+        self.folder = _button("Folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
+        self.sample = _button("Sample", "Open a small simulated tomogram, with picks and true poses", self._sample)
         self.table = _table()
         self.form = OpenForm(napari_viewer)
-        self.fold = Fold("Open with a voxel size, a class, or true poses from a list of their own", self.form)
+        self.fold = Fold("Open with options", self.form)
         self.onward = primary_button("Find the orientations", "Go to the page Poses")
-        self.add(self.hint, row(self.files, self.folder, self.sample), self.table, self.note, self.onward, self.fold)
+        self.add(
+            self.hint,
+            equal_width_row(self.files, self.folder, self.sample),
+            self.table,
+            self.note,
+            self.onward,
+            self.fold,
+        )
         self.close_column()
         self.onward.clicked.connect(lambda: self.session.show_page("Poses"))
         self.table.cellClicked.connect(lambda line, _: self.session.tomograms.choose(self._names[line]))

@@ -104,7 +104,7 @@ class PredictCard(Panel):
         for choice in (self.kind, self.extent):
             choice.currentIndexChanged.connect(self._show_everything)
         self.model.activated.connect(self._model_chosen)
-        self.onward.clicked.connect(lambda: self.session.show_page("Inspect"))
+        self.onward.clicked.connect(self._inspect)
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
         listen(self, self.session.events.tomogram, self._tomogram_changed)
@@ -356,6 +356,18 @@ class PredictCard(Panel):
         if done:
             self.result.say(result_text(done), result_colour(done))
             self._offer_onward(done)
+
+    def _inspect(self) -> None:
+        """Show the poses on the page Inspect, and frame the failures in 3D where there are any."""
+        self.session.show_page("Inspect")
+        inspected = self.session.inspected
+        made = [layer for layer in self.session.tomograms.particles(PREDICTED) if layer is not inspected.layer]
+        source = None if inspected.layer is None else layers.about(inspected.layer).get("source")
+        if source is None and made:
+            inspected.inspect(made[0])
+        inspected.settle()
+        if inspected.failed.any():
+            self.session.failure_view.show(np.zeros(0, int))
 
     def _offer_onward(self, done: list[PredictionResult]) -> None:
         """Name the button that leads on by what there is to inspect."""

@@ -119,6 +119,7 @@ def _choice_button(text: str, tip: str) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
     button.setCheckable(True)
+    button.setStyleSheet("QPushButton {padding: 5px 0;}")
     button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return button
 
@@ -181,6 +182,18 @@ def row(*widgets: QWidget, stretch: int = 0) -> QWidget:
     line.setContentsMargins(0, 0, 0, 0)
     for index, widget in enumerate(widgets):
         line.addWidget(widget, 1 if index == stretch else 0)
+    return holder
+
+
+def equal_width_row(*widgets: QWidget) -> QWidget:
+    """A row of widgets of equal width, however wide their texts are."""
+    holder = QWidget()
+    line = QHBoxLayout(holder)
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(4)
+    for widget in widgets:
+        widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        line.addWidget(widget, 1)
     return holder
 
 
