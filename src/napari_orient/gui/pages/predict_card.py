@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import napari.viewer
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
