@@ -143,6 +143,9 @@ class OrientDock(ViewerDock):
         self.view_strip.more.setChecked(name == VIEW)
         self.view_strip.more.blockSignals(False)
         self._hold_keys(self.isVisibleTo(self.window()))
+        view = vars(self.session).get("failure_view")  # Made when failures are first shown.
+        if view is not None and name in (DATA, POSES, RESULT):
+            view.restore()
 
     def _hold_keys(self, on: bool) -> None:
         """Let pages hold their keys while one inspects or corrects; they act nowhere else, and never unseen."""
