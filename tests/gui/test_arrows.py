@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.inspection.quantities import InspectionOptions
@@ -10,7 +9,7 @@ from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.canvas import corner
-from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.arrows_card import ArrowsCard
 from napari_orient.gui.session import session_of
 
@@ -211,8 +210,7 @@ def dock(shown, qtbot):
     return made
 
 
-def test_the_dock_sets_how_arrows_are_drawn_and_its_legend_follows(shown, dock):
-    assert dock.legend.texts() == ["role", "predicted", "truth"]
+def test_the_dock_sets_how_arrows_are_drawn(shown, dock):
     assert not dock.form.widgets["colormap"].enabled
     dock.form.widgets["axes"].value = "z"
     dock.form.widgets["length"].value = 300.0
@@ -226,13 +224,12 @@ def test_the_dock_sets_how_arrows_are_drawn_and_its_legend_follows(shown, dock):
     assert str(arrows.vector_style) == "line"
     assert shown.viewer.dims.thickness[0] == 80
     assert dock.form.widgets["colormap"].enabled
-    assert dock.legend.texts() == ["expected error", "0°", "10°", "20°", "30°", "40°"]
+    assert shown.drawing.legend().scale.high == 40
 
 
 def test_the_dock_shows_what_was_set_elsewhere(shown, dock):
     shown.drawing.show_as(ViewOptions.of(colour="cluster", length=120.0))
     assert dock.form.options() == ViewOptions.of(colour="cluster", length=120.0)
-    assert dock.legend.texts()[0] == "cluster"
 
 
 def test_a_value_that_is_no_number_is_one_line_and_changes_nothing(shown, dock):
@@ -250,34 +247,81 @@ def test_a_value_that_is_no_number_is_one_line_and_changes_nothing(shown, dock):
     assert shown.drawing.view == ViewOptions()
 
 
-@pytest.mark.parametrize("colour", ["class", "score"])
-def test_the_legend_is_painted_whole(shown, dock, colour):
-    shown.drawing.show_as(ViewOptions.of(colour=colour))
-    dock.resize(360, 700)
-    dock.show()
-    QApplication.processEvents()
-    legend = dock.legend
-    picture = legend.grab().toImage()
-    shades = {picture.pixelColor(x, y).name() for x in range(picture.width()) for y in range(picture.height())}
-    assert len(shades) > (60 if colour == "score" else 6)
-    assert legend.height() == legend.heightForWidth(legend.width())
+def test_blue_and_orange_are_one_choice_and_other_colours_are_shown_as_such(shown, dock):
+    assert dock.pair.currentText() == "red and green"
+    dock.pair.setCurrentText("blue and orange")
+    dock.pair.activated.emit(1)
+    blue, orange = colours_on(shown, shown.predicted)[0], colours_on(shown, shown.true)[0]
+    assert blue.argmax() == 2
+    assert orange.argmin() == 2
+    shown.drawing.show_as(shown.drawing.view.replace(predicted="magenta"))
+    assert dock.pair.currentText() == "others, as set below"
 
 
-def test_the_canvas_says_what_the_colours_tell_and_leaves_another_s_words_alone():
-    viewer = ViewerModel()
-    session, overlay = session_of(viewer), corner(viewer)
-    for role in (TRUTH, PREDICTED):
-        session.show_particles(predicted_of(true_particles()), EXTENT, role=role, name=role)
-    assert (overlay.text.strip(), overlay.visible) == ("predicted red, truth green", True)
-    session.drawing.show_as(ViewOptions.of(colour="expected error", high=20.0))
-    assert overlay.text.strip() == "expected error: 0° dark to 20° bright (plasma)"
-    session.drawing.show_as(ViewOptions.of(colour="axis"))
-    assert overlay.text.strip() == "axis: x red, y green, z blue"
-    session.drawing.show_as(ViewOptions(legend=False))
-    assert not overlay.visible
-    session.drawing.show_as(ViewOptions.of(truth="cyan"))
-    viewer.layers.clear()
-    assert overlay.text == ""
-    overlay.text = "mine"
-    session.show_particles(predicted_of(true_particles()), EXTENT, role=PREDICTED, name="predicted")
-    assert overlay.text == "mine"
+def test_red_and_green_differ_in_lightness_and_in_shape_for_deuteranopes(shown):
+    # Machado, Oliveira & Fernandes 2009, severity 1.
+    deuteranope = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+    light = [
+        ((np.array(colours.INKS[name]) ** 2.2 @ deuteranope.T) @ [0.2126, 0.7152, 0.0722]) for name in ("red", "green")
+    ]
+    assert light[1] > 2.5 * light[0]
+    styles = [str(axes_layer(shown.viewer, layer).vector_style) for layer in (shown.predicted, shown.true)]
+    assert styles == ["arrow", "line"]
+
+
+# --- the legend on the canvas ---------------------------------------------------------------------------------------
+
+
+def legend_of(session):
+    return session.drawing._canvas_legend.texts(session.viewer)
+
+
+def test_the_canvas_shows_names_in_their_colours_and_leaves_another_s_words_alone(shown):
+    corner(shown.viewer).text = "mine"
+    assert legend_of(shown) == ["→ predicted", "▬ truth"]
+    first = shown.viewer.canvas.overlays["orient_legend_0"]
+    np.testing.assert_allclose(first.color[:3], colours.INKS["red"], atol=1e-6)
+    shown.drawing.show_as(ViewOptions.of(colour="axis"))
+    assert legend_of(shown) == ["axis", "■ x", "■ y", "■ z"]
+    shown.drawing.show_as(ViewOptions(legend=False))
+    assert legend_of(shown) == []
+    shown.drawing.show_as(ViewOptions.of(truth="cyan"))
+    assert legend_of(shown) == ["→ predicted", "▬ truth"]
+    shown.viewer.layers.clear()
+    assert legend_of(shown) == []
+    assert corner(shown.viewer).text == "mine"
+
+
+def test_a_quantity_has_a_colour_bar_on_the_canvas_with_the_values_that_its_ends_stand_for(shown):
+    faces = shown.predicted.face_color.copy()
+    shown.drawing.show_as(ViewOptions.of(colour="expected error", high=20.0))
+    assert legend_of(shown) == ["expected error (°)"]
+    (host,) = [layer for layer in (shown.predicted, shown.true) if layer.face_colorbar.visible]
+    assert host.face_contrast_limits == (0, 20)
+    np.testing.assert_allclose(host.face_colormap.colors[:, :3], colours.ramp("plasma"), atol=1e-6)
+    np.testing.assert_array_equal(shown.predicted.face_color, faces)
+    host.visible = False
+    assert [layer for layer in (shown.predicted, shown.true) if layer.face_colorbar.visible] != [host]
+    shown.predicted.visible = shown.true.visible = False
+    assert legend_of(shown) == ["expected error: 0° dark to 20° bright (plasma)"]
+    shown.predicted.visible = True
+    shown.drawing.show_as(ViewOptions())
+    assert not shown.predicted.face_colorbar.visible
+
+
+# --- rings ----------------------------------------------------------------------------------------------------------
+
+
+def test_rings_of_picks_go_in_3d_and_once_nearly_all_are_posed(shown):
+    lonely = shown.show_particles(true_particles().replace(rotations=None), EXTENT, role=PICKS, name="picks")
+    far = true_particles().replace(rotations=None, positions=true_particles().positions + 2000.0)
+    others = shown.show_particles(far, EXTENT, role=PICKS, name="others")
+    shown.viewer.dims.ndisplay = 3
+    assert not lonely.visible
+    shown.viewer.dims.ndisplay = 2
+    assert lonely.visible
+    shown.show_particles(predicted_of(true_particles()), EXTENT, role=PREDICTED, name="again")
+    assert (lonely.visible, others.visible) == (False, True)
+    shown.viewer.dims.ndisplay = 3
+    shown.viewer.dims.ndisplay = 2
+    assert (lonely.visible, others.visible) == (False, True)

@@ -61,7 +61,7 @@ def failure_layers(viewer):
 
 def test_the_headline_says_how_many_are_right_and_what_chance_gives(opened):
     page, _ = opened
-    assert page.headline.text() == "3 of 6 right within 20° (chance 1.7 %)"
+    assert page.headline.text() == "3 of 6 right within 20° (chance 1.7\N{NO-BREAK SPACE}%)"
     assert "true error 22.5°, expected error 12.2°" in page.note.text()
     page.settings["threshold"].value = 40.0
     assert page.headline.text().startswith("4 of 6 right within 40°")
@@ -86,10 +86,10 @@ def test_without_truth_expected_errors_are_never_called_right(qtbot):
 def test_each_class_has_the_symmetry_of_its_own_and_chance_is_their_mean(opened):
     page, _ = opened
     assert set(page.inspected.values.inspection.symmetry) == {"C1", bead_symmetry("3j9i")}
-    assert "(chance 1.7 %)" in page.headline.text()
+    assert "(chance 1.7\N{NO-BREAK SPACE}%)" in page.headline.text()
     page.settings["symmetry"].value = "3j9i=C1"
     assert set(page.inspected.values.inspection.symmetry) == {"C1"}
-    assert "(chance 0.2 %)" in page.headline.text()
+    assert "(chance 0.2\N{NO-BREAK SPACE}%)" in page.headline.text()
     page.settings["symmetry"].value = "C4"
     assert page.inspected.errors[3] < 0.01
     page.settings["symmetry"].value = "C4x"

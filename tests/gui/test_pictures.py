@@ -26,7 +26,7 @@ def seen(make_napari_viewer, scene):
     viewer = make_napari_viewer(show=True)
     session = session_of(viewer)
     viewer.open(str(scene.mrc), plugin="napari-orient")
-    session.drawing.show_as(ViewOptions.of(slab=1000.0, length=150.0))
+    session.drawing.show_as(ViewOptions.of(slab=1000.0, length=150.0, legend=False))
 
     def add(role):
         particles = read_particles(scene.true)

@@ -12,7 +12,8 @@ from napari.layers import Layer, Points, Surface, Vectors
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.canvas import holding_still, show_slab, show_words
+from napari_orient.gui.canvas import holding_still, show_slab
+from napari_orient.gui.canvas_legend import CanvasLegend
 from napari_orient.gui.colours import (
     AXIS,
     ROLE,
@@ -20,7 +21,6 @@ from napari_orient.gui.colours import (
     Legend,
     colour_scale_of,
     legend_of,
-    legend_words,
     particle_colours,
 )
 from napari_orient.gui.inspection_model import InspectionModel
@@ -30,6 +30,9 @@ from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import drawn_particles
 from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
 from napari_orient.gui.widgets import Deferred
+
+_POSED_SHARE = 0.9
+"""Share of a layer's picks that must have a pose in another layer for their rings to be hidden."""
 
 
 class ArrowDrawing:
@@ -42,7 +45,9 @@ class ArrowDrawing:
         self.index, self.inspection, self.events = index, inspection, inspection.events
         self.view = view
         self._scale = ColourScale()
-        self._words = ""
+        self._canvas_legend = CanvasLegend()
+        self.roles_only = False
+        self._ringed: weakref.WeakSet[Points] = weakref.WeakSet()
         self._shapes: dict[Points, tuple[SurfaceShape, float]] = {}
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
@@ -191,8 +196,32 @@ class ArrowDrawing:
         rows = np.flatnonzero(axes.shown(particles, self.view, points.shown[drawn]))[:MOST_PARTICLES]
         return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
 
+    def hide_rings(self, posed: Points) -> None:
+        """Hide the rings of picks that nearly all have a pose in this layer: its points mark them now."""
+        from scipy.spatial import cKDTree
+
+        tomogram = self.index.tomogram_of(posed)
+        at = layers.picks_of(posed).positions
+        for picks in self.index.particles(PICKS):
+            if picks.visible and len(at) and self.index.tomogram_of(picks) is tomogram:
+                away, _ = cKDTree(at).query(layers.picks_of(picks).positions)
+                picks.visible = bool(np.mean(away <= layers.PICK_DIAMETER) < _POSED_SHARE)
+
+    def _show_rings(self) -> None:
+        """Hide picks' rings in 3D, where they cover everything, and show those that were hidden so again in 2D."""
+        flat, current = self.viewer.dims.ndisplay == 2, self.index.current
+        for picks in self.index.particles(PICKS):
+            if not flat and picks.visible:
+                self._ringed.add(picks)
+                picks.visible = False
+            elif flat and picks in self._ringed and self.index.tomogram_of(picks) in (current, None):
+                self._ringed.discard(picks)
+                picks.visible = True
+        self.events.view()
+
     def _turned(self, event: Any) -> None:
-        """Show surfaces in 3D alone: a slice of a mesh shows nothing."""
+        """Show surfaces in 3D alone, where a slice of a mesh would show nothing, and rings in 2D alone."""
+        self._show_rings()
         for points in self._shapes:
             layer = surface_layer(self.viewer, points)
             if layer is not None:
@@ -227,11 +256,22 @@ class ArrowDrawing:
         return legend_of(display.colour, roles=roles, columns=columns, colormap=display.colormap, scale=self._scale)
 
     def show_legend(self) -> None:
-        """Say on the canvas what the arrows' colours mean, if that is wanted and there are any."""
+        """Show on the canvas what the arrows' colours mean, if that is wanted and there are any."""
         wanted = self.view.legend and any(map(self._has_axes, self.viewer.layers))
-        words = legend_words(self.legend()) if wanted else ""
-        show_words(self.viewer, words, instead_of=self._words)
-        self._words = words
+        drawn = self._drawn()
+        for layer in drawn:
+            layer.events.visible.connect(self._visible_changed)
+        shown = self.role_legend() if self.roles_only else self.legend()
+        self._canvas_legend.show(self.viewer, shown if wanted else None, drawn)
+
+    def _visible_changed(self, event: Any = None) -> None:
+        if self.index.viewer_or_none() is not None:
+            self.show_legend()
+
+    def role_legend(self) -> Legend:
+        """The colours of predicted and true poses, whatever colours the arrows have."""
+        roles = {layers.role(layer): self.view.ink(layers.role(layer)) for layer in self._drawn()}
+        return legend_of(ROLE, roles=roles, columns=[], colormap="", scale=ColourScale())
 
     def _drawn(self) -> list[Points]:
         posed = set(layers.ROTATION_COLUMNS)

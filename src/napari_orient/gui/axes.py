@@ -112,14 +112,15 @@ def axes_parts(
         "edge_color": _flat(shades[rows]),
         "length": options.display.length / size,
         "edge_width": WIDTHS[said["role"]] * options.display.length / size,
-        "vector_style": options.style,
+        # True poses have no heads: told from predicted ones without colours too.
+        "vector_style": "line" if said["role"] == TRUTH else options.style,
         "projection_mode": "all",
         "opacity": 1.0,
         "metadata": {KEY: {"role": AXES, "of": said["id"], DRAWN: np.flatnonzero(rows)}},
         **layers.world(size),
     }
     arrows = _arrows(particles if rows.all() else particles.take(rows), size, options.axes)
-    if len(arrows) > MANY and options.style == "arrow":
+    if len(arrows) > MANY and keywords["vector_style"] == "arrow":
         keywords["vector_style"] = "triangle"
     if not len(arrows):
         # Napari's controls do not recover from an empty layer: a point that nobody sees keeps it alive.

@@ -28,8 +28,8 @@ DARKEST = 0.12
 """Where on a colormap the scale begins: what lies below cannot be distinguished from a dark tomogram."""
 
 INKS: Mapping[str, Colour] = {
-    "red": (1.0, 0.16, 0.12),
-    "green": (0.16, 0.92, 0.30),
+    "red": (0.93, 0.10, 0.14),
+    "green": (0.45, 1.0, 0.45),
     "blue": (0.25, 0.68, 1.0),
     "orange": (1.0, 0.58, 0.10),
     "magenta": (0.95, 0.32, 0.85),
@@ -37,7 +37,11 @@ INKS: Mapping[str, Colour] = {
     "yellow": (0.98, 0.87, 0.20),
     "white": (0.95, 0.95, 0.95),
 }
-"""Colours of a role by their names: each is visible on a dark tomogram."""
+"""Colours of a role by their names: each is visible on a dark tomogram. Red and green differ in lightness by 32 of 100
+for deuteranopes too (simulated after Machado et al. 2009)."""
+
+PALETTES: Mapping[str, tuple[str, str]] = {"red and green": ("red", "green"), "blue and orange": ("blue", "orange")}
+"""Pairs of colours for predicted and true poses; the second differs in hue for everybody."""
 
 PREDICTED_INK, TRUE_INK, PICKS_INK = "red", "green", "blue"
 """Of poses that were predicted, that are true, and that came with a list of picks."""
@@ -103,14 +107,18 @@ def particle_colours(
 
 def graded(values: NDArray[Any], colormap: str, scale: ColourScale) -> FloatArray:
     """Colours of numbers, (N, 3); grey where a number is unknown."""
-    import matplotlib
-
     numbers = np.asarray(values, float)
     share = np.clip((numbers - scale.low) / max(scale.high - scale.low, 1e-9), 0, 1)
-    ramp = matplotlib.colormaps[colormap](DARKEST + (1 - DARKEST) * np.linspace(0, 1, 256))[:, :3]
-    colours = ramp[np.rint(np.nan_to_num(share) * 255).astype(int)]
+    colours = ramp(colormap)[np.rint(np.nan_to_num(share) * 255).astype(int)]
     colours[np.isnan(numbers)] = UNKNOWN
     return np.asarray(colours)
+
+
+def ramp(colormap: str) -> FloatArray:
+    """The colours of a colormap from its low to its high end, (256, 3)."""
+    import matplotlib
+
+    return np.asarray(matplotlib.colormaps[colormap](DARKEST + (1 - DARKEST) * np.linspace(0, 1, 256))[:, :3])
 
 
 def named(values: NDArray[Any], names: Sequence[str] = ()) -> FloatArray:

@@ -101,11 +101,16 @@ class FailureView:
         if self.layer is not None and self.layer in viewer.layers:
             self._repaint(self.layer)
             viewer.layers.selection = {self.layer}
+        self._show_legend(roles_only=False)
         restore_camera(viewer, self._camera)
         for image, position in self._planes.items():
             if image in viewer.layers:
                 image.plane.position = position
         self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
+
+    def _show_legend(self, *, roles_only: bool) -> None:
+        self.session.drawing.roles_only = roles_only
+        self.session.drawing.show_legend()
 
     # --- what is shown ------------------------------------------------------------------------------------------
 
@@ -121,6 +126,7 @@ class FailureView:
         for item in own:
             item.visible = item is layer
         camera(viewer).events.angles.connect(self._turned)
+        self._show_legend(roles_only=True)
 
     def _renew(self) -> None:
         """Follow the errors, the threshold and the layer inspected."""

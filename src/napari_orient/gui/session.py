@@ -270,6 +270,8 @@ class Session:
         self._follow(event.value)
         if copied and isinstance(event.value, Points):
             self.drawing.draw_later(event.value)
+        if isinstance(event.value, Points) and layers.role(event.value) == PREDICTED:
+            self.drawing.hide_rings(event.value)
         self.tomograms.inserted(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:

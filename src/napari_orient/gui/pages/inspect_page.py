@@ -83,7 +83,7 @@ class InspectPage(Panel):
         self.particles = LayerChoice(self.session.viewer, self.inspected.offered, empty="none open")
         self.headline, self.note = NoteLabel(), NoteLabel()
         self.headline.setObjectName("headline")
-        self.setStyleSheet("#headline {font-size: 15px; font-weight: 600;}")
+        self.setStyleSheet("#headline {font-size: 14px; font-weight: 600;}")
         self.show_failures = primary_button("Show the failures in 3D")
         self.back = QPushButton("Back to all")
         self.back.setToolTip("Show all particles again as before, from where the camera was")
@@ -275,14 +275,11 @@ def headline(inspected: Any) -> tuple[str, str]:
     if not total:
         return f"{len(inspected)} particles, no errors known yet", MUTED
     if inspected.error_column == "true_error":
-        text = (
-            f"{total - wrong} of {total} right within {inspected.threshold:g}° (chance {inspected.chance_right():.1%})"
-        )
-        return text.replace("%", " %"), GOOD if wrong <= total / 2 else WARNING
-    return (
-        f"{wrong} of {total} uncertain: expected error above {inspected.threshold:g}°",
-        MUTED if not wrong else WARNING,
-    )
+        chance = f"{100 * inspected.chance_right():.1f}\N{NO-BREAK SPACE}%"
+        text = f"{total - wrong} of {total} right within {inspected.threshold:g}° (chance {chance})"
+        return text, GOOD if wrong <= total / 2 else WARNING
+    text = f"{wrong} of {total} uncertain: expected error above {inspected.threshold:g}°"
+    return text, WARNING if wrong else MUTED
 
 
 def details(inspected: Any) -> list[str]:
