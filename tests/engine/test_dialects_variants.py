@@ -173,6 +173,15 @@ def test_coordinates_of_a_list_without_pixel_size_are_angstrom_where_they_fit_on
     assert any("beyond the opened tomogram's voxels" in note for note in read.notes)
 
 
+def test_a_species_of_m_with_one_sample_has_no_numbers_in_its_columns(tmp_path):
+    table = {f"wrpCoordinate{axis}": POSITIONS[:, k].tolist() for k, axis in enumerate("XYZ")}
+    table |= {f"wrpAngle{name}": ZYZ[:, k].tolist() for k, name in enumerate(("Rot", "Tilt", "Psi"))}
+    text = star_loop("", {**table, "wrpRandomSubset": [1, 2], "wrpSourceName": [f"{TOMOGRAM}.tomostar"] * 2})
+    read = read_particles(write(tmp_path / "ribo_particles.star", text), tomogram=OPENED)
+    check(read, posed=True)
+    assert read.extra["rlnRandomSubset"].tolist() == ["1", "2"]
+
+
 def test_particles_in_one_plane_are_questioned(tmp_path):
     text = table("x,y,z", np.array([[10.0, 20, 0], [30, 40, 0], [50, 60, 0]]))
     assert any("micrographs" in note for note in read_particles(write(tmp_path / "a.csv", text)).notes)

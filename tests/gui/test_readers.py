@@ -164,3 +164,16 @@ def test_files_that_are_no_lists_are_left_to_other_plugins(tmp_path):
     assert readers.particles_reader(str(other)) is None
     (tmp_path / "volume.json").write_text("{}")
     assert readers.particles_reader(str(tmp_path / "volume.json")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("tilts.star", "data_\n\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\na.eer -60\n", "images of a tilt series"),
+        ("notes.json", '{"annotation_object": {}}', "metadata of an annotation"),
+    ],
+)
+def test_text_that_is_known_to_be_no_list_is_answered_with_what_it_is(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        readers.particles_reader(str(tmp_path / name))(str(tmp_path / name))

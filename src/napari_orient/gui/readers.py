@@ -55,16 +55,20 @@ def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader | None:
 
 
 def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
-    """The reader of particle lists, or None for files that are none; with no file, the palette opens the page Data."""
+    """The reader of particle lists, or None for files that are none; with no file, the palette opens the page Data.
+
+    Text that is known to be no list is read too: the reader's error says what it is, and what opens it.
+    """
     if path is None:
         open_page("Data")
         return read_particle_layers
     try:
-        lists = [item for item in _paths(path) if not is_napari_csv(item)]
-        found = [recognise_content(ListFile(item)) for item in lists]
+        files = [ListFile(item) for item in _paths(path) if not is_napari_csv(item)]
+        found = [(file, recognise_content(file)) for file in files]
     except InputError:
         return read_particle_layers
-    return read_particle_layers if all(dialect and dialect.read for dialect in found) else None
+    known = all(dialect and (dialect.read or file.is_text) for file, dialect in found)
+    return read_particle_layers if known else None
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:

@@ -59,6 +59,9 @@ _BEYOND = 0.1
 """Share of a tomogram's side by which a fraction may lie beyond it: less than any coordinate in pixels. Chosen."""
 
 _SPECIES_POSITION = ("wrpCoordinateX1", "wrpCoordinateY1", "wrpCoordinateZ1")
+_SPECIES_NAMES = frozenset({_SPECIES_POSITION[0], _SPECIES_POSITION[0][:-1]})
+"""Names of the first coordinate: with the number of its sample, or without where there is one alone."""
+
 _SPECIES_ANGLES = ("wrpAngleRot1", "wrpAngleTilt1", "wrpAnglePsi1")
 _SPECIES_COLUMNS = re.compile(r"wrp(Coordinate[XYZ]|Angle(Rot|Tilt|Psi))\d+")
 _APIX = re.compile(r"_[\d.]+Apx$")
@@ -216,9 +219,17 @@ M_EXPORT = Dialect(
 )
 
 
+def _numbered(table: Table) -> Table:
+    """The table with the number of the only sample in the names of its columns, where M leaves it out."""
+    plain = {name[:-1]: name for name in (*_SPECIES_POSITION, *_SPECIES_ANGLES)}
+    return {plain.get(name, name): values for name, values in table.items()}
+
+
 def _species_table(file: ListFile) -> tuple[Table, list[str]]:
     """Table of a species, and the name of each particle's tomogram."""
-    table = block_of(file, _SPECIES_POSITION[0])
+    table = _numbered(
+        block_of(file, next((name for name in _SPECIES_NAMES if name in file.tags), _SPECIES_POSITION[0]))
+    )
     absent = [name for name in (*_SPECIES_POSITION, *_SPECIES_ANGLES) if name not in table]
     if absent:
         raise InputError(f"{file.path} has no column {absent[0]}; expected M's list of a species. Add it.")
@@ -262,7 +273,7 @@ M_SPECIES = Dialect(
     suffixes=(".star",),
     layout="Å from voxel 0; wrpAngleRot1, Tilt1, Psi1 are RELION's",
     trap="Each particle has several samples of its trajectory: the first is its pose.",
-    recognises=lambda file: _SPECIES_POSITION[0] in file.tags,
+    recognises=lambda file: bool(_SPECIES_NAMES & file.tags),
     read=_read_species,
     volumes=_species_volumes,
 )
