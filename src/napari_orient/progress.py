@@ -6,8 +6,10 @@ import shutil
 import sys
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import TypeVar
 
+from napari_orient.engine.environment import printable
 from napari_orient.engine.streams import Step, seconds_left
 
 ResultT = TypeVar("ResultT")
@@ -23,8 +25,15 @@ class Stopped(Exception):  # noqa: N818 - it is no error
 
 
 def say(text: str) -> None:
-    """Print one line on standard error, where it never mixes with results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line on standard error, where it never mixes with results; if nobody reads there, the work goes on."""
+    _print(f"{printable(text)}\n")
+
+
+def _print(text: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def follow(stream: Generator[Step, None, ResultT], *, title: str = "") -> ResultT:
@@ -65,7 +74,7 @@ class _ProgressLine:
 
     def __init__(self, title: str) -> None:
         self.title = title
-        self.rewrites = sys.stderr.isatty() or in_notebook()
+        self.rewrites = sys.stderr is not None and (sys.stderr.isatty() or in_notebook())
         self.pause = REWRITE_PAUSE if self.rewrites else APPEND_PAUSE
         self.start = self.shown = time.monotonic()
         self.last: Step | None = None
@@ -91,7 +100,7 @@ class _ProgressLine:
     def erase(self) -> None:
         """Erase the line, where it is rewritten."""
         if self.rewrites and self.last is not None:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            _print("\r\x1b[K")
 
     def _words(self, step: Step) -> str:
         left = seconds_left(step, time.monotonic() - self.start)
@@ -102,6 +111,6 @@ class _ProgressLine:
     def _write(self, words: str) -> None:
         if self.rewrites:
             width = shutil.get_terminal_size().columns - 1
-            print(f"\r{words[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
+            _print(f"\r{printable(words)[:width]}\x1b[K")
         else:
             say(words)

@@ -37,6 +37,7 @@ from napari_orient.engine.io import mirrored, read_particles, write_particles, w
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Value
+from napari_orient.engine.outputs import planned_outputs
 from napari_orient.engine.parameters import (
     TRAINABLE,
     AveragingOptions,
@@ -131,7 +132,8 @@ def train(
     kind : use the particles of this class alone, such as ``"4v4r"``.
     name : of the model.
     template : with ``preset="template"`` or ``"simulated"``: this map, which the particles only validate.
-    output : file that holds the best model so far from the first validation on; its suffix is .safetensors.
+    output : file that holds the best model so far from the first validation on; its suffix is .safetensors. A finished
+        model that is there is replaced at the end. Where it cannot be written, a warning says so.
     streamed : cut a network's patches from the tomograms batch by batch; None does so where memory is too small.
     model_options, options, settings : of `NetworkOptions` and `TrainingOptions`, of `MixtureOptions` and
         `SimulatedTrainingOptions`, or of `TemplateOptions` and `TemplateTrainingOptions`, in place of the preset's.
@@ -147,7 +149,7 @@ def train(
         raise InputError(f"preset is {preset!r}; expected one of {', '.join(TRAINABLE)}.")
     of_model, of_training = _training_options(preset, model_options, options, settings)
     files = None if output is None else training.training_files(Path(output))
-    with joined_ranks() as ranks:
+    with planned_outputs(files or ()), joined_ranks() as ranks:
         stream = training.train(
             pairs_of(data, picks, kind=kind),
             of_model,
@@ -159,9 +161,7 @@ def train(
         )
         if files is None or not ranks.first:
             return answer_of(stream, progress if ranks.first else None, title="Training")
-        model = answer_of(training.save_progress(stream, *files, ranks=ranks), progress, title="Training")
-        model.save(files[0])
-        return model
+        return answer_of(training.save_progress(stream, *files, ranks=ranks), progress, title="Training")
 
 
 def predict(
@@ -398,9 +398,10 @@ def convert(
     """
     from napari_orient import __version__
 
-    form = writing_dialect(target, dialect)
-    opened = None if tomogram is None else tomogram_of(tomogram)
-    particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, tomograms=tomograms, centre=centre)
+    form, path = writing_dialect(target, dialect), Path(target)
+    with planned_outputs([path, *form.companions(path)]):
+        opened = None if tomogram is None else tomogram_of(tomogram)
+        particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, tomograms=tomograms, centre=centre)
     particles = particles if kind is None else particles.of_kind(kind)
     particles = particles if mirror is None else mirrored(particles, mirror)
     size = out_pixel_size or (opened.voxel_size if form.in_voxels and opened is not None else pixel_size)

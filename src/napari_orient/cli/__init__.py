@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, make_parser
+from napari_orient.engine.environment import machine_error, os_error_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import UnknownOptionWarning
+from napari_orient.engine.outputs import planned_outputs
+from napari_orient.engine.streams import NoteWarning
 from napari_orient.progress import Stopped, say
 
 if TYPE_CHECKING:
@@ -45,31 +52,40 @@ EXAMPLE = """\
 class Verb(Protocol):
     """Interface of the module of a verb; its docstring is the verb's description."""
 
-    __doc__: str
+    __doc__: str | None
     EXAMPLE: str
 
     def declare(self, parser: Parser) -> None:
         """Give the parser the verb's arguments."""
+
+    def outputs(self, arguments: Namespace) -> Sequence[Path]:
+        """The files that the verb will write; a verb that fills a folder has none, and claims the folder."""
 
     def perform(self, arguments: Namespace) -> int | None:
         """Exit status of the verb's work; None for 0."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit status of one verb: 0, or 2 and a line on what the user can correct, or 130 when stopped by Ctrl-C."""
+    """Exit status of one verb: 0, or 2 and a line on what the user can correct, or 130 when stopped by Ctrl-C.
+
+    A request to end (SIGTERM, as a scheduler sends it when time is up) stops the work as Ctrl-C does.
+    """
     try:
-        with _notes_in_one_line():
+        with _plain_streams(), _notes_in_one_line(), _stopped_by_request():
             return _run(list(sys.argv[1:] if words is None else words))
-    except InputError as error:
-        say(f"{PROGRAM}: {error}")
-        return 2
     except (KeyboardInterrupt, Stopped) as stop:
         say(str(stop) or "Stopped.")
         return 130
     except BrokenPipeError:
-        # The reader of standard output is closed (as by head): print no more, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of standard output is closed (as by head).
+        _print_no_more()
         return 1
+    except Exception as error:
+        line = machine_error(error)
+        if line is None:
+            raise
+        say(f"{PROGRAM}: {line}")
+        return 2
 
 
 def parser_of(name: str) -> tuple[Verb, Parser]:
@@ -81,13 +97,54 @@ def parser_of(name: str) -> tuple[Verb, Parser]:
 
 
 @contextmanager
+def _plain_streams() -> Iterator[None]:
+    """Context in which characters that a stream's code page lacks are printed as escapes; results are written out."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Files have their own errors by now; one that names no file is of standard output.
+        if error.filename is not None or isinstance(error, BrokenPipeError):
+            raise
+        _print_no_more()
+        raise InputError(f"standard output cannot be written: {os_error_words(error)}.") from error
+
+
+def _print_no_more() -> None:
+    """Have nothing printed on standard output, not even at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _stopped_by_request() -> Iterator[None]:
+    """Context in which SIGTERM stops the work as Ctrl-C does."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _notes_in_one_line() -> Iterator[None]:
-    """Context that prints warnings of unknown options in files as notes, without the line of the source."""
+    """Context that prints the program's own warnings as notes, without the line of the source."""
     with warnings.catch_warnings():
         show_as_before = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], file: str, line: int, *more: Any) -> None:
-            if issubclass(category, UnknownOptionWarning):
+            if issubclass(category, (UnknownOptionWarning, NoteWarning)):
                 say(f"Note: {message}")
             else:
                 show_as_before(message, category, file, line, *more)
@@ -99,7 +156,9 @@ def _notes_in_one_line() -> Iterator[None]:
 def _run(words: list[str]) -> int:
     first = [_OLD_VERBS.get(word, word) for word in words[:1]]
     verb, parser = parser_of(_parser().parse_args(first or ["--help"]).verb)
-    return verb.perform(parser.parse_args(words[1:])) or 0
+    arguments = parser.parse_args(words[1:])
+    with planned_outputs(verb.outputs(arguments)):
+        return verb.perform(arguments) or 0
 
 
 def _parser() -> Parser:

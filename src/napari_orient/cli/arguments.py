@@ -14,6 +14,10 @@ from napari_orient.engine.options import Options, Parameter, Value
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
+_NARROWEST = 20
+"""Fewest columns that a help is laid out for; chosen."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose every error is an InputError: one line that names where help is.
 
@@ -61,10 +65,10 @@ class _HelpAll(argparse.Action):
         parser.exit()
 
 
-def make_parser(program: str, *, description: str, example: str) -> Parser:
-    """Parser with a description of the verb, and an example at the end of its help."""
-    width = min(shutil.get_terminal_size().columns - 2, 100)
-    paragraphs = [textwrap.fill(text, width) for text in description.strip().split("\n\n")]
+def make_parser(program: str, *, description: str | None, example: str) -> Parser:
+    """Parser with a description of the verb (None under ``python -OO``), and an example at the end of its help."""
+    width = max(_NARROWEST, min(shutil.get_terminal_size().columns - 2, 100))
+    paragraphs = [textwrap.fill(text, width) for text in (description or "").strip().split("\n\n")]
     return Parser(
         prog=program,
         description="\n\n".join(paragraphs),

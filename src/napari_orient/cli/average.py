@@ -10,16 +10,17 @@ else random; duplicates are never in both.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient import __version__
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
-    check_list,
-    check_not_read,
     check_result,
+    list_outputs,
     read_tomograms,
     say_notes,
 )
@@ -27,6 +28,7 @@ from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection
 from napari_orient.cli.symmetry_frames import FRAMES, add_symmetry_frame
 from napari_orient.engine.io import write_particles
+from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import concatenate, in_list_order
 from napari_orient.engine.symmetry import AUTO, symmetry
@@ -68,6 +70,15 @@ def declare(parser: Parser) -> None:
     add_options(parser, AveragingOptions, title="averaging")
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The map, its halves and curve, and the resolution from place to place and the list if they are asked for."""
+    from napari_orient.engine.averaging import average_paths, local_resolution_path
+
+    local = [local_resolution_path(arguments.output)] if arguments.local_resolution else []
+    wanted = arguments.list_output
+    return [*average_paths(arguments.output), *local, *([] if wanted is None else list_outputs(wanted, arguments))]
+
+
 def perform(arguments: Namespace) -> None:
     """Read, average, write the maps and the curve."""
     from napari_orient.engine.averaging import (
@@ -81,11 +92,6 @@ def perform(arguments: Namespace) -> None:
     )
     from napari_orient.engine.duplicates import with_half_sets
 
-    paths = average_paths(arguments.output)
-    local = local_resolution_path(arguments.output) if arguments.local_resolution else None
-    check_not_read(arguments.output, arguments.paths)
-    if arguments.list_output:
-        check_list(arguments.list_output)
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     pairs = read_tomograms(arguments)
@@ -98,17 +104,21 @@ def perform(arguments: Namespace) -> None:
         found = follow(average(pairs, group=group, options=options))
     else:
         found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options))
-    write_average(found, paths)
-    if local is not None:
-        write_local_resolution(found, local)
-    if arguments.list_output:
-        every = concatenate([particles for _, particles in pairs])
-        particles = in_list_order(with_half_sets(every, found.half_sets))
-        say_notes(
-            write_particles(arguments.list_output, particles, provenance=f"napari-orient {__version__}: half-sets")
-        )
+
+    def write(place: Place) -> Path:
+        path = place(arguments.output)
+        write_average(found, average_paths(path))
+        if arguments.local_resolution:
+            write_local_resolution(found, place(local_resolution_path(arguments.output)))
+        if arguments.list_output:
+            every = concatenate([particles for _, particles in pairs])
+            particles = in_list_order(with_half_sets(every, found.half_sets))
+            provenance = f"napari-orient {__version__}: half-sets"
+            say_notes(write_particles(place(arguments.list_output), particles, provenance=provenance))
+        return path
+
     print(
-        f"{arguments.output}: {found.count} particles, {found.group.name}, "
+        f"{write_answer(write)}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
         f"{found.fsc.resolution(0.143):.1f} Å at 0.143, "
         f"{found.resolution.corrected.resolution(0.143):.1f} Å without what the mask adds"

@@ -8,10 +8,12 @@ or RELION's tomograms.star.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from napari_orient import __version__
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
@@ -19,9 +21,8 @@ from napari_orient.cli.lists import (
     add_reading,
     add_writing,
     check_import_list,
-    check_list,
-    check_not_read,
     check_optimisation_set,
+    list_outputs,
     moved_as_asked,
     open_tomogram,
     read_list,
@@ -35,6 +36,7 @@ from napari_orient.cli.selection import add_selection, selected
 from napari_orient.cli.symmetry_frames import add_expansion, in_symmetry_frame
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles, writing_dialect
+from napari_orient.engine.outputs import Place
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
@@ -61,12 +63,15 @@ def declare(parser: Parser) -> None:
     add_expansion(parser)
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The list, and what stands beside it."""
+    return list_outputs(arguments.target, arguments, dialect=arguments.dialect)
+
+
 def perform(arguments: Namespace) -> None:
     """Read one, write the other."""
     dialect = writing_dialect(arguments.target, arguments.dialect)
-    check_list(arguments.target)
     check_optimisation_set(dialect, arguments)
-    check_not_read(arguments.target, [arguments.tomogram] if arguments.tomogram else [])
     tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
     named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
     particles = read_list(arguments.source, arguments, tomogram=named)
@@ -77,18 +82,23 @@ def perform(arguments: Namespace) -> None:
         raise InputError("--remove-duplicates was given without --min-distance; give the distance in Å, such as 100.")
     particles = in_symmetry_frame(moved_as_asked(particles, arguments), arguments)
     check_import_list(arguments.target, particles, arguments)
-    notes = write_particles(
-        arguments.target,
-        particles,
-        dialect=arguments.dialect,
-        pixel_size=written_pixel_size(dialect, arguments, tomogram),
-        first_voxel=arguments.out_first_voxel,
-        centre=arguments.out_centre,
-        provenance=_provenance(arguments),
-    )
-    write_beside(arguments.target, particles, arguments)
-    say_notes(notes)
-    print(f"{arguments.target}: {len(particles)} particles, {_words(particles.rotations is not None)}")
+
+    def write(place: Place) -> Path:
+        path = place(arguments.target)
+        notes = write_particles(
+            path,
+            particles,
+            dialect=arguments.dialect,
+            pixel_size=written_pixel_size(dialect, arguments, tomogram),
+            first_voxel=arguments.out_first_voxel,
+            centre=arguments.out_centre,
+            provenance=_provenance(arguments),
+        )
+        write_beside(path, particles, arguments)
+        say_notes(notes)
+        return path
+
+    print(f"{write_answer(write)}: {len(particles)} particles, {_words(particles.rotations is not None)}")
 
 
 def _provenance(arguments: Namespace) -> str:

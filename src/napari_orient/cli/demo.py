@@ -9,14 +9,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import check_folder, has_display
-from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.cli.lists import has_display
+from napari_orient.engine.folders import FolderClaim
+from napari_orient.engine.io import (
+    read_particles,
+    read_provenance,
+    read_tomogram,
+    write_particles,
+    write_tomogram,
+)
 from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.parameters import PredictionOptions, SimulationOptions
@@ -33,6 +41,10 @@ SEED = 2024
 TEMPLATES = ("ribosome", "proteasome")
 COUNTS = (150, 90)
 """Particles of each template. Chosen, not tuned."""
+
+
+NAMES = ("tomogram.mrc", "picks.star", "truth.star", "predicted.star", "report.txt", "picture.png")
+"""Names of the demo's files."""
 
 
 def declare(parser: Parser) -> None:
@@ -57,25 +69,38 @@ class DemoFiles:
     @classmethod
     def under(cls, folder: Path) -> DemoFiles:
         """Paths in a folder."""
-        names = ("tomogram.mrc", "picks.star", "truth.star", "predicted.star", "report.txt", "picture.png")
-        return cls(*(folder / name for name in names))
+        return cls(*(folder / name for name in NAMES))
+
+
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None by name: the folder is claimed for the demo."""
+    return ()
 
 
 def perform(arguments: Namespace) -> int:
     """Simulate or read the tomogram, predict, evaluate, write, and open napari where there is a display."""
     from napari_orient.engine.prediction import load_model
 
-    check_folder(arguments.output)
+    claim = FolderClaim(
+        folder=arguments.output, maker="demo", made_with={"seed": SEED}, owns=NAMES, recognised=_is_earlier_demo
+    )
+    claim.check()
     model = load_model(DEFAULT_MODEL)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     files = DemoFiles.under(arguments.output)
-    if not files.truth.exists():
-        _simulate(files)
-    _predict(files, model)
+    with claim.held():
+        if not files.truth.exists():
+            _simulate(files)
+        _predict(files, model)
     print(files.report.read_text(encoding="utf-8"))
     for path in vars(files).values():
         print(path)
     return _view(arguments)
+
+
+def _is_earlier_demo(folder: Path) -> bool:
+    """Whether a folder is that of a demo of version 0.1.0."""
+    truth = DemoFiles.under(folder).truth
+    return truth.is_file() and f"simulated from {' and '.join(TEMPLATES)}, seed {SEED}" in read_provenance(truth)
 
 
 def _simulate(files: DemoFiles) -> None:

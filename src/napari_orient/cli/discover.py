@@ -11,20 +11,22 @@ and the exit status is 1. Ctrl-C writes the poses and the map as they are by the
 from __future__ import annotations
 
 from argparse import SUPPRESS, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
-    check_list,
-    check_not_read,
     check_result,
+    list_outputs,
     read_tomograms,
 )
 from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Extent, Labelled, Tomogram
 from napari_orient.engine.streams import Stream, map_steps
@@ -62,6 +64,14 @@ def declare(parser: Parser) -> None:
     add_options(parser, DiscoveryOptions, title="discovery")
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The list, and the maps and templates of as many classes as there may be."""
+    from napari_orient.engine.discovery.output import DiscoveryPaths
+
+    paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
+    return [*list_outputs(arguments.output, arguments), *paths.of_classes]
+
+
 def perform(arguments: Namespace) -> int | None:
     """Read, discover, write if there is something."""
     import numpy as np
@@ -69,12 +79,8 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.discovery.discover import discover
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
-    check_list(arguments.output)
-    check_not_read(arguments.output, arguments.paths[:-1])
     paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
-    paths.check()
-    if arguments.map is not None:
-        check_not_read(arguments.map, arguments.paths)
+    finished = arguments.output.exists()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else _aligned_map(arguments)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
@@ -86,7 +92,7 @@ def perform(arguments: Namespace) -> int | None:
     try:
         found = follow(_remembered(discover(pairs, options, align_to=target), last))
     except KeyboardInterrupt:
-        raise Stopped(_write_stopped(last, pairs, paths)) from None
+        raise Stopped(_write_stopped(last, pairs, paths.stopped if finished else paths)) from None
     return _write(found, pairs, paths)
 
 
@@ -115,8 +121,13 @@ def _write_stopped(last: list[DiscoveryStep], pairs: Labelled, paths: DiscoveryP
 
     if not last:
         return "Stopped before the first round was done; nothing was written."
-    write_step(last[0], paths, extents=_extents(pairs))
-    return f"Stopped; the poses of the last round, without a verdict, are in {paths.particles}."
+
+    def write(place: Place) -> Path:
+        placed = paths.at(place)
+        write_step(last[0], placed, extents=_extents(pairs))
+        return placed.particles
+
+    return f"Stopped; the poses of the last round, without a verdict, are in {write_answer(write)}."
 
 
 def _write(found: Discovery, pairs: Labelled, paths: DiscoveryPaths) -> int | None:
@@ -133,8 +144,13 @@ def _write(found: Discovery, pairs: Labelled, paths: DiscoveryPaths) -> int | No
     if found.grade == NOTHING:
         print("No common structure was found; nothing was written.")
         return 1
-    write_discovery(found, paths, extents=_extents(pairs))
-    print(f"{paths.particles}: {_summary(found)}")
+
+    def write(place: Place) -> Path:
+        placed = paths.at(place)
+        write_discovery(found, placed, extents=_extents(pairs))
+        return placed.particles
+
+    print(f"{write_answer(write)}: {_summary(found)}")
     return None
 
 

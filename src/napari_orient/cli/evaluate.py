@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
@@ -37,6 +38,11 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_reading(parser)
+
+
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None: the report is printed."""
+    return ()
 
 
 def perform(arguments: Namespace) -> None:

@@ -20,8 +20,10 @@ from napari_orient.engine.io import (
     Dialect,
     check_particles_fit,
     holds_true_poses,
+    import_list_path,
     membrane_points,
     mirrored,
+    optimisation_set_paths,
     pose_summary,
     read_labelled,
     read_particles,
@@ -34,7 +36,6 @@ from napari_orient.engine.io import (
     written_suffixes,
 )
 from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import say
@@ -152,18 +153,6 @@ def check_result(path: Path, pairs: Labelled) -> None:
         check_particles_fit(path, concatenate(located))
 
 
-def check_not_read(output: Path, read: Sequence[Path]) -> None:
-    """Check that a file that is to be written is none of those that are read.
-
-    Raises
-    ------
-    InputError
-        If it is.
-    """
-    if any(item.exists() and output.exists() and output.samefile(item) for item in read):
-        raise InputError(f"{output} is to be written, and is read too. Name another file.")
-
-
 def _report_membranes(path: Path) -> None:
     """Print a note about rows of a PolNet list that were left out."""
     points = membrane_points(path) if holds_true_poses(path) else 0
@@ -256,17 +245,20 @@ def moved_as_asked(particles: Particles, arguments: Namespace) -> Particles:
     return moved
 
 
-def check_list(path: Path) -> None:
-    """Check that a particle list can be written at the path.
+def list_outputs(path: Path, arguments: Namespace, *, dialect: str | None = None) -> list[Path]:
+    """The particle list at a path, and the files that are written beside it.
 
     Raises
     ------
     InputError
-        If its suffix is unknown or the file cannot be written.
+        If no dialect, or not the one named, has the path's suffix.
     """
-    if path.suffix.lower() not in written_suffixes():
-        writing_dialect(path)
-    check_writable(path)
+    beside = writing_dialect(path, dialect).companions(path)
+    if getattr(arguments, "import_list", False):
+        beside = (*beside, import_list_path(path))
+    if getattr(arguments, "optimisation_set", False):
+        beside = (*beside, *optimisation_set_paths(path, tomograms=arguments.tomograms_star))
+    return [path, *beside]
 
 
 def written_pixel_size(dialect: Dialect, arguments: Namespace, tomogram: Tomogram | None) -> float | None:
@@ -328,23 +320,9 @@ def summary(particles: Particles) -> str:
 def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:
     """Write RELION's import list, and its optimisation set, beside a STAR file, if they were asked for."""
     if arguments.import_list:
-        write_import_list(path.with_name(f"{path.stem}_import.star"), path, particles.tomogram_names)
+        write_import_list(import_list_path(path), path, particles.tomogram_names)
     if getattr(arguments, "optimisation_set", False):
         say_notes(write_optimisation_set(path, particles, tomograms=arguments.tomograms_star))
-
-
-def check_folder(path: Path) -> None:
-    """Check that a folder can be written to, or made; it is not made yet.
-
-    Raises
-    ------
-    InputError
-        If it is a file, or cannot be written.
-    """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; expected a folder to write into.")
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    check_writable(existing / "any")
 
 
 def has_display() -> bool:

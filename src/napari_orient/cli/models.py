@@ -7,7 +7,8 @@ has a table of them: share of the particles within 20° of the truth, median err
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.model_files import CONDITIONS, shipped_models
@@ -20,6 +21,11 @@ EXAMPLE = """\
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("names", nargs="*", metavar="NAME|FILE", help="which to list [default: all that are shipped]")
+
+
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None: the cards are printed."""
+    return ()
 
 
 def perform(arguments: Namespace) -> None:

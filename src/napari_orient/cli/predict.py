@@ -12,16 +12,17 @@ status is 1 then.
 from __future__ import annotations
 
 from argparse import SUPPRESS, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     add_import_list,
     check_import_list,
-    check_list,
-    check_not_read,
     check_result,
+    list_outputs,
     say_notes,
     summary,
     with_group,
@@ -40,6 +41,7 @@ from napari_orient.cli.projects import (
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
+from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Labelled, concatenate
 from napari_orient.engine.projects.each_tomogram import ProjectResult
@@ -81,13 +83,16 @@ def declare(parser: Parser) -> None:
     add_options(parser, PredictionOptions, title="prediction")
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The list, and what stands beside it."""
+    return list_outputs(arguments.output, arguments)
+
+
 def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
     from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
     from napari_orient.engine.templates import load_template
 
-    check_list(arguments.output)
-    check_not_read(arguments.output, arguments.paths[:-1])
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
     template = None
@@ -109,10 +114,16 @@ def perform(arguments: Namespace) -> int | None:
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         line = provenance(model, options, count=count, reference=against)
-        say_notes(write_particles(arguments.output, kept, provenance=line))
-        write_beside(arguments.output, kept, arguments)
+
+        def write_list(place: Place) -> Path:
+            path = place(arguments.output)
+            say_notes(write_particles(path, kept, provenance=line))
+            write_beside(path, kept, arguments)
+            return path
+
+        path = write_answer(write_list)
         say_notes(kept.notes, arguments)
-        print(f"{arguments.output}: {summary(kept)}")
+        print(f"{path}: {summary(kept)}")
 
     return 1 if do_project(project, task, write, run).failed else None
 

@@ -10,11 +10,13 @@ error. A tomogram that fails is reported and the rest is done; the exit status i
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient import __version__
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_list, check_not_read, check_result, say_notes, summary, with_group
+from napari_orient.cli.lists import check_result, list_outputs, say_notes, summary, with_group
 from napari_orient.cli.project_runs import add_run, do_project, project_run, show_plan
 from napari_orient.cli.projects import (
     add_duplicates,
@@ -26,6 +28,7 @@ from napari_orient.cli.projects import (
     with_hand,
 )
 from napari_orient.engine.io import write_particles
+from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.progress import say
@@ -53,13 +56,16 @@ def declare(parser: Parser) -> None:
     add_options(parser, RefinementOptions, title="refinement")
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The list, and what stands beside it."""
+    return list_outputs(arguments.output, arguments)
+
+
 def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
     from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
     from napari_orient.engine.templates import load_template
 
-    check_list(arguments.output)
-    check_not_read(arguments.output, arguments.paths[:-1])
     options = options_from(arguments, RefinementOptions())
     loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     template = with_group(loaded, arguments.symmetry)
@@ -76,8 +82,14 @@ def perform(arguments: Namespace) -> int | None:
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         ways = " and ".join(result.methods)
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
-        say_notes(write_particles(arguments.output, kept, provenance=words))
+
+        def write_list(place: Place) -> Path:
+            path = place(arguments.output)
+            say_notes(write_particles(path, kept, provenance=words))
+            return path
+
+        path = write_answer(write_list)
         say_notes(kept.notes, arguments)
-        print(f"{arguments.output}: {summary(kept)}")
+        print(f"{path}: {summary(kept)}")
 
     return 1 if do_project(project, task, write, run).failed else None

@@ -11,11 +11,11 @@ Other options in the same DIR are refused.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_folder
 from napari_orient.paper.options import SCALES, ReproductionOptions
 from napari_orient.progress import Stopped, follow, say
 
@@ -52,12 +52,17 @@ def declare(parser: Parser) -> None:
     add_options(parser, ReproductionOptions, title="the experiment (defaults of --scale paper)")
 
 
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None by name: the folder is claimed for the experiment."""
+    return ()
+
+
 def perform(arguments: Namespace) -> None:
     """Run all that is still to be run, and print the table."""
-    from napari_orient.paper.experiment import reproduce
+    from napari_orient.paper.experiment import experiment_claim, reproduce
 
     options = options_from(arguments, SCALES[arguments.scale])
-    check_folder(arguments.output)
+    experiment_claim(arguments.output).check()
     templates = () if arguments.polnet else _announced(arguments.templates)
     stream = reproduce(arguments.output, options, templates=templates, polnet=arguments.polnet, check=arguments.check)
     try:

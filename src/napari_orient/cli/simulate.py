@@ -10,10 +10,10 @@ radiation damage and the noise of a constant exposure. RELION 5's tables of the 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_folder
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.progress import Stopped, follow
 
@@ -33,12 +33,16 @@ def declare(parser: Parser) -> None:
     add_options(parser, SimulationOptions, title="the sample, the microscope and the tomogram")
 
 
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None by name: the folder is claimed for the simulation."""
+    return ()
+
+
 def perform(arguments: Namespace) -> None:
     """Simulate and write one tomogram after the other."""
     from napari_orient.engine.simulation.simulate import simulate_series
     from napari_orient.engine.templates import load_template
 
-    check_folder(arguments.output)
     options = options_from(arguments, SimulationOptions())
     size, flag = arguments.template_voxel_size, "--template-voxel-size"
     templates, others = (

@@ -14,12 +14,13 @@ refined poses. With --template a map takes the average's place, and DATA, if giv
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, say_notes, say_tomograms, with_group
 from napari_orient.cli.selection import add_selection, selected_pairs
@@ -38,7 +39,7 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.particles import Labelled
-from napari_orient.engine.streams import run
+from napari_orient.engine.streams import Step, Stream, map_steps, run
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
@@ -94,6 +95,17 @@ def declare(parser: Parser) -> None:
     add_options(parser, TemplateTrainingOptions, title=title, leave_out=SHARED | _SIMULATED)
 
 
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The model, the state to resume from (which a resumed training reads), and the model while it is unfinished."""
+    from napari_orient.engine.training.train import progress_file, training_files
+
+    output, state = training_files(arguments.output)
+    if arguments.resume:
+        return [output]
+    progress = progress_file(output, resumed=False)
+    return [output, state, *([] if progress == output else [progress])]
+
+
 def perform(arguments: Namespace) -> None:
     """Train, writing the best model and the state to resume from after every epoch."""
     from napari_orient.engine.training.ranks import joined_ranks
@@ -104,7 +116,7 @@ def perform(arguments: Namespace) -> None:
 
 def _train(arguments: Namespace, ranks: Ranks) -> None:
     from napari_orient.engine.training.network import TrainingState
-    from napari_orient.engine.training.train import save_progress, train, training_files
+    from napari_orient.engine.training.train import progress_file, save_progress, train, training_files
 
     output, state = training_files(arguments.output)
     network_base, training_base = TRAINABLE[arguments.network]
@@ -116,7 +128,7 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
-    began = time.time()
+    progress, found = progress_file(output, resumed=arguments.resume), Latest()
     stream = train(
         labelled,
         network,
@@ -131,11 +143,33 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
         run(stream)
         return
     try:
-        best = follow(save_progress(stream, output, state, ranks=ranks))
+        best = follow(save_progress(found.of(stream), output, state, resumed=arguments.resume, ranks=ranks))
     except KeyboardInterrupt:
-        raise Stopped(_farewell(output, state, began)) from None
-    best.save(output)
-    print(f"{output}: {_validation_words(best)}")
+        raise Stopped(_farewell(found, progress, state)) from None
+    print(f"{write_answer(lambda place: _written(best, place(output)))}: {_validation_words(best)}")
+
+
+class Latest:
+    """The best model of a training so far, and the number of the epoch that is done."""
+
+    def __init__(self) -> None:
+        self.model: Model | None = None
+
+    def of(self, stream: Generator[Step, None, Model]) -> Stream[Step, Model]:
+        """The same stream, whose best model is remembered."""
+        return map_steps(stream, self._remembered)
+
+    def _remembered(self, step: Step) -> Step:
+        from napari_orient.engine.training.validation import Milestone
+
+        if isinstance(step, Milestone):
+            self.model = step.model
+        return step
+
+
+def _written(model: Model, path: Path) -> Path:
+    model.save(path)
+    return path
 
 
 def _check_given(arguments: Namespace, *bases: Options) -> None:
@@ -180,9 +214,14 @@ def _labelled(path: Path, arguments: Namespace) -> Labelled:
     return selected_pairs(pairs, arguments)
 
 
-def _farewell(output: Path, state: Path, began: float) -> str:
-    if not state.exists() and output.exists() and output.stat().st_mtime >= began:
-        return f"Stopped; the best model so far is in {output}."
-    if not state.exists():
+def _farewell(found: Latest, progress: Path, state: Path) -> str:
+    """Where the best model is, which is written once more where it could not be before; and what to do."""
+    model = found.model
+    if model is None and state.exists():
+        return "Stopped before another epoch was done. The same command with --resume goes on."
+    if model is None:
         return "Stopped before the first epoch was done; nothing was written."
-    return f"Stopped; the best network so far is in {output}. The same command with --resume goes on."
+    path = write_answer(lambda place: _written(model, place(progress)))
+    if not state.exists():
+        return f"Stopped; the best model so far is in {path}."
+    return f"Stopped; the best network so far is in {path}. The same command with --resume goes on."

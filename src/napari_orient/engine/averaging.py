@@ -36,7 +36,7 @@ from napari_orient.engine.model.grid import frequencies, half_sphere
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
-from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.outputs import replacing
 from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, split_like
@@ -295,20 +295,17 @@ def _batches(
 
 
 def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
-    """The files of the map, its halves and the curve, all writable.
+    """The files of the map, its halves and the curve.
 
     Raises
     ------
     InputError
-        If the name does not end in .mrc, or the place cannot be written.
+        If the name does not end in .mrc.
     """
     if output.suffix.lower() != ".mrc":
         raise InputError(f"{output} given as map; expected a name that ends in .mrc.")
     first, second = (output.with_name(f"{output.stem}_half{half}.mrc") for half in (1, 2))
-    paths = output, first, second, output.with_name(f"{output.stem}_fsc.csv")
-    for path in paths:
-        check_writable(path)
-    return paths
+    return output, first, second, output.with_name(f"{output.stem}_fsc.csv")
 
 
 def local_resolution_path(output: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The one error that a person can mend."""
+"""The errors that a person can mend."""
 
 from __future__ import annotations
 
@@ -8,4 +8,11 @@ class InputError(ValueError):
 
     Doors catch this class alone: the CLI prints the line and exits with 2, a dock shows a notification.
     Any other exception is our fault and flies with its traceback.
+    """
+
+
+class OutputError(InputError):
+    """An output that cannot be written, through no fault of what was asked: a full disk, a quota, a lost server.
+
+    What was to be written is still there: a door lets another place be given, or writes it elsewhere and says where.
     """

@@ -40,6 +40,10 @@ class Step:
     whole: bool = field(default=False, kw_only=True)
 
 
+class NoteWarning(UserWarning):
+    """Something that a person should know of how the work is done, where no stream can carry a note."""
+
+
 StepT = TypeVar("StepT", bound=Step)
 ResultT = TypeVar("ResultT")
 

@@ -10,6 +10,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,6 +94,12 @@ class Template:
     def centre(self) -> FloatArray:
         """The point that positions refer to, (3,) voxels xyz: ``(n - 1) / 2``."""
         return (np.array(self.density.shape[::-1], float) - 1) / 2
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of a hash of density and voxel size."""
+        content = np.ascontiguousarray(self.density, np.float32).tobytes() + f"{self.voxel_size:.4f}".encode()
+        return sha256(content).hexdigest()[:16]
 
     @property
     def radius(self) -> float:

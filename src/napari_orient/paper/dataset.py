@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks.mlp import MLP
@@ -87,7 +85,7 @@ def simulate_missing(
 ) -> Stream[Step, None]:
     """Simulate the tomograms that are missing, each into its PolNet folder; a step for each stage of each tomogram."""
     made_with = {
-        "templates": {template.name: digest(template) for template in templates},
+        "templates": {template.name: template.digest for template in templates},
         "simulation": simulation.to_record(),
         "particles": list(counts),
         "seed": seed,
@@ -109,12 +107,6 @@ def _list_path(folder: Path, index: int) -> Path:
 def _rescaled(stream: Stream[Step, Any], done: int, count: int, words: str) -> Stream[Step, Any]:
     """Stream of one tomogram with its steps counted in hundredths of a tomogram, among ``count`` tomograms."""
     return map_steps(stream, lambda step: Step(100 * done + 100 * step.done // max(step.total, 1), 100 * count, words))
-
-
-def digest(template: Template) -> str:
-    """Sixteen hexadecimal digits of a hash of a template's density and voxel size."""
-    content = np.ascontiguousarray(template.density, np.float32).tobytes() + f"{template.voxel_size:.4f}".encode()
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def read_folders(folders: Sequence[Path]) -> Labelled:

@@ -20,6 +20,7 @@ import torch
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.folders import FolderClaim
 from napari_orient.engine.io import read_polnet_folder, write_particles
 from napari_orient.engine.model_files import ModelFile
 from napari_orient.engine.networks.mlp import MLP
@@ -266,7 +267,7 @@ class Experiment:
             "turned": scored(output.averaged, truth, group),
         }
         close_record(self.files.record(setup.name), found)
-        self.files.state(setup.name).unlink()
+        self.files.state(setup.name).unlink(missing_ok=True)
 
     def _card(self, setup: TrainingSetup, training: Examples) -> Record:
         return {
@@ -399,12 +400,23 @@ def reproduce(
         molecules = [molecule for molecule in molecules if holding_kind(given, molecule.code)]
         if not molecules or molecules[0].code != CODES[0]:
             raise InputError(f"{polnet[0]}: its tomograms hold no {CODES[0]}; expected the paper's ribosomes in them.")
-    folder.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(folder, options, templates=templates, molecules=molecules, given=given)
-    stages = list(experiment.stages(check))
-    stages.append(Stage("tables and pictures", 5.0, lambda: write_results(experiment, check)))
-    yield from run_stages(stages, times=folder / "times.json")
-    return collect_results(experiment)
+    with experiment_claim(folder).held():
+        experiment = Experiment(folder, options, templates=templates, molecules=molecules, given=given)
+        stages = list(experiment.stages(check))
+        stages.append(Stage("tables and pictures", 5.0, lambda: write_results(experiment, check)))
+        yield from run_stages(stages, times=folder / "times.json")
+        return collect_results(experiment)
+
+
+def experiment_claim(folder: Path) -> FolderClaim:
+    """What the experiment has a folder for; each stage records by itself what it was made with."""
+    return FolderClaim(
+        folder=folder,
+        maker="reproduce",
+        made_with={},
+        owns=("tomograms", "noise", "networks", "predicted", "elsewhere", "results.json", "times.json"),
+        recognised=lambda place: any((place / name).is_file() for name in ("times.json", "tomograms/record.json")),
+    )
 
 
 def _macromolecules(templates: Sequence[Template]) -> list[Macromolecule]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.folders import first_difference
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.streams import Step, Stream
 
@@ -80,7 +81,7 @@ def open_record(path: Path, made_with: Mapping[str, Any]) -> Record | None:
         write_record(path, {"made_with": wanted})
         return None
     record = read_record(path)
-    difference = _difference(record.get("made_with"), wanted)
+    difference = first_difference(record.get("made_with"), wanted)
     if difference:
         raise InputError(
             f"{path} was made with {difference}. Give the options it was made with, or another folder (--output), "
@@ -104,8 +105,10 @@ def read_record(path: Path) -> Record:
         If it is no JSON.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, OSError) as error:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        # What a damaged record has in place of the options or the results would be read much later.
+        return {name: dict(value) for name, value in record.items()} if {"made_with", "found"} & set(record) else record
+    except (ValueError, TypeError, RecursionError, OSError) as error:
         raise InputError(
             f"{path} is damaged: it holds no record of a stage. Remove it to do the stage again."
         ) from error
@@ -119,12 +122,3 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def _plain(record: Mapping[str, Any]) -> Record:
     return dict(json.loads(json.dumps(record)))
-
-
-def _difference(old: Any, new: Any, name: str = "") -> str:
-    """Description of the first value that differs between two records; empty where they agree."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = dict.fromkeys([*old, *new])
-        differences = (_difference(old.get(key), new.get(key), f"{name} {key}".strip()) for key in names)
-        return next((words for words in differences if words), "")
-    return "" if old == new else f"{name or 'options'} {json.dumps(old)}, and now {json.dumps(new)} is asked for"

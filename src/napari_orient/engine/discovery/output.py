@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from napari_orient.engine.averaging import Average, average_paths, write_average
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, Verdict
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.outputs import check_writable
+from napari_orient.engine.outputs import Place, check_writable
+from napari_orient.engine.parameters import MOST_CLASSES
 from napari_orient.engine.particles import Extent, Particles, in_list_order
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry
@@ -194,6 +195,32 @@ class DiscoveryPaths:
         """A list, and beside it the map and the template of the same name."""
         return cls(particles, particles.with_suffix(".mrc"), particles.with_suffix(".safetensors"))
 
+    @property
+    def of_classes(self) -> list[Path]:
+        """The files of maps and templates, of the first class and of further ones that are there from an earlier run.
+
+        Raises
+        ------
+        InputError
+            If the map's name does not end in .mrc.
+        """
+        found = []
+        for label in range(MOST_CLASSES):
+            maps = () if self.map is None else average_paths(class_path(self.map, label))
+            templates = () if self.template is None else (class_path(self.template, label),)
+            found += [path for path in (*maps, *templates) if label == 0 or path.exists()]
+        return found
+
+    @property
+    def stopped(self) -> DiscoveryPaths:
+        """The files of a discovery that is stopped where those of a finished one are: ``NAME_stopped.EXT``."""
+        return self.at(lambda path: path.with_name(f"{path.stem}_stopped{path.suffix}"))
+
+    def at(self, place: Place) -> DiscoveryPaths:
+        """The same files in other places."""
+        map_path, template = (None if path is None else place(path) for path in (self.map, self.template))
+        return DiscoveryPaths(place(self.particles), map_path, template)
+
     def check(self) -> None:
         """Check that all can be written.
 
@@ -202,11 +229,8 @@ class DiscoveryPaths:
         InputError
             If a folder is missing or cannot be written, or the map's name does not end in .mrc.
         """
-        check_writable(self.particles)
-        if self.map is not None:
-            average_paths(self.map)
-        if self.template is not None:
-            check_writable(self.template)
+        for path in (self.particles, *self.of_classes):
+            check_writable(path)
 
 
 def class_path(path: Path, label: int) -> Path:

@@ -23,11 +23,17 @@ from napari_orient.engine.io.dialects.polnet import (
     is_polnet_folder,
     membrane_points,
     polnet_results,
+    polnet_tomogram_folder,
     read_polnet_folder,
     write_polnet_tomogram,
 )
 from napari_orient.engine.io.dialects.relion_centres import CENTRES
-from napari_orient.engine.io.dialects.relion_project import write_import_list, write_optimisation_set
+from napari_orient.engine.io.dialects.relion_project import (
+    import_list_path,
+    optimisation_set_paths,
+    write_import_list,
+    write_optimisation_set,
+)
 from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled
 from napari_orient.engine.io.particle_lists import (
@@ -53,14 +59,17 @@ __all__ = [
     "check_particles_fit",
     "header_voxel_size",
     "holds_true_poses",
+    "import_list_path",
     "is_polnet_folder",
     "match_tomogram",
     "membrane_points",
     "mirrored",
     "names_in_list",
     "names_volume",
+    "optimisation_set_paths",
     "particles_of_each",
     "polnet_results",
+    "polnet_tomogram_folder",
     "pose_summary",
     "read_labelled",
     "read_particles",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
 from napari_orient.engine.io.plausibility import questions_on_units
@@ -123,7 +124,7 @@ def write_particles(
     metadata = ListMetadata(
         extents=extents or particles.extents, pixel_size=pixel_size, centre=centre, first_voxel=first_voxel
     )
-    return write(Path(path), particles, metadata, provenance=provenance)
+    return write(Path(path), particles, metadata, provenance=printable(provenance))
 
 
 def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str | None = None) -> None:

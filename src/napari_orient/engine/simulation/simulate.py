@@ -12,12 +12,15 @@ specimen (`projection`) with contrast transfer, dose and the noise of a constant
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_polnet_tomogram
+from napari_orient.engine.folders import RECORD, FolderClaim
+from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogram
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram
@@ -30,6 +33,12 @@ from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
+
+_VOXEL_BYTES = 4
+"""Bytes of a voxel, float32."""
+
+_VOLUMES_HELD = 3
+"""Volumes that a simulation holds at once, at the least: density, its projected lines, and the tomogram."""
 
 
 def simulate(
@@ -69,6 +78,7 @@ def simulate(
     counts = _checked_counts(templates, options, counts)
     if seed < 0:
         raise InputError(f"seed is {seed}; expected a whole number of at least 0.")
+    _check_memory(options)
     contents = Contents(templates, counts, others)
     shapes = contents.shapes(options)
     for shape in shapes[: len(templates)]:
@@ -89,25 +99,73 @@ def simulate_series(
 
     Where the options describe a microscope, RELION's tables of the tilt series lie beside each tomogram. Runs of
     neighbouring seeds share no tomogram. ``folder`` is made, its parents too, when it is certain that the first
-    tomogram can be.
+    tomogram can be. Tomograms that an earlier run with the same options left there, whole, are not simulated again.
 
     Raises
     ------
     InputError
-        As `simulate`; if there is to be no tomogram; or if the folder cannot be written.
+        As `simulate`; if there is to be no tomogram; or if the folder cannot be written, or holds what is not of a
+        simulation with these options.
     """
     if tomograms < 1 or seed < 0:
         raise InputError(f"{tomograms} tomograms of seed {seed} were asked for; expected at least 1, and at least 0.")
-    folders = []
-    for index in range(tomograms):
-        own, name = tomogram_seed(seed, index), f"tomo_{index + 1:03d}"
-        stream = simulate(templates, options, seed=own, name=name, others=others)
-        folder.mkdir(parents=True, exist_ok=True)
-        tomogram, particles = yield from _one_of(stream, index, tomograms)
-        folders.append(write_polnet_tomogram(folder, tomogram, particles, index=index + 1))
-        if options.is_physical:
-            write_tilt_series(folders[-1], tomogram, simulated_tilt_series(options, seed=own))
+    # Checks what is asked for, before anything is made.
+    simulate(templates, options, seed=seed, others=others).close()
+    claim = simulation_claim(folder, templates, options, seed=seed, others=others)
+    claim.check(need=tomograms * _VOXEL_BYTES * options.size_x * options.size_y * options.size_z)
+    with claim.held():
+        folders = []
+        for index in range(tomograms):
+            place = polnet_tomogram_folder(folder, index + 1)
+            if not place.is_dir():
+                yield from _simulate_into(
+                    folder, templates, options, seed=seed, number=(index, tomograms), others=others
+                )
+            folders.append(place)
     return folders
+
+
+def simulation_claim(
+    folder: Path,
+    templates: Sequence[Template],
+    options: SimulationOptions,
+    *,
+    seed: int,
+    others: Sequence[Template] = (),
+) -> FolderClaim:
+    """The claim of a series of simulated tomograms on its folder: a run with other options does not go on there."""
+    made_with = {
+        "version": version("napari-orient"),
+        "templates": {template.name: template.digest for template in templates},
+        "others": {template.name: template.digest for template in others},
+        "seed": seed,
+        "options": options.to_record(),
+    }
+    return FolderClaim(
+        folder=folder, maker="simulate", made_with=made_with, owns=("Tomo[0-9]*", "labels_table.csv", RECORD)
+    )
+
+
+def _simulate_into(
+    folder: Path,
+    templates: Sequence[Template],
+    options: SimulationOptions,
+    *,
+    seed: int,
+    number: tuple[int, int],
+    others: Sequence[Template],
+) -> Stream[Step, None]:
+    """Simulate one tomogram, ``number`` of so many, counted from 0, into its folder, which appears whole."""
+    index, count = number
+    own, name = tomogram_seed(seed, index), f"tomo_{index + 1:03d}"
+    stream = simulate(templates, options, seed=own, name=name, others=others)
+    tomogram, particles = yield from _one_of(stream, index, count)
+
+    def write_series(place: Path) -> None:
+        if options.is_physical:
+            write_tilt_series(place, tomogram, simulated_tilt_series(options, seed=own))
+
+    write_polnet_tomogram(folder, tomogram, particles, index=index + 1, beside=write_series)
 
 
 def tomogram_seed(seed: int, index: int) -> int:
@@ -236,6 +294,12 @@ def _checked_counts(
     if len(counts) != len(templates) or min(counts) < 0:
         raise InputError(f"counts are {list(counts)}; expected {len(templates)} whole numbers, one for each template.")
     return [int(count) for count in counts]
+
+
+def _check_memory(options: SimulationOptions) -> None:
+    voxels = options.size_x * options.size_y * options.size_z
+    what = f"A tomogram of {options.size_x} × {options.size_y} × {options.size_z} voxels"
+    check_memory(_VOLUMES_HELD * _VOXEL_BYTES * voxels, what, remedy="Make it smaller.")
 
 
 def _check_fits(shape: RotatableTemplate, options: SimulationOptions) -> None:

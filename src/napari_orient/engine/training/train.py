@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from napari_orient.engine.averaging import average
 from napari_orient.engine.devices import device_words
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.model_files import SUFFIX
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
@@ -31,7 +32,7 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.particles import Labelled
-from napari_orient.engine.streams import Step, Stream, map_steps
+from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.threads import single_threaded_steps
@@ -186,7 +187,7 @@ def _classes(labelled: Labelled) -> list[str]:
 
 
 def training_files(output: Path) -> tuple[Path, Path]:
-    """The model's file and that of the state beside it, both writable.
+    """The model's file and that of the state beside it; the first is writable.
 
     Raises
     ------
@@ -199,27 +200,69 @@ def training_files(output: Path) -> tuple[Path, Path]:
     return output, output.with_suffix(".resume")
 
 
+def unfinished_file(output: Path) -> Path:
+    """File of the best model so far of a training that is to replace a finished one."""
+    return output.with_name(f"{output.stem}_unfinished{output.suffix}")
+
+
+def progress_file(output: Path, *, resumed: bool) -> Path:
+    """File that the best model so far is written to: the model's own, unless another training's result is there."""
+    unfinished = unfinished_file(output)
+    own = not output.exists() or (resumed and not unfinished.exists())
+    return output if own else unfinished
+
+
 def save_progress(
-    stream: Generator[Step, None, Network | Template], output: Path, state: Path, *, ranks: Ranks = ALONE
+    stream: Generator[Step, None, Network | Template],
+    output: Path,
+    state: Path,
+    *,
+    resumed: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Stream[Step, Network | Template]:
     """The same stream; after every milestone the model is saved, where it became better, after every epoch the state.
 
-    The state's file is removed when training has come to its end. Of several processes the first one writes.
+    Where the disk is full the training goes on, and a note says so. When training has come to its end, the model is in
+    ``output``, and the state's file and that of the unfinished model are removed, unless it cannot be written: then a
+    note says so, and the caller has the model.
+
+    Parameters
+    ----------
+    resumed : whether the training goes on from the state.
+    ranks : of several processes the first one writes.
     """
     if not ranks.first:
         return (yield from stream)
+    progress = progress_file(output, resumed=resumed)
     best: Network | Template | None = None
+    failed: str | None = None
 
     def saved(step: Step) -> Step:
-        nonlocal best
-        if isinstance(step, Milestone) and step.model is not best:
-            best = step.model
-            best.save(output)
-        if isinstance(step, Epoch):
-            # The model first: whoever is stopped between the two finds a model, and no state that promises one.
-            step.state.save(state)
+        nonlocal best, failed
+        try:
+            if isinstance(step, Milestone) and step.model is not best:
+                step.model.save(progress)
+                best = step.model
+            if isinstance(step, Epoch):
+                # The model first: whoever is stopped between the two finds a model, and no state that promises one.
+                step.state.save(state)
+        except OutputError as error:
+            first, failed = failed is None, str(error)
+            return replace(step, notes=(*step.notes, _unsaved_note(failed))) if first else step
         return step
 
     model = yield from map_steps(stream, saved)
-    state.unlink(missing_ok=True)
+    try:
+        model.save(output)
+    except OutputError as error:
+        yield Step(1, 1, "The model is not written", notes=(Note(str(error), "warning"),))
+        return model
+    for path in (state, unfinished_file(output)):
+        path.unlink(missing_ok=True)
     return model
+
+
+def _unsaved_note(words: str) -> Note:
+    return Note(
+        f"{words} Training goes on; the model is written when it has come to its end, or is stopped.", "warning"
+    )

@@ -11,7 +11,8 @@ import numpy as np
 from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton
 
 from napari_orient.engine.devices import device_words
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, OutputError
+from napari_orient.engine.outputs import write_elsewhere
 from napari_orient.engine.parameters import (
     TRAINABLE,
     MixtureOptions,
@@ -98,7 +99,12 @@ def train_and_save(request: TrainingRequest) -> Stream[Step, Model]:
     resumed = TrainingState.load(state) if request.resume else None
     pairs = yield from request.training_set.labelled()
     stream = train(pairs, request.network, request.training, name=output.stem, resume=resumed)
-    return (yield from save_progress(stream, output, state))
+    model = yield from save_progress(stream, output, state, resumed=request.resume)
+    try:
+        model.save(output)
+    except OutputError as error:
+        write_elsewhere(lambda place: model.save(place(output)), error)
+    return model
 
 
 class TrainCard(Panel):

@@ -145,6 +145,7 @@ class Dialect:
     carries_tables : whether tables of other programs beside the particles are written too.
     in_voxels : whether written coordinates count in the tomogram's voxels, whatever those that were read counted in.
     refusal : what a file is that is not read, and what opens it.
+    companions : files that are written beside a list at a path.
     """
 
     name: str
@@ -160,3 +161,4 @@ class Dialect:
     carries_tables: bool = False
     in_voxels: bool = False
     refusal: str = ""
+    companions: Callable[[Path], tuple[Path, ...]] = lambda _: ()

@@ -193,5 +193,6 @@ DYNAMO = Dialect(
     read=_read,
     in_voxels=True,
     write=_write,
+    companions=lambda path: (path.with_suffix(".doc"),),
     volumes=_volumes,
 )

@@ -19,6 +19,7 @@ from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
     NumberedRows,
     WrittenRows,
+    table_of_tomograms_path,
     volumes_of,
     whole_numbers,
     write_table_of_tomograms,
@@ -189,6 +190,7 @@ EM_MOTIVE_LIST = Dialect(
     read=_read_em,
     in_voxels=True,
     write=_write_em,
+    companions=lambda path: (table_of_tomograms_path(path),),
     volumes=_em_volumes,
 )
 
@@ -310,5 +312,6 @@ STOPGAP = Dialect(
     read=_read_stopgap,
     in_voxels=True,
     write=_write_stopgap,
+    companions=lambda path: (table_of_tomograms_path(path),),
     volumes=_stopgap_volumes,
 )

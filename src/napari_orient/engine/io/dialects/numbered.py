@@ -259,13 +259,18 @@ def write_doc(path: Path, numbers: Mapping[str, int], files: Mapping[str, str]) 
         beside.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
+def table_of_tomograms_path(path: Path) -> Path:
+    """Path of the table of tomograms that is written beside a list."""
+    return path.with_name(path.stem + _TABLE)
+
+
 def write_table_of_tomograms(
     path: Path, particles: Particles, rows: WrittenRows, metadata: ListMetadata, *, provenance: str
 ) -> Path:
     """Path of the table, written beside a list, of its tomograms' numbers, names and sizes in voxels."""
     numbers, sizes = rows.numbers, rows.sizes
     extents = find_extents(numbers, [metadata.extents, particles.extents])
-    target = path.with_name(path.stem + _TABLE)
+    target = table_of_tomograms_path(path)
     with replacing(target) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
         stream.write(f"# {' '.join(provenance.split())}\n" if provenance else "")
         writer = csv.writer(stream, lineterminator="\n")

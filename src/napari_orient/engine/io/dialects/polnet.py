@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, read_header, read_rows
@@ -27,7 +29,7 @@ from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
 from napari_orient.engine.io.volumes.formats import read_tomogram
 from napari_orient.engine.io.volumes.mrc import write_mrc
-from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.outputs import check_writable, making_folder, replacing
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix
 
@@ -105,8 +107,8 @@ def polnet_results(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if folder.is_file():
         raise InputError(f"{folder} is a file; expected a folder of PolNet results. Unpack it and name its folder.")
-    runs = {path.parent for path in folder.rglob(_RUN_LIST)}
-    lists = [path for path in folder.rglob(f"*{_LIST}") if path.name != _RUN_LIST]
+    runs = {path.parent for path in folder.rglob(_RUN_LIST) if not _is_hidden(path, folder)}
+    lists = [path for path in folder.rglob(f"*{_LIST}") if path.name != _RUN_LIST and not _is_hidden(path, folder)]
     # The list of a whole run covers all its tomograms: their folders beneath it are no results of their own.
     lists = [path for path in lists if not runs & {path.parent, *path.parents}]
     found = sorted(runs | {folder if path.parent == folder else path.parent.parent for path in lists})
@@ -142,11 +144,22 @@ def read_polnet_folder(
 
 
 def write_polnet_tomogram(
-    folder: Path | str, tomogram: Tomogram, particles: Particles, *, index: int, snr: float | None = None
+    folder: Path | str,
+    tomogram: Tomogram,
+    particles: Particles,
+    *,
+    index: int,
+    snr: float | None = None,
+    beside: Callable[[Path], object] | None = None,
 ) -> Path:
     """Write one tomogram and its true poses as ``TomoNNN/tomo_NNN_rec_snr<X>.mrc`` and ``tomo_NNN_motif_list.csv``.
 
-    Codes that the folder's ``labels_table.csv`` lacks are added to it.
+    Codes that the folder's ``labels_table.csv`` lacks are added to it. A new folder appears with all its files or not
+    at all; in one that is there each file is replaced, the list last.
+
+    Parameters
+    ----------
+    beside : writes further files into the tomogram's folder.
 
     Raises
     ------
@@ -158,13 +171,21 @@ def write_polnet_tomogram(
         raise InputError("particles without a class cannot be written as a PolNet list; name their macromolecule.")
     folder = Path(folder)
     check_writable(folder / _LABELS) if folder.exists() else check_writable(folder.parent / _LABELS)
-    place = folder / f"Tomo{index:03d}"
-    place.mkdir(parents=True, exist_ok=True)
+    place = polnet_tomogram_folder(folder, index)
+    folder.mkdir(parents=True, exist_ok=True)
     labels = _labels(folder, particles.kind)
     tag = "" if snr is None else f"_snr{round(snr, 2)}"
-    write_mrc(place / f"tomo_{index:03d}_rec{tag}.mrc", tomogram.density, voxel_size=tomogram.voxel_size)
-    _write_list(place / f"tomo_{index:03d}{_LIST}", particles, rotations, labels)
+    with nullcontext(place) if place.is_dir() else making_folder(place) as inside:
+        write_mrc(inside / f"tomo_{index:03d}_rec{tag}.mrc", tomogram.density, voxel_size=tomogram.voxel_size)
+        if beside is not None:
+            beside(inside)
+        _write_list(inside / f"tomo_{index:03d}{_LIST}", particles, rotations, labels)
     return place
+
+
+def polnet_tomogram_folder(folder: Path, index: int) -> Path:
+    """Folder of one tomogram, counted from 1, in the folder of a run."""
+    return folder / f"Tomo{index:03d}"
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -177,7 +198,8 @@ def _membranes(table: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
 
 def _names(table: Table, path: Path) -> list[str]:
     if "tomo3d" not in table:
-        return [path.name.removesuffix(_LIST) if path.name.endswith(_LIST) else path.stem] * len(table["type"])
+        name = path.name.removesuffix(_LIST) if path.name.endswith(_LIST) else path.stem
+        return [printable(name)] * len(table["type"])
     column = table["tomo3d"]
     # Runs without simulated images have "no_acquisition.mrc" for every tomogram; the density's name distinguishes them.
     if "no_acquisition.mrc" in column and "density" in table:
@@ -207,7 +229,13 @@ def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArra
 
 
 def _lists(folder: Path) -> list[Path]:
-    return sorted([*folder.glob(f"*{_LIST}"), *folder.glob(f"*/*{_LIST}")])
+    found = [*folder.glob(f"*{_LIST}"), *folder.glob(f"*/*{_LIST}")]
+    return sorted(path for path in found if not _is_hidden(path, folder))
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file below a folder is hidden: what macOS leaves beside files, and what is still being written."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read_pair(path: Path, voxel_size: float | None) -> tuple[Tomogram, Particles]:

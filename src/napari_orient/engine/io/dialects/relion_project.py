@@ -13,6 +13,17 @@ from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles
 
 
+def import_list_path(path: Path) -> Path:
+    """Path of the import list of a list of particles."""
+    return path.with_name(f"{path.stem}_import.star")
+
+
+def optimisation_set_paths(path: Path, *, tomograms: Path | None) -> tuple[Path, ...]:
+    """Paths of the optimisation set of a list, and of the table of tomograms that is written if none is given."""
+    target = path.with_name(f"{path.stem}_optimisation_set.star")
+    return (target,) if tomograms is not None else (target, path.with_name(f"{path.stem}_tomograms.star"))
+
+
 def write_import_list(path: Path | str, particles_path: Path | str, names: Sequence[str]) -> None:
     """Write the list that RELION's import job reads: the tomogram's name and the file of its particles.
 
@@ -56,10 +67,10 @@ def write_optimisation_set(path: Path | str, particles: Particles, *, tomograms:
     """
     path = Path(path)
     notes: tuple[str, ...] = ()
-    target = path.with_name(f"{path.stem}_optimisation_set.star")
+    target, *table = optimisation_set_paths(path, tomograms=tomograms)
     check_writable(target)
     if tomograms is None:
-        tomograms = path.with_name(f"{path.stem}_tomograms.star")
+        tomograms = table[0]
         found = find_extents(particles.tomogram_names, [particles.extents])
         check_sizes(path, particles.tomogram_names, found)
         write_star(tomograms, {GLOBAL: extents_table(found)})

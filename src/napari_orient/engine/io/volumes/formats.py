@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes import em, hdf5, mrc, packed, tiff, zarr_store
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG
@@ -74,12 +75,12 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def volume_name(path: Path) -> str:
-    """Name of a volume's file without the ending that says its format."""
+    """Name of a volume's file without the ending that says its format, as text."""
     if path.suffix.lower() in zarr_store.SUFFIXES or path.is_dir():
-        return zarr_store.store_name(path)
+        return printable(zarr_store.store_name(path))
     name = Path(path.name)
     stem = name.stem if name.suffix.lower() in packed.PACKED else name.name
-    return Path(stem).stem.removesuffix(".ome")
+    return printable(Path(stem).stem.removesuffix(".ome"))
 
 
 def names_volume(path: Path) -> bool:
