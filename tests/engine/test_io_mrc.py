@@ -16,11 +16,12 @@ from io_fixtures import patched, saved_mrc, volume
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import header_voxel_size, read_tomogram, write_tomogram
 from napari_orient.engine.io.volumes import packed
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity
 
 
-def test_a_volume_that_mrcfile_wrote_is_read_voxel_for_voxel_from_a_memory_map(tmp_path):
+def test_a_volume_that_mrcfile_wrote_is_read_voxel_for_voxel_by_parts(tmp_path):
     tomogram = read_tomogram(saved_mrc(tmp_path / "TS_01.rec", voxel=13.48))
-    assert isinstance(tomogram.density, np.memmap)
+    assert isinstance(tomogram.density, ChunkedDensity)
     assert tomogram.density[1, 2, 3] == volume()[1, 2, 3]
     np.testing.assert_array_equal(tomogram.density, volume())
     assert (tomogram.voxel_size, tomogram.name) == (13.48, "TS_01")
@@ -245,7 +246,7 @@ def test_a_large_packed_file_is_unpacked_once_to_the_folder_that_is_named(tmp_pa
     path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc").read_bytes()))
     read = read_tomogram(path)
     (unpacked,) = (tmp_path / "cache").iterdir()
-    assert isinstance(read.density, np.memmap)
+    assert isinstance(read.density, ChunkedDensity)
     assert str(unpacked) in read.notes[0]
     assert read.name == "TS_01"
     before = unpacked.stat().st_mtime_ns

@@ -22,6 +22,7 @@ from napari_orient.engine.io import (
     write_polnet_tomogram,
     write_tomogram,
 )
+from napari_orient.engine.io.volumes.chunks import ChunkedDensity
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import angle_deg
 
@@ -141,7 +142,7 @@ def test_a_written_folder_reads_back_as_pairs_of_one_name(tmp_path):
     ]
     for item, own in pairs:
         np.testing.assert_array_equal(item.density, tomogram().density)
-        assert isinstance(item.density, np.memmap)
+        assert isinstance(item.density, ChunkedDensity)
         np.testing.assert_allclose(own.positions, particles.positions)
         assert angle_deg(own.rotations, particles.rotations).max() < 1e-4
         assert own.extra["polymer"].tolist() == ["4", "4", "5"]

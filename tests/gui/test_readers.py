@@ -22,7 +22,7 @@ def by_role(viewer, role):
 def test_a_tomogram_opens_in_angstroms_and_stays_on_disk(make_napari_viewer, scene):
     viewer = make_napari_viewer()
     (layer,) = viewer.open(str(scene.mrc), plugin=PLUGIN)
-    assert isinstance(layer.data, np.memmap)
+    assert isinstance(layer.data, ChunkedDensity)
     assert tuple(layer.scale) == (13.5, 13.5, 13.5)
     with mrcfile.open(scene.mrc) as file:
         np.testing.assert_array_equal(layer.data[7], file.data[7])

@@ -80,7 +80,7 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
     paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
-    finished = arguments.output.exists()
+    replaces = arguments.output.exists()
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else _aligned_map(arguments)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
@@ -92,7 +92,7 @@ def perform(arguments: Namespace) -> int | None:
     try:
         found = follow(_remembered(discover(pairs, options, align_to=target), last))
     except KeyboardInterrupt:
-        raise Stopped(_write_stopped(last, pairs, paths.stopped if finished else paths)) from None
+        raise Stopped(_write_stopped(last, pairs, paths.stopped if replaces else paths)) from None
     return _write(found, pairs, paths)
 
 

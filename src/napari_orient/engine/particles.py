@@ -45,7 +45,7 @@ class LazyDensity(Protocol):
 
 
 Density = NDArray[Any] | LazyDensity
-"""Density of a tomogram, (Z, Y, X): in memory, memory-mapped, or read chunk by chunk."""
+"""Density of a tomogram, (Z, Y, X): in memory, or read by parts."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Tomogram:
 
     Parameters
     ----------
-    density : (Z, Y, X) array, perhaps memory-mapped or read chunk by chunk; never written to.
+    density : (Z, Y, X) array, in memory or read by parts; never written to.
     voxel_size : Å; cubic voxels.
     name : the tomogram's name, as RELION's ``rlnTomoName``.
     voxel_size_source : where the voxel size is from, such as ``MRC header``; empty where nobody said.

@@ -1,4 +1,4 @@
-"""Patches: cubes of density around each particle, cut from the memory map, centred, resampled and normalised."""
+"""Patches: cubes of density around each particle, cut from the tomogram, centred, resampled and normalised."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def contrast_limits(density: Density, *, slices: int = 9, side: int = 256) -> tu
     """Grey values of the 0.5th and 99.5th percent, from a sample of slices: a memory map is never read whole."""
     depth, height, width = density.shape
     # A slice of a volume that is read by chunks decodes all the chunks that it lies in.
-    rows = evenly_spaced_rows(depth, (slices if isinstance(density, np.ndarray) else _CHUNKED_SLICES) + 2)
+    rows = evenly_spaced_rows(depth, (slices if getattr(density, "chunks", None) is None else _CHUNKED_SLICES) + 2)
     rows = rows[1:-1] if depth > 2 else rows
     steps = (slice(None, None, max(1, height // side)), slice(None, None, max(1, width // side)))
     sample = np.concatenate([np.asarray(density[row][steps], np.float32).ravel() for row in rows])

@@ -72,7 +72,7 @@ def particles_reader(path: str | Sequence[str] | None = None) -> Reader | None:
 
 
 def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
-    """Image layers, in Å, memory-mapped or read by chunks; notes on how they were read are shown.
+    """Image layers, in Å, read by parts; notes on how they were read are shown.
 
     A file that does not say its voxel size is handed to the page Data, which asks for it; one that is open is shown.
     """

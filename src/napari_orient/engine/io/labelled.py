@@ -45,7 +45,7 @@ def read_labelled(
     first_voxel: int | None = None,
     failed: Failures | None = None,
 ) -> list[tuple[Tomogram, Particles]]:
-    """Tomograms, memory-mapped, each with its own particles under the same name, in the list's order.
+    """Tomograms, read by parts on demand, each with its own particles under the same name, in the list's order.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import finalize
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
@@ -22,7 +23,11 @@ Box = tuple[slice, slice, slice]
 """Part of a volume along z, y, x."""
 
 
-class ChunkedDensity:
+_WHOLE = ("min", "max", "mean", "std", "var", "sum", "astype", "copy", "ravel", "reshape", "transpose", "T")
+"""What an array has that is asked of the whole volume."""
+
+
+class ChunkedDensity(NDArrayOperatorsMixin):
     """A volume (Z, Y, X) read by chunks; indexed by integers and slices as an array is, it gives arrays.
 
     Parameters
@@ -69,11 +74,25 @@ class ChunkedDensity:
     def __repr__(self) -> str:
         return f"ChunkedDensity({self._where}: shape {self.shape}, {self.dtype}, chunks {self.chunks})"
 
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """The function of the whole volume, read."""
+        arrays = (np.asarray(item) if isinstance(item, ChunkedDensity) else item for item in inputs)
+        return getattr(function, method)(*arrays, **options)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The whole volume, read."""
         if copy is False:
             raise ValueError(f"{self._where} is read from its file, which makes a copy")
         return np.asarray(self[...], dtype)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise ValueError(f"{self._where} is read-only")
+
+    def __getattr__(self, name: str) -> Any:
+        """What other plugins ask of an array: of the whole volume, read."""
+        if name in _WHOLE:
+            return getattr(np.asarray(self), name)
+        raise AttributeError(f"a volume that is read by parts has no {name}")
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The voxels asked for, as an array that may be written to."""
@@ -99,8 +118,7 @@ class ChunkedDensity:
         if part.size == 0:
             return part
         if self.chunks is None:
-            part[...] = self._from_file(box)
-            return part
+            return self._from_file(box)
         for index, chunk in self._chunks_of(bounds):
             corner = [number * side for number, side in zip(index, self.chunks, strict=True)]
             own, theirs = zip(*map(_overlap, bounds, corner, chunk.shape), strict=True)
@@ -134,6 +152,8 @@ class ChunkedDensity:
     def _from_file(self, box: Any) -> NDArray[Any]:
         try:
             return np.asarray(self._read(box))
+        except InputError:
+            raise
         except Exception as error:
             # Damaged chunks make the libraries raise errors of every kind.
             part = ", ".join(f"{part.start}-{part.stop}" for part in box)

@@ -1,4 +1,4 @@
-"""Volumes in EM files (.em) of TOM, Dynamo, PyTom and AV3: a header of 512 bytes, read memory-mapped."""
+"""Volumes in EM files (.em) of TOM, Dynamo, PyTom and AV3: a header of 512 bytes, read by parts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.stored import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Density, Tomogram, evenly_spaced_rows
@@ -83,7 +84,7 @@ def is_em_volume(path: Path) -> bool:
 
 
 def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
-    """Volume of an EM file, memory-mapped.
+    """Volume of an EM file, read by parts on demand.
 
     Parameters
     ----------
@@ -106,27 +107,26 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
     stated, unit_note = header.stated_size()
     sides = None if stated is None else (stated,) * 3
     size = voxel_size_in_force(path, sides, source="EM header", given=voxel_size, flag=flag)
-    density: Density = np.memmap(path, header.dtype, mode="r", offset=_HEADER_BYTES, shape=(z, y, x))
-    sign_note = ""
-    if header.dtype.itemsize == 1:
-        density, sign_note = _with_sign(density)
+    kind, sign_note = header.dtype, ""
+    if kind.itemsize == 1:
+        kind, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=_HEADER_BYTES))
+    density = stored_density(path, kind, (z, y, x), offset=_HEADER_BYTES)
     notes = [note for note in (unit_note if voxel_size is None else "", sign_note) if note]
     return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
 
 
-def _with_sign(density: Density) -> tuple[Density, str]:
-    """The volume of bytes, signed or unsigned, and a note where that matters.
+def _kind_of_bytes(density: Density) -> tuple[np.dtype[Any], str]:
+    """Type of the voxels of a volume of bytes, which is read as signed, and a note where signed or unsigned matters.
 
     The format does not say: emfile and TOM's C library read signed bytes, EMAN2 and ChimeraX unsigned ones. Read with
     the wrong sign, neighbouring voxels on either side of 0 or 127 differ by 256, so the smoother reading is taken.
     """
-    signed, unsigned = (np.asanyarray(density).view(kind) for kind in (np.int8, np.uint8))
-    rows = evenly_spaced_rows(density.shape[0], _SLICES)
-    if not any((signed[row] < 0).any() for row in rows):
-        return signed, ""
-    is_unsigned = sum(_roughness(unsigned[row]) - _roughness(signed[row]) for row in rows) < 0
+    slices = [np.asarray(density[row]) for row in evenly_spaced_rows(density.shape[0], _SLICES)]
+    if not any((image < 0).any() for image in slices):
+        return np.dtype(np.int8), ""
+    is_unsigned = sum(_roughness(image.view(np.uint8)) - _roughness(image) for image in slices) < 0
     word = "unsigned" if is_unsigned else "signed"
-    return (unsigned if is_unsigned else signed), (
+    return np.dtype(np.uint8 if is_unsigned else np.int8), (
         f"Its bytes are read as {word}, by which neighbouring voxels differ least: EM files do not say which they are."
     )
 

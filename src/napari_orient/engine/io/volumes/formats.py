@@ -29,7 +29,7 @@ _MAGIC_BYTES = 8
 
 
 def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
-    """Volume of a file, memory-mapped or read by parts; its name is the file's without its suffix.
+    """Volume of a file, read by parts on demand; its name is the file's without its suffix.
 
     Read are MRC (also packed by gzip or bzip2), OME-Zarr, EM, HDF5 as EMAN2 writes it, and TIFF.
 

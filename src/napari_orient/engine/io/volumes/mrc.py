@@ -1,4 +1,4 @@
-"""Volumes in MRC files (.mrc, .rec, .map), as MRC2014 and IMOD mean them: read memory-mapped, written as float32."""
+"""Volumes in MRC files (.mrc, .rec, .map), as MRC2014 and IMOD mean them: read by parts, written as float32."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.stored import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, is_cubic, usable, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import Density, Tomogram
@@ -89,7 +90,7 @@ class Header:
 
 
 def read_mrc(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
-    """Volume of an MRC file, memory-mapped; its name is the file's without the suffix.
+    """Volume of an MRC file, read by parts on demand; its name is the file's without the suffix.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def read_mrc(path: Path | str, *, voxel_size: float | None = None, flag: str = F
     header = checked_header(path, voxel_size_given=voxel_size is not None, flag=flag)
     size = _size_in_force(path, header, voxel_size, flag)
     x, y, z = header.size
-    density = np.memmap(path, header.voxel_type, mode="r", offset=header.offset, shape=(z, y, x))
+    density = stored_density(path, header.voxel_type, (z, y, x), offset=header.offset)
     return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *header.notes))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes.chunks import ChunkedDensity, first_line
+from napari_orient.engine.io.volumes.stored import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Density, Tomogram
@@ -41,7 +42,7 @@ _PLAUSIBLE = (0.1, 1000.0)
 
 
 def read_tiff(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
-    """Volume of a TIFF file, memory-mapped where its voxels lie one after the other, else read slice by slice.
+    """Volume of a TIFF file, read by parts where its voxels lie one after the other, else slice by slice.
 
     Parameters
     ----------
@@ -81,8 +82,6 @@ def _stem(path: Path) -> str:
 
 
 def _density(file: Any, series: Any, path: Path) -> tuple[Density, tuple[str, ...]]:
-    import tifffile
-
     kept = [axis for axis, length in enumerate(series.shape) if length > 1]
     axes = "".join(series.axes[axis] for axis in kept)
     shape = tuple(series.shape[axis] for axis in kept)
@@ -90,9 +89,9 @@ def _density(file: Any, series: Any, path: Path) -> tuple[Density, tuple[str, ..
         raise InputError(f"{path} holds an image of shape {series.shape} (axes {series.axes}); expected a grey volume.")
     notes = ("Its slices are called times or channels; they are taken for z.",) if axes[0] in "TC" else ()
     if series.dataoffset is not None:
-        mapped = tifffile.memmap(path, series=0, mode="r").reshape(shape)
+        dtype = np.dtype(file.byteorder + series.dtype.char)
         file.close()
-        return mapped, notes
+        return stored_density(path, dtype, (shape[0], shape[1], shape[2]), offset=series.dataoffset), notes
     pages = list(series.pages)
     if len(pages) != shape[0]:
         whole = series.asarray().reshape(shape)
