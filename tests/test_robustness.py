@@ -1,6 +1,7 @@
 """What goes wrong around the program, for every verb: full disks, kills, outputs that are inputs, two runs at once."""
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -13,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from napari_orient.cli import VERBS, main, parser_of
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.folders import RECORD, FolderClaim
-from napari_orient.engine.io import read_labelled, read_particles, write_particles
+from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.outputs import check_writable, planned_outputs, replacing
 from napari_orient.engine.scratch import PREFIX, Lock, scratch_folder
 
@@ -402,3 +405,69 @@ def test_names_that_are_no_text_or_steer_the_terminal_are_escaped(place, capsys)
     said = capsys.readouterr().err
     assert "\x1b" not in said
     assert r"\x1b[31mred.csv: no such file" in said
+
+
+# --- what is found in files -----------------------------------------------------------------------------------------
+
+
+def test_hidden_lists_are_none_and_a_simulation_without_a_tomogram_says_so(place, capsys):
+    assert main(words(FOLDERS["simulate"], place=place)) == 0
+    (place / "made" / "Tomo001" / "._tomo_001_motif_list.csv").write_bytes(b"\0\5\26\7")
+    assert [len(part) for _, part in read_labelled(place / "made")] == [3]
+    shutil.rmtree(place / "made" / "Tomo001")
+    line = refused(words("average {place}/made --output {place}/out.mrc", place=place), capsys)
+    assert "stopped before its first tomogram was done" in line
+
+
+def test_points_of_membranes_need_not_be_numbers(world, tmp_path):
+    head, first, *rest = world.truth.read_text().splitlines()
+    path = tmp_path / "tomo_001_motif_list.csv"
+    path.write_text("\n".join([head, "\t".join(["Membrane", "9", "m", "0", *["nan"] * 7]), first, *rest]) + "\n")
+    assert len(read_particles(path)) == 1 + len(rest)
+
+
+@pytest.mark.parametrize(("text", "row"), [("1_000", 1), ("１２", 1), ("1e400", 1)])
+def test_what_is_a_number_to_python_alone_is_none(text, row, tmp_path):
+    (tmp_path / "a.csv").write_text(f"x,y,z\n{text},2,3\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"x of row {row}"):
+        read_particles(tmp_path / "a.csv")
+
+
+def test_a_flat_tomogram_is_refused_whatever_the_model(place, capsys):
+    write_tomogram(place / "tomo_001.mrc", np.zeros((64, 128, 128), np.float32), voxel_size=10)
+    for model in (place / "model.safetensors", "ribosome-mlp"):
+        command = "predict {place}/tomo_001.mrc {place}/list.star --output {place}/out.csv --device cpu --model"
+        assert "is flat round every particle" in refused([*words(command, place=place), str(model)], capsys)
+
+
+def damaged_model(path: Path, change: Callable[[dict[str, object]], object], *, weight: float | None = None) -> None:
+    """Change the record of a model's file, and perhaps all its weights."""
+    with safe_open(path, "numpy") as opened:
+        text = opened.metadata()["napari-orient"]
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    record = json.loads(text)
+    change(record)
+    if weight is not None:
+        tensors = {name: np.full_like(value, weight) for name, value in tensors.items()}
+    save_file(tensors, path, metadata={"napari-orient": json.dumps(record)})
+
+
+@pytest.mark.parametrize(
+    ("change", "weight"),
+    [
+        (lambda record: record.update(format=float("inf")), None),
+        (lambda record: record.update(card=[1, 2]), None),
+        (lambda record: record.update(card={"classes": 5}), None),
+        (lambda record: record.update(options=[1]), None),
+        (lambda record: record.update(name=5), None),
+        (lambda record: record.update(kind=["network"]), None),
+        (lambda record: record["options"].update(width="wide"), None),
+        (lambda record: record["options"].update(width=[1]), None),
+        (lambda _: None, float("nan")),
+        (lambda _: None, 0.0),
+    ],
+)
+def test_a_damaged_model_is_one_line(change, weight, place, capsys):
+    damaged_model(place / "model.safetensors", change, weight=weight)
+    line = refused(words("models {place}/model.safetensors", place=place), capsys)
+    assert "model" in line or "small" in line or "width" in line

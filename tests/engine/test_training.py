@@ -10,6 +10,7 @@ from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram, small
 from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
+from napari_orient.engine.model_files import read_tensors, write_tensors
 from napari_orient.engine.options import Options
 from napari_orient.engine.parameters import PredictionOptions, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
@@ -112,6 +113,20 @@ def test_a_state_to_resume_from_must_be_one_and_of_this_network(world, trained, 
     epoch = next(step for step in train(world, SMALL_NETWORK, QUICK_TRAINING) if isinstance(step, Epoch))
     with pytest.raises(InputError, match="another network"):
         run(train(world, changed(SMALL_NETWORK, width=16), QUICK_TRAINING, resume=epoch.state))
+
+
+@pytest.mark.parametrize("entry", ["training", "best", "best_error", "moments/0/step", "moments/1/exp_avg", "best/"])
+def test_a_damaged_state_of_training_is_one_line(entry, world, tmp_path):
+    path, options = tmp_path / "ball.resume", changed(QUICK_TRAINING, epochs=2)
+    next(step.state for step in train(world, SMALL_NETWORK, options) if isinstance(step, Epoch)).save(path)
+    tensors, record = read_tensors(path)
+    write_tensors(
+        path,
+        {name: value for name, value in tensors.items() if not name.startswith(entry)},
+        {name: value if name != entry else [value] for name, value in record.items()},
+    )
+    with pytest.raises(InputError, match=r"damaged|fresh copy|another network"):
+        run(train(world, SMALL_NETWORK, options, resume=TrainingState.load(path)))
 
 
 def test_the_split_keeps_tomograms_whole(world):

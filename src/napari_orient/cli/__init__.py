@@ -41,6 +41,8 @@ VERBS = {
     "reproduce": "run the paper's experiment, from simulation to its table and figures",
     "models": "list the networks and templates that come with the program",
 }
+_LONGEST_LINE = 1500
+"""Characters of an error that are printed; chosen: names in files may have any length."""
 _OLD_VERBS = {"checkpoints": "models"}
 """Verbs as version 0.1.0 called them; they still work."""
 
@@ -84,7 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
         line = machine_error(error)
         if line is None:
             raise
-        say(f"{PROGRAM}: {line}")
+        words = str(line)
+        say(f"{PROGRAM}: {words if len(words) <= _LONGEST_LINE else f'{words[:_LONGEST_LINE]}…'}")
         return 2
 
 

@@ -49,8 +49,8 @@ class ErrorCalibration:
             )
 
     def expected_deg(self, predicted_deg: FloatArray) -> FloatArray:
-        """Expected errors in degrees of predicted ones (N,)."""
-        expected: FloatArray = np.sqrt(self.floor + self.factor * np.asarray(predicted_deg) ** 2)
+        """Expected errors in degrees of predicted ones (N,), at most 180."""
+        expected: FloatArray = np.minimum(np.sqrt(self.floor + self.factor * np.asarray(predicted_deg) ** 2), 180.0)
         return expected
 
 

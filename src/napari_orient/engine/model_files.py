@@ -29,6 +29,8 @@ CONDITIONS = "conditions"
 _FORMAT = 1
 """Version of the record; files of a later one are refused."""
 _HEADER = "napari-orient"
+_FIELDS = {"name": str, "kind": str, "options": dict, "card": dict}
+"""Types of the entries of a model's record."""
 _OLD_KINDS = {"bank": TEMPLATE, "mlp": NETWORK}
 """Kinds as version 0.1.0 wrote them."""
 
@@ -76,6 +78,9 @@ class ModelFile:
         missing = {"name", "kind", "options", "card"} - set(record)
         if missing:
             raise InputError(f"{name_or_path} is not a model (its header lacks {', '.join(sorted(missing))}).")
+        wrong = next((name for name, kind in _FIELDS.items() if not isinstance(record[name], kind)), None)
+        if wrong is not None or not isinstance(record["card"].get("classes", []), list):
+            raise InputError(f"{name_or_path}: its header is damaged ({wrong or 'classes'}). Take a fresh copy.")
         kind = _OLD_KINDS.get(record["kind"], record["kind"])
         if kind not in (TEMPLATE, NETWORK):
             raise InputError(
@@ -120,6 +125,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as opened:
             text = (opened.metadata() or {}).get(_HEADER)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"{path} is not a model: it is no whole safetensors file. Expected one written by napari-orient train."
@@ -135,7 +142,7 @@ def _record(path: Path, text: str) -> dict[str, Any]:
     try:
         record = json.loads(text)
         version = int(record["format"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: its header is damaged. Take a fresh copy of the model.") from error
     if version > _FORMAT:
         raise InputError(f"{path} is of format {version}; this version reads up to {_FORMAT}. Update napari-orient.")

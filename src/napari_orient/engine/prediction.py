@@ -14,6 +14,7 @@ from napari_orient.engine.devices import device_batch_size, device_words
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
+from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
 from napari_orient.engine.networks.mixture import PoseMixture
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
@@ -21,7 +22,7 @@ from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input, with_prior
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -68,6 +69,9 @@ def load_model(name_or_path: Path | str) -> Model:
 _USUAL = PredictionOptions()
 _SECONDS_A_PATCH = 0.01
 """Seconds of one core that a network takes for a patch, the mixture network's; an MLP takes a tenth."""
+_CHECKED_PICKS = 16
+"""Picks about which a tomogram must not be flat; chosen: a tomogram that was not written to its end is so nearly
+everywhere."""
 
 
 @single_threaded_steps
@@ -222,12 +226,30 @@ def prepare(
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:
         mlp = model.mlp(device)
+        _check_not_flat(tomogram, particles, side=mlp.patch_side, voxel_size=mlp.patch_voxel_size)
         resident = ResidentTomogram.of(tomogram, device) if fits_on(tomogram, device) else None
-        answer = MLPAnswer(tomogram, mlp, mlp.averaged(), options, resident)
+        answer = MLPAnswer(tomogram, mlp, mlp.averaged(), options, model.group, resident)
         return NetworkEstimator(tomogram, answer, options, device)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
     return NetworkEstimator(tomogram, MixtureAnswer(found, mixture, options, model.group), options, device)
+
+
+def _check_not_flat(tomogram: Tomogram, picks: Particles, *, side: int, voxel_size: float) -> None:
+    """Check that a tomogram is not flat round all of some picks; a network would answer all the same.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    far = (np.asarray(tomogram.extent.size) - 1) * tomogram.voxel_size
+    inside = picks.positions[((picks.positions >= 0) & (picks.positions <= far)).all(axis=1)]
+    if not len(inside):
+        return
+    some = inside[evenly_spaced_rows(len(inside), _CHECKED_PICKS)]
+    patches = cut_patches(tomogram, some, side=side, voxel_size=voxel_size, centring="rounded")
+    not_flat(torch.from_numpy(patches), tomogram.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,13 +322,21 @@ class MLPAnswer:
     mlp: MLP
     averaged: HalfTurnAverage
     options: PredictionOptions
+    group: Symmetry
     resident: ResidentTomogram | None = None
 
     def __call__(self, positions: FloatArray) -> NetworkAnswer:
-        """Rotations and errors of the particles at positions (N, 3)."""
-        rotations, error = self.averaged.predict(self.mlp.condense(self._patches(positions)))
-        expected = None if error is None else _numbers(error)
-        return NetworkAnswer(_numbers(rotations), expected, None if expected is None else within_from_rms(expected, 20))
+        """Rotations and errors of the particles at positions (N, 3); a flat patch says no more than chance."""
+        patches = self._patches(positions)
+        rotations, error = self.averaged.predict(self.mlp.condense(patches))
+        if error is None:
+            return NetworkAnswer(_numbers(rotations))
+        random = random_pose_angles(self.group)
+        worst = float(np.sqrt(np.square(random).mean()))
+        flat = (patches.flatten(1).amax(1) == 0).cpu().numpy()
+        expected = np.where(flat, worst, np.minimum(_numbers(error), worst))
+        confidence = np.where(flat, float((random <= 20).mean()), within_from_rms(expected, 20))
+        return NetworkAnswer(_numbers(rotations), expected, confidence)
 
     def _patches(self, positions: FloatArray) -> torch.Tensor:
         """Patches (N, side, side, side) on the network's device."""

@@ -73,6 +73,11 @@ class Symmetry:
         return symmetry(self.point_group)
 
 
+_MOST_FOLD = 360
+"""Highest order of a cyclic axis: rings of secretion systems and vaults have up to some hundred; each rotation of the
+group costs memory in every comparison of poses."""
+
+
 def symmetry(text: str) -> Symmetry:
     """Group of a written form: ``C1``, ``C7``, ``D7``, ``T``, ``O``, ``I``, perhaps with the directions of its axes.
 
@@ -108,9 +113,12 @@ def _split(text: str) -> list[str]:
 
 
 def _own_matrices(name: str) -> FloatArray:
-    valid = name in ("T", "O", "I") or (name[:1] in ("C", "D") and name[1:].isdigit() and int(name[1:]) > 0)
-    if not valid:
-        raise InputError(f"symmetry {name!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7.")
+    order = name[1:]
+    is_axial = name[:1] in ("C", "D") and order.isascii() and order.isdigit() and len(order) <= len(str(_MOST_FOLD))
+    if name not in ("T", "O", "I") and not (is_axial and 0 < int(order) <= _MOST_FOLD):
+        raise InputError(
+            f"symmetry {name!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7, n of at most {_MOST_FOLD}."
+        )
     if name[0] in "CD":
         return _cyclic(int(name[1:])) if name[0] == "C" else _dihedral(int(name[1:]))
     # SciPy takes a third of a second to import, and few particles are polyhedral.

@@ -12,12 +12,16 @@ changes the first and leaves the second as it was, so that napari's other plugin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
 from threading import Lock, local
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from napari_orient.engine.environment import is_gpu_memory_error
+from napari_orient.engine.streams import NoteWarning
 
 if TYPE_CHECKING:
     import torch
@@ -94,13 +98,14 @@ def in_parallel(
     """The function's answers for each part, in order; on a CPU parts are worked on side by side, each in one thread.
 
     The answers do not depend on how many threads there are. In the workers gradients are on or off as they are here.
+    A part for which a GPU has no memory is halved, which is warned of: then there are more answers than parts.
     """
     import torch
 
     workers = min(worker_count(), len(parts)) if device is None or device.type == "cpu" else 1
     if workers <= 1:
         with single_threaded():
-            return [function(part) for part in parts]
+            return [answer for part in parts for answer in _in_memory(function, part)]
     gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
     def work(part: PartT) -> ResultT:
@@ -109,6 +114,35 @@ def in_parallel(
 
     with ThreadPoolExecutor(workers, initializer=_become_worker) as pool:
         return list(pool.map(work, parts))
+
+
+def _in_memory(function: Callable[[PartT], ResultT], part: PartT) -> list[ResultT]:
+    """The function's answer for a part; where a GPU's memory does not hold it, those for its halves, in order."""
+    try:
+        return [function(part)]
+    except RuntimeError as error:
+        halves = _halves(part) if is_gpu_memory_error(error) else None
+        if halves is None:
+            raise
+    # Out of the handler, whose traceback holds the tensors of the attempt.
+    import torch
+
+    torch.cuda.empty_cache()
+    warnings.warn("The GPU's memory ran out; smaller batches are taken from here on.", NoteWarning, stacklevel=3)
+    return [answer for half in halves for answer in _in_memory(function, half)]
+
+
+def _halves(part: PartT) -> tuple[PartT, PartT] | None:
+    """A range of rows, or a sequence, in two; None where it cannot be divided."""
+    whole: Any = part
+    if isinstance(whole, slice) and whole.step is None and whole.start is not None and whole.stop - whole.start > 1:
+        middle: Any = (whole.start + whole.stop) // 2
+        first: Any = slice(whole.start, middle)
+        second: Any = slice(middle, whole.stop)
+        return first, second
+    if isinstance(whole, slice) or not hasattr(whole, "__len__") or len(whole) < 2 or isinstance(whole, (tuple, dict)):
+        return None
+    return whole[: len(whole) // 2], whole[len(whole) // 2 :]
 
 
 def _become_worker() -> None:

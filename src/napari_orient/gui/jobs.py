@@ -18,7 +18,7 @@ from napari.utils import cancelable_progress
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.environment import machine_error
 from napari_orient.engine.streams import Step, seconds_left
 from napari_orient.gui.destruction import when_destroyed
 
@@ -69,8 +69,11 @@ class _Work:
                     self.voice.reported.emit()
         except StopIteration as end:
             return end.value
-        except InputError as error:
-            return _Refusal(str(error))
+        except Exception as error:
+            line = machine_error(error)
+            if line is None:
+                raise
+            return _Refusal(str(line))
         finally:
             self.stream.close()
         return None

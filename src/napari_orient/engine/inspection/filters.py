@@ -117,6 +117,10 @@ def _as_numbers(column: NDArray[Any]) -> NDArray[Any]:
         return column
 
 
+_LARGEST = 2**63 - 1
+"""Largest whole number that a column can hold."""
+
+
 def _tree(text: str) -> ast.expr:
     if len(text) > _LONGEST:
         raise InputError(f"the expression has {len(text)} characters; expected at most {_LONGEST}. Shorten it.")
@@ -152,6 +156,8 @@ def _unsupported(node: ast.expr) -> InputError:
 def _constant(node: Any, columns: Columns) -> Any:
     if not isinstance(node.value, (int, float, str)):
         raise _unsupported(node)
+    if isinstance(node.value, int) and abs(node.value) > _LARGEST:
+        raise InputError(f"{str(node.value)[:12]}… is larger than any number in a column; expected a smaller one.")
     return node.value
 
 

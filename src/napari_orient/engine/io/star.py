@@ -105,6 +105,10 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
         values = np.array(texts, dtype=object).astype(float)
     except ValueError:
         values = np.array([_number(text) for text in texts])
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():
+        # Python's numbers, 1_000 and digits of other scripts, are no other program's.
+        values[[("_" in text or not text.isascii()) for text in texts]] = np.nan
     wrong = ~np.isfinite(values) if finite else _unreadable(texts, values)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

@@ -446,15 +446,33 @@ def match_tomogram(name: str, candidates: Iterable[str]) -> str | None:
     InputError
         If several candidates fit and none is the exact name.
     """
-    candidates = list(candidates)
-    if name in candidates:
+    index = _index(tuple(candidates))
+    if name in index.names:
         return name
-    plain = plain_name(name)
-    exact = [item for item in candidates if plain_name(item) == plain]
-    fitting = exact or [item for item in candidates if same_tomogram(name, item)]
+    fitting = index.by_plain_name.get(plain_name(name)) or index.by_core.get(_core(name), ())
     if len(fitting) > 1:
         raise InputError(f"tomogram {name} fits both {fitting[0]} and {fitting[1]}; keep one, or name it exactly.")
     return fitting[0] if fitting else None
+
+
+@dataclass(frozen=True)
+class _NameIndex:
+    """Names of tomograms, and those among them of each plain name and of each core."""
+
+    names: frozenset[str]
+    by_plain_name: Mapping[str, Sequence[str]]
+    by_core: Mapping[str, Sequence[str]]
+
+
+@lru_cache(maxsize=64)
+def _index(candidates: tuple[str, ...]) -> _NameIndex:
+    """Index of names, made once for all that are looked up in them: lists name thousands of tomograms."""
+    by_plain_name: dict[str, list[str]] = {}
+    by_core: dict[str, list[str]] = {}
+    for item in candidates:
+        by_plain_name.setdefault(plain_name(item), []).append(item)
+        by_core.setdefault(_core(item), []).append(item)
+    return _NameIndex(frozenset(candidates), by_plain_name, by_core)
 
 
 def rows_of_tomogram(names: Sequence[str], tomogram: str, *, where: str) -> NDArray[np.intp]:

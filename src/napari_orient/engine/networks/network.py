@@ -21,6 +21,8 @@ from napari_orient.engine.symmetry import Symmetry, symmetry
 _ARCHITECTURE, _MIXTURE = "architecture", "mixture"
 """Entry of a file's options that names the architecture, and its value; an MLP's file has none."""
 
+_CALIBRATION = "calibration"
+"""Name of the tensor of an MLP's calibration, which is NaN where it was never measured."""
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -138,6 +140,24 @@ class Network:
             If it is of a template, or an option does not fit.
         """
         found.check_kind(NETWORK)
+        _check_weights(found)
         record = dict(found.options)
         kind = MixtureOptions if record.pop(_ARCHITECTURE, "") == _MIXTURE else NetworkOptions
         return cls(found.name, kind.from_record(record), found.tensors, found.card)
+
+
+def _check_weights(found: ModelFile) -> None:
+    """Check that a file's weights are numbers, and not all of them 0.
+
+    Raises
+    ------
+    InputError
+        If they are not.
+    """
+    weights = {name: value for name, value in found.tensors.items() if name != _CALIBRATION}
+    if not all(bool(value.isfinite().all()) for value in weights.values()) or not any(
+        bool(value.any()) for value in weights.values()
+    ):
+        raise InputError(
+            f"{found.name}: its weights are no numbers, or all of them 0; the file is damaged. Take a fresh copy."
+        )

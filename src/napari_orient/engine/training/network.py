@@ -81,9 +81,17 @@ class TrainingState:
         def group(name: str) -> dict[str, Tensor]:
             return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
-        found = ModelFile(**{**record["best"], "kind": NETWORK}, tensors=group("best"))
-        best = Network.from_file(found)
-        return cls(record["training"], group("last"), group("moments"), best, record["best_error"])
+        try:
+            entries = {name: record["best"][name] for name in ("name", "options", "card")}
+            best = Network.from_file(ModelFile(**entries, kind=NETWORK, tensors=group("best")))
+            _ = best.card["figures"]
+            return cls(int(record["training"]), group("last"), group("moments"), best, float(record["best_error"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged_state(path) from error
+
+
+def _damaged_state(path: Path | str) -> InputError:
+    return InputError(f"{path} is a damaged state of training. Remove it, and train anew without --resume.")
 
 
 @dataclass(frozen=True)
@@ -260,11 +268,35 @@ class TrainingRun:
             raise InputError(
                 "the state to resume from is of another network; give the options that it was started with."
             ) from error
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.moments.items():
-            index, name = key.split("/")
-            entries.setdefault(int(index), {})[name] = value
         groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+        try:
+            entries = _moments_by_parameter(state.moments)
+            _check_moments(entries, list(self.mlp.parameters()))
+            self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged_state("the state to resume from") from error
         card = {**self.card, "figures": state.best.card["figures"]}
         return replace(state, best=replace(state.best, card=card))
+
+
+def _moments_by_parameter(moments: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's moments by the number of the parameter, and by name."""
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split("/")
+        entries.setdefault(int(index), {})[name] = value
+    return entries
+
+
+def _check_moments(entries: dict[int, dict[str, Tensor]], parameters: list[Tensor]) -> None:
+    """Check that there are moments of each parameter's shape.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, or of another shape.
+    """
+    for index, parameter in enumerate(parameters):
+        own = entries[index]
+        if own["step"].dim() or any(own[name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+            raise ValueError(f"moments of parameter {index} have another shape")

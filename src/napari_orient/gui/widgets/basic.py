@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.environment import machine_error
 
 MUTED, GOOD, WARNING, BAD = "#9aa5b4", "#2fa84f", "#d98e04", "#e5484d"
 ACCENT = "#2f7de1"
@@ -65,8 +65,11 @@ class Panel(QWidget):
         """Do the act, and return whether it succeeded; an error is shown in one line."""
         try:
             act()
-        except InputError as error:
-            show_error(str(error))
+        except Exception as error:
+            line = machine_error(error)
+            if line is None:
+                raise
+            show_error(str(line))
             return False
         return True
 

@@ -11,6 +11,7 @@ out; `membrane_points` counts them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.folders import read_folder_record
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.star import Table, numbers, single
@@ -92,8 +94,9 @@ def membrane_points(path: Path | str) -> int:
 
 
 def is_polnet_folder(folder: Path | str) -> bool:
-    """Whether a folder holds PolNet's lists, itself or in the folders of its tomograms."""
-    return bool(_lists(Path(folder))) or (Path(folder) / _RUN_LIST).is_file()
+    """Whether a folder holds PolNet's lists, itself or in the folders of its tomograms, or will hold them."""
+    folder = Path(folder)
+    return bool(_lists(folder)) or (folder / _RUN_LIST).is_file() or read_folder_record(folder) is not None
 
 
 def polnet_results(folder: Path | str) -> list[Path]:
@@ -137,6 +140,11 @@ def read_polnet_folder(
     if run_list.is_file():
         return _as_far_as_read(_pairs_of_run(run_list, voxel_size), failed)
     lists = _lists(folder)
+    if not lists and read_folder_record(folder) is not None:
+        raise InputError(
+            f"{folder} holds a simulation that was stopped before its first tomogram was done. The same simulate "
+            "command goes on."
+        )
     if not lists:
         raise InputError(f"{folder} is no PolNet result; expected folders Tomo001, … with tomo_001{_LIST} in them.")
     readings = {item.name.removesuffix(_LIST): partial(_read_pair, item, voxel_size) for item in lists}
@@ -218,9 +226,15 @@ def _are_two_of_a_run(name: str, other: str) -> bool:
 def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArray[np.intp], *, where: str) -> Particles:
     carried = [name for name in original if name.lower() not in (*_POSITION, *_QUATERNION, "code")]
     code = np.array(table["code"], str)
+    # Points of membranes, which are left out, need not be numbers.
+    rows = set(kept.tolist())
+    own = {
+        name: ["0" if index not in rows else text for index, text in enumerate(table[name])]
+        for name in (*_POSITION, *_QUATERNION)
+    }
     return Particles(
-        positions=numbers(table, _POSITION, where=where)[kept],
-        rotations=wxyz_to_matrix(numbers(table, _QUATERNION, where=where)[kept], where=where),
+        positions=numbers(own, _POSITION, where=where)[kept],
+        rotations=wxyz_to_matrix(numbers(own, _QUATERNION, where=where)[kept], where=where),
         tomogram=np.array(names, str)[kept],
         kind=code[kept],
         list_row=kept,
@@ -229,8 +243,22 @@ def _particles(original: Table, table: Table, names: Sequence[str], kept: NDArra
 
 
 def _lists(folder: Path) -> list[Path]:
+    """Lists of a run's tomograms, in order.
+
+    Raises
+    ------
+    InputError
+        If the folder of a tomogram may not be read, whose particles would be missing without a word.
+    """
+    closed = [place for place in _subfolders(folder) if not os.access(place, os.R_OK | os.X_OK)]
+    if closed:
+        raise InputError(f"{closed[0]} may not be read by you; change its permissions.")
     found = [*folder.glob(f"*{_LIST}"), *folder.glob(f"*/*{_LIST}")]
     return sorted(path for path in found if not _is_hidden(path, folder))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [place for place in folder.iterdir() if place.is_dir()] if folder.is_dir() else []
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
