@@ -107,10 +107,10 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
     stated, unit_note = header.stated_size()
     sides = None if stated is None else (stated,) * 3
     size = voxel_size_in_force(path, sides, source="EM header", given=voxel_size, flag=flag)
-    kind, sign_note = header.dtype, ""
-    if kind.itemsize == 1:
-        kind, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=_HEADER_BYTES))
-    density = stored_density(path, kind, (z, y, x), offset=_HEADER_BYTES)
+    voxel_type, sign_note = header.dtype, ""
+    if voxel_type.itemsize == 1:
+        voxel_type, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=_HEADER_BYTES))
+    density = stored_density(path, voxel_type, (z, y, x), offset=_HEADER_BYTES)
     notes = [note for note in (unit_note if voxel_size is None else "", sign_note) if note]
     return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
 
