@@ -309,16 +309,8 @@ def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:
 
 
 def local_resolution_path(output: Path) -> Path:
-    """The file of the map of local resolution beside an average, writable.
-
-    Raises
-    ------
-    InputError
-        If the place cannot be written.
-    """
-    path = output.with_name(f"{output.stem}_local_resolution.mrc")
-    check_writable(path)
-    return path
+    """The file of the map of local resolution beside an average."""
+    return output.with_name(f"{output.stem}_local_resolution.mrc")
 
 
 def write_local_resolution(found: Average, path: Path) -> None:
