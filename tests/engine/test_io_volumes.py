@@ -306,6 +306,13 @@ def test_what_is_no_image_of_ome_zarr_is_refused_in_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_a_unit_of_a_store_that_is_no_length_leaves_the_size_to_be_asked_for(tmp_path):
+    path = pyramid(tmp_path / "a.zarr", volume((16, 16, 16)), unit="pixel")
+    with pytest.raises(InputError, match="states no voxel size"):
+        read_tomogram(path)
+    assert read_tomogram(path, voxel_size=8.0).voxel_size == 8
+
+
 # --- reading by parts -----------------------------------------------------------------------------------------------
 
 
@@ -360,6 +367,28 @@ def test_a_chunk_that_cannot_be_decoded_is_one_line(tmp_path):
     with pytest.raises(InputError, match="cannot be read") as caught:
         np.asarray(read_tomogram(path).density)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.mrc.xz", b"\xfd7zXZ\0" * 300, "packed by xz.*unxz"),
+        ("a.npy", b"\x93NUMPY\x01\0" * 200, "array of NumPy.*MRC"),
+        ("a.mrc", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.mrc", b"\n<!DOCTYPE html>" + b" " * 2000, "web page"),
+        ("a.rec", b"\ndata_particles\n" * 200, "STAR file.*list of particles"),
+    ],
+)
+def test_files_that_are_no_volumes_are_answered_with_what_they_are(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        read_tomogram(tmp_path / name)
+
+
+@pytest.mark.parametrize(("voxel", "questioned"), [(1e-4, True), (0.5, False), (100.0, False), (1e6, True)])
+def test_a_voxel_size_beyond_any_microscope_is_questioned(tmp_path, voxel, questioned):
+    read = read_tomogram(saved_mrc(tmp_path / "a.mrc", voxel=voxel))
+    assert [("is the unit right" in note) for note in read.notes] == [True] * questioned
 
 
 # --- names ----------------------------------------------------------------------------------------------------------

@@ -24,8 +24,21 @@ VOLUME_SUFFIXES = (
 )
 """Endings of the names of volumes, in the order in which one is preferred where several files have one name."""
 
-_MAGIC_BYTES = 8
-"""Bytes at a file's start that tell HDF5, TIFF and packed files."""
+_MAGIC_BYTES = 64
+"""Bytes at a file's start that formats are known by."""
+
+_OTHER_FILES = {
+    b"PK\x03\x04": ("a zip archive", "Unpack it first."),
+    b"\xfd7zXZ": ("packed by xz", "Unpack it first (unxz)."),
+    b"\x28\xb5\x2f\xfd": ("packed by Zstandard", "Unpack it first (unzstd)."),
+    b"\x93NUMPY": ("an array of NumPy", "Write it as MRC (napari_orient.write_tomogram, or mrcfile)."),
+    b"version https://git-lfs": ("a pointer to a file in Git LFS, not the file itself", "Fetch it with git lfs pull."),
+    b"<!DOCTYPE html": ("a web page", "Download the file itself, not the page that shows it."),
+    b"<html": ("a web page", "Download the file itself, not the page that shows it."),
+    b"data_": ("a STAR file", "Open it as a list of particles."),
+    b"NRRD000": ("a volume in NRRD", "Convert it to MRC."),
+}
+"""What other files are, by their first bytes, and what makes a volume of them."""
 
 
 def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: str = FLAG) -> Tomogram:
@@ -55,14 +68,15 @@ def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) ->
     suffix = path.suffix.lower()
     if suffix in packed.PACKED or magic[:3] in (b"\x1f\x8b\x08", b"BZh"):
         return packed.read_packed(path, name=volume_name(path), voxel_size=voxel_size, flag=flag)
-    if magic == hdf5.MAGIC:
+    if magic.startswith(hdf5.MAGIC):
         return hdf5.read_hdf5(path, voxel_size=voxel_size, flag=flag)
     if magic[:4] in tiff.MAGICS:
         return tiff.read_tiff(path, voxel_size=voxel_size, flag=flag)
+    for start, (what, remedy) in _OTHER_FILES.items():
+        if magic.lstrip().startswith(start):
+            raise InputError(f"{path} is {what}; expected a volume. {remedy}")
     if suffix in em.SUFFIXES:
         return em.read_em(path, voxel_size=voxel_size, flag=flag)
-    if magic[:4] == b"PK\x03\x04":
-        raise InputError(f"{path} is a zip archive; expected a volume. Unpack it first.")
     return mrc.read_mrc(path, voxel_size=voxel_size, flag=flag)
 
 

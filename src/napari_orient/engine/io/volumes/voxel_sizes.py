@@ -15,6 +15,9 @@ FLAG = "--voxel-size"
 _UNSET_TOLERANCE = 1e-6
 """Å from 1.0 within which a voxel size is taken for unset: the rounding of float32."""
 
+_USUAL = (0.3, 200.0)
+"""Å of the voxels of maps and tomograms: from the finest single-particle maps to overviews; others are questioned."""
+
 _CUBIC_TOLERANCE = 1e-3
 """Relative difference of the axes' voxel sizes that is still cubic: a tenth of a voxel over 100 voxels."""
 
@@ -62,7 +65,11 @@ def voxel_size_in_force(
             f"{path} has voxels of ({shown(stated)}) Å; napari-orient needs cubic voxels. Resample it first; "
             f"or, if the {source} is wrong, give their size in Å yourself ({flag})."
         )
-    return VoxelSize(average(stated), source)
+    size = average(stated)
+    if not _USUAL[0] <= size <= _USUAL[1]:
+        note = f"Voxels of {size:g} Å are no usual size of a map or tomogram: is the unit right? Else give it ({flag})."
+        return VoxelSize(size, source, (note,))
+    return VoxelSize(size, source)
 
 
 def usable(stated: Sizes) -> bool:

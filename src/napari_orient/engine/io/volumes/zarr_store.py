@@ -168,7 +168,9 @@ def _transforms(described: Mapping[str, Any]) -> dict[str, list[float]]:
 def _level(
     path: str, own: Mapping[str, list[float]], common: Mapping[str, list[float]], units: Sequence[str | None]
 ) -> _Level:
-    factors = [1.0 if unit is None else ANGSTROM[str(unit).lower()] for unit in units]
+    # A unit that is no length, such as a pixel, says as little as a size that is not there.
+    known = all(unit is None or str(unit).lower() in ANGSTROM for unit in units)
+    factors = [ANGSTROM[str(unit).lower()] if known and unit is not None else 1.0 for unit in units]
     outer = common.get("scale", [1.0, 1.0, 1.0])
     has_unit = None not in units
 
@@ -176,7 +178,7 @@ def _level(
         z, y, x = (float(value) for value in np.multiply(values, factors))
         return x, y, z
 
-    scale = own.get("scale") or common.get("scale")
+    scale = own.get("scale") or common.get("scale") if known else None
     sizes = None if scale is None else in_angstrom(np.multiply(own.get("scale", [1.0] * 3), outer).tolist())
     shift = np.multiply(own.get("translation", [0.0] * 3), outer) + np.array(common.get("translation", [0.0] * 3))
     return _Level(path, sizes, in_angstrom(shift.tolist()), has_unit)
