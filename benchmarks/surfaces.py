@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QApplication
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.reference_choice import read_reference
+from napari_orient.gui.map_choice import read_reference
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import USUAL_LEVEL, SurfaceShape, surface_layer
 

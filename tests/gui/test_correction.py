@@ -19,8 +19,8 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.map_choice import read_reference
 from napari_orient.gui.pages.correct_page import CorrectPage
-from napari_orient.gui.reference_choice import read_reference
 from napari_orient.gui.session import session_of
 
 

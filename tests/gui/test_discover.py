@@ -21,12 +21,11 @@ from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
-from napari_orient.gui import layers
+from napari_orient.gui import discovery_layers, layers, maps
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.discover_widgets import DiscoveryPreview, discovered_layers, map_view
-from napari_orient.gui.discover_widgets.preview import PROVISIONAL
-from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
+from napari_orient.gui.discovery_layers import PROVISIONAL, DiscoveryPreview
+from napari_orient.gui.discovery_panel import INSPECT, OTHERS, PREDICT, TRAIN
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.discover_card import DiscoverCard
 from napari_orient.gui.pages.predict_card import PredictCard
@@ -179,7 +178,7 @@ def onward_to_train(dock, viewer, qtbot):
     dock.take_next_step(TRAIN)
     (points,) = dock._on_view()
     assert training.from_layers.chosen() == [points]
-    sure = len(discovered_layers.well_determined_rows(points))
+    sure = len(discovery_layers.well_determined_rows(points))
     assert sure > 25
     assert [len(particles) for _, particles in training.from_layers.pairs()] == [sure]
     assert (points.features["status"] == ACCEPTED).sum() == sure
@@ -369,7 +368,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
 
     def show(particles: Particles) -> tuple[list[Points], list[str]]:
         return run(
-            discovered_layers.show_poses(
+            discovery_layers.show_poses(
                 session, particles, [small.tomogram], preview=preview, provenance="", words="again"
             )
         )
@@ -382,7 +381,7 @@ def test_false_picks_are_pale_and_have_no_arrows(small, qtbot):
     qtbot.waitUntil(lambda: session.drawing.complete)
     assert len(axes_layer(viewer, layer).data) == 3 * (~flags).sum()
     assert (layer.face_color[flags] != layer.face_color[~flags][0]).any(axis=1).all()
-    np.testing.assert_array_equal(discovered_layers.well_determined_rows(layer), np.flatnonzero(~flags))
+    np.testing.assert_array_equal(discovery_layers.well_determined_rows(layer), np.flatnonzero(~flags))
     changed = poses.replace(extra={OUTLIER: np.zeros(COUNT, int)})
     assert show(changed) == ([layer], [])
     assert len(axes_layer(viewer, layer).data) == 3 * COUNT
@@ -504,7 +503,7 @@ def test_io_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_
 
 def test_a_finer_map_goes_through_the_coarse_one_s_voxels():
     density = molecule().density(20)
-    fine = map_view.upsampled(density)
+    fine = maps.upsampled(density)
     assert len(fine) == 80
     np.testing.assert_allclose(fine[::4, ::4, ::4], density, atol=1e-4)
 
@@ -512,7 +511,7 @@ def test_a_finer_map_goes_through_the_coarse_one_s_voxels():
 def test_a_ball_is_brightest_where_it_faces_the_light_and_its_middle_is_nearest():
     line = np.arange(64) - 31.5
     distance = np.sqrt(line[:, None, None] ** 2 + line[:, None] ** 2 + line**2)
-    bright = map_view.shaded_surface((30 - distance).clip(0).astype(np.float32))
+    bright = maps.shaded_surface((30 - distance).clip(0).astype(np.float32))
     row, column = np.unravel_index(np.nanargmax(bright), bright.shape)
     assert row < 31
     assert column < 31

@@ -6,10 +6,9 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_orient.gui.discover_widgets import AlignmentChoice
-from napari_orient.gui.reference_choice import FROM_FILE, ReferenceChoice
+from napari_orient.gui.map_choice import FROM_FILE, AlignmentChoice, ReferenceChoice
 from napari_orient.gui.session import session_of
-from napari_orient.gui.training_sets import TemplateSource
+from napari_orient.gui.training_sources import TemplateSource
 
 
 @pytest.fixture(params=[0.0, 1.0, 5.0])

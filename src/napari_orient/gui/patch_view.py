@@ -19,8 +19,8 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
+from napari_orient.gui.map_choice import ReferenceChoice, read_reference
 from napari_orient.gui.particle_values import ParticleValues
-from napari_orient.gui.reference_choice import ReferenceChoice, read_reference
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import BAD, MUTED, NoteLabel, labelled
 

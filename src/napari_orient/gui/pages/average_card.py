@@ -15,10 +15,9 @@ from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
-from napari_orient.gui.discover_widgets.map_view import MapView
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.maps import FSCPlot, map_layer
+from napari_orient.gui.maps import FSCPlot, MapView, map_layer
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import SubsetChoice
 from napari_orient.gui.widgets import (

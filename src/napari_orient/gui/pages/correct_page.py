@@ -34,9 +34,9 @@ from napari_orient.gui.key_bindings import bind_keys
 from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
+from napari_orient.gui.map_choice import ReferenceChoice
 from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad
-from napari_orient.gui.reference_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
     GOOD,

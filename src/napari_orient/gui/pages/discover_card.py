@@ -33,21 +33,21 @@ from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
-from napari_orient.gui.discover_widgets import AlignmentChoice, DiscoveryPreview, DiscoveryResultPanel, PicksChoice
-from napari_orient.gui.discover_widgets.alignment_choice import Map
-from napari_orient.gui.discover_widgets.discovered_layers import (
+from napari_orient.gui.discovery_layers import (
+    DiscoveryPreview,
     hide_own_poses,
     show_poses,
     supported_particles,
     true_errors,
     well_determined_rows,
 )
-from napari_orient.gui.discover_widgets.picks_choice import LABELS, Pairs
-from napari_orient.gui.discover_widgets.result_panel import INSPECT, OTHERS, PREDICT, TRAIN
+from napari_orient.gui.discovery_panel import INSPECT, OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
 from napari_orient.gui.editing import set_status
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
+from napari_orient.gui.map_choice import AlignmentChoice, Map
+from napari_orient.gui.picks_choice import LABELS, Pairs, PicksChoice
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import BAD, GOOD, WARNING, Fold, JobRow, NoteLabel, Panel, labelled

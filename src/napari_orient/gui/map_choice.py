@@ -1,4 +1,4 @@
-"""A choice of reference map: of the template in use, a bead model, or a file."""
+"""Choices of a map: the reference of the particles, the map that discovered poses are aligned to, and files of maps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,52 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.model_files import shipped_models
+from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.templates import Template, bead_models, load_template
-from napari_orient.gui.map_files import choose_map
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable
+
+_USUAL = 10.0
+"""Å that the question begins with: the voxel size of PolNet's templates."""
+
+_SMALLEST, _LARGEST = 0.01, 1000.0
+"""Bounds of the answer, Å."""
+
+
+def choose_map(parent: QWidget, kinds: str) -> tuple[str, float | None]:
+    """File that a person chooses in a dialog, and the voxel size in Å that they give for one that states none.
+
+    The file is empty where a dialog was cancelled; the size is None where the file states it.
+
+    Parameters
+    ----------
+    kinds : filters of the dialog, as Qt wants them.
+    """
+    name, _ = QFileDialog.getOpenFileName(parent, "Choose a map", "", kinds)
+    if not name or not _lacks_voxel_size(name):
+        return name, None
+    question = f"{Path(name).name} states no voxel size that can be used (0, 1.0 or not cubic). Voxel size in Å:"
+    size, given = QInputDialog.getDouble(parent, "Voxel size of the map", question, _USUAL, _SMALLEST, _LARGEST, 4)
+    return (name, float(size)) if given else ("", None)
+
+
+def _lacks_voxel_size(name: str) -> bool:
+    """Whether a file is a volume that can be read once its voxel size is given."""
+    for voxel_size in (None, _USUAL):
+        try:
+            read_tomogram(name, voxel_size=voxel_size)
+        except InputError:
+            continue
+        return voxel_size is not None
+    return False
+
 
 KINDS = "Maps and models (*.mrc *.map *.rec *.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
@@ -132,3 +169,57 @@ class ReferenceChoice(QComboBox):
             self.choose(name, voxel_size=voxel_size)
         else:
             self.chosen.emit(self.name)
+
+
+Map = tuple[FloatArray, float]
+"""A density (n, n, n) and its voxel size in Å."""
+
+ANY_FRAME, MAP_FROM_FILE = "none", "map from a file…"
+MAP_KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
+
+
+class AlignmentChoice(QComboBox):
+    """A combo box of maps, the first entry none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._voxel_sizes: dict[str, float] = {}
+        self.setToolTip(
+            "Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame"
+        )
+        shrinkable(self)
+        self.addItem(ANY_FRAME, "")
+        for code in bead_models():
+            self.addItem(f"{load_template(code).name} (bead model)", code)
+        self.addItem(MAP_FROM_FILE, None)
+        self.activated.connect(self._activated)
+
+    def _activated(self, index: int) -> None:
+        if self.itemData(index) is None:
+            name, voxel_size = choose_map(self, MAP_KINDS)
+            self.choose(name, voxel_size=voxel_size)
+
+    def choose(self, name: str, *, voxel_size: float | None = None) -> None:
+        """Choose a map: a bead model, a file with its voxel size in Å where it states none, or (empty) none."""
+        if voxel_size is not None:
+            self._voxel_sizes[name] = voxel_size
+        if self.findData(name) < 0:
+            self.insertItem(self.count() - 1, Path(name).name, name)
+        self.setCurrentIndex(self.findData(name))
+
+    def target(self) -> Map | None:
+        """The chosen map, or None.
+
+        Raises
+        ------
+        InputError
+            If its file cannot be read.
+        """
+        name = self.currentData()
+        if not name:
+            return None
+        if name in bead_models():
+            template = load_template(name)
+            return template.density, template.voxel_size
+        found = read_tomogram(name, voxel_size=self._voxel_sizes.get(name))
+        return np.asarray(found.density, np.float32), found.voxel_size

@@ -13,9 +13,8 @@ from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Stru
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.gui.colours import SET_APART
-from napari_orient.gui.discover_widgets.map_view import MapView
-from napari_orient.gui.discover_widgets.preview import PROVISIONAL_COLOUR
-from napari_orient.gui.maps import FSCPlot
+from napari_orient.gui.discovery_layers import PROVISIONAL_COLOUR
+from napari_orient.gui.maps import FSCPlot, MapView
 from napari_orient.gui.widgets import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, NoteLabel, labelled, shrinkable
 from napari_orient.gui.widgets.plot import Line, Plot
 
