@@ -1,4 +1,4 @@
-"""The pictures of the documentation: the demo in 3D and as a slab in 2D, and every dock at work.
+"""The pictures of the documentation: the demo in 3D and as a slab in 2D, and every page at work.
 
 ``python docs/screenshots.py [FOLDER] [--polnet DIR] [--pictures DIR] [--model NAME|FILE] [--only NAME ...]``:
 FOLDER is what ``napari-orient demo --output FOLDER`` leaves; it is made if it is not there, with ``--polnet`` from one
@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import napari
 import numpy as np
 from PIL import Image as Picture
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication
 from scipy.ndimage import gaussian_filter
 
 from napari_orient.cli import main as command_line
@@ -30,14 +31,14 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
-from napari_orient.gui.commands import page_of
+from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import MAX_ERROR
 
-PLUGIN = "napari-orient"
 KIND = "pdb_4v4r"
 AFTERWARDS = 0.5
 """Seconds in which docks and arrows show what they put off."""
@@ -73,41 +74,40 @@ def demo(folder: Path, path: Path, *, flat: bool, theme: str = "dark") -> None:
         take_picture(viewer, path)
 
 
-def empty_dock(name: str, path: Path) -> None:
+def empty_page(name: str, path: Path) -> None:
     with window() as viewer:
-        viewer.window.add_plugin_dock_widget(PLUGIN, name)
+        page_of(viewer, name)
         take_picture(viewer, path)
 
 
-def opened(viewer: napari.Viewer, folder: Path) -> QWidget:
-    """The frame of the Load dock, the demo's files opened by it."""
-    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Load")
-    dock.tomogram_row.show_path(next(folder.glob("*.mrc")))
-    dock.particles_row.show_path(folder / "picks.star")
-    dock.truth_row.show_path(folder / "truth.star")
-    dock.open.click()
-    QApplication.processEvents()
+def opened(viewer: napari.Viewer, folder: Path) -> None:
+    """Open the demo's files by the form on the page Data."""
+    form = page_of(viewer, "Data").form
+    form.tomogram_row.show_path(next(folder.glob("*.mrc")))
+    form.particles_row.show_path(folder / "picks.star")
+    form.truth_row.show_path(folder / "truth.star")
+    form.open.click()
+    wait(lambda: True)
     viewer.reset_view()
-    return frame
 
 
-def load(folder: Path, path: Path, *, theme: str = "dark") -> None:
+def data(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
         opened(viewer, folder)
         take_picture(viewer, path)
 
 
-def prediction(viewer: napari.Viewer, folder: Path, model: str) -> tuple[QWidget, PredictCard]:
-    viewer.window.remove_dock_widget(opened(viewer, folder))
-    frame, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Predict")
+def prediction(viewer: napari.Viewer, folder: Path, model: str) -> PredictCard:
+    opened(viewer, folder)
+    card = page_of(viewer, "Predict")
     if model:
-        dock.show_model(model)
-    return frame, dock
+        card.show_model(model)
+    return card
 
 
 def predict_running(folder: Path, path: Path, model: str) -> None:
     with window() as viewer:
-        _, dock = prediction(viewer, folder, model)
+        dock = prediction(viewer, folder, model)
         dock.options.widgets["batch"].value = 1
         dock.predict()
         wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 25)
@@ -121,7 +121,7 @@ def _done(step: Step | None) -> int:
 
 def predict(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        _, dock = prediction(viewer, folder, model)
+        dock = prediction(viewer, folder, model)
         dock.predict()
         wait(lambda: dock.running.job is None)
         view = camera(viewer)
@@ -132,13 +132,14 @@ def predict(folder: Path, path: Path, model: str, *, theme: str = "dark") -> Non
 def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """Midway through training on the demo's own truth: too few particles for a good network, enough for a picture."""
     with window(theme) as viewer, tempfile.TemporaryDirectory() as place:
-        viewer.window.remove_dock_widget(opened(viewer, folder))
+        opened(viewer, folder)
         dock = page_of(viewer, "Train")
         dock.file.show_path(Path(place) / "mine.safetensors")
         dock.training.widgets["epochs"].value = 60
         dock.train()
         wait(lambda: dock.running.job is None or len(dock.curves.milestones) > 24)
-        dock.verticalScrollBar().setValue(dock.verticalScrollBar().maximum())
+        scroll = dock.parentWidget().parentWidget().parentWidget()
+        scroll.verticalScrollBar().setValue(scroll.verticalScrollBar().maximum())
         take_picture(viewer, path)
         dock.session.jobs.stop()
         wait(lambda: dock.running.job is None)
@@ -146,7 +147,7 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
 
 def average(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        _, dock = posed(viewer, folder, "Average", flat=True)
+        dock = posed(viewer, folder, "Average", flat=True)
         dock.average()
         wait(lambda: dock.running.job is None)
         viewer.reset_view()
@@ -155,7 +156,7 @@ def average(folder: Path, path: Path, *, theme: str = "dark") -> None:
 
 def export(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        _, dock = posed(viewer, folder, "Export", flat=True)
+        dock = posed(viewer, folder, "Export", flat=True)
         dock.subset.choice.setCurrentText(MAX_ERROR)
         dock.file.show_path(folder / "oriented.star")
         dock.export()
@@ -165,7 +166,7 @@ def export(folder: Path, path: Path, *, theme: str = "dark") -> None:
 def correct(folder: Path, path: Path, theme: str = "dark") -> None:
     """Three particles rotated and accepted, two rejected, a rotation undone."""
     with window(theme) as viewer:
-        _, dock = posed(viewer, folder, "Correct")
+        dock = posed(viewer, folder, "Correct")
         dock.particles.layer.selected_data = {3, 4, 9}
         dock.rotate("y", 10.0)
         dock.rotate("z", -10.0)
@@ -180,7 +181,7 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
 def live(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
     """A pick added with Live on, in 2D."""
     with window(theme) as viewer:
-        _, dock = posed(viewer, folder, "Correct", flat=True)
+        dock = posed(viewer, folder, "Correct", flat=True)
         session_of(viewer).model = model
         dock.live_box.setChecked(True)
         wait(lambda: dock.live.prepared is not None)
@@ -196,7 +197,7 @@ def live(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
 
 def surface(folder: Path, path: Path, theme: str = "dark") -> None:
     with window(theme) as viewer:
-        _, dock = posed(viewer, folder, "Surface")
+        dock = posed(viewer, folder, "Surface")
         session_of(viewer).drawing.show_as(ViewOptions.of(colour="expected error"))
         dock.shown.setChecked(True)
         take_picture(viewer, path)
@@ -258,12 +259,12 @@ def empty_places(tomogram: Tomogram, count: int) -> np.ndarray:
     return places[soft[at[:, 2], at[:, 1], at[:, 0]] > np.percentile(soft, 65)][:count]
 
 
-def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False) -> tuple[QWidget, QWidget]:
-    """The frame of a dock and the dock, beside the demo's particles."""
+def posed(viewer: napari.Viewer, folder: Path, name: str, *, flat: bool = False) -> Any:
+    """A page or card, beside the demo's particles."""
     tomogram = read_folder_tomogram(folder)
     show_folder(session_of(viewer), folder, tomogram)
     set_view(viewer, tomogram, flat=flat)
-    return viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    return page_of(viewer, name)
 
 
 def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
@@ -276,13 +277,13 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
         "demo_3d": lambda path: demo(folder, path, flat=False),
         "demo_2d": lambda path: demo(folder, path, flat=True),
         "demo_light": lambda path: demo(folder, path, flat=True, theme="light"),
-        "load_empty": lambda path: empty_dock("Load", path),
-        "load": lambda path: load(folder, path),
-        "load_light": lambda path: load(folder, path, theme="light"),
+        "data_empty": lambda path: empty_page("Data", path),
+        "data": lambda path: data(folder, path),
+        "data_light": lambda path: data(folder, path, theme="light"),
         "predict_running": lambda path: predict_running(folder, path, model),
         "predict": lambda path: predict(folder, path, model),
         "predict_light": lambda path: predict(folder, path, model, theme="light"),
-        "train_empty": lambda path: empty_dock("Train", path),
+        "train_empty": lambda path: empty_page("Train", path),
         "train": lambda path: train(folder, path),
         "train_light": lambda path: train(folder, path, theme="light"),
         "average": lambda path: average(folder, path),
@@ -293,10 +294,9 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
         "live_light": lambda path: live(folder, path, model, theme="light"),
         "surface": lambda path: surface(folder, path),
         "surface_light": lambda path: surface(folder, path, theme="light"),
-        "inspect_particle": lambda path: inspect(folder, path, page="Particle"),
-        "inspect_neighbours": lambda path: inspect(folder, path, page="Neighbours"),
-        "inspect": lambda path: inspect(folder, path, page="Errors"),
-        "inspect_light": lambda path: inspect(folder, path, page="Errors", theme="light"),
+        "inspect_particle": lambda path: particle(folder, path),
+        "inspect": lambda path: inspect(folder, path),
+        "inspect_light": lambda path: inspect(folder, path, theme="light"),
         "arrows": lambda path: arrows(folder, path),
         "arrows_light": lambda path: arrows(folder, path, theme="light"),
         "export": lambda path: export(folder, path),
@@ -304,31 +304,32 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
     }
 
 
-def inspect(folder: Path, path: Path, *, page: str, theme: str = "dark") -> None:
-    """The demo's particles under inspection, at the worst of them, arrows by their true error."""
-    tomogram = read_folder_tomogram(folder)
+def inspect(folder: Path, path: Path, *, theme: str = "dark") -> None:
+    """The failures of the demo's prediction, framed in 3D."""
     with window(theme) as viewer:
+        posed(viewer, folder, "Inspect", flat=True)
         session = session_of(viewer)
-        show_folder(session, folder, tomogram)
-        set_view(viewer, tomogram, flat=True)
-        session.drawing.show_as(ViewOptions.of(axes="z", colour="true error"))
-        dock = page_of(viewer, "Inspect")
-        QApplication.processEvents()
-        dock.go_to_worst(1)
-        pages = [dock.tabs.tabText(number) for number in range(dock.tabs.count())]
-        dock.tabs.setCurrentIndex(pages.index(page))
+        wait(lambda: True)
+        session.failure_view.show(np.zeros(0, int))
+        wait(lambda: True)
+        take_picture(viewer, path)
+
+
+def particle(folder: Path, path: Path, *, theme: str = "dark") -> None:
+    """The worst particle of the demo in the Particles dock: its patch beside the reference."""
+    with window(theme) as viewer:
+        page = posed(viewer, folder, "Inspect", flat=True)
+        dock_of(viewer, ParticlesDock)
+        page.go_to_worst(1)
+        wait(lambda: True)
         take_picture(viewer, path)
 
 
 def arrows(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """Arrows by their expected error, and the legend."""
-    tomogram = read_folder_tomogram(folder)
     with window(theme) as viewer:
-        session = session_of(viewer)
-        show_folder(session, folder, tomogram)
-        viewer.window.add_plugin_dock_widget(PLUGIN, "Arrows")
-        set_view(viewer, tomogram, flat=True)
-        session.drawing.show_as(ViewOptions.of(axes="z", colour="expected error"))
+        posed(viewer, folder, "Arrows", flat=True)
+        session_of(viewer).drawing.show_as(ViewOptions.of(axes="z", colour="expected error"))
         take_picture(viewer, path)
 
 
