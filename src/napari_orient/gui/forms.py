@@ -33,6 +33,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
     hidden : options that keep their defaults and have no row.
     first : the options above the fold, in order; by default those that are not declared expert.
     label_width : least width of the labels' column, pixels.
+    folded : fold the others away below; if False they are left to the caller, as ``advanced``.
     """
 
     changed = Signal()
@@ -45,6 +46,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         hidden: tuple[str, ...] = (),
         first: tuple[str, ...] = (),
         label_width: int = 0,
+        folded: bool = True,
     ) -> None:
         super().__init__()
         self._kind = kind
@@ -55,8 +57,9 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         names = first or tuple(name for name, item in self._parameters.items() if not item.expert)
         column.addWidget(self._rows(names, labels or {}, label_width))
         others = tuple(name for name in self.widgets if name not in names)
-        if others:
-            column.addWidget(Fold("Advanced", self._rows(others, labels or {}, label_width)))
+        self.advanced = self._rows(others, labels or {}, label_width)
+        if others and folded:
+            column.addWidget(Fold("Advanced", self.advanced))
 
     def _rows(self, names: tuple[str, ...], labels: Mapping[str, str], label_width: int) -> QWidget:
         holder = QWidget()

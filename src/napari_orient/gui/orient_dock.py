@@ -269,18 +269,44 @@ class TomogramHeader(QWidget):
         shrinkable(self.choice)
         self.before, self.after = _arrow("◀", "Previous tomogram"), _arrow("▶", "Next tomogram")
         self.voxels, self.counts = NoteLabel(), NoteLabel()
+        self.undo, self.redo = _arrow("↶", "Undo the last edit of particles"), _arrow("↷", "Redo")
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
         column.addWidget(row(self.before, self.choice, self.after, stretch=1))
         column.addWidget(self.voxels)
-        column.addWidget(self.counts)
+        column.addWidget(row(self.counts, self.undo, self.redo))
         self.choice.activated.connect(lambda place: session.tomograms.choose(self._names[place]))
         self.before.clicked.connect(lambda: session.tomograms.step(-1))
         self.after.clicked.connect(lambda: session.tomograms.step(1))
         for emitter in (session.events.tomogram, session.events.arranged):
             listen(self, emitter, self._counting.ask)
+        self.undo.clicked.connect(self._undo)
+        self.redo.clicked.connect(self._redo)
+        listen(self, session.events.history, self._show_history)
+        self._show_history()
         self.show_state()
+
+    def _undo(self) -> None:
+        history = self.session.last_history
+        if history is not None:
+            history.undo()
+
+    def _redo(self) -> None:
+        history = self.session.last_history
+        if history is not None:
+            history.redo()
+
+    def _show_history(self, event: Any = None) -> None:
+        """Show what Undo and Redo would do; no buttons before the first edit."""
+        history = self.session.last_history
+        edits = {self.undo: ("Undo", ""), self.redo: ("Redo", "")}
+        if history is not None:
+            edits = {self.undo: ("Undo", history.undoable), self.redo: ("Redo", history.redoable)}
+        for button, (verb, words) in edits.items():
+            button.setVisible(history is not None)
+            button.setEnabled(bool(words))
+            button.setToolTip(f"{verb}: {words}" if words else f"Nothing to {verb.lower()}")
 
     def show_state(self, event: Any = None) -> None:
         """Show the current tomogram and its counts."""

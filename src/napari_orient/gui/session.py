@@ -76,8 +76,8 @@ class Session:
         drawn differently; ``inspection`` when errors are measured differently; ``preferences`` when a preference
         changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
         a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
-        ``replaced`` when a file has replaced settings; ``arranged`` when layers that were opened are in their order;
-        ``property`` (``name``) when the errors are to be plotted against a property.
+        ``replaced`` when a file has replaced settings; ``history`` when particles were edited; ``arranged`` when layers
+        that were opened are in their order; ``property`` (``name``) when the errors are to be plotted against a property.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -94,6 +94,7 @@ class Session:
             arranged=None,
             property=None,
             replaced=None,
+            history=None,
         )
         self.index = LayerIndex(viewer)
         self.inspection = InspectionModel(self.index, self.events)
@@ -108,6 +109,7 @@ class Session:
         self.inspection.use_symmetry_of(self._model)
         self._scratch: Path | None = None
         self._histories: dict[Points, History] = {}
+        self._edited: Points | None = None
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
         self.events.arranged.connect(self._arranged)
@@ -238,8 +240,18 @@ class Session:
     def history(self, points: Points) -> History:
         """The changes of a layer of particles, which can be undone."""
         if points not in self._histories:
-            self._histories[points] = History(points)
+            history = self._histories[points] = History(points)
+            history.events.changed.connect(self._history_changed)
         return self._histories[points]
+
+    @property
+    def last_history(self) -> History | None:
+        """The history that changed last, of a layer that is still open; None where nothing was edited."""
+        return self._histories.get(self._edited) if self._edited is not None else None
+
+    def _history_changed(self, event: Any) -> None:
+        self._edited = event.source.layer
+        self.events.history()
 
     def _show_slab(self, event: Any = None) -> None:
         if self.index.viewer_or_none() is not None:

@@ -320,7 +320,7 @@ class TemplateSource(QWidget):
         self.template.setToolTip("Molecule in the tomograms: a bead model of the program, or a map from a file")
         self.tomograms = _count_box(20, "Tomograms to simulate, some seconds each. Some are held out for validation.")
         self.seed = _count_box(0, "Random seed: the same seed gives the same tomograms", low=0)
-        self.options = OptionsForm(SimulationOptions, first=("particles",), label_width=LABELS)
+        self.options = OptionsForm(SimulationOptions, first=("particles",), label_width=LABELS, folded=False)
         self.folder = FileRow(caption="Folder for the tomograms", hint="beside the model")
         fields: dict[str, QWidget] = {"Template": self.template, "Tomograms": self.tomograms, "Seed": self.seed}
         column = QVBoxLayout(self)

@@ -52,6 +52,7 @@ from napari_orient.gui.widgets import (
     MUTED,
     WARNING,
     FileRow,
+    Fold,
     JobRow,
     NoteLabel,
     Panel,
@@ -142,12 +143,12 @@ class TrainCard(Panel):
             TemplateSource(),
         )
         self.sources = (self.from_layers, self.from_files, self.from_template)
-        self.network = OptionsForm(NetworkOptions, label_width=LABELS)
-        self.training = OptionsForm(TrainingOptions, label_width=LABELS)
-        self.mixture = OptionsForm(MixtureOptions, label_width=LABELS)
-        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABELS)
-        self.template = OptionsForm(TemplateOptions, label_width=LABELS)
-        self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABELS)
+        self.network = OptionsForm(NetworkOptions, label_width=LABELS, folded=False)
+        self.training = OptionsForm(TrainingOptions, label_width=LABELS, folded=False)
+        self.mixture = OptionsForm(MixtureOptions, label_width=LABELS, folded=False)
+        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABELS, folded=False)
+        self.template = OptionsForm(TemplateOptions, label_width=LABELS, folded=False)
+        self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABELS, folded=False)
         self._show_preferred()
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
@@ -167,6 +168,9 @@ class TrainCard(Panel):
         self.add_heading("Model and training")
         self.add(labelled({"Model": self.preset}, width=LABELS))
         self.add(*self._all_forms)
+        advanced = Panel()
+        advanced.add(self.from_template.options.advanced, *(form.advanced for form in self._all_forms))
+        self.add(Fold("Advanced", advanced))
         self.add_heading("File")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result, self.use)
         self.curves.setVisible(False)
@@ -250,6 +254,8 @@ class TrainCard(Panel):
             part.setVisible(number == self.source.currentIndex())
         for form in self._all_forms:
             form.setVisible(form in self.forms)
+            form.advanced.setVisible(form in self.forms)
+        self.from_template.options.advanced.setVisible(self._simulates)
         self.kind_line.setVisible(self.kind.count() > 2)
         found = self._check_data()
         self.running.allow(self._check_file() and found)
