@@ -77,7 +77,7 @@ class Session:
         changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
         a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
         ``replaced`` when a file has replaced settings; ``history`` when particles were edited; ``arranged`` when layers
-        that were opened are in their order; ``property`` (``name``) when the errors are to be plotted against a property.
+        that were opened are in their order; ``property`` (``name``) when errors are to be plotted against a property.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
