@@ -18,6 +18,7 @@ from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import FAILURES, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
+from napari_orient.gui.view_strip import ViewStrip
 
 
 def page_on(viewer, qtbot):
@@ -188,28 +189,34 @@ def test_going_back_restores_what_was_shown_before(crowd, qtbot):
     plane, point = image.plane.position, viewer.dims.point
     assert not page.back.isEnabled()
     page.show_failures.click()
-    page.only.click()
+    page.session.failure_view.show_only(True)
     page.back.click()
     assert {found: found.visible for found in viewer.layers} == before
     np.testing.assert_array_equal(layer.face_color, colours)
     assert (viewer.dims.ndisplay, image.plane.position, viewer.dims.point) == (2, plane, point)
     np.testing.assert_allclose((view.zoom, *view.center[-2:]), (0.2, 200, 300))
-    assert not page.only.isChecked()
     assert not page.back.isEnabled()
 
 
-def test_only_failures_leaves_right_particles_out_and_brings_them_back(crowd, qtbot):
+def test_only_failures_in_the_view_strip_leaves_right_particles_out_and_brings_them_back(crowd, qtbot):
     page, layer = crowd
-    page.only.click()
-    viewer = page.session.viewer
+    strip, viewer = ViewStrip(page.session), page.session.viewer
+    qtbot.addWidget(strip)
+    strip.failures.click()
     assert [found.name for found in failure_layers(viewer) if isinstance(found, Vectors)] == [
         "failures, truth",
         "failures, predicted",
     ]
     assert np.count_nonzero(layer.face_color[:, 3]) == 3
-    page.only.click()
-    assert "right, grey" in [found.name for found in failure_layers(viewer)]
+    assert viewer.dims.ndisplay == 2
+    assert page.back.isEnabled()
+    strip.failures.click()
+    assert failure_layers(viewer) == []
     assert np.count_nonzero(layer.face_color[:, 3]) == 60
+    strip.failures.click()
+    page.back.click()
+    settle(strip)
+    assert not strip.failures.isChecked()
 
 
 def test_the_failures_shown_follow_the_threshold_and_an_edit(crowd, qtbot):

@@ -32,11 +32,11 @@ def show_slab(viewer: ViewerModel, thickness: float) -> None:
         dims.thickness = wanted
 
 
-def show_scale_bar(viewer: ViewerModel) -> None:
-    """Switch on the viewer's scale bar, in Å."""
+def show_scale_bar(viewer: ViewerModel, *, shown: bool = True) -> None:
+    """Switch the viewer's scale bar, in Å, on or off."""
     canvas = getattr(viewer, "canvas", None)
     bar = viewer.scale_bar if canvas is None else canvas.overlays.scale_bar
-    bar.visible = True
+    bar.visible = shown
 
 
 def corner(viewer: ViewerModel) -> Any:

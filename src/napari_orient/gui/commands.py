@@ -26,6 +26,7 @@ CARDS = {
     "Train": POSES,
     "Average": RESULT,
     "Export": RESULT,
+    "Figure": RESULT,
     "Arrows": VIEW,
     "Surface": VIEW,
 }

@@ -54,7 +54,7 @@ class FailureView:
 
     def __init__(self, session: Session, inspected: InspectedParticles) -> None:
         self.session, self.inspected = session, inspected
-        self.active = self.only = False
+        self.active = self.only = self._in_3d = False
         self.layer: Points | None = None
         self._camera: dict[str, Any] = {}
         self._planes: dict[Layer, tuple[float, ...]] = {}
@@ -74,22 +74,27 @@ class FailureView:
             return
         if not self.active:
             self._begin(inspected.layer)
+        self._in_3d = True
         self._draw()
+        self.session.events.view()
         frame(self.session, inspected.values.particles.positions[rows], margin=self.session.drawing.view.display.length)
 
     def show_only(self, wanted: bool) -> None:
-        """Leave out right particles, or show them in grey."""
-        self.only = wanted
-        if wanted and not self.active and self.inspected.layer is not None:
-            self._begin(self.inspected.layer)
-        if self.active:
+        """Leave out right particles, from where the camera is, or show them as before."""
+        if not wanted and not self._in_3d:
+            self.restore(camera_too=False)
+        elif self.inspected.layer is not None and self.inspected.failed.any():
+            self.only = wanted
+            if not self.active:
+                self._begin(self.inspected.layer)
             self._draw()
+        self.session.events.view()
 
-    def restore(self) -> None:
-        """Show everything again as it was before."""
+    def restore(self, *, camera_too: bool = True) -> None:
+        """Show everything again as it was before, from where the camera was."""
         if not self.active:
             return
-        self.active = self.only = False
+        self.active = self.only = self._in_3d = False
         viewer = self.session.viewer
         camera(viewer).events.angles.disconnect(self._turned)
         for layer in self._added.values():
@@ -102,11 +107,13 @@ class FailureView:
             self._repaint(self.layer)
             viewer.layers.selection = {self.layer}
         self._show_legend(roles_only=False)
-        restore_camera(viewer, self._camera)
+        if camera_too:
+            restore_camera(viewer, self._camera)
         for image, position in self._planes.items():
             if image in viewer.layers:
                 image.plane.position = position
         self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
+        self.session.events.view()
 
     def _show_legend(self, *, roles_only: bool) -> None:
         self.session.drawing.roles_only = roles_only

@@ -40,6 +40,7 @@ from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_table import ranking
 from napari_orient.gui.particle_values import QUANTITIES, ParticleValues
+from napari_orient.gui.widgets.basic import GOOD, MUTED, WARNING
 from napari_orient.gui.widgets.deferred import Deferred, IdleWork
 
 if TYPE_CHECKING:
@@ -486,6 +487,20 @@ class InspectedParticles(QObject):
         if self.layer is None or self.values is None:
             return _NO_ROWS
         return np.flatnonzero(np.isin(self.values.rows, np.array(sorted(self.layer.selected_data), int)))
+
+
+def headline(inspected: InspectedParticles) -> tuple[str, str]:
+    """The headline, and its tone: how many poses are right, or, without true poses, how many are uncertain."""
+    errors = inspected.errors[np.isfinite(inspected.errors)]
+    total, wrong = len(errors), int(inspected.failed.sum())
+    if not total:
+        return f"{len(inspected)} particles, no errors known yet", MUTED
+    if inspected.error_column == "true_error":
+        chance = f"{100 * inspected.chance_right():.1f}\N{NO-BREAK SPACE}%"
+        text = f"{total - wrong} of {total} right within {inspected.threshold:g}° (chance {chance})"
+        return text, GOOD if wrong <= total / 2 else WARNING
+    text = f"{wrong} of {total} uncertain: expected error above {inspected.threshold:g}°"
+    return text, WARNING if wrong else MUTED
 
 
 def property_name(column: str) -> str:

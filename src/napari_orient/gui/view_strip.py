@@ -17,9 +17,9 @@ THICKEST = 10_000.0
 
 
 class ViewStrip(QWidget):
-    """Colour, truth, rings and slab of the tomogram that is shown; ``details`` is emitted when all options are wanted.
+    """Colour, slab, truth, rings and failures of the tomogram that is shown.
 
-    `add_toggle` puts one more check box among truth and rings.
+    ``details`` is emitted when all options are wanted; `add_toggle` puts one more check box among them.
     """
 
     details = Signal(bool)
@@ -37,6 +37,7 @@ class ViewStrip(QWidget):
         self.slab.setRange(0, THICKEST)
         self.slab.setDecimals(0)
         self.slab.setSingleStep(50)
+        self.slab.setPrefix("slab ")
         self.slab.setSuffix(" Å")
         self.slab.setKeyboardTracking(False)
         self.slab.setToolTip("Thickness of the slice shown in 2D, in Å; 0 is one voxel")
@@ -50,13 +51,14 @@ class ViewStrip(QWidget):
         self.toggles.setSpacing(10)
         self.truth = self.add_toggle("Truth", "Show the true poses")
         self.rings = self.add_toggle("Picks", "Show the picks as rings")
+        self.failures = self.add_toggle(
+            "Only failures", "Show only particles whose error exceeds the threshold of Inspect"
+        )
         self.toggles.addStretch(1)
-        self.toggles.addWidget(QLabel("Slab"))
-        self.toggles.addWidget(self.slab)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        column.addWidget(row(QLabel("Colour by"), self.colour, self.more, stretch=1))
+        column.addWidget(row(QLabel("Colour by"), self.colour, self.slab, self.more, stretch=1))
         column.addLayout(self.toggles)
         self._connect()
         self.show_state()
@@ -78,6 +80,7 @@ class ViewStrip(QWidget):
         self.more.toggled.connect(self.details)
         for role, box in {TRUTH: self.truth, PICKS: self.rings}.items():
             box.clicked.connect(lambda on, role=role: self._show_role(role, on))
+        self.failures.clicked.connect(self._show_failures)
         for emitter in (self.session.events.view, self.session.events.tomogram):
             listen(self, emitter, self._showing.ask)
 
@@ -94,9 +97,15 @@ class ViewStrip(QWidget):
             for layer in (points, *self.session.index.drawings_of(points)):
                 layer.visible = on
 
+    def _show_failures(self, on: bool) -> None:
+        self.session.failure_view.show_only(on)
+        self._showing.ask()
+
     def show_state(self, event: Any = None) -> None:
         """Show how poses are drawn now."""
         display = self.session.drawing.view.display
+        view = vars(self.session).get("failure_view")  # Made when failures are first shown.
+        self.failures.setChecked(view is not None and view.only)
         self.colour.setCurrentText(display.colour)
         self.slab.blockSignals(True)
         self.slab.setValue(display.slab)

@@ -29,19 +29,21 @@ class PosesPage(CardPage):
 
 
 class ResultPage(CardPage):
-    """What is taken away: a list of the particles, and their average."""
+    """What is taken away: a list of the particles, their average, and a figure."""
 
     names: ClassVar[Mapping[str, tuple[str, str]]] = {
         "Export": ("Particle list", "Write the particles to a file of any program"),
         "Average": ("Average", "Average the particles in their poses, with half maps and FSC"),
+        "Figure": ("Figure", "Save a figure for print: the view, the failure regions, the errors of each model"),
     }
 
     def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
         """What makes each card, by its name."""
         from napari_orient.gui.pages.average_card import AverageCard
         from napari_orient.gui.pages.export_card import ExportCard
+        from napari_orient.gui.pages.figure_card import FigureCard
 
-        return {"Export": ExportCard, "Average": AverageCard}
+        return {"Export": ExportCard, "Average": AverageCard, "Figure": FigureCard}
 
 
 class ViewPage(CardPage):

@@ -11,7 +11,6 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QCheckBox,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -27,13 +26,12 @@ from napari_orient.engine.options import Parameter
 from napari_orient.gui.camera import center_on
 from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.forms import show_value, value_of, widget_of
+from napari_orient.gui.inspected import headline
 from napari_orient.gui.layers import TRUTH, role
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
     BAD,
-    GOOD,
     MUTED,
-    WARNING,
     Deferred,
     Fold,
     LayerChoice,
@@ -87,8 +85,6 @@ class InspectPage(Panel):
         self.show_failures = primary_button("Show the failures in 3D")
         self.back = QPushButton("Back to all")
         self.back.setToolTip("Show all particles again as before, from where the camera was")
-        self.only = QCheckBox("only failures")
-        self.only.setToolTip("Leave right particles out of the viewer, instead of showing them in grey")
         self.regions, self.gathering = RegionList(), NoteLabel()
         self.bars, self.bars_note = AssociationBars(), NoteLabel()
         self.calibration = ErrorScatter()
@@ -104,7 +100,7 @@ class InspectPage(Panel):
         others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=_LABEL_WIDTH)
         self.add(labelled({"Particles": self.particles}), self.headline, self.note)
         self.add(threshold, Fold("Symmetry and diameter", others))
-        self.add(row(self.show_failures, self.back), row(self.next, self.previous, self.only, stretch=2))
+        self.add(row(self.show_failures, self.back), row(self.next, self.previous))
         self.add_heading("Failure regions")
         self.add(self.regions, self.gathering)
         self.add_heading("What goes with the error")
@@ -118,7 +114,6 @@ class InspectPage(Panel):
         self.particles.chosen.connect(inspected.inspect)
         self.show_failures.clicked.connect(lambda: self._frame(np.zeros(0, int)))
         self.back.clicked.connect(self._go_back)
-        self.only.toggled.connect(self._only_toggled)
         self.regions.picked.connect(self._region_picked)
         self.next.clicked.connect(lambda: self.go_to_worst(1))
         self.previous.clicked.connect(lambda: self.go_to_worst(-1))
@@ -137,6 +132,7 @@ class InspectPage(Panel):
         inspected.filtered.connect(self._show_calibration)
         inspected.selected.connect(self._show_calibration)
         listen(self, self.session.events.inspection, self._later.ask)
+        listen(self, self.session.events.view, self._show_buttons)
 
     # --- settings -----------------------------------------------------------------------------------------------
 
@@ -181,7 +177,6 @@ class InspectPage(Panel):
         failures = int(inspected.failed.sum())
         self.show_failures.setText(f"Show the {failures} failures in 3D" if failures != 1 else "Show the failure in 3D")
         self.show_failures.setEnabled(failures > 0)
-        self.only.setEnabled(failures > 0)
         for button in (self.next, self.previous):
             button.setEnabled(len(inspected) > 0)
         self._show_buttons()
@@ -230,11 +225,8 @@ class InspectPage(Panel):
                 chosen=inspected.chosen,
             )
 
-    def _show_buttons(self) -> None:
+    def _show_buttons(self, event: Any = None) -> None:
         self.back.setEnabled(self.view.active)
-        self.only.blockSignals(True)
-        self.only.setChecked(self.view.only)
-        self.only.blockSignals(False)
 
     # --- acts ---------------------------------------------------------------------------------------------------
 
@@ -251,10 +243,6 @@ class InspectPage(Panel):
         self.regions.clearSelection()
         self._show_buttons()
 
-    def _only_toggled(self, wanted: bool) -> None:
-        self.view.show_only(wanted)
-        self._show_buttons()
-
     def _dot_clicked(self, rows: Any, joins: bool) -> None:
         self.inspected.choose(np.union1d(self.inspected.chosen, rows) if joins else rows)
 
@@ -266,20 +254,6 @@ class InspectPage(Panel):
             return
         self.inspected.choose(np.array([particle]))
         center_on(self.session, self.inspected.position(particle))
-
-
-def headline(inspected: Any) -> tuple[str, str]:
-    """The headline, and its tone: how many poses are right, or, without true poses, how many are uncertain."""
-    errors = inspected.errors[np.isfinite(inspected.errors)]
-    total, wrong = len(errors), int(inspected.failed.sum())
-    if not total:
-        return f"{len(inspected)} particles, no errors known yet", MUTED
-    if inspected.error_column == "true_error":
-        chance = f"{100 * inspected.chance_right():.1f}\N{NO-BREAK SPACE}%"
-        text = f"{total - wrong} of {total} right within {inspected.threshold:g}° (chance {chance})"
-        return text, GOOD if wrong <= total / 2 else WARNING
-    text = f"{wrong} of {total} uncertain: expected error above {inspected.threshold:g}°"
-    return text, WARNING if wrong else MUTED
 
 
 def details(inspected: Any) -> list[str]:
