@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.gui import layers
-from napari_orient.gui.reference_choice import ReferenceChoice
+from napari_orient.gui.map_choice import ReferenceChoice
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
 from napari_orient.gui.widgets import GOOD, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
