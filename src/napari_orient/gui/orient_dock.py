@@ -29,6 +29,7 @@ from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui import layers
 from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layers import PICKS, PREDICTED, STATUS, TRUTH
+from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.session import Session
 from napari_orient.gui.view_strip import ViewStrip
@@ -39,6 +40,7 @@ from napari_orient.gui.widgets import (
     WARNING,
     CardPage,
     Deferred,
+    LayerChoice,
     NoteLabel,
     Panel,
     listen,
@@ -74,6 +76,7 @@ class OrientDock(ViewerDock):
     def build(self) -> None:
         """Make the dock's widgets; no page yet."""
         self._pages: dict[str, Panel] = {}
+        self._mouse = MouseTools(self.session, self._clickable)
         self.setMinimumWidth(WIDTH)
         self.setAcceptDrops(True)
         self.header, self.steps = TomogramHeader(self.session), StepBar()
@@ -149,8 +152,20 @@ class OrientDock(ViewerDock):
 
     def _hold_keys(self, on: bool) -> None:
         """Let pages hold their keys while one inspects or corrects; they act nowhere else, and never unseen."""
+        wanted = on and self.step in (INSPECT, CORRECT)
+        if wanted:
+            self.page(CORRECT)  # Its keys act while one inspects too.
         for page in self._pages.values():
-            page.hold_keys(on and self.step in (INSPECT, CORRECT))
+            page.hold_keys(wanted)
+        self._mouse.switch(wanted)
+
+    def _clickable(self) -> Points | None:
+        """The particles that a click selects among: those that are corrected or inspected."""
+        if self.step != CORRECT:
+            return self.session.inspected.layer
+        choice = getattr(self.page(CORRECT), "particles", None)
+        layer = choice.layer if isinstance(choice, LayerChoice) else None
+        return layer if isinstance(layer, Points) else None
 
     def closed(self) -> None:
         """Give the keys back."""

@@ -35,7 +35,6 @@ from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.map_choice import ReferenceChoice
-from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.pads import ROTATION_KEYS, HistoryList, MovePad, RotationPad
 from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
@@ -96,7 +95,6 @@ class CorrectPage(Panel):
         self.session = session_of(napari_viewer)
         self.job: Job | None = None
         self._release_keys: Callable[[], None] | None = None
-        self._mouse = MouseTools(self.session, self._layer)
         self._history: History | None = None
         self._requested: tuple[Points, Rows] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
@@ -178,8 +176,7 @@ class CorrectPage(Panel):
         return layers.classes(layer) if isinstance(layer, Points) else []
 
     def hold_keys(self, held: bool) -> None:
-        """Bind the keys of this page in the viewer, or give them back; clicks on the canvas likewise."""
-        self._mouse.switch(held)
+        """Bind the keys of this page in the viewer, or give them back."""
         if held and self._release_keys is None:
             self._release_keys = bind_keys(self.session.viewer, self, self._keys())
         elif not held and self._release_keys is not None:
@@ -215,10 +212,6 @@ class CorrectPage(Panel):
             listen(self, self._history.events.changed, self._show_everything)
             self.reference.choose_by_class()
         self._show_everything()
-
-    def _layer(self) -> Points | None:
-        layer = self.particles.layer
-        return layer if isinstance(layer, Points) else None
 
     @property
     def rows(self) -> Rows:
