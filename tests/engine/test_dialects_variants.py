@@ -14,6 +14,8 @@ from foreign_lists import (
     VOXELS,
     ZYZ,
     copick_picks,
+    em_bytes,
+    motive_rows,
     relion_columns,
 )
 from io_fixtures import angles, coordinates, star_loop, write
@@ -185,6 +187,15 @@ def test_a_species_of_m_with_one_sample_has_no_numbers_in_its_columns(tmp_path):
 def test_particles_in_one_plane_are_questioned(tmp_path):
     text = table("x,y,z", np.array([[10.0, 20, 0], [30, 40, 0], [50, 60, 0]]))
     assert any("micrographs" in note for note in read_particles(write(tmp_path / "a.csv", text)).notes)
+
+
+def test_some_angles_that_are_zero_and_poses_that_all_are_the_identity_are_questioned(tmp_path):
+    rows = motive_rows()
+    rows[0, 16:19] = 0
+    (tmp_path / "a.em").write_bytes(em_bytes(rows))
+    assert "1 of 2 orientations are the identity" in read_particles(tmp_path / "a.em", pixel_size=VOXEL).notes[-1]
+    read = read_particles(write(tmp_path / "a.csv", "x,y,z,rot,tilt,psi\n1,2,3,0,0,0\n4,5,6,0,0,0\n"))
+    assert "before an alignment" in read.notes[-1]
 
 
 # --- other formats --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
-from napari_orient.engine.io.plausibility import questions_on_units
+from napari_orient.engine.io.plausibility import questions_on_poses, questions_on_units
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
@@ -66,7 +66,7 @@ def read_particles(
         particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
     particles = particles.replace(extents={**_given_sizes(particles, tomograms), **particles.extents, **sizes, **own})
-    return particles.replace(notes=(*particles.notes, *questions_on_units(particles)))
+    return particles.replace(notes=(*particles.notes, *questions_on_poses(particles), *questions_on_units(particles)))
 
 
 def _given_sizes(particles: Particles, tomograms: Path | str | None) -> dict[str, Extent]:

@@ -20,6 +20,15 @@ _LEAST_VOXEL_SIZE = 2.0
 """Å of a voxel from which positions in voxels and in Å are told apart: at 1 Å they are the same."""
 
 
+def questions_on_poses(particles: Particles) -> tuple[str, ...]:
+    """A sentence where every pose is the identity, as before an alignment, and has no confidence; else none."""
+    if particles.rotations is None or len(particles) == 0 or particles.confidence is not None:
+        return ()
+    if not np.allclose(particles.rotations, np.eye(3), atol=1e-6):
+        return ()
+    return ("Every orientation is the identity (all angles are 0): are these particles before an alignment?",)
+
+
 def questions_on_units(particles: Particles) -> tuple[str, ...]:
     """A sentence where all z are 0, all positions would be a tomogram's voxels, or all lie in one corner; else none.
 

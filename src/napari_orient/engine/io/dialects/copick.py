@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.standard_columns import SCORE, as_numbers, score_name, score_of
-from napari_orient.engine.io.dialects.voxels import VoxelRows, left_out, particles_in_voxels, sizes_to_write
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    identity_question,
+    left_out,
+    particles_in_voxels,
+    sizes_to_write,
+)
 from napari_orient.engine.io.tomograms import ListMetadata, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray, Particles, concatenate, shortened
@@ -142,8 +148,7 @@ def _unless_identity(rotations: FloatArray | None) -> tuple[FloatArray | None, t
         return None, ()
     if np.allclose(rotations, np.eye(3), atol=1e-9):
         return None, ("Every orientation is the identity, as is written where none is known: taken as unknown.",)
-    same = int(np.isclose(rotations, np.eye(3), atol=1e-9).all(axis=(1, 2)).sum())
-    return rotations, (f"{same} of {len(rotations)} orientations are the identity: unknown ones?",) if same else ()
+    return rotations, identity_question(np.asarray(np.isclose(rotations, np.eye(3), atol=1e-9).all(axis=(1, 2)), bool))
 
 
 def _column(points: Sequence[Any], key: str, name: str, default: float) -> dict[str, NDArray[Any]]:

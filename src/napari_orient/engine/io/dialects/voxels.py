@@ -158,13 +158,19 @@ def size_note(sizes: FloatArray) -> str:
 def rotations_unless_zero(
     angles: FloatArray, convert: Callable[[FloatArray], FloatArray]
 ) -> tuple[FloatArray | None, tuple[str, ...]]:
-    """Rotations (N, 3, 3) of angles (N, 3), and no notes; None, and a note on it, where all angles are 0.
+    """Rotations (N, 3, 3) of angles (N, 3), and a question where some are 0; None, and a note, where all angles are 0.
 
     Lists of picks that were never aligned have columns of angles too: 0 in them is no orientation.
     """
     if angles.any():
-        return convert(angles), ()
+        return convert(angles), identity_question(np.asarray(~angles.any(axis=1), bool))
     return None, ("All angles are 0, as before an alignment: orientations are taken as unknown.",)
+
+
+def identity_question(identity: NDArray[np.bool_]) -> tuple[str, ...]:
+    """A question where some poses (N,) are the identity, which programs write for those that they do not know."""
+    count = int(identity.sum())
+    return (f"{count} of {len(identity)} orientations are the identity: unknown ones?",) if count else ()
 
 
 def whole_and_rest(voxels: FloatArray) -> tuple[FloatArray, FloatArray]:
