@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -114,6 +114,13 @@ class Fit:
         floor = 1e-6 * torch.diag_embed(information.diagonal(dim1=-2, dim2=-1).clamp_min(1e-9))
         bound: Tensor = torch.linalg.inv(information + floor)
         return bound
+
+    def in_noise(self, level: Tensor) -> Fit:
+        """The same fits where each patch's noise has so many times, (N,), the power that the model says.
+
+        The prior stays as it is, and so does the amplitude.
+        """
+        return replace(self, gram=self.gram / level[:, None, None])
 
     def take(self, rows: Tensor) -> Fit:
         """The fits of these rows."""

@@ -1,4 +1,4 @@
-"""What the mixture network estimates of a tomogram from its picks: whitening and contrast; and a check of its hand."""
+"""What the mixture network estimates of a tomogram from its picks: whitening, contrast and size; checks of its hand."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ _PSEUDO = 5.0
 """Picks that this share counts as where a tomogram's own is estimated; chosen on real-like simulations."""
 _SWEEPS = 20
 """Sweeps of expectation and maximisation; chosen, more than convergence needs."""
+_SCALES = (1 / 1.05, 1.05)
+"""Sizes of the particles, beside their own, at which log-odds are compared; it learnt from sizes within 2.5 %."""
+_LEAST_SIZE_DIFFERENCE = 0.5
+"""Log-odds a pick by which another size must be better, at least; chosen. Of simulated ribosomes with a voxel size 5 %
+too large it is 1.0, with the right one -0.2."""
 _UNSURE = 0.5
 """Median probability of a right pose below which a person is told; chosen."""
 
@@ -44,6 +49,7 @@ class TomogramInput:
     ----------
     whitening : from the mean power of its picks.
     dark : whether particles are darker than their surroundings.
+    scale : size of the particles, in the tomogram's Å, over that of those it learnt from: 1 unless another fits better.
     prior : log-odds that a pick of this tomogram has a right pose, over those where probabilities were calibrated.
     notes : for a person: what looks wrong.
     """
@@ -52,26 +58,42 @@ class TomogramInput:
     mixture: PoseMixture
     whitening: Whitening
     dark: bool = True
+    scale: float = 1.0
     prior: float = 0.0
     notes: tuple[Note, ...] = ()
 
     def spectra(self, positions: FloatArray, *, centring: str = "rounded") -> Tensor:
         """Whitened half-spectra of patches about positions (N, 3), particles bright, on the network's device."""
-        patches = patches_of(self.tomogram, positions, self.mixture, centring=centring)
+        patches = self.patches(positions, centring=centring)
         return self.whitening.apply(-patches if self.dark else patches)
 
+    def patches(self, positions: FloatArray, *, centring: str) -> Tensor:
+        """Patches (N, n, n, n) about positions (N, 3) at the input's scale; see `patches_of`."""
+        return patches_of(self.tomogram, positions, self.mixture, centring=centring, scale=self.scale)
 
-def patches_of(tomogram: Tomogram, positions: FloatArray, mixture: PoseMixture, *, centring: str) -> Tensor:
+
+def patches_of(
+    tomogram: Tomogram,
+    positions: FloatArray,
+    mixture: PoseMixture,
+    *,
+    centring: str,
+    scale: float = 1.0,
+) -> Tensor:
     """Patches (N, n, n, n) about positions (N, 3) on the network's device; what is not finite is flat.
 
     Boxes smaller than a patch are taken: beyond them there is nothing.
+
+    Parameters
+    ----------
+    scale : size of the particles in the tomogram's Å over that of those it learnt from.
     """
     options = mixture.options
     cubes = cut_patches(
         tomogram,
         positions,
         side=options.patch_side,
-        voxel_size=options.patch_voxel_size,
+        voxel_size=options.patch_voxel_size * scale,
         centring=centring,
         beyond=True,
     )
@@ -89,25 +111,43 @@ def estimate_input(
         If the tomogram is flat round every pick.
     """
     places = picks.positions[evenly_spaced_rows(len(picks), _MOST)]
-    words, count = "Estimating the tomogram's spectrum", 0
-    total = torch.zeros(1)
+    found = TomogramInput(tomogram, mixture, Whitening(torch.zeros(0), mixture.options))
+    found = yield from _whitened(found, places, centring=centring)
+    yield Step(len(places), len(places) + 1, "Checking contrast, size and hand")
+    some = picks.positions[evenly_spaced_rows(len(picks), _SAMPLE)]
+    found, log_odds = _with_contrast(found, found.patches(some, centring=centring))
+    for scale in _SCALES:
+        other = yield from _whitened(replace(found, scale=scale, notes=()), some, centring=centring)
+        own = _log_odds(other, other.patches(some, centring=centring))
+        if _better(own, log_odds, least=_LEAST_SIZE_DIFFERENCE):
+            found = yield from _whitened(replace(found, scale=scale), places, centring=centring)
+            found = _noted(found, _size_text(tomogram, scale))
+            break
+    found = _checked(found, found.patches(some, centring=centring))
+    yield Step(1, 1, "Estimated the tomogram's spectrum", notes=found.notes)
+    return found
+
+
+def _whitened(found: TomogramInput, places: FloatArray, *, centring: str) -> Stream[Step, TomogramInput]:
+    """The input with the whitening by the mean power about places (N, 3); a step for every batch of them.
+
+    Raises
+    ------
+    InputError
+        If the tomogram is flat round every place.
+    """
+    tomogram, options, total, count = found.tomogram, found.mixture.options, torch.zeros(1), 0
     for done, positions in _batches(places):
-        yield Step(done, len(places) + 1, words)
-        patches = patches_of(tomogram, positions, mixture, centring=centring)
-        power = spectra_of(patches, mixture.options).abs().square().cpu()
+        yield Step(done, len(places) + 1, "Estimating the tomogram's spectrum")
+        power = spectra_of(found.patches(positions, centring=centring), options).abs().square().cpu()
         total, count = total + power.sum(0), count + int((power.sum((1, 2, 3)) > 0).sum())
     if count == 0:
         raise InputError(
             f"{tomogram.name} is flat round every particle; expected a tomogram with noise. Was it masked there, or "
             "not written to its end?"
         )
-    whitening = whitening_of_power(total / count, count, mixture.options, tomogram_voxel_size=tomogram.voxel_size)
-    found = TomogramInput(tomogram, mixture, whitening)
-    yield Step(len(places), len(places) + 1, "Checking contrast and hand")
-    some = picks.positions[evenly_spaced_rows(len(picks), _SAMPLE)]
-    found = _checked(found, patches_of(tomogram, some, mixture, centring=centring))
-    yield Step(1, 1, words, notes=found.notes)
-    return found
+    whitening = whitening_of_power(total / count, count, options, tomogram_voxel_size=tomogram.voxel_size / found.scale)
+    return replace(found, whitening=whitening)
 
 
 def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
@@ -116,34 +156,58 @@ def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
 
 
 @torch.inference_mode()
+def _log_odds(found: TomogramInput, patches: Tensor) -> Tensor:
+    """Log-odds (N,) that the best pose of each patch is right."""
+    return found.mixture.best(found.whitening.apply(-patches if found.dark else patches))[1]
+
+
+def _with_contrast(found: TomogramInput, patches: Tensor) -> tuple[TomogramInput, Tensor]:
+    """The input with the contrast that fits better, with a warning if particles are bright, and its log-odds (N,)."""
+    dark, bright = (_log_odds(replace(found, dark=dark), patches) for dark in (True, False))
+    if not _better(bright, dark):
+        return found, dark
+    text = (
+        "particles are brighter than their surroundings here, which cryo-tomograms seldom show: is the contrast "
+        "inverted?"
+    )
+    return _noted(replace(found, dark=False), text), bright
+
+
+def _size_text(tomogram: Tomogram, scale: float) -> str:
+    size = tomogram.voxel_size
+    return (
+        f"the particles fit this network better at {scale:.2f} times the size that it learnt, and are predicted at "
+        f"that size: is the voxel size of {size:.4g} Å right? {size / scale:.4g} Å would fit."
+    )
+
+
+def _noted(found: TomogramInput, text: str) -> TomogramInput:
+    return replace(found, notes=(*found.notes, Note(text, "warning")))
+
+
+@torch.inference_mode()
 def _checked(found: TomogramInput, patches: Tensor) -> TomogramInput:
-    """The input with the contrast that fits better, and warnings."""
+    """The input with the share of right poses estimated, and warnings of the hand and of improbable poses."""
     mixture, whitening = found.mixture, found.whitening
-    dark, bright = (mixture.best(whitening.apply(sign * patches))[1] for sign in (-1, 1))
-    notes = []
-    is_dark = not _better(bright, dark)
-    if not is_dark:
-        notes.append(
-            "particles are brighter than their surroundings here, which cryo-tomograms seldom show: is the contrast "
-            "inverted?"
-        )
-    log_odds = dark if is_dark else bright
-    mirrored = mirror_images(-patches if is_dark else patches)
-    mirrored_whitening = Whitening(mirror_images(whitening.filter[None], half=True)[0], mixture.options)
-    if _better(mixture.best(mirrored_whitening.apply(mirrored))[1], log_odds):
-        notes.append(
+    patches = -patches if found.dark else patches
+    mirrored = Whitening(mirror_images(whitening.filter[None], half=True)[0], mixture.options)
+    mirror_odds = mixture.best(mirrored.apply(mirror_images(patches)))[1]
+    if _better(mirror_odds, mixture.best(whitening.apply(patches))[1]):
+        found = _noted(
+            found,
             "the mirror images of the particles fit this network better than the particles themselves: is the "
-            "tomogram's hand right, and is it the right molecule?"
+            "tomogram's hand right, and is it the right molecule?",
         )
-    _, right, _ = mixture.predict(whitening.apply(-patches if is_dark else patches))
+    _, right, _ = mixture.predict(whitening.apply(patches))
     prior = prior_log_odds(right.cpu())
     median = float(with_prior(right.cpu(), prior).median())
     if median < _UNSURE:
-        notes.append(
+        found = _noted(
+            found,
             f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
-            "picks."
+            "picks.",
         )
-    return replace(found, dark=is_dark, prior=prior, notes=tuple(Note(line, "warning") for line in notes))
+    return replace(found, prior=prior)
 
 
 def prior_log_odds(right: Tensor) -> float:
@@ -166,11 +230,11 @@ def with_prior(right: Tensor, prior: float) -> Tensor:
     return torch.sigmoid(torch.logit(right.double(), eps=1e-9) + prior).to(right)
 
 
-def _better(first: Tensor, second: Tensor) -> bool:
+def _better(first: Tensor, second: Tensor, *, least: float = _LEAST_DIFFERENCE) -> bool:
     """Whether the first log-odds (N,) are better than the second ones, beyond chance."""
     difference = first - second
     error = float(difference.std(correction=0)) / len(difference) ** 0.5
-    return bool(difference.mean() > max(_SIGNIFICANT * error, _LEAST_DIFFERENCE))
+    return bool(difference.mean() > max(_SIGNIFICANT * error, least))
 
 
 def mirror_images(cubes: Tensor, *, half: bool = False) -> Tensor:

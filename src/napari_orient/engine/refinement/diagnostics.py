@@ -1,9 +1,10 @@
 """Warnings from the patches themselves: template, hand, missing wedge or contrast look wrong.
 
 Each check has one statistic and one threshold: the axis of the wedge found, the sign of the contrast, the median
-expected error, the median score beside that of noise, the evidence for the hand (`hand_evidence`), and the density that
-the residuals of all particles have in common. As far as the hand may be wrong, or the particles score little more than
-noise, the poses are wrong: `Diagnosis.p_template` says so, and every probability is multiplied by it.
+expected error, the median score beside that of noise, the evidence for the hand (`hand_evidence`) and for the size
+(`size_evidence`), and the density that the residuals of all particles have in common. As far as the hand may be wrong,
+or the particles score little more than noise, the poses are wrong: `Diagnosis.p_template` says so, and every
+probability is multiplied by it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.hand_evidence import hand_evidence
 from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.size_evidence import size_evidence
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 
 _SAMPLE = 32
@@ -80,7 +82,8 @@ def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None
     if not mismatch:
         mismatch, p_template = yield from stoppable(_wrong_hand(finder, some), step)
     yield Step(2, 3, "Checking the residuals")
-    mismatch = mismatch or _other_molecule(finder, some, poses)
+    size = "" if mismatch else _other_size(finder, some, poses)
+    mismatch = mismatch or size or _other_molecule(finder, some, poses)
     lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), mismatch]
     return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)
 
@@ -111,7 +114,7 @@ def _uncertain(poses: Poses) -> str:
 
 def _low_score(finder: PoseFinder, poses: Poses) -> tuple[str, float]:
     """A warning, empty where the scores are those of particles, and the probability that the template is right."""
-    noise, median = finder.detection, float(poses.score.median())
+    noise, median = finder.detection, float(poses.local_score.median())
     if noise is None or median > noise.noise + _ABOVE_NOISE * noise.noise_spread:
         return "", 1.0
     above = max(0.0, (median - noise.noise) / (_ABOVE_NOISE * noise.noise_spread))
@@ -120,6 +123,11 @@ def _low_score(finder: PoseFinder, poses: Poses) -> tuple[str, float]:
         "another molecule, or the noise hides them. Check the template and the picks."
     )
     return text, _P_AT_THRESHOLD * above
+
+
+def _other_size(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:
+    found = size_evidence(finder, patches, poses)
+    return found.text(finder.model.voxel_size) if found is not None and found.differs else ""
 
 
 def _other_molecule(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:

@@ -36,6 +36,7 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
+from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.posterior import Observation, Poses, draw_poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.transfer_choice import (
     MOST_PATCHES,
@@ -121,6 +122,7 @@ class PoseFinder:
     options : as asked for.
     likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
     bound_excess : of the variance of best fits over their bound, nats; see `uncertainty.estimate_bound_excess`.
+    overdispersion : what gives that of single particles; None before it is estimated.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
     p_template : probability that the template is the right one, by the checks that `diagnostics` makes.
@@ -139,6 +141,7 @@ class PoseFinder:
     options: RefinementOptions
     likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
     bound_excess: float = 0.0
+    overdispersion: Overdispersion | None = None
     detection: DetectionModel | None = None
     outliers: OutlierLimits | None = None
     p_template: float = 1.0
@@ -171,7 +174,7 @@ class PoseFinder:
         log_odds : of false over true picks, beside those of the score.
         """
         blank = torch.zeros_like(poses.score)
-        p_false = self.detection.p_false(poses.score, log_odds=log_odds) if self.detection else blank
+        p_false = self.detection.p_false(poses.local_score, log_odds=log_odds) if self.detection else blank
         return 1 - self.p_template * (1 - p_false)
 
     @torch.no_grad()
@@ -182,6 +185,7 @@ class PoseFinder:
         *,
         at: Tensor | None = None,
         prior: RotationPrior | None = None,
+        noise: Tensor | None = None,
     ) -> Poses:
         """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
@@ -191,29 +195,45 @@ class PoseFinder:
         at : (N, 3) whole voxels xyz from the patches' centres, the only places to search about; None searches as far
             as the options allow.
         prior : of the N rotations; None is flat.
+        noise : (N,) power of each patch's noise over the tomogram's, as in other poses that these are compared with;
+            None estimates it.
         """
         tempered = None if prior is None else prior.tempered(self.likelihood_scale)
 
         def find(rows: slice) -> Poses:
             own = None if tempered is None else tempered.take(rows)
-            starts, centres = (None if given is None else given[rows] for given in (initial, at))
-            return self._batch(patches[rows], starts, centres, own)
+            starts, centres, level = (None if given is None else given[rows] for given in (initial, at, noise))
+            return self._batch(patches[rows], starts, centres, own, level)
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None) -> Poses:
-        poses = self._searched(patches, initial, at, prior, wide=self.low_snr)
+    def _batch(
+        self,
+        patches: Tensor,
+        initial: Tensor | None,
+        at: Tensor | None,
+        prior: RotationPrior | None,
+        noise: Tensor | None,
+    ) -> Poses:
+        poses = self._searched(patches, initial, at, prior, noise, wide=self.low_snr)
         rows = (poses.p_right < _SURE).nonzero().squeeze(1)
         if self.low_snr or self.fast or len(rows) == 0:
             return poses
-        starts, centres = (None if given is None else given[rows] for given in (initial, at))
+        starts, centres, level = (None if given is None else given[rows] for given in (initial, at, noise))
         own = None if prior is None else prior.take(rows)
-        again = self._searched(patches[rows], starts, centres, own, wide=True)
+        again = self._searched(patches[rows], starts, centres, own, level, wide=True)
         return poses.with_rows(rows, again)
 
     def _searched(
-        self, patches: Tensor, initial: Tensor | None, at: Tensor | None, prior: RotationPrior | None, *, wide: bool
+        self,
+        patches: Tensor,
+        initial: Tensor | None,
+        at: Tensor | None,
+        prior: RotationPrior | None,
+        noise: Tensor | None,
+        *,
+        wide: bool,
     ) -> Poses:
         narrow = self.fast and not wide
         model, fitted = self._observed
@@ -238,16 +258,20 @@ class PoseFinder:
                 prior=prior,
             )
             centres = centres[torch.arange(len(patches), device=patches.device)[:, None], modes]
-        poses = self._summarised(fits, centres * self.full_model.voxel_size, observed, prior)
+        best, fitted_on = fits[0], self.search.model.select(self.search.informative) if self.fast else self.model
+        noise = noise_level(best, fitted_on) if noise is None else noise
+        fits = [fit.in_noise(noise) for fit in fits]
+        observation = None if observed is None else Observation(self.reference, self.model, observed, prior, noise)
+        poses = self._summarised(fits, centres * self.full_model.voxel_size, observation).in_noise(noise)
+        if self.overdispersion is not None:
+            misfit = self.overdispersion.of(self.overdispersion.model.observe(patches, centres[:, 0]), best)
+            poses = poses.with_covariance_factor(misfit / noise)
         return poses.shifted(centres[:, 0] * self.full_model.voxel_size)
 
-    def _summarised(
-        self, fits: list[Fit], origins: Tensor, observed: Tensor | None, prior: RotationPrior | None
-    ) -> Poses:
+    def _summarised(self, fits: list[Fit], origins: Tensor, observation: Observation | None) -> Poses:
         scale, excess = self.likelihood_scale, self.bound_excess
-        if observed is None:
+        if observation is None:
             return summarise_modes(fits, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins)
-        observation = Observation(self.reference, self.model, observed, prior)
         return posterior_mean(
             fits, observation, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins
         )
@@ -353,6 +377,7 @@ def estimate_tomogram_model(
     voxel_size: float,
     options: RefinementOptions,
     prior: RotationPrior | None = None,
+    parts: tuple[Reference, ...] = (),
 ) -> Stream[Step, PoseFinder]:
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
@@ -362,6 +387,7 @@ def estimate_tomogram_model(
     geometry : how the tomogram was tilted.
     voxel_size : Å.
     prior : of the N rotations; None is flat.
+    parts : of the reference, along which single particles' misfit is measured; see `overdispersion`.
     """
     prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
     wedge = geometry.wedge
@@ -389,13 +415,17 @@ def estimate_tomogram_model(
     aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     generator = torch.Generator().manual_seed(_NOISE_SEED)
     finder = _with_error_model(finder, patches, centres, aligned, generator)
+    if parts:
+        yield step
+        finder = _with_overdispersion(finder, parts, patches, centres, aligned)
     noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator).to(patches)
     step, scores = _step(7 + _ROUNDS, "Matching noise"), []
     for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
         yield step
         own = None if prior is None else prior.take(rows % len(patches))
-        scores.append(finder.find(noise[rows], prior=own).score)
-    return replace(finder, detection=DetectionModel.fitted(torch.cat(scores), fit.score.cpu()))
+        scores.append(finder.find(noise[rows], prior=own).local_score)
+    local_score = aligned.score / noise_level(aligned, model).sqrt()
+    return replace(finder, detection=DetectionModel.fitted(torch.cat(scores), local_score.cpu()))
 
 
 def _step(done: int, message: str) -> Step:
@@ -508,6 +538,19 @@ def _with_error_model(
     own = fit_at(reference, model, observed, fit.rotations, fit.shifts)
     excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
     return replace(finder, likelihood_scale=scale, bound_excess=excess)
+
+
+def _with_overdispersion(
+    finder: PoseFinder, parts: tuple[Reference, ...], patches: Tensor, centres: Tensor, fit: Fit
+) -> PoseFinder:
+    """The finder with the distribution of its particles' overdispersion."""
+    search = finder.search
+    model = search.model.select(search.informative)
+    observed = model.observe(patches, centres)
+    found = Overdispersion.estimate(
+        search.reference, parts, model, observed, fit, likelihood_scale=finder.likelihood_scale
+    )
+    return replace(finder, overdispersion=found)
 
 
 def _all_fits(

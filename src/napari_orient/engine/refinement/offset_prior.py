@@ -143,12 +143,13 @@ class OffsetPrior:
         poses, again : of all particles, and of these rows, weighed.
         """
         before = poses.take(rows)
-        gain = self._log_posterior(again, likelihood_scale) - self._log_posterior(before, likelihood_scale)
+        scale = likelihood_scale / before.noise_level
+        gain = self._log_posterior(again, scale) - self._log_posterior(before, scale)
         better = (gain > 0).nonzero().squeeze(1)
         chosen, other = before.with_rows(better, again.take(better)), again.with_rows(better, before.take(better))
         return poses.with_rows(rows, chosen.with_modes_of(other, group))
 
-    def _log_posterior(self, poses: Poses, likelihood_scale: float) -> Tensor:
+    def _log_posterior(self, poses: Poses, likelihood_scale: Tensor) -> Tensor:
         prior = torch.logaddexp(self._log_inlier(poses), torch.full_like(poses.score, self.log_outlier))
         return likelihood_scale * poses.score.clamp_min(0).square() / 2 + prior
 

@@ -70,13 +70,14 @@ class Poses:
         the reference frame.
     shift_covariance : (N, 3, 3) of the error of the shift, Å².
     coupling : (N, 3, 3) covariance of rotation with shift, radians by Å.
-    score : (N,) match in standard deviations of the noise.
+    score : (N,) match in standard deviations of the tomogram's noise.
     amplitude : (N,) of the reference, 1 for the typical particle.
     mode_rotvecs : (N, K, 3) rotation vectors from the pose to its modes, radians, the first of them the pose's own.
     mode_shifts : (N, K, 3) shifts of the modes.
     mode_log_weights : (N, K) logarithm of each mode's mass, up to a constant a particle; ``-inf`` where there is none.
     p_false : (N,) probability that the pose is a random one, as of a false pick.
     false_covariance : (N, 3, 3) second moment of the rotation to a random pose.
+    noise_level : (N,) power of the noise about each particle over the tomogram's; see `overdispersion.noise_level`.
     """
 
     rotations: Tensor
@@ -91,9 +92,12 @@ class Poses:
     mode_log_weights: Tensor = field(default_factory=lambda: torch.zeros(0))
     p_false: Tensor = field(default_factory=lambda: torch.zeros(0))
     false_covariance: Tensor = field(default_factory=lambda: torch.zeros(0))
+    noise_level: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def __post_init__(self) -> None:
-        """Make the pose its own only mode, and true, unless something else is given."""
+        """Make the pose its own only mode, and true, and its noise the tomogram's, unless something else is given."""
+        if len(self.noise_level) != len(self.score):
+            object.__setattr__(self, "noise_level", torch.ones_like(self.score))
         if self.mode_log_weights.ndim == 2:
             return
         count = len(self.shifts)
@@ -180,6 +184,25 @@ class Poses:
             self, p_false=p_false.to(self.p_false), false_covariance=covariance.expand_as(self.false_covariance)
         )
 
+    def in_noise(self, level: Tensor) -> Poses:
+        """The poses of fits in patches whose noise has so many times, (N,), the tomogram's power."""
+        return replace(self, score=self.score * level.sqrt(), noise_level=level)
+
+    @property
+    def local_score(self) -> Tensor:
+        """Score in standard deviations of the noise about each particle, (N,)."""
+        return self.score / self.noise_level.sqrt()
+
+    def with_covariance_factor(self, factor: Tensor) -> Poses:
+        """The same poses, covariances multiplied by (N,)."""
+        each = factor[:, None, None]
+        return replace(
+            self,
+            rotation_covariance=each * self.rotation_covariance,
+            shift_covariance=each * self.shift_covariance,
+            coupling=each * self.coupling,
+        )
+
     def with_added_error(self, added_deg: Tensor) -> Poses:
         """The same poses, whose rotations have an added error, (N,) degrees root mean square, about any axis."""
         each = (torch.deg2rad(added_deg).square() / 3).to(self.rotation_covariance)
@@ -253,21 +276,29 @@ def _rms_deg(variance: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Patches of N particles as a reference is matched with them: the arguments of `matching.fit.fit_at`."""
+    """Patches of N particles as a reference is matched with them: the arguments of `matching.fit.fit_at`.
+
+    Parameters
+    ----------
+    noise : (N,) power of each patch's noise over the model's; None is 1.
+    """
 
     reference: Reference
     model: ForwardModel
     observed: Tensor
     prior: RotationPrior | None = None
+    noise: Tensor | None = None
 
     def take(self, rows: Tensor) -> Observation:
         """The observation of these patches."""
         prior = None if self.prior is None else self.prior.take(rows)
-        return Observation(self.reference, self.model, self.observed[rows], prior)
+        noise = None if self.noise is None else self.noise[rows]
+        return Observation(self.reference, self.model, self.observed[rows], prior, noise)
 
     def fit_at(self, rotations: Tensor, shifts: Tensor) -> Fit:
         """The fit in given poses (N, 3, 3) and (N, 3), no step taken."""
-        return fit_at(self.reference, self.model, self.observed, rotations, shifts, prior=self.prior)
+        fit = fit_at(self.reference, self.model, self.observed, rotations, shifts, prior=self.prior)
+        return fit if self.noise is None else fit.in_noise(self.noise)
 
 
 # --- Laplace approximation and mixture of modes ---------------------------------------------------------------------

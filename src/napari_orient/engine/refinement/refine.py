@@ -40,6 +40,7 @@ from napari_orient.engine.refinement.list_prior import (
     without_earlier_results,
 )
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
+from napari_orient.engine.refinement.overdispersion import template_parts
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
@@ -197,10 +198,16 @@ def refine_all(
         parts.append(_find(finder, tomogram, particles.take(slice(start, start + batch))))
         yield Step(min(start + batch, len(particles)), len(particles), words)
     centre = torch.as_tensor(template.symmetry_centre, dtype=torch.float32)
+    found = Poses.concatenated(parts)
+
+    def find_at(rows: torch.Tensor, offset: torch.Tensor) -> Poses:
+        noise = found.noise_level[rows]
+        return _find(finder, tomogram, particles.take(rows.numpy()), offset=offset, noise=noise)
+
     poses, log_odds = yield from apply_offset_prior(
         finder,
-        Poses.concatenated(parts),
-        lambda rows, offset: _find(finder, tomogram, particles.take(rows.numpy()), offset=offset),
+        found,
+        find_at,
         batch=batch,
         centre=centre,
     )
@@ -255,6 +262,7 @@ def prepare_finder(
         voxel_size=tomogram.voxel_size,
         options=options,
         prior=prior,
+        parts=template_parts(template, reference, resolution=options.search.search_resolution),
     )
     finder = replace(finder, outliers=outliers)
     found = yield from diagnostics(finder, patches, prior)
@@ -291,12 +299,21 @@ def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tu
     return patches, torch.as_tensor(off, dtype=torch.float32)
 
 
-def _find(finder: PoseFinder, tomogram: Tomogram, particles: Particles, *, offset: torch.Tensor | None = None) -> Poses:
+def _find(
+    finder: PoseFinder,
+    tomogram: Tomogram,
+    particles: Particles,
+    *,
+    offset: torch.Tensor | None = None,
+    noise: torch.Tensor | None = None,
+) -> Poses:
     """Poses with shifts from the picks; searched about an offset (3,) Å from them alone, if one is given."""
     patches, to_picks = _patches(finder, tomogram, particles)
     at = None if offset is None else ((offset - to_picks) / tomogram.voxel_size).round().to(patches.device)
     prior = list_prior(particles, finder.options.prior, finder.group, device=patches.device)
-    return finder.find(patches, _initial(finder, particles), at=at, prior=prior).shifted(to_picks)
+    noise = None if noise is None else noise.to(patches.device)
+    found = finder.find(patches, _initial(finder, particles), at=at, prior=prior, noise=noise)
+    return found.shifted(to_picks)
 
 
 def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
@@ -354,7 +371,7 @@ def _result(
     found = particles.positions + poses.shifts.numpy()
     truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
     occluded = occluded_share(finder, tomogram, found)
-    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(np.minimum(truncated + occluded, 1))))
+    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
     unknown = unknown_poses(poses, finder, truncated=truncated, occluded=occluded)
     p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)

@@ -141,4 +141,4 @@ def _above_noise(finder: PoseFinder, patches: Tensor) -> float:
     noise = finder.detection
     if noise is None:
         return float("nan")
-    return (float(finder.find(patches).score.median()) - noise.noise) / noise.noise_spread
+    return (float(finder.find(patches).local_score.median()) - noise.noise) / noise.noise_spread

@@ -1,0 +1,169 @@
+"""Overdispersion of single particles: by how much their residuals exceed the noise along parts of the template.
+
+The likelihood scale (`uncertainty`) is that of a tomogram's typical particle. Beside gold or in a crowd the noise is
+stronger than there, in clear ice weaker; a particle that lacks a part, or has it bent, leaves a residual of its own.
+All of it shows where the template is: ρ is cut into eight parts across its principal axes, ρ = Σ ρ_b, whose images m_b,
+with their derivatives by rotation and shift, span 56 directions. Of the residual r = x - a m these explain
+
+    φ = c |P r|² / d        (Pearson's X² over its d degrees of freedom; McCullagh & Nelder 1989, §4.5),
+
+P being the projection on them, less the seven directions that the fit absorbs, and c the likelihood scale: 1 in the
+mean where r is noise. The covariance of the particle's pose is multiplied by φ (quasi-likelihood, Wedderburn 1974,
+Biometrika 61:439). What a particle lacks displaces its pose, but speaks for no other: where poses are weighed against
+each other and against noise, log-likelihoods are divided by the noise level n alone, the mean power of the residual
+over all coefficients.
+
+One particle gives φ with a relative standard deviation of √(2 / d), about 20 %. It is shrunk to the tomogram's mean, as
+far as particles do not differ by more than that (empirical Bayes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.matching.fit import Fit, design_matrix
+from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.reference import Reference, build_reference
+from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.templates import Template
+
+_SOFT_EDGE = 25.0
+"""Å over which one part passes into the next, about the resolution of the fits; chosen."""
+_LEAST_INDEPENDENT = 0.02
+"""Least eigenvalue of the directions' correlation matrix that counts as a direction of its own; chosen."""
+_PRIOR_COUNT = 12
+"""Particles that φ = 1 and the typical variance of φ count as, beside a tomogram's own; chosen, as for the scale."""
+_TYPICAL_VARIANCE = 0.05
+"""Variance of φ between particles. Simulated ribosomes in much noise 0.02, beside gold 0.6, half of them 50S 1.7."""
+_LEAST = 0.1
+"""Least φ: ribosomes between gold beads have 0.25."""
+_BATCH = 8
+"""Patches whose directions are computed together on a CPU: 10 MB, not the result."""
+_NOISE_LEVELS = (0.25, 4.0)
+"""Least and largest noise level of a particle. Between gold beads ribosomes have 0.4 to 1.7."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overdispersion:
+    """What gives the overdispersion φ of single particles.
+
+    Parameters
+    ----------
+    reference : the template.
+    parts : of the template, which add up to it; without any, φ is 1.
+    model : forward model of the coefficients whose residuals count.
+    likelihood_scale : c of the tomogram.
+    mean, prior_dof : mean of φ in the tomogram, and the degrees of freedom that it counts as beside a particle's own.
+    """
+
+    reference: Reference
+    parts: tuple[Reference, ...]
+    model: ForwardModel
+    likelihood_scale: float
+    mean: float = 1.0
+    prior_dof: float = 2 / _TYPICAL_VARIANCE
+
+    @classmethod
+    def estimate(
+        cls,
+        reference: Reference,
+        parts: tuple[Reference, ...],
+        model: ForwardModel,
+        observed: Tensor,
+        fit: Fit,
+        *,
+        likelihood_scale: float,
+    ) -> Overdispersion:
+        """The distribution of φ in one tomogram, from patches (N, 2, M) of particles and the poses fitted to them."""
+        found = cls(reference, parts, model, likelihood_scale)
+        square, freedom = found._chi_square(observed, fit)
+        ratio = likelihood_scale * square / freedom
+        count, mean = len(ratio), float(ratio.mean())
+        variance = max(float((ratio - mean).square().mean() - 2 * mean**2 / freedom.mean()), 0.0)
+        mean, variance = (
+            (count * own + _PRIOR_COUNT * typical) / (count + _PRIOR_COUNT)
+            for own, typical in ((mean, 1.0), (variance, _TYPICAL_VARIANCE))
+        )
+        return cls(reference, parts, model, likelihood_scale, mean, 2 * mean**2 / variance)
+
+    def of(self, observed: Tensor, fit: Fit) -> Tensor:
+        """φ of patches (N, 2, M), as the model observes them, in the poses fitted to them, (N,)."""
+        if not self.parts:
+            return torch.ones_like(fit.score)
+        square, freedom = self._chi_square(observed, fit)
+        shrunk = self.likelihood_scale * square + self.prior_dof * self.mean
+        return (shrunk / (freedom + self.prior_dof)).clamp_min(_LEAST)
+
+    def _chi_square(self, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
+        """X² of the residuals along the parts, (N,), and its degrees of freedom, (N,)."""
+        rows = torch.arange(len(observed), device=observed.device).split(device_batch_size(observed.device, _BATCH))
+        columns = [self._chi_square_of(observed[some], fit.take(some)) for some in rows]
+        square, freedom = (torch.cat(column) for column in zip(*columns, strict=True))
+        return square, freedom
+
+    def _chi_square_of(self, observed: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
+        pose = self.model, observed, fit.rotations, fit.shifts
+        whole = design_matrix(self.reference, *pose)
+        absorbed = torch.linalg.qr(whole[:, :7].mT).Q.mT
+        along = torch.cat([design_matrix(part, *pose)[:, :7] for part in self.parts], dim=1)
+        # Inner products alone are projected: what the fit absorbs is taken out of the directions and of the patch.
+        inner, lost = along @ along.mT, along @ absorbed.mT
+        products = (along @ whole[:, 7, :, None] - lost @ (absorbed @ whole[:, 7, :, None]))[..., 0]
+        length = inner.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
+        inner = (inner - lost @ lost.mT) / (length[:, :, None] * length[:, None])
+        values, vectors = torch.linalg.eigh(inner)
+        products = (vectors.mT @ (products / length)[..., None])[..., 0]
+        independent = values > _LEAST_INDEPENDENT
+        square = (products.square() / values.clamp_min(_LEAST_INDEPENDENT) * independent).sum(1)
+        return square, independent.sum(1).clamp_min(1).to(square)
+
+
+def noise_level(fit: Fit, model: ForwardModel) -> Tensor:
+    """Mean power n of each fit's residual over that of the tomogram's noise, (N,).
+
+    Parameters
+    ----------
+    fit : of patches through the model.
+    """
+    residual = fit.gram[:, 7, 7] - fit.score.square()
+    level = residual / (2 * len(model.frequency) * model.window_power)
+    return level.clamp(*_NOISE_LEVELS)
+
+
+def template_parts(template: Template, reference: Reference, *, resolution: float) -> tuple[Reference, ...]:
+    """Eight parts of a template, soft octants about its centre of mass, which add up to it, on the reference's device.
+
+    Parameters
+    ----------
+    reference : of the whole template.
+    resolution : Å, the finest detail that the parts keep.
+    """
+    octants = _octants(template.density, template.voxel_size)
+    return tuple(
+        build_reference(
+            template.density * octant,
+            template.voxel_size,
+            resolution=max(resolution, reference.resolution),
+            radius=reference.radius,
+        ).to(reference.device)
+        for octant in octants
+    )
+
+
+def _octants(density: FloatArray, voxel_size: float) -> list[FloatArray]:
+    """Weights (n, n, n) of eight parts that meet in the density's centre of mass, across its principal axes."""
+    place = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
+    z, y, x = np.meshgrid(place, place, place, indexing="ij")
+    points, weight = np.stack([x, y, z], axis=-1), np.clip(density, 0, None).astype(float)
+    points = points - np.einsum("zyx,zyxi->i", weight, points) / weight.sum()
+    _, axes = np.linalg.eigh(np.einsum("zyx,zyxi,zyxj->ij", weight, points, points))
+    beyond = 1 / (1 + np.exp(-2 * (points @ axes) / _SOFT_EDGE))
+    sides = np.stack([beyond, 1 - beyond])
+    return [
+        np.prod([sides[side, ..., axis] for axis, side in enumerate(which)], axis=0) for which in np.ndindex(2, 2, 2)
+    ]
