@@ -351,6 +351,15 @@ def test_the_shipped_network_finds_poses_in_either_contrast_and_says_which_is_od
     assert np.median(errors) < 5
     assert (errors < 20).mean() > 0.9
     assert any("contrast" in note for note in notes) == (contrast == -1)
+    assert not any("voxel size" in note for note in notes)
+
+
+def test_the_shipped_network_says_that_a_voxel_size_is_wrong_and_predicts_at_the_right_one(scene):
+    tomogram, true = scene
+    shown = replace(tomogram, voxel_size=1.07 * tomogram.voxel_size)
+    found, notes = predicted(shown, true.replace(positions=1.07 * true.positions, rotations=None))
+    assert any("voxel size" in note for note in notes)
+    assert (angle_deg(found.required_rotations(), true.required_rotations()) < 20).mean() > 0.9
 
 
 def test_the_shipped_network_warns_of_a_mirrored_tomogram_and_is_not_sure_in_it(scene):
