@@ -173,6 +173,14 @@ def test_coordinates_of_a_list_without_pixel_size_are_angstrom_where_they_fit_on
     read = read_particles(path, tomogram=OPENED)
     check(read, posed=True)
     assert any("beyond the opened tomogram's voxels" in note for note in read.notes)
+    picks = write(tmp_path / "b.star", star_loop("", {**columns, "rlnTomoName": [TOMOGRAM] * 2}))
+    np.testing.assert_allclose(read_particles(picks, tomogram=OPENED).positions, VOXEL * POSITIONS, atol=1e-3)
+
+
+def test_an_optimisation_set_that_names_no_particles_is_refused_with_a_reason(tmp_path):
+    path = write(tmp_path / "a_optimisation_set.star", "data_\n\n_rlnTomoParticlesFile ''\n")
+    with pytest.raises(InputError, match="names no particles"):
+        read_particles(path)
 
 
 def test_a_species_of_m_with_one_sample_has_no_numbers_in_its_columns(tmp_path):

@@ -50,7 +50,7 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
     if (positions <= sizes).all() and edges.min() >= _LEAST_VOXEL_SIZE:
         shown = " × ".join(f"{side:.0f}" for side in positions.max(axis=0))
         return (
-            f"All {len(extents)} positions lie within {shown} Å of the first voxel, as they would if they counted in "
+            f"{_all(len(extents))} within {shown} Å of the first voxel, as they would if they counted in "
             f"voxels of {edges.min():g} Å and were read as Å. If they do, name the columns x_voxel, y_voxel, z_voxel, "
             "or give the size of a voxel (--pixel-size).",
         )
@@ -58,8 +58,13 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
     factor = 1 / max(*share, _LEAST_SHARE)
     if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** len(extents) <= _CHANCE:
         return (
-            f"All {len(extents)} positions lie in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
+            f"{_all(len(extents))} in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
             f"and y: is the pixel size right? Another binning would be a factor of up to {factor:.3g} "
             "(--pixel-size).",
         )
     return ()
+
+
+def _all(count: int) -> str:
+    """``All 12 positions lie``, or that of one."""
+    return "The only position lies" if count == 1 else f"All {count} positions lie"

@@ -377,6 +377,8 @@ def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Pat
         return None
     text = table["rlnTomoParticlesFile"][0]
     particles = found_file(text, beside=path)
+    if not text.strip("'\" "):
+        raise InputError(f"{path} names no particles (its rlnTomoParticlesFile is empty); open their list itself.")
     if particles is None:
         raise InputError(f"{path} names the particles {text}, which is not there; open that file itself.")
     return particles, found_file(table.get("rlnTomoTomogramsFile", ("",))[0], beside=path)

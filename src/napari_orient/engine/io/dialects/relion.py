@@ -274,7 +274,9 @@ class RelionTable:
                 "tilt series for RELION 3 and 4, 1 for coordinates in Å."
             )
         extents = [found[name] for name in self.names]
-        if opened and fit_only_in_angstrom(self.columns(PIXELS), extents):
+        # M's lists for RELION are in Å and call tomograms so; those of pickers are in voxels, however few fit.
+        warp = all(name.endswith(".tomostar") for name in self.table.get("rlnMicrographName", self.names))
+        if opened and warp and fit_only_in_angstrom(self.columns(PIXELS), extents):
             return np.ones(self.count), "they lie beyond the opened tomogram's voxels"
         sizes = np.array([extent.voxel_size for extent in extents])
         return sizes, "the opened tomogram's" if opened else "of the table of tomograms"
