@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
 from typing import TypeVar
@@ -24,8 +25,13 @@ class Stopped(Exception):  # noqa: N818 - it is no error
     """The user stopped the work; the text says what is kept."""
 
 
+_HEARD: deque[str] = deque(maxlen=1000)
+"""The last lines that were said, without those of progress."""
+
+
 def say(text: str) -> None:
     """Print one line on standard error, where it never mixes with results; if nobody reads there, the work goes on."""
+    _HEARD.append(text)
     _print(f"{printable(text)}\n")
 
 
@@ -34,6 +40,16 @@ def _print(text: str) -> None:
         with suppress(OSError, ValueError):
             sys.stderr.write(text)
             sys.stderr.flush()
+
+
+def heard() -> tuple[str, ...]:
+    """The last lines that were said since the work began, oldest first."""
+    return tuple(_HEARD)
+
+
+def forget() -> None:
+    """Begin a new work, of which nothing has been said."""
+    _HEARD.clear()
 
 
 def follow(stream: Generator[Step, None, ResultT], *, title: str = "") -> ResultT:
@@ -94,7 +110,9 @@ class _ProgressLine:
         """Leave a last line that says how long it took."""
         if self.last is not None:
             self.erase()
-            say(f"{self.title or self.last.message}: done in {time_words(time.monotonic() - self.start)}")
+            _print(
+                f"{printable(self.title or self.last.message)}: done in {time_words(time.monotonic() - self.start)}\n"
+            )
             self.last = None
 
     def erase(self) -> None:
@@ -113,4 +131,4 @@ class _ProgressLine:
             width = shutil.get_terminal_size().columns - 1
             _print(f"\r{printable(words)[:width]}\x1b[K")
         else:
-            say(words)
+            _print(f"{printable(words)}\n")

@@ -21,7 +21,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.outputs import planned_outputs
 from napari_orient.engine.streams import NoteWarning
-from napari_orient.progress import Stopped, say
+from napari_orient.progress import Stopped, forget, say
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -37,9 +37,11 @@ VERBS = {
     "refine": "refine poses against a reference map, or find them by it",
     "average": "average particles in their poses, with half maps and resolution",
     "evaluate": "compare predicted with true orientations",
+    "report": "write a page on the poses of a list: errors, views, failures, particles",
     "convert": "convert a particle list to another format",
     "reproduce": "run the paper's experiment, from simulation to its table and figures",
     "models": "list the networks and templates that come with the program",
+    "about": "say what a file is: model, list, tomogram, map or report",
 }
 _LONGEST_LINE = 1500
 """Characters of an error that are printed; chosen: names in files may have any length."""
@@ -72,6 +74,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     A request to end (SIGTERM, as a scheduler sends it when time is up) stops the work as Ctrl-C does.
     """
+    forget()
     try:
         with _plain_streams(), _notes_in_one_line(), _stopped_by_request():
             return _run(list(sys.argv[1:] if words is None else words))

@@ -25,6 +25,7 @@ from napari_orient.cli.lists import (
     say_notes,
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
+from napari_orient.cli.reports import add_report, report_outputs, write_report
 from napari_orient.cli.selection import add_selection
 from napari_orient.cli.symmetry_frames import FRAMES, add_symmetry_frame
 from napari_orient.engine.io import write_particles
@@ -66,17 +67,19 @@ def declare(parser: Parser) -> None:
         help="also write the particles with their half-sets (rlnRandomSubset)",
     )
     add_duplicates(parser)
+    add_report(parser)
     add_reading(parser)
     add_options(parser, AveragingOptions, title="averaging")
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The map, its halves and curve, and the resolution from place to place and the list if they are asked for."""
+    """Map, halves and curve; local resolution, list and report where they are asked for."""
     from napari_orient.engine.averaging import average_paths, local_resolution_path
 
     local = [local_resolution_path(arguments.output)] if arguments.local_resolution else []
     wanted = arguments.list_output
-    return [*average_paths(arguments.output), *local, *([] if wanted is None else list_outputs(wanted, arguments))]
+    listed = [] if wanted is None else list_outputs(wanted, arguments)
+    return [*average_paths(arguments.output), *local, *listed, *report_outputs(arguments)]
 
 
 def perform(arguments: Namespace) -> None:
@@ -122,4 +125,12 @@ def perform(arguments: Namespace) -> None:
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
         f"{found.fsc.resolution(0.143):.1f} Å at 0.143, "
         f"{found.resolution.corrected.resolution(0.143):.1f} Å without what the mask adds"
+    )
+    write_report(
+        arguments,
+        concatenate([particles for _, particles in pairs]),
+        title=f"Average {arguments.output.name}",
+        labelled=pairs,
+        average=found,
+        group=found.group,
     )

@@ -24,6 +24,7 @@ from napari_orient.cli.lists import (
     list_outputs,
     read_tomograms,
 )
+from napari_orient.cli.reports import add_report, report_outputs, write_report
 from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import Place
@@ -60,16 +61,17 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--align-to-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     add_selection(parser, what="picks")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    add_report(parser)
     add_reading(parser)
     add_options(parser, DiscoveryOptions, title="discovery")
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The list, and the maps and templates of as many classes as there may be."""
+    """The list, and the maps and templates of as many classes as there may be; the report."""
     from napari_orient.engine.discovery.output import DiscoveryPaths
 
     paths = DiscoveryPaths(arguments.output, arguments.map, arguments.template_output)
-    return [*list_outputs(arguments.output, arguments), *paths.of_classes]
+    return [*list_outputs(arguments.output, arguments), *paths.of_classes, *report_outputs(arguments)]
 
 
 def perform(arguments: Namespace) -> int | None:
@@ -93,7 +95,20 @@ def perform(arguments: Namespace) -> int | None:
         found = follow(_remembered(discover(pairs, options, align_to=target), last))
     except KeyboardInterrupt:
         raise Stopped(_write_stopped(last, pairs, paths.stopped if replaces else paths)) from None
-    return _write(found, pairs, paths)
+    status = _write(found, pairs, paths)
+    if status is None:
+        first = found.structures[0]
+        write_report(
+            arguments,
+            found.particles,
+            title=f"Discovery {arguments.output.name}",
+            labelled=pairs,
+            average=first.average,
+            model={"verdict": first.verdict.words, "symmetry": first.group.name},
+            group=first.group,
+            diameter=options.diameter,
+        )
+    return status
 
 
 def _aligned_map(arguments: Namespace) -> Tomogram:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, read_list
+from napari_orient.cli.reports import add_report, report_outputs, write_report
 from napari_orient.cli.selection import add_selection, selected
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.symmetry import symmetry
@@ -37,12 +38,13 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--diameter", type=float, metavar="Å", help="particle's; lists regions of failures")
     parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    add_report(parser)
     add_reading(parser)
 
 
-def outputs(_: Namespace) -> Sequence[Path]:
-    """None: the report is printed."""
-    return ()
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The report as a page, if it is asked for; else it is printed alone."""
+    return report_outputs(arguments)
 
 
 def perform(arguments: Namespace) -> None:
@@ -66,3 +68,12 @@ def perform(arguments: Namespace) -> None:
         print(json.dumps({**report.to_record(), **more}, indent=2))
     else:
         print(report if failures is None else f"{report}\n\n{failures}")
+    write_report(
+        arguments,
+        predicted,
+        title=f"{arguments.predicted.name} against {arguments.truth.name}",
+        truth=chosen,
+        group=group,
+        diameter=arguments.diameter,
+        threshold=arguments.threshold,
+    )

@@ -9,9 +9,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.model_files import CONDITIONS, shipped_models
+
+if TYPE_CHECKING:
+    from napari_orient.engine.prediction import Model
 
 EXAMPLE = """\
   napari-orient models
@@ -33,13 +37,18 @@ def perform(arguments: Namespace) -> None:
     from napari_orient.engine.prediction import load_model
 
     for name in arguments.names or shipped_models():
-        model = load_model(name)
-        print(f"{model.name} ({model.kind})")
-        for title, content in {"options": model.options_record(), **model.card}.items():
-            if title == CONDITIONS and isinstance(content, Mapping):
-                print(f"  {title}:", *_table(content), sep="\n")
-            else:
-                print(f"  {title}: {_plain(content)}")
+        print(*card_lines(load_model(name)), sep="\n")
+
+
+def card_lines(model: Model) -> Iterator[str]:
+    """Name, kind, options and card of a model, a line each."""
+    yield f"{model.name} ({model.kind})"
+    for title, content in {"options": model.options_record(), **model.card}.items():
+        if title == CONDITIONS and isinstance(content, Mapping):
+            yield f"  {title}:"
+            yield from _table(content)
+        else:
+            yield f"  {title}: {_plain(content)}"
 
 
 def _table(conditions: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

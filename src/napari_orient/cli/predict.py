@@ -38,6 +38,7 @@ from napari_orient.cli.projects import (
     read_project,
     with_hand,
 )
+from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
@@ -80,18 +81,19 @@ def declare(parser: Parser) -> None:
     add_mirror(parser)
     add_duplicates(parser)
     add_run(parser)
+    add_report(parser)
     add_options(parser, PredictionOptions, title="prediction")
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The list, and what stands beside it."""
-    return list_outputs(arguments.output, arguments)
+    """The list, what stands beside it, and the report."""
+    return [*list_outputs(arguments.output, arguments), *report_outputs(arguments)]
 
 
 def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
     from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
-    from napari_orient.engine.templates import load_template
+    from napari_orient.engine.templates import Template, load_template
 
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
@@ -124,6 +126,14 @@ def perform(arguments: Namespace) -> int | None:
         path = write_answer(write_list)
         say_notes(kept.notes, arguments)
         print(f"{path}: {summary(kept)}")
+        write_report(
+            arguments,
+            kept,
+            title=f"Poses of {arguments.output.name}",
+            labelled=project.pairs,
+            template=reference or (model if isinstance(model, Template) else None),
+            model={"name": model.name, "kind": model.kind, **model_words(model.card)},
+        )
 
     return 1 if do_project(project, task, write, run).failed else None
 

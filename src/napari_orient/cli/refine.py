@@ -27,6 +27,7 @@ from napari_orient.cli.projects import (
     read_project,
     with_hand,
 )
+from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import RefinementOptions
@@ -53,12 +54,13 @@ def declare(parser: Parser) -> None:
     add_mirror(parser)
     add_duplicates(parser)
     add_run(parser)
+    add_report(parser)
     add_options(parser, RefinementOptions, title="refinement")
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The list, and what stands beside it."""
-    return list_outputs(arguments.output, arguments)
+    """The list, what stands beside it, and the report."""
+    return [*list_outputs(arguments.output, arguments), *report_outputs(arguments)]
 
 
 def perform(arguments: Namespace) -> int | None:
@@ -91,5 +93,14 @@ def perform(arguments: Namespace) -> int | None:
         path = write_answer(write_list)
         say_notes(kept.notes, arguments)
         print(f"{path}: {summary(kept)}")
+        write_report(
+            arguments,
+            kept,
+            title=f"Poses of {arguments.output.name}",
+            labelled=project.pairs,
+            template=template,
+            model={"refined against": f"{template.name}, {template.group.name}", **model_words(template.card)},
+            group=template.group,
+        )
 
     return 1 if do_project(project, task, write, run).failed else None

@@ -1,0 +1,128 @@
+"""Say what a file is: a model and its card, a particle list, a tomogram or map, tilt metadata, or a report.
+
+Nothing is written, and of a tomogram the header alone is read.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.cli.arguments import Parser
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.model_files import SUFFIX, shipped_models
+from napari_orient.engine.particles import Particles
+
+EXAMPLE = """\
+  napari-orient about oriented.star
+  napari-orient about mine.safetensors average.mrc report.html"""
+
+_LISTED = 30
+"""Columns of a list that are named; of more, the number is."""
+
+
+def declare(parser: Parser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE", help="one that this program reads or writes")
+
+
+def outputs(_: Namespace) -> Sequence[Path]:
+    """None: what is found is printed."""
+    return ()
+
+
+def perform(arguments: Namespace) -> None:
+    """Print what each file is."""
+    for path in arguments.paths:
+        print(*_about(path), sep="\n")
+
+
+def _about(path: Path) -> list[str]:
+    if str(path) in shipped_models() or path.suffix.lower() == SUFFIX:
+        return _model(path)
+    if not path.exists():
+        raise InputError(f"{path} is not there; expected a model, a list, a tomogram, a map or a report.")
+    if path.suffix.lower() in (".html", ".htm"):
+        return _report(path)
+    readers: list[Callable[[Path], list[str]]] = [_volume, _list, _tilts]
+    refusals = []
+    for reader in readers:
+        try:
+            return reader(path)
+        except InputError as error:
+            refusals.append(str(error))
+    raise InputError(
+        f"{path} is neither model, list, tomogram, map, tilt metadata nor report. As a list: {refusals[1]}"
+    )
+
+
+def _model(path: Path) -> list[str]:
+    from napari_orient.cli.models import card_lines
+    from napari_orient.engine.prediction import load_model
+
+    return list(card_lines(load_model(str(path))))
+
+
+def _report(path: Path) -> list[str]:
+    from napari_orient.engine.report_page import read_record
+
+    record = read_record(path)
+    if record is None:
+        raise InputError(f"{path} is a page of HTML, but no report of this program.")
+    lines = [f"{path}: report, {record.get('title', '')}; {record.get('particles', 0)} particles"]
+    scores = record.get("scores", {}).get("all", {})
+    if scores:
+        lines.append(f"  median error {scores['median_deg']:.2f}°, {scores['within']['20']:.1%} within 20°")
+    lines += [f"  {name}: {value}" for name, value in record.get("run", {}).items()]
+    return lines + [f"  warning: {text}" for text in record.get("warnings", [])]
+
+
+def _volume(path: Path) -> list[str]:
+    from napari_orient.engine.io import read_tomogram
+
+    volume = read_tomogram(path)
+    size = " × ".join(str(count) for count in volume.extent.size)
+    physical = " × ".join(f"{count * volume.voxel_size / 10:.0f}" for count in volume.extent.size)
+    source = f" ({volume.voxel_size_source})" if volume.voxel_size_source else ""
+    lines = [f"{path}: volume, {size} voxels of {volume.voxel_size:g} Å{source}: {physical} nm"]
+    return lines + [f"  {note}" for note in volume.notes]
+
+
+def _list(path: Path) -> list[str]:
+    from napari_orient.engine.io import read_particles, read_provenance
+
+    particles = read_particles(path)
+    names = particles.tomogram_names
+    lines = [f"{path}: particle list, {len(particles)} particles in {len(names)} tomogram{'s' * (len(names) != 1)}"]
+    origin = read_provenance(path)
+    lines += [f"  {origin}"] if origin else []
+    lines += [f"  tomograms: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"] if any(names) else []
+    lines += _pose_lines(particles)
+    extra = list(particles.extra)
+    if extra:
+        more = f" and {len(extra) - _LISTED} more" if len(extra) > _LISTED else ""
+        lines.append(f"  other columns: {', '.join(extra[:_LISTED])}{more}")
+    return lines + [f"  {note}" for note in particles.notes]
+
+
+def _pose_lines(particles: Particles) -> list[str]:
+    if particles.rotations is None:
+        return ["  no angles"]
+    lines = ["  with angles"]
+    if particles.kind is not None:
+        kinds, counts = np.unique(np.asarray(particles.kind, str), return_counts=True)
+        lines.append("  classes: " + ", ".join(f"{kind} {count}" for kind, count in zip(kinds, counts, strict=True)))
+    if particles.expected_error_deg is not None and len(particles):
+        low, middle, high = np.quantile(particles.expected_error_deg, (0.1, 0.5, 0.9))
+        lines.append(f"  expected error: median {middle:.1f}°, a tenth below {low:.1f}°, a tenth above {high:.1f}°")
+    return lines
+
+
+def _tilts(path: Path) -> list[str]:
+    from napari_orient.engine.io.tilt_metadata import read_tilt_series
+
+    series = read_tilt_series(path)
+    return [f"{path}: tilt metadata, {len(series)} images"]
