@@ -27,6 +27,15 @@ All poses become one rotation R from the particle's frame to the tomogram's, all
 REST = """
 ## What to know of them
 
+**Tables.** Coordinates are `x, y, z` (Å) or `x_voxel, y_voxel, z_voxel`; other names are understood, with the unit that
+they state (`x_nm`, `pos_x`, `centroid_x (px)`, `X [A]`), and a note says so. The header may stand behind `#`, as NumPy
+writes it. Angles are read as `rot, tilt, psi`, or as a quaternion `qw, qx, qy, qz`; columns that may be angles of
+another convention are named and carried. Of tables without a header the first three columns count, or the last three
+where those before number objects and contours.
+
+**Several tables in one STAR file.** Those of one name are joined, and so are those that are called as a tomogram each;
+beside `data_particles` another table with coordinates is carried unread, with a note; else the file is refused.
+
 **Tomograms by number.** Dynamo, STOPGAP, EM motive lists and DeepFinder number their tomograms. Names are taken from
 a file beside the list: `.doc` (lines of number and path) or `.vll` (paths, numbered by line) of the list's name or
 the only one in the folder. Dynamo's tables are written with a `.doc`, lists of STOPGAP and EM with
@@ -41,7 +50,8 @@ either in those that they were read in.
 programs. STAR files of RELION, CSV and TSV hold all columns.
 
 **Unknown orientations** stay unknown. Angles that all are 0, as lists have before an alignment, matrices that all are
-the identity, and orientations that copick does not trust are taken as unknown, with a word.
+the identity in copick's and the portal's files, and orientations that copick does not trust are taken as unknown, with
+a word. Single poses that are the identity, and RELION's angles that all are 0, are questioned.
 
 **Scores, classes and halves** have RELION's names whatever program they came from: `rlnAutopickFigureOfMerit`,
 `rlnClassNumber`, `rlnRandomSubset`; numbers of subtomograms, objects and tomograms are `subtomogramNumber`,

@@ -15,6 +15,7 @@ from foreign_lists import (
     ZYZ,
     copick_picks,
     em_bytes,
+    imod_bytes,
     motive_rows,
     relion_columns,
 )
@@ -60,11 +61,14 @@ def check(read, *, posed: bool) -> None:
         ("CoordinateX,CoordinateY,CoordinateZ", POSITIONS),
         ("centroid_x (px),centroid_y (px),centroid_z (px)", VOXELS),
         ("# x,y,z", POSITIONS),
+        ("x;y;z", POSITIONS),
         ("# made by hand\n# z,y,x", POSITIONS[:, ::-1]),
     ],
 )
 def test_coordinates_are_found_by_the_names_and_units_that_people_give_them(tmp_path, head, rows):
-    check(read_particles(write(tmp_path / "a.csv", table(head, rows)), tomogram=OPENED), posed=False)
+    text = table(head, rows, separator=";" if ";" in head else ",")
+    for name, written in {"a.csv": text, "b.csv": text.replace(".", ",") if ";" in head else text}.items():
+        check(read_particles(write(tmp_path / name, written), tomogram=OPENED), posed=False)
 
 
 def test_the_header_that_numpy_writes_behind_a_hash_names_angles_too(tmp_path):
@@ -232,6 +236,21 @@ def test_the_portal_s_points_may_be_one_list_and_the_identity_for_all_is_no_orie
     read = read_particles(write(tmp_path / "b.ndjson", "\n".join(map(json.dumps, points))), tomogram=OPENED)
     check(read, posed=False)
     assert "identity" in read.notes[-1]
+
+
+def test_an_annotation_of_the_portal_has_its_number_in_its_name_or_its_folder(tmp_path):
+    path = SAMPLES["ndjson"](tmp_path)
+    other = path.parent / "101" / "cytosolic_ribosome-1.0_orientedpoint.ndjson"
+    read = read_particles(write(other, path.read_text()))
+    assert (read.kinds, read.tomogram_names) == (["cytosolic_ribosome"], [TOMOGRAM])
+    check(read, posed=True)
+
+
+def test_a_model_drawn_on_a_flipped_volume_is_questioned(tmp_path):
+    data = bytearray(imod_bytes(VOXELS))
+    data[152:156] = (1 << 16).to_bytes(4, "big")
+    (tmp_path / "a.mod").write_bytes(data)
+    assert "y and z exchanged" in read_particles(tmp_path / "a.mod", pixel_size=VOXEL).notes[-1]
 
 
 @pytest.mark.parametrize("changes", [{"unit": "A"}, {"trust_orientation": None}, {"voxel_spacing": None}])

@@ -371,7 +371,8 @@ _HEAD_LINES = 8
 
 _TYPES = ("point", "orientedPoint", "instancePoint")
 _SPACING_FOLDER = re.compile(r"VoxelSpacing(\d+(?:\.\d+)?)$")
-_ANNOTATION = re.compile(r"^\d+-(.+)-\d+\.\d+_\w+$")
+_ANNOTATION = re.compile(r"^(?:\d+-)?(.+)-\d+\.\d+_\w+$")
+"""Names of annotations: ``100-ribosome-1.0_orientedpoint``, or without the number, which is the folder's then."""
 
 
 def _spacing_of(path: Path) -> float | None:

@@ -42,6 +42,12 @@ _MESH_BYTES = 16
 _PIXEL_OFFSET = 8 + 128 + 9 * 4 + 6 * 4 + 5 * 4
 """Place of the pixel size and, four bytes on, of its unit."""
 
+_FLAGS_OFFSET = 8 + 128 + 4 * 4
+"""Place of the model's flags."""
+
+_FLIPPED = 1 << 16
+"""Flag of a model that was drawn on a volume with y and z exchanged (IMODF_FLIPYZ)."""
+
 _UNITS = {-9: 10.0, -10: 1.0, -6: 1e4}
 """Å in a unit of the pixel size, by the exponent of ten of a metre that the header states."""
 
@@ -58,6 +64,7 @@ class ImodModel:
     contours: Sequence[int]
     views: FloatArray
     pixel_size: float | None
+    flipped: bool = False
 
 
 def read_model(path: Path) -> ImodModel:
@@ -100,6 +107,7 @@ def _parsed(data: bytes) -> ImodModel:
         contours,
         np.array(views).reshape(-1, 6),
         _pixel_size(data),
+        bool(struct.unpack_from(">I", data, _FLAGS_OFFSET)[0] & _FLIPPED),
     )
 
 
@@ -141,6 +149,8 @@ def _pixel_size(data: bytes) -> float | None:
 def _read_mod(file: ListFile, metadata: ListMetadata) -> Particles:
     model = read_model(file.path)
     points, rotations, notes = _posed(model)
+    if model.flipped:
+        notes = (*notes, "The model was drawn on a volume with y and z exchanged: do its points fit the tomogram?")
     if not len(points):
         raise InputError(f"{file.path} has no particles: no contour of it has a point. Choose another file.")
     if not np.isfinite(points).all():

@@ -20,6 +20,9 @@ from napari_orient.engine.outputs import existing_file
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 """Suffixes of tables of text."""
 
+_DECIMAL_COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$")
+"""A number such as ``12,5``."""
+
 _SEPARATORS = ("\t", ",", ";", "|")
 _HEAD_CHARACTERS = 65_536
 """Characters of a file that its header is looked for in; a header of a hundred columns has 2,000. Chosen."""
@@ -82,7 +85,9 @@ def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
     separator = _separator(lines[0] if lines else "")
     if not separator:
         return (line.split() or [""] for line in lines)
-    return (_cells(line, separator, path) for line in lines)
+    cells = (_cells(line, separator, path) for line in lines)
+    # Where semicolons separate, spreadsheets write numbers with a decimal comma.
+    return cells if separator != ";" else ([_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in cells)
 
 
 def is_number(text: str) -> bool:
