@@ -68,3 +68,27 @@ def test_notes_go_to_standard_error_and_say_what_is_lost(project, capsys):
 def test_a_dialect_that_does_not_fit_the_suffix_is_refused_before_anything_is_read(project, capsys):
     assert main(["convert", "nothing.star", "out.csv", "--dialect", "dynamo"]) == 2
     assert "dynamo is written as .tbl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["relion5", "warp", "m", "tomodrgn", "cryodrgn"])
+def test_a_list_is_handed_over_with_the_command_to_type_there(project, capsys, program):
+    source = "relion5/particles.star"
+    words = ["export", source, "out.star", "--for", program]
+    words += ["--tomograms-star", "relion5/tomograms.star"] if program == "relion5" else ["--tomogram", "TS_01.mrc"]
+    assert main(words) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith("Then, for ")
+    named = re.search(r"(?:--i|--input_star|--particles_relion) (\S+)", said[2])[1]
+    assert Path(named).exists()
+    first, second = read_particles(source), read_particles("out.star", tomogram=read_tomogram("TS_01.mrc"))
+    np.testing.assert_allclose(second.positions, first.positions, atol=0.01)
+    assert angle_deg(second.rotations, first.rotations).max() < 1e-3
+    if program != "relion5":
+        assert re.search(r"--(?:coords_angpix|angpix_coords) 10\b", said[2])
+
+
+def test_what_is_handed_over_without_a_voxel_size_is_refused_before_it_is_written(project, capsys):
+    assert main(["export", "relion5/particles.star", "out.star", "--for", "warp"]) == 2
+    assert "counts in voxels, whose size is not known" in capsys.readouterr().err
+    assert main(["export", "relion5/particles.star", "out.csv", "--for", "warp"]) == 2
+    assert not list(project.glob("out*"))

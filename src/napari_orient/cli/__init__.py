@@ -39,6 +39,7 @@ VERBS = {
     "evaluate": "compare predicted with true orientations",
     "report": "write a page on the poses of a list: errors, views, failures, particles",
     "convert": "convert a particle list to another format",
+    "export": "write a list for RELION, Warp, M, tomoDRGN or cryoDRGN, with the command to type there",
     "reproduce": "run the paper's experiment, from simulation to its table and figures",
     "models": "list the networks and templates that come with the program",
     "about": "say what a file is: model, list, tomogram, map or report",

@@ -1,0 +1,169 @@
+"""Write a particle list as another program opens it, and say what to type there.
+
+The list of any program is read; OUT is a STAR file in the dialect of the program named, with what it needs beside it.
+RELION 5 takes an optimisation set, Warp and M coordinates in voxels by tomogram. cryoDRGN and tomoDRGN train on tilt
+images of particles, which WarpTools cuts: they get Warp's list and the commands from there on. Words in capitals stand
+for what only you know.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_orient.cli import convert
+from napari_orient.cli.arguments import Parser
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_import_list, add_reading
+from napari_orient.cli.projects import add_duplicates
+from napari_orient.cli.selection import add_selection
+from napari_orient.engine.errors import InputError
+
+EXAMPLE = """\
+  napari-orient export oriented.star for_relion.star --for relion5 --tomograms-star tomograms.star
+  napari-orient export oriented.star for_warp.star --for warp --tomogram Tomo001_rec.mrc"""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A program that poses are handed to.
+
+    Parameters
+    ----------
+    title : its name.
+    dialect : of the list.
+    next_steps : the lines to type there, of the list's path and the size of its voxels in Å as a text.
+    """
+
+    title: str
+    dialect: str
+    next_steps: Callable[[Path, str], Sequence[str]]
+
+
+def _relion5(path: Path, _: str) -> Sequence[str]:
+    together = path.with_name(f"{path.stem}_optimisation_set.star")
+    return (f"relion_tomo_subtomo --i {together} --o Extract/job001/ --b BOX --crop CROP --bin BIN --stack2d",)
+
+
+def _warp(path: Path, size: str) -> Sequence[str]:
+    cut = path.with_name(f"{path.stem}_cut.star")
+    return (
+        f"WarpTools ts_export_particles --settings warp_tiltseries.settings --input_star {path} --coords_angpix {size} "
+        f"--output_star {cut} --output_angpix ANGPIX --box BOX --diameter DIAMETER --2d",
+    )
+
+
+def _m(path: Path, size: str) -> Sequence[str]:
+    return (
+        f"MTools create_species --population m/NAME.population --name SPECIES --diameter DIAMETER --sym C1 "
+        f"--half1 HALF1.mrc --half2 HALF2.mrc --mask MASK.mrc --particles_relion {path} --angpix_coords {size}",
+    )
+
+
+def _tomodrgn(path: Path, size: str) -> Sequence[str]:
+    together = path.with_name(f"{path.stem}_cut_optimisation_set.star")
+    return (*_warp(path, size), f"tomodrgn train_vae {together} --outdir tomodrgn --zdim 128")
+
+
+def _cryodrgn(path: Path, size: str) -> Sequence[str]:
+    cut = path.with_name(f"{path.stem}_cut.star")
+    return (
+        *_warp(path, size),
+        f"cryodrgn parse_pose_star {cut} -D BOX -o poses.pkl",
+        f"cryodrgn parse_ctf_star {cut} -D BOX --Apix ANGPIX -o ctf.pkl",
+        f"cryodrgn train_vae {cut} --ctf ctf.pkl --poses poses.pkl --encode-mode tilt --dose-per-tilt DOSE --zdim 8 "
+        "-o cryodrgn",
+    )
+
+
+RECEIVERS = {
+    "relion5": Receiver("RELION 5", "relion5", _relion5),
+    "warp": Receiver("WarpTools", "warp", _warp),
+    "m": Receiver("M", "warp", _m),
+    "tomodrgn": Receiver("tomoDRGN", "warp", _tomodrgn),
+    "cryodrgn": Receiver("cryoDRGN", "warp", _cryodrgn),
+}
+"""The programs by the word of ``--for``."""
+
+
+def declare(parser: Parser) -> None:
+    """Give the parser the verb's arguments."""
+    parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
+    parser.add_argument("target", type=Path, metavar="OUT", help="list to write: .star")
+    parser.add_argument("--for", dest="receiver", choices=tuple(RECEIVERS), required=True, help="program that reads it")
+    add_selection(parser)
+    parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
+    parser.add_argument(
+        "--min-distance", type=float, metavar="Å", help="count particles nearer than this as one, picked twice"
+    )
+    parser.add_argument("--out-pixel-size", type=float, metavar="Å", help="of OUT's voxels [default: the tomogram's]")
+    add_import_list(parser)
+    add_duplicates(parser)
+    add_reading(parser)
+
+
+def outputs(arguments: Namespace) -> Sequence[Path]:
+    """The list, and what stands beside it."""
+    return convert.outputs(_conversion(arguments))
+
+
+def perform(arguments: Namespace) -> None:
+    """Convert, and say what to do next."""
+    given = _conversion(arguments)
+    receiver = RECEIVERS[arguments.receiver]
+    size = _coordinate_size(given, receiver)
+    convert.perform(given)
+    print(f"Then, for {receiver.title}:")
+    print(*(f"  {line}" for line in receiver.next_steps(arguments.target, size)), sep="\n")
+
+
+def _conversion(arguments: Namespace) -> Namespace:
+    """The arguments of `convert` that write for the program named.
+
+    Raises
+    ------
+    InputError
+        If the output is no STAR file.
+    """
+    if arguments.target.suffix.lower() != ".star":
+        raise InputError(f"{arguments.target} given as list; expected a name that ends in .star.")
+    receiver = RECEIVERS[arguments.receiver]
+    fixed = {
+        "dialect": receiver.dialect,
+        "optimisation_set": receiver.dialect == "relion5",
+        "out_centre": "size/2",
+        "out_first_voxel": None,
+        "mirror": None,
+        "rotate_x": None,
+        "symmetry": None,
+        "symmetry_frame": "own",
+        "expand_symmetry": False,
+    }
+    return Namespace(**{**vars(arguments), **fixed})
+
+
+def _coordinate_size(given: Namespace, receiver: Receiver) -> str:
+    """Å of the voxels that the written coordinates count in, as a text.
+
+    Raises
+    ------
+    InputError
+        If neither the flags nor a tomogram say it, and the program has to be told.
+    """
+    if receiver.dialect == "relion5":
+        return ""
+    for size in (given.out_pixel_size, given.voxel_size):
+        if size is not None:
+            return f"{size:g}"
+    if given.tomogram is not None:
+        from napari_orient.engine.io import read_tomogram
+
+        return f"{read_tomogram(given.tomogram).voxel_size:g}"
+    if given.pixel_size is not None:
+        return f"{given.pixel_size:g}"
+    raise InputError(
+        f"{receiver.title} counts in voxels, whose size is not known; give --tomogram, or --out-pixel-size in Å."
+    )
