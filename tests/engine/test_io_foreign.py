@@ -142,6 +142,7 @@ def test_rows_of_a_table_are_neither_swallowed_by_a_quote_nor_taken_for_comments
 
 
 NAMES = ["tomogram", "rlnTomoName", "experiment", "run_name", "tomo_name", "tomo_id", "micrograph", "Tomo_ID"]
+NAMES += ["Tomogram Name", "TomoName", "tilt-series", "run_id", "wrpSourceName"]
 
 
 @pytest.mark.parametrize("column", NAMES)

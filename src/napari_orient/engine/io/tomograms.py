@@ -88,13 +88,12 @@ def check_size(size: float, what: str) -> None:
 
 
 _NAME_COLUMNS = (
-    "tomogram",
-    TOMOGRAM,
-    "rlnMicrographName",
-    *("tomogram_name", "tomo_name", "tomo_id", "tomo", "experiment", "run_name", "run", "tilt_series", "ts_name"),
-    *("micrograph", "micrograph_name"),
+    *("tomogram", "rlntomoname", "rlnmicrographname", "tomogramname", "tomoname", "tomogramid", "tomoid", "tomo"),
+    *("tomogramfile", "experiment", "experimentname", "runname", "runid", "run", "tiltseries", "tiltseriesname"),
+    *("tiltseriesid", "tsname", "tsid", "wrpsourcename", "micrograph", "micrographname"),
 )
-"""Names under which programs and people write a particle's tomogram, those that mean nothing else first."""
+"""Names under which programs and people write a particle's tomogram, in small letters and digits alone, those that mean
+nothing else first."""
 
 
 def tomogram_names(table: Mapping[str, Sequence[str]]) -> list[str]:
@@ -102,11 +101,11 @@ def tomogram_names(table: Mapping[str, Sequence[str]]) -> list[str]:
 
     A file's path or name stands for the name without folder and suffix, where that keeps the tomograms apart.
     """
-    columns = {name.lower(): name for name in reversed(list(table))}
-    found = next((columns[name.lower()] for name in _NAME_COLUMNS if name.lower() in columns), None)
+    columns = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(list(table))}
+    found = next((columns[name] for name in _NAME_COLUMNS if name in columns), None)
     if found is None:
         return [""] * len(next(iter(table.values()), ()))
-    if found.lower() in (name.lower() for name in _NAME_COLUMNS[:2]):
+    if found.lower() in (_NAME_COLUMNS[0], TOMOGRAM.lower()):
         return list(table[found])
     short = {text: plain_name(text) for text in set(table[found])}
     apart = len(set(short.values())) == len(short)
