@@ -179,7 +179,7 @@ def card_text(model: Model) -> str:
     if card.get("classes"):
         lines.append(f"Trained on {', '.join(card['classes'])}")
     if isinstance(card.get("particles"), Mapping):
-        lines.append(f"{card['particles'].get('training', 0):,} particles in {_count(card.get('tomograms'))}")
+        lines.append(f"{card['particles'].get('training', 0):,} particles{_count(card.get('tomograms'))}")
     if {"patch_side", "patch_voxel_size"} <= set(options):
         lines.append(f"patches of {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
     if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
@@ -194,4 +194,5 @@ def full_card_text(model: Model) -> str:
 
 
 def _count(tomograms: object) -> str:
-    return "1 tomogram" if tomograms == 1 else f"{tomograms or '?'} tomograms"
+    """How many tomograms, where it is known: `` in 1 tomogram``."""
+    return "" if not tomograms else " in 1 tomogram" if tomograms == 1 else f" in {tomograms} tomograms"

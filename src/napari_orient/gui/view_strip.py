@@ -12,6 +12,9 @@ from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import Deferred, listen, row, shrinkable
 
+SLAB_WIDTH = 128
+"""Width in pixels of the field of the slab, at least: fits ``slab 10000 Å`` and its two buttons."""
+
 THICKEST = 10_000.0
 """Å, the thickest slice that is offered: thicker than any tomogram."""
 
@@ -42,6 +45,7 @@ class ViewStrip(QWidget):
         self.slab.setKeyboardTracking(False)
         self.slab.setToolTip("Thickness of the slice shown in 2D, in Å; 0 is one voxel")
         self.slab.setAccessibleName("Slab")
+        self.slab.setMinimumWidth(SLAB_WIDTH)
         self.more = QToolButton()
         self.more.setText("⚙")
         self.more.setCheckable(True)

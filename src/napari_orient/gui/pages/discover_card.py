@@ -97,6 +97,7 @@ class DiscoverCard(Panel):
         self.options = OptionsForm(
             DiscoveryOptions,
             labels={"classes": "Classes", "max_shift": "Search range (Å)"},
+            first=("diameter", "classes", "symmetry", "max_shift"),
             label_width=LABELS,
         )
         self.options.show_options(DiscoveryOptions.of(device=Preferences.now().compute.device))
