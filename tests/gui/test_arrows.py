@@ -10,7 +10,7 @@ from napari_orient.gui import axes, colours, layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.canvas import corner
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.pages.arrows_card import ArrowsCard
+from napari_orient.gui.pages.view_cards import ArrowsCard
 from napari_orient.gui.session import session_of
 
 EXTENT = Extent((100, 100, 50), 10.0)

@@ -23,8 +23,8 @@ from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
 from napari_orient.gui.pages.export_card import ExportCard
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.pages.surface_card import SurfaceCard
 from napari_orient.gui.pages.train_card import TrainCard
+from napari_orient.gui.pages.view_cards import SurfaceCard
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"

@@ -12,9 +12,9 @@ from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.colours import INKS
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.pages.arrows_card import ArrowsCard
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import TrainCard
+from napari_orient.gui.pages.view_cards import ArrowsCard
 from napari_orient.gui.preferences import PLUGIN, SECTION, Preferences
 from napari_orient.gui.session import session_of
 

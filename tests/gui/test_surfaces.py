@@ -13,7 +13,7 @@ from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.map_choice import read_reference
-from napari_orient.gui.pages.surface_card import SurfaceCard
+from napari_orient.gui.pages.view_cards import SurfaceCard
 from napari_orient.gui.session import session_of
 from napari_orient.gui.surfaces import MOST_VERTICES, SurfaceShape, merged, surface_layer
 

@@ -56,7 +56,6 @@ class ViewPage(CardPage):
 
     def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
         """What makes each card, by its name."""
-        from napari_orient.gui.pages.arrows_card import ArrowsCard
-        from napari_orient.gui.pages.surface_card import SurfaceCard
+        from napari_orient.gui.pages.view_cards import ArrowsCard, SurfaceCard
 
         return {"Arrows": ArrowsCard, "Surface": SurfaceCard}
