@@ -79,7 +79,7 @@ def loaded(viewer, scene, dock):
 
 def finish(prediction, qtbot):
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
 
 
 # --- Load -----------------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def slow(opened_window):
 def begin(prediction, qtbot):
     prediction.running.start.click()
     job = prediction.running.job
-    qtbot.waitUntil(lambda: job.last is not None and job.last.done >= 1, timeout=20_000)
+    qtbot.waitUntil(lambda: job.last is not None and job.last.done >= 1, timeout=60_000)
 
 
 def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
@@ -319,7 +319,7 @@ def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
     begin(prediction, qtbot)
     assert not prediction.running.start.isEnabled()
     prediction.session.jobs.stop()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
     assert list(viewer.layers) == before
     assert "Stopped" in prediction.running.words.text()
     assert prediction.running.start.isEnabled()
@@ -331,7 +331,7 @@ def test_a_layer_deleted_during_its_job_drops_the_answer_and_says_so(slow, qtbot
     begin(prediction, qtbot)
     (layer,) = by_role(viewer, role)
     viewer.layers.remove(layer)
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
     assert by_role(viewer, "predicted") == []
     assert any("removed meanwhile" in line for line in shown)
 
@@ -365,7 +365,7 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
     with qtbot.captureExceptions() as flown:
         broken_request = replace(request, tomogram=replace(request.tomogram, density=broken))
         prediction.start([broken_request], prediction.requests()[1])
-        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=20_000)
+        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
     assert "CUDA out of memory" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
 

@@ -400,7 +400,7 @@ def test_another_tomogram_shown_is_another_layer_inspected(opened, qtbot):
     second = fill(viewer, truth, turns=TURNS[:5])
     settle(page)
     assert page.inspected.layer is second
-    page.session.tomograms.choose(page.session.index.tomogram_of(first))
+    page.session.tomograms.choose(page.session.tomograms.owner(first))
     settle(page)
     assert page.inspected.layer is first
     assert page.particles.layer is first
