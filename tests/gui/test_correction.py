@@ -186,7 +186,9 @@ def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_v
     assert not arrows.visible
     qtbot.waitUntil(lambda: QApplication.activeWindow() is frame.window(), timeout=5000)
     qtbot.keyClick(canvas, Qt.Key.Key_N)
-    assert inspection.inspected.chosen.tolist() == [2]  # All are expected to be as wrong: after the one selected comes the next.
+    assert inspection.inspected.chosen.tolist() == [
+        2
+    ]  # All are expected to be as wrong: after the one selected comes the next.
     assert dock.particles.layer is layer
 
 
