@@ -3,6 +3,10 @@
 ``xvfb-run -a -s "-screen 0 1400x900x24" python benchmarks/gui_response.py [--dock train|predict|discover] [--seconds S]
 [--picks N] [--model NAME|FILE]``
 
+``--acts N`` instead does what a person does with N predicted particles, beside as many true ones: opens them, Inspect
+and Particles, frames the failures, colours, filters, accepts and rotates all; of each act the processor time of the
+window's thread until the window answers again, and the longest it stood still. Making layers is napari's own.
+
 Two tomograms are simulated and shown; the dock works on both, Predict on one, or on ``--picks`` random ones in it.
 Prints the longest and the typical silence between two heartbeats, idle and at work, and the most processor time that
 the loop's own thread spent in one: on a busy machine that alone tells what the program does. Predicting and discovering
@@ -20,17 +24,25 @@ from typing import Any
 
 import napari
 import numpy as np
+from napari.layers import Points
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
+from scipy.spatial.transform import Rotation
 
+from napari_orient.engine.inspection.corrections import ACCEPTED, axis_rotation
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.parameters import SimulationOptions
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation.simulate import simulate_series
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
-from napari_orient.gui.commands import page_of
-from napari_orient.gui.layers import PICKS, TRUTH
+from napari_orient.gui.commands import dock_of, page_of
+from napari_orient.gui.editing import rotate, set_status
+from napari_orient.gui.inspected import RowFilter
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
 
 BEAT = 5
@@ -116,6 +128,83 @@ def discovering(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, 
     finish(dock)
 
 
+def acts(viewer: napari.Viewer, count: int) -> None:
+    """Seconds of each act on so many particles, and the longest part of it in which nothing else could happen."""
+    rng, session = np.random.default_rng(0), session_of(viewer)
+    side = (count * 260**3 * 3) ** (1 / 3)
+    extent = Extent((int(side / 10), int(side / 10), int(side / 30)), 10.0)
+    density = rng.standard_normal(extent.size[::-1]).astype(np.float32)
+    session.show_tomogram(Tomogram(density, 10.0, "TS_01"))
+    truth = Particles(
+        positions=rng.uniform(0, np.array(extent.size) * 10.0, (count, 3)),
+        rotations=random_rotations(count, rng),
+        tomogram="TS_01",
+    )
+    turns = np.where(rng.uniform(size=count) < 0.05, rng.uniform(30, 180, count), rng.exponential(4, count))
+    turned = Rotation.from_rotvec(np.radians(turns[:, None]) * [0, 0, 1.0]).as_matrix()
+    predicted = truth.replace(rotations=truth.rotations @ turned, expected_error_deg=turns / 2 + 1)
+    dock_of(viewer, OrientDock)
+    show = {"extent": extent, "immediately": True}
+    points: list[Points] = []
+
+    def opened() -> None:
+        session.show_particles(truth, role=TRUTH, name="true", **show)
+        points.append(session.show_particles(predicted, role=PREDICTED, name="predicted", **show))
+
+    rows = np.arange(count)
+    timed("open", opened)
+    timed("Inspect", lambda: page_of(viewer, "Inspect"))
+    timed("Particles", lambda: dock_of(viewer, ParticlesDock))
+    inspected, page = session.inspected, page_of(viewer, "Inspect")
+    timed("frame a region", lambda: page.regions.picked.emit(inspected.regions[0]))
+    timed("threshold", lambda: inspected.set_threshold(25.0))
+    timed("back", page.back.click)
+    timed("colour", lambda: session.drawing.show_as(session.drawing.view.replace(colour="expected error")))
+    timed("filter", lambda: inspected.set_filter(RowFilter("true_error > 20")))
+    timed("filter off", lambda: inspected.set_filter(RowFilter()))
+    timed("select all", lambda: inspected.choose(rows))
+    timed("next worst", lambda: page.go_to_worst(1))
+    timed("Correct", lambda: page_of(viewer, "Correct"))
+    timed("accept all", lambda: set_status(session.history(points[0]), rows, ACCEPTED))
+    timed("rotate all", lambda: rotate(session.history(points[0]), rows, axis_rotation("z", 10.0), words="by 10°"))
+
+
+def timed(name: str, act: Callable[[], object]) -> None:
+    """Do an act, and print the thread's seconds in it, in what it put off, and the longest turn of the event loop."""
+    settled()
+    began = time.thread_time()
+    act()
+    own, longest = time.thread_time() - began, time.thread_time() - began
+    quiet = time.monotonic() + QUIET
+    while time.monotonic() < quiet:
+        before = time.thread_time()
+        QApplication.processEvents()
+        spent = time.thread_time() - before
+        longest = max(longest, spent)
+        if spent > IDLE:
+            quiet = time.monotonic() + QUIET
+        time.sleep(1e-3)
+    total = time.thread_time() - began
+    print(f"{name:16} act {own:6.2f} s   until quiet {total:6.2f} s   longest turn {1e3 * longest:6.0f} ms", flush=True)
+
+
+def settled() -> None:
+    """Let the event loop do all that was put off."""
+    quiet = time.monotonic() + QUIET
+    while time.monotonic() < quiet:
+        before = time.thread_time()
+        QApplication.processEvents()
+        if time.thread_time() - before > IDLE:
+            quiet = time.monotonic() + QUIET
+
+
+QUIET = 0.4
+"""Seconds without work after which an act and what it put off are over."""
+
+IDLE = 0.004
+"""Seconds of a turn of the event loop that count as no work."""
+
+
 def finish(dock: Any) -> None:
     dock.session.jobs.stop()
     while dock.running.job is not None:
@@ -131,7 +220,14 @@ def main() -> None:
     parser.add_argument("--picks", type=int, default=0, help="random ones to predict; 0 for the particles themselves")
     parser.add_argument("--model", default="ribosome", help="to predict with")
     parser.add_argument("--three", action="store_true", help="in 3D")
+    parser.add_argument("--acts", type=int, metavar="N", help="time acts on so many particles instead")
     given = parser.parse_args()
+    if given.acts:
+        viewer = napari.Viewer(show=True)
+        viewer.window.resize(1400, 900)
+        acts(viewer, given.acts)
+        viewer.close()
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = SimulationOptions(size_x=160, size_y=160, size_z=64, particles=45)

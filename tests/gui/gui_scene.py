@@ -76,5 +76,6 @@ def settle(dock):
     """What the dock has put off to a later turn of the event loop is done now."""
     if hasattr(dock, "inspected"):
         dock.inspected.settle()
+        dock.session.failure_view.settle()
     for later in dock.findChildren(Deferred):
         later.settle()

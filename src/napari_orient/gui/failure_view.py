@@ -20,6 +20,7 @@ from napari_orient.gui.colours import DIM, UNKNOWN, Colour
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import FAILURES, KEY, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import ParticleValues
+from napari_orient.gui.widgets.deferred import Deferred
 
 if TYPE_CHECKING:
     from napari_orient.gui.inspected import InspectedParticles
@@ -61,6 +62,8 @@ class FailureView:
         self._visible: dict[Layer, bool] = {}
         self._colours: tuple[FloatArray, FloatArray] | None = None
         self._added: dict[str, Layer] = {}
+        self._leaving: list[Layer] = []
+        self._removing = Deferred(self._remove_one)
         inspected.counted.connect(self._renew)
         inspected.renewed.connect(self._renew)
 
@@ -98,8 +101,9 @@ class FailureView:
         viewer = self.session.viewer
         camera(viewer).events.angles.disconnect(self._turned)
         for layer in self._added.values():
-            if layer in viewer.layers:
-                viewer.layers.remove(layer)
+            layer.visible = False
+        self._leaving += self._added.values()
+        self._removing.ask()
         for layer, visible in self._visible.items():
             if layer in viewer.layers:
                 layer.visible = visible
@@ -114,6 +118,20 @@ class FailureView:
                 image.plane.position = position
         self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
         self.session.events.view()
+
+    def _remove_one(self) -> None:
+        """Remove one of the layers that are no longer needed: napari takes a quarter of a second for each."""
+        if self._leaving:
+            layer = self._leaving.pop(0)
+            if layer in self.session.viewer.layers:
+                self.session.viewer.layers.remove(layer)
+        if self._leaving:
+            self._removing.ask()
+
+    def settle(self) -> None:
+        """Remove now what is no longer needed."""
+        while self._leaving:
+            self._remove_one()
 
     def _show_legend(self, *, roles_only: bool) -> None:
         self.session.drawing.roles_only = roles_only
@@ -149,14 +167,16 @@ class FailureView:
         values, layer = inspected.values, inspected.layer
         assert values is not None
         assert layer is not None
-        wrong, right = np.flatnonzero(inspected.failed), np.flatnonzero(~inspected.failed)
+        wrong = np.flatnonzero(inspected.failed)
         self._paint_points(layer, values.rows[wrong])
         size, view = layers.voxel_size(layer), self.session.drawing.view
         length = view.display.length / size
-        # Right ones as one pale axis each: failures stand out by shape too.
-        context, _ = _arrows(values.particles.take(right[:0] if self.only else right), size, "z")
-        greys = np.tile([*PALE, PALE_AXIS], (len(context), 1))
-        self._show_vectors("right, grey", context, greys, width=GREY_WIDTH * length, length=GREY_LENGTH * length)
+        # Right ones as one pale axis each: failures stand out by shape too. Failures' own are there, unseen: napari
+        # takes its time with another number of vectors, and little with other colours.
+        context, _ = _arrows(values.particles, size, "z")
+        pale = np.tile([*PALE, 0.0 if self.only else PALE_AXIS], (len(context), 1))
+        pale[wrong[wrong < len(pale)], 3] = 0.0
+        self._show_vectors("right, grey", context, pale, width=GREY_WIDTH * length, length=GREY_LENGTH * length)
         partner = values.inspection.partner[wrong]
         true = None if values.truth is None else values.truth.take(partner[partner >= 0])
         # Predicted arrows over true ones, which are wider and have no heads: told apart without colours too.
@@ -184,8 +204,11 @@ class FailureView:
     ) -> None:
         """Show these arrows (M, 2, 3) in the layer of this name; an empty one is removed."""
         old = self._added.get(name)
-        if isinstance(old, Vectors) and old in self.session.viewer.layers and len(old.data) == len(arrows):
-            old.data, old.edge_color = arrows, colours
+        if isinstance(old, Vectors) and old in self.session.viewer.layers and len(arrows):
+            if not np.array_equal(old.data, arrows.astype(np.float32)):
+                old.data = arrows
+            # Colours after the data: napari loses them where the number of rows changes.
+            old.edge_color = colours
             return
         self._remove(name)
         if len(arrows):
@@ -207,8 +230,10 @@ class FailureView:
         regions = {int(row): region.name for region in inspected.regions for row in region.rows}
         texts = [f"{regions[int(row)]} {inspected.errors[row]:.0f}°" for row in wrong]
         old, places = self._added.get(name), self._label_places(wrong)
-        if isinstance(old, Points) and old in self.session.viewer.layers and list(old.features["label"]) == texts:
+        if isinstance(old, Points) and old in self.session.viewer.layers:
             old.data = places
+            if list(old.features["label"]) != texts:
+                old.features = {"label": texts}
             return
         self._remove(name)
         layer = Points(

@@ -164,10 +164,12 @@ def remember(
     if not set(ROTATION_COLUMNS) <= set(columns):
         return
     kept = dict(_first_poses(layer))
-    for row in rows:
-        number = int(held[NUMBER].iloc[row])
-        if number not in kept:
-            kept[number] = (tuple(places[row].tolist()), {name: held[name].iloc[row] for name in columns})
+    numbers = held[NUMBER].to_numpy()
+    new = [row for row in np.asarray(rows, int).tolist() if int(numbers[row]) not in kept]
+    # Column by column: cell by cell pandas takes seconds for thousands of particles.
+    values = zip(*(list(held[name].to_numpy()[new]) for name in columns), strict=True)
+    for row, place, pose in zip(new, places[new].tolist(), values, strict=True):
+        kept[int(numbers[row])] = (tuple(place), dict(zip(columns, pose, strict=True)))
     layers.about(layer)[FIRST] = kept
 
 

@@ -46,7 +46,7 @@ from napari_orient.gui.widgets import (
 NEXT, PREVIOUS = "N", "Shift+N"
 """Keys that go to the particle with the next largest error, and back."""
 
-MOST_REGIONS = 200
+MOST_REGIONS = 50
 """Regions that the list shows, the largest; further ones are counted."""
 
 _LINES = 4
