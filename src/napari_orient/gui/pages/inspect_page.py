@@ -82,7 +82,9 @@ class InspectPage(Panel):
         self.headline, self.note = NoteLabel(), NoteLabel()
         self.headline.setObjectName("headline")
         self.setStyleSheet("#headline {font-size: 14px; font-weight: 600;}")
-        self.show_failures = primary_button("Show the failures in 3D")
+        self.show_failures = primary_button(
+            "Show the failures in 3D", "Frame the failures: right particles grey, the plane behind"
+        )
         self.back = QPushButton("Back to all")
         self.back.setToolTip("Show all particles again as before, from where the camera was")
         self.regions, self.gathering = RegionList(), NoteLabel()
