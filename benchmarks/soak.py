@@ -1,6 +1,6 @@
 """Random verbs, killed, stopped, out of disk and disturbed, for a given time: nothing may be lost, and nothing left.
 
-    python benchmarks/soak.py --minutes 20 [--folder FOLDER] [--seed 0]
+    python benchmarks/soak.py --minutes 20 [--folder FOLDER] [--seed 0] [--slow]
 
 Each trial runs one verb of the command line on a small simulated tomogram, in a forked process, over an output that is
 there from before in half the trials, and disturbs it: SIGKILL at a random time or at the flush of a file, SIGTERM and
@@ -39,7 +39,7 @@ from pathlib import Path
 from napari_orient.cli import main
 from napari_orient.engine.scratch import PREFIX
 
-SMALL = "--size-x 64 --size-y 64 --size-z 48 --snr-low 3 --snr-high 4"
+SMALL = "--size-x 48 --size-y 48 --size-z 40 --tilt-step 10 --snr-low 3 --snr-high 4"
 NETWORK = "--width 16 --depth 2 --patch-side 20 --mask-radius 90 --validation 0.3 --batch 16 --device cpu"
 LONGEST = 240
 """Seconds after which a trial hangs."""
@@ -52,6 +52,7 @@ class Job:
     command: str
     outputs: tuple[str, ...]
     weight: int = 4
+    slow: bool = False
     resumed: str = ""
 
 
@@ -60,23 +61,32 @@ JOBS = {
     "convert to Dynamo": Job(
         "convert {in}/list.star {out}/o.tbl --tomogram {in}/Tomo001/tomo_001_rec.mrc", ("o.tbl", "o.doc"), 3
     ),
-    "simulate": Job(f"simulate proteasome --output {{out}}/s --tomograms 3 --particles 6 {SMALL}", ("s",), 6),
+    "simulate": Job(f"simulate proteasome --output {{out}}/s --tomograms 3 --particles 4 {SMALL}", ("s",), 6),
     "train": Job(
-        f"train {{in}} --output {{out}}/m.safetensors --epochs 4 {NETWORK}", ("m.safetensors",), 6, resumed="--resume"
+        f"train {{in}} --output {{out}}/m.safetensors --epochs 3 {NETWORK}", ("m.safetensors",), 6, resumed="--resume"
     ),
     "average": Job(
         "average {in} --output {out}/a.mrc --list-output {out}/a.csv",
         ("a.mrc", "a_half1.mrc", "a_half2.mrc", "a_fsc.csv", "a.csv"),
     ),
-    "predict": Job("predict {in} --model {in}/model.safetensors --output {out}/p.csv --device cpu", ("p.csv",)),
+    "predict": Job(
+        "predict {in}/Tomo001/tomo_001_rec.mrc {in}/list.star --model {in}/model.safetensors --output {out}/p.csv "
+        "--device cpu",
+        ("p.csv",),
+    ),
+    "predict all": Job("predict {in} --model {in}/model.safetensors --output {out}/q.csv --device cpu", ("q.csv",)),
     "refine": Job(
-        "refine {in} --reference proteasome --precision fast --output {out}/r.csv --device cpu", ("r.csv",), 2
+        "refine {in} --reference proteasome --precision fast --output {out}/r.csv --device cpu",
+        ("r.csv",),
+        1,
+        slow=True,
     ),
     "discover": Job(
         "discover {in} --diameter 200 --starts 2 --rounds 6 --passes 0 --symmetry C1 --output {out}/d.csv "
         "--map {out}/d.mrc --device cpu",
         ("d.csv", "d.mrc", "d_half1.mrc", "d_half2.mrc", "d_fsc.csv"),
         1,
+        slow=True,
     ),
     "evaluate": Job("evaluate {in}/list.star {in}/list.star --json", (), 1),
 }
@@ -168,15 +178,19 @@ def no_space() -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, but for locks and what tells of the run itself."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """The files of a folder, but for those that hold seconds: the state of each tomogram, and what resumes them."""
+    found = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name: path.read_bytes() for name, path in found.items() if not re.search(r"_parts/[^.]|_status\.csv$", name)
+    }
 
 
 class Soak:
     """Trials in a folder, from a seed."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, slow: bool) -> None:
         self.folder, self.random = folder, random.Random(seed)
+        self.jobs = {name: job for name, job in JOBS.items() if slow or not job.slow}
         self.given = folder / "in"
         self.counts: Counter[tuple[str, str]] = Counter()
         self.ends: Counter[str] = Counter()
@@ -187,7 +201,8 @@ class Soak:
         """Make the input, and run every job undisturbed."""
         self.given.mkdir()
         self.folder.joinpath("home").mkdir()
-        simulated = f"simulate proteasome --output {self.given} --tomograms 2 --seed 5 --particles 12 {SMALL}"
+        size = "--size-x 64 --size-y 64 --size-z 48 --snr-low 3 --snr-high 4"
+        simulated = f"simulate proteasome --output {self.given} --tomograms 2 --seed 5 --particles 12 {size}"
         first = self.given / "Tomo001"
         for words in (
             simulated,
@@ -196,7 +211,7 @@ class Soak:
         ):
             ended = self.run(words.split(), "prepare")
             assert ended.status == 0, ended.err
-        for name in JOBS:
+        for name in self.jobs:
             place = self.place()
             began = time.monotonic()
             ended = Run(self.words(name, place), place).end()
@@ -222,7 +237,7 @@ class Soak:
 
     def trial(self) -> None:
         """One verb, disturbed, checked, and run again."""
-        name = self.random.choices(list(JOBS), [job.weight for job in JOBS.values()])[0]
+        name = self.random.choices(list(self.jobs), [job.weight for job in self.jobs.values()])[0]
         how = self.random.choice((*DISTURBANCES, *DISTURBANCES, *FURTHER))
         job, (undisturbed, expected, seconds) = JOBS[name], self.reference[name]
         place, old = self.place(), {}
@@ -357,7 +372,7 @@ class Soak:
         hows = (*DISTURBANCES, *FURTHER)
         lines = [f"{sum(self.counts.values())} trials in {minutes:.1f} minutes; {len(self.faults)} faults", ""]
         lines += ["| verb | " + " | ".join(hows) + " |", "|---" * (len(hows) + 1) + "|"]
-        for name in JOBS:
+        for name in self.jobs:
             lines.append(f"| {name} | " + " | ".join(str(self.counts[name, how]) for how in hows) + " |")
         ends = ", ".join(f"{name} {count}" for name, count in sorted(self.ends.items(), key=lambda item: -item[1]))
         return "\n".join([*lines, "", f"Ended: {ends}"])
@@ -368,6 +383,7 @@ def soak() -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--folder", type=Path, help="to work in, an empty one [default: a temporary one]")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slow", action="store_true", help="refine and discover too")
     given = parser.parse_args()
     # Loaded once, before processes are forked; no operation is run here, for threads do not survive a fork.
     import napari_orient.engine.averaging
@@ -379,7 +395,7 @@ def soak() -> int:
 
     with tempfile.TemporaryDirectory(prefix="soak-", dir=given.folder) as folder:
         os.environ["HOME"] = f"{folder}/home"
-        run = Soak(Path(folder), given.seed)
+        run = Soak(Path(folder), given.seed, slow=given.slow)
         run.prepare()
         seconds = ", ".join(f"{name} {item[2]:.1f} s" for name, item in run.reference.items())
         print(f"undisturbed: {seconds}", flush=True)
