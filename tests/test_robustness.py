@@ -232,6 +232,25 @@ def test_an_answer_that_finds_the_disk_full_is_kept_and_its_place_is_said(verb, 
     assert sorted(place.iterdir()) == before
 
 
+def test_many_tomograms_are_all_done_though_nothing_can_be_stored_on_the_way(
+    world, place, full_disk, elsewhere, capsys
+):
+    (place / "out_parts").mkdir()
+    command = words(
+        "predict {world} --model {place}/model.safetensors --output {place}/out.csv --device cpu",
+        world=world.simulated,
+        place=place,
+    )
+    full_disk(place / "out_parts")
+    assert main(command) == 0
+    assert len(read_particles(place / "out.csv")) == 270
+    assert capsys.readouterr().err.count("The work goes on") == 1
+    full_disk(place)
+    (place / "out_status.csv").unlink()
+    line = refused([*command, "--remove-duplicates"], capsys)
+    assert "no space is left there" in line
+
+
 def test_a_simulation_that_finds_the_disk_full_keeps_what_is_whole(place, full_disk, capsys):
     command = words(FOLDERS["simulate"], place=place)
     assert main(command) == 0

@@ -6,11 +6,13 @@ either way, and where it is made of an earlier run's results: it has the order o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.environment import machine_error
+from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.particles import Labelled, Particles, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import distributed
 from napari_orient.engine.projects.stored_results import (
@@ -97,7 +99,8 @@ def for_each_tomogram(
     try:
         yield from run.here() if here else run.elsewhere(scheduler)
     finally:
-        run.write_table()
+        with suppress(OutputError):
+            run.write_table()
     if not result.done and result.failed:
         name, words = next(iter(result.failed.items()))
         raise run.unexpected or InputError(f"all {len(result.failed)} tomograms failed; {name}: {words}")
@@ -119,6 +122,7 @@ class _Run:
     ) -> None:
         self.pairs, self.task, self.result, self.stored = pairs, task, result, stored
         self.unexpected: BaseException | None = None
+        self._unstored = False
         self.alone = len(pairs) == 1
         self._keys: dict[int, str] = {}
         self._failed: dict[int, tuple[str, float]] = {}
@@ -157,7 +161,8 @@ class _Run:
                 if self.alone:
                     raise
                 self.unexpected = self.unexpected or error
-                outcome = Outcome(error=f"{type(error).__name__}: {error}", notes=tuple(notes))
+                words = str(machine_error(error) or f"{type(error).__name__}: {error}")
+                outcome = Outcome(error=words, notes=tuple(notes))
             yield from self.add(index, outcome)
 
     def elsewhere(self, scheduler: SchedulerOptions) -> Stream[Step, None]:
@@ -177,7 +182,7 @@ class _Run:
 
     def add(self, index: int, outcome: Outcome) -> Stream[Step, None]:
         """Take in the outcome of a tomogram, and keep it."""
-        tomogram, particles = self.pairs[index]
+        tomogram = self.pairs[index][0]
         if outcome.particles is None:
             if self.alone:
                 raise InputError(outcome.error)
@@ -188,9 +193,22 @@ class _Run:
         else:
             self.result.done[index] = outcome
             if self.stored is not None:
-                key = self._keys.get(index) or self.stored.key(self.task, tomogram, particles)
-                self.stored.save(key, outcome, particles)
-        self.write_table()
+                yield from self._store(partial(self._save, self.stored, index, outcome))
+        yield from self._store(self.write_table)
+
+    def _save(self, stored: StoredResults, index: int, outcome: Outcome) -> None:
+        tomogram, particles = self.pairs[index]
+        stored.save(self._keys.get(index) or stored.key(self.task, tomogram, particles), outcome, particles)
+
+    def _store(self, write: Callable[[], None]) -> Stream[Step, None]:
+        """Write what is kept on the way; where it cannot be written the work goes on, which is said once."""
+        try:
+            write()
+        except OutputError as error:
+            if not self._unstored:
+                self._unstored = True
+                note = Note(f"{error} The work goes on, and the list of all is written at its end.", "warning")
+                yield Step(self._count, PARTS * len(self.pairs), "What is done is not stored", notes=(note,))
 
     def write_table(self) -> None:
         """Write how each tomogram stands."""
