@@ -118,11 +118,11 @@ class Run:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, path in enumerate(self.files, start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False, encoding="utf-8") for number in (1, 2))  # noqa: SIM115
         os.chdir(place)
+        before()
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False, encoding="utf-8") for number in (1, 2))  # noqa: SIM115
         status = 1
         try:
-            before()
             status = main(words)
         except SystemExit as end:
             status = int(end.code or 0)

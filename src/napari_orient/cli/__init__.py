@@ -108,7 +108,9 @@ def _plain_streams() -> Iterator[None]:
     """Context in which characters that a stream's code page lacks are printed as escapes; results are written out."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            # A stream may have been replaced below Python.
+            with suppress(OSError, ValueError):
+                stream.reconfigure(errors="backslashreplace")
     try:
         yield
         if sys.stdout is not None:
