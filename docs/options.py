@@ -19,6 +19,7 @@ from napari_orient.engine.parameters import (
     RefinementOptions,
     SimulationOptions,
 )
+from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.paper.options import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -50,6 +51,7 @@ def page() -> str:
         *section("Averaging a template", "napari-orient train --network template", template_training),
         *section("Prediction", "napari-orient predict", PredictionOptions()),
         *section("Refinement", "napari-orient refine", RefinementOptions()),
+        *section("Many tomograms", "napari-orient predict` and `refine", SchedulerOptions()),
         *section("Discovery", "napari-orient discover", DiscoveryOptions()),
         *section("Averaging", "napari-orient average", AveragingOptions()),
         *section("Reproduction", "napari-orient reproduce", ReproductionOptions()),

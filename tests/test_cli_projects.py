@@ -54,3 +54,35 @@ def test_a_project_is_planned_worked_on_and_not_done_again(world, tmp_path, caps
     assert "3 of 3 tomograms to do" in planned
     assert "in 2 jobs of SLURM (as measured in this project)" in planned
     assert "#SBATCH" in planned
+
+
+def test_averages_discovery_and_lists_take_patterns_and_folders_and_say_what_they_would_do(world, tmp_path, capsys):
+    every = str(world.simulated / "*" / "*_rec.mrc"), str(world.simulated / "*" / "*_motif_list.csv")
+    for verb in ("average", "discover"):
+        assert main([verb, *every, "--output", str(tmp_path / "out.star"), "--dry-run"]) == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in shown] == ["tomogram", "tomo_001", "tomo_002", "tomo_003", "270"]
+    assert list(tmp_path.iterdir()) == []
+    assert main(["convert", every[1], str(tmp_path / "all.star"), "--tomograms", str(world.simulated)]) == 2
+    assert main(["convert", str(world.simulated), str(tmp_path / "all.csv")]) == 0
+    assert "270 particles, with orientations" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "all.csv"), every[1]]) == 0
+    assert "270" in capsys.readouterr().out
+
+
+def test_a_tomogram_that_cannot_be_read_is_left_out_and_the_status_says_so(world, tmp_path, capsys):
+    for number in (1, 2, 3):
+        folder = world.simulated / f"Tomo00{number}"
+        (tmp_path / f"tomo_00{number}.mrc").symlink_to(folder / f"tomo_00{number}_rec.mrc")
+        (tmp_path / f"tomo_00{number}_motif_list.csv").symlink_to(folder / f"tomo_00{number}_motif_list.csv")
+    (tmp_path / "tomo_002.mrc").unlink()
+    (tmp_path / "tomo_002.mrc").write_bytes(b"no volume")
+    data = [str(tmp_path / "tomo_*.mrc"), str(tmp_path / "*.csv")]
+    output = tmp_path / "out" / "out.star"
+    output.parent.mkdir()
+    assert main(["predict", *data, "--model", str(world.model), "--output", str(output), "--device", "cpu"]) == 1
+    assert "Warning: tomo_002 is left out" in capsys.readouterr().err
+    states = dict(line.split(",")[:2] for line in (output.parent / "out_status.csv").read_text().splitlines())
+    assert states == {"tomogram": "state", "tomo_001": "done", "tomo_003": "done", "tomo_002": "failed"}
+    assert main(["average", *data, "--output", str(tmp_path / "out" / "map.mrc")]) == 1
+    assert "180 particles" in capsys.readouterr().out

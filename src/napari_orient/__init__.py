@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.scheduler_options import SchedulerOptions
     from napari_orient.engine.symmetry import Symmetry, symmetry
     from napari_orient.engine.templates import Template, load_template
 
@@ -42,6 +43,7 @@ __all__ = [
     "Particles",
     "PredictionOptions",
     "RefinementOptions",
+    "SchedulerOptions",
     "SimulationOptions",
     "Symmetry",
     "Template",
@@ -78,6 +80,7 @@ _HOMES = {
     "Particles": "engine.particles",
     "PredictionOptions": "engine.parameters",
     "RefinementOptions": "engine.parameters",
+    "SchedulerOptions": "engine.scheduler_options",
     "SimulationOptions": "engine.parameters",
     "Symmetry": "engine.symmetry",
     "Template": "engine.templates",

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_labelled, read_particles, read_tomogram
+from napari_orient.engine.io import match_tomogram, read_tomogram
 from napari_orient.engine.options import Options, Value
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.projects.inputs import read_lists, read_project
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.progress import follow
@@ -22,7 +23,8 @@ ParticlesLike = Particles | Path | str
 SymmetryLike = Symmetry | str
 """A Symmetry, or its written form: ``"C1"``, ``"D7@z@x"``."""
 DataLike = TomogramLike | Sequence[TomogramLike] | Sequence[tuple[TomogramLike, ParticlesLike]]
-"""Tomograms with their particles: pairs, or a folder or list that names both; or tomograms alone, beside their list."""
+"""Tomograms with their particles: pairs; or files, folders, patterns, lists and projects of other programs; or
+tomograms alone, beside their list."""
 Progress = bool | None | Callable[[Step], object]
 """None: silent, but for warnings; True: a line on standard error; a function: called with every Step."""
 
@@ -99,7 +101,7 @@ def particles_of(
         If they are neither Particles nor a path, the file cannot be read, or none is of this tomogram or class.
     """
     if isinstance(given, (str, Path)):
-        found = read_particles(Path(given), tomogram=tomogram)
+        found = read_lists(given, tomogram=tomogram)
     elif isinstance(given, Particles):
         found = given if tomogram is None else _of_tomogram(given, tomogram, alone=alone)
     else:
@@ -118,15 +120,26 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
     InputError
         If the data are of no such form, a file cannot be read, or no particle is of the class asked for.
     """
-    if picks is not None:
+    paths = _paths(data, picks)
+    if paths is not None:
+        project = read_project(paths)
+        for name, words in project.failed.items():
+            warnings.warn(f"{name} is left out: {words}", ResultWarning, stacklevel=4)
+        pairs = list(project.pairs)
+    elif picks is not None:
         tomograms: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
         alone = len(tomograms) == 1
         pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in map(tomogram_of, tomograms)]
-    elif isinstance(data, (str, Path)):
-        pairs = read_labelled(Path(data))
     else:
         pairs = [_pair(item) for item in _sequence(data)]
     return pairs if kind is None else labelled_of_kind(pairs, kind)
+
+
+def _paths(data: DataLike, picks: ParticlesLike | None) -> list[Path | str] | None:
+    """The paths that a project is named by; None where objects are given."""
+    given: list[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else [*_sequence(data)]
+    given += [] if picks is None else [picks]
+    return given if all(isinstance(item, (str, Path)) for item in given) else None
 
 
 def symmetry_of(given: SymmetryLike) -> Symmetry:

@@ -33,7 +33,8 @@ from napari_orient.engine.duplicates import without_duplicates
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
-from napari_orient.engine.io import mirrored, read_particles, write_particles, writing_dialect
+from napari_orient.engine.io import mirrored, write_particles, writing_dialect
+from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Value
@@ -50,9 +51,12 @@ from napari_orient.engine.parameters import (
 )
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.projects.inputs import read_lists
+from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.refinement import refine as refinement
 from napari_orient.engine.refinement.hand import choose_hand
+from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.simulation import simulate as simulation
 from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
@@ -64,6 +68,10 @@ ModelLike = Template | Network | Path | str
 """A model, the name of a shipped one, or the path of its file."""
 TemplateLike = Template | Path | str
 """A template, the path of a map (.mrc) or of a template's file, or the name of a bead model or shipped template."""
+
+
+SchedulerLike = SchedulerOptions | str
+"""`SchedulerOptions`, or their scheduler: ``"local:4"``, ``"tcp://host:8786"``, ``"slurm:8"``."""
 
 
 def simulate(
@@ -173,6 +181,8 @@ def predict(
     reference: TemplateLike | None = None,
     mirror: bool = False,
     remove_duplicates: bool = False,
+    scheduler: SchedulerLike = "",
+    parts: Path | str | None = None,
     options: PredictionOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -188,6 +198,11 @@ def predict(
     reference : a map to refine a network's rotations with, in the frame that it was trained in.
     mirror : match the mirror image of the template, x -> -x; poses are those of the mirrored map.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
+    scheduler : where several tomograms are worked on: ``""`` this process, ``"local:4"`` four, the address of a Dask
+        scheduler, ``"slurm:8"`` eight jobs; or `SchedulerOptions`. A script that starts processes needs
+        ``if __name__ == "__main__":``.
+    parts : folder in which the particles of each tomogram are kept when it is done, with a table of how each stands;
+        what is there of the same content, whatever files are called, is not done again.
     options, settings : of `PredictionOptions`, such as ``precision="fast"``, or ``tilts="tomograms.star"``.
     progress : None, True, or a function that is called with every step.
 
@@ -202,7 +217,8 @@ def predict(
     pairs = pairs_of(data, picks, kind=kind)
     found = _mirrored(_model_of(model)) if mirror else _model_of(model)
     against = None if reference is None else _template_of(reference)
-    result = _for_each(pairs, prediction.PredictionTask(found, chosen, against), progress)
+    task = prediction.PredictionTask(found, chosen, against)
+    result = _for_each(pairs, task, progress, title="Predicting", scheduler=scheduler, parts=parts)
     near = prediction.shortest_distance(found, chosen, reference=against)
     return without_duplicates(result, near) if remove_duplicates else result
 
@@ -216,6 +232,8 @@ def refine(
     kind: str | None = None,
     mirror: bool | str = False,
     remove_duplicates: bool = False,
+    scheduler: SchedulerLike = "",
+    parts: Path | str | None = None,
     options: RefinementOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -233,6 +251,11 @@ def refine(
     mirror : match the mirror image of the reference, x -> -x; poses are those of the mirrored map. ``"auto"`` compares
         both hands over all tomograms first.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
+    scheduler : where several tomograms are worked on: ``""`` this process, ``"local:4"`` four, the address of a Dask
+        scheduler, ``"slurm:8"`` eight jobs; or `SchedulerOptions`. A script that starts processes needs
+        ``if __name__ == "__main__":``.
+    parts : folder in which the particles of each tomogram are kept when it is done, with a table of how each stands;
+        what is there of the same content, whatever files are called, is not done again.
     options, settings : of `RefinementOptions`, such as ``max_shift=10``, or ``tilts="tomograms.star"``.
     progress : None, True, or a function that is called with every step.
 
@@ -252,7 +275,7 @@ def refine(
         template = template.mirrored()
 
     task = refinement.RefinementTask(template, chosen)
-    result = _for_each(pairs, task, progress, title="Refining")
+    result = _for_each(pairs, task, progress, title="Refining", scheduler=scheduler, parts=parts)
     near = refinement.duplicate_distance(template, chosen.duplicates)
     return without_duplicates(result, near) if remove_duplicates else result
 
@@ -347,7 +370,7 @@ def evaluate(
 
     Parameters
     ----------
-    predicted, truth : particles or paths; they are matched by tomogram and nearest position.
+    predicted, truth : particles or paths, of lists, folders or patterns; matched by tomogram and nearest position.
     symmetry : that errors are taken modulo.
     kind : use the true particles of this class alone, such as ``"4v4r"``.
     tolerance : Å that a partner may be away.
@@ -379,7 +402,7 @@ def convert(
 
     Parameters
     ----------
-    source : a list of any program whose format is read: docs/formats.md has them.
+    source : a list of any program whose format is read (docs/formats.md has them), or a folder or pattern of several.
     target : .star, .csv, .tsv, .tbl or another suffix of a format that is written.
     tomogram : that they lie in; needed where coordinates count from its centre or in its voxels.
     tomograms : RELION's tomograms.star, for sizes of many tomograms.
@@ -399,9 +422,10 @@ def convert(
     from napari_orient import __version__
 
     form, path = writing_dialect(target, dialect), Path(target)
+    metadata = ListMetadata(pixel_size=pixel_size, tomograms=tomograms, centre=centre)
     with planned_outputs([path, *form.companions(path)]):
         opened = None if tomogram is None else tomogram_of(tomogram)
-        particles = read_particles(source, tomogram=opened, pixel_size=pixel_size, tomograms=tomograms, centre=centre)
+        particles = read_lists(source, metadata, tomogram=opened)
     particles = particles if kind is None else particles.of_kind(kind)
     particles = particles if mirror is None else mirrored(particles, mirror)
     size = out_pixel_size or (opened.voxel_size if form.in_voxels and opened is not None else pixel_size)
@@ -418,9 +442,23 @@ def run(stream: Any) -> Any:
     return drained(stream) if isinstance(stream, Generator) else stream
 
 
-def _for_each(pairs: Labelled, task: TomogramTask, progress: Progress, *, title: str = "Predicting") -> Particles:
+def _for_each(
+    pairs: Labelled,
+    task: TomogramTask,
+    progress: Progress,
+    *,
+    title: str,
+    scheduler: SchedulerLike,
+    parts: Path | str | None,
+) -> Particles:
     """The particles of every tomogram after a task, as one."""
-    return answer_of(for_each_tomogram(pairs, task, ProjectResult()), progress, title=title).particles
+    where = scheduler if isinstance(scheduler, SchedulerOptions) else SchedulerOptions(scheduler=scheduler)
+    stored = None if parts is None else StoredResults(Path(parts), Path(parts) / "status.csv")
+    if stored is not None:
+        stored.folder.mkdir(parents=True, exist_ok=True)
+        stored.check()
+    stream = for_each_tomogram(pairs, task, ProjectResult(), scheduler=where, stored=stored, resume=stored is not None)
+    return answer_of(stream, progress, title=title).particles
 
 
 def _mirrored(model: Template | Network) -> Template:

@@ -24,6 +24,7 @@ from napari_orient.cli.lists import (
     read_tomograms,
     say_notes,
 )
+from napari_orient.cli.project_runs import add_dry_run, show_inputs
 from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.reports import add_report, report_outputs, write_report
 from napari_orient.cli.selection import add_selection
@@ -68,6 +69,7 @@ def declare(parser: Parser) -> None:
     )
     add_duplicates(parser)
     add_report(parser)
+    add_dry_run(parser)
     add_reading(parser)
     add_options(parser, AveragingOptions, title="averaging")
 
@@ -82,7 +84,7 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
     return [*average_paths(arguments.output), *local, *listed, *report_outputs(arguments)]
 
 
-def perform(arguments: Namespace) -> None:
+def perform(arguments: Namespace) -> int | None:
     """Read, average, write the maps and the curve."""
     from napari_orient.engine.averaging import (
         average,
@@ -97,7 +99,10 @@ def perform(arguments: Namespace) -> None:
 
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
-    pairs = read_tomograms(arguments)
+    project = read_tomograms(arguments)
+    pairs = project.pairs
+    if arguments.dry_run:
+        return show_inputs(project)
     if arguments.list_output:
         check_result(arguments.list_output, pairs)
     if arguments.remove_duplicates:
@@ -134,3 +139,4 @@ def perform(arguments: Namespace) -> None:
         average=found,
         group=found.group,
     )
+    return 1 if project.failed else None

@@ -2,7 +2,7 @@
 
 The format of IN is recognised by its content, that of OUT by --dialect, else by its suffix. Other columns are carried
 through. A list whose coordinates count from a tomogram's centre, or in its voxels, needs its size: give the tomogram,
-or RELION's tomograms.star.
+or RELION's tomograms.star. IN may be several lists, by a folder, a pattern or a project: one list is written.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from napari_orient.cli.lists import (
     moved_as_asked,
     open_tomogram,
     read_list,
+    read_named_project,
     say_notes,
     write_beside,
     written_pixel_size,
@@ -37,6 +38,7 @@ from napari_orient.cli.symmetry_frames import add_expansion, in_symmetry_frame
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles, writing_dialect
 from napari_orient.engine.outputs import Place
+from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
@@ -47,10 +49,15 @@ EXAMPLE = """\
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("source", type=Path, metavar="IN", help="particle list to read")
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="particle list to read; or a folder, pattern or project of several"
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help=f"particle list to write: {written_text()}")
     add_selection(parser)
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
+    parser.add_argument(
+        "--tomograms", type=Path, metavar="DIR|STAR", help="the tomograms of IN, where it names several"
+    )
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     parser.add_argument(
@@ -68,13 +75,11 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
     return list_outputs(arguments.target, arguments, dialect=arguments.dialect)
 
 
-def perform(arguments: Namespace) -> None:
+def perform(arguments: Namespace) -> int | None:
     """Read one, write the other."""
     dialect = writing_dialect(arguments.target, arguments.dialect)
     check_optimisation_set(dialect, arguments)
-    tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
-    named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
-    particles = read_list(arguments.source, arguments, tomogram=named)
+    tomogram, particles, failed = _read(arguments)
     particles = selected(particles, arguments)
     if arguments.min_distance is not None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
@@ -99,6 +104,22 @@ def perform(arguments: Namespace) -> None:
         return path
 
     print(f"{write_answer(write)}: {len(particles)} particles, {_words(particles.rotations is not None)}")
+    return 1 if failed else None
+
+
+def _read(arguments: Namespace) -> tuple[Tomogram | None, Particles, bool]:
+    """The tomogram that gives the size of voxels, the particles, and whether some tomogram could not be read."""
+    if arguments.tomograms is None:
+        tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
+        named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
+        return tomogram, read_list(arguments.source, arguments, tomogram=named), False
+    if arguments.tomogram is not None:
+        raise InputError("--tomogram and --tomograms were given; expected the tomogram of the list, or those of it.")
+    arguments.paths = [arguments.source]
+    project = read_named_project(arguments)
+    sizes = {tomogram.voxel_size for tomogram, _ in project.pairs}
+    every = in_list_order(concatenate([particles for _, particles in project.pairs]))
+    return (project.pairs[0][0] if len(sizes) == 1 else None), every, bool(project.failed)
 
 
 def _provenance(arguments: Namespace) -> str:

@@ -24,6 +24,7 @@ from napari_orient.cli.lists import (
     list_outputs,
     read_tomograms,
 )
+from napari_orient.cli.project_runs import add_dry_run, show_inputs
 from napari_orient.cli.reports import add_report, report_outputs, write_report
 from napari_orient.cli.selection import add_selection
 from napari_orient.engine.io import read_tomogram
@@ -62,6 +63,10 @@ def declare(parser: Parser) -> None:
     add_selection(parser, what="picks")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     add_report(parser)
+    parser.add_argument(
+        "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
+    )
+    add_dry_run(parser)
     add_reading(parser)
     add_options(parser, DiscoveryOptions, title="discovery")
 
@@ -86,7 +91,10 @@ def perform(arguments: Namespace) -> int | None:
     options = options_from(arguments, DiscoveryOptions())
     align_to = None if arguments.align_to is None else _aligned_map(arguments)
     target = None if align_to is None else (np.asarray(align_to.density, np.float32), align_to.voxel_size)
-    pairs = read_tomograms(arguments)
+    project = read_tomograms(arguments)
+    pairs = project.pairs
+    if arguments.dry_run:
+        return show_inputs(project)
     check_result(arguments.output, pairs)
     counted = f"{sum(len(picks) for _, picks in pairs)} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
     say(f"{counted}; diameter {options.diameter:g} Å")
@@ -108,7 +116,7 @@ def perform(arguments: Namespace) -> int | None:
             group=first.group,
             diameter=options.diameter,
         )
-    return status
+    return status or (1 if project.failed else None)
 
 
 def _aligned_map(arguments: Namespace) -> Tomogram:

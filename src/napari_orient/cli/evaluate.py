@@ -28,8 +28,13 @@ EXAMPLE = """\
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("predicted", type=Path, metavar="PREDICTED", help="particle list with predicted angles")
-    parser.add_argument("truth", type=Path, metavar="TRUTH", help="particle list with true angles")
+    parser.add_argument(
+        "predicted",
+        type=Path,
+        metavar="PREDICTED",
+        help="particle list with predicted angles, or a folder or pattern of several",
+    )
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same with true angles")
     add_selection(parser, what="true particles")
     parser.add_argument(
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"

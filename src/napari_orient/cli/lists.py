@@ -25,8 +25,6 @@ from napari_orient.engine.io import (
     mirrored,
     optimisation_set_paths,
     pose_summary,
-    read_labelled,
-    read_particles,
     read_tomogram,
     rotated_about_x,
     write_import_list,
@@ -36,7 +34,9 @@ from napari_orient.engine.io import (
     written_suffixes,
 )
 from napari_orient.engine.io.tomograms import ListMetadata
+from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.projects.inputs import Project, read_lists, read_project
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import say
 
@@ -92,16 +92,15 @@ def list_metadata(arguments: Namespace) -> ListMetadata:
 
 
 def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = None) -> Particles:
-    """Particles of a list, read as the flags of `add_reading` say; of one tomogram alone if it is given."""
-    particles = read_particles(
-        path,
-        tomogram=tomogram,
-        pixel_size=arguments.pixel_size,
-        tomograms=arguments.tomograms_star,
-        centre=arguments.centre,
-        first_voxel=arguments.first_voxel,
-    )
-    _report_membranes(path)
+    """Particles of a list, or of all lists of a folder or pattern, read as the flags of `add_reading` say.
+
+    Parameters
+    ----------
+    tomogram : of its particles alone.
+    """
+    particles = read_lists(path, list_metadata(arguments), tomogram=tomogram)
+    if path.is_file():
+        _report_membranes(path)
     say_notes(particles.notes, arguments)
     return particles
 
@@ -160,26 +159,51 @@ def _report_membranes(path: Path) -> None:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 
 
-def read_tomograms(arguments: Namespace) -> Labelled:
-    """Tomograms of ``[TOMOGRAM...] LIST``, each with its own particles that were asked for.
+def read_named_project(arguments: Namespace) -> Project:
+    """Tomograms, each with its own particles, of the paths that were given; sizes, notes and failures are printed.
 
-    A list without tomograms before it names them itself.
+    Raises
+    ------
+    InputError
+        If there is no list, or no tomogram with particles is left.
     """
-    *tomograms, path = arguments.paths
-    if tomograms:
-        opened = [open_tomogram(item, voxel_size=arguments.voxel_size) for item in tomograms]
-        pairs = [(tomogram, read_list(path, arguments, tomogram=tomogram)) for tomogram in opened]
-    else:
-        pairs = read_labelled(
-            path,
-            tomograms=getattr(arguments, "tomograms", None) or arguments.tomograms_star,
-            voxel_size=arguments.voxel_size,
-            pixel_size=arguments.pixel_size,
-            centre=arguments.centre,
-        )
-        say_tomograms([tomogram for tomogram, _ in pairs])
-        say_notes([note for _, particles in pairs for note in particles.notes], arguments)
-    return selected_pairs(pairs, arguments)
+    found = read_project(
+        arguments.paths,
+        metadata=list_metadata(arguments),
+        tomograms=getattr(arguments, "tomograms", None),
+        voxel_size=arguments.voxel_size,
+        tomogram_name=getattr(arguments, "tomogram_name", None),
+    )
+    say_tomograms([tomogram for tomogram, _ in found.pairs])
+    say_notes(found.notes)
+    say_notes([note for _, particles in found.pairs for note in particles.notes], arguments)
+    for name, words in found.failed.items():
+        say(f"Warning: {name} is left out: {words}")
+    return replace(found, pairs=selected_pairs(found.pairs, arguments))
+
+
+def read_tomograms(arguments: Namespace) -> Project:
+    """The project of ``[TOMOGRAM...] LIST``, without tomograms whose particles do not belong to them.
+
+    Raises
+    ------
+    InputError
+        If there is no list, or no tomogram with particles in it is left.
+    """
+    project = read_named_project(arguments)
+    kept: list[tuple[Tomogram, Particles]] = []
+    failed: dict[str, str] = {}
+    for tomogram, particles in project.pairs:
+        try:
+            rows_inside(particles, tomogram.extent, name=tomogram.name)
+        except InputError as error:
+            if len(failed) == len(project.pairs) - 1:
+                raise
+            failed[tomogram.name] = str(error)
+            say(f"Warning: {tomogram.name} is left out: {error}")
+        else:
+            kept.append((tomogram, particles))
+    return replace(project, pairs=kept, failed={**project.failed, **failed})
 
 
 def add_import_list(parser: Parser) -> None:

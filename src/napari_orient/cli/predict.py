@@ -23,6 +23,7 @@ from napari_orient.cli.lists import (
     check_import_list,
     check_result,
     list_outputs,
+    read_named_project,
     say_notes,
     summary,
     with_group,
@@ -35,7 +36,6 @@ from napari_orient.cli.projects import (
     add_project,
     checked_duplicates,
     hand_to_match,
-    read_project,
     with_hand,
 )
 from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
@@ -101,7 +101,7 @@ def perform(arguments: Namespace) -> int | None:
     if arguments.reference:
         template = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     reference = None if template is None else with_group(template, arguments.symmetry)
-    project = read_project(arguments)
+    project = read_named_project(arguments)
     check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)
     check_result(arguments.output, project.pairs)
     _announce(project, model)

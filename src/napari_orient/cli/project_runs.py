@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.engine.projects.clusters import slurm_script
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.projects.inputs import Project
-from napari_orient.engine.projects.plan import Plan, plan
+from napari_orient.engine.projects.plan import Plan, byte_count, plan
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.scheduler_options import SLURM, SchedulerOptions
@@ -26,10 +26,15 @@ def add_run(parser: Parser) -> None:
         action="store_true",
         help="take what an earlier run of the same tomograms, picks, model and options did, whatever files are called",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print what would be done, with sizes and time, and do nothing"
-    )
+    add_dry_run(parser)
     add_options(parser, SchedulerOptions, title="many tomograms")
+
+
+def add_dry_run(parser: Parser) -> None:
+    """Give the parser the flag that does nothing."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, with the tomograms' sizes, and do nothing"
+    )
 
 
 @dataclass(frozen=True)
@@ -99,15 +104,37 @@ def show_plan(project: Project, task: TomogramTask, run: ProjectRun) -> int:
     """Exit status; what would be done for each tomogram is printed, and the script of the jobs of SLURM."""
     workers = run.scheduler.count
     found = follow(plan(project.pairs, task, workers=workers, stored=run.stored, resume=run.resume))
-    rows = list(found.rows())
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        print("  ".join(cells).rstrip())
+    _print_table(list(found.rows()))
     print(_words(found, run.scheduler))
     if run.scheduler.kind == SLURM:
         print(f"\n{slurm_script(run.scheduler)}")
     return 1 if project.failed else 0
+
+
+def show_inputs(project: Project) -> int:
+    """Exit status; the tomograms that would be worked on together are printed."""
+    heading = ("tomogram", "voxels", "Å", "MB", "particles")
+    rows = [
+        (
+            tomogram.name,
+            " × ".join(map(str, tomogram.extent.size)),
+            f"{tomogram.voxel_size:g}",
+            f"{byte_count(tomogram) / 1e6:.0f}",
+            str(len(particles)),
+        )
+        for tomogram, particles in project.pairs
+    ]
+    _print_table([heading, *rows])
+    print(f"{sum(len(particles) for _, particles in project.pairs)} particles. Nothing was done.")
+    return 1 if project.failed else 0
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, the first flush left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
 
 
 def _words(found: Plan, scheduler: SchedulerOptions) -> str:

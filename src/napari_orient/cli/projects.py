@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,10 @@ from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
-    list_metadata,
-    say_notes,
-    say_tomograms,
     volume_text,
 )
-from napari_orient.cli.selection import add_selection, selected_pairs
+from napari_orient.cli.selection import add_selection
 from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.engine.projects.inputs import Project
-from napari_orient.engine.projects.inputs import read_project as read_files_of_project
 from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
@@ -46,29 +40,6 @@ def add_project(parser: Parser) -> None:
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
     )
     add_reading(parser)
-
-
-def read_project(arguments: Namespace) -> Project:
-    """Each tomogram of `add_project` with its own picks, of the class asked for.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, or no tomogram has picks.
-    """
-    found = read_files_of_project(
-        arguments.paths,
-        metadata=list_metadata(arguments),
-        tomograms=arguments.tomograms,
-        voxel_size=arguments.voxel_size,
-        tomogram_name=arguments.tomogram_name,
-    )
-    say_tomograms([tomogram for tomogram, _ in found.pairs])
-    say_notes(found.notes)
-    say_notes([note for _, particles in found.pairs for note in particles.notes], arguments)
-    for name, words in found.failed.items():
-        say(f"Warning: {name} is left out: {words}")
-    return replace(found, pairs=selected_pairs(found.pairs, arguments))
 
 
 # --- hand ------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ from pathlib import Path
 from napari_orient import __version__
 from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import check_result, list_outputs, say_notes, summary, with_group
+from napari_orient.cli.lists import (
+    check_result,
+    list_outputs,
+    read_named_project,
+    say_notes,
+    summary,
+    with_group,
+)
 from napari_orient.cli.project_runs import add_run, do_project, project_run, show_plan
 from napari_orient.cli.projects import (
     add_duplicates,
@@ -24,7 +31,6 @@ from napari_orient.cli.projects import (
     add_project,
     checked_duplicates,
     hand_to_match,
-    read_project,
     with_hand,
 )
 from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
@@ -71,7 +77,7 @@ def perform(arguments: Namespace) -> int | None:
     options = options_from(arguments, RefinementOptions())
     loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     template = with_group(loaded, arguments.symmetry)
-    project = read_project(arguments)
+    project = read_named_project(arguments)
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
     template = with_hand(template, project.pairs, options, hand_to_match(arguments))

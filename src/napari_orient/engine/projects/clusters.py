@@ -21,6 +21,21 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PRE_SPAWN = "distributed.nanny.pre-spawn-environ"
 
 
+_SETTINGS: Mapping[str, Any] = {
+    # A worker on which a long operation holds the interpreter is alive.
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.admin.tick.limit": "10m",
+    "distributed.admin.large-graph-warning-threshold": "1GB",
+    # Dask watches itself many times a second, which costs a tenth of a core in each process.
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.profile.interval": "10s",
+    "distributed.worker.memory.monitor-interval": "10s",
+}
+"""Settings of Dask in this process and in the workers that it starts."""
+
+
 @contextmanager
 def connected(options: SchedulerOptions, *, tomograms: int) -> Iterator[Any]:
     """Context with a client of the cluster that the options name; what it started ends with it.
@@ -38,12 +53,8 @@ def connected(options: SchedulerOptions, *, tomograms: int) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": options.retries,
         "distributed.comm.timeouts.connect": _CONNECT,
-        # A worker on which a long operation holds the interpreter is alive.
-        "distributed.scheduler.worker-ttl": None,
-        "distributed.admin.tick.limit": "10m",
-        "distributed.admin.large-graph-warning-threshold": "1GB",
     }
-    with dask.config.set(settings), _cluster(distributed, options, tomograms) as address:
+    with dask.config.set({**_SETTINGS, **settings}), _cluster(distributed, options, tomograms) as address:
         try:
             client = distributed.Client(**address, timeout=_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -94,10 +105,12 @@ def _local(distributed: Any, count: int) -> Any:
             index: {"cls": distributed.Nanny, "options": {**_WORKER, "env": gpu_environment(index, _gpus())}}
             for index in range(count)
         }
-        scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "dashboard": False, "port": 0}}
+        scheduler = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_NO_PAGE}}
         return distributed.SpecCluster(workers, scheduler=scheduler, silence_logs=logging.CRITICAL)
 
 
+_NO_PAGE: Mapping[str, Any] = {"dashboard": False, "dashboard_address": ":0"}
+"""Options of a scheduler that shows no page, and takes whatever port is free."""
 _WORKER: Mapping[str, Any] = {
     "host": "127.0.0.1",
     "nthreads": 1,
@@ -159,7 +172,7 @@ def slurm_cluster(options: SchedulerOptions) -> Any:
         # As for the workers of this machine: mapped files are no memory.
         worker_extra_args=["--memory-limit", "0"],
         python=shlex.quote(sys.executable),
-        scheduler_options={"dashboard": False},
+        scheduler_options=_NO_PAGE,
         silence_logs=logging.CRITICAL,
     )
 

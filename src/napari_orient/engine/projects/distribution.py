@@ -22,7 +22,7 @@ from napari_orient.engine.projects.task import Outcome, TomogramSource, Tomogram
 from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import Step
 
-_POLL = 0.05
+_POLL = 0.1
 """Seconds between two searches for answers; chosen: an answer waits no longer, and Stop acts at once for a person."""
 _HANDED_OVER = 10.0
 """Most seconds that a worker waits until its last answer is fetched, before it begins the next tomogram; chosen."""
@@ -57,9 +57,11 @@ def distributed(
         held = client.submit(_same, task, key=f"{name}-task", pure=False)
         waiting = iter(tasks.items())
         futures: dict[Any, int] = {}
+        workers, counted = 0, 0.0
         try:
             while True:
-                workers = len(client.scheduler_info(n_workers=-1)["workers"])
+                if time.monotonic() - counted > _REPORT:
+                    workers, counted = len(client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
                 for index, (tomogram, particles) in _some(waiting, _AHEAD * max(workers, 1) - len(futures)):
                     source = TomogramSource.of(tomogram)
                     key = f"{name}-{index}"
@@ -150,7 +152,7 @@ def _hand_over(worker: Any, name: str) -> None:
         held = [str(key) for key in list(worker.data)]
         if not any(key.startswith(name) and not key.endswith("-task") for key in held):
             return
-        time.sleep(_POLL / 5)
+        time.sleep(_POLL / 2)
 
 
 def work(task: TomogramTask, source: TomogramSource, particles: Particles, index: int, name: str) -> Outcome:

@@ -109,7 +109,7 @@ def plan(
                 tomogram.name,
                 tomogram.extent.size,
                 tomogram.voxel_size,
-                _bytes(tomogram) / 1e6,
+                byte_count(tomogram) / 1e6,
                 len(particles),
                 state,
                 seconds,
@@ -126,7 +126,8 @@ def _seconds(count: int, task: TomogramTask, timings: Sequence[tuple[int, float]
     return float(task.seconds(count) * np.median([taken for _, taken in timings] / usual))
 
 
-def _bytes(tomogram: Tomogram) -> int:
+def byte_count(tomogram: Tomogram) -> int:
+    """Bytes of a tomogram's file, or of its voxels where it has none."""
     if tomogram.path is None:
         return int(np.prod(tomogram.density.shape)) * tomogram.density.dtype.itemsize
     return sum(item.stat().st_size for item in _files(tomogram.path))

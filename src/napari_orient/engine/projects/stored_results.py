@@ -36,7 +36,7 @@ _FORMAT = 1
 """Version of the files of particles; others are passed over."""
 _COLUMNS = ("positions", "rotations", "confidence", "expected_error_deg", "tomogram", "kind")
 _SUFFIX = ".npz"
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, BadZipFile, EOFError)
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile, EOFError)
 """What is raised where a file of particles is not there, not whole, or of another version."""
 _HEADER = ("tomogram", "state", "particles", "seconds", "method", "notes")
 
@@ -176,6 +176,9 @@ def _encoded(outcome: Outcome, particles: Particles, given: Particles) -> dict[s
             texts[str(index)] = column.tolist()
         else:
             arrays[f"extra {index}"] = column
+    rows = _rows_in(given, particles)
+    if rows is not None:
+        arrays["rows"] = rows
     extents = {name: item for name, item in particles.extents.items() if given.extents.get(name) != item}
     record = {
         "format": _FORMAT,
@@ -190,6 +193,15 @@ def _encoded(outcome: Outcome, particles: Particles, given: Particles) -> dict[s
     }
     arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
     return arrays
+
+
+def _rows_in(given: Particles, found: Particles) -> NDArray[np.int_] | None:
+    """Place of each particle found among those given, by their rows in the list; None where these are unknown."""
+    if given.list_row is None or found.list_row is None:
+        return None
+    places = {row: place for place, row in enumerate(given.list_row.tolist())}
+    # Particles of several lists have no order in one.
+    return np.array([places[row] for row in found.list_row.tolist()], int) if len(places) == len(given) else None
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -215,7 +227,7 @@ def _decoded(arrays: Mapping[str, NDArray[Any]], given: Particles) -> Outcome:
     particles = Particles(
         **{name: arrays[name] for name in _COLUMNS if name in arrays},
         # The order of the list may be another one now.
-        list_row=given.list_row,
+        list_row=None if "rows" not in arrays or given.list_row is None else given.list_row[arrays["rows"]],
         extents={**given.extents, **extents},
         extra=extra,
         blocks=given.blocks if blocks is None else _tables(blocks),
