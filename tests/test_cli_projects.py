@@ -58,12 +58,12 @@ def test_a_project_is_planned_worked_on_and_not_done_again(world, tmp_path, caps
 
 def test_averages_discovery_and_lists_take_patterns_and_folders_and_say_what_they_would_do(world, tmp_path, capsys):
     every = str(world.simulated / "*" / "*_rec.mrc"), str(world.simulated / "*" / "*_motif_list.csv")
-    for verb in ("average", "discover"):
-        assert main([verb, *every, "--output", str(tmp_path / "out.star"), "--dry-run"]) == 0
+    for verb, name in (("average", "map.mrc"), ("discover", "out.star")):
+        assert main([verb, *every, "--output", str(tmp_path / name), "--dry-run"]) == 0
         shown = capsys.readouterr().out.splitlines()
-        assert [line.split()[0] for line in shown] == ["tomogram", "tomo_001", "tomo_002", "tomo_003", "270"]
+        names = [f"tomo_00{number}_rec" for number in (1, 2, 3)]
+        assert [line.split()[0] for line in shown] == ["tomogram", *names, "270"]
     assert list(tmp_path.iterdir()) == []
-    assert main(["convert", every[1], str(tmp_path / "all.star"), "--tomograms", str(world.simulated)]) == 2
     assert main(["convert", str(world.simulated), str(tmp_path / "all.csv")]) == 0
     assert "270 particles, with orientations" in capsys.readouterr().out
     assert main(["evaluate", str(tmp_path / "all.csv"), every[1]]) == 0

@@ -128,3 +128,19 @@ def test_the_blocks_of_a_page_run_in_order(name, tmp_path, monkeypatch, capsys):
         for words in commands(text) if language == "sh" else []:
             assert main(words) == 0, capsys.readouterr().err
             assert capsys.readouterr().out
+
+
+def test_the_commands_of_a_project_run_in_order_and_what_is_done_is_not_done_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = next(text for _, text in blocks(ROOT / "docs" / "projects.md") if "simulate ribosome" in text)
+    written = []
+    for words in commands(text):
+        assert main(words) == 0, capsys.readouterr().err
+        said = capsys.readouterr()
+        if words[0] == "predict" and "--dry-run" not in words:
+            written.append(Path("oriented.star").read_bytes())
+    assert "36" in said.out
+    assert len(written) == 2
+    assert written[0] == written[1]
+    states = Path("oriented_status.csv").read_text(encoding="utf-8")
+    assert states.count("done before") == 3
