@@ -262,6 +262,7 @@ def test_the_script_of_a_job_of_slurm_asks_for_what_the_options_say():
     assert lines[-6:-3] == ["module load cuda", "source env.sh", "export OMP_NUM_THREADS=6"]
     assert lines[-1].startswith(f"{sys.executable} -m distributed.cli.dask_worker tcp://")
     assert "--nthreads 1" in lines[-1]
+    assert "--no-nanny" in lines[-1]
     assert lines[-1].index("--memory-limit 0") > lines[-1].index("--memory-limit")
 
 

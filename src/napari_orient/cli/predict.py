@@ -29,7 +29,7 @@ from napari_orient.cli.lists import (
     with_group,
     write_beside,
 )
-from napari_orient.cli.project_runs import add_run, do_project, project_run, show_plan
+from napari_orient.cli.project_runs import add_run, do_project, project_run, run_outputs, show_plan
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
@@ -86,8 +86,9 @@ def declare(parser: Parser) -> None:
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The list, what stands beside it, and the report."""
-    return [*list_outputs(arguments.output, arguments), *report_outputs(arguments)]
+    """The list, what stands beside it, how each tomogram stands, and the report."""
+    beside = run_outputs(arguments.output)
+    return [*list_outputs(arguments.output, arguments), *beside, *report_outputs(arguments)]
 
 
 def perform(arguments: Namespace) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.engine.projects.clusters import slurm_script
@@ -68,6 +69,12 @@ def project_run(arguments: Namespace, project: Project) -> ProjectRun:
     if not arguments.dry_run:
         stored.check()
     return ProjectRun(scheduler, stored, arguments.resume)
+
+
+def run_outputs(output: Path) -> list[Path]:
+    """The table of states beside a list of particles."""
+    table = StoredResults.beside(output).table
+    return [] if table is None else [table]
 
 
 def do_project(

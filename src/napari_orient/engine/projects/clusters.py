@@ -26,6 +26,8 @@ _SETTINGS: Mapping[str, Any] = {
     "distributed.scheduler.worker-ttl": None,
     "distributed.admin.tick.limit": "10m",
     "distributed.admin.large-graph-warning-threshold": "1GB",
+    # A tomogram takes longer than to send the model to a worker that has nothing to do.
+    "distributed.scheduler.unknown-task-duration": "60s",
     # Dask watches itself many times a second, which costs a tenth of a core in each process.
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
@@ -100,7 +102,8 @@ def _local(distributed: Any, count: int) -> Any:
     """Cluster of processes of this machine, each with its share of the cores, and with a GPU of its own in turn."""
     dask, _ = _dask()
     threads = str(max(1, _cores() // count))
-    with dask.config.set({_PRE_SPAWN: {**dask.config.get(_PRE_SPAWN), **dict.fromkeys(_THREADS, threads)}}):
+    # Not Dask's own MALLOC_TRIM_THRESHOLD_, which gives memory back and takes it anew for every tensor.
+    with dask.config.set({_PRE_SPAWN: dict.fromkeys(_THREADS, threads)}):
         workers = {
             index: {"cls": distributed.Nanny, "options": {**_WORKER, "env": gpu_environment(index, _gpus())}}
             for index in range(count)
@@ -163,6 +166,8 @@ def slurm_cluster(options: SchedulerOptions) -> Any:
         memory=options.slurm_memory,
         cores=1,
         processes=1,
+        # The job is watched by SLURM; Dask's own watch would have memory given back for every tensor.
+        nanny=False,
         job_cpu=options.slurm_cores,
         job_extra_directives=shlex.split(options.slurm_options),
         job_script_prologue=[

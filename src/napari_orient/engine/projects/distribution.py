@@ -28,8 +28,6 @@ _HANDED_OVER = 10.0
 """Most seconds that a worker waits until its last answer is fetched, before it begins the next tomogram; chosen."""
 _REPORT = 1.0
 """Least seconds between two reports of progress, and two questions for Stop, of a worker."""
-_AHEAD = 2
-"""Tomograms that the scheduler holds for each worker, so that none waits for this process; chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +58,10 @@ def distributed(
         workers, counted = 0, 0.0
         try:
             while True:
+                # As many tomograms as there are workers: Dask would give several to the first one that is there.
                 if time.monotonic() - counted > _REPORT:
                     workers, counted = len(client.scheduler_info(n_workers=-1)["workers"]), time.monotonic()
-                for index, (tomogram, particles) in _some(waiting, _AHEAD * max(workers, 1) - len(futures)):
+                for index, (tomogram, particles) in _some(waiting, max(workers, 1) - len(futures)):
                     source = TomogramSource.of(tomogram)
                     key = f"{name}-{index}"
                     future = client.submit(
