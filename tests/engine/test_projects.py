@@ -146,6 +146,16 @@ def test_a_damaged_part_is_done_again_and_parts_of_other_runs_are_removed(tmp_pa
     assert len(list(stored.folder.glob("*.npz"))) == 1
 
 
+def test_where_what_is_done_cannot_be_kept_the_work_goes_on(tmp_path):
+    stored = StoredResults(tmp_path / "parts", tmp_path / "status.csv")
+    stored.folder.write_text("a file where the folder should be")
+    result, steps = done(pairs_in(tmp_path / "a", 3), MeanTask(), stored=stored)
+    assert result.particles.tomogram_names == ["ts_0", "ts_1", "ts_2"]
+    warned = [note.text for step in steps for note in step.notes if note.severity == "warning"]
+    assert len(warned) == 1
+    assert "The work goes on" in warned[0]
+
+
 def test_every_kind_of_column_comes_back_from_a_part_as_it_was(tmp_path):
     stored = StoredResults.beside(tmp_path / "out.star")
     ((tomogram, picks),) = pairs_in(tmp_path / "a", 1)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.clusters import connected
@@ -102,7 +103,7 @@ def _words(error: BaseException) -> str:
     """What was wrong with a task that Dask gave up."""
     if type(error).__name__ == "KilledWorker":
         return "every worker that tried it died; was there too little memory?"
-    return f"{type(error).__name__}: {error}"
+    return str(machine_error(error) or f"{type(error).__name__}: {error}")
 
 
 @contextmanager

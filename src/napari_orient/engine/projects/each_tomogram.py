@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from napari_orient.engine.environment import machine_error
-from napari_orient.engine.errors import InputError, OutputError
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import distributed
 from napari_orient.engine.projects.stored_results import (
@@ -99,13 +99,13 @@ def for_each_tomogram(
     try:
         yield from run.here() if here else run.elsewhere(scheduler)
     finally:
-        with suppress(OutputError):
+        with suppress(InputError, OSError):
             run.write_table()
     if not result.done and result.failed:
         name, words = next(iter(result.failed.items()))
         raise run.unexpected or InputError(f"all {len(result.failed)} tomograms failed; {name}: {words}")
-    if stored is not None:
-        stored.remove_others()
+    if run.stored is not None:
+        run.stored.remove_others()
     return result
 
 
@@ -182,14 +182,14 @@ class _Run:
 
     def add(self, index: int, outcome: Outcome) -> Stream[Step, None]:
         """Take in the outcome of a tomogram, and keep it."""
-        tomogram = self.pairs[index][0]
+        name, total = self.pairs[index][0].name, PARTS * len(self.pairs)
         if outcome.particles is None:
             if self.alone:
                 raise InputError(outcome.error)
-            self.result.failed[tomogram.name] = outcome.error
+            self.result.failed[name] = outcome.error
             self._failed[index] = (outcome.error, outcome.seconds)
-            note = Note(f"{tomogram.name} failed: {outcome.error}", "warning")
-            yield Step(self._count, PARTS * len(self.pairs), f"{tomogram.name}: failed", notes=(note,))
+            failed = Note(f"{name} failed: {outcome.error}", "warning")
+            yield Step(self._count, total, f"{name}: failed", notes=(failed,))
         else:
             self.result.done[index] = outcome
             if self.stored is not None:
@@ -204,7 +204,7 @@ class _Run:
         """Write what is kept on the way; where it cannot be written the work goes on, which is said once."""
         try:
             write()
-        except OutputError as error:
+        except (InputError, OSError) as error:
             if not self._unstored:
                 self._unstored = True
                 note = Note(f"{error} The work goes on, and the list of all is written at its end.", "warning")

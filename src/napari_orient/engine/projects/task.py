@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
@@ -103,7 +105,8 @@ class TomogramSource:
     def of(cls, tomogram: Tomogram) -> TomogramSource:
         """The source of an open tomogram."""
         path, shape = tomogram.path, tuple(tomogram.density.shape)
-        held = tomogram if path is None else None
+        # Voxels that are read from a file part by part cannot be sent as they are.
+        held = replace(tomogram, density=np.asarray(tomogram.density)) if path is None else None
         return cls(None if path is None else path.resolve(), tomogram.voxel_size, tomogram.name, shape, held)
 
     def open(self) -> Tomogram:
