@@ -21,8 +21,8 @@ BEHIND = 200.0
 _TILT_DEG = 28.0
 """Angle between the beam and the direction of view on framed particles: arrows along the beam are seen too."""
 
-_FILL = 0.8
-"""Share of the canvas' shorter side that framed particles fill, so that their surroundings are seen."""
+_RIM = 36
+"""Pixels about framed particles at the canvas' sides: fits the texts beside them."""
 
 
 def center_on(session: Session, position: FloatArray) -> None:
@@ -37,13 +37,15 @@ def frame(session: Session, positions: FloatArray, *, margin: float) -> None:
     """Show positions (N, 3) xyz in Å whole in 3D, with so many Å about each, the longest line between them level."""
     viewer = session.viewer
     middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
-    radius = float(np.linalg.norm(positions - middle, axis=1).max()) + margin
     viewer.dims.ndisplay = 3
     _center(session, middle)
     view = camera(viewer)
     direction, up = _level_view(positions)
     view.set_view_direction(tuple(direction), tuple(up))
-    view.zoom = _FILL * min(canvas_size(viewer)) / (2 * radius)
+    on_screen = np.abs(layers.flip(positions - middle) @ screen_axes(viewer).T).max(axis=0) + margin
+    height, width = canvas_size(viewer)
+    room = np.maximum(np.array([width, height]) - 2 * _RIM, 1)
+    view.zoom = float((room / (2 * on_screen)).min())
     stand_behind(session, positions)
 
 

@@ -16,7 +16,7 @@ from napari_orient.gui.layers import PREDICTED, TRUTH
 _KEY = "orient_legend"
 """Names of our overlays among the canvas's begin with this."""
 
-_GROUND = (0.09, 0.09, 0.11, 0.82)
+_GROUND = (0.07, 0.07, 0.08, 0.92)
 """Colour behind the legend, RGBA: dark in either theme, as the tomograms on which the colours are seen."""
 
 _TEXT_POINTS = 11

@@ -29,7 +29,7 @@ BINS = 72
 CHOSEN = "#ffc53d"
 """Colour of what is selected: bars, and rings round points."""
 
-MIN_HEIGHT = 150
+MIN_HEIGHT = 120
 """Height in pixels of a plot, at least."""
 
 _SMALLEST_SCALE = 4.0
@@ -161,17 +161,19 @@ def draw_dots(axes: Axes, dots: Dots, *, threshold: float, chosen: Rows, ink: st
         axes.plot(*dots.at(part), marker, color=colour, markersize=size, alpha=0.75, markeredgewidth=0, rasterized=True)
     ringed = chosen[np.isin(chosen, rows)]
     axes.plot(*dots.at(ringed), "o", markersize=10, markerfacecolor="none", markeredgecolor=CHOSEN, markeredgewidth=2)
-    high = max(1.3 * float(dots.errors[rows].max(initial=0)), 1.5 * threshold)
+    values = np.asarray(dots.values[rows], float) if dots.numeric else np.zeros(0)
+    errors = np.concatenate([dots.errors[rows], values if dots.diagonal else values[:0]])
+    low = max(_LEAST_DEG, 0.8 * float(errors.min(initial=threshold)))
+    high = min(max(1.3 * float(errors.max(initial=0)), 1.5 * threshold, 2 * low), 180.0)
     if dots.diagonal:
-        high = max(high, 1.3 * float(np.asarray(dots.values[rows], float).max(initial=0)))
-        number_axis(axes.xaxis, _LEAST_DEG, min(high, 180), log=True)
-        axes.plot([_LEAST_DEG, 180], [_LEAST_DEG, 180], "-", color=ink, alpha=0.35, linewidth=1)
+        number_axis(axes.xaxis, low, high, log=True)
+        axes.plot([low, high], [low, high], "-", color=ink, alpha=0.35, linewidth=1)
     elif dots.numeric:
-        number_axis(axes.xaxis, *_span(np.asarray(dots.values[rows], float)))
+        number_axis(axes.xaxis, *_span(values))
     else:
         axes.set_xlim(-0.6, len(dots.classes) - 0.4)
         axes.set_xticks(range(len(dots.classes)), [name or "unknown" for name in dots.classes])
-    number_axis(axes.yaxis, _LEAST_DEG, min(high, 180), log=True)
+    number_axis(axes.yaxis, low, high, log=True)
 
 
 def _span(values: FloatArray) -> tuple[float, float]:

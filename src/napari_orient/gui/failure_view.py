@@ -100,6 +100,7 @@ class FailureView:
         self.active = self.only = self._in_3d = False
         viewer = self.session.viewer
         camera(viewer).events.angles.disconnect(self._turned)
+        viewer.events.theme.disconnect(self._renew)
         for layer in self._added.values():
             layer.visible = False
         self._leaving += self._added.values()
@@ -151,9 +152,10 @@ class FailureView:
         for item in own:
             item.visible = item is layer
         camera(viewer).events.angles.connect(self._turned)
+        viewer.events.theme.connect(self._renew)
         self._show_legend(roles_only=True)
 
-    def _renew(self) -> None:
+    def _renew(self, event: Any = None) -> None:
         """Follow the errors, the threshold and the layer inspected."""
         if not self.active:
             return
@@ -234,6 +236,7 @@ class FailureView:
             old.data = places
             if list(old.features["label"]) != texts:
                 old.features = {"label": texts}
+            old.text.color = self._text_colour()
             return
         self._remove(name)
         layer = Points(
@@ -243,7 +246,7 @@ class FailureView:
             text={
                 "string": "{label}",
                 "size": LABEL_POINTS,
-                "color": "black" if self._light() else "white",
+                "color": self._text_colour(),
                 "anchor": "center",
                 "blending": _OVER_ALL,
             },
@@ -298,8 +301,8 @@ class FailureView:
         if old is not None and old in self.session.viewer.layers:
             self.session.viewer.layers.remove(old)
 
-    def _light(self) -> bool:
-        return bool(self.session.viewer.theme == "light")
+    def _text_colour(self) -> str:
+        return "black" if self.session.viewer.theme == "light" else "white"
 
     def _turned(self, event: Any = None) -> None:
         """Keep the plane on the side away from the camera."""

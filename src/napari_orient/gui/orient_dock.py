@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from napari.layers import Image, Points
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -104,6 +104,10 @@ class OrientDock(ViewerDock):
         listen(self, self.session.events.tomogram, self.steps_done)
         self.show_page(self._first_page())
         self.steps_done()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """The least width at first: the canvas needs the room more."""
+        return QSize(WIDTH, super().sizeHint().height())
 
     def _first_page(self) -> str:
         index = self.session.index

@@ -21,8 +21,8 @@ _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _ERRORS = ("expected_error", "true_error")
 _TEXTS = ("class", "neighbour_class", "status")
 
-MIN_HEIGHT = 150
-"""Height in pixels of the table, at least: about five rows."""
+MIN_HEIGHT = 90
+"""Height in pixels of the table, at least: about three rows."""
 
 MIN_COLUMN = 24
 """Width in pixels of a column, at least."""

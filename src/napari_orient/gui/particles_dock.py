@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QComboBox, QGridLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
@@ -22,6 +22,9 @@ from napari_orient.gui.widgets import MUTED, NoteLabel, listen, shrinkable
 
 HISTOGRAM = "histogram of errors"
 _UNITS = {item.name: item.unit for item in QUANTITIES}
+
+HEIGHT = 236
+"""Height in pixels of the dock at first."""
 
 WIDTHS = (480, 330, 330)
 """Widths in pixels of table, plot and patch at first; a person moves the handles between."""
@@ -50,13 +53,17 @@ class ParticlesDock(ViewerDock):
         for widgets in ((self.filters, self.table, self.note), (self.plot, self.charts), (self.patch,)):
             self.parts.addWidget(_column(*widgets))
         self.parts.setSizes(list(WIDTHS))
-        self.setMinimumHeight(220)
+        self.setMinimumHeight(160)
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 4, 8, 4)
         grid.addWidget(self.parts, 0, 0)
         self._connect()
         self._renew()
         self.table.sort_worst_first()
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """High enough at first for a plot with its labels."""
+        return QSize(super().sizeHint().width(), HEIGHT)
 
     def _connect(self) -> None:
         inspected = self.inspected

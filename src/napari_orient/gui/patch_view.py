@@ -43,7 +43,7 @@ _THICK = 3
 _RESOLUTION = 2.5
 """Resolution of the reference in voxels of the tomogram: a little below Nyquist's 2, as sharp as a patch."""
 
-MIN_HEIGHT = 130
+MIN_HEIGHT = 110
 """Height in pixels of the slices, at least: three of them."""
 
 _TIP = "Slices through the particle's centre. Click one to enlarge its plane, again to show all"

@@ -19,6 +19,10 @@ THICKEST = 10_000.0
 """Å, the thickest slice that is offered: thicker than any tomogram."""
 
 
+SLAB_WIDTH = 122
+"""Least width in pixels of the slab's field: fits its words and a number of four digits."""
+
+
 class ViewStrip(QWidget):
     """Colour, slab, truth, rings and failures of the tomogram that is shown.
 
@@ -45,6 +49,7 @@ class ViewStrip(QWidget):
         self.slab.setKeyboardTracking(False)
         self.slab.setToolTip("Thickness of the slice shown in 2D, in Å; 0 is one voxel")
         self.slab.setAccessibleName("Slab")
+        self.slab.setMinimumWidth(SLAB_WIDTH)
         self.slab.setMinimumWidth(SLAB_WIDTH)
         self.more = QToolButton()
         self.more.setText("⚙")

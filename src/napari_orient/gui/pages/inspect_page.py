@@ -49,6 +49,9 @@ NEXT, PREVIOUS = "N", "Shift+N"
 MOST_REGIONS = 50
 """Regions that the list shows, the largest; further ones are counted."""
 
+CALIBRATION_HEIGHT = 220
+"""Height in pixels of the plot of expected against true errors."""
+
 _LINES = 4
 """Regions that the list is high enough for; it scrolls beyond."""
 
@@ -90,6 +93,7 @@ class InspectPage(Panel):
         self.regions, self.gathering = RegionList(), NoteLabel()
         self.bars, self.bars_note = AssociationBars(), NoteLabel()
         self.calibration = ErrorScatter()
+        self.calibration.setMinimumHeight(CALIBRATION_HEIGHT)
         self.next = QPushButton(f"Next worst ({NEXT})")
         self.next.setToolTip(f"Go to the particle with the next largest error ({NEXT})")
         self.previous = QPushButton("Previous")
@@ -101,10 +105,10 @@ class InspectPage(Panel):
         threshold = labelled({_SETTINGS["threshold"]: fields["threshold"]}, width=_LABEL_WIDTH)
         others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=_LABEL_WIDTH)
         self.add(labelled({"Particles": self.particles}), self.headline, self.note)
-        self.add(threshold, Fold("Symmetry and diameter", others))
         self.add(row(self.show_failures, self.back), row(self.next, self.previous))
         self.add_heading("Failure regions")
         self.add(self.regions, self.gathering)
+        self.add(threshold, Fold("Symmetry and diameter", others))
         self.add_heading("What goes with the error")
         self.add(self.bars, self.bars_note)
         self.calibration_heading = self.add_heading("Expected against true error")
