@@ -66,3 +66,11 @@ def test_rotating_about_x_keeps_the_hand_and_turns_back(tmp_path):
     np.testing.assert_allclose(back.rotations, ROTATIONS, atol=1e-12)
     with pytest.raises(InputError, match="size of tomogram t is unknown"):
         mirrored(particles.replace(extents={}), "z")
+
+
+def test_columns_of_the_pose_that_was_not_mirrored_go_with_it_and_are_named():
+    columns = {name: np.array(["90", "80"]) for name in ("rlnAngleTiltPrior", "rlnMaxValueProbDistribution", "mine")}
+    particles = Particles(positions=POSITIONS, rotations=ROTATIONS, tomogram="t", extents={"t": EXTENT}, extra=columns)
+    moved = mirrored(particles, "z")
+    assert set(moved.extra) == {"mine"}
+    assert any("rlnAngleTiltPrior, rlnMaxValueProbDistribution" in note for note in moved.notes)

@@ -110,13 +110,20 @@ def without_results(particles: Particles) -> Particles:
 
     These are an earlier match's results, the mark of correction by a person, the poses before it, and `POSE_COLUMNS`.
     """
-    dropped = [name for name in POSE_COLUMNS if name in particles.extra]
-    note = f"Columns that describe the earlier poses are left out: {', '.join(dropped)}."
-    return particles.replace(
-        extra=_without(particles, (*RESULT_COLUMNS, POSE_UNKNOWN, CORRECTED, *dropped)),
-        blocks={name: table for name, table in particles.blocks.items() if name != FIRST_POSES},
-        notes=(*particles.notes, *([note] if dropped else [])),
+    kept = without_pose_columns(particles)
+    return kept.replace(
+        extra=_without(kept, (*RESULT_COLUMNS, POSE_UNKNOWN, CORRECTED)),
+        blocks={name: table for name, table in kept.blocks.items() if name != FIRST_POSES},
     )
+
+
+def without_pose_columns(particles: Particles) -> Particles:
+    """Particles without `POSE_COLUMNS`, which a note names; as they are if they have none."""
+    dropped = [name for name in POSE_COLUMNS if name in particles.extra]
+    if not dropped:
+        return particles
+    note = f"Columns that describe the earlier poses are left out: {', '.join(dropped)}."
+    return particles.replace(extra=_without(particles, dropped), notes=(*particles.notes, note))
 
 
 def renewed_pose_columns(names: Container[str], rotations: FloatArray) -> dict[str, TextArray]:

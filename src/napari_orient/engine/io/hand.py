@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import FIRST_POSES, POSE_COLUMNS, without_images
+from napari_orient.engine.io.columns import FIRST_POSES, without_images, without_pose_columns
 from napari_orient.engine.io.tomograms import GLOBAL, find_extents
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 
@@ -69,7 +69,7 @@ def rotated_about_x(particles: Particles, name: str) -> Particles:
 
 def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) -> Particles:
     """Particles of the tomogram moved by the matrix, with the poses of the map moved by ``map_matrix``."""
-    particles = without_images(particles, "they show the tilt series as it was")
+    particles = without_pose_columns(without_images(particles, "they show the tilt series as it was"))
     extents = find_extents(particles.tomogram_names, [particles.extents])
     unknown = [name or "(no name)" for name in particles.tomogram_names if name not in extents]
     if unknown:
@@ -82,12 +82,10 @@ def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) 
     after = {name: _moved_extent(extent, matrix) for name, extent in extents.items()}
     before_centre = np.array([middle[name] for name in names])
     after_centre = np.array([_middle(after[name]) for name in names])
-    particles = without_images(particles, "the tomogram that they were cut from was another")
     return particles.replace(
         positions=(particles.positions - before_centre) @ matrix.T + after_centre,
         rotations=None if particles.rotations is None else matrix @ particles.rotations @ map_matrix,
         extents={**particles.extents, **after},
-        extra={name: column for name, column in particles.extra.items() if name not in POSE_COLUMNS},
         blocks={name: table for name, table in particles.blocks.items() if name not in (GLOBAL, FIRST_POSES)},
     )
 
