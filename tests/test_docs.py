@@ -119,9 +119,15 @@ def test_every_test_that_a_page_names_is_there(page):
     assert [name for name in named if f"def {name}(" not in every] == []
 
 
-@pytest.mark.parametrize("name", ["tutorial.md", "conventions.md"])
-def test_the_blocks_of_a_page_run_in_order(name, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder that a reader works in: pages after the tutorial take up what it left."""
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "conventions.md", "judging.md", "training.md"])
+def test_the_blocks_of_a_page_run_in_order(name, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     for language, text in blocks(ROOT / "docs" / name):
         if language == "python":
             exec(compile(text, name, "exec"), {})

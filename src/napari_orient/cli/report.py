@@ -80,3 +80,4 @@ def perform(arguments: Namespace) -> None:
         diameter=arguments.diameter,
         threshold=arguments.threshold,
     )
+    print(f"{arguments.report}: report on {len(particles)} particles")

@@ -14,7 +14,7 @@ from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.progress import heard, say
+from napari_orient.progress import heard
 
 if TYPE_CHECKING:
     from napari_orient.engine.averaging import Average
@@ -73,7 +73,6 @@ def write_report(
         **settings,  # type: ignore[arg-type]
     )
     pose_report(subject).save(arguments.report)
-    say(f"{arguments.report}: report")
 
 
 def model_words(card: Mapping[str, object]) -> dict[str, str]:
