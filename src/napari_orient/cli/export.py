@@ -132,6 +132,7 @@ def _conversion(arguments: Namespace) -> Namespace:
         raise InputError(f"{arguments.target} given as list; expected a name that ends in .star.")
     receiver = RECEIVERS[arguments.receiver]
     fixed = {
+        "tomograms": None,
         "dialect": receiver.dialect,
         "optimisation_set": receiver.dialect == "relion5",
         "out_centre": "size/2",
