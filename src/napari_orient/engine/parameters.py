@@ -128,6 +128,12 @@ class EffortOptions(Options):
         help="fast: the best match, polished; precise: several, finer; auto: precise unless a CPU has many to do",
         choices=PRECISIONS,
     )
+    shared_model: bool = option(
+        False,
+        help="of several tomograms, begin the model of each from that of the first, where it was acquired alike: "
+        "three times as quick; poses then depend a little on which is the first",
+        expert=True,
+    )
 
     def precision_for(self, count: int, device: torch.device) -> str:
         """Fast or precise: the one given, or for ``auto`` what the device does with so many particles in a minute."""

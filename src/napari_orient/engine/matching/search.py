@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -118,6 +119,11 @@ class MatchedFilterSearch:
         best = self.filters.best_separated(gain, count)
         return self.filters.rotations[best], gain.gather(1, best)
 
+    def through(self, model: ForwardModel) -> MatchedFilterSearch:
+        """The same filters, for a tomogram with another forward model of the same coefficients, acquired alike."""
+        lowest = model.lowest(len(self.model.indices))
+        return replace(self, model=lowest, positions=self.positions.through(model))
+
     def log_prior(self, prior: RotationPrior) -> Tensor:
         """Log-density of every rotation of the search for each particle of a prior, (N, J)."""
         return prior.log_density_of_grid(self.filters.rotations, spacing=self.filters.spacing)
@@ -158,14 +164,21 @@ def informative_coefficients(reference: Reference, model: ForwardModel, share: f
     The Fisher information of a coefficient on a rotation or a shift grows with its signal over noise and its squared
     frequency.
     """
-    rotations = torch.as_tensor(even_rotations(_INFORMATION_ROTATIONS), dtype=torch.float32)
-    values = reference.sample(model.frequency @ rotations.to(model.frequency))[..., 0] * model.whitened_gain[:, None]
-    information = values.square().sum(-1).mean(0) * model.frequency.square().sum(-1)
+    power = _power_over_rotations(reference, model.frequency) * model.whitened_gain.square()
+    information = power * model.frequency.square().sum(-1)
     order = torch.argsort(information, descending=True)
     held = torch.cumsum(information[order], 0) / information.sum()
     mask = torch.zeros_like(information, dtype=torch.bool)
     mask[order[: int((held < share).sum()) + 1]] = True
     return mask
+
+
+@lru_cache(maxsize=4)
+def _power_over_rotations(reference: Reference, frequency: Tensor) -> Tensor:
+    """Mean power of the reference at frequencies (M, 3) over its rotations, (M,); the same for every gain and noise."""
+    rotations = torch.as_tensor(even_rotations(_INFORMATION_ROTATIONS), dtype=torch.float32)
+    power: Tensor = reference.sample(frequency @ rotations.to(frequency))[..., 0].square().sum(-1).mean(0)
+    return power
 
 
 def _checked_size(model: ForwardModel, dimensions: int, options: SearchOptions) -> ForwardModel:
@@ -310,6 +323,10 @@ class PositionSearch:
         position = tried.gather(1, chosen)
         offsets = self.positions[position] + self._steps(values[:, None] * self.waves[position], rotation)
         return torch.round(offsets.clamp(-self.max_offset, self.max_offset) / self.model.voxel_size)
+
+    def through(self, model: ForwardModel) -> PositionSearch:
+        """The same search through another forward model of the same coefficients."""
+        return replace(self, model=replace(model.lowest(len(self.model.indices)), window=self.model.window))
 
     def _preselected(self, observed: Tensor, count: int) -> Tensor:
         if count == len(self.positions):

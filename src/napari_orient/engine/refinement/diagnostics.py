@@ -79,7 +79,10 @@ def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None
     step = Step(1, 3, "Checking the template's hand")
     yield step
     mismatch, p_template = _low_score(finder, poses)
-    if not mismatch:
+    # The hand is that of the microscope and of the reconstruction: where another tomogram, acquired alike, shows it to
+    # be right, it is here.
+    shown = finder.alike and finder.acquisition is not None and finder.acquisition.sound
+    if not mismatch and not shown:
         mismatch, p_template = yield from stoppable(_wrong_hand(finder, some), step)
     yield Step(2, 3, "Checking the residuals")
     size = "" if mismatch else _other_size(finder, some, poses)

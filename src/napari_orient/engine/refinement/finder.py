@@ -11,15 +11,14 @@ rotations), **fit** by Gauss-Newton of the best few starts, and the **posterior 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_modes, fit_poses, rank_distinct_fits
+from napari_orient.engine.matching.fit import Fit, fit_at, fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import (
     MatchedFilterSearch,
@@ -34,10 +33,21 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.refinement.acquisition import Acquisition, patch_power
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
-from napari_orient.engine.refinement.posterior import Observation, Poses, draw_poses, posterior_mean, summarise_modes
+from napari_orient.engine.refinement.patch_fits import (
+    INFORMATIVE,
+    fit_all,
+    fit_at_drawn_poses,
+    in_turn,
+    places_of,
+    refit,
+    search_and_fit,
+    starts_of,
+)
+from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
 from napari_orient.engine.refinement.transfer_choice import (
     MOST_PATCHES,
     CentredPatches,
@@ -51,29 +61,13 @@ from napari_orient.engine.refinement.uncertainty import (
 )
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.threads import in_parallel, worker_count
 from napari_orient.engine.tilt_geometry import TiltGeometry
 from napari_orient.engine.voxel_outliers import OutlierLimits
 
-PartT = TypeVar("PartT")
-ResultT = TypeVar("ResultT")
-
 _FIRST_ROTATIONS = 1000
 """Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""
-_INFORMATIVE = 0.985
-"""Share of the Fisher information in the coefficients that the final fits use; the others cost time."""
 _LOWEST_COEFFICIENTS = 32
 """Coefficients nearest the origin whose sign is that of the contrast: a CTF is positive there."""
-_FIT_STEPS = 3
-"""Gauss-Newton steps of each start, on the search's own coefficients."""
-_REFIT_STEPS = 2
-"""Gauss-Newton steps of a pose when the model has changed a little."""
-_MODES = 8
-"""Distinct fits, at all places, that are refitted as competing modes where they are near the best."""
-_APART_DEG = 6.0
-"""Degrees between two fits from which they are distinct: fits of one mode end within a degree or two."""
-_PLACES = 2
-"""Places where a particle may be that are searched; with one, 80 % for 90 % of 20 real ribosomes lie within 20°."""
 _SURE = 0.95
 """Probability that a pose is right, no false pick and no competing mode, below which the particle is searched again as
 at a low score: at two places a search may miss a particle that its other places find."""
@@ -84,24 +78,14 @@ _LOW_SNR_SCORE = 11.0
 """Mean score, in standard deviations of the noise, below which the search is widened by the two numbers below.
 PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
 by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
-LOW_SNR_PLACES = 10
-"""Places at a low score."""
-LOW_SNR_STARTS = 8
-"""Starts at a low score, at least."""
 _ROUNDS = 2
 """Rounds of fitting poses and estimating gain and noise from them."""
 LEAST_PARTICLES = 8
 """Particles from which gain, noise and tilt shifts are estimated; of fewer the model would fit the noise."""
-_DRAW_SEED = 0
-"""Seed of the poses that gain, noise and tilt shifts are estimated from."""
 _NOISE_PATCHES = 32
 """Patches of simulated noise that are searched for the distribution of false scores."""
 _NOISE_SEED = 0
 """Seed of those patches, so that the same particles always expect the same error."""
-_LEAST_SHARE_OF_BEST = 0.5
-"""Starts whose predicted gain in log-likelihood is less than this share of the best, and ..."""
-_NATS_BELOW_BEST = 8.0
-"""... less by these nats, are not fitted."""
 _STEP_COUNT = 8 + _ROUNDS
 """Steps that `estimate_tomogram_model` reports."""
 
@@ -128,6 +112,8 @@ class PoseFinder:
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
     p_template : probability that the template is the right one, by the checks that `diagnostics` makes.
     warnings : what looks wrong with template, wedge or contrast.
+    acquisition : what of the model other tomograms have too, acquired alike.
+    alike : whether it was estimated from another tomogram's acquisition.
     """
 
     reference: Reference
@@ -147,6 +133,8 @@ class PoseFinder:
     outliers: OutlierLimits | None = None
     p_template: float = 1.0
     warnings: tuple[Note, ...] = ()
+    acquisition: Acquisition | None = None
+    alike: bool = False
 
     @cached_property
     def model(self) -> ForwardModel:
@@ -247,8 +235,8 @@ class PoseFinder:
             self.search,
             patches,
             model=model,
-            starts=_FAST_STARTS if narrow else _starts(self.options, wide=wide),
-            places=1 if narrow else _places(wide=wide),
+            starts=_FAST_STARTS if narrow else starts_of(self.options, wide=wide),
+            places=1 if narrow else places_of(wide=wide),
             initial=initial,
             at=at,
             prior=prior,
@@ -283,93 +271,6 @@ class PoseFinder:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class SearchedFits:
-    """What a search of N patches ended in: K distinct fits of each, at P places where the particle may be.
-
-    Parameters
-    ----------
-    fits : K, best first; where fewer are distinct, the best again.
-    place : (N, K) at which of the places each fit is.
-    distinct : (N, K) whether a fit is no repetition of the best.
-    places : (N, P, 3) whole voxels xyz from the patches' centres, which patches were observed about.
-    observed : (N, P, 2, M) coefficients about each place.
-    """
-
-    fits: list[Fit]
-    place: Tensor
-    distinct: Tensor
-    places: Tensor
-    observed: Tensor
-
-    @property
-    def centres(self) -> Tensor:
-        """Voxels (N, K, 3) that the shifts of each fit count from."""
-        return self.places[torch.arange(len(self.place), device=self.place.device)[:, None], self.place]
-
-
-def search_and_fit(
-    search: MatchedFilterSearch,
-    patches: Tensor,
-    *,
-    model: ForwardModel | None = None,
-    starts: int,
-    places: int,
-    initial: Tensor | None = None,
-    at: Tensor | None = None,
-    prior: RotationPrior | None = None,
-    modes: int = _MODES,
-) -> SearchedFits:
-    """Distinct fits of the best rotations of a search to patches, best first.
-
-    Parameters
-    ----------
-    model : what patches are observed through, where more is wanted than the search's coefficients, which are its
-        first ones.
-    starts : rotations of the search that are fitted at each place; those that score far worse than the best are not.
-    places : where the particle may be.
-    initial : (N, 3, 3) rotations to fit as well.
-    at : (N, 3) whole voxels xyz from the patches' centres, the one place of each to search about.
-    prior : of the N rotations: what it excludes is not searched, and fits maximise the posterior with it.
-    modes : K; where fewer are distinct, the best again.
-    """
-    centres = search.positions.find(patches, count=places, prior=prior) if at is None else at[:, None]
-    through = search.model if model is None else model
-    every = torch.stack([through.observe(patches, centre) for centre in centres.unbind(1)], dim=1)
-    observed = every[..., : len(search.model.indices)]
-    log_prior = None if prior is None else search.log_prior(prior).repeat_interleave(centres.shape[1], dim=0)
-    best = search.best_rotations(observed.flatten(0, 1), count=starts, log_prior=log_prior)
-    rotations, gain = (column.unflatten(0, centres.shape[:2]) for column in best)
-    fitted = gain >= _LEAST_SHARE_OF_BEST * gain.amax((1, 2), keepdim=True) - _NATS_BELOW_BEST
-    if initial is not None:
-        rotations = torch.cat([initial[:, None, None].expand(-1, centres.shape[1], 1, 3, 3), rotations], dim=2)
-        fitted = torch.cat([torch.ones_like(fitted[:, :, :1]), fitted], dim=2)
-    row, place, start = fitted.nonzero(as_tuple=True)
-    own = None if prior is None else prior.take(row)
-    first = rotations[row, place, start]
-    fit = fit_poses(
-        search.reference,
-        search.model.select(search.informative),
-        observed[..., search.informative][row, place],
-        rotations=first if own is None else own.nearest_allowed(first),
-        shifts=torch.zeros(len(row), 3, device=patches.device),
-        steps=_FIT_STEPS,
-        prior=own,
-    )
-    rows = rank_distinct_fits(fit, row, modes, apart_deg=_APART_DEG)
-    distinct = rows != rows[:, :1]
-    distinct[:, 0] = True
-    return SearchedFits([fit.take(column) for column in rows.unbind(1)], place[rows], distinct, centres, every)
-
-
-def _places(*, wide: bool) -> int:
-    return LOW_SNR_PLACES if wide else _PLACES
-
-
-def _starts(options: RefinementOptions, *, wide: bool) -> int:
-    return max(options.starts, LOW_SNR_STARTS) if wide else options.starts
-
-
 # --- the model of a tomogram ----------------------------------------------------------------------------------------
 
 
@@ -384,6 +285,7 @@ def estimate_tomogram_model(
     options: RefinementOptions,
     prior: RotationPrior | None = None,
     parts: tuple[Reference, ...] = (),
+    like: Acquisition | None = None,
 ) -> Stream[Step, PoseFinder]:
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
 
@@ -394,44 +296,159 @@ def estimate_tomogram_model(
     voxel_size : Å.
     prior : of the N rotations; None is flat.
     parts : of the reference, along which single particles' misfit is measured; see `overdispersion`.
+    like : another tomogram's acquisition, to begin from where this one was acquired alike; None begins anew.
     """
     prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
-    wedge = geometry.wedge
-    transfer, model = yield from _first_model(
-        patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
-    )
-    particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
-    model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches, reference, group, model, wedge=wedge, options=options, prior=prior
-    )
+    begun = None
+    if like is not None and like.is_of(patches, geometry=geometry, voxel_size=voxel_size, options=options):
+        begun = yield from _begun_alike(like, patches, reference, group, geometry=geometry, prior=prior)
+    if begun is None:
+        like = None
+        begun = yield from _begun_anew(
+            patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
+        )
+    geometry, wedge, model, fit, centres = begun.geometry, begun.geometry.wedge, begun.model, begun.fit, begun.centres
     if len(patches) >= LEAST_PARTICLES:
         step = _step(4 + _ROUNDS, "Aligning the tilt images")
         observed = model.observe(patches, centres)
-        fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
+        fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
         # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
-        drawn = yield from _drawn(reference, model, observed, fit, step=step)
+        drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
         model = align_tilts(reference, model, observed, drawn, wedge=wedge, series=geometry.series)
     step = _step(5 + _ROUNDS, "Building the search")
-    search = yield from stoppable(build_search(reference, model, group, options.search), step)
-    informative = informative_coefficients(reference, model, _INFORMATIVE)
+    if like is None:
+        search = yield from stoppable(build_search(reference, model, group, options.search), step)
+    else:
+        search = like.search.through(model)
+    informative = informative_coefficients(reference, model, INFORMATIVE)
     finder = PoseFinder(
-        reference, group, model, informative, search, geometry, transfer, particles_dark, low_snr, options
+        reference,
+        group,
+        model,
+        informative,
+        search,
+        geometry,
+        begun.transfer,
+        begun.particles_dark,
+        begun.low_snr,
+        options,
     )
     step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
-    aligned = yield from _refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
+    aligned = yield from refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     generator = torch.Generator().manual_seed(_NOISE_SEED)
     finder = _with_error_model(finder, patches, centres, aligned, generator)
     if parts:
         yield step
         finder = _with_overdispersion(finder, parts, patches, centres, aligned)
-    noise = simulate_noise_patches(model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator).to(patches)
+    noise_scores = (yield from _noise_scores(finder, patches, prior, generator)) if like is None else like.noise_scores
+    local_score = aligned.score / noise_level(aligned, model).sqrt()
+    detection = DetectionModel.fitted(noise_scores, local_score.cpu())
+    acquisition = like or Acquisition(
+        reference.radius,
+        options,
+        geometry,
+        begun.transfer,
+        model,
+        search,
+        power=patch_power(patches, reference.radius, box=model.box, voxel_size=voxel_size),
+        noise_scores=noise_scores,
+        particles_dark=begun.particles_dark,
+    )
+    return replace(finder, detection=detection, acquisition=acquisition, alike=like is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """Gain and noise of a tomogram, without the shifts of its tilt images, and the poses that they are estimated from.
+
+    Parameters
+    ----------
+    fit, centres : of its patches, and the (N, 3) voxels that they are centred by.
+    """
+
+    geometry: TiltGeometry
+    transfer: Transfer
+    model: ForwardModel
+    fit: Fit
+    centres: Tensor
+    particles_dark: bool
+    low_snr: bool
+
+
+def _begun_anew(
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    *,
+    geometry: TiltGeometry,
+    voxel_size: float,
+    options: RefinementOptions,
+    prior: RotationPrior | None,
+) -> Stream[Step, _Begun]:
+    """Gain and noise of a tomogram of which nothing is known beforehand."""
+    transfer, model = yield from _first_model(
+        patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
+    )
+    particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
+    model, fit, centres, low_snr = yield from _gain_and_noise(
+        patches, reference, group, model, wedge=geometry.wedge, options=options, prior=prior
+    )
+    return _Begun(geometry, transfer, model, fit, centres, particles_dark, low_snr)
+
+
+def _begun_alike(
+    own: Acquisition,
+    patches: Tensor,
+    reference: Reference,
+    group: Symmetry,
+    *,
+    geometry: TiltGeometry,
+    prior: RotationPrior | None,
+) -> Stream[Step, _Begun | None]:
+    """Gain and noise of a tomogram by the transfer and the filters of one that was acquired alike; None of one unlike.
+
+    Gain and noise are estimated from its own particles, as anew: what is spared is to choose and to build.
+    """
+    step, options = _step(1, "Centring"), own.options
+    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
+    voxels = yield from in_turn(own.search.positions.find, parts, step=step, device=patches.device)
+    model = initial_forward_model(
+        cropped(patches, own.model.box, voxels=torch.cat(voxels)[:, 0]),
+        reference,
+        own.geometry.wedge,
+        voxel_size=own.model.voxel_size,
+        resolution=own.resolution,
+        transfer=own.transfer,
+    )
+    dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
+    if dark != own.particles_dark or not own.same_coefficients(model):
+        return None
+    model, fit, centres, low_snr = yield from _gain_and_noise(
+        patches,
+        reference,
+        group,
+        model,
+        wedge=own.geometry.wedge,
+        options=options,
+        prior=prior,
+        search=own.search.through(model),
+    )
+    geometry = replace(geometry, wedge=own.geometry.wedge)
+    return _Begun(geometry, own.transfer, model, fit, centres, dark, low_snr)
+
+
+def _noise_scores(
+    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None, generator: torch.Generator
+) -> Stream[Step, Tensor]:
+    """Scores (K,) that the finder reaches in simulated noise of the tomogram."""
+    side, model = patches.shape[-1], finder.full_model
+    noise = simulate_noise_patches(model, side, count=_NOISE_PATCHES, generator=generator).to(patches)
     step, scores = _step(7 + _ROUNDS, "Matching noise"), []
     for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
         yield step
         own = None if prior is None else prior.take(rows % len(patches))
         scores.append(finder.find(noise[rows], prior=own).local_score)
-    local_score = aligned.score / noise_level(aligned, model).sqrt()
-    return replace(finder, detection=DetectionModel.fitted(torch.cat(scores), local_score.cpu()))
+    return torch.cat(scores)
 
 
 def _step(done: int, message: str) -> Step:
@@ -470,7 +487,7 @@ def _first_model(
     yield step
     positions = yield from stoppable(build_position_search(reference, model, group, options.search), step)
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from _in_turn(positions.find, parts, step=step, device=patches.device)
+    voxels = yield from in_turn(positions.find, parts, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
     return transfer, initial(centred, transfer=transfer)
 
@@ -509,26 +526,36 @@ def _gain_and_noise(
     wedge: Wedge,
     options: RefinementOptions,
     prior: RotationPrior | None,
+    search: MatchedFilterSearch | None = None,
 ) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
-    """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``."""
-    step = _step(2, "Building the search")
-    first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
-    search = yield from stoppable(build_search(reference, model, group, first), step)
+    """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``.
+
+    Parameters
+    ----------
+    search : of a tomogram acquired alike, with the model; None builds one.
+    """
+    step, shared = _step(2, "Building the search"), search is not None
+    if search is None:
+        first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
+        search = yield from stoppable(build_search(reference, model, group, first), step)
     low_snr = False
     step = _step(3, "First poses")
-    fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step, prior=prior)
+    fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
     for number in range(_ROUNDS):
         step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
-        fit = yield from _refit(reference, model, observed, fit, step=step, prior=prior)
+        fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
         if len(patches) >= LEAST_PARTICLES:
-            drawn = yield from _drawn(reference, model, observed, fit, step=step)
+            drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
             model = calibrate(reference, model, observed, drawn, wedge=wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # The first poses were found with too rough a model: search again with a better one.
-            search = yield from stoppable(build_search(reference, model, group, options.search), step)
-            fit, centres = yield from _all_fits(search, patches, options, low_snr=low_snr, step=step, prior=prior)
+            if shared:
+                search = search.through(model)
+            else:
+                search = yield from stoppable(build_search(reference, model, group, options.search), step)
+            fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
     return model, fit, centres, low_snr
 
 
@@ -557,73 +584,3 @@ def _with_overdispersion(
         search.reference, parts, model, observed, fit, likelihood_scale=finder.likelihood_scale
     )
     return replace(finder, overdispersion=found)
-
-
-def _all_fits(
-    search: MatchedFilterSearch,
-    patches: Tensor,
-    options: RefinementOptions,
-    *,
-    low_snr: bool,
-    step: Step,
-    prior: RotationPrior | None,
-) -> Stream[Step, tuple[Fit, Tensor]]:
-    """The best fit of every patch, and (N, 3) voxels that they are centred by."""
-
-    def best(rows: Tensor) -> tuple[Fit, Tensor]:
-        starts, own = _starts(options, wide=low_snr), None if prior is None else prior.take(rows)
-        places = _places(wide=low_snr)
-        found = search_and_fit(search, patches[rows], starts=starts, places=places, prior=own, modes=1)
-        return found.fits[0], found.centres[:, 0]
-
-    parts = torch.arange(len(patches)).split(patches_per_batch(patches.shape[-1], patches.device))
-    found = yield from _in_turn(best, parts, step=step, device=patches.device)
-    fits, centres = zip(*found, strict=True)
-    return concatenate_fits(list(fits)), torch.cat(centres)
-
-
-def _refit(
-    reference: Reference,
-    model: ForwardModel,
-    observed: Tensor,
-    fit: Fit,
-    *,
-    step: Step,
-    prior: RotationPrior | None,
-) -> Stream[Step, Fit]:
-    """Fits refitted on the informative coefficients, then evaluated on all."""
-    mask = informative_coefficients(reference, model, _INFORMATIVE)
-    informative = model.select(mask)
-
-    def refit(rows: Tensor) -> Fit:
-        part = observed[rows][:, :, mask]
-        rotations, shifts, own = fit.rotations[rows], fit.shifts[rows], None if prior is None else prior.take(rows)
-        near = fit_poses(
-            reference, informative, part, rotations=rotations, shifts=shifts, steps=_REFIT_STEPS, prior=own
-        )
-        return fit_at(reference, model, observed[rows], near.rotations, near.shifts, prior=own)
-
-    rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
-    return concatenate_fits((yield from _in_turn(refit, rows, step=step, device=observed.device)))
-
-
-def _drawn(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit, *, step: Step) -> Stream[Step, Fit]:
-    """Fits in poses drawn from their posterior, one for each patch."""
-    rotations, shifts = draw_poses(fit, torch.Generator().manual_seed(_DRAW_SEED))
-
-    def evaluate(rows: Tensor) -> Fit:
-        return fit_at(reference, model, observed[rows], rotations[rows], shifts[rows])
-
-    rows = torch.arange(len(observed)).split(patches_per_batch(model.box, observed.device))
-    return concatenate_fits((yield from _in_turn(evaluate, rows, step=step, device=observed.device)))
-
-
-def _in_turn(
-    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, step: Step, device: torch.device
-) -> Stream[Step, list[ResultT]]:
-    """The function's answers for each part, in order; a step is yielded each time that every thread has done one."""
-    answers, count = list[ResultT](), worker_count()
-    for first in range(0, len(parts), count):
-        yield step
-        answers += in_parallel(function, parts[first : first + count], device=device)
-    return answers

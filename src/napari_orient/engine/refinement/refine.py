@@ -28,6 +28,7 @@ from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_ramp
+from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
@@ -230,11 +231,17 @@ def prepare_finder(
     particles: Particles,
     template: Template,
     options: RefinementOptions = _DEFAULT,
+    *,
+    like: Acquisition | None = None,
 ) -> Stream[Step, PoseFinder]:
     """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
 
     `refine_all` and `refine_with` use it, as often as one likes. The last step notes the missing wedge in force and
     what looks wrong. The precision ``auto`` means that of a single particle.
+
+    Parameters
+    ----------
+    like : of another tomogram, to begin from where this one was acquired alike; it takes a fifth of the time.
     """
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     if len(particles) == 0:
@@ -263,10 +270,14 @@ def prepare_finder(
         options=options,
         prior=prior,
         parts=template_parts(template, reference, resolution=options.search.search_resolution),
+        like=like,
     )
     finder = replace(finder, outliers=outliers)
     found = yield from diagnostics(finder, patches, prior)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
+    if finder.acquisition is not None and not finder.alike:
+        sound = found.p_template == 1 and not found.warnings
+        finder = replace(finder, acquisition=replace(finder.acquisition, sound=sound))
     yield Step(1, 1, "Estimated the tomogram's model", notes=_notes(finder))
     return finder
 

@@ -21,7 +21,8 @@ from napari_orient.engine.matching.search import build_search
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.model_files import ModelFile, shipped_templates
 from napari_orient.engine.particles import Particles, Tomogram, evenly_spaced_rows
-from napari_orient.engine.refinement.finder import PoseFinder, search_and_fit
+from napari_orient.engine.refinement.finder import PoseFinder
+from napari_orient.engine.refinement.patch_fits import search_and_fit
 from napari_orient.engine.refinement.refine import cut_for, prepare_finder
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.templates import Template
