@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
@@ -83,6 +84,7 @@ def predict(
     *,
     reference: Template | None = None,
     prepared: Callable[[PoseEstimator], None] | None = None,
+    like: Acquisition | None = None,
 ) -> Stream[Step, Particles]:
     """The same particles with rotations, confidence and expected error; a step for each batch.
 
@@ -95,6 +97,7 @@ def predict(
     Parameters
     ----------
     reference : a map to refine a network's rotations with, in the frame that it was trained in.
+    like : another tomogram's acquisition, for a template to begin from where this one was acquired alike.
     prepared : called with what predicts further picks of this tomogram, once that is prepared.
 
     Raises
@@ -119,10 +122,10 @@ def predict(
             "template."
         )
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
-    estimator = yield from prepare(tomogram, particles[inside], model, options)
+    estimator = yield from prepare(tomogram, particles[inside], model, options, like=like)
     if prepared is not None:
         prepared(estimator)
-    if isinstance(estimator, TemplateEstimator):
+    if isinstance(estimator, TemplateEstimator) and not estimator.finder.alike:
         note = yield from compare_with_shipped(estimator.finder, tomogram, particles[inside], estimator.template)
         yield Step(1, 1, "Compared templates", notes=() if note is None else (note,))
     predicted = yield from estimator.batches(particles[inside])
@@ -145,10 +148,28 @@ class PredictionTask:
     model: Model
     options: PredictionOptions = _USUAL
     reference: Template | None = None
+    like: Acquisition | None = None
 
     def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
         """The picks with rotations, confidence and expected error."""
-        return predict(tomogram, particles, self.model, self.options, reference=self.reference)
+        return predict(tomogram, particles, self.model, self.options, reference=self.reference, like=self.like)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the models of all tomograms begin from that of the first."""
+        return self.options.effort.shared_model and isinstance(self.model, Template)
+
+    def led_by(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, PredictionTask]:
+        """The same task, that begins every tomogram's model from this one's; says if another template fits better."""
+        count, inside = len(particles), rows_inside(particles, tomogram.extent, name=tomogram.name)
+        options = self.options.replace(precision=self.method(count))
+        some = without_earlier_results(with_prior_rotations(particles, options.prior), options.prior)[inside]
+        estimator = yield from prepare(tomogram, some, self.model, options)
+        if not isinstance(estimator, TemplateEstimator):
+            return self
+        note = yield from compare_with_shipped(estimator.finder, tomogram, some, estimator.template)
+        yield Step(1, 1, "Compared templates", notes=() if note is None else (note,))
+        return replace(self, like=estimator.finder.acquisition)
 
     def content(self, tomogram: Tomogram) -> tuple[object, ...]:
         """Model, options, reference, and the tilt series that belongs to the tomogram."""
@@ -205,6 +226,7 @@ def prepare(
     options: PredictionOptions = _USUAL,
     *,
     given_rotations: bool = False,
+    like: Acquisition | None = None,
 ) -> Stream[Step, PoseEstimator]:
     """What predicts picks of a tomogram: a network on its device, or a template and the tomogram's model.
 
@@ -212,6 +234,7 @@ def prepare(
     ----------
     particles : what a template estimates wedge and noise from; their rotations are not used.
     given_rotations : whether a template shall begin from the rotations of picks too, to refine them.
+    like : as in `predict`.
 
     Raises
     ------
@@ -219,7 +242,7 @@ def prepare(
         If the device is missing, or a template has no particles to estimate from.
     """
     if isinstance(model, Template):
-        finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model))
+        finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model), like=like)
         return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
     particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
     device = options.compute.chosen()

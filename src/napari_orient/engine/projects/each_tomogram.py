@@ -23,7 +23,7 @@ from napari_orient.engine.projects.stored_results import (
     StoredResults,
     TomogramState,
 )
-from napari_orient.engine.projects.task import Outcome, TomogramTask, outcome_of
+from napari_orient.engine.projects.task import Outcome, SharingTask, TomogramTask, lead_of, outcome_of
 from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 
@@ -95,6 +95,7 @@ def for_each_tomogram(
     if resume:
         yield from run.take_stored()
     run.write_table()
+    yield from run.take_lead()
     here = scheduler.kind is None or not run.to_do
     try:
         yield from run.here() if here else run.elsewhere(scheduler)
@@ -124,6 +125,7 @@ class _Run:
         self.unexpected: BaseException | None = None
         self._unstored = False
         self.alone = len(pairs) == 1
+        self.lead = lead_of(pairs, task)
         self._keys: dict[int, str] = {}
         self._failed: dict[int, tuple[str, float]] = {}
         self._left_out = dict(result.failed)
@@ -141,13 +143,27 @@ class _Run:
         for index, (tomogram, particles) in enumerate(self.pairs):
             yield Step(PARTS * index, total, f"Comparing {tomogram.name} with what is done")
             with suppress(InputError):
-                key = self._keys[index] = self.stored.key(self.task, tomogram, particles)
+                key = self._keys[index] = self.stored.key(self.task, tomogram, particles, lead=self.lead)
                 found = self.stored.find(key, particles)
                 if found is not None:
                     self.result.done[index] = found
         count = len(self.result.done)
         note = Note(f"{count} of {len(self.pairs)} tomograms were done before with the same content.")
         yield Step(PARTS * count, total, "Compared", notes=() if self.alone else (note,))
+
+    def take_lead(self) -> Stream[Step, None]:
+        """Take from the first tomogram what the work on all begins from; where it fails, each begins anew."""
+        if self.lead is None or not self.to_do or not isinstance(self.task, SharingTask):
+            return
+        name, before, total = self.lead[0].name, self._count, PARTS * len(self.pairs)
+
+        def of_lead(step: Step) -> Step:
+            # Its other notes are said again when its own turn comes.
+            notes = tuple(Note(f"{name}: {note.text}", note.severity) for note in step.notes if step.total == 1)
+            return Step(before, total, f"{name}, the first: {step.message}", notes=notes)
+
+        with suppress(InputError):
+            self.task = yield from map_steps(self.task.led_by(*self.lead), of_lead)
 
     def here(self) -> Stream[Step, None]:
         """Work on the tomograms one after another in this process."""
@@ -198,7 +214,8 @@ class _Run:
 
     def _save(self, stored: StoredResults, index: int, outcome: Outcome) -> None:
         tomogram, particles = self.pairs[index]
-        stored.save(self._keys.get(index) or stored.key(self.task, tomogram, particles), outcome, particles)
+        key = self._keys.get(index) or stored.key(self.task, tomogram, particles, lead=self.lead)
+        stored.save(key, outcome, particles)
 
     def _store(self, write: Callable[[], None]) -> Stream[Step, None]:
         """Write what is kept on the way; where it cannot be written the work goes on, which is said once."""

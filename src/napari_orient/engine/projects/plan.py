@@ -12,7 +12,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Tomogram
 from napari_orient.engine.projects.stored_results import STORED, TO_DO, StoredResults
-from napari_orient.engine.projects.task import TomogramTask
+from napari_orient.engine.projects.task import TomogramTask, lead_of
 from napari_orient.engine.streams import Step, Stream
 
 
@@ -101,7 +101,7 @@ def plan(
         state = TO_DO
         if resume and stored is not None and stored.any:
             with suppress(InputError):
-                found = stored.find(stored.key(task, tomogram, particles), particles)
+                found = stored.find(stored.key(task, tomogram, particles, lead=lead_of(pairs, task)), particles)
                 state = TO_DO if found is None else STORED
         seconds = 0.0 if state == STORED else _seconds(len(particles), task, timings)
         planned.append(

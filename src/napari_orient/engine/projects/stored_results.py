@@ -92,14 +92,29 @@ class StoredResults:
         """Whether the particles of some tomogram are kept."""
         return self.folder.is_dir() and any(self.folder.glob(f"*{_SUFFIX}"))
 
-    def key(self, task: TomogramTask, tomogram: Tomogram, particles: Particles) -> str:
-        """Digest of all that a task's answer for a tomogram depends on, the version of the program included."""
+    def key(
+        self,
+        task: TomogramTask,
+        tomogram: Tomogram,
+        particles: Particles,
+        *,
+        lead: tuple[Tomogram, Particles] | None = None,
+    ) -> str:
+        """Digest of all that a task's answer for a tomogram depends on, the version of the program included.
+
+        Parameters
+        ----------
+        lead : the tomogram that the work begins from, and its particles; see `lead_of`.
+        """
         from napari_orient import __version__
 
+        own = self._digest(tomogram), particles_digest(particles), task.content(tomogram)
+        begun = () if lead is None else (self._digest(lead[0]), particles_digest(lead[1]), task.content(lead[0]))
+        return content_digest(__version__, _FORMAT, *own, *begun)
+
+    def _digest(self, tomogram: Tomogram) -> str:
         found = self.digests.of(tomogram)
-        if found is None:
-            found = tomogram_digest(tomogram, self._digest_of_file(tomogram.path))
-        return content_digest(__version__, _FORMAT, found, particles_digest(particles), task.content(tomogram))
+        return tomogram_digest(tomogram, self._digest_of_file(tomogram.path)) if found is None else found
 
     def _digest_of_file(self, path: Path | None) -> str | None:
         if path is None:

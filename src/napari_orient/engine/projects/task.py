@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.streams import Note, Step, Stream
 
 
@@ -35,6 +35,23 @@ class TomogramTask(Protocol):
 
     def seconds(self, count: int) -> float:
         """About how long so many particles of one tomogram take on one core, in seconds."""
+
+
+@runtime_checkable
+class SharingTask(TomogramTask, Protocol):
+    """A task that may begin the work on every tomogram from what was found of one of them, its lead."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether it does."""
+
+    def led_by(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, TomogramTask]:
+        """The same task with what it takes from the lead: values alone, for it is sent to other processes."""
+
+
+def lead_of(pairs: Labelled, task: TomogramTask) -> tuple[Tomogram, Particles] | None:
+    """The tomogram that the others' work begins from, the first one; None where each is on its own."""
+    return pairs[0] if len(pairs) > 1 and isinstance(task, SharingTask) and task.shares else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -136,10 +136,24 @@ class RefinementTask:
 
     template: Template
     options: RefinementOptions = _DEFAULT
+    like: Acquisition | None = None
 
     def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
         """The particles in the poses found."""
-        return (yield from refine(tomogram, particles, self.template, self.options)).particles
+        return (yield from refine(tomogram, particles, self.template, self.options, like=self.like)).particles
+
+    @property
+    def shares(self) -> bool:
+        """Whether the models of all tomograms begin from that of the first."""
+        return self.options.effort.shared_model
+
+    def led_by(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, RefinementTask]:
+        """The same task, that begins every tomogram's model from this one's."""
+        options = self.options.replace(precision=self.method(len(particles)))
+        inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
+        some = with_prior_rotations(particles, options.prior)[inside]
+        finder = yield from prepare_finder(tomogram, some, self.template, options)
+        return replace(self, like=finder.acquisition)
 
     def content(self, tomogram: Tomogram) -> tuple[object, ...]:
         """Template, options and the tilt series that belongs to the tomogram."""
@@ -161,6 +175,8 @@ def refine(
     particles: Particles,
     template: Template,
     options: RefinementOptions = _DEFAULT,
+    *,
+    like: Acquisition | None = None,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
@@ -168,6 +184,7 @@ def refine(
     ----------
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
     options : a prior among them is about the rotations that the particles have; see `list_prior`.
+    like : another tomogram's acquisition, to begin from where this one was acquired alike.
 
     Raises
     ------
@@ -178,7 +195,7 @@ def refine(
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     particles = with_prior_rotations(particles, options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
-    finder = yield from prepare_finder(tomogram, particles[inside], template, options)
+    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like)
     note = outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)
     if note:
         yield Step(1, 1, "Set particles aside", notes=(note,))
