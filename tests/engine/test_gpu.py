@@ -13,9 +13,11 @@ from learning import QUICK_TRAINING, SMALL_NETWORK, small_world
 from phantom import VOXEL_SIZE, molecule, tomogram
 from pretend import pretended_gpu
 
+from napari_orient.engine.averaging import average
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.parameters import (
+    AveragingOptions,
     DiscoveryOptions,
     PredictionOptions,
     RefinementOptions,
@@ -94,6 +96,13 @@ def test_discovery_comes_to_its_end_on_the_gpu(seen: tuple, gpu: str) -> None:
     if REAL:  # another chip's roundings may send the annealing another way: the answers agree up to a common turn
         two = run(discover(labelled, options.replace(device="cpu"))).particles.required_rotations()
         assert np.median(angle_deg(one.required_rotations() @ global_rotation(two, one.required_rotations()), two)) < 6
+
+
+def test_an_average_is_added_up_on_the_gpu(seen: tuple, gpu: str) -> None:
+    on_cpu, on_gpu = (
+        run(average([seen], options=AveragingOptions(side=24), device=torch.device(device))) for device in ("cpu", gpu)
+    )
+    np.testing.assert_allclose(on_gpu.density, on_cpu.density, atol=1e-3 * np.abs(on_cpu.density).max())
 
 
 def test_a_network_learns_on_the_gpu_and_predicts_the_same_on_both(gpu: str) -> None:

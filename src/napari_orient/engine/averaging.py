@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
@@ -61,6 +62,7 @@ _DUPLICATE_SHARE = 0.25
 that two particles share adds up in a map only where their positions agree to about its resolution."""
 _C1 = symmetry("C1")
 _DEFAULTS = AveragingOptions()
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -151,6 +153,7 @@ def average(
     *,
     group: Symmetry | None = _C1,
     options: AveragingOptions = _DEFAULTS,
+    device: torch.device = _CPU,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
@@ -161,6 +164,7 @@ def average(
     ----------
     group : imposed about the axes in its name, through the map's own centre of symmetry, which is found first; None
         proposes the one that the map has, and notes why.
+    device : where patches are transformed and added up.
 
     Raises
     ------
@@ -175,17 +179,18 @@ def average(
     for _, particles in labelled:
         particles.required_rotations()
     voxel_size = labelled[0][0].voxel_size
-    halves = [Gridding(options.side, voxel_size) for _ in range(2)]
+    halves = [Gridding(options.side, voxel_size).to(device) for _ in range(2)]
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
     yield Step(0, total, "Averaging", notes=(*notes_outside, *notes))
     done, count = 0, int((numbers > 0).sum())
     for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True):
-        for rows, part in _batches(tomogram, particles, voxel_size, options):
+        for rows, part in _batches(tomogram, particles, voxel_size, options, device=device):
             for half in (0, 1):
                 halves[half].add(part.take(own[rows] == half + 1))
             done += len(rows)
             yield Step(done, total, "Averaging")
+    halves = [half.to(_CPU) for half in halves]
     if group is None:
         searching = Step(total, total, "Searching for symmetry")
         proposed = yield from stoppable(_proposed(halves, voxel_size, options), searching)
@@ -263,7 +268,12 @@ def _average(
 
 
 def _batches(
-    tomogram: Tomogram, particles: Particles, voxel_size: float, options: AveragingOptions
+    tomogram: Tomogram,
+    particles: Particles,
+    voxel_size: float,
+    options: AveragingOptions,
+    *,
+    device: torch.device = _CPU,
 ) -> Iterator[tuple[NDArray[np.int_], Coefficients]]:
     """Batches of one tomogram's particles: their rows, and their coefficients about the particles."""
     side = options.side
@@ -283,10 +293,14 @@ def _batches(
     voxel_centres = nearest_voxel(particles.positions, tomogram.voxel_size)
     shifts = torch.as_tensor(particles.positions - voxel_centres + side // 2 * voxel_size, dtype=torch.float32)
     rotations = torch.as_tensor(particles.required_rotations(), dtype=torch.float32)
-    for start in range(0, len(particles), _BATCH):
-        rows = np.arange(start, min(start + _BATCH, len(particles)))
+    index, frequency, view, weight, shifts, rotations = (
+        values.to(device) for values in (index, frequency, view, weight, shifts, rotations)
+    )
+    batch = device_batch_size(device, _BATCH)
+    for start in range(0, len(particles), batch):
+        rows = np.arange(start, min(start + batch, len(particles)))
         cubes = cut_patches(tomogram, voxel_centres[rows], side=side, voxel_size=voxel_size)
-        spectrum = torch.fft.rfftn(torch.from_numpy(cubes) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
+        spectrum = torch.fft.rfftn(torch.from_numpy(cubes).to(device) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
         angle = 2 * torch.pi * shifts[rows] @ frequency.T
         yield (
             rows,

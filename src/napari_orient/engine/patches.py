@@ -185,7 +185,8 @@ def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:
     inner = np.asarray(density[tuple(map(slice, low, high))], np.float32)
     if inner.shape == (side,) * 3:
         return inner
-    cube = np.full((side,) * 3, without_infinite(inner).mean(), np.float32)
+    mean = inner.mean(dtype=np.float64)
+    cube = np.full((side,) * 3, mean if np.isfinite(mean) else without_infinite(inner).mean(), np.float32)
     cube[tuple(map(slice, low - corner, high - corner))] = inner
     return cube
 

@@ -75,7 +75,8 @@ def average_in_halves(
         wedge=options.wedge,
         seed=options.seed,
     )
-    return (yield from average(labelled, group=group, options=averaging))
+    device = options.compute.chosen()
+    return (yield from average(labelled, group=group, options=averaging, device=device))
 
 
 def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.model.reference import interpolation_nodes
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry
@@ -66,6 +67,12 @@ class Gridding:
         self.reach = _OVERSAMPLING * side // 2 + 1
         self.rows = torch.zeros((2 * self.reach + 1) ** 3, 3)
 
+    def to(self, device: torch.device | str) -> Gridding:
+        """The same sums on a device: what is added there must lie there, and maps are made on the CPU."""
+        moved = Gridding(self.side, self.voxel_size, interpolations=self.interpolations)
+        moved.rows = self.rows.to(device)
+        return moved
+
     def __add__(self, other: Gridding) -> Gridding:
         both = Gridding(self.side, self.voxel_size, interpolations=self.interpolations)
         both.rows = self.rows + other.rows
@@ -80,7 +87,7 @@ class Gridding:
 
     def add(self, part: Coefficients) -> None:
         """Add a batch, each coefficient shared among the eight nodes around it."""
-        for rows in torch.arange(len(part.values)).split(_BATCH):
+        for rows in torch.arange(len(part.values)).split(device_batch_size(part.values.device, _BATCH)):
             self._add(part.take(rows))
 
     def _add(self, part: Coefficients) -> None:
