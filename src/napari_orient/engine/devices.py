@@ -53,7 +53,7 @@ def device_batch_size(device: torch.device, batch: int) -> int:
     return batch if device.type == "cpu" else _GPU_BATCHES * batch
 
 
-def free_memory(device: torch.device) -> int:
+def free_gpu_memory(device: torch.device) -> int:
     """Bytes of a GPU's memory that are free."""
     import torch
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.devices import free_memory
+from napari_orient.engine.devices import free_gpu_memory
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import ROUNDING, SINC_REACH, nearest_voxels, patch_ratio
 
@@ -26,7 +26,7 @@ _GATHERED_VOXELS = 64_000_000
 
 def fits_on(tomogram: Tomogram, device: torch.device) -> bool:
     """Whether a GPU has the memory to hold the tomogram beside the patches; never a CPU, which maps the file."""
-    return device.type == "cuda" and 4 * math.prod(tomogram.density.shape) < _MOST_SHARE * free_memory(device)
+    return device.type == "cuda" and 4 * math.prod(tomogram.density.shape) < _MOST_SHARE * free_gpu_memory(device)
 
 
 @dataclass(frozen=True, eq=False)

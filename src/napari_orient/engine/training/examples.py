@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -74,8 +74,16 @@ class Examples:
         return Examples(self.cubes.index_select(0, rows), self.rotations.index_select(0, rows))
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[Examples]:
-        """The examples of each part of the rows."""
-        return (self.take(rows) for rows in parts)
+        """The examples of each part of the rows; on a CPU the next part is made ready while one is used."""
+        if self.cubes.device.type != "cpu":
+            return (self.take(rows) for rows in parts)
+        return _one_ahead(self._taken, parts)
+
+    def _taken(self, rows: Tensor) -> Examples:
+        """The examples of these rows, in single precision, which the network computes in."""
+        with single_threaded():
+            found = self.take(rows)
+            return Examples(found.cubes.float(), found.rotations)
 
 
 class StreamedExamples:
@@ -128,13 +136,18 @@ class StreamedExamples:
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[Examples]:
         """The examples of each part of the rows; the next part is cut while one is used."""
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.take, parts[0]) if parts else None
-            for following in [*parts[1:], None]:
-                assert ahead is not None
-                found = ahead.result()
-                ahead = None if following is None else pool.submit(self.take, following)
-                yield found
+        return _one_ahead(self.take, parts)
+
+
+def _one_ahead(take: Callable[[Tensor], Examples], parts: Sequence[Tensor]) -> Iterator[Examples]:
+    """The examples of each part of the rows; the next part is taken, in a thread of its own, while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(take, parts[0]) if parts else None
+        for following in [*parts[1:], None]:
+            assert ahead is not None
+            found = ahead.result()
+            ahead = None if following is None else pool.submit(take, following)
+            yield found
 
 
 def examples_of(
