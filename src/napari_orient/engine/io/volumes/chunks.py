@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 
-CACHE_BYTES = 512 * 2**20
-"""Bytes of decoded chunks that stay in memory: eight chunks of 256³ float32 voxels, as the CryoET Data Portal writes
-them, so that the patches of neighbouring particles decode a chunk once. Chosen; one chunk always stays."""
+CACHE_BYTES = 192 * 2**20
+"""Bytes of decoded chunks that stay in memory: three chunks of 256³ float32 voxels, as the CryoET Data Portal writes
+them, or 24 of 128³. Patches come chunk by chunk, octant by octant, so that hardly any is decoded twice. Chosen, so that
+a prediction takes less than 300 MB of any tomogram; one chunk always stays."""
 
 Box = tuple[slice, slice, slice]
 """Part of a volume along z, y, x."""
