@@ -33,6 +33,7 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
+from napari_orient.gui.figure import save_figure
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.particles_dock import ParticlesDock
@@ -297,6 +298,7 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
         "inspect_particle": lambda path: particle(folder, path),
         "inspect": lambda path: inspect(folder, path),
         "inspect_light": lambda path: inspect(folder, path, theme="light"),
+        "figure": lambda path: figure(folder, path),
         "arrows": lambda path: arrows(folder, path),
         "arrows_light": lambda path: arrows(folder, path, theme="light"),
         "export": lambda path: export(folder, path),
@@ -305,14 +307,26 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
 
 
 def inspect(folder: Path, path: Path, *, theme: str = "dark") -> None:
-    """The failures of the demo's prediction, framed in 3D."""
+    """The largest failure region of the demo's prediction, framed in 3D by a click in the list."""
     with window(theme) as viewer:
-        posed(viewer, folder, "Inspect", flat=True)
-        session = session_of(viewer)
+        page = posed(viewer, folder, "Inspect", flat=True)
+        dock_of(viewer, ParticlesDock)
         wait(lambda: True)
-        session.failure_view.show(np.zeros(0, int))
+        page.regions.picked.emit(page.inspected.regions[0])
         wait(lambda: True)
         take_picture(viewer, path)
+
+
+def figure(folder: Path, path: Path) -> None:
+    """The figure for print, of the same view."""
+    with window() as viewer:
+        page = posed(viewer, folder, "Inspect", flat=True)
+        page.regions.picked.emit(page.inspected.regions[0])
+        wait(lambda: True)
+        save_figure(page.session, path)
+    with Picture.open(path) as drawn:
+        small = drawn.convert("RGB").resize((drawn.width // 2, drawn.height // 2), Picture.Resampling.LANCZOS)
+    small.save(path)
 
 
 def particle(folder: Path, path: Path, *, theme: str = "dark") -> None:
@@ -321,6 +335,7 @@ def particle(folder: Path, path: Path, *, theme: str = "dark") -> None:
         page = posed(viewer, folder, "Inspect", flat=True)
         dock_of(viewer, ParticlesDock)
         page.go_to_worst(1)
+        page.session.events.property(name="expected error")
         wait(lambda: True)
         take_picture(viewer, path)
 

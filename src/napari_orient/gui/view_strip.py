@@ -49,8 +49,10 @@ class ViewStrip(QWidget):
         self.slab.setKeyboardTracking(False)
         self.slab.setToolTip("Thickness of the slice shown in 2D, in Å; 0 is one voxel")
         self.slab.setAccessibleName("Slab")
-        self.slab.setMinimumWidth(SLAB_WIDTH)
-        self.slab.setMinimumWidth(SLAB_WIDTH)
+        # napari's style sheet has a width of its own for such fields.
+        self.slab.setStyleSheet(f"QDoubleSpinBox {{min-width: {SLAB_WIDTH}px;}}")
+        # napari's style sheet has a width of its own for such fields.
+        self.slab.setStyleSheet(f"QDoubleSpinBox {{min-width: {SLAB_WIDTH}px;}}")
         self.more = QToolButton()
         self.more.setText("⚙")
         self.more.setCheckable(True)
