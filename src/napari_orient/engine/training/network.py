@@ -86,7 +86,7 @@ class TrainingState:
             best = Network.from_file(ModelFile(**entries, kind=NETWORK, tensors=group("best")))
             _ = best.card["figures"]
             return cls(int(record["training"]), group("last"), group("moments"), best, float(record["best_error"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _damaged_state(path) from error
 
 
@@ -269,6 +269,8 @@ class TrainingRun:
                 "the state to resume from is of another network; give the options that it was started with."
             ) from error
         groups = self.optimiser.state_dict()["param_groups"]
+        if not all(bool(parameter.isfinite().all()) for parameter in self.mlp.parameters()):
+            raise _damaged_state("the state to resume from")
         try:
             entries = _moments_by_parameter(state.moments)
             _check_moments(entries, list(self.mlp.parameters()))
