@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.streams import Step
+from napari_orient.gui import jobs
 from napari_orient.gui.jobs import Job, time_words
 
 
@@ -202,3 +203,57 @@ def test_the_activity_bar_shows_the_job_while_it_runs(make_napari_viewer, owner,
 def test_time_left_is_said_as_people_say_it():
     said = [time_words(seconds) for seconds in (None, 0.2, 12.4, 150, 7200)]
     assert said == ["", "1 s left", "12 s left", "2 min left", "2.0 h left"]
+
+
+def test_a_stream_without_a_step_ends_as_any_other(qtbot):
+    def nothing():
+        yield from ()
+        return 3
+
+    owner = QObject()
+    job, answers = Job(nothing(), title="nothing", parent=owner), []
+    job.answered.connect(answers.append)
+    with qtbot.waitSignal(job.ended, timeout=10_000):
+        pass
+    assert answers == [3]
+
+
+def test_the_time_left_is_that_of_the_stage_and_once_a_job_was_done_that_of_the_whole():
+    def through(pace, until):
+        for at, step in ((0, Step(0, 10, "learn")), (5, Step(5, 10, "learn")), (10, Step(0, 4, "predict"))):
+            if at <= until:
+                pace.note(step, at)
+
+    first = jobs._Pace("a title of its own")
+    through(first, 5)
+    assert (first.seconds_left(5), first.whole) == (5.0, False)
+    through(first, 10)
+    jobs._STAGES["a title of its own"] = first.durations(30)
+    try:
+        again = jobs._Pace("a title of its own")
+        through(again, 5)
+        assert (again.seconds_left(5), again.whole) == (25.0, True)
+    finally:
+        del jobs._STAGES["a title of its own"]
+    counted = jobs._Pace("another")
+    counted.note(Step(0, 10, "discover", whole=True), 0)
+    assert counted.whole
+
+
+def test_jobs_of_a_viewer_wait_for_one_another_and_one_stop_ends_them_all(qtbot):
+    queue, began = jobs.JobQueue(), []
+
+    def long(name):
+        began.append(name)
+        for number in range(1000):
+            time.sleep(0.01)
+            yield Step(number, 1000, name)
+
+    first, second = (queue.start(long(name), title=name) for name in ("first", "second"))
+    qtbot.waitUntil(lambda: first.last is not None, timeout=10_000)
+    assert (queue.running, queue.waiting, began) == (first, [second], ["first"])
+    outcomes = []
+    second.ended.connect(outcomes.append)
+    queue.stop()
+    qtbot.waitUntil(lambda: queue.running is None, timeout=10_000)
+    assert (began, outcomes, queue.waiting) == (["first"], ["stopped"], [])

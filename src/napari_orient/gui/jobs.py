@@ -338,7 +338,7 @@ class _Pace:
     def durations(self, now: float) -> tuple[float, ...]:
         """Seconds that each stage took, (S,), the last until now."""
         starts = [stage[0][1] for stage in self._stages]
-        return tuple(after - begun for begun, after in zip(starts, [*starts[1:], now], strict=True))
+        return tuple(after - begun for begun, after in zip(starts, [*starts, now][1:], strict=True))
 
 
 _STAGES: dict[str, tuple[float, ...]] = {}
