@@ -219,19 +219,18 @@ def test_a_stream_without_a_step_ends_as_any_other(qtbot):
 
 
 def test_the_time_left_is_that_of_the_stage_and_once_a_job_was_done_that_of_the_whole():
-    def through(pace, until):
-        for at, step in ((0, Step(0, 10, "learn")), (5, Step(5, 10, "learn")), (10, Step(0, 4, "predict"))):
-            if at <= until:
-                pace.note(step, at)
+    def learn(pace):
+        pace.note(Step(0, 10, "learn"), 0)
+        pace.note(Step(5, 10, "learn"), 5)
 
     first = jobs._Pace("a title of its own")
-    through(first, 5)
+    learn(first)
     assert (first.seconds_left(5), first.whole) == (5.0, False)
-    through(first, 10)
+    first.note(Step(0, 4, "predict"), 10)
     jobs._STAGES["a title of its own"] = first.durations(30)
     try:
         again = jobs._Pace("a title of its own")
-        through(again, 5)
+        learn(again)
         assert (again.seconds_left(5), again.whole) == (25.0, True)
     finally:
         del jobs._STAGES["a title of its own"]
