@@ -49,7 +49,8 @@ class Preferences(Options):
             section = _section()
             if section is None:
                 return cls()
-            return cls.of(**{item.name: getattr(section, item.name) for item in cls.parameters()})
+            # An option that the installed manifest does not know yet has its default.
+            return cls.of(**{item.name: getattr(section, item.name, item.default) for item in cls.parameters()})
         except (KeyError, InputError):
             return cls()  # The plugin is not installed in this napari, or its settings were edited by hand.
 
