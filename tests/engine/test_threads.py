@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 
+from napari_orient.engine.streams import NoteWarning
 from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 
 
@@ -118,3 +119,22 @@ def test_an_error_in_a_part_is_raised_here():
 
     with pytest.raises(ValueError, match="0"):
         in_parallel(work, range(4))
+
+
+def test_a_part_that_a_gpu_has_no_memory_for_is_halved_until_it_has():
+    gpu, sizes = torch.device("cuda"), []
+
+    def total(part: torch.Tensor) -> torch.Tensor:
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        sizes.append(len(part))
+        return part.sum()
+
+    with pytest.warns(NoteWarning, match="smaller batches"):
+        answers = in_parallel(total, torch.arange(13).split(8), device=gpu)
+    assert (sum(answers), sum(sizes), max(sizes)) == (78, 13, 2)
+    rows = torch.arange(13)
+    with pytest.warns(NoteWarning):
+        assert sum(in_parallel(lambda part: total(rows[part]), [slice(0, 8), slice(8, 13)], device=gpu)) == 78
+    with pytest.raises(torch.OutOfMemoryError):
+        in_parallel(lambda pair: total(pair[0]), [(rows, "whole")], device=gpu)
