@@ -353,8 +353,7 @@ class Soak:
     def check_content(
         self, label: str, place: Path, old: dict[str, bytes], expected: dict[str, bytes], *, partial: bool
     ) -> None:
-        """Every file is as before, or that of an undisturbed run; a verb that was stopped, or that lost a
-        tomogram, leaves what it has."""
+        """Every file is as before, or that of an undisturbed run; one that ended early has what was done by then."""
         for name, raw in content(place).items():
             if name.startswith(PREFIX) or f"/{PREFIX}" in name or name.endswith((".resume", "labels_table.csv")):
                 continue

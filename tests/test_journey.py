@@ -93,7 +93,7 @@ def test_the_demo_leaves_a_whole_folder_where_no_display_is(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "There is no display here" in done.stderr
     names = ["picks.star", "picture.png", "predicted.star", "report.txt", "tomogram.mrc", "truth.star"]
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == ["napari-orient.json", *names]
     assert all(str(tmp_path / "demo" / name) in done.stdout for name in names)
     assert read_particles(tmp_path / "demo" / "picks.star").rotations is None
     truth = read_particles(tmp_path / "demo" / "truth.star")
