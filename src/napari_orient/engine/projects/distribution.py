@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +19,7 @@ from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.clusters import connected
+from napari_orient.engine.projects.content import file_digest, file_stamp
 from napari_orient.engine.projects.task import Outcome, TomogramSource, TomogramTask, outcome_of
 from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import Step
@@ -41,9 +42,17 @@ class Event:
 
 
 def distributed(
-    tasks: Mapping[int, tuple[Tomogram, Particles]], task: TomogramTask, options: SchedulerOptions
+    tasks: Mapping[int, tuple[Tomogram, Particles]],
+    task: TomogramTask,
+    options: SchedulerOptions,
+    *,
+    digests: bool = False,
 ) -> Iterator[Event]:
     """What happens while the task is done for these tomograms: their progress and outcomes, an event a second at least.
+
+    Parameters
+    ----------
+    digests : whether workers compute the digests of the tomograms' files too, which they have just read.
 
     Raises
     ------
@@ -66,7 +75,15 @@ def distributed(
                     source = TomogramSource.of(tomogram)
                     key = f"{name}-{index}"
                     future = client.submit(
-                        work, held, source, particles, index, name, key=key, pure=False, retries=options.retries
+                        work,
+                        held,
+                        source,
+                        particles,
+                        (index, name),
+                        digests,
+                        key=key,
+                        pure=False,
+                        retries=options.retries,
                     )
                     futures[future] = index
                 if not futures:
@@ -155,8 +172,17 @@ def _hand_over(worker: Any, name: str) -> None:
         time.sleep(_POLL / 2)
 
 
-def work(task: TomogramTask, source: TomogramSource, particles: Particles, index: int, name: str) -> Outcome:
-    """The outcome of the task for one tomogram, on a worker of Dask; its progress goes to the topic of this name."""
+def work(
+    task: TomogramTask, source: TomogramSource, particles: Particles, place: tuple[int, str], digest: bool
+) -> Outcome:
+    """The outcome of the task for one tomogram, on a worker of Dask.
+
+    Parameters
+    ----------
+    place : of the tomogram in the project, and the topic that its progress goes to.
+    digest : whether the digest of its file is computed too.
+    """
+    index, name = place
     dask = _dask()
     worker, flag, reported = dask.get_worker(), dask.Event(name), 0.0
     _hand_over(worker, name)
@@ -174,6 +200,8 @@ def work(task: TomogramTask, source: TomogramSource, particles: Particles, index
                 reported = time.monotonic()
     except StopIteration as end:
         outcome: Outcome = end.value
+        if digest and source.path is not None and outcome.particles is not None:
+            return replace(outcome, file_digest=(file_stamp(source.path), file_digest(source.path)))
         return outcome
     finally:
         stream.close()

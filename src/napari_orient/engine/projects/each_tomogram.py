@@ -185,7 +185,7 @@ class _Run:
         """Work on the tomograms side by side in other processes."""
         running: dict[int, Step] = {}
         tasks = {index: self.pairs[index] for index in self.to_do}
-        for event in distributed(tasks, self.task, scheduler):
+        for event in distributed(tasks, self.task, scheduler, digests=self.stored is not None):
             if isinstance(event.news, Outcome):
                 running.pop(event.index, None)
                 name = self._prefix(event.index)
@@ -214,6 +214,8 @@ class _Run:
 
     def _save(self, stored: StoredResults, index: int, outcome: Outcome) -> None:
         tomogram, particles = self.pairs[index]
+        if outcome.file_digest is not None and tomogram.path is not None:
+            stored.digests.add(tomogram.path, *outcome.file_digest)
         key = self._keys.get(index) or stored.key(self.task, tomogram, particles, lead=self.lead)
         stored.save(key, outcome, particles)
 
@@ -257,10 +259,10 @@ class _Run:
 
     def _step(self, running: Mapping[int, Step], message: str = "", *, notes: tuple[Note, ...] = ()) -> Step:
         """The progress of all tomograms while some are worked on side by side."""
-        finished = len(self.result.done) + len(self._failed)
+        completed = len(self.result.done) + len(self._failed)
         parts = sum(PARTS * step.done // max(step.total, 1) for step in running.values())
         names = ", ".join(self.pairs[index][0].name for index in sorted(running)[:3])
-        words = message or f"{finished} of {len(self.pairs)} tomograms done" + (f"; {names}" if names else "")
+        words = message or f"{completed} of {len(self.pairs)} tomograms done" + (f"; {names}" if names else "")
         total = PARTS * len(self.pairs)
         return Step(min(self._count + parts, total), total, words, notes=notes)
 

@@ -66,6 +66,7 @@ class Outcome:
     notes : what a person should know.
     seconds : of work; of an outcome of an earlier run, as long as it took then.
     stored : whether it is of an earlier run.
+    file_digest : stamp and digest of the tomogram's file, where they were computed beside the work.
     """
 
     particles: Particles | None = None
@@ -74,6 +75,7 @@ class Outcome:
     notes: tuple[Note, ...] = field(default=())
     seconds: float = 0.0
     stored: bool = False
+    file_digest: tuple[str, str] | None = None
 
 
 def outcome_of(
