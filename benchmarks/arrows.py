@@ -3,9 +3,9 @@
 ``xvfb-run -a -s "-screen 0 1400x900x24" python benchmarks/arrows.py [--particles 1000 10000 100000] [--axes all]``
 
 For every number of particles, in 2D (a slab of 150 Å) and in 3D: one frame, all particles moved, all coloured anew,
-and some hidden and shown again, each with the frame after it; beside each the ratio to what a plain layer of as many
-vectors takes for a frame, or for new data and a frame. Seconds of the process on all cores, the least of a few: a quiet
-machine takes no longer.
+some hidden and shown again, one added, each with the frame after it; beside each the ratio to what a plain layer of as
+many vectors takes for a frame, or for new data and a frame. Seconds of the process on all cores, the least of a few: a
+quiet machine takes no longer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
+from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.layers import PREDICTED, flip
 from napari_orient.gui.session import session_of
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--axes", default="all", choices=("all", "z"))
     given = parser.parse_args()
     print(
-        f"{'particles':>9} {'arrows':>7} {'view':>4}", *(f"{head:>14}" for head in ("frame", "move", "colour", "hide"))
+        f"{'particles':>9} {'arrows':>7} {'view':>4}",
+        *(f"{head:>14}" for head in ("frame", "move", "colour", "hide", "add one")),
     )
     for count in given.particles:
         for ndisplay in (2, 3):
@@ -61,11 +63,12 @@ def measured(count: int, *, ndisplay: int, axes: str) -> list[tuple[float, float
         seconds_of(viewer, lambda turn: move(points, turn)),
         seconds_of(viewer, lambda turn: session.drawing.show_as(views[turn % 2])),
         seconds_of(viewer, lambda turn: session.drawing.show_as(hiding[turn % 2])),
+        seconds_of(viewer, lambda turn: add(points)),
     ]
     assert axes_layer(viewer, points) is not None
     viewer.close()
     QApplication.processEvents()
-    return [(each, each / base) for each, base in zip(seconds, (frame, *[renewal] * 3), strict=True)]
+    return [(each, each / base) for each, base in zip(seconds, (frame, *[renewal] * 4), strict=True)]
 
 
 def some_particles(count: int) -> Particles:
@@ -82,6 +85,13 @@ def some_particles(count: int) -> Particles:
 def move(points: Points, turn: int) -> None:
     """All particles a little further; their arrows follow."""
     points.data = points.data + (-1) ** turn
+
+
+def add(points: Points) -> None:
+    """One particle more, with the pose of the last."""
+    particles = layers.particles_of(points)
+    rows = np.append(np.arange(len(particles)), len(particles) - 1)
+    layers.replace_particles(points, particles.take(rows), provenance="")
 
 
 def plain(viewer: napari.Viewer, count: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.rotations import matrix_to_zyz
 from napari_orient.gui import editing, layers
-from napari_orient.gui.axes import axes_layer, drawn_arrows
+from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.history import History
 from napari_orient.gui.layer_rows import remembered
 from napari_orient.gui.layers import PICKS, PREDICTED
@@ -59,7 +59,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_one_step_undone_and_redone_to_the_byte(viewer, layer, history, name):
-    before, drawn = all_of(layer), drawn_arrows(axes_layer(viewer, layer)).copy()
+    before, drawn = all_of(layer), axes_layer(viewer, layer).data.copy()
     COMMANDS[name](history)
     after = all_of(layer)
     assert after != before
@@ -67,7 +67,7 @@ def test_a_command_is_one_step_undone_and_redone_to_the_byte(viewer, layer, hist
     assert history.undoable.startswith(name.split(maxsplit=1)[0])
     history.undo()
     assert all_of(layer) == before
-    np.testing.assert_array_equal(drawn_arrows(axes_layer(viewer, layer)), drawn)
+    np.testing.assert_array_equal(axes_layer(viewer, layer).data, drawn)
     assert history.redoable.startswith(name.split(maxsplit=1)[0])
     history.redo()
     assert all_of(layer) == after
@@ -187,7 +187,7 @@ def test_a_point_added_by_hand_has_a_number_but_no_pose_and_its_adding_can_be_un
     assert history.undoable == "add 1 particle"
     assert layers.has_pose(layer).tolist() == [True] * 6 + [False]
     assert layer.features[layers.NUMBER].tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert len(drawn_arrows(axes_layer(viewer, layer))) == 18
+    assert len(axes_layer(viewer, layer).data) == 18
     history.undo()
     assert all_of(layer) == before
 
@@ -242,7 +242,7 @@ def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
     COMMANDS["rotate"](history)
     before = all_of(layer)
     session_of(viewer).replace_particles(layer, some_particles(9, seed=2), provenance="new", words="predict again")
-    assert len(drawn_arrows(axes_layer(viewer, layer))) == 27
+    assert len(axes_layer(viewer, layer).data) == 27
     history.undo()
     assert all_of(layer) == before
 

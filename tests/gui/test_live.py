@@ -17,7 +17,7 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui import layers, live_prediction
-from napari_orient.gui.axes import ViewOptions, axes_layer, drawn_arrows
+from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
@@ -85,7 +85,7 @@ def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_und
     own, told = own_answer(scene, [15.0, 20.0, 30.0]), told_of(layer, 12)
     np.testing.assert_array_equal(told.rotations, own.rotations)
     np.testing.assert_array_equal(told.expected_error_deg, own.expected_error_deg)
-    np.testing.assert_allclose(drawn_arrows(axes_layer(viewer, layer))[-1, 1], own.rotations[0, :, 2][::-1], atol=1e-6)
+    np.testing.assert_allclose(axes_layer(viewer, layer).data[-1, 1], own.rotations[0, :, 2][::-1], atol=1e-6)
     assert "expected error" in dock.live_note.text()
     history = session_of(viewer).history(layer)
     assert [step.words for step in history.steps] == ["add 1 particle"]
@@ -119,7 +119,7 @@ def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, sc
         mine.add(place)
     assert layers.particles_of(mine).tomogram_names == ["TS_01"]
     np.testing.assert_array_equal(told_of(mine, 1).rotations, own_answer(scene, [14.0, 25.0, 20.0]).rotations)
-    assert len(drawn_arrows(axes_layer(viewer, mine))) == 6
+    assert len(axes_layer(viewer, mine).data) == 6
     session.history(mine).undo()
     session.history(mine).undo()
     assert axes_layer(viewer, mine) is None
@@ -238,7 +238,7 @@ def test_what_is_coloured_by_its_neighbours_and_the_docks_plots_come_a_moment_af
     layer.features = layer.features.assign(expected_error_deg=5.0)
     settle(inspect)
     layer.add([15.0, 20.0, 30.0])
-    assert len(drawn_arrows(axes_layer(viewer, layer))) == 39
+    assert len(axes_layer(viewer, layer).data) == 39
     assert (len(inspect.inspected), dock.history_list.list.count()) == (12, 0)
     settle(inspect)
     settle(dock)
@@ -255,7 +255,7 @@ def test_what_was_put_off_is_dropped_quietly_where_its_layer_is_gone_and_drawn_w
     layer.add([15.0, 20.0, 30.0])
     dock.live_box.setChecked(False)
     session_of(viewer).history(layer).undo()
-    assert len(drawn_arrows(axes_layer(viewer, layer))) == 36
+    assert len(axes_layer(viewer, layer).data) == 36
     dock.live_box.setChecked(True)
     qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=60_000)
     layer.add([15.0, 20.0, 30.0])

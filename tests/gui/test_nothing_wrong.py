@@ -14,7 +14,7 @@ from napari_orient.engine.io import read_particles, read_tomogram, write_particl
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import canvas, editing, layers
-from napari_orient.gui.axes import axes_layer, drawn_arrows
+from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.mouse_tools import MouseTools
@@ -248,8 +248,8 @@ def test_a_duplicate_is_a_layer_of_its_own(scene):
     assert layers.identity(copy) != layers.identity(layer)
     copy.selected_data = set(range(6))
     copy.remove_selected()
-    assert len(drawn_arrows(axes_layer(viewer, layer))) == 36
-    assert len(drawn_arrows(axes_layer(viewer, copy))) == 18
+    assert len(axes_layer(viewer, layer).data) == 36
+    assert len(axes_layer(viewer, copy).data) == 18
     viewer.layers.remove(copy)
     assert axes_layer(viewer, layer) is not None
 

@@ -69,7 +69,7 @@ def test_what_is_changed_in_preferences_shows_at_once_and_leaves_the_rest(qtbot)
         np.testing.assert_allclose(drawn.edge_color[0][:3], INKS["cyan"])
         np.testing.assert_allclose(before[:3], INKS["red"])
         np.testing.assert_allclose(layer.face_color[0][:3], INKS["cyan"])
-        assert arrows.legend.legend.entries == (("predicted", INKS["cyan"]),)
+        assert session.viewer.canvas.overlays["orient_legend_0"].color[:3].tolist() == pytest.approx(INKS["cyan"])
         assert prediction.options.options().effort.precision == "precise"
         assert prediction.options.options().compute.device == training.training.options().compute.device == "cpu"
     finally:

@@ -77,7 +77,7 @@ class ArrowDrawing:
         """Whether the arrows of these rows alone, whose particles these are, are drawn now, in an event of the layer.
 
         That event then draws nothing more. The rest comes a moment later: surfaces, colours that depend on other
-        particles, the legend, and room for the next arrows.
+        particles, and the legend.
         """
         scores = {"score": particles.confidence, "expected_error": particles.expected_error_deg}
         columns = {name: values for name, values in scores.items() if values is not None}
@@ -121,9 +121,7 @@ class ArrowDrawing:
         points = self._unfinished.pop()
         if points in viewer.layers:
             with holding_still(viewer):
-                arrows = self.draw(points)
-            if arrows is not None:
-                axes.keep_room(arrows)
+                self.draw(points)
         if not self.complete:
             self._finishing.ask()
 

@@ -35,10 +35,6 @@ WIDTHS = {PREDICTED: 0.07, TRUTH: 0.11, PICKS: 0.07}
 MANY = 15_000
 """So many arrows lose their heads: pointed bars take half the time to draw."""
 
-SPARE, _ROOM = "spare", 96
-"""Where an axes layer's metadata say how many unseen arrows follow those drawn, and how many a new room has: napari
-takes its time with another number of arrows, whatever that is, and little with other values."""
-
 DRAWN = "rows"
 """Where an axes layer's metadata say whose arrows they are: rows of the points layer, in order."""
 
@@ -216,7 +212,7 @@ def draw_rows(
     if layer is None or parts is None or not len(before) or not shown(particles, options, points.shown[rows]).all():
         return False
     each = len(parts[0]) // len(rows)
-    if len(more) * each > _ROOM or (len(more) and more[0] < before[-1]):
+    if len(more) and more[0] < before[-1]:
         return False
     layers.about(layer)[DRAWN] = after = np.append(before, more)
     places = np.searchsorted(after, rows)[:, None] * each + np.arange(each)
@@ -224,17 +220,10 @@ def draw_rows(
     return True
 
 
-def drawn_arrows(layer: Vectors) -> FloatArray:
-    """The arrows that an axes layer shows, (M, 2, 3): without its room for more."""
-    arrows: FloatArray = layer.data[: len(layer.data) - layers.about(layer).get(SPARE, 0)]
-    return arrows
-
-
 def _renew(layer: Vectors, parts: LayerParts) -> None:
     """Set only those properties of the layer that change: each assignment rebuilds all arrows."""
     arrows, keywords, _ = parts
     if not _put_few(layer, arrows, keywords["edge_color"]):
-        layers.about(layer)[SPARE] = 0
         if not _same(layer.data, arrows):
             layer.data = arrows
         # Colours after the data: napari loses them where the number of rows changes.
@@ -247,8 +236,8 @@ def _renew(layer: Vectors, parts: LayerParts) -> None:
 
 def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
     """Whether these arrows are those drawn but for a few, or a few more: then they are shown now."""
-    count, more = len(arrows), len(arrows) - len(drawn_arrows(layer))
-    if not 0 <= more <= _ROOM:
+    count, more = len(arrows), len(arrows) - len(layer.data)
+    if more < 0:
         return False
     common = slice(count - more)
     other = _differ(layer.data[common], arrows[common]) | _differ(layer.edge_color[common], colours[common])
@@ -260,32 +249,19 @@ def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:
 
 
 def _put(layer: Vectors, at: NDArray[np.int_], arrows: FloatArray, colours: FloatArray, *, count: int) -> None:
-    """Put these arrows at these indices; ``count`` are drawn in all."""
-    if count > len(layer.data):
-        _make_room(layer)
-    layers.about(layer)[SPARE] = len(layer.data) - count
-    if len(at):
+    """Put these arrows at these indices; ``count`` are drawn in all, as many as before or more."""
+    more = count - len(layer.data)
+    if more > 0:
+        every = np.concatenate([layer.data, np.zeros((more, 2, 3))])
+        shades = np.vstack([layer.edge_color, np.zeros((more, 4))])
+        every[at], shades[at] = arrows, colours
+        # The viewer's extent is the points': it need not be measured anew.
+        with layer.events.data.blocker():
+            layer.data = every
+        layer.edge_color = shades
+    elif len(at):
         layer.data[at], layer.edge_color[at] = arrows, colours
         layer.refresh(extent=False, thumbnail=False, highlight=False)
-
-
-def keep_room(layer: Vectors) -> None:
-    """Keep spare arrows at the end where there were some, so that added ones appear quickly."""
-    if 0 < layers.about(layer).get(SPARE, 0) < _ROOM // 4:
-        _make_room(layer)
-
-
-def _make_room(layer: Vectors) -> None:
-    """Append so many invisible spare arrows after those drawn."""
-    drawn = drawn_arrows(layer)
-    unseen = np.zeros((_ROOM, 2, 3))
-    unseen[:, 0] = drawn[-1, 0]
-    shades = np.vstack([layer.edge_color[: len(drawn)], np.zeros((_ROOM, 4))])
-    # The viewer's extent is the points': it need not be measured anew.
-    with layer.events.data.blocker():
-        layer.data = np.concatenate([drawn, unseen])
-    layer.edge_color = shades
-    layers.about(layer)[SPARE] = _ROOM
 
 
 def _same(shown: FloatArray, wanted: FloatArray) -> bool:
