@@ -39,7 +39,9 @@ class SchedulerOptions(Options):
     slurm_time: str = option("08:00:00", help="longest time of a job, as SLURM writes it", expert=True)
     slurm_memory: str = option("16GB", help="memory of a job", expert=True)
     slurm_cores: int = option(4, help="cores of a job", low=1, high=1024, expert=True)
-    slurm_options: str = option("", help="further flags of sbatch, such as --gres=gpu:1 --exclude=node7", expert=True)
+    slurm_options: str = option(
+        "", help="further flags of sbatch, such as --slurm-options='--gres=gpu:1 --exclude=node7'", expert=True
+    )
     slurm_setup: str = option(
         "", help="commands of the shell before the work, such as module load cuda; several with ; between", expert=True
     )
