@@ -407,6 +407,25 @@ def test_another_tomogram_shown_is_another_layer_inspected(opened, qtbot):
     assert page.particles.layer is first
 
 
+def test_another_tomogram_shown_while_failures_are_takes_their_layers_along(opened, qtbot):
+    page, first = opened
+    viewer, switch = page.session.viewer, page.session.tomograms
+    second = fill(viewer, truth_of(5, tomogram="TS_02", seed=7), turns=TURNS[:5])
+    settle(page)
+    page.show_failures.click()
+    assert not axes_layer(viewer, second).visible
+    switch.choose(switch.owner(first))
+    settle(page)
+    assert failure_layers(viewer) == []
+    own = [layer for layer in viewer.layers if switch.owner(layer) == switch.owner(second)]
+    assert not any(layer.visible for layer in own)
+    switch.choose(switch.owner(second))
+    settle(page)
+    assert second.visible
+    assert axes_layer(viewer, second).visible
+    assert not first.visible
+
+
 def test_a_layer_with_arrows_keeps_them_after_its_failures_were_shown(crowd, qtbot):
     page, layer = crowd
     arrows = axes_layer(page.session.viewer, layer)

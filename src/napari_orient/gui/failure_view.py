@@ -105,14 +105,19 @@ class FailureView:
             layer.visible = False
         self._leaving += self._added.values()
         self._removing.ask()
+        switch, elsewhere = self.session.tomograms, False
         for layer, visible in self._visible.items():
             if layer in viewer.layers:
                 layer.visible = visible
+                if visible and switch.owner(layer) not in ("", switch.name):
+                    # Another tomogram is shown meanwhile: the layer comes back with its own.
+                    switch.hide(layer)
+                    elsewhere = True
         if self.layer is not None and self.layer in viewer.layers:
             self._repaint(self.layer)
             viewer.layers.selection = {self.layer}
         self._show_legend(roles_only=False)
-        if camera_too:
+        if camera_too and not elsewhere:
             restore_camera(viewer, self._camera)
         for image, position in self._planes.items():
             if image in viewer.layers:
