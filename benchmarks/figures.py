@@ -34,11 +34,12 @@ import torch
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
-from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions, SimulationOptions
+from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template, load_template

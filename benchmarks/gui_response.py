@@ -31,10 +31,10 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, axis_rotation
 from napari_orient.engine.io import read_labelled
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.simulation.simulate import simulate_series
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 from napari_orient.gui.commands import dock_of, page_of

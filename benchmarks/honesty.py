@@ -21,11 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.parameters import RefinementOptions, SimulationOptions
+from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 

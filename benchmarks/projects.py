@@ -34,9 +34,9 @@ import numpy as np
 import psutil
 
 from napari_orient.engine.io import write_particles, write_tomogram
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.templates import Template, load_template
 
 SIZES = ((96, 96, 64), (128, 128, 64), (192, 192, 96), (256, 256, 128), (384, 384, 128), (512, 512, 128))

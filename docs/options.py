@@ -17,9 +17,9 @@ from napari_orient.engine.parameters import (
     DiscoveryOptions,
     PredictionOptions,
     RefinementOptions,
-    SimulationOptions,
 )
 from napari_orient.engine.scheduler_options import SchedulerOptions
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.paper.options import ReproductionOptions
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -17,7 +17,6 @@ from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_labelled, write_polnet_tomogram
 from napari_orient.engine.parameters import (
     NetworkOptions,
-    SimulationOptions,
     TemplateOptions,
     TemplateTrainingOptions,
     TrainingOptions,
@@ -25,6 +24,7 @@ from napari_orient.engine.parameters import (
 from napari_orient.engine.particles import Labelled, concatenate
 from napari_orient.engine.prediction import Model, predict
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.templates import load_template
 from napari_orient.engine.training.train import train

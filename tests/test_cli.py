@@ -27,10 +27,11 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.parameters import PRESETS, SimulationOptions, TrainingOptions
+from napari_orient.engine.parameters import PRESETS, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step
 from napari_orient.progress import follow, time_words
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         NetworkOptions,
         PredictionOptions,
         RefinementOptions,
-        SimulationOptions,
         TemplateOptions,
         TemplateTrainingOptions,
         TrainingOptions,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import load_model
     from napari_orient.engine.scheduler_options import SchedulerOptions
+    from napari_orient.engine.simulation_options import SimulationOptions
     from napari_orient.engine.symmetry import Symmetry, symmetry
     from napari_orient.engine.templates import Template, load_template
 
@@ -81,7 +81,7 @@ _HOMES = {
     "PredictionOptions": "engine.parameters",
     "RefinementOptions": "engine.parameters",
     "SchedulerOptions": "engine.scheduler_options",
-    "SimulationOptions": "engine.parameters",
+    "SimulationOptions": "engine.simulation_options",
     "Symmetry": "engine.symmetry",
     "Template": "engine.templates",
     "TemplateOptions": "engine.parameters",

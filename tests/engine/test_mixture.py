@@ -325,8 +325,8 @@ def test_logistic_regression_finds_slope_and_offset():
 
 @pytest.fixture(scope="module")
 def scene() -> tuple[Tomogram, Particles]:
-    from napari_orient.engine.parameters import SimulationOptions
     from napari_orient.engine.simulation.simulate import simulate
+    from napari_orient.engine.simulation_options import SimulationOptions
 
     options = SimulationOptions(size_x=128, size_y=128, size_z=60)
     return run(simulate([load_template("4v4r")], options, seed=5, counts=(12,)))

@@ -5,10 +5,11 @@ import pytest
 from streams import followed
 
 from napari_orient.engine.model_files import ModelFile, shipped_templates
-from napari_orient.engine.parameters import PredictionOptions, SimulationOptions
+from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 

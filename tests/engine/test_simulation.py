@@ -10,11 +10,11 @@ from scipy.stats import kstest
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.microscope import shifts, tilt_angles
 from napari_orient.engine.simulation.placement import low_pass
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template, bead_density, load_template
 

@@ -47,7 +47,6 @@ from napari_orient.engine.parameters import (
     ModelTrainingOptions,
     PredictionOptions,
     RefinementOptions,
-    SimulationOptions,
 )
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
@@ -58,6 +57,7 @@ from napari_orient.engine.refinement import refine as refinement
 from napari_orient.engine.refinement.hand import choose_hand
 from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.simulation import simulate as simulation
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.engine.templates import Template, load_template

@@ -27,7 +27,8 @@ from napari_orient.engine.io import (
 )
 from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.parameters import PredictionOptions, SimulationOptions
+from napari_orient.engine.parameters import PredictionOptions
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:

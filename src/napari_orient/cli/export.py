@@ -147,12 +147,12 @@ def _conversion(arguments: Namespace) -> Namespace:
 
 
 def _coordinate_size(given: Namespace, receiver: Receiver) -> str:
-    """Å of the voxels that the written coordinates count in, as a text.
+    """Size in Å of the voxels that written coordinates count in, as a text.
 
     Raises
     ------
     InputError
-        If neither the flags nor a tomogram say it, and the program has to be told.
+        If neither the flags nor a tomogram say it, and the program needs it.
     """
     if receiver.dialect == "relion5":
         return ""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.engine.parameters import SimulationOptions
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import Stopped, follow
 
 EXAMPLE = "  napari-orient simulate ribosome proteasome --output simulated --tomograms 4 --particles 120 --seed 1"

@@ -38,6 +38,7 @@ _PATCH_DIAMETERS = 1.4
 _RESOLUTION_VOXELS = 3.0
 """Resolution, in voxels of the tomogram, that patches are shown at."""
 _WITHIN = (5.0, 10.0, 20.0)
+"""Degrees of the table of shares, as everywhere in the program."""
 _C1 = symmetry("C1")
 
 

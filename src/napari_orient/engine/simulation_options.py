@@ -1,11 +1,11 @@
-"""Options of a simulated tomogram beyond PolNet's recipe: its microscope, what surrounds particles, postprocessing."""
+"""Options of a simulated tomogram: PolNet's recipe, and beyond it the microscope, the surroundings, postprocessing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.options import Options, option
+from napari_orient.engine.options import Options, option, suboptions
 
 CORRECTIONS = ("none", "flipped", "premultiplied", "wiener", "deconvolved")
 """Corrections of the contrast transfer function; the last acts on the tomogram, the others on images."""
@@ -162,3 +162,82 @@ class PostprocessingOptions(Options):
         expert=True,
     )
     eight_bit: bool = option(False, help="whole numbers from -127 to 127", expert=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationOptions(Options):
+    """How the sample, the tilt series and the tomogram are made."""
+
+    size_x: int = option(256, help="width of the tomogram", unit="voxels", low=16, high=4096)
+    size_y: int = option(256, help="height of the tomogram", unit="voxels", low=16, high=4096)
+    size_z: int = option(128, help="thickness of the tomogram", unit="voxels", low=16, high=2048)
+    voxel_size: float = option(10.0, help="size of a voxel", unit="Å", low=0.5, high=100)
+    particles: int = option(150, help="particles of each template", low=0, high=100_000)
+    border: int = option(4, help="free of particles at every face", unit="voxels", low=0, high=1000, expert=True)
+    overlap: float = option(0.01, help="part of a particle that may overlap others", low=0, high=0.5, expert=True)
+    level: float = option(
+        0.1, help="template density below this part of its peak is empty", low=0.001, high=0.9, expert=True
+    )
+    link: float = option(
+        1.3,
+        help="shortest link of a chain; the longest is twice",
+        unit="diameters",
+        low=0.1,
+        high=100,
+        expert=True,
+    )
+    chain_length: float = option(
+        3000.0, help="longest chain; 0 scatters particles singly", unit="Å", low=0, high=1e6, expert=True
+    )
+    tilt_range: float = option(60.0, help="highest tilt; the lowest is its opposite", unit="°", low=0, high=90)
+    tilt_step: float = option(3.0, help="step between tilts", unit="°", low=0.1, high=90, expert=True)
+    tilt_axis: str = option("y", help="axis that the sample is tilted about", choices=("y", "x"), expert=True)
+    misalignment_low: float = option(
+        1.0, help="rms shift of micrographs at no tilt", unit="pixels", low=0, high=20, expert=True
+    )
+    misalignment_high: float = option(
+        2.0, help="rms shift at the highest tilt", unit="pixels", low=0, high=20, expert=True
+    )
+    ramp_cutoff: float = option(
+        0.5,
+        help="where the back-projection's ramp ends; IMOD's own is 0.35",
+        unit="cycles/pixel",
+        low=0.05,
+        high=0.5,
+        expert=True,
+    )
+    snr_low: float = option(1.0, help="lowest mean foreground over noise of a micrograph", low=0.001, high=1e6)
+    snr_high: float = option(2.0, help="highest mean foreground over noise of a micrograph", low=0.001, high=1e6)
+    noise: float = option(1.0, help="factor of the micrographs' noise (standard deviation)", low=0, high=1e6)
+    imaging: str = option(
+        "auto",
+        help="polnet: PolNet's micrographs; physical: exact projections with the noise of a constant exposure; auto: "
+        "physical where the microscope or the surroundings are described",
+        choices=("auto", "polnet", "physical"),
+        expert=True,
+    )
+    microscope: MicroscopeOptions = suboptions(MicroscopeOptions)
+    surroundings: SurroundingsOptions = suboptions(SurroundingsOptions)
+    postprocessing: PostprocessingOptions = suboptions(PostprocessingOptions)
+
+    def __post_init__(self) -> None:
+        """Check every field, that lows are not above highs, and that the imaging has what is asked of it."""
+        super().__post_init__()
+        for name in ("snr", "misalignment"):
+            low, high = getattr(self, f"{name}_low"), getattr(self, f"{name}_high")
+            if low > high:
+                raise InputError(f"{name}_low is {low:g} and {name}_high is {high:g}; expected low not above high.")
+        lowest = self.microscope.lowest_tilt
+        if lowest is not None and lowest > self.tilt_range:
+            raise InputError(f"lowest_tilt is {lowest:g}, tilt_range {self.tilt_range:g}; expected low not above high.")
+        if self.imaging == "polnet" and self._beyond_polnet:
+            raise InputError("imaging is polnet, which has no microscope and no surroundings; take auto or physical.")
+
+    @property
+    def is_physical(self) -> bool:
+        """Whether the tilt series is that of a microscope rather than of PolNet's recipe."""
+        return self.imaging == "physical" or self._beyond_polnet
+
+    @property
+    def _beyond_polnet(self) -> bool:
+        return self.microscope != MicroscopeOptions() or self.surroundings != SurroundingsOptions()

@@ -227,7 +227,7 @@ class FailureView:
                 length=length,
                 vector_style=style,
                 blending="translucent" if name.startswith("right") else _OVER_ALL,
-                **self._common(),
+                **self._layer_settings(),
             )
             self._add(name, layer)
 
@@ -259,7 +259,7 @@ class FailureView:
             face_color="transparent",
             border_color="transparent",
             blending=_OVER_ALL,
-            **self._common(),
+            **self._layer_settings(),
         )
         self._add(name, layer)
 
@@ -288,7 +288,7 @@ class FailureView:
         found[partner < 0] = np.nan
         return np.asarray(found)
 
-    def _common(self) -> dict[str, Any]:
+    def _layer_settings(self) -> dict[str, Any]:
         assert self.layer is not None
         world = layers.world(layers.voxel_size(self.layer))
         return {"projection_mode": "all", "metadata": {KEY: {"role": FAILURES}}, **world}

@@ -31,6 +31,7 @@ class LayerIndex:
 
     @current.setter
     def current(self, image: Image | None) -> None:
+        """Take a layer for the one that is shown."""
         self._current = None if image is None else weakref.ref(image)
 
     @property

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 from napari_orient.gui import layers

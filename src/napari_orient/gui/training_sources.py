@@ -16,9 +16,9 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.io import match_tomogram, read_labelled
 from napari_orient.engine.io.columns import STATUS
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, labelled_of_kind
 from napari_orient.engine.simulation.simulate import simulate_series
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import bead_models, bead_symmetry, load_template
 from napari_orient.gui import layers

@@ -12,9 +12,9 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, holding_kind
 from napari_orient.engine.simulation.simulate import simulate, tomogram_seed
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template, load_template
 from napari_orient.engine.training.examples import Examples, cut_examples

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, seed_option, suboptions
-from napari_orient.engine.parameters import SimulationOptions
+from napari_orient.engine.simulation_options import SimulationOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.model.tilt_series import Optics, TiltSeries
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.projection import Detector, Specimen
+from napari_orient.engine.simulation_options import SimulationOptions
 
 _NOISE = 32.0
 """Deviation of a pixel of 10 Å, in a template's peak density times Å: what PolNet's recipe gives at its mean SNR of 1.5

@@ -22,7 +22,6 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.folders import RECORD, FolderClaim
 from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogram
 from napari_orient.engine.model.tilt_series import TiltSeries
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
 from napari_orient.engine.simulation.back_projection import BackProjection, deconvolved
@@ -31,6 +30,7 @@ from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTe
 from napari_orient.engine.simulation.postprocessing import postprocess
 from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, map_steps
 from napari_orient.engine.templates import Template
 

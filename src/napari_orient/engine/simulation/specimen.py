@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_orient.engine.parameters import SimulationOptions
 from napari_orient.engine.simulation.bending import bent_bodies
 from napari_orient.engine.simulation.placement import (
     Chains,
@@ -17,6 +16,7 @@ from napari_orient.engine.simulation.placement import (
 )
 from napari_orient.engine.simulation.projection import Bodies, Specimen, rigid_bodies
 from napari_orient.engine.simulation.surroundings import filaments, gold, membranes
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import Template
 

@@ -80,9 +80,11 @@ class CardPage(Panel):
     Attributes
     ----------
     names : what each card's button says, and its tooltip, by the card's name.
+    makers : what makes each card, by its name; modules are imported when they are needed.
     """
 
     names: ClassVar[Mapping[str, tuple[str, str]]]
+    makers: Callable[[], Mapping[str, Callable[[ViewerModel], Panel]]]
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
@@ -105,10 +107,6 @@ class CardPage(Panel):
             self.column.addWidget(card)
             card.hide()
         return self._cards[name]
-
-    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
-        """What makes each card, by its name: modules are imported when they are needed."""
-        raise NotImplementedError
 
     def show_card(self, name: str) -> None:
         """Show this card alone."""
