@@ -192,7 +192,7 @@ class _Run:
                 notes = tuple(Note(f"{name}{note.text}", note.severity) for note in event.news.notes)
                 yield self._step(running, notes=notes)
                 yield from self.add(event.index, event.news)
-            elif isinstance(event.news, Step):
+            elif isinstance(event.news, Step) and event.index not in self.result.done | self._failed:
                 running[event.index] = event.news
             yield self._step(running, event.message)
 
