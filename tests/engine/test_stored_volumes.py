@@ -93,3 +93,10 @@ def test_tomograms_take_no_descriptors(tmp_path):
         assert all(item.density[1, 2, 3] == WHOLE[1, 2, 3] for item in opened)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def test_a_file_that_was_replaced_and_opened_again_is_read_although_the_old_one_was(tmp_path):
+    path = tmp_path / "t.mrc"
+    for value in (1.0, 2.0):
+        write_tomogram(path, np.full((4, 5, 6), value, np.float32), voxel_size=10.0)
+        assert np.asarray(read_tomogram(path).density[1]).mean() == value

@@ -13,7 +13,7 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import canvas, editing, layers
+from napari_orient.gui import editing, layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
@@ -130,7 +130,7 @@ def test_a_list_dropped_before_its_tomogram_lies_above_it_in_a_thick_slice_with_
     assert viewer.dims.thickness == (150.0, 0.0, 0.0)
     bar = viewer.scale_bar if not hasattr(viewer, "canvas") else viewer.canvas.overlays.scale_bar
     assert bar.visible
-    assert canvas.corner(viewer).text
+    assert session.drawing.legend().entries
     viewer.dims.order = (1, 0, 2)
     assert viewer.dims.thickness == (0.0, 150.0, 0.0), "side views slice across their own axis"
 

@@ -51,7 +51,7 @@ class StoredVoxels:
         _, rows, width = self.shape
         part = np.empty((last - first, bottom - top, right - left), self.dtype)
         try:
-            file = _open_files.file(self.path)
+            file = _open_files.file(self.path, self.state)
             if _state(os.fstat(file.descriptor)) != self.state:
                 raise InputError(f"{self.path} was written to by another program since it was opened. Open it again.")
             if (top, bottom, left, right) == (0, rows, 0, width):
@@ -113,10 +113,11 @@ class _OpenFiles:
         self._files: OrderedDict[Path, OpenFile] = OrderedDict()
         self._lock = Lock()
 
-    def file(self, path: Path) -> OpenFile:
-        """The file at a path, open."""
+    def file(self, path: Path, state: tuple[int, int]) -> OpenFile:
+        """The file at a path, open; opened anew where the one that is open is not of this state."""
         with self._lock:
-            if path not in self._files:
+            known = self._files.get(path)
+            if known is None or _state(os.fstat(known.descriptor)) != state:
                 self._files[path] = OpenFile(path)
             self._files.move_to_end(path)
             while len(self._files) > _MOST_OPEN:
