@@ -75,6 +75,11 @@ def row(words: str, seconds: float, machine: Machine, *, bytes_moved: float = 0.
     print(f"| {words} | {seconds:.3f} s | {bound:.3f} s | {bound / seconds:.0%} |", flush=True)
 
 
+def each(stage: Callable[[np.ndarray], object], batches: list[np.ndarray]) -> None:
+    for part in batches:
+        stage(part)
+
+
 def mlp_stages(tomogram: Tomogram, count: int, machine: Machine, rounds: int) -> None:
     options = NetworkOptions()
     mlp = MLP(options, generator=torch.Generator().manual_seed(0)).eval()
@@ -87,13 +92,14 @@ def mlp_stages(tomogram: Tomogram, count: int, machine: Machine, rounds: int) ->
     with torch.inference_mode():
         cubes = mlp.condense(patches)
         raw = averaged.raw(cubes)
+        # No batch outlives its turn, as in a prediction.
         stages = (
-            lambda: [cut_patches(tomogram, part, side=side, centring="rounded") for part in batches],
-            lambda: [mlp.condense(patches[: len(part)]) for part in batches],
-            lambda: [averaged.raw(cubes[: len(part)]) for part in batches],
-            lambda: [averaged.mean_of(raw[:, : len(part)]) for part in batches],
+            lambda part: cut_patches(tomogram, part, side=side, centring="rounded"),
+            lambda part: mlp.condense(patches[: len(part)]),
+            lambda part: averaged.raw(cubes[: len(part)]),
+            lambda part: averaged.mean_of(raw[:, : len(part)]),
         )
-        seconds = [least(stage, rounds) for stage in stages]
+        seconds = [least(partial(each, stage, batches), rounds) for stage in stages]
     voxels, wide = side**3, options.width
     binning = 2 * small * (side**3 + small * side**2 + small**2 * side)
     weights = averaged.first[:, :, 0].numel() * wide + 4 * (options.depth - 1) * wide * wide
