@@ -156,8 +156,8 @@ class Run:
         return Ended(os.waitstatus_to_exitcode(status), out, err)
 
 
-def failing_flush(number: int, act: Callable[[], object]) -> Callable[[], None]:
-    """What has the flush of a file, after so many that end well, and all that follow, do something else."""
+def failing_flush(number: int, act: Callable[[Path], object]) -> Callable[[], None]:
+    """What has the flush of a file, after so many that end well, and all that follow, do something with it first."""
 
     def install() -> None:
         flush, left = os.fsync, number
@@ -166,7 +166,7 @@ def failing_flush(number: int, act: Callable[[], object]) -> Callable[[], None]:
             nonlocal left
             left -= 1
             if left < 0:
-                act()
+                act(Path(f"/proc/self/fd/{descriptor}").readlink())
             flush(descriptor)
 
         os.fsync = counted  # type: ignore[assignment]
@@ -174,8 +174,10 @@ def failing_flush(number: int, act: Callable[[], object]) -> Callable[[], None]:
     return install
 
 
-def no_space() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def no_space(place: Path, path: Path) -> None:
+    """Have a file find no space, if it lies in a place."""
+    if path.is_relative_to(place):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -277,9 +279,9 @@ class Soak:
         after = self.random.uniform(0, 1.1 * seconds)
         before: Callable[[], object] = list
         if how == "kill at flush":
-            before = failing_flush(self.random.randrange(8), lambda: os.kill(os.getpid(), signal.SIGKILL))
+            before = failing_flush(self.random.randrange(4), lambda _: os.kill(os.getpid(), signal.SIGKILL))
         if how == "full disk":
-            before = failing_flush(self.random.randrange(8), no_space)
+            before = failing_flush(self.random.randrange(4), partial(no_space, place))
         if how == "file size":
             count = int(10 ** self.random.uniform(2, 6.3))
             before = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
