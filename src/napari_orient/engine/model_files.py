@@ -118,16 +118,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     InputError
         If the file is missing, no safetensors, truncated, of another program or of a newer format.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = existing_file(path)
     try:
-        with safe_open(path, framework="pt") as opened:
-            text = (opened.metadata() or {}).get(_HEADER)
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        tensors, text = _content(path)
     except PermissionError as error:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
     except (SafetensorError, OSError, ValueError) as error:
+        if not isinstance(error, OSError) and _is_whole(path):
+            # A Ctrl-C fell into the library, which makes an error of its own of it.
+            raise KeyboardInterrupt from error
         raise InputError(
             f"{path} is not a model: it is no whole safetensors file. Expected one written by napari-orient train."
         ) from error
@@ -136,6 +137,26 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is a safetensors file of another program; expected one written by napari-orient train."
         )
     return tensors, _record(path, text)
+
+
+def _content(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Tensors of a safetensors file, and its record as text."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as opened:
+        text = (opened.metadata() or {}).get(_HEADER)
+        return {name: opened.get_tensor(name) for name in opened.keys()}, text  # noqa: SIM118
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file can be read after all."""
+    from safetensors import SafetensorError
+
+    try:
+        _content(path)
+    except (SafetensorError, OSError, ValueError):
+        return False
+    return True
 
 
 def _record(path: Path, text: str) -> dict[str, Any]:
