@@ -1,13 +1,17 @@
 """Discovery from picks alone under the conditions of real tomograms: groups, verdicts, poses, false picks.
 
     python benchmarks/discovery_conditions.py --templates DIR --cache FOLDER [--conditions plain ctf3.5 cell]
-        [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
+        [--null noise | places] [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
 
 Conditions, DIR and FOLDER are those of `benchmarks/conditions.py`: 70 ribosomes (4v4r, no symmetry) in a tomogram, and
 whatever the condition adds. Poses are compared with the true ones up to one common rotation. A row for each run: group
 and verdict; shares of the ribosomes within 20° and 5°, and their median error; how many are sure and wrong (expected
 below 10°, off by more than 20°); of the false picks, how many have a confidence above one half; expected over true
 error of those within 20°. A run that is in the file of --json already is not made again.
+
+With --null there is nothing to be found, and the row says what the verdict rests on: `noise` is Gaussian, of the
+tomogram's own power spectrum; `places` are random ones in the tomogram, far from the particles in question but not from
+anything else. Every pose that is sure there is wrong.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +36,63 @@ from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 
 _WRONG_DEG, _SURE_DEG = 20.0, 10.0
+NULLS = ("noise", "places")
+AWAY = 300.0
+"""Å from any particle in question at which `places` begin: the diameter."""
+MARGIN = 100.0
+"""Å from the tomogram's edge."""
 
 
 def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     """The figures of one run."""
     made, began = scene(condition, given.templates, seed=seed, cache=given.cache), time.process_time()
+    made = made if given.null is None else with_nothing(made, given.null, np.random.default_rng([seed, 2]))
     usual = DiscoveryOptions().to_record()
     chosen = {name: type(usual[name])(value) for name, value in (item.split("=", 1) for item in given.set)}
     options = DiscoveryOptions.of(**{**usual, "device": "cpu", "seed": seed, **chosen})
     found = run(discover([(made.tomogram, made.picks.replace(rotations=None))], options))
     return {
-        "condition": condition.name,
+        "condition": _label(condition.name, given.null),
         "seed": seed,
         "seconds": time.process_time() - began,
         "starts": found.starts,
         "verdict": found.grade,
         "group": " ".join(item.group.name for item in found.structures) or "-",
         "notes": [*(note for item in found.structures for note in item.symmetry_notes)],
-        **scored(made, found),
+        "agreement": [item.verdict.agreement for item in found.structures],
+        "kept": [item.verdict.kept for item in found.structures],
+        "determined": [item.verdict.determined for item in found.structures],
+        **(scored(made, found) if given.null is None else _sure(found)),
+    }
+
+
+def _label(condition: str, null: str | None) -> str:
+    return condition if null is None else f"{condition}, {null}"
+
+
+def with_nothing(made: Scene, null: str, rng: np.random.Generator) -> Scene:
+    """The scene without what is to be found: as noise, or with as many picks at other places."""
+    tomogram, picks = made.tomogram, made.picks
+    if null == "noise":
+        density = np.asarray(tomogram.density, np.float32)
+        power = np.abs(np.fft.rfftn(density - density.mean())) / np.sqrt(density.size)
+        white = np.fft.rfftn(rng.normal(size=density.shape))
+        noise = np.fft.irfftn(white * power, s=density.shape, axes=(0, 1, 2)).astype(np.float32)
+        return replace(made, tomogram=replace(tomogram, density=noise))
+    size = np.array(tomogram.extent.size) * tomogram.voxel_size
+    tried = rng.uniform(MARGIN, size - MARGIN, (20_000, 3))
+    far = np.linalg.norm(tried[:, None] - made.truth.positions[None], axis=-1).min(1) > AWAY
+    chosen = tried[far][: len(picks)]
+    return replace(made, picks=picks.take(np.arange(len(chosen))).replace(positions=chosen))
+
+
+def _sure(found: Discovery) -> dict[str, float]:
+    """How many poses pass where none is right."""
+    expected, confidence = np.asarray(found.particles.expected_error_deg), np.asarray(found.particles.confidence)
+    return {
+        "particles": len(expected),
+        "sure": int((expected < _SURE_DEG).sum()),
+        "passed": int((confidence > 0.5).sum()),
     }
 
 
@@ -78,6 +122,12 @@ def scored(made: Scene, found: Discovery) -> dict[str, float]:
 
 def words(row: dict[str, Any]) -> str:
     """A row in a line."""
+    if "passed" in row:
+        shares = ", ".join(f"{name} {value:.0%}" for name in ("agreement", "kept", "determined") for value in row[name])
+        return (
+            f"{row['condition']} seed {row['seed']}: {row['verdict']}, {row['starts']} starts, {row['seconds']:.0f} s; "
+            f"{shares}; sure {row['sure']} of {row['particles']}, passed {row['passed']}"
+        )
     return (
         f"{row['condition']} seed {row['seed']}: {row['group']}, {row['verdict']}, {row['starts']} starts, "
         f"{row['seconds']:.0f} s; ≤ 20° {row['within_20']:.1%}, ≤ 5° {row['within_5']:.1%}, median "
@@ -89,6 +139,9 @@ def words(row: dict[str, Any]) -> str:
 
 def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Each condition over its seeds, in a row of a table."""
+    nulls, rows = [row for row in rows if "passed" in row], [row for row in rows if "passed" not in row]
+    for row in nulls:
+        yield words(row)
     yield "| condition | seeds | groups | verdicts | ≤ 20° | median | sure, of these wrong | false picks passed |"
     yield "|---|---|---|---|---|---|---|---|"
     for name in dict.fromkeys(row["condition"] for row in rows):
@@ -112,6 +165,7 @@ def main() -> None:
     parser.add_argument("--templates", type=Path, required=True)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--conditions", nargs="+", default=["plain", "ctf3.5", "cell"])
+    parser.add_argument("--null", choices=NULLS, help="what takes the place of particles")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the discovery")
@@ -122,7 +176,7 @@ def main() -> None:
     by_name = {condition.name: condition for condition in CONDITIONS}
     for seed in range(given.first, given.first + given.seeds):
         for name in given.conditions:
-            if not any(row["condition"] == name and row["seed"] == seed for row in rows):
+            if not any(row["condition"] == _label(name, given.null) and row["seed"] == seed for row in rows):
                 rows.append(measured(by_name[name], given, seed))
                 print(words(rows[-1]), flush=True)
                 if given.json:
