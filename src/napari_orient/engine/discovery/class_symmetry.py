@@ -2,8 +2,8 @@
 
 1. The half maps' self-correlation proposes a group (`model.map_symmetry`).
 2. The particles are averaged with that group, and with its main axis alone. The group is imposed only where it raises
-   the held-out likelihood (`held_out`), and the axis alone only where that is better by another 1 %. A pseudo-symmetry that
-   the particles do not have lowers it as soon as they show the difference.
+   the held-out likelihood (`held_out`), and the axis alone only where that is better by another 1 %. A pseudo-symmetry
+   that the particles do not have lowers it as soon as they show the difference.
 3. A map that is nearly round about an axis is averaged as round, by the same test. The cyclic order is then estimated
    from the particles (`azimuths`), and imposed, by the same test.
 
