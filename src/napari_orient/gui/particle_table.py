@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_orient.gui.colours import VERDICTS, named
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.particle_values import QUANTITIES, Quantity
 from napari_orient.gui.widgets import BAD, WARNING
+from napari_orient.gui.widgets.basic import tone
 
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -32,7 +34,10 @@ _SAMPLED = 50
 
 
 class ParticleTableModel(QAbstractTableModel):
-    """Columns by name; ``rows`` are the particles shown, in the order of the table."""
+    """Columns by name; ``rows`` are the particles shown, in the order of the table.
+
+    ``tone_of`` gives a tone as it is needed on the ground of the table.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +45,7 @@ class ParticleTableModel(QAbstractTableModel):
         self.quantities: tuple[Quantity, ...] = ()
         self.rows: Rows = np.zeros(0, int)
         self.threshold = 20.0
+        self.tone_of: Callable[[str], str] = str
         self._mask: NDArray[np.bool_] = np.zeros(0, bool)
         self.sorted_by: tuple[str, Qt.SortOrder] | None = None
 
@@ -100,7 +106,7 @@ class ParticleTableModel(QAbstractTableModel):
 
     def _ink(self, value: Any, quantity: Quantity) -> QColor | None:
         if quantity.name in _ERRORS and value > self.threshold:
-            return QColor(BAD if quantity.name == "true_error" else WARNING)
+            return QColor(self.tone_of(BAD if quantity.name == "true_error" else WARNING))
         if quantity.name == "status" and value in VERDICTS:
             return QColor.fromRgbF(*VERDICTS[str(value)])
         return None
@@ -160,6 +166,7 @@ class ParticleTable(QTableView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.particles = ParticleTableModel()
+        self.particles.tone_of = partial(tone, widget=self)
         self._silent = False
         self.setModel(self.particles)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
