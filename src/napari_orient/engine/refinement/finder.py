@@ -242,6 +242,7 @@ class PoseFinder:
             prior=prior,
         )
         fits, centres, observed = found.fits, found.centres, None
+        each, place = torch.arange(len(patches), device=patches.device), found.place[:, 0]
         if not self.fast:
             fits, modes, observed = fit_modes(
                 self.reference,
@@ -251,14 +252,16 @@ class PoseFinder:
                 distinct=found.distinct,
                 prior=prior,
             )
-            centres = centres[torch.arange(len(patches), device=patches.device)[:, None], modes]
+            centres, place = centres[each[:, None], modes], found.place[each, modes[:, 0]]
         best, fitted_on = fits[0], self.search.model.select(self.search.informative) if self.fast else self.model
         noise = noise_level(best, fitted_on) if noise is None else noise
         fits = [fit.in_noise(noise) for fit in fits]
         observation = None if observed is None else Observation(self.reference, self.model, observed, prior, noise)
         poses = self._summarised(fits, centres * self.full_model.voxel_size, observation).in_noise(noise)
         if self.overdispersion is not None:
-            misfit = self.overdispersion.of(self.overdispersion.model.observe(patches, centres[:, 0]), best)
+            # Its coefficients are those that the search's matches are fitted on, observed already.
+            of_search = found.observed[each, place][..., : len(self.search.model.indices)]
+            misfit = self.overdispersion.of(of_search[..., self.search.informative], best)
             poses = poses.with_covariance_factor(misfit / noise)
         return poses.shifted(centres[:, 0] * self.full_model.voxel_size)
 
