@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient import __version__
+from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles
@@ -72,7 +73,8 @@ def write_report(
         model=model or {},
         **settings,  # type: ignore[arg-type]
     )
-    pose_report(subject).save(arguments.report)
+    page = pose_report(subject)
+    write_answer(lambda place: page.save(place(arguments.report)))
 
 
 def model_words(card: Mapping[str, object]) -> dict[str, str]:
