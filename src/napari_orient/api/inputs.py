@@ -137,6 +137,8 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
 
 def _paths(data: DataLike, picks: ParticlesLike | None) -> list[Path | str] | None:
     """The paths that a project is named by; None where objects are given."""
+    if not isinstance(data, (Tomogram, str, Path, Sequence)):
+        return None
     given: list[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else [*_sequence(data)]
     given += [] if picks is None else [picks]
     return given if all(isinstance(item, (str, Path)) for item in given) else None
