@@ -30,8 +30,8 @@ _SAMPLE = 24
 _FIRST_SHELL = 2
 """Coefficients from the origin from which the power is compared; nearer, there are a handful of them, and ramps."""
 _MOST_LOG_RATIO = 1.0
-"""Largest logarithm of the power over the first tomogram's, in any shell, of one acquired alike: a factor of 1.65.
-PolNet's four, at SNR 1.0 to 1.9, differ by up to 0.23; one simulated with a CTF and one without by 1.0 and more."""
+"""Largest logarithm of the power over the first tomogram's, in any shell, of one acquired alike: a factor of 2.7.
+PolNet's four, at SNR 1.0 to 1.9, differ by up to 0.63; simulated ones with a CTF and without by 3 to 4."""
 _SAME_WEDGE_DEG = 4.0
 """Largest difference of axis, level and either end of the tilts, degrees, of wedges that are one; a patch's own power
 shows them to 1 or 2."""
