@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from napari.components import ViewerModel
@@ -42,13 +42,19 @@ class LayerIndex:
             raise ReferenceError("this session's viewer is gone")
         return viewer
 
+    @property
+    def _layers(self) -> Sequence[Layer]:
+        """The viewer's layers; none once it is gone, for what was put off until then."""
+        viewer = self._viewer()
+        return () if viewer is None else viewer.layers
+
     def viewer_or_none(self) -> ViewerModel | None:
         """The viewer, or None once it is gone."""
         return self._viewer()
 
     def tomograms(self) -> list[Image]:
         """The layers that can serve as tomograms, the newest first."""
-        return [layer for layer in reversed(self.viewer.layers) if layers.holds_tomogram(layer)]
+        return [layer for layer in reversed(self._layers) if layers.holds_tomogram(layer)]
 
     def volumes(self) -> list[Image]:
         """The tomograms to choose among, the newest first: those opened as such, or else every grey volume."""
@@ -57,7 +63,7 @@ class LayerIndex:
 
     def particles(self, *roles: str) -> list[Points]:
         """The layers that can serve as particles, the newest first; of these roles only, if any are given."""
-        found = [layer for layer in reversed(self.viewer.layers) if layers.holds_particles(layer)]
+        found = [layer for layer in reversed(self._layers) if layers.holds_particles(layer)]
         return [layer for layer in found if not roles or layers.role(layer) in roles]
 
     def extents(self) -> dict[str, Extent]:
@@ -100,7 +106,7 @@ class LayerIndex:
     def drawings_of(self, points: Points) -> list[Layer]:
         """The layers of arrows and surfaces that are drawn from these particles."""
         wanted = layers.about(points).get("id")
-        return [layer for layer in self.viewer.layers if wanted and layers.about(layer).get("of") == wanted]
+        return [layer for layer in self._layers if wanted and layers.about(layer).get("of") == wanted]
 
     def mismatch(self, points: Points, tomogram: Image) -> str:
         """A warning where the points are of a tomogram of another name than this one, else empty."""

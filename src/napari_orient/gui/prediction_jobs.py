@@ -195,4 +195,6 @@ def full_card_text(model: Model) -> str:
 
 def _count(tomograms: object) -> str:
     """How many tomograms, where it is known: `` in 1 tomogram``."""
-    return "" if not tomograms else " in 1 tomogram" if tomograms == 1 else f" in {tomograms} tomograms"
+    if not isinstance(tomograms, int) or not tomograms:
+        return ""
+    return " in 1 tomogram" if tomograms == 1 else f" in {tomograms} tomograms"

@@ -293,7 +293,7 @@ def _of_pattern(path: Path) -> ProjectFiles:
     found_names = glob.glob(str(path.expanduser()), recursive=True)  # noqa: PTH207
     matches = [Path(item) for item in sorted(found_names)]
     if not matches:
-        raise InputError(f"{path} fits no file; check the pattern.")
+        raise InputError(f"{path}: no such file, and as a pattern it fits no file.")
     found = ProjectFiles(named=False)
     for item in matches:
         if item.is_dir() and not is_zarr(item):

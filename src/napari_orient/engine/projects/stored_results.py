@@ -73,7 +73,7 @@ class StoredResults:
     @classmethod
     def beside(cls, output: Path) -> StoredResults:
         """The results beside a list: ``OUT_parts``, and the table ``OUT_status.csv``."""
-        return cls(output.with_name(f"{output.stem}_parts"), output.with_name(f"{output.stem}_status.csv"))
+        return cls(output.parent / f"{output.stem}_parts", output.parent / f"{output.stem}_status.csv")
 
     def check(self) -> None:
         """Check that folder and table can be written.
