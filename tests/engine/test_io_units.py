@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import starfile
 from io_fixtures import coordinates, golden_particles, star_loop, write
 
+from napari_orient.cli import main
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.particles import Extent
@@ -158,3 +160,24 @@ def test_a_list_of_one_nameless_tomogram_belongs_to_the_one_given(tmp_path):
         read_particles(tmp_path / "tomo_001_motif_list.csv", tomogram="tomo_002_rec")
     with pytest.raises(InputError, match="no particle of mytomo; it has tomo_007"):
         read_particles(motif_list(tmp_path / "run.csv", "tomo_007"), tomogram="mytomo")
+
+
+def test_centred_coordinates_become_centred_coordinates_without_the_size_of_the_tomogram(tmp_path, capsys):
+    """It cancels; what needs it is refused as before."""
+    source, target = tmp_path / "picks.star", tmp_path / "out.star"
+    columns = [f"_rlnCenteredCoordinate{axis}Angst #{number}" for number, axis in enumerate("XYZ", 2)]
+    rows = ["s01 10 20.5 -30 1", "s02 40 50 60.125 2"]
+    lines = ["data_particles", "", "loop_", "_rlnTomoName #1", *columns, "_rlnClassNumber #5", *rows, ""]
+    source.write_text("\n".join(lines))
+    assert main(["convert", str(source), str(target), "--class", "2"]) == 0
+    assert "sizes are unknown" in capsys.readouterr().err
+    blocks = starfile.read(target, always_dict=True)
+    written = blocks["particles"]
+    assert "rlnTomoSizeX" not in str({name: list(block) for name, block in blocks.items()}), "no size is made up"
+    assert len(written) == 1
+    values = [float(written[f"rlnCenteredCoordinate{axis}Angst"].iloc[0]) for axis in "XYZ"]
+    assert values == pytest.approx([40, 50, 60.125], abs=1e-6)
+    for other, flags in (("out.csv", []), ("set.star", ["--optimisation-set"]), ("flipped.star", ["--mirror", "z"])):
+        assert main(["convert", str(source), str(tmp_path / other), *flags]) == 2
+        assert "size of tomogram s01" in capsys.readouterr().err
+        assert not (tmp_path / other).exists()

@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.answers import write_answer
@@ -36,9 +37,12 @@ from napari_orient.cli.projects import add_duplicates, checked_duplicates
 from napari_orient.cli.selection import add_selection, selected
 from napari_orient.cli.symmetry_frames import add_expansion, in_symmetry_frame
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_particles, writing_dialect
+from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, write_particles, writing_dialect
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
+
+if TYPE_CHECKING:
+    from napari_orient.engine.io.dialects.dialect import Dialect
 
 EXAMPLE = """\
   napari-orient convert tomo_001_motif_list.csv particles.star --tomogram tomo_001_rec.mrc
@@ -79,7 +83,7 @@ def perform(arguments: Namespace) -> int | None:
     """Read one, write the other."""
     dialect = writing_dialect(arguments.target, arguments.dialect)
     check_optimisation_set(dialect, arguments)
-    tomogram, particles, failed = _read(arguments)
+    tomogram, particles, failed = _read(arguments, dialect)
     particles = selected(particles, arguments)
     if arguments.min_distance is not None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
@@ -107,12 +111,12 @@ def perform(arguments: Namespace) -> int | None:
     return 1 if failed else None
 
 
-def _read(arguments: Namespace) -> tuple[Tomogram | None, Particles, bool]:
+def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Particles, bool]:
     """The tomogram that gives the size of voxels, the particles, and whether some tomogram could not be read."""
     if arguments.tomograms is None:
         tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
         named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
-        return tomogram, read_list(arguments.source, arguments, tomogram=named), False
+        return tomogram, _read_list(arguments, dialect, named), False
     if arguments.tomogram is not None:
         raise InputError("--tomogram and --tomograms were given; expected the tomogram of the list, or those of it.")
     arguments.paths = [arguments.source]
@@ -120,6 +124,20 @@ def _read(arguments: Namespace) -> tuple[Tomogram | None, Particles, bool]:
     sizes = {tomogram.voxel_size for tomogram, _ in project.pairs}
     every = in_list_order(concatenate([particles for _, particles in project.pairs]))
     return (project.pairs[0][0] if len(sizes) == 1 else None), every, bool(project.failed)
+
+
+def _read_list(arguments: Namespace, dialect: Dialect, tomogram: Tomogram | None) -> Particles:
+    """The list; from RELION 5 to RELION 5 also where the tomograms' sizes are unknown, for centres stay centres."""
+    try:
+        return read_list(arguments.source, arguments, tomogram=tomogram)
+    except SizeUnknownError as error:
+        sized = (arguments.optimisation_set, arguments.import_list, arguments.mirror, arguments.rotate_x)
+        if dialect.name != "relion5" or any(sized) or arguments.centre != arguments.out_centre:
+            raise
+        say_notes(["The tomograms' sizes are unknown: coordinates count from their centres, before as after."])
+        sizes = dict.fromkeys(error.tomograms, ANY_SIZE)
+        found = read_list(arguments.source, arguments, tomogram=tomogram, extents=sizes)
+        return found.replace(extents={**found.extents, **sizes})
 
 
 def _provenance(arguments: Namespace) -> str:

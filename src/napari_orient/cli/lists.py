@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,7 @@ from napari_orient.engine.io import (
 )
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outside import rows_inside
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.projects.inputs import Project, read_lists, read_project
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import say
@@ -91,14 +91,21 @@ def list_metadata(arguments: Namespace) -> ListMetadata:
     )
 
 
-def read_list(path: Path, arguments: Namespace, *, tomogram: Tomogram | None = None) -> Particles:
+def read_list(
+    path: Path,
+    arguments: Namespace,
+    *,
+    tomogram: Tomogram | None = None,
+    extents: Mapping[str, Extent] | None = None,
+) -> Particles:
     """Particles of a list, or of all lists of a folder or pattern, read as the flags of `add_reading` say.
 
     Parameters
     ----------
     tomogram : of its particles alone.
+    extents : sizes of tomograms that no file says.
     """
-    particles = read_lists(path, list_metadata(arguments), tomogram=tomogram)
+    particles = read_lists(path, replace(list_metadata(arguments), extents=extents or {}), tomogram=tomogram)
     if path.is_file():
         _report_membranes(path)
     say_notes(particles.notes, arguments)

@@ -27,7 +27,7 @@ from napari_orient.engine.io.dialects.polnet import (
     read_polnet_folder,
     write_polnet_tomogram,
 )
-from napari_orient.engine.io.dialects.relion_centres import CENTRES
+from napari_orient.engine.io.dialects.relion_centres import ANY_SIZE, CENTRES, SizeUnknownError
 from napari_orient.engine.io.dialects.relion_project import (
     import_list_path,
     optimisation_set_paths,
@@ -48,6 +48,7 @@ from napari_orient.engine.io.volumes.mrc import header_voxel_size
 from napari_orient.engine.io.volumes.mrc import write_mrc as write_tomogram
 
 __all__ = [
+    "ANY_SIZE",
     "CENTRES",
     "DIALECTS",
     "MIRRORS",
@@ -56,6 +57,7 @@ __all__ = [
     "Dialect",
     "Failures",
     "ListFile",
+    "SizeUnknownError",
     "check_particles_fit",
     "header_voxel_size",
     "holds_true_poses",

@@ -233,6 +233,7 @@ def _read_list(path: Path, metadata: ListMetadata, tomogram: Tomogram | None, *,
     found = read_particles(
         path,
         tomogram=tomogram,
+        extents=metadata.extents,
         pixel_size=metadata.pixel_size,
         tomograms=metadata.tomograms,
         centre=metadata.centre,

@@ -35,6 +35,7 @@ from napari_orient.engine.io.dialects.relion_boxes import (
     with_boxes,
 )
 from napari_orient.engine.io.dialects.relion_centres import (
+    ANY_SIZE,
     CENTRED,
     centred_extents,
     centres,
@@ -303,7 +304,8 @@ class RelionTable:
     def particles(self, positions: FloatArray, rotations: FloatArray | None, found: Mapping[str, Extent]) -> Particles:
         """Particles at these positions with these rotations, and all columns that are not their pose."""
         dropped = {*OWN, *(SEARCH_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
-        sizes = {GLOBAL: extents_table(found)} if found and GLOBAL not in self.blocks else {}
+        known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
+        sizes = {GLOBAL: extents_table(known)} if known and GLOBAL not in self.blocks else {}
         return Particles(
             positions=positions,
             rotations=rotations,
@@ -474,7 +476,8 @@ def write_relion(
     if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
-    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, found))
+    known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
+    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, known))
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])

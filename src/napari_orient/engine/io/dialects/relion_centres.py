@@ -26,6 +26,19 @@ CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
 RELION's Python tools."""
 
 
+ANY_SIZE = Extent((200_000, 200_000, 200_000), 1.0)
+"""In the place of a tomogram's size that is unknown and cancels, from centred coordinates to centred ones. It is larger
+than any, so that no particle lies outside, and is never written."""
+
+
+class SizeUnknownError(InputError):
+    """Coordinates count from the centres of tomograms whose sizes are unknown; their names are its ``tomograms``."""
+
+    def __init__(self, words: str, *, tomograms: Sequence[str]) -> None:
+        super().__init__(words)
+        self.tomograms = tuple(tomograms)
+
+
 def centred_extents(
     path: Path, names: Sequence[str], blocks: Mapping[str, Table], metadata: ListMetadata
 ) -> dict[str, Extent]:
@@ -33,7 +46,7 @@ def centred_extents(
 
     Raises
     ------
-    InputError
+    SizeUnknownError
         If one is unknown.
     """
     tomograms = metadata.tomograms
@@ -74,16 +87,17 @@ def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Exte
 
     Raises
     ------
-    InputError
+    SizeUnknownError
         If one is not: which, and how to give it.
     """
     unknown = [name for name in dict.fromkeys(names) if name not in found]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise InputError(
+        raise SizeUnknownError(
             f"{path}: the size of tomogram {unknown[0] or '(no name)'}{more} is unknown, and RELION 5's coordinates "
             "count from its centre. Open the tomogram too, give RELION's tomograms.star (--tomograms-star), or put it "
-            "beside the list."
+            "beside the list.",
+            tomograms=unknown,
         )
 
 
