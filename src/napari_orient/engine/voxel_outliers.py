@@ -1,8 +1,9 @@
 """Voxels that are no signal: gold beads, hot pixels and values that are no numbers, found and filled in patches.
 
 A bead is several times denser than any molecule, and rings as strongly: in a patch it outweighs the particle, and a
-search finds it from 100 Å away. What is usual is read off the picks themselves: the median density, and how far from it
-the smoothed density goes within a particle's radius. A voxel is an outlier where the smoothed density goes several
+search finds it from 100 Å away. Densities count from the median of their own patch, which neither a bead nor a ramp
+across the tomogram moves far. What is usual is read off the picks themselves: how far from that median the smoothed
+density goes within a particle's radius. A voxel is an outlier where the smoothed density goes several
 times as far, on either side, and so far from the noise that noise does not; what surrounds it, up to the usual density,
 belongs to it. Outliers are filled with the mean of the rest of the patch.
 """
@@ -45,7 +46,7 @@ _MAD_TO_SD = 1.4826
 
 @dataclass(frozen=True)
 class OutlierLimits:
-    """Densities beyond which voxels of a tomogram are outliers, (lowest, highest) each.
+    """Densities, from the median of a patch, beyond which its voxels are outliers, (lowest, highest) each.
 
     Parameters
     ----------
@@ -62,6 +63,7 @@ class OutlierLimits:
         """Which voxels of a patch are outliers; None where none is. Values that are no numbers are."""
         from scipy.ndimage import binary_dilation, binary_propagation
 
+        cube = cube - np.float32(_middle(cube))
         # Where a value is no number, neither comparison holds.
         if self.trigger[0] <= cube.min() and cube.max() <= self.trigger[1]:
             return None
@@ -97,18 +99,14 @@ def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
     stats = [_statistics(cube) for cube in cubes if np.isfinite(cube).all() and np.ptp(cube) > 0]
     if len(stats) < _LEAST_PICKS:
         return None
-    middle, deviation = np.median([found[:2] for found in stats], axis=0)
-    low, high, smooth_low, smooth_high = np.quantile(
-        [[middle - found[2], found[3] - middle, middle - found[4], found[5] - middle] for found in stats],
-        _USUAL_QUANTILE,
-        axis=0,
-    )
+    deviation = float(np.median([found[0] for found in stats]))
+    low, high, smooth_low, smooth_high = np.quantile([found[1:] for found in stats], _USUAL_QUANTILE, axis=0)
     usual = (smooth_low, smooth_high)
     return OutlierLimits(
-        trigger=(middle - _TRIGGER_RATIO * low, middle + _TRIGGER_RATIO * high),
-        hot=(middle - _SEED_RATIO * max(low, high), middle + _SEED_RATIO * max(low, high)),
-        seed=_limits(middle, usual, deviation, ratio=_SEED_RATIO, least=_SEED_DEVIATIONS),
-        edge=_limits(middle, usual, deviation, ratio=_EDGE_RATIO, least=_EDGE_DEVIATIONS),
+        trigger=(-_TRIGGER_RATIO * low, _TRIGGER_RATIO * high),
+        hot=(-_SEED_RATIO * max(low, high), _SEED_RATIO * max(low, high)),
+        seed=_limits(usual, deviation, ratio=_SEED_RATIO, least=_SEED_DEVIATIONS),
+        edge=_limits(usual, deviation, ratio=_EDGE_RATIO, least=_EDGE_DEVIATIONS),
     )
 
 
@@ -118,21 +116,26 @@ def ball(side: int) -> NDArray[np.bool_]:
     return np.asarray(line[:, None, None] + line[:, None] + line <= (side / 2 - 1) ** 2)
 
 
-def _limits(
-    middle: float, usual: tuple[float, float], deviation: float, *, ratio: float, least: float
-) -> tuple[float, float]:
+def _limits(usual: tuple[float, float], deviation: float, *, ratio: float, least: float) -> tuple[float, float]:
     # Both sides by the larger one: what rings about a bead is as strong as the bead.
     far = max(ratio * max(usual), least * deviation)
-    return float(middle - far), float(middle + far)
+    return float(-far), float(far)
 
 
-def _statistics(cube: Cube) -> tuple[float, float, float, float, float, float]:
-    """Median; deviation of the smoothed density; extremes within the ball, of single voxels and smoothed."""
+def _statistics(cube: Cube) -> tuple[float, float, float, float, float]:
+    """Deviation of the smoothed density; how far the density goes below and above the median, voxels and smoothed."""
     smooth, inside = _smoothed(cube), ball(len(cube))
     deviation = _MAD_TO_SD * float(np.median(np.abs(smooth - np.median(smooth))))
-    raw, within = cube[inside], smooth[inside]
-    single = float(raw.min()), float(raw.max())
-    return float(np.median(cube)), deviation, *single, float(within.min()), float(within.max())
+    middle = _middle(cube)
+    raw, within = cube[inside] - middle, smooth[inside] - middle
+    return deviation, -float(raw.min()), float(raw.max()), -float(within.min()), float(within.max())
+
+
+def _middle(cube: Cube) -> float:
+    """Median of every eighth voxel; 0 where none is a number."""
+    some = cube[::2, ::2, ::2]
+    numbers = some[np.isfinite(some)]
+    return float(np.median(numbers)) if len(numbers) else 0.0
 
 
 def _smoothed(cube: Cube) -> Cube:

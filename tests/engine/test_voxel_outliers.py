@@ -1,0 +1,50 @@
+"""Voxels that are no signal: gold is found on a ramp too, and a ramp is no gold."""
+
+import numpy as np
+import pytest
+
+from napari_orient.engine.voxel_outliers import estimate_outlier_limits
+
+SIDE = 32
+
+
+def cube_at(place, *, gold=False, seed=0):
+    """A patch of noise with a dark blob, on a ramp of 10 deviations over 8 patches; perhaps a bead in a corner."""
+    rng = np.random.default_rng([seed, place])
+    line = np.arange(SIDE) - SIDE / 2
+    distance = np.sqrt(np.square(line)[:, None, None] + np.square(line)[:, None] + np.square(line))
+    cube = rng.normal(size=(SIDE,) * 3) - 2 * np.exp(-np.square(distance / 6))
+    cube += 10 / 8 * (place + np.arange(SIDE) / SIDE)
+    if gold:
+        cube[4:10, 4:10, 4:10] -= 40
+    return cube.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def limits():
+    return estimate_outlier_limits([cube_at(place) for place in range(8)])
+
+
+def test_what_lies_high_on_a_ramp_is_no_outlier(limits):
+    assert [limits.share(cube_at(place, seed=1)) for place in range(8)] == [0.0] * 8
+
+
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_gold_is_found_and_filled_wherever_it_lies_on_a_ramp(limits, place):
+    cube = cube_at(place, gold=True)
+    mask = limits.mask(cube)
+    assert mask[5:9, 5:9, 5:9].all()
+    assert mask[16:].mean() < 0.01
+    filled = limits.fill(cube)
+    assert np.abs(filled[5:9, 5:9, 5:9] - cube[~mask].mean()).max() < 1e-3
+    assert np.array_equal(filled[~mask], cube[~mask])
+
+
+def test_values_that_are_no_numbers_are_outliers_and_leave_the_rest(limits):
+    cube = cube_at(2)
+    cube[3, 3, 3], cube[20, 20, 20] = np.nan, np.inf
+    mask = limits.mask(cube)
+    assert mask[3, 3, 3]
+    assert mask[20, 20, 20]
+    assert mask.sum() < 80
+    assert np.isfinite(limits.fill(cube)).all()
