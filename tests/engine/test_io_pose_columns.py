@@ -167,3 +167,22 @@ def test_a_pixel_size_that_is_given_counts_when_writing_whatever_else_is_there(t
     written = starfile.read(tmp_path / "e.star", always_dict=True)
     assert written["optics"].rlnTomoTiltSeriesPixelSize.tolist() == [1.5]
     assert written["particles"].rlnCoordinateX.tolist() == [100]
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_sizes_in_a_relion_4_list_count_the_pixels_in_which_its_coordinates_are_written(tmp_path, carried):
+    table = {"rlnTomoName": ["TS_01"], "rlnTomoTiltSeriesPixelSize": [10.0]}
+    table |= {"rlnTomoSizeX": [400], "rlnTomoSizeY": [300], "rlnTomoSizeZ": [60]}
+    centred = star_loop(
+        "particles", {"rlnTomoName": ["TS_01"], **{f"rlnCenteredCoordinate{k}Angst": [50] for k in "XYZ"}}
+    )
+    path = write(tmp_path / "a.star", centred + (star_loop("global", table) if carried else ""))
+    read = read_particles(path, extents={"TS_01": Extent((400, 300, 60), 10.0)})
+    extents = {} if carried else {"TS_01": Extent((400, 300, 60), 10.0)}
+    write_particles(tmp_path / "b.star", read, extents=extents, dialect="relion4", pixel_size=1.25)
+    sizes = starfile.read(tmp_path / "b.star", always_dict=True)["global"]
+    assert sizes.iloc[0].tolist() == ["TS_01", 1.25, 3200, 2400, 480]
+    again = read_particles(tmp_path / "b.star")
+    np.testing.assert_allclose(again.positions, [[2050, 1550, 350]])
+    write_particles(tmp_path / "c.star", again)
+    np.testing.assert_allclose(rows(tmp_path / "c.star").filter(like="Centered").to_numpy(float), [[50, 50, 50]])

@@ -42,7 +42,7 @@ from napari_orient.engine.io.dialects.relion_centres import (
     check_sizes,
     size_notes,
 )
-from napari_orient.engine.io.dialects.relion_pixels import written_optics, written_pixel_sizes
+from napari_orient.engine.io.dialects.relion_pixels import sizes_in_pixels, written_optics, written_pixel_sizes
 from napari_orient.engine.io.star import (
     Table,
     column_texts,
@@ -477,7 +477,10 @@ def write_relion(
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
     known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
-    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, known))
+    sizes: Mapping[str, Mapping[str, Sequence[str]]] = _global_table(particles, names, known)
+    if dialect == "relion4" and pixels.sizes is not None:
+        sizes = {block: sizes_in_pixels(table, names, pixels.sizes) for block, table in sizes.items()}
+    blocks = _blocks(particles, {**columns, **foreign}, sizes)
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.io.star import column_texts
-from napari_orient.engine.io.tomograms import GLOBAL, GROUP, PIXEL, TOMOGRAM, ListMetadata, export_optics, pixel_sizes
+from napari_orient.engine.io.tomograms import (
+    GLOBAL,
+    GROUP,
+    PIXEL,
+    SIZE,
+    TOMOGRAM,
+    ListMetadata,
+    export_optics,
+    pixel_sizes,
+)
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 
 
@@ -68,3 +77,28 @@ def written_optics(
         return optics
     usual = float(pixels.sizes[0])
     return {**optics, PIXEL: tuple(f"{part[0] if len(part) else usual:.6f}" for part in rows)}
+
+
+def sizes_in_pixels(
+    table: Mapping[str, Sequence[str]], names: Sequence[str], pixels: FloatArray
+) -> Mapping[str, Sequence[str]]:
+    """``data_global`` in the pixels in which coordinates are written: the same extents in Å.
+
+    Parameters
+    ----------
+    table : sizes in voxels, and the voxels' size, by tomogram.
+    names : of the tomogram of each particle.
+    pixels : (N,) size in Å of the pixels of each particle; tomograms in which they differ stay as they are.
+    """
+    if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
+        return table
+    columns = {name: list(table[name]) for name in (PIXEL, *SIZE)}
+    for row, name in enumerate(table[TOMOGRAM]):
+        stated = float(table[PIXEL][row])
+        written = np.unique(pixels[np.asarray(names) == name])
+        if len(written) != 1 or np.isclose(stated, written[0], rtol=1e-6):
+            continue
+        columns[PIXEL][row] = f"{written[0]:.9g}"
+        for side in SIZE:
+            columns[side][row] = str(round(float(table[side][row]) * stated / written[0]))
+    return {**table, **columns}
