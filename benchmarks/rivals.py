@@ -34,7 +34,7 @@ from napari_orient.engine.io import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.whitening import estimate_whitening
+from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import load_model

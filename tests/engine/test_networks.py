@@ -14,7 +14,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.networks.mlp import MLP, fourier_bin, shift_cubes
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.whitening import estimate_whitening
+from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import PAPER_NETWORK, NetworkOptions
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
