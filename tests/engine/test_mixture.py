@@ -11,8 +11,13 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.networks.mixture import PoseMixture, cube_rotations
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.tomogram_input import mirror_images, prior_log_odds, with_prior
-from napari_orient.engine.networks.tomogram_input import estimate_whitening, spectra_of
+from napari_orient.engine.networks.tomogram_input import (
+    estimate_whitening,
+    mirror_images,
+    prior_log_odds,
+    spectra_of,
+    with_prior,
+)
 from napari_orient.engine.parameters import MixtureOptions, NetworkOptions, PredictionOptions, SimulatedTrainingOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import load_model, predict

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
+from napari_orient.engine.devices import in_parallel, single_threaded, single_threaded_steps, worker_count
 from napari_orient.engine.streams import NoteWarning
-from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 
 
 @pytest.fixture(autouse=True)

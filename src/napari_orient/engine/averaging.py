@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.devices import device_batch_size, single_threaded_steps
 from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
@@ -46,7 +46,6 @@ from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.symmetry_frames import in_frame, relion_frame, relion_symmetry
-from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _BATCH = 32

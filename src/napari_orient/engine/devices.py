@@ -1,13 +1,30 @@
-"""Devices to compute on: the CPU or a GPU, chosen by name, never replaced silently; importing this loads no torch."""
+"""Devices to compute on, chosen by name and never replaced silently, and threads of the processor; loads no torch.
+
+torch shares one operation among several threads (OpenMP's) and lets those that have finished wait for the others in a
+busy loop. Most operations here are short; where a core has other work too, most of the processor's time is spent in
+waiting. So an operation gets one thread, and batches of patches or of rotations are worked on side by side.
+
+``torch.set_num_threads`` acts in two places (measured with torch 2.13; OpenMP keeps the number for each thread, and MKL
+has one for each thread too): the thread that calls it shares its operations among so many from then on, and
+threads that first use torch later begin with so many. Other threads that have used torch keep theirs. `single_threaded`
+changes the first and leaves the second as it was, so that napari's other plugins, in this process, keep their threads.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import wraps
+from threading import Lock, local
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from napari_orient.engine.environment import is_gpu_memory_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.threads import worker_count
+from napari_orient.engine.streams import NoteWarning
 
 if TYPE_CHECKING:
     import torch
@@ -70,3 +87,142 @@ def device_words(device: torch.device) -> str:
         return "GPU (Apple)"
     threads = worker_count()
     return f"CPU ({threads} {'thread' if threads == 1 else 'threads'})"
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+ArgumentsT = ParamSpec("ArgumentsT")
+PartT = TypeVar("PartT")
+ResultT = TypeVar("ResultT")
+StepT = TypeVar("StepT")
+
+
+class _Own(local):
+    """What each thread has for itself: how many workers it may use while it is single-threaded, else None."""
+
+    workers: int | None = None
+
+
+_OWN = _Own()
+_SETTING = Lock()
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Let torch use one thread for each operation that this thread asks for; `in_parallel` still uses several."""
+    if _OWN.workers is not None:
+        yield
+        return
+    import torch
+
+    usual = torch.get_num_threads()
+    _OWN.workers = usual
+    try:
+        _set_own_threads(1)
+        yield
+    finally:
+        _OWN.workers = None
+        _set_own_threads(usual)
+
+
+def single_threaded_steps(
+    function: Callable[ArgumentsT, Generator[StepT, None, ResultT]],
+) -> Callable[ArgumentsT, Generator[StepT, None, ResultT]]:
+    """The same stream, single-threaded during its steps and not between them, where its caller runs."""
+
+    @wraps(function)
+    def stepping(*args: ArgumentsT.args, **kwargs: ArgumentsT.kwargs) -> Generator[StepT, None, ResultT]:
+        stream = function(*args, **kwargs)
+        try:
+            while True:
+                with single_threaded():
+                    try:
+                        step = next(stream)
+                    except StopIteration as end:
+                        answer: ResultT = end.value
+                        return answer
+                yield step
+        finally:
+            stream.close()
+
+    return stepping
+
+
+def worker_count() -> int:
+    """How many threads work side by side here: as many as torch would share an operation among."""
+    if _OWN.workers is not None:
+        return _OWN.workers
+    import torch
+
+    return torch.get_num_threads()
+
+
+def in_parallel(
+    function: Callable[[PartT], ResultT], parts: Sequence[PartT], *, device: torch.device | None = None
+) -> list[ResultT]:
+    """The function's answers for each part, in order; on a CPU parts are worked on side by side, each in one thread.
+
+    The answers do not depend on how many threads there are. In the workers gradients are on or off as they are here.
+    A part for which a GPU has no memory is halved, which is warned of: then there are more answers than parts.
+    """
+    import torch
+
+    workers = min(worker_count(), len(parts)) if device is None or device.type == "cpu" else 1
+    if workers <= 1:
+        with single_threaded():
+            return [answer for part in parts for answer in _in_memory(function, part)]
+    gradients, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def work(part: PartT) -> ResultT:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            return function(part)
+
+    with ThreadPoolExecutor(workers, initializer=_become_worker) as pool:
+        return list(pool.map(work, parts))
+
+
+def _in_memory(function: Callable[[PartT], ResultT], part: PartT) -> list[ResultT]:
+    """The function's answer for a part; where a GPU's memory does not hold it, those for its halves, in order."""
+    try:
+        return [function(part)]
+    except RuntimeError as error:
+        halves = _halves(part) if is_gpu_memory_error(error) else None
+        if halves is None:
+            raise
+    # Out of the handler, whose traceback holds the tensors of the attempt.
+    import torch
+
+    torch.cuda.empty_cache()
+    warnings.warn("The GPU's memory ran out; smaller batches are taken from here on.", NoteWarning, stacklevel=3)
+    return [answer for half in halves for answer in _in_memory(function, half)]
+
+
+def _halves(part: PartT) -> tuple[PartT, PartT] | None:
+    """A range of rows, or a sequence, in two; None where it cannot be divided."""
+    whole: Any = part
+    if isinstance(whole, slice) and whole.step is None and whole.start is not None and whole.stop - whole.start > 1:
+        middle: Any = (whole.start + whole.stop) // 2
+        first: Any = slice(whole.start, middle)
+        second: Any = slice(middle, whole.stop)
+        return first, second
+    if isinstance(whole, slice) or not hasattr(whole, "__len__") or len(whole) < 2 or isinstance(whole, (tuple, dict)):
+        return None
+    return whole[: len(whole) // 2], whole[len(whole) // 2 :]
+
+
+def _become_worker() -> None:
+    _OWN.workers = 1
+    _set_own_threads(1)
+
+
+def _set_own_threads(count: int) -> None:
+    """Set how many threads this thread's operations are shared among, and leave alone what new threads begin with."""
+    import torch
+
+    # A thread takes what new threads begin with when it first asks, and would then forget what it was set to before.
+    if torch.get_num_threads() == count:
+        return
+    with _SETTING, ThreadPoolExecutor(1) as another:
+        usual = another.submit(torch.get_num_threads).result()
+        torch.set_num_threads(count)
+        another.submit(torch.set_num_threads, usual).result()

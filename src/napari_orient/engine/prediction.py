@@ -10,7 +10,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from napari_orient.engine.devices import device_batch_size, device_words
+from napari_orient.engine.devices import (
+    device_batch_size,
+    device_words,
+    in_parallel,
+    single_threaded,
+    single_threaded_steps,
+    worker_count,
+)
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
@@ -46,7 +53,6 @@ from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Step, Stream, run
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.threads import in_parallel, single_threaded, single_threaded_steps, worker_count
 from napari_orient.engine.tilt_geometry import tilt_series_of
 
 Model = Template | Network

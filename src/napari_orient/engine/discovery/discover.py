@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.devices import device_words
+from napari_orient.engine.devices import device_words, single_threaded_steps
 from napari_orient.engine.discovery.annealing import (
     COLD_ROUNDS,
     AnnealingStep,
@@ -43,7 +43,6 @@ from napari_orient.engine.particles import (
     evenly_spaced_rows,
 )
 from napari_orient.engine.streams import Note, Stream, stoppable
-from napari_orient.engine.threads import single_threaded_steps
 
 _LEAST_VOXELS = 15
 """Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.devices import device_batch_size, in_parallel, single_threaded, worker_count
 from napari_orient.engine.discovery.spectra import BATCH, FINEST, PatchSpectra
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.model.forward import build_forward_model
@@ -28,7 +28,6 @@ from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
 from napari_orient.engine.streams import Work
 from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetric_angle_deg, symmetry
-from napari_orient.engine.threads import in_parallel, single_threaded, worker_count
 
 _C1 = symmetry("C1")
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_orient.engine.devices import single_threaded
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
-from napari_orient.engine.threads import single_threaded
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.devices import device_batch_size, in_parallel
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
@@ -26,7 +26,6 @@ from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.streams import Work
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.threads import in_parallel
 
 _BUILD_BATCH = 32
 """Rotations that filters are made of together on a CPU: memory, not the result."""

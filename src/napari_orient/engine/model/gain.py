@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.devices import in_parallel
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.noise import mean_power, mirrored, radial_level, smooth_spectrum, window
@@ -34,7 +35,6 @@ from napari_orient.engine.model.tilts import shifted_gain
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.rotations import even_rotations
-from napari_orient.engine.threads import in_parallel
 
 if TYPE_CHECKING:
     from napari_orient.engine.matching.fit import Fit

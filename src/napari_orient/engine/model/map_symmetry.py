@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from napari_orient.engine.devices import single_threaded
 from napari_orient.engine.model.cubic_symmetry import CubicSymmetry, search_cubic
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.self_correlation import (
@@ -34,7 +35,6 @@ from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.streams import Work, run
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
-from napari_orient.engine.threads import single_threaded
 
 ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 """Cyclic orders that are tried."""

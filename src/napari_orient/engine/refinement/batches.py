@@ -8,9 +8,8 @@ from itertools import pairwise
 
 import torch
 
-from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.devices import device_batch_size, in_parallel
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.threads import in_parallel
 
 _MOST_PATCHES = 32
 """Most patches in a batch of a CPU's thread; cache and speed only, the poses hold for any."""

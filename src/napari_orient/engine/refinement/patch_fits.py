@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from napari_orient.engine.devices import in_parallel, worker_count
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_poses, rank_distinct_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch, informative_coefficients
@@ -22,7 +23,6 @@ from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.batches import patches_per_batch
 from napari_orient.engine.refinement.posterior import draw_poses
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.threads import in_parallel, worker_count
 
 PartT = TypeVar("PartT")
 ResultT = TypeVar("ResultT")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.devices import device_words
+from napari_orient.engine.devices import device_words, single_threaded, single_threaded_steps
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
@@ -47,7 +47,6 @@ from napari_orient.engine.refinement.uncertainty import truncated_share, truncat
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
 from napari_orient.engine.streams import Note, Step, Stream
 from napari_orient.engine.templates import Template
-from napari_orient.engine.threads import single_threaded, single_threaded_steps
 from napari_orient.engine.tilt_geometry import tilt_geometry, tilt_series_of
 from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
 

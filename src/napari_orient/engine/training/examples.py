@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_orient.engine.devices import single_threaded
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.engine.threads import single_threaded
 
 _CUT_BATCH = 64
 """Patches cut and condensed together (memory: 64 patches of 40³ voxels are 16 MB)."""

@@ -20,8 +20,7 @@ from napari_orient.engine.error_calibration import ErrorCalibration, fit_by_spre
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.mixture import PoseMixture, Poses6D
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.tomogram_input import patches_of
-from napari_orient.engine.networks.tomogram_input import estimate_whitening
+from napari_orient.engine.networks.tomogram_input import estimate_whitening, patches_of
 from napari_orient.engine.parameters import MixtureOptions, SimulatedTrainingOptions
 from napari_orient.engine.particles import Labelled
 from napari_orient.engine.representations import rotvec_to_matrix

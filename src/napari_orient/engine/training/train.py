@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from napari_orient.engine.averaging import average
-from napari_orient.engine.devices import device_words
+from napari_orient.engine.devices import device_words, single_threaded_steps
 from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.model_files import SUFFIX
 from napari_orient.engine.networks.mlp import MLP
@@ -35,7 +35,6 @@ from napari_orient.engine.particles import Labelled
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.threads import single_threaded_steps
 from napari_orient.engine.training.examples import examples_of
 from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState
 from napari_orient.engine.training.ranks import ALONE, Ranks
