@@ -9,9 +9,8 @@ from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.engine.projects.clusters import slurm_script
-from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, byte_count, for_each_tomogram, plan
 from napari_orient.engine.projects.inputs import Project
-from napari_orient.engine.projects.plan import Plan, byte_count, plan
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.scheduler_options import SLURM, SchedulerOptions

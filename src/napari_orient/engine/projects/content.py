@@ -145,7 +145,7 @@ def _read_records(path: Path) -> dict[str, list[str]]:
 def file_stamp(path: Path) -> str:
     """Digest of size and time of change of a file, or of all files of a folder; empty where it is not there."""
     try:
-        found = [(item.stat().st_size, item.stat().st_mtime_ns) for item in _files(path)]
+        found = [(item.stat().st_size, item.stat().st_mtime_ns) for item in files_of(path)]
     except OSError:
         return ""
     return content_digest(found)
@@ -154,7 +154,7 @@ def file_stamp(path: Path) -> str:
 def file_digest(path: Path) -> str:
     """Digest of the bytes of a file, or of all files of a folder and their names in it."""
     digest = hashlib.sha256()
-    for item in _files(path):
+    for item in files_of(path):
         digest.update(_framed("file", b"" if item == path else item.relative_to(path).as_posix().encode()))
         with item.open("rb") as stream:
             while chunk := stream.read(_CHUNK):
@@ -178,5 +178,6 @@ def _with_size(digest: str, tomogram: Tomogram) -> str:
     return content_digest(digest, tomogram.voxel_size, tuple(tomogram.density.shape))
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder, in order of their names."""
     return sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
