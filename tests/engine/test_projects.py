@@ -14,7 +14,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.prediction import PredictionTask, load_model
-from napari_orient.engine.projects import clusters
+from napari_orient.engine.projects import distribution
 from napari_orient.engine.projects.content import content_digest, particles_digest
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram, plan
 from napari_orient.engine.projects.stored_results import StoredResults
@@ -248,7 +248,7 @@ def test_the_workers_of_a_running_dask_scheduler_do_the_work_and_stop_when_they_
         next(step for step in stream if "ts_" in step.message)
         stream.close()
         assert stopped.done == {}
-    monkeypatch.setattr(clusters, "_CONNECT", "1s")
+    monkeypatch.setattr(distribution, "_CONNECT", "1s")
     with pytest.raises(InputError, match="does not answer"):
         done(pairs, MeanTask(), scheduler=SchedulerOptions(scheduler="127.0.0.1:9"))
 
@@ -264,7 +264,7 @@ def test_the_script_of_a_job_of_slurm_asks_for_what_the_options_say():
         slurm_options="--gres=gpu:1 --exclude=node7",
         slurm_setup="module load cuda; source env.sh",
     )
-    lines = clusters.slurm_script(options).splitlines()
+    lines = distribution.slurm_script(options).splitlines()
     assert lines[0].startswith("#!")
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert {"-p gpu", "-t 04:00:00", "--cpus-per-task=6", "--mem=30G", "--gres=gpu:1", "--exclude=node7"} <= asked
@@ -299,9 +299,9 @@ def test_what_is_no_scheduler_is_refused(text):
 
 
 def test_workers_take_gpus_in_turn():
-    assert [clusters.gpu_environment(index, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for index in range(3)] == [
+    assert [distribution.gpu_environment(index, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for index in range(3)] == [
         "2",
         "5",
         "2",
     ]
-    assert clusters.gpu_environment(0, []) == {}
+    assert distribution.gpu_environment(0, []) == {}

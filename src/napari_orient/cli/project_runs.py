@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.engine.projects.clusters import slurm_script
+from napari_orient.engine.projects.distribution import slurm_script
 from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, byte_count, for_each_tomogram, plan
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.engine.projects.stored_results import StoredResults

@@ -18,7 +18,7 @@ from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.projects.content import files_of
-from napari_orient.engine.projects.distribution import distributed
+from napari_orient.engine.projects.distribution import distribute
 from napari_orient.engine.projects.stored_results import (
     DONE,
     FAILED,
@@ -189,7 +189,7 @@ class _Run:
         """Work on the tomograms side by side in other processes."""
         running: dict[int, Step] = {}
         tasks = {index: self.pairs[index] for index in self.to_do}
-        for event in distributed(tasks, self.task, scheduler, digests=self.stored is not None):
+        for event in distribute(tasks, self.task, scheduler, digests=self.stored is not None):
             if isinstance(event.news, Outcome):
                 running.pop(event.index, None)
                 name = self._prefix(event.index)
