@@ -10,10 +10,9 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.io.star import read_star
 from napari_orient.engine.io.tilt_metadata import read_tilt_series
 from napari_orient.engine.model.tilt_series import Optics, TiltSeries, contrast_transfer, dose_damping
-from napari_orient.engine.simulation.bending import bent_bodies
 from napari_orient.engine.simulation.projection import Detector, Points, Specimen, rigid_bodies
 from napari_orient.engine.simulation.simulate import simulate, simulated_tilt_series
-from napari_orient.engine.simulation.surroundings import membranes
+from napari_orient.engine.simulation.specimen import bent_bodies, membranes
 from napari_orient.engine.simulation_options import SimulationOptions, SurroundingsOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template, bead_density, load_template
