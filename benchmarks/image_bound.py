@@ -49,7 +49,7 @@ def image_bound(template: Template, rotations: np.ndarray, exposed: Exposure, *,
 def _deviation(exposed: Exposure) -> np.ndarray:
     """Deviation of each image's shift along each axis, (T,) Å."""
     low, high = exposed.options.misalignment_low, exposed.options.misalignment_high
-    length = microscope.misalignment(exposed.series.tilt_deg, low=low, high=high)
+    length = microscope.shift_lengths(exposed.series.tilt_deg, low=low, high=high)
     return length * exposed.detector.pixel / np.sqrt(2)
 
 

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.simulation.microscope import shifts, tilt_angles
+from napari_orient.engine.simulation.microscope import random_shifts, tilt_angles
 from napari_orient.engine.simulation.placement import low_pass
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.simulation_options import SimulationOptions
@@ -238,7 +238,7 @@ def test_the_lower_ramp_cutoff_silences_noise_across_the_tilt_axis_only(ribosome
 def test_misalignment_grows_with_tilt_and_moves_nothing_as_a_whole():
     angles = tilt_angles(60, 3)
     rng = np.random.default_rng(0)
-    many = np.array([shifts(angles, low=1.0, high=2.0, rng=rng) for _ in range(2000)])
+    many = np.array([random_shifts(angles, low=1.0, high=2.0, rng=rng) for _ in range(2000)])
     cosine, sine = np.cos(np.radians(angles)), np.sin(np.radians(angles))
     assert np.abs(many[..., 0] @ np.stack([cosine, sine], axis=1)).max() < 1e-9
     assert np.abs(many[..., 1].mean(axis=1)).max() < 1e-9

@@ -7,7 +7,6 @@ import torch
 from scipy import fft
 from torch import Tensor
 
-from napari_orient.engine.model.tilt_series import Optics, contrast_transfer
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.simulation.microscope import ramp
 from napari_orient.engine.simulation.placement import Volume
@@ -16,13 +15,6 @@ from napari_orient.engine.simulation.projection import Detector
 _FINER = 2
 """Pixels that an image is interpolated to (exactly, by its transform) for each of its own before it is back-projected
 linearly."""
-_DECONVOLUTION_FALLOFF = 1.1
-"""Warp's fall-off of the signal-to-noise ratio: exp(-100 · falloff · share of Nyquist / voxel size in Å) (Tegunov &
-Cramer 2019, Nature Methods 16:1146; tom_deconv)."""
-_DECONVOLUTION_STRENGTH = 1.0
-"""Warp's strength: the ratio is 10^(3 · strength) at the lowest frequencies; its default."""
-_DECONVOLUTION_HIGHPASS = 0.02
-"""Share of Nyquist below which Warp's filter damps; its default."""
 
 
 class BackProjection:
@@ -62,23 +54,3 @@ class BackProjection:
     def tomogram(self) -> Volume:
         """The sum of what was added, (Z, Y, X)."""
         return self._volume.numpy()
-
-
-def deconvolved(density: Volume, voxel_size: float, *, defocus_um: float, optics: Optics) -> Volume:
-    """A tomogram filtered by Warp's deconvolution, a Wiener filter for one defocus and an assumed fall-off."""
-    z, y = (fft.fftfreq(n, voxel_size) for n in density.shape[:2])
-    x = fft.rfftfreq(density.shape[2], voxel_size)
-    frequency = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
-    spectrum = fft.rfftn(density)
-    spectrum *= _deconvolution(frequency, voxel_size, defocus_um=defocus_um, optics=optics).astype(np.float32)
-    return np.asarray(fft.irfftn(spectrum, s=density.shape), np.float32)
-
-
-def _deconvolution(frequency: FloatArray, voxel_size: float, *, defocus_um: float, optics: Optics) -> FloatArray:
-    share = np.minimum(2 * voxel_size * frequency, 1.0)
-    damped = 1 - np.cos(np.pi * np.minimum(share / _DECONVOLUTION_HIGHPASS, 1.0))
-    ratio = np.exp(-100 * _DECONVOLUTION_FALLOFF * share / voxel_size)
-    ratio = ratio * 10 ** (3 * _DECONVOLUTION_STRENGTH) * damped
-    plane = np.stack([frequency, np.zeros_like(frequency)], axis=-1)
-    transfer = contrast_transfer(plane, np.array([defocus_um, defocus_um]), optics=optics)
-    return np.asarray(transfer * ratio / (transfer**2 * ratio + 1))

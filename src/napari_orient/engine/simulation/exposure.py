@@ -148,7 +148,7 @@ def exposure(
     detector = Detector.covering(
         extent, series, pixel=options.voxel_size, margin=_MARGIN + _spread(series, options.voxel_size)
     )
-    misalignment = microscope.shifts(
+    misalignment = microscope.random_shifts(
         series.tilt_deg, low=options.misalignment_low, high=options.misalignment_high, rng=shifts
     )
     assumed = assumed_series(series, error_um=options.microscope.defocus_error, rng=errors)

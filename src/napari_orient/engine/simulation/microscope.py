@@ -20,7 +20,7 @@ _SPARE_PIXELS = 8
 
 
 @dataclass(frozen=True)
-class Geometry:
+class RayGeometry:
     """Projection along tilted rays of a slab (depth × width voxels) onto a line of ``pixels`` that all rays reach.
 
     ``tilt_axis`` is ``y`` or ``x``; the other one is the width.
@@ -32,7 +32,7 @@ class Geometry:
     pixels: int
 
     @classmethod
-    def of(cls, volume: Volume, tilt_axis: str) -> Geometry:
+    def of(cls, volume: Volume, tilt_axis: str) -> RayGeometry:
         """The geometry of a volume (Z, Y, X)."""
         depth, width = volume.shape[0], volume.shape[2 if tilt_axis == "y" else 1]
         return cls(tilt_axis, depth, width, int(np.ceil(np.hypot(depth, width))) + _SPARE_PIXELS)
@@ -68,22 +68,22 @@ def tilt_angles(highest: float, step: float, *, lowest: float | None = None) -> 
     return first + step * np.arange(count)
 
 
-def shifts(angles_deg: FloatArray, *, low: float, high: float, rng: np.random.Generator) -> FloatArray:
+def random_shifts(angles_deg: FloatArray, *, low: float, high: float, rng: np.random.Generator) -> FloatArray:
     """Misalignment of each micrograph, (tilts, 2) pixels across and along the tilt axis.
 
     It is normal about zero, ``low`` long (root mean square) at no tilt and ``high`` at the highest, growing with the
     sine of the tilt. What would only move the whole tomogram is taken out, so that particles are where the truth says.
     """
     angles = np.radians(angles_deg)
-    length = misalignment(angles_deg, low=low, high=high)
+    length = shift_lengths(angles_deg, low=low, high=high)
     across, along = length * rng.standard_normal((2, len(angles))) / np.sqrt(2)
     moves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     across = across - moves @ np.linalg.lstsq(moves, across, rcond=1e-3)[0]
     return np.stack([across, along - along.mean()], axis=1)
 
 
-def misalignment(angles_deg: FloatArray, *, low: float, high: float) -> FloatArray:
-    """Root mean square length of each micrograph's shift, (tilts,) pixels; see `shifts`."""
+def shift_lengths(angles_deg: FloatArray, *, low: float, high: float) -> FloatArray:
+    """Root mean square length of each micrograph's shift, (tilts,) pixels; see `random_shifts`."""
     sine = np.abs(np.sin(np.radians(angles_deg)))
     return np.asarray(low + (high - low) * sine / max(float(sine.max()), 1e-6))
 

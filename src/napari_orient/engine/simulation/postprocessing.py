@@ -1,4 +1,6 @@
-"""What is done to a reconstructed tomogram: ramps, denoising, local normalisation, contrast, mirror, whole numbers."""
+"""What is done to a reconstructed tomogram: Warp's deconvolution, then ramps, denoising, local normalisation, contrast,
+mirror and whole numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
+from napari_orient.engine.model.tilt_series import Optics, contrast_transfer
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.simulation.placement import Volume
 from napari_orient.engine.simulation_options import PostprocessingOptions
@@ -17,7 +20,34 @@ _EIGHT_BIT = 127
 """Largest whole number of eight bits with a sign."""
 _EIGHT_BIT_RANGE = 5.0
 """Standard deviations that whole numbers reach to where nothing is cut off nearer."""
+_DECONVOLUTION_FALLOFF = 1.1
+"""Warp's fall-off of the signal-to-noise ratio: exp(-100 · falloff · share of Nyquist / voxel size in Å) (Tegunov &
+Cramer 2019, Nature Methods 16:1146; tom_deconv)."""
+_DECONVOLUTION_STRENGTH = 1.0
+"""Warp's strength: the ratio is 10^(3 · strength) at the lowest frequencies; its default."""
+_DECONVOLUTION_HIGHPASS = 0.02
+"""Share of Nyquist below which Warp's filter damps; its default."""
 _MIRROR = np.diag([1.0, 1.0, -1.0])
+
+
+def deconvolved(density: Volume, voxel_size: float, *, defocus_um: float, optics: Optics) -> Volume:
+    """A tomogram filtered by Warp's deconvolution, a Wiener filter for one defocus and an assumed fall-off."""
+    z, y = (fft.fftfreq(n, voxel_size) for n in density.shape[:2])
+    x = fft.rfftfreq(density.shape[2], voxel_size)
+    frequency = np.sqrt(z[:, None, None] ** 2 + y[:, None] ** 2 + x**2)
+    spectrum = fft.rfftn(density)
+    spectrum *= _deconvolution(frequency, voxel_size, defocus_um=defocus_um, optics=optics).astype(np.float32)
+    return np.asarray(fft.irfftn(spectrum, s=density.shape), np.float32)
+
+
+def _deconvolution(frequency: FloatArray, voxel_size: float, *, defocus_um: float, optics: Optics) -> FloatArray:
+    share = np.minimum(2 * voxel_size * frequency, 1.0)
+    damped = 1 - np.cos(np.pi * np.minimum(share / _DECONVOLUTION_HIGHPASS, 1.0))
+    ratio = np.exp(-100 * _DECONVOLUTION_FALLOFF * share / voxel_size)
+    ratio = ratio * 10 ** (3 * _DECONVOLUTION_STRENGTH) * damped
+    plane = np.stack([frequency, np.zeros_like(frequency)], axis=-1)
+    transfer = contrast_transfer(plane, np.array([defocus_um, defocus_um]), optics=optics)
+    return np.asarray(transfer * ratio / (transfer**2 * ratio + 1))
 
 
 def postprocess(tomogram: Tomogram, particles: Particles, options: PostprocessingOptions) -> tuple[Tomogram, Particles]:

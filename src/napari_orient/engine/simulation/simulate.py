@@ -24,10 +24,10 @@ from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogra
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation import microscope
-from napari_orient.engine.simulation.back_projection import BackProjection, deconvolved
+from napari_orient.engine.simulation.back_projection import BackProjection
 from napari_orient.engine.simulation.exposure import exposure, tilt_series
 from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTemplate, Volume
-from napari_orient.engine.simulation.postprocessing import postprocess
+from napari_orient.engine.simulation.postprocessing import deconvolved, postprocess
 from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
 from napari_orient.engine.simulation_options import SimulationOptions
@@ -269,10 +269,10 @@ def _imaged(
     density: Volume, options: SimulationOptions, rng: np.random.Generator, *, done: int
 ) -> Stream[Step, Volume]:
     """The tomogram that the microscope makes of a density, (Z, Y, X)."""
-    geometry = microscope.Geometry.of(density, options.tilt_axis)
+    geometry = microscope.RayGeometry.of(density, options.tilt_axis)
     sample = geometry.lines(density)
     angles = microscope.tilt_angles(options.tilt_range, options.tilt_step)
-    offsets = microscope.shifts(angles, low=options.misalignment_low, high=options.misalignment_high, rng=rng)
+    offsets = microscope.random_shifts(angles, low=options.misalignment_low, high=options.misalignment_high, rng=rng)
     snr = rng.uniform(options.snr_low, options.snr_high)
     tomogram = np.zeros_like(sample)
     for index, (angle, offset) in enumerate(zip(angles, offsets, strict=True)):
