@@ -12,8 +12,7 @@ import torch
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.simulation import microscope
-from napari_orient.engine.simulation.exposure import Exposure
+from napari_orient.engine.simulation.microscope import Exposure, shift_lengths
 from napari_orient.engine.simulation.projection import half_spectrum, slice_table, unit_peak
 from napari_orient.engine.templates import Template
 
@@ -49,7 +48,7 @@ def image_bound(template: Template, rotations: np.ndarray, exposed: Exposure, *,
 def _deviation(exposed: Exposure) -> np.ndarray:
     """Deviation of each image's shift along each axis, (T,) Å."""
     low, high = exposed.options.misalignment_low, exposed.options.misalignment_high
-    length = microscope.shift_lengths(exposed.series.tilt_deg, low=low, high=high)
+    length = shift_lengths(exposed.series.tilt_deg, low=low, high=high)
     return length * exposed.detector.pixel / np.sqrt(2)
 
 

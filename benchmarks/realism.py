@@ -51,7 +51,7 @@ from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions,
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.refinement.refine import refine
-from napari_orient.engine.simulation.exposure import exposure, tilt_series
+from napari_orient.engine.simulation.microscope import exposure, tilt_series
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template

@@ -6,7 +6,7 @@ misaligned noisy micrographs, weighted back-projection. Unlike there, a template
 sub-voxel place, so the truth is exact: PolNet rounds the place to a voxel.
 
 Where the options describe a microscope or what surrounds the particles, the micrographs are exact projections of the
-specimen (`projection`) with contrast transfer, dose and the noise of a constant exposure (`exposure`).
+specimen (`projection`) with contrast transfer, dose and the noise of a constant exposure (`microscope`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ from napari_orient.engine.folders import RECORD, FolderClaim
 from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogram
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.simulation import microscope
-from napari_orient.engine.simulation.back_projection import BackProjection
-from napari_orient.engine.simulation.exposure import exposure, tilt_series
+from napari_orient.engine.simulation.microscope import (
+    BackProjection,
+    RayGeometry,
+    exposure,
+    micrograph,
+    random_shifts,
+    tilt_angles,
+    tilt_series,
+    weighted,
+)
 from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTemplate, Volume
 from napari_orient.engine.simulation.postprocessing import deconvolved, postprocess
 from napari_orient.engine.simulation.series_tables import write_tilt_series
@@ -217,7 +224,7 @@ def _simulate(
         density = yield from _physical(contents, crowd, shapes, options, random)
     else:
         count = contents.count
-        total = count + 2 * len(microscope.tilt_angles(options.tilt_range, options.tilt_step))
+        total = count + 2 * len(tilt_angles(options.tilt_range, options.tilt_step))
         yield from fill(crowd, shapes[: len(contents.templates)], contents.counts, total=total)
         density = yield from _imaged(crowd.density, options, random["imaging"], done=count)
     tomogram = Tomogram(density, options.voxel_size, name)
@@ -269,17 +276,17 @@ def _imaged(
     density: Volume, options: SimulationOptions, rng: np.random.Generator, *, done: int
 ) -> Stream[Step, Volume]:
     """The tomogram that the microscope makes of a density, (Z, Y, X)."""
-    geometry = microscope.RayGeometry.of(density, options.tilt_axis)
+    geometry = RayGeometry.of(density, options.tilt_axis)
     sample = geometry.lines(density)
-    angles = microscope.tilt_angles(options.tilt_range, options.tilt_step)
-    offsets = microscope.random_shifts(angles, low=options.misalignment_low, high=options.misalignment_high, rng=rng)
+    angles = tilt_angles(options.tilt_range, options.tilt_step)
+    offsets = random_shifts(angles, low=options.misalignment_low, high=options.misalignment_high, rng=rng)
     snr = rng.uniform(options.snr_low, options.snr_high)
     tomogram = np.zeros_like(sample)
     for index, (angle, offset) in enumerate(zip(angles, offsets, strict=True)):
         rays = geometry.rays(angle)
-        image = microscope.micrograph(rays @ sample, shift=offset, snr=snr, rng=rng, noise=options.noise)
+        image = micrograph(rays @ sample, shift=offset, snr=snr, rng=rng, noise=options.noise)
         yield Step(done + 2 * index + 1, done + 2 * len(angles), f"tilt {angle:g}°: exposed")
-        tomogram += rays.T @ microscope.weighted(image, step_deg=options.tilt_step, cutoff=options.ramp_cutoff)
+        tomogram += rays.T @ weighted(image, step_deg=options.tilt_step, cutoff=options.ramp_cutoff)
         yield Step(done + 2 * index + 2, done + 2 * len(angles), f"tilt {angle:g}°: back-projected")
     return geometry.volume(tomogram)
 
