@@ -26,10 +26,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io.tilt_metadata import write_tilt_series
 from napari_orient.engine.options import Value
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.simulation.microscope import exposure, tilt_series
-from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.simulate import simulate, simulated_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume
 from napari_orient.engine.simulation_options import SimulationOptions

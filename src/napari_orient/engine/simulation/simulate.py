@@ -21,6 +21,7 @@ from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.folders import RECORD, FolderClaim
 from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogram
+from napari_orient.engine.io.tilt_metadata import write_tilt_series
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation.microscope import (
@@ -35,7 +36,6 @@ from napari_orient.engine.simulation.microscope import (
 )
 from napari_orient.engine.simulation.placement import CrowdedVolume, RotatableTemplate, Volume
 from napari_orient.engine.simulation.postprocessing import deconvolved, postprocess
-from napari_orient.engine.simulation.series_tables import write_tilt_series
 from napari_orient.engine.simulation.specimen import Contents, crowded_specimen, empty_volume, fill
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, map_steps
