@@ -38,7 +38,7 @@ from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 from napari_orient.gui.commands import dock_of, page_of
-from napari_orient.gui.editing import rotate, set_status
+from napari_orient.gui.edits import rotate, set_status
 from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.orient_dock import OrientDock

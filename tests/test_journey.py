@@ -13,11 +13,11 @@ from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.opening import OpenForm
 from napari_orient.gui.pages.correct_page import CorrectPage
-from napari_orient.gui.pages.export_card import ExportCard
 from napari_orient.gui.pages.inspect_page import InspectPage
-from napari_orient.gui.pages.open_form import OpenForm
 from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.session import session_of
 
 

@@ -8,9 +8,9 @@ from napari.components import ViewerModel
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
 from napari_orient.gui import layers
-from napari_orient.gui.editing import set_status
+from napari_orient.gui.edits import set_status
 from napari_orient.gui.layers import MAP, TRUTH
-from napari_orient.gui.pages.average_card import AverageCard
+from napari_orient.gui.pages.result_cards import AverageCard
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
 

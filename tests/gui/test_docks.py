@@ -18,9 +18,9 @@ from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.pages.export_card import FORMATS, ExportCard
-from napari_orient.gui.pages.open_form import OpenForm
+from napari_orient.gui.opening import OpenForm
 from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.result_cards import FORMATS, ExportCard
 from napari_orient.gui.pages.view_cards import ArrowsCard
 from napari_orient.gui.session import session_of
 

@@ -14,10 +14,10 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.gui import layer_rows, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.editing import reset, rotate, set_status
+from napari_orient.gui.edits import reset, rotate, set_status
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.pages.export_card import ExportCard
 from napari_orient.gui.pages.inspect_page import InspectPage
+from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.readers import read_particle_layers, write_points
 from napari_orient.gui.session import session_of
 from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED

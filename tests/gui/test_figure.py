@@ -9,7 +9,7 @@ from PIL import Image as Picture
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.figure import DPI, WIDTH, make_figure
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.pages.figure_card import FigureCard
+from napari_orient.gui.pages.result_cards import FigureCard
 from napari_orient.gui.session import session_of
 
 

@@ -10,9 +10,9 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.rotations import matrix_to_zyz
-from napari_orient.gui import editing, layers
+from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.history import History
+from napari_orient.gui.edits import History
 from napari_orient.gui.layer_rows import remembered
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.session import session_of
@@ -46,14 +46,14 @@ def rows(*numbers):
 
 
 COMMANDS = {
-    "rotate": lambda h: editing.rotate(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
-    "move": lambda h: editing.move(h, rows(0, 3), np.array([0, 5.0, -2]), frame="tomogram"),
-    "move along own axes": lambda h: editing.move(h, rows(2), np.array([0, 0, 8.0]), frame="own"),
-    "delete": lambda h: editing.delete(h, rows(0, 5)),
-    "delete the last": lambda h: editing.delete(h, rows(5)),
-    "delete all": lambda h: editing.delete(h, np.arange(6)),
-    "accept": lambda h: editing.set_status(h, rows(1, 2), "accepted"),
-    "predict": lambda h: editing.assign_poses(h, rows(1, 2), some_particles(2, seed=9), words="predict"),
+    "rotate": lambda h: edits.rotate(h, rows(1, 4), axis_rotation("y", 10), words="by +10° about y"),
+    "move": lambda h: edits.move(h, rows(0, 3), np.array([0, 5.0, -2]), frame="tomogram"),
+    "move along own axes": lambda h: edits.move(h, rows(2), np.array([0, 0, 8.0]), frame="own"),
+    "delete": lambda h: edits.delete(h, rows(0, 5)),
+    "delete the last": lambda h: edits.delete(h, rows(5)),
+    "delete all": lambda h: edits.delete(h, np.arange(6)),
+    "accept": lambda h: edits.set_status(h, rows(1, 2), "accepted"),
+    "predict": lambda h: edits.assign_poses(h, rows(1, 2), some_particles(2, seed=9), words="predict"),
 }
 
 
@@ -155,7 +155,7 @@ def test_a_drag_is_one_step_however_far_it_went(viewer, layer, history):
     assert all_of(layer) == before
     history.redo()
     assert all_of(layer) == after
-    editing.reset(history, np.arange(6))
+    edits.reset(history, np.arange(6))
     np.testing.assert_array_equal(layer.data[2], place)
 
 
@@ -164,16 +164,16 @@ def test_relion_s_priors_and_statistics_follow_a_changed_pose_and_come_back_with
     old = {"rlnAngleTiltPrior": "90.000000", "rlnMaxValueProbDistribution": "0.98"}
     layer.features = layer.features.assign(**{name: [text] * 6 for name, text in old.items()})
     before = all_of(layer)
-    editing.rotate(history, rows(1), axis_rotation("y", 25), words="by +25° about y")
+    edits.rotate(history, rows(1), axis_rotation("y", 25), words="by +25° about y")
     viewer.dims.set_point(0, layer.data_to_world(layer.data[2])[0])
     drag(layer, 2, [0, 3, -2])
-    editing.assign_poses(history, rows(4), some_particles(1, seed=9), words="predict")
+    edits.assign_poses(history, rows(4), some_particles(1, seed=9), words="predict")
     tilt = matrix_to_zyz(layers.particles_of(layer).rotations)[:, 1]
     for row in (1, 2, 4):
         assert float(layer.features["rlnAngleTiltPrior"][row]) == pytest.approx(tilt[row], abs=1e-6)
         assert float(layer.features["rlnMaxValueProbDistribution"][row]) == 0
     assert set(layer.features["rlnAngleTiltPrior"][[0, 3, 5]]) == {old["rlnAngleTiltPrior"]}
-    editing.reset(history, rows(1, 2))
+    edits.reset(history, rows(1, 2))
     for name, text in old.items():
         assert set(layer.features[name][[0, 1, 2, 3, 5]]) == {text}
     history.go_to(0)
@@ -196,9 +196,9 @@ def test_picks_without_poses_have_a_history_too(viewer):
     picks = session_of(viewer).show_particles(some_particles(posed=False), EXTENT, role=PICKS, name="picks")
     history, before = session_of(viewer).history(picks), all_of(picks)
     picks.add([5, 6, 7])
-    editing.move(history, rows(0), np.array([1.0, 0, 0]), frame="tomogram")
+    edits.move(history, rows(0), np.array([1.0, 0, 0]), frame="tomogram")
     with pytest.raises(InputError, match="no orientation yet"):
-        editing.rotate(history, rows(0), axis_rotation("x", 5), words="by 5°")
+        edits.rotate(history, rows(0), axis_rotation("x", 5), words="by 5°")
     history.undo()
     history.undo()
     assert all_of(picks) == before
@@ -208,9 +208,9 @@ def test_a_command_that_cannot_be_done_leaves_everything_as_it_was(layer, histor
     layer.add([5, 6, 7])
     before = all_of(layer)
     with pytest.raises(InputError, match="1 of 2 particles have no orientation"):
-        editing.rotate(history, rows(0, 6), axis_rotation("x", 5), words="by 5°")
+        edits.rotate(history, rows(0, 6), axis_rotation("x", 5), words="by 5°")
     with pytest.raises(InputError, match="no particle is selected"):
-        editing.delete(history, rows())
+        edits.delete(history, rows())
     assert all_of(layer) == before
     assert len(history.steps) == 1
 
@@ -222,7 +222,7 @@ def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_correc
         COMMANDS["move"](history)
     assert remembered(layer).tolist() == [True, True, False, True, True, False]
     assert layer.features["corrected"].tolist() == ["0", "1", "0", "0", "1", "0"]
-    editing.reset(history, np.arange(6))
+    edits.reset(history, np.arange(6))
     assert layer.data.tobytes() == data
     assert layer.features[table.columns].equals(table)
     assert not remembered(layer).any()
@@ -232,9 +232,9 @@ def test_reset_brings_back_the_prediction_to_the_byte_after_any_number_of_correc
 def test_poses_told_anew_are_where_the_next_corrections_begin(layer, history):
     COMMANDS["rotate"](history)
     told = some_particles(2, seed=9)
-    editing.assign_poses(history, rows(1, 2), told, words="predict")
+    edits.assign_poses(history, rows(1, 2), told, words="predict")
     COMMANDS["rotate"](history)
-    editing.reset(history, rows(1))
+    edits.reset(history, rows(1))
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[1], told.rotations[0])
 
 
@@ -248,9 +248,9 @@ def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
 
 
 def test_verdicts_and_corrections_go_with_the_particles(layer, history):
-    editing.set_status(history, rows(0, 4), "accepted")
+    edits.set_status(history, rows(0, 4), "accepted")
     COMMANDS["rotate"](history)
-    editing.set_status(history, rows(4), "rejected")
+    edits.set_status(history, rows(4), "rejected")
     particles = layers.particles_of(layer)
     assert corrections.confirmed(particles).tolist() == [True, True, False, False, False, False]
     assert particles.extra["orientStatus"].tolist() == ["accepted", "", "", "", "rejected", ""]
@@ -263,7 +263,7 @@ def test_verdicts_and_corrections_go_with_the_particles(layer, history):
 def test_memory_is_bounded_and_the_oldest_steps_go_first(layer):
     history = History(layer, limit=20_000)
     for turn in range(60):
-        editing.rotate(history, rows(turn % 6), axis_rotation("z", 1), words=f"number {turn}")
+        edits.rotate(history, rows(turn % 6), axis_rotation("z", 1), words=f"number {turn}")
     assert history.bytes_kept <= 20_000
     assert 5 < len(history.steps) < 59
     assert history.undoable == "rotate 1 particle number 59"
@@ -276,7 +276,7 @@ def test_a_turn_of_one_among_many_keeps_the_rotations_alone(viewer):
     many = session_of(viewer).show_particles(some_particles(5000), EXTENT, role=PREDICTED, name="many")
     history = session_of(viewer).history(many)
     for _ in range(2):
-        editing.rotate(history, rows(7), axis_rotation("z", 1), words="by 1°")
+        edits.rotate(history, rows(7), axis_rotation("z", 1), words="by 1°")
     assert history.steps[-1].before.own_bytes == 0
     assert 0 < history.steps[-1].after.own_bytes <= 9 * 8 * 5000
 

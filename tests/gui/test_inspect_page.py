@@ -12,8 +12,7 @@ from napari_orient.engine.particles import Particles
 from napari_orient.engine.templates import bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.camera import camera_center, view_direction
-from napari_orient.gui.canvas import camera
+from napari_orient.gui.canvas import camera, camera_center, view_direction
 from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import FAILURES, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage

@@ -7,8 +7,8 @@ from napari.components import ViewerModel
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
 from napari_orient.gui.map_choice import FROM_FILE, AlignmentChoice, ReferenceChoice
+from napari_orient.gui.particle_sources import TemplateSource
 from napari_orient.gui.session import session_of
-from napari_orient.gui.training_sources import TemplateSource
 
 
 @pytest.fixture(params=[0.0, 1.0, 5.0])

@@ -13,16 +13,16 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import editing, layers
+from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
-from napari_orient.gui.pages.export_card import ExportCard
 from napari_orient.gui.pages.predict_card import PredictCard
+from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import SurfaceCard
 from napari_orient.gui.session import session_of
@@ -192,7 +192,7 @@ def test_a_file_s_own_model_and_thresholds_are_said_and_can_be_undone(scene, qtb
     session.show_tomogram(read_tomogram(scene.mrc))
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
     session.inspection.set_options(InspectionOptions(threshold=7.5))
-    editing.set_status(session.history(layer), np.array([1]), REJECTED)
+    edits.set_status(session.history(layer), np.array([1]), REJECTED)
     card = add(qtbot, ExportCard(viewer))
     card.file.show_path(scene.folder / "mine.star")
     card.button.click()
@@ -214,7 +214,7 @@ def test_rejected_particles_are_not_written_unless_asked_for(scene, qtbot):
     viewer = ViewerModel()
     session = session_of(viewer)
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
-    editing.set_status(session.history(layer), np.array([0, 3]), REJECTED)
+    edits.set_status(session.history(layer), np.array([0, 3]), REJECTED)
     card = add(qtbot, ExportCard(viewer))
     card.file.show_path(scene.folder / "kept.star")
     assert "10 of 12 particles" in card.note.text()
@@ -384,7 +384,7 @@ def test_verdicts_are_read_on_the_canvas(scene):
     viewer = ViewerModel()
     session = session_of(viewer)
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
-    editing.set_status(session.history(layer), np.array([1]), REJECTED)
+    edits.set_status(session.history(layer), np.array([1]), REJECTED)
     assert [str(shape.value) for shape in layer.symbol[:3]] == ["disc", "cross", "disc"]
     session.history(layer).undo()
     assert {str(shape.value) for shape in layer.symbol} == {"disc"}

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.camera import camera_center
+from napari_orient.gui.canvas import camera_center
 from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import TRUTH
 from napari_orient.gui.particle_table import ParticleTable

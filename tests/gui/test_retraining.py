@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.gui import editing, layers
+from napari_orient.gui import edits, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.predict_card import PredictCard
@@ -40,7 +40,7 @@ def turn_right(history, truth, rows, rng):
     with history.layer.events.data.blocker():  # Arrows are drawn when all is done.
         for row in rows:
             slip = Rotation.from_rotvec(rng.normal(size=3) * 3 / np.sqrt(3), degrees=True).as_matrix()
-            editing.rotate(history, np.array([row]), told[row].T @ truth.rotations[row] @ slip, words="by eye")
+            edits.rotate(history, np.array([row]), told[row].T @ truth.rotations[row] @ slip, words="by eye")
 
 
 def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(docks, qtbot, tmp_path):

@@ -9,7 +9,7 @@ from engine.phantom import molecule
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.templates import Template
-from napari_orient.gui import editing, layers
+from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.map_choice import read_reference
@@ -85,7 +85,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
     place = np.array([0.0, 0, 60.0])
     surface = session.drawing.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
-    editing.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
+    edits.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
     particles = layers.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
     layer.selected_data = {5}

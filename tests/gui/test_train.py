@@ -15,12 +15,12 @@ from napari_orient.engine.prediction import load_model
 from napari_orient.engine.training.network import Epoch
 from napari_orient.gui import layers
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.editing import rotate, set_status
+from napari_orient.gui.edits import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import IN_FILES, ON_VIEW, SIMULATED, TrainCard
+from napari_orient.gui.particle_sources import LabelledTrainingSet
 from napari_orient.gui.session import session_of
-from napari_orient.gui.training_sources import LabelledTrainingSet
 
 SMALL = {"width": 16, "depth": 1, "dropout": 0.0, "patch_side": 20, "mask_radius": 90.0}
 FEW_EPOCHS = {"epochs": 3, "shift": 0.0, "validation": 0.3, "batch": 16, "device": "cpu"}

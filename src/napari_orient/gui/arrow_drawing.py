@@ -12,8 +12,7 @@ from napari.layers import Layer, Points, Surface, Vectors
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import axes, layers
 from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.canvas import holding_still, show_slab
-from napari_orient.gui.canvas_legend import CanvasLegend
+from napari_orient.gui.canvas import CanvasLegend, holding_still, show_slab
 from napari_orient.gui.colours import (
     AXIS,
     ROLE,
@@ -23,11 +22,10 @@ from napari_orient.gui.colours import (
     legend_of,
     particle_colours,
 )
-from napari_orient.gui.inspection_model import InspectionModel
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.particle_values import drawn_particles
+from napari_orient.gui.particle_values import InspectionModel, drawn_particles
 from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
 from napari_orient.gui.widgets import Deferred
 

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import WIDTHS, directions
-from napari_orient.gui.camera import camera_state, frame, restore_camera, screen_axes, stand_behind
-from napari_orient.gui.canvas import camera
+from napari_orient.gui.canvas import camera, camera_state, frame, restore_camera, screen_axes, stand_behind
 from napari_orient.gui.colours import DIM, UNKNOWN, Colour
+from napari_orient.gui.event_loop import Deferred
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import FAILURES, KEY, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import ParticleValues
-from napari_orient.gui.widgets.deferred import Deferred
 
 if TYPE_CHECKING:
     from napari_orient.gui.inspected import InspectedParticles

@@ -36,12 +36,12 @@ from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.templates import Template, bead_models, load_template
 from napari_orient.gui import layers
 from napari_orient.gui.error_plots import Bars, Dots
+from napari_orient.gui.event_loop import Deferred, IdleWork
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_table import ranking
 from napari_orient.gui.particle_values import QUANTITIES, ParticleValues
 from napari_orient.gui.widgets.basic import GOOD, MUTED, WARNING
-from napari_orient.gui.widgets.deferred import Deferred, IdleWork
 
 if TYPE_CHECKING:
     from napari_orient.gui.session import Session

@@ -20,7 +20,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.streams import Step, seconds_left
-from napari_orient.gui.destruction import when_destroyed
+from napari_orient.gui.event_loop import when_destroyed
 
 PERIOD = 0.2
 """Seconds between two reports of progress: software rendering bears no more."""

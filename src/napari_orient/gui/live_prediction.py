@@ -20,8 +20,8 @@ from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.prediction import Model, PoseEstimator, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.gui import editing, layers
-from napari_orient.gui.history import History, count_words
+from napari_orient.gui import edits, layers
+from napari_orient.gui.edits import History, count_words
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import NUMBER
@@ -162,7 +162,7 @@ class LivePrediction(QObject):
         layer = history.layer
         # This runs within napari's own event of the edit, which reports both changes when it ends.
         with layer.events.data.blocker(), layer.events.features.blocker():
-            editing.write_poses(history, rows, predicted)
+            edits.write_poses(history, rows, predicted)
         self.session.drawing.draw_ahead(layer, rows, predicted)
         self._show_status(predicted, time.monotonic() - began)
 
@@ -187,7 +187,7 @@ class LivePrediction(QObject):
         places = {number: place for place, number in enumerate(self._requested)}
         rows, part = rows[unmoved], predicted.take([places[number] for number in numbers[unmoved]])
         if len(rows):
-            editing.assign_poses(history, rows, part, words="predict")
+            edits.assign_poses(history, rows, part, words="predict")
             self._show_status(part, 0.0)
 
     def _run(self, stream: Stream[Step, Any], title: str, deliver: Callable[[Any], None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 from napari.layers import Image, Points
@@ -27,9 +26,9 @@ from qtpy.QtWidgets import (
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui import layers
+from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layers import PICKS, PREDICTED, STATUS, TRUTH
-from napari_orient.gui.mouse_tools import MouseTools
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.session import Session
 from napari_orient.gui.view_strip import ViewStrip
@@ -44,6 +43,7 @@ from napari_orient.gui.widgets import (
     NoteLabel,
     Panel,
     listen,
+    paths_in,
     row,
     shrinkable,
 )
@@ -115,16 +115,12 @@ class OrientDock(ViewerDock):
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
         """Take files and folders, whatever page is shown."""
-        dragged = None if event is None else event.mimeData()
-        if event is not None and dragged is not None and any(url.isLocalFile() for url in dragged.urls()):
+        if event is not None and paths_in(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
         """Open what was dropped."""
-        dropped = None if event is None else event.mimeData()
-        if dropped is not None:
-            paths = [Path(url.toLocalFile()) for url in dropped.urls() if url.isLocalFile()]
-            open_paths(self.session, paths)
+        open_paths(self.session, paths_in(event))
 
     # --- pages ------------------------------------------------------------------------------------------------------
 

@@ -22,11 +22,11 @@ from napari_orient.gui.arrow_drawing import ArrowDrawing
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab
 from napari_orient.gui.colours import AXIS, ROLE
-from napari_orient.gui.history import History, announce
-from napari_orient.gui.inspection_model import InspectionModel
+from napari_orient.gui.edits import History, announce
 from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.particle_values import InspectionModel
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.state_in_file import restore_state
 from napari_orient.gui.tomogram_switch import ListedTomogram, TomogramSwitch

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
-from napari_orient.gui.destruction import when_destroyed
+from napari_orient.gui.event_loop import when_destroyed
 from napari_orient.gui.session import Session, session_of
 
 _AREAS = {"right": Qt.DockWidgetArea.RightDockWidgetArea, "bottom": Qt.DockWidgetArea.BottomDockWidgetArea}

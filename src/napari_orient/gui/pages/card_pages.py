@@ -39,9 +39,7 @@ class ResultPage(CardPage):
 
     def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
         """What makes each card, by its name."""
-        from napari_orient.gui.pages.average_card import AverageCard
-        from napari_orient.gui.pages.export_card import ExportCard
-        from napari_orient.gui.pages.figure_card import FigureCard
+        from napari_orient.gui.pages.result_cards import AverageCard, ExportCard, FigureCard
 
         return {"Export": ExportCard, "Average": AverageCard, "Figure": FigureCard}
 

@@ -17,8 +17,7 @@ from napari_orient.engine.io import VOLUME_SUFFIXES
 from napari_orient.engine.outside import rows_inside
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import PLUGIN, open_paths
-from napari_orient.gui.pages.open_form import OpenForm, dock_text
+from napari_orient.gui.opening import PLUGIN, OpenForm, dock_text, open_paths
 from napari_orient.gui.session import Session, session_of
 from napari_orient.gui.widgets import (
     BAD,

@@ -42,15 +42,15 @@ from napari_orient.gui.discovery_layers import (
     well_determined_rows,
 )
 from napari_orient.gui.discovery_panel import INSPECT, OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
-from napari_orient.gui.editing import set_status
+from napari_orient.gui.edits import set_status
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.map_choice import AlignmentChoice, Map
-from napari_orient.gui.picks_choice import LABELS, Pairs, PicksChoice
+from napari_orient.gui.particle_sources import Pairs, PicksChoice
 from napari_orient.gui.preferences import Preferences
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import BAD, GOOD, WARNING, Fold, JobRow, NoteLabel, Panel, labelled
+from napari_orient.gui.widgets import BAD, GOOD, LABEL_WIDTH, WARNING, Fold, JobRow, NoteLabel, Panel, labelled
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
 STOPPED_EARLY_TEXT = "Stopped before the first round ended\nNo layer was changed."
@@ -98,7 +98,7 @@ class DiscoverCard(Panel):
             DiscoveryOptions,
             labels={"classes": "Classes", "max_shift": "Search range (Å)"},
             first=("diameter", "classes", "symmetry", "max_shift"),
-            label_width=LABELS,
+            label_width=LABEL_WIDTH,
         )
         self.options.show_options(DiscoveryOptions.of(device=Preferences.now().compute.device))
         self.align = AlignmentChoice()
@@ -111,7 +111,7 @@ class DiscoverCard(Panel):
         inputs = QWidget()
         column = QVBoxLayout(inputs)
         column.setContentsMargins(0, 0, 0, 0)
-        align = labelled({"Align to": self.align}, width=LABELS)
+        align = labelled({"Align to": self.align}, width=LABEL_WIDTH)
         for widget in (self.picks, self.options, align, self.note, self.device_note):
             column.addWidget(widget)
         self.fold = Fold("Picks and options", inputs)

@@ -23,7 +23,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.failures import LEAST_FOR_ASSOCIATION, FailureRegion
 from napari_orient.engine.inspection.quantities import InspectionOptions, symmetries_by_class
 from napari_orient.engine.options import Parameter
-from napari_orient.gui.camera import center_on
+from napari_orient.gui.canvas import center_on
 from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.inspected import headline

@@ -34,8 +34,7 @@ from napari_orient.engine.training.network import Epoch, TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.session import session_of
-from napari_orient.gui.training_sources import (
+from napari_orient.gui.particle_sources import (
     FilesSource,
     LabelledTrainingSet,
     LayersSource,
@@ -45,10 +44,12 @@ from napari_orient.gui.training_sources import (
     class_counts,
     training_count_text,
 )
+from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
     ACCENT,
     BAD,
     GOOD,
+    LABEL_WIDTH,
     MUTED,
     WARNING,
     FileRow,
@@ -80,9 +81,6 @@ FEWEST = 300
 
 NEAR_CHANCE = 0.6
 """Share of the median error by chance from which a model is not put to use by itself; chosen: 0.6 of 126° is 76°."""
-
-LABELS = 112
-"""Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +141,12 @@ class TrainCard(Panel):
             TemplateSource(),
         )
         self.sources = (self.from_layers, self.from_files, self.from_template)
-        self.network = OptionsForm(NetworkOptions, label_width=LABELS, folded=False)
-        self.training = OptionsForm(TrainingOptions, label_width=LABELS, folded=False)
-        self.mixture = OptionsForm(MixtureOptions, label_width=LABELS, folded=False)
-        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABELS, folded=False)
-        self.template = OptionsForm(TemplateOptions, label_width=LABELS, folded=False)
-        self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABELS, folded=False)
+        self.network = OptionsForm(NetworkOptions, label_width=LABEL_WIDTH, folded=False)
+        self.training = OptionsForm(TrainingOptions, label_width=LABEL_WIDTH, folded=False)
+        self.mixture = OptionsForm(MixtureOptions, label_width=LABEL_WIDTH, folded=False)
+        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABEL_WIDTH, folded=False)
+        self.template = OptionsForm(TemplateOptions, label_width=LABEL_WIDTH, folded=False)
+        self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABEL_WIDTH, folded=False)
         self._show_preferred()
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
@@ -163,10 +161,10 @@ class TrainCard(Panel):
 
     def _lay_out(self) -> None:
         self.add_heading("Data")
-        self.kind_line = labelled({"Class": self.kind}, width=LABELS)
-        self.add(labelled({"Train on": self.source}, width=LABELS), *self.sources, self.kind_line, self.data_note)
+        self.kind_line = labelled({"Class": self.kind}, width=LABEL_WIDTH)
+        self.add(labelled({"Train on": self.source}, width=LABEL_WIDTH), *self.sources, self.kind_line, self.data_note)
         self.add_heading("Model and training")
-        self.add(labelled({"Model": self.preset}, width=LABELS))
+        self.add(labelled({"Model": self.preset}, width=LABEL_WIDTH))
         self.add(*self._all_forms)
         advanced = Panel()
         advanced.add(self.from_template.options.advanced, *(form.advanced for form in self._all_forms))

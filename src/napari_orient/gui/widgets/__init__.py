@@ -1,37 +1,52 @@
-"""Widgets that docks are made of: sections, notes, a choice of layer, rows for files and for a running job."""
+"""Widgets that pages are made of: columns, notes, fields, choices of layers, rows for files and for a running job."""
 
+from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.widgets.basic import (
     ACCENT,
     BAD,
     GOOD,
+    LABEL_WIDTH,
     MUTED,
     WARNING,
     CardPage,
     Fold,
     NoteLabel,
     Panel,
+    checkable,
+    combo_box,
     equal_width_row,
     labelled,
+    list_box,
+    number_box,
     primary_button,
+    push_button,
     row,
     shrinkable,
+    silent,
     size_box,
 )
-from napari_orient.gui.widgets.choices import LayerChoice, checkable, show_classes
-from napari_orient.gui.widgets.connections import listen
-from napari_orient.gui.widgets.deferred import Deferred
-from napari_orient.gui.widgets.job_row import JobRow
-from napari_orient.gui.widgets.paths import DropTarget, FileRow, PathList, list_filter
+from napari_orient.gui.widgets.inputs import (
+    LIST_HEIGHT,
+    DropTarget,
+    FileRow,
+    JobRow,
+    LayerChoice,
+    PathList,
+    list_filter,
+    paths_in,
+    show_classes,
+)
 
 __all__ = [
     "ACCENT",
     "BAD",
     "GOOD",
+    "LABEL_WIDTH",
+    "LIST_HEIGHT",
     "MUTED",
     "WARNING",
     "CardPage",
     "Deferred",
-    "Dock",
     "DropTarget",
     "FileRow",
     "Fold",
@@ -41,13 +56,19 @@ __all__ = [
     "Panel",
     "PathList",
     "checkable",
+    "combo_box",
     "equal_width_row",
     "labelled",
+    "list_box",
     "list_filter",
     "listen",
+    "number_box",
+    "paths_in",
     "primary_button",
+    "push_button",
     "row",
     "show_classes",
     "shrinkable",
+    "silent",
     "size_box",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -15,6 +16,8 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QListWidget,
+    QListWidgetItem,
     QPushButton,
     QSizePolicy,
     QToolButton,
@@ -40,10 +43,10 @@ class Panel(QWidget):
         self.column.setContentsMargins(0, 0, 0, 0)
         self.column.setSpacing(6)
 
-    def add(self, *widgets: QWidget) -> None:
-        """Append widgets, one under the other."""
+    def add(self, *widgets: QWidget, stretch: int = 0) -> None:
+        """Append widgets, one under the other; with ``stretch`` they take the room that is left."""
         for widget in widgets:
-            self.column.addWidget(widget)
+            self.column.addWidget(widget, stretch)
 
     def add_heading(self, text: str) -> QLabel:
         """Append a section's heading."""
@@ -117,8 +120,7 @@ class CardPage(Panel):
 
 
 def _choice_button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
+    button = push_button(text, tip)
     button.setCheckable(True)
     button.setStyleSheet("QPushButton {padding: 5px 0;}")
     button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -150,6 +152,10 @@ class NoteLabel(QLabel):
         self._paint()
         self.setVisible(bool(text))
 
+    def refuse(self, error: Exception | str) -> None:
+        """Say what is wrong."""
+        self.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
         """Take the tone that another theme needs."""
         super().changeEvent(event)
@@ -164,10 +170,18 @@ class NoteLabel(QLabel):
             self.setStyleSheet(f"color: {wanted};")
 
 
-def primary_button(text: str, tip: str = "") -> QPushButton:
-    """The one button of a dock that does what the dock is for."""
+def push_button(text: str, tip: str = "", act: Callable[[], object] | None = None) -> QPushButton:
+    """A button; a click calls ``act``, a method so that Qt does not keep its object alive."""
     button = QPushButton(text)
     button.setToolTip(tip)
+    if act is not None:
+        button.clicked.connect(act)
+    return button
+
+
+def primary_button(text: str, tip: str = "", act: Callable[[], object] | None = None) -> QPushButton:
+    """The one button of a dock that does what the dock is for."""
+    button = push_button(text, tip, act)
     button.setStyleSheet(
         f"QPushButton {{background: {ACCENT}; color: white; font-weight: 600; padding: 7px 14px; border-radius: 3px;}}"
         "QPushButton:hover {background: #4a90ea;} QPushButton:pressed {background: #2567bd;}"
@@ -198,6 +212,10 @@ def equal_width_row(*widgets: QWidget) -> QWidget:
     return holder
 
 
+LABEL_WIDTH = 120
+"""Least width in pixels of the column of labels: fits most at the default font, so that forms line up."""
+
+
 def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:
     """Fields under one another, each with its label; labels of this width line up from form to form."""
     holder = QWidget()
@@ -212,6 +230,45 @@ def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:
         field.setAccessibleName(text)
         rows.addRow(label, field)
     return holder
+
+
+def combo_box(tip: str, entries: Iterable[str] = (), *, name: str = "") -> QComboBox:
+    """A choice among entries, `shrinkable`; ``name`` is its accessible name where no label stands beside it."""
+    choice = QComboBox()
+    choice.addItems(list(entries))
+    choice.setToolTip(tip)
+    if name:
+        choice.setAccessibleName(name)
+    shrinkable(choice)
+    return choice
+
+
+def list_box(name: str, tip: str, *, height: int) -> QListWidget:
+    """A list of so many pixels' height, with its accessible name."""
+    found = QListWidget()
+    found.setFixedHeight(height)
+    found.setAccessibleName(name)
+    found.setToolTip(tip)
+    return found
+
+
+def checkable(text: str, checked: bool) -> QListWidgetItem:
+    """A line of a list that can be ticked."""
+    item = QListWidgetItem(text)
+    item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+    item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
+    return item
+
+
+@contextmanager
+def silent(*emitters: QObject) -> Iterator[None]:
+    """What these widgets would emit meanwhile is not emitted."""
+    before = [emitter.blockSignals(True) for emitter in emitters]
+    try:
+        yield
+    finally:
+        for emitter, blocked in zip(emitters, before, strict=True):
+            emitter.blockSignals(blocked)
 
 
 def shrinkable(choice: QComboBox) -> None:
@@ -246,14 +303,23 @@ class Fold(QWidget):
         self.contents.setVisible(wanted)
 
 
+def number_box(
+    value: float, tip: str, *, high: float, low: float = 0.0, decimals: int = 0, step: float = 1.0, unit: str = ""
+) -> QDoubleSpinBox:
+    """A field for a number with its unit."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setSuffix(unit)
+    box.setValue(value)
+    box.setToolTip(tip)
+    return box
+
+
 def size_box(tip: str) -> QDoubleSpinBox:
     """A field for Å a voxel or pixel, where 0 stands for not set."""
-    box = QDoubleSpinBox()
-    box.setDecimals(4)
-    box.setRange(0, 1000)
-    box.setSingleStep(0.1)
-    box.setSuffix(" Å")
+    box = number_box(0, tip, high=1000, decimals=4, step=0.1, unit=" Å")
     box.setSpecialValueText("not set")
     box.setKeyboardTracking(False)
-    box.setToolTip(tip)
     return box

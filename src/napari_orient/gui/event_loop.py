@@ -1,4 +1,4 @@
-"""Acts put off to a later iteration of the event loop, and work done in its idle time."""
+"""Qt's event loop: acts put off, work in idle time, and connections that end with their widget."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QWidget
 
 MOMENT = 40
 """Milliseconds from the first asking to the act: the canvas paints meanwhile."""
@@ -93,3 +94,43 @@ class IdleWork(QObject):
                 # Its viewer may be gone meanwhile: then there is nothing left to show anything in.
                 with contextlib.suppress(ReferenceError):
                     then(answer.value)
+
+
+class _Ear:
+    """Hears a napari event for a widget, and goes deaf when the widget is gone: napari must not touch a dead one."""
+
+    def __init__(self, callback: Callable[..., None]) -> None:
+        self._method: weakref.WeakMethod[Callable[..., None]] | None = weakref.WeakMethod(callback)
+
+    def hear(self, event: Any = None) -> None:
+        callback = None if self._method is None else self._method()
+        if callback is not None:
+            callback(event)
+
+    def go_deaf(self, *_: object) -> None:
+        self._method = None
+
+
+def listen(widget: QWidget, emitter: Any, callback: Callable[..., None]) -> None:
+    """Connect a napari event to a widget's method until the widget is gone."""
+    ear = _Ear(callback)
+    # Both napari and Qt hold the ear weakly; the widget keeps it.
+    vars(widget).setdefault("_ears", []).append(ear)
+    emitter.connect(ear.hear)
+    widget.destroyed.connect(ear.go_deaf)
+
+
+_HELD: set[Callable[..., None]] = set()
+"""Until Qt has called them. Of a dock that is garbage, Python's collector may empty closures before Qt destroys it, and
+calling an emptied one ends the process."""
+
+
+def when_destroyed(thing: QObject, act: Callable[[], None]) -> None:
+    """Call ``act`` once when ``thing`` is destroyed; ``act`` must not know ``thing``, or it would never go."""
+
+    def call(*_: object) -> None:
+        _HELD.discard(call)
+        act()
+
+    _HELD.add(call)
+    thing.destroyed.connect(call)
