@@ -109,12 +109,21 @@ class Run:
 
     def __init__(self, words: list[str], place: Path, *, before: Callable[[], object] = list) -> None:
         self.files = place.with_suffix(".stdout"), place.with_suffix(".stderr")
-        self.began = time.monotonic()
+        ready, say = os.pipe()
         self.process = os.fork()
         if self.process == 0:
-            os._exit(self._child(words, place, before))
+            status = 1
+            try:
+                status = self._child(words, place, before, say)
+            finally:
+                os._exit(status)
+        os.close(say)
+        # A signal that comes before the command has begun would be one to this program.
+        os.read(ready, 1)
+        os.close(ready)
+        self.began = time.monotonic()
 
-    def _child(self, words: list[str], place: Path, before: Callable[[], object]) -> int:
+    def _child(self, words: list[str], place: Path, before: Callable[[], object], say: int) -> int:
         # A process of the command line: the signals of one, files for its output, and the folder above its own.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, path in enumerate(self.files, start=1):
@@ -124,6 +133,7 @@ class Run:
         sys.stdout, sys.stderr = (open(number, "w", closefd=False, encoding="utf-8") for number in (1, 2))  # noqa: SIM115
         status = 1
         try:
+            os.close(say)
             status = main(words)
         except SystemExit as end:
             status = int(end.code or 0)
