@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import MIRRORS, mirrored, rotated_about_x
+from napari_orient.engine.frames import MIRRORS, mirrored, rotated_about_x
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 

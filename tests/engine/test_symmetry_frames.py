@@ -5,13 +5,13 @@ import pytest
 from phantom import molecule, tomogram
 
 from napari_orient.engine.averaging import average_in_relion_frame
+from napari_orient.engine.frames import COPY_COLUMN, expanded, in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
-from napari_orient.engine.symmetry_frames import COPY_COLUMN, expanded, in_frame, relion_frame, relion_symmetry
 
 AXES = "@1,2,3@-2,1,0.1"
 # Printed by relion_refine --sym GROUP --print_symmetry_ops, version 3.1.3: rotations that determine the group.

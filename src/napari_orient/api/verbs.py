@@ -33,7 +33,8 @@ from napari_orient.engine.duplicates import without_duplicates
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
-from napari_orient.engine.io import mirrored, write_particles, writing_dialect
+from napari_orient.engine.frames import mirrored
+from napari_orient.engine.io import write_particles, writing_dialect
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.selection import selected_pairs
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.frames import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io import (
     CENTRES,
-    MIRRORS,
-    ROTATIONS_ABOUT_X,
     Dialect,
     check_particles_fit,
     holds_true_poses,
     import_list_path,
     membrane_points,
-    mirrored,
     optimisation_set_paths,
     pose_summary,
     read_tomogram,
-    rotated_about_x,
     write_import_list,
     write_optimisation_set,
     writing_dialect,

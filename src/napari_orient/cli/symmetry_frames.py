@@ -49,7 +49,7 @@ def in_symmetry_frame(particles: Particles, arguments: Namespace) -> Particles:
     if arguments.symmetry is None:
         flag = "--expand-symmetry" if copied else "--symmetry-frame"
         raise InputError(f"{flag} needs the particle's group; give --symmetry, such as D7@-0.64,0.76,0.10.")
-    from napari_orient.engine.symmetry_frames import expanded, in_frame, relion_frame, relion_symmetry
+    from napari_orient.engine.frames import expanded, in_frame, relion_frame, relion_symmetry
 
     group = symmetry(arguments.symmetry)
     if moved:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.devices import device_batch_size, single_threaded_steps
 from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.frames import in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.map_resolution import (
     BALL_RADIUS,
@@ -45,7 +46,6 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
-from napari_orient.engine.symmetry_frames import in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _BATCH = 32

@@ -23,6 +23,7 @@ from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_cyclic_order, with_azimuths
 from napari_orient.engine.discovery.half_maps import average_in_halves
 from napari_orient.engine.discovery.held_out import LikelihoodGain, held_out_log_likelihoods
+from napari_orient.engine.frames import in_frame
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
     SymmetryProposal,
@@ -35,7 +36,6 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.streams import Stream, Work
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
-from napari_orient.engine.symmetry_frames import in_frame
 
 _Z = np.array([0.0, 0.0, 1.0])
 ROUND = max(ORDERS)

@@ -33,6 +33,7 @@ from napari_orient.engine.discovery.verdict import (
     determined_share,
 )
 from napari_orient.engine.duplicates import with_half_sets
+from napari_orient.engine.frames import in_frame
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, OUTLIER, SCORE
 from napari_orient.engine.model.map_symmetry import search_mirror_image
 from napari_orient.engine.model.reference import build_reference
@@ -42,7 +43,6 @@ from napari_orient.engine.particles import FloatArray, Labelled, Particles, conc
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
-from napari_orient.engine.symmetry_frames import in_frame
 
 DensityMap = tuple[FloatArray, float]
 """A density (n, n, n) [z, y, x] and its voxel size in Å."""

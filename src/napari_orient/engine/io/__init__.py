@@ -34,7 +34,6 @@ from napari_orient.engine.io.dialects.relion_project import (
     write_import_list,
     write_optimisation_set,
 )
-from napari_orient.engine.io.hand import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled
 from napari_orient.engine.io.particle_lists import (
     check_particles_fit,
@@ -51,8 +50,6 @@ __all__ = [
     "ANY_SIZE",
     "CENTRES",
     "DIALECTS",
-    "MIRRORS",
-    "ROTATIONS_ABOUT_X",
     "VOLUME_SUFFIXES",
     "Dialect",
     "Failures",
@@ -65,7 +62,6 @@ __all__ = [
     "is_polnet_folder",
     "match_tomogram",
     "membrane_points",
-    "mirrored",
     "names_in_list",
     "names_volume",
     "optimisation_set_paths",
@@ -81,7 +77,6 @@ __all__ = [
     "read_tomogram",
     "recognise",
     "recognise_content",
-    "rotated_about_x",
     "same_tomogram",
     "write_import_list",
     "write_optimisation_set",
