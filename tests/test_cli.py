@@ -22,7 +22,7 @@ import torch
 from napari_orient import progress
 from napari_orient.cli import VERBS, main, parser_of
 from napari_orient.cli.arguments import add_options, make_parser, options_from
-from napari_orient.cli.lists import has_display
+from napari_orient.cli.demo import has_display
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import marked_corrected
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
@@ -102,6 +102,16 @@ def test_a_trained_network_predicts_far_better_than_chance_and_says_how_sure_it_
     assert figures["chance_median_deg"] > 120
     assert 0.5 < figures["expected_over_true"] < 2
     assert figures["position_median"] < 0.01
+
+
+def test_the_report_of_a_prediction_takes_chance_modulo_the_model_s_symmetry(world, tmp_path):
+    model = load_model(world.model)
+    symmetric, page = tmp_path / "symmetric.safetensors", tmp_path / "page.html"
+    replace(model, options=replace(model.options, symmetry="C7")).save(symmetric)
+    out = tmp_path / "out.star"
+    command = words("predict", world.tomogram, world.truth, "--model", symmetric, "--output", out, "--report", page)
+    assert main(command) == 0
+    assert "random rotations (line); C7." in page.read_text(encoding="utf-8")
 
 
 def test_an_evaluation_lists_failure_regions_and_what_goes_with_the_error(world, tmp_path, capsys):

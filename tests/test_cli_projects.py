@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_orient.cli import main
-from napari_orient.cli.project_runs import do_project
+from napari_orient.cli.projects import do_project
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.progress import Stopped

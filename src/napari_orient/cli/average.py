@@ -14,21 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient import __version__
-from napari_orient.cli.answers import write_answer
+from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
+    FRAMES,
     VOXEL_SIZE_HELP,
     add_reading,
-    check_result,
+    add_selection,
+    add_symmetry_frame,
     list_outputs,
-    read_tomograms,
     say_notes,
 )
-from napari_orient.cli.project_runs import add_dry_run, show_inputs
-from napari_orient.cli.projects import add_duplicates, checked_duplicates
-from napari_orient.cli.reports import add_report, report_outputs, write_report
-from napari_orient.cli.selection import add_selection
-from napari_orient.cli.symmetry_frames import FRAMES, add_symmetry_frame
+from napari_orient.cli.projects import (
+    add_dry_run,
+    add_duplicates,
+    check_result,
+    checked_duplicates,
+    read_tomograms,
+    show_inputs,
+)
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import AveragingOptions

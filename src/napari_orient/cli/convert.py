@@ -18,24 +18,25 @@ from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
+    add_expansion,
     add_hand,
     add_reading,
+    add_selection,
     add_writing,
     check_import_list,
     check_optimisation_set,
+    in_symmetry_frame,
     list_outputs,
     moved_as_asked,
     open_tomogram,
     read_list,
-    read_named_project,
     say_notes,
+    selected,
     write_beside,
     written_pixel_size,
     written_text,
 )
-from napari_orient.cli.projects import add_duplicates, checked_duplicates
-from napari_orient.cli.selection import add_selection, selected
-from napari_orient.cli.symmetry_frames import add_expansion, in_symmetry_frame
+from napari_orient.cli.projects import add_duplicates, checked_duplicates, read_named_project
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, write_particles, writing_dialect
 from napari_orient.engine.outputs import Place

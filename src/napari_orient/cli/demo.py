@@ -6,6 +6,7 @@ second run uses the tomogram that is there. With a display, napari opens them.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import has_display
 from napari_orient.engine.folders import FolderClaim
 from napari_orient.engine.io import (
     read_particles,
@@ -147,3 +147,10 @@ def _view(arguments: Namespace) -> int:
     if ended.returncode:
         say(f"napari ended with status {ended.returncode}; the files above are whole all the same.")
     return 1 if ended.returncode else 0
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here, as far as the environment says."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

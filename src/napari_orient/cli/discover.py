@@ -15,18 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_orient.cli.answers import write_answer
+from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import (
-    VOXEL_SIZE_HELP,
-    add_reading,
-    check_result,
-    list_outputs,
-    read_tomograms,
-)
-from napari_orient.cli.project_runs import add_dry_run, show_inputs
-from napari_orient.cli.reports import add_report, report_outputs, write_report
-from napari_orient.cli.selection import add_selection
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, list_outputs
+from napari_orient.cli.projects import add_dry_run, check_result, read_tomograms, show_inputs
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import DiscoveryOptions

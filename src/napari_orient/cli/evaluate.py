@@ -12,10 +12,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_orient.cli.answers import add_report, report_outputs, write_report
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import add_reading, read_list
-from napari_orient.cli.reports import add_report, report_outputs, write_report
-from napari_orient.cli.selection import add_selection, selected
+from napari_orient.cli.lists import add_reading, add_selection, read_list, selected
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.symmetry import symmetry
 

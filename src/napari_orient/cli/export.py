@@ -15,9 +15,8 @@ from pathlib import Path
 
 from napari_orient.cli import convert
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_import_list, add_reading
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_import_list, add_reading, add_selection
 from napari_orient.cli.projects import add_duplicates
-from napari_orient.cli.selection import add_selection
 from napari_orient.engine.errors import InputError
 
 EXAMPLE = """\

@@ -1,9 +1,7 @@
-"""Files on the command line: flags that say how to read a particle list, and checks of what is to be written."""
+"""Particle lists on the command line: how they are read, which particles are used, and how they are written."""
 
 from __future__ import annotations
 
-import os
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.selection import selected_pairs
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io import (
     CENTRES,
     Dialect,
-    check_particles_fit,
     holds_true_poses,
     import_list_path,
     membrane_points,
@@ -31,17 +27,19 @@ from napari_orient.engine.io import (
     written_suffixes,
 )
 from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.outside import rows_inside
-from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
-from napari_orient.engine.projects.inputs import Project, read_lists, read_project
-from napari_orient.engine.symmetry import AUTO
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.projects.inputs import read_lists
+from napari_orient.engine.symmetry import symmetry
 from napari_orient.progress import say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.templates import Template
+    pass
 
 
 VOXEL_SIZE_HELP = "the tomogram's, where its header is wrong; chooses the level of an OME-Zarr store"
+
+FRAMES = ("own", "relion")
+"""Frames that poses of a symmetric particle are written in: the map's own, and that which RELION expects."""
 
 _TOMOGRAMS_SAID = 4
 """Tomograms whose sizes are printed one by one. Chosen: a screen has room for more."""
@@ -143,19 +141,6 @@ def say_notes(notes: Sequence[str], arguments: Namespace | None = None) -> None:
         said[note] = None
 
 
-def check_result(path: Path, pairs: Labelled) -> None:
-    """Check, before the work, that the particles of these tomograms can be written at the path.
-
-    Raises
-    ------
-    InputError
-        If they cannot.
-    """
-    located = [particles.located_in(tomogram) for tomogram, particles in pairs]
-    if located:
-        check_particles_fit(path, concatenate(located))
-
-
 def _report_membranes(path: Path) -> None:
     """Print a note about rows of a PolNet list that were left out."""
     points = membrane_points(path) if holds_true_poses(path) else 0
@@ -163,51 +148,78 @@ def _report_membranes(path: Path) -> None:
         say(f"Note: {points} rows of {path} are points of membranes; they have no orientation and were left out.")
 
 
-def read_named_project(arguments: Namespace) -> Project:
-    """Tomograms, each with its own particles, of the paths that were given; sizes, notes and failures are printed.
+# --- which particles are used -----------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    InputError
-        If there is no list, or no tomogram with particles is left.
-    """
-    found = read_project(
-        arguments.paths,
-        metadata=list_metadata(arguments),
-        tomograms=getattr(arguments, "tomograms", None),
-        voxel_size=arguments.voxel_size,
-        tomogram_name=getattr(arguments, "tomogram_name", None),
+
+def add_selection(parser: Parser, *, what: str = "particles") -> None:
+    """Give the parser the flags that choose particles, or what they are called here."""
+    parser.add_argument(
+        "--class", dest="kind", metavar="CODE", help=f"only the {what} of this class, such as 4v4r, or a class number"
     )
-    say_tomograms([tomogram for tomogram, _ in found.pairs])
-    say_notes(found.notes)
-    say_notes([note for _, particles in found.pairs for note in particles.notes], arguments)
-    for name, words in found.failed.items():
-        say(f"Warning: {name} is left out: {words}")
-    return replace(found, pairs=selected_pairs(found.pairs, arguments))
+    parser.add_argument(
+        "--where",
+        metavar="EXPRESSION",
+        help=f'only the {what} for which this is true, by any column: "rlnLCCmax > 0.2 and rlnClassNumber in (1, 3)"',
+    )
 
 
-def read_tomograms(arguments: Namespace) -> Project:
-    """The project of ``[TOMOGRAM...] LIST``, without tomograms whose particles do not belong to them.
+def selected(particles: Particles, arguments: Namespace) -> Particles:
+    """The particles that `add_selection` asks for.
 
     Raises
     ------
     InputError
-        If there is no list, or no tomogram with particles in it is left.
+        If there is none, no class is stated, or the expression does not fit the columns.
     """
-    project = read_named_project(arguments)
-    kept: list[tuple[Tomogram, Particles]] = []
-    failed: dict[str, str] = {}
-    for tomogram, particles in project.pairs:
-        try:
-            rows_inside(particles, tomogram.extent, name=tomogram.name)
-        except InputError as error:
-            if len(failed) == len(project.pairs) - 1:
-                raise
-            failed[tomogram.name] = str(error)
-            say(f"Warning: {tomogram.name} is left out: {error}")
-        else:
-            kept.append((tomogram, particles))
-    return replace(project, pairs=kept, failed={**project.failed, **failed})
+    if arguments.kind is not None:
+        particles = particles.of_kind(arguments.kind)
+    return _where(particles, arguments)
+
+
+def selected_pairs(pairs: Labelled, arguments: Namespace) -> Labelled:
+    """Tomograms that hold particles that `add_selection` asks for, each with these alone.
+
+    Raises
+    ------
+    InputError
+        As `selected`, if no tomogram holds any.
+    """
+    if arguments.kind is not None:
+        pairs = labelled_of_kind(pairs, arguments.kind)
+    if arguments.where is None:
+        return pairs
+    from napari_orient.engine.inspection.filters import rows_of_particles
+
+    masks = [rows_of_particles(arguments.where, particles) for _, particles in pairs]
+    total, kept = sum(len(mask) for mask in masks), sum(int(mask.sum()) for mask in masks)
+    _say_count(kept, total, arguments.where)
+    return [(tomogram, part.take(mask)) for (tomogram, part), mask in zip(pairs, masks, strict=True) if mask.any()]
+
+
+def _where(particles: Particles, arguments: Namespace) -> Particles:
+    if arguments.where is None:
+        return particles
+    from napari_orient.engine.inspection.filters import rows_of_particles
+
+    mask = rows_of_particles(arguments.where, particles)
+    _say_count(int(mask.sum()), len(mask), arguments.where)
+    return particles.take(mask)
+
+
+def _say_count(kept: int, total: int, expression: str) -> None:
+    """Print how many particles are kept.
+
+    Raises
+    ------
+    InputError
+        If none is.
+    """
+    if kept == 0:
+        raise InputError(f"--where {expression!r} is true for none of {total} particles. Change it.")
+    say(f"{kept} of {total} particles: {expression}")
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def add_import_list(parser: Parser) -> None:
@@ -244,33 +256,6 @@ def add_writing(parser: Parser) -> None:
         help="also write RELION 5's set, OUT_optimisation_set.star, and OUT_tomograms.star if none is given",
     )
     add_import_list(parser)
-
-
-def add_hand(parser: Parser) -> None:
-    """Give the parser the flags for a tomogram that was mirrored or turned."""
-    group = parser.add_argument_group("a tomogram that was mirrored or turned, with its particles")
-    group.add_argument(
-        "--mirror",
-        choices=tuple(MIRRORS),
-        help="as the volume was: along an axis, through its centre, or y and z exchanged",
-    )
-    group.add_argument(
-        "--rotate-x",
-        choices=tuple(ROTATIONS_ABOUT_X),
-        metavar="DEG",
-        help="-90 (IMOD's trimvol -rx) or 90 (back again)",
-    )
-
-
-def moved_as_asked(particles: Particles, arguments: Namespace) -> Particles:
-    """Particles of the tomogram as `add_hand` says that it was mirrored or rotated, which a note says."""
-    moved = particles.replace(notes=())
-    if arguments.mirror is not None:
-        moved = mirrored(moved, arguments.mirror)
-    if arguments.rotate_x is not None:
-        moved = rotated_about_x(moved, arguments.rotate_x)
-    say_notes(moved.notes)
-    return moved
 
 
 def list_outputs(path: Path, arguments: Namespace, *, dialect: str | None = None) -> list[Path]:
@@ -327,19 +312,6 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
         )
 
 
-def with_group(template: Template, text: str | None) -> Template:
-    """The template with the group that was named; for ``auto``, with the one that its map shows, which is printed."""
-    if text != AUTO:
-        return replace(template, symmetry=text) if text else template
-    # SciPy and torch, which most commands do not need.
-    from napari_orient.engine.model.map_symmetry import propose_symmetry
-
-    proposed = propose_symmetry(template.density, template.voxel_size)
-    for line in proposed.words():
-        say(line)
-    return replace(template, symmetry=proposed.group.name)
-
-
 def summary(particles: Particles) -> str:
     """Number of particles, their expected errors and shifts, in a line."""
     return ", ".join([f"{len(particles)} particles", *pose_summary(particles)])
@@ -347,14 +319,83 @@ def summary(particles: Particles) -> str:
 
 def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:
     """Write RELION's import list, and its optimisation set, beside a STAR file, if they were asked for."""
-    if arguments.import_list:
+    if getattr(arguments, "import_list", False):
         write_import_list(import_list_path(path), path, particles.tomogram_names)
     if getattr(arguments, "optimisation_set", False):
         say_notes(write_optimisation_set(path, particles, tomograms=arguments.tomograms_star))
 
 
-def has_display() -> bool:
-    """Whether a window can be opened here, as far as the environment says."""
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+# --- frame and hand that a list is written in -------------------------------------------------------------------------
+
+
+def add_symmetry_frame(parser: Parser) -> None:
+    """Declare ``--symmetry-frame``."""
+    parser.add_argument(
+        "--symmetry-frame",
+        choices=FRAMES,
+        default=FRAMES[0],
+        help="frame to write in: the map's own, or RELION's, whose symmetry axes are fixed (n-fold on z) [default own]",
+    )
+
+
+def add_expansion(parser: Parser) -> None:
+    """Declare ``--symmetry``, ``--symmetry-frame`` and ``--expand-symmetry`` of a list that is converted."""
+    parser.add_argument("--symmetry", metavar="GROUP", help="of the particle, with its axes: D7@z@x")
+    add_symmetry_frame(parser)
+    parser.add_argument(
+        "--expand-symmetry", action="store_true", help="write every particle once for each rotation of its --symmetry"
+    )
+
+
+def in_symmetry_frame(particles: Particles, arguments: Namespace) -> Particles:
+    """The particles in the frame asked for, and expanded where that is asked for.
+
+    Raises
+    ------
+    InputError
+        If a group is needed and not given, or the other way round.
+    """
+    moved, copied = arguments.symmetry_frame != FRAMES[0], arguments.expand_symmetry
+    if not (moved or copied):
+        if arguments.symmetry is not None:
+            raise InputError(
+                "--symmetry changes nothing by itself; add --symmetry-frame relion or --expand-symmetry, or drop it."
+            )
+        return particles
+    if arguments.symmetry is None:
+        flag = "--expand-symmetry" if copied else "--symmetry-frame"
+        raise InputError(f"{flag} needs the particle's group; give --symmetry, such as D7@-0.64,0.76,0.10.")
+    from napari_orient.engine.frames import expanded, in_frame, relion_frame, relion_symmetry
+
+    group = symmetry(arguments.symmetry)
+    if moved:
+        particles = in_frame(particles, relion_frame(group), group.frame[:, 0] * 0)
+        group = relion_symmetry(group)
+    return expanded(particles, group) if copied else particles
+
+
+def add_hand(parser: Parser) -> None:
+    """Give the parser the flags for a tomogram that was mirrored or turned."""
+    group = parser.add_argument_group("a tomogram that was mirrored or turned, with its particles")
+    group.add_argument(
+        "--mirror",
+        choices=tuple(MIRRORS),
+        help="as the volume was: along an axis, through its centre, or y and z exchanged",
+    )
+    group.add_argument(
+        "--rotate-x",
+        choices=tuple(ROTATIONS_ABOUT_X),
+        metavar="DEG",
+        help="-90 (IMOD's trimvol -rx) or 90 (back again)",
+    )
+
+
+def moved_as_asked(particles: Particles, arguments: Namespace) -> Particles:
+    """Particles of the tomogram as `add_hand` says that it was mirrored or rotated, which a note says."""
+    moved = particles.replace(notes=())
+    if arguments.mirror is not None:
+        moved = mirrored(moved, arguments.mirror)
+    if arguments.rotate_x is not None:
+        moved = rotated_about_x(moved, arguments.rotate_x)
+    say_notes(moved.notes)
+    return moved

@@ -16,33 +16,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_orient.cli.answers import write_answer
+from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import (
-    add_import_list,
-    check_import_list,
-    check_result,
-    list_outputs,
-    read_named_project,
-    say_notes,
-    summary,
-    with_group,
-    write_beside,
-)
-from napari_orient.cli.project_runs import add_run, do_project, project_run, run_outputs, show_plan
+from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
+    add_run,
+    check_result,
     checked_duplicates,
+    do_project,
     hand_to_match,
+    project_run,
+    read_named_project,
+    run_outputs,
+    show_plan,
+    with_group,
     with_hand,
 )
-from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_particles
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
-from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Labelled, concatenate
 from napari_orient.engine.projects.each_tomogram import ProjectResult
@@ -117,21 +111,12 @@ def perform(arguments: Namespace) -> int | None:
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         line = provenance(model, options, count=count, reference=against)
-
-        def write_list(place: Place) -> Path:
-            path = place(arguments.output)
-            say_notes(write_particles(path, kept, provenance=line))
-            write_beside(path, kept, arguments)
-            return path
-
-        path = write_answer(write_list)
-        say_notes(kept.notes, arguments)
-        print(f"{path}: {summary(kept)}")
-        write_report(
+        write_poses(
             arguments,
             kept,
-            title=f"Poses of {arguments.output.name}",
-            labelled=project.pairs,
+            provenance=line,
+            pairs=project.pairs,
+            group=(reference or model).group,
             template=reference or (model if isinstance(model, Template) else None),
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )

@@ -1,25 +1,42 @@
-"""Projects on the command line: tomograms and the lists of their picks, the hand of a map, and duplicates."""
+"""Projects on the command line: tomograms with their picks, the reference that is matched, and the run over all."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
+    add_selection,
+    list_metadata,
+    say_notes,
+    say_tomograms,
+    selected_pairs,
     volume_text,
 )
-from napari_orient.cli.selection import add_selection
-from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.progress import follow, say
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import check_particles_fit
+from napari_orient.engine.outside import rows_inside
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.projects.distribution import slurm_script
+from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, byte_count, for_each_tomogram, plan
+from napari_orient.engine.projects.inputs import Project, read_project
+from napari_orient.engine.projects.stored_results import StoredResults
+from napari_orient.engine.projects.task import TomogramTask
+from napari_orient.engine.scheduler_options import SLURM, SchedulerOptions
+from napari_orient.engine.symmetry import AUTO
+from napari_orient.progress import Stopped, follow, say, time_words
 
 if TYPE_CHECKING:
     from napari_orient.engine.parameters import RefinementOptions
     from napari_orient.engine.templates import Template
 
+_HERE = SchedulerOptions()
 MIRROR = ("no", "yes", "auto")
 
 
@@ -42,7 +59,80 @@ def add_project(parser: Parser) -> None:
     add_reading(parser)
 
 
-# --- hand ------------------------------------------------------------------------------------------------------------
+def read_named_project(arguments: Namespace) -> Project:
+    """Tomograms, each with its own particles, of the paths that were given; sizes, notes and failures are printed.
+
+    Raises
+    ------
+    InputError
+        If there is no list, or no tomogram with particles is left.
+    """
+    found = read_project(
+        arguments.paths,
+        metadata=list_metadata(arguments),
+        tomograms=getattr(arguments, "tomograms", None),
+        voxel_size=arguments.voxel_size,
+        tomogram_name=getattr(arguments, "tomogram_name", None),
+    )
+    say_tomograms([tomogram for tomogram, _ in found.pairs])
+    say_notes(found.notes)
+    say_notes([note for _, particles in found.pairs for note in particles.notes], arguments)
+    for name, words in found.failed.items():
+        say(f"Warning: {name} is left out: {words}")
+    return replace(found, pairs=selected_pairs(found.pairs, arguments))
+
+
+def read_tomograms(arguments: Namespace) -> Project:
+    """The project of ``[TOMOGRAM...] LIST``, without tomograms whose particles do not belong to them.
+
+    Raises
+    ------
+    InputError
+        If there is no list, or no tomogram with particles in it is left.
+    """
+    project = read_named_project(arguments)
+    kept: list[tuple[Tomogram, Particles]] = []
+    failed: dict[str, str] = {}
+    for tomogram, particles in project.pairs:
+        try:
+            rows_inside(particles, tomogram.extent, name=tomogram.name)
+        except InputError as error:
+            if len(failed) == len(project.pairs) - 1:
+                raise
+            failed[tomogram.name] = str(error)
+            say(f"Warning: {tomogram.name} is left out: {error}")
+        else:
+            kept.append((tomogram, particles))
+    return replace(project, pairs=kept, failed={**project.failed, **failed})
+
+
+def check_result(path: Path, pairs: Labelled) -> None:
+    """Check, before the work, that the particles of these tomograms can be written at the path.
+
+    Raises
+    ------
+    InputError
+        If they cannot.
+    """
+    located = [particles.located_in(tomogram) for tomogram, particles in pairs]
+    if located:
+        check_particles_fit(path, concatenate(located))
+
+
+# --- the reference: its symmetry and its hand -------------------------------------------------------------------------
+
+
+def with_group(template: Template, text: str | None) -> Template:
+    """The template with the group that was named; for ``auto``, with the one that its map shows, which is printed."""
+    if text != AUTO:
+        return replace(template, symmetry=text) if text else template
+    # SciPy and torch, which most commands do not need.
+    from napari_orient.engine.model.map_symmetry import propose_symmetry
+
+    proposed = propose_symmetry(template.density, template.voxel_size)
+    for line in proposed.words():
+        say(line)
+    return replace(template, symmetry=proposed.group.name)
 
 
 def add_mirror(parser: Parser) -> None:
@@ -97,3 +187,140 @@ def checked_duplicates(particles: Particles, distance: float, *, remove: bool) -
         return particles
     say(f"{words} within {distance:.0f} Å removed: {len(particles) - count} of {len(particles)} particles remain.")
     return particles.take(~duplicates)
+
+
+# --- the run over many tomograms --------------------------------------------------------------------------------------
+
+
+def add_run(parser: Parser) -> None:
+    """Give the parser the flags of a run over many tomograms."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="take what an earlier run of the same tomograms, picks, model and options did, whatever files are called",
+    )
+    add_dry_run(parser)
+    add_options(parser, SchedulerOptions, title="many tomograms")
+
+
+def add_dry_run(parser: Parser) -> None:
+    """Give the parser the flag that does nothing."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be done, with the tomograms' sizes, and do nothing"
+    )
+
+
+@dataclass(frozen=True)
+class ProjectRun:
+    """How the tomograms of a project are worked on.
+
+    Parameters
+    ----------
+    stored : where the particles of each are kept; None keeps them nowhere.
+    """
+
+    scheduler: SchedulerOptions = _HERE
+    stored: StoredResults | None = None
+    resume: bool = False
+
+
+def project_run(arguments: Namespace, project: Project) -> ProjectRun:
+    """How the tomograms are worked on, as the flags of `add_run` say.
+
+    What is done is kept beside the output where there are several tomograms, or something to resume.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit, or what is done cannot be kept.
+    """
+    scheduler = options_from(arguments, SchedulerOptions())
+    if len(project.pairs) < 2 and not arguments.resume:
+        return ProjectRun(scheduler)
+    stored = StoredResults.beside(arguments.output)
+    if not arguments.dry_run:
+        stored.check()
+    return ProjectRun(scheduler, stored, arguments.resume)
+
+
+def run_outputs(output: Path) -> list[Path]:
+    """The table of states beside a list of particles."""
+    table = StoredResults.beside(output).table
+    return [] if table is None else [table]
+
+
+def do_project(
+    project: Project, task: TomogramTask, write: Callable[[ProjectResult], None], run: ProjectRun | None = None
+) -> ProjectResult:
+    """The result of a task done for each tomogram, written; what is done when Ctrl-C comes is written too.
+
+    Raises
+    ------
+    Stopped
+        By Ctrl-C, if some of several tomograms were done.
+    """
+    run = run or ProjectRun()
+    result = ProjectResult(failed=dict(project.failed))
+    stream = for_each_tomogram(
+        project.pairs, task, result, scheduler=run.scheduler, stored=run.stored, resume=run.resume
+    )
+    try:
+        follow(stream)
+    except KeyboardInterrupt as stop:
+        if not result.done:
+            raise
+        write(result)
+        done = f"the {len(result.done)} of {len(project.pairs)} tomograms that are done were written"
+        on = "" if run.stored is None else "; --resume goes on with the others"
+        raise Stopped(f"Stopped: {done}{on}.") from stop
+    write(result)
+    if result.failed:
+        say(f"Warning: {result.failed_words}")
+    return result
+
+
+def show_plan(project: Project, task: TomogramTask, run: ProjectRun) -> int:
+    """Exit status; what would be done for each tomogram is printed, and the script of the jobs of SLURM."""
+    workers = run.scheduler.count
+    found = follow(plan(project.pairs, task, workers=workers, stored=run.stored, resume=run.resume))
+    _print_table(list(found.rows()))
+    print(_words(found, run.scheduler))
+    if run.scheduler.kind == SLURM:
+        print(f"\n{slurm_script(run.scheduler)}")
+    return 1 if project.failed else 0
+
+
+def show_inputs(project: Project) -> int:
+    """Exit status; the tomograms that would be worked on together are printed."""
+    heading = ("tomogram", "voxels", "Å", "MB", "particles")
+    rows = [
+        (
+            tomogram.name,
+            " × ".join(map(str, tomogram.extent.size)),
+            f"{tomogram.voxel_size:g}",
+            f"{byte_count(tomogram) / 1e6:.0f}",
+            str(len(particles)),
+        )
+        for tomogram, particles in project.pairs
+    ]
+    _print_table([heading, *rows])
+    print(f"{sum(len(particles) for _, particles in project.pairs)} particles. Nothing was done.")
+    return 1 if project.failed else 0
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, the first flush left."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def _words(found: Plan, scheduler: SchedulerOptions) -> str:
+    to_do = found.to_do
+    picks, megabytes = sum(item.picks for item in to_do), sum(item.megabytes for item in to_do)
+    source = "as measured in this project" if found.measured else "a rough figure for one core each"
+    return (
+        f"{len(to_do)} of {len(found.tomograms)} tomograms to do, {picks} picks, {megabytes:.0f} MB to read; about "
+        f"{time_words(found.seconds)} in {scheduler.words} ({source}). Nothing was done."
+    )

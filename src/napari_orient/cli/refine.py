@@ -14,28 +14,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient import __version__
-from napari_orient.cli.answers import write_answer
+from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import (
-    check_result,
-    list_outputs,
-    read_named_project,
-    say_notes,
-    summary,
-    with_group,
-)
-from napari_orient.cli.project_runs import add_run, do_project, project_run, run_outputs, show_plan
+from napari_orient.cli.lists import list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
+    add_run,
+    check_result,
     checked_duplicates,
+    do_project,
     hand_to_match,
+    project_run,
+    read_named_project,
+    run_outputs,
+    show_plan,
+    with_group,
     with_hand,
 )
-from napari_orient.cli.reports import add_report, model_words, report_outputs, write_report
-from napari_orient.engine.io import write_particles
-from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.progress import say
@@ -91,23 +88,14 @@ def perform(arguments: Namespace) -> int | None:
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         ways = " and ".join(result.methods)
         words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
-
-        def write_list(place: Place) -> Path:
-            path = place(arguments.output)
-            say_notes(write_particles(path, kept, provenance=words))
-            return path
-
-        path = write_answer(write_list)
-        say_notes(kept.notes, arguments)
-        print(f"{path}: {summary(kept)}")
-        write_report(
+        write_poses(
             arguments,
             kept,
-            title=f"Poses of {arguments.output.name}",
-            labelled=project.pairs,
+            provenance=words,
+            pairs=project.pairs,
+            group=template.group,
             template=template,
             model={"refined against": f"{template.name}, {template.group.name}", **model_words(template.card)},
-            group=template.group,
         )
 
     return 1 if do_project(project, task, write, run).failed else None

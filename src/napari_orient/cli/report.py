@@ -12,10 +12,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_orient.cli.answers import model_words, report_outputs, write_report
 from napari_orient.cli.arguments import Parser
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, open_tomogram, read_list
-from napari_orient.cli.reports import model_words, report_outputs, write_report
-from napari_orient.cli.selection import add_selection, selected
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, open_tomogram, read_list, selected
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_provenance
 from napari_orient.engine.particles import concatenate

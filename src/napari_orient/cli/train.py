@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, say_notes, say_tomograms, with_group
-from napari_orient.cli.selection import add_selection, selected_pairs
+from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_selection, say_notes, say_tomograms, selected_pairs
+from napari_orient.cli.projects import with_group
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.options import Options
