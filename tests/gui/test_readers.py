@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import zarr
 from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
@@ -118,6 +119,22 @@ def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_n
     centres = np.asarray(image.data)[tuple(rows.T)]
     assert centres.mean() < np.asarray(image.data).mean() - 0.3 * np.asarray(image.data).std()
     assert len(by_role(viewer, "truth")) == len(by_role(viewer, "axes")) == 1
+
+
+def test_the_window_is_alive_while_a_sample_is_simulated(make_napari_viewer):
+    viewer = make_napari_viewer()
+    turns, timer = [], QTimer()
+    timer.timeout.connect(lambda: turns.append(1))
+    timer.start(50)
+    viewer.open_sample(PLUGIN, "crowded")
+    timer.stop()
+    assert len(turns) >= 5
+    (picks,), (truth,) = by_role(viewer, "picks"), by_role(viewer, "truth")
+    np.testing.assert_array_equal(picks.data, truth.data)
+    assert len(by_role(viewer, "tomogram")) == len(by_role(viewer, "axes")) == 1
+
+
+def test_a_sample_is_simulated_once(qapp):
     assert simulated_sample() is simulated_sample()
 
 
