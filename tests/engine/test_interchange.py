@@ -85,6 +85,7 @@ def test_a_list_is_handed_over_with_the_command_to_type_there(project, capsys, p
     assert angle_deg(second.rotations, first.rotations).max() < 1e-3
     if program != "relion5":
         assert re.search(r"--(?:coords_angpix|angpix_coords) 10\b", said[2])
+    assert said[-1].startswith("Flags as documented there, not run")
 
 
 def test_what_is_handed_over_without_a_voxel_size_is_refused_before_it_is_written(project, capsys):

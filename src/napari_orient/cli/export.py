@@ -3,7 +3,7 @@
 The list of any program is read; OUT is a STAR file in the dialect of the program named, with what it needs beside it.
 RELION 5 takes an optimisation set, Warp and M coordinates in voxels by tomogram. cryoDRGN and tomoDRGN train on tilt
 images of particles, which WarpTools cuts: they get Warp's list and the commands from there on. Words in capitals stand
-for what only you know.
+for what only you know. The flags are those that the programs document; it is said where.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ class Receiver:
     title : its name.
     dialect : of the list.
     next_steps : the lines to type there, of the list's path and the size of its voxels in Å as a text.
+    flags_from : where the flags of these lines are documented.
     """
 
     title: str
     dialect: str
     next_steps: Callable[[Path, str], Sequence[str]]
+    flags_from: str
 
 
 def _relion5(path: Path, _: str) -> Sequence[str]:
@@ -46,10 +48,9 @@ def _relion5(path: Path, _: str) -> Sequence[str]:
 
 
 def _warp(path: Path, size: str) -> Sequence[str]:
-    cut = path.with_name(f"{path.stem}_cut.star")
     return (
         f"WarpTools ts_export_particles --settings warp_tiltseries.settings --input_star {path} --coords_angpix {size} "
-        f"--output_star {cut} --output_angpix ANGPIX --box BOX --diameter DIAMETER --2d",
+        f"--output_star {_cut(path)} --output_angpix ANGPIX --box BOX --diameter DIAMETER --2d",
     )
 
 
@@ -61,27 +62,39 @@ def _m(path: Path, size: str) -> Sequence[str]:
 
 
 def _tomodrgn(path: Path, size: str) -> Sequence[str]:
-    together = path.with_name(f"{path.stem}_cut_optimisation_set.star")
-    return (*_warp(path, size), f"tomodrgn train_vae {together} --outdir tomodrgn --zdim 128")
+    together = _cut(path, "_optimisation_set")
+    return (*_warp(path, size), f"tomodrgn train_vae {together} --outdir tomodrgn --zdim 128 --uninvert-data")
 
 
 def _cryodrgn(path: Path, size: str) -> Sequence[str]:
-    cut = path.with_name(f"{path.stem}_cut.star")
+    images = _cut(path, "_2d")
     return (
         *_warp(path, size),
-        f"cryodrgn parse_pose_star {cut} -D BOX -o poses.pkl",
-        f"cryodrgn parse_ctf_star {cut} -D BOX --Apix ANGPIX -o ctf.pkl",
-        f"cryodrgn train_vae {cut} --ctf ctf.pkl --poses poses.pkl --encode-mode tilt --dose-per-tilt DOSE --zdim 8 "
+        f"cryodrgn_utils parse_warptools --tomograms {_cut(path, '_tomograms')} --particles {_cut(path)} "
+        f"--tilt-dim WIDTH HEIGHT --output {images}",
+        f"cryodrgn parse_pose_star {images} -D BOX --Apix ANGPIX -o poses.pkl",
+        f"cryodrgn parse_ctf_star {images} -D BOX --Apix ANGPIX -o ctf.pkl",
+        f"cryodrgn train_vae {images} --ctf ctf.pkl --poses poses.pkl --encode-mode tilt --dose-per-tilt DOSE --zdim 8 "
         "-o cryodrgn",
     )
 
 
+def _cut(path: Path, what: str = "") -> Path:
+    """The list, or what stands beside it, of the images that WarpTools cuts."""
+    return path.with_name(f"{path.stem}_cut{what}.star")
+
+
+_WARP_FLAGS = "warpem.github.io/warp, API of WarpTools, tilt series"
+"""Where the flags of `WarpTools ts_export_particles` are documented."""
+
 RECEIVERS = {
-    "relion5": Receiver("RELION 5", "relion5", _relion5),
-    "warp": Receiver("WarpTools", "warp", _warp),
-    "m": Receiver("M", "warp", _m),
-    "tomodrgn": Receiver("tomoDRGN", "warp", _tomodrgn),
-    "cryodrgn": Receiver("cryoDRGN", "warp", _cryodrgn),
+    "relion5": Receiver("RELION 5", "relion5", _relion5, "relion_tomo_subtomo --help; its source, subtomo.cpp"),
+    "warp": Receiver("WarpTools", "warp", _warp, _WARP_FLAGS),
+    "m": Receiver("M", "warp", _m, "warpem.github.io/warp, API of MTools, create_species"),
+    "tomodrgn": Receiver("tomoDRGN", "warp", _tomodrgn, f"{_WARP_FLAGS}; tomoDRGN's page on train_vae"),
+    "cryodrgn": Receiver(
+        "cryoDRGN", "warp", _cryodrgn, f"{_WARP_FLAGS}; --help of cryodrgn and of cryodrgn_utils parse_warptools"
+    ),
 }
 """The programs by the word of ``--for``."""
 
@@ -117,6 +130,7 @@ def perform(arguments: Namespace) -> None:
     convert.perform(given)
     print(f"Then, for {receiver.title}:")
     print(*(f"  {line}" for line in receiver.next_steps(arguments.target, size)), sep="\n")
+    print(f"Flags as documented there, not run with this list ({receiver.flags_from}).")
 
 
 def _conversion(arguments: Namespace) -> Namespace:
