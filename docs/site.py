@@ -33,7 +33,7 @@ def _as_page(text: str) -> str:
     for name, page in TOP.items():
         text = text.replace(f"]({name}", f"]({page}")
     text = text.replace("](docs/", "](")
-    return re.sub(r"\[([^\]]*)\]\((?:LICENSE|first_steps\.ipynb)[^)]*\)", r"\1", text)
+    return re.sub(r"\[([^\]]*)\]\((?:LICENSE|CITATION\.cff|first_steps\.ipynb)[^)]*\)", r"\1", text)
 
 
 def _outside_code(text: str, change: Any) -> str:

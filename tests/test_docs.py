@@ -3,7 +3,6 @@
 import json
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
-
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each fenced block."""
-    return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-def commands(text: str) -> list[list[str]]:
-    """The words of each call of the command line in a block."""
-    lines = text.replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("napari-orient ")]
+BLOCKS = runpy.run_path(str(ROOT / "docs" / "blocks.py"))
+blocks, commands = BLOCKS["blocks"], BLOCKS["commands"]
 
 
 @EVERY_PAGE
@@ -105,6 +96,18 @@ def test_the_tables_of_the_reproduced_paper_are_those_of_the_run_that_is_kept_be
     assert written == runpy.run_path(str(ROOT / "docs" / "paper.py"))["filled_page"](), "run: python docs/paper.py DIR"
 
 
+def test_ten_questions_are_one_click_from_the_readme_and_each_answer_leads_on_by_one_more():
+    assert "(docs/questions.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    _, *answers = re.split(
+        r"^## \d+\. ", (ROOT / "docs" / "questions.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert len(answers) == 10
+    for answer in answers:
+        question, _, text = answer.partition("\n")
+        assert question.endswith("?"), question
+        assert any((ROOT / "docs" / page).is_file() for page in re.findall(r"\]\(([\w-]+\.md)", text)), question
+
+
 def test_scripts_that_the_readme_names_are_there_and_can_be_run():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     named = re.findall(r"^\./(\S+)", readme, re.MULTILINE)
@@ -125,20 +128,36 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("reader")
 
 
-@pytest.mark.parametrize("name", ["tutorial.md", "conventions.md", "judging.md", "training.md"])
-def test_the_blocks_of_a_page_run_in_order(name, folder, monkeypatch, capsys):
+@pytest.mark.parametrize("name", BLOCKS["RUN_IN_ORDER"])
+def test_the_blocks_of_a_page_run_in_order_and_print_what_it_says(name, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    printed = ""
     for language, text in blocks(ROOT / "docs" / name):
         if language == "python":
             exec(compile(text, name, "exec"), {})
-        for words in commands(text) if language == "sh" else []:
-            assert main(words) == 0, capsys.readouterr().err
-            assert capsys.readouterr().out
+        if language == "text":
+            assert list(BLOCKS["lines_that_did_not_come"](text, printed)) == [], printed
+        if language == "sh":
+            printed = "".join(_printed(words, capsys) for words in commands(text))
+
+
+def _printed(words, capsys):
+    """What a command prints; it must end well and print something."""
+    assert main(words) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert out
+    return out
+
+
+def test_a_line_that_a_page_shows_must_come_with_about_its_numbers():
+    missing = BLOCKS["lines_that_did_not_come"]
+    assert list(missing("a  0.68°\n…\nb 24", "b 24\na 0.71° \n")) == []
+    assert list(missing("a 0.68°\nb 24\nc", "a 1.4°\nb 48\n")) == ["a 0.68°", "b 24", "c"]
 
 
 def test_the_commands_of_a_project_run_in_order_and_what_is_done_is_not_done_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text = next(text for _, text in blocks(ROOT / "docs" / "projects.md") if "simulate ribosome" in text)
+    text = BLOCKS["project_block"](ROOT / "docs")
     written = []
     for words in commands(text):
         assert main(words) == 0, capsys.readouterr().err
