@@ -27,7 +27,7 @@ from napari_orient.engine.io.dialects.polnet import (
     read_polnet_folder,
     write_polnet_tomogram,
 )
-from napari_orient.engine.io.dialects.relion_centres import ANY_SIZE, CENTRES, SizeUnknownError
+from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, CENTRES, SizeUnknownError
 from napari_orient.engine.io.dialects.relion_project import (
     import_list_path,
     optimisation_set_paths,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.relion import PIXELS, named_tomograms, read_relion
-from napari_orient.engine.io.dialects.relion_centres import CENTRED
+from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
 from napari_orient.engine.io.dialects.warp import PIXEL_SIZES
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.particles import Particles

@@ -26,23 +26,23 @@ from napari_orient.engine.io.columns import (
     written_column,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
-from napari_orient.engine.io.dialects.relion_boxes import (
+from napari_orient.engine.io.dialects.relion_coordinates import (
+    ANY_SIZE,
+    CENTRED,
     ORIGIN,
     SUBTOMOGRAM_ANGLES,
     box_columns,
-    in_boxes,
-    rotated,
-    with_boxes,
-)
-from napari_orient.engine.io.dialects.relion_centres import (
-    ANY_SIZE,
-    CENTRED,
     centred_extents,
     centres,
     check_sizes,
+    in_boxes,
+    rotated,
     size_notes,
+    sizes_in_pixels,
+    with_boxes,
+    written_optics,
+    written_pixel_sizes,
 )
-from napari_orient.engine.io.dialects.relion_pixels import sizes_in_pixels, written_optics, written_pixel_sizes
 from napari_orient.engine.io.star import (
     Table,
     column_texts,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.relion_centres import check_sizes
+from napari_orient.engine.io.dialects.relion_coordinates import check_sizes
 from napari_orient.engine.io.star import write_star
 from napari_orient.engine.io.tomograms import GLOBAL, TOMOGRAM, extents_table, find_extents
 from napari_orient.engine.outputs import check_writable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.relion import PIXELS, RelionTable, particles_of_table
-from napari_orient.engine.io.dialects.relion_centres import CENTRED
+from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, first_cells, read_rows
 from napari_orient.engine.io.star import Table
 from napari_orient.engine.io.tomograms import ListMetadata, tomogram_names

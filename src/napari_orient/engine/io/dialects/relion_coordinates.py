@@ -1,0 +1,260 @@
+"""Coordinates in RELION's lists: the centres that they count from, the pixels that they count in, and particles' boxes.
+
+RELION 5 counts in Å from a tomogram's centre, so that its size must be known; RELION 4 in pixels of the tilt series. A
+particle lies at box centre - A(box) origin, in the pose A(box) A(angles). Its images show the box, so that a list that
+names images is written in the same boxes, however its particles were moved and rotated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import BOX, BOX_ANGLES, IMAGES
+from napari_orient.engine.io.star import Table, column_texts, number_columns
+from napari_orient.engine.io.tomograms import (
+    GLOBAL,
+    GROUP,
+    PIXEL,
+    SIZE,
+    TOMOGRAM,
+    ListMetadata,
+    export_optics,
+    extents_beside,
+    find_extents,
+    pixel_sizes,
+    read_tomograms,
+    table_extents,
+)
+from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+from napari_orient.engine.rotations import DECIMALS, matrix_to_zyz
+
+CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+
+CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
+"""Voxel that centred coordinates count from: half the size plus this number of voxels. The second is that of some of
+RELION's Python tools."""
+
+
+ANY_SIZE = Extent((200_000, 200_000, 200_000), 1.0)
+"""In the place of a tomogram's size that is unknown and cancels, from centred coordinates to centred ones. It is larger
+than any, so that no particle lies outside, and is never written."""
+
+
+class SizeUnknownError(InputError):
+    """Coordinates count from the centres of tomograms whose sizes are unknown; their names are its ``tomograms``."""
+
+    def __init__(self, words: str, *, tomograms: Sequence[str]) -> None:
+        super().__init__(words)
+        self.tomograms = tuple(tomograms)
+
+
+def centred_extents(
+    path: Path, names: Sequence[str], blocks: Mapping[str, Table], metadata: ListMetadata
+) -> dict[str, Extent]:
+    """Extent of each tomogram: in the file's own table, that is given, as opened, or in tables beside the file.
+
+    Raises
+    ------
+    SizeUnknownError
+        If one is unknown.
+    """
+    tomograms = metadata.tomograms
+    tables: list[Mapping[str, Extent]] = [
+        table_extents(blocks.get(GLOBAL, {}), where=str(path)),
+        *([table_extents(read_tomograms(tomograms), where=str(tomograms))] if tomograms is not None else []),
+    ]
+    found = find_extents(names, [*tables, metadata.extents])
+    missing = [name for name in names if name not in found]
+    found |= extents_beside(path, missing) if missing else {}
+    check_sizes(path, names, found)
+    return found
+
+
+def size_notes(path: Path, metadata: ListMetadata, found: Mapping[str, Extent]) -> tuple[str, ...]:
+    """A sentence where a tomogram as it was opened has another size in Å than in a table of tomograms."""
+    opened = find_extents(found, [metadata.extents])
+    try:
+        stated = extents_beside(path, found) if opened else {}
+    except InputError:
+        stated = {}
+    for name, extent in opened.items():
+        for other in (found[name], stated.get(name, extent)):
+            ours, theirs = (np.asarray(item.size) * item.voxel_size for item in (extent, other))
+            # A binned tomogram is rounded to whole voxels, by some programs to an even number of them.
+            if (np.abs(ours - theirs) > 2 * max(extent.voxel_size, other.voxel_size)).any():
+                used = "the opened tomogram" if found[name] is extent else "that table"
+                measures = " and ".join(" × ".join(f"{side:.0f}" for side in item) for item in (ours, theirs))
+                return (
+                    f"Tomogram {name} measures {measures} Å, as opened and in the table of tomograms: one is cropped "
+                    f"or padded. Coordinates count from the centre of {used}.",
+                )
+    return ()
+
+
+def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Extent]) -> None:
+    """Check that every tomogram's size is among those found.
+
+    Raises
+    ------
+    SizeUnknownError
+        If one is not: which, and how to give it.
+    """
+    unknown = [name for name in dict.fromkeys(names) if name not in found]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise SizeUnknownError(
+            f"{path}: the size of tomogram {unknown[0] or '(no name)'}{more} is unknown, and RELION 5's coordinates "
+            "count from its centre. Open the tomogram too, give RELION's tomograms.star (--tomograms-star), or put it "
+            "beside the list.",
+            tomograms=unknown,
+        )
+
+
+def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> FloatArray:
+    """Origins of centred coordinates, (N, 3) xyz in Å."""
+    if rule not in CENTRES:
+        raise InputError(f"centre rule {rule!r} is unknown; expected one of {', '.join(CENTRES)}.")
+    centres = {name: extent.centre + CENTRES[rule] * extent.voxel_size for name, extent in extents.items()}
+    return np.array([centres[name] for name in names])
+
+
+# --- pixels: that in which coordinates count, and that which optics state ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class WrittenPixels:
+    """Size in Å of the pixels to write in, (N,), None where unknown; whether the list's columns or optics state it."""
+
+    sizes: FloatArray | None
+    stated: bool
+    notes: tuple[str, ...] = ()
+
+
+def written_pixel_sizes(
+    path: Path | str, particles: Particles, metadata: ListMetadata, names: Sequence[str], found: Mapping[str, Extent]
+) -> WrittenPixels:
+    """Size of the pixels to write in: the one given, else that of columns or optics, else that of the tomograms."""
+    table = {name: column_texts(column) for name, column in particles.extra.items()}
+    own = pixel_sizes(table, particles.blocks, {}, names=names, where=str(path))
+    if metadata.pixel_size is not None:
+        given = np.full(len(names), float(metadata.pixel_size))
+        return WrittenPixels(given, own is not None and np.allclose(own, given, rtol=1e-6))
+    if own is not None:
+        return WrittenPixels(own, True)
+    sizes = pixel_sizes({}, {}, found, names=names, where=str(path))
+    if sizes is None:
+        return WrittenPixels(None, False)
+    # Sizes in a table that came with the list are those of the tilt series; an opened tomogram is most often binned.
+    unbinned = set(names) <= set(particles.blocks.get(GLOBAL, {}).get(TOMOGRAM, ()))
+    shown = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
+    note = (
+        f"Coordinates are written in the tomogram's voxels, {shown} Å; RELION 4 counts in pixels of the tilt series. "
+        "Give their size if it is another (--pixel-size)."
+    )
+    return WrittenPixels(sizes, True, () if unbinned else (note,))
+
+
+def written_optics(
+    optics: Mapping[str, Sequence[str]],
+    particles: Particles,
+    pixels: WrittenPixels,
+    names: Sequence[str],
+    *,
+    dialect: str,
+) -> Mapping[str, Sequence[str]]:
+    """Optics with the pixel size of the tilt series, in which coordinates count, and without which RELION 5 stops."""
+    if dialect == "relion4":
+        # RELION multiplies coordinates by this size, and so must the optics of a WarpTools export say.
+        optics = export_optics(optics, names)
+    replaced = dialect == "relion4" and not pixels.stated
+    if pixels.sizes is None or (PIXEL in optics and not replaced):
+        return optics
+    groups = optics.get(GROUP, ("",) * len(next(iter(optics.values()))))
+    own = particles.extra.get(GROUP)
+    rows = [pixels.sizes if own is None or len(groups) == 1 else pixels.sizes[own == group] for group in groups]
+    if any(len(np.unique(part)) > 1 for part in rows):
+        return optics
+    usual = float(pixels.sizes[0])
+    return {**optics, PIXEL: tuple(f"{part[0] if len(part) else usual:.6f}" for part in rows)}
+
+
+def sizes_in_pixels(
+    table: Mapping[str, Sequence[str]], names: Sequence[str], pixels: FloatArray
+) -> Mapping[str, Sequence[str]]:
+    """``data_global`` in the pixels in which coordinates are written: the same extents in Å.
+
+    Parameters
+    ----------
+    table : sizes in voxels, and the voxels' size, by tomogram.
+    names : of the tomogram of each particle.
+    pixels : (N,) size in Å of the pixels of each particle; tomograms in which they differ stay as they are.
+    """
+    if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
+        return table
+    columns = {name: list(table[name]) for name in (PIXEL, *SIZE)}
+    for row, name in enumerate(table[TOMOGRAM]):
+        stated = float(table[PIXEL][row])
+        written = np.unique(pixels[np.asarray(names) == name])
+        if len(written) != 1 or np.isclose(stated, written[0], rtol=1e-6):
+            continue
+        columns[PIXEL][row] = f"{written[0]:.9g}"
+        for side in SIZE:
+            columns[side][row] = str(round(float(table[side][row]) * stated / written[0]))
+    return {**table, **columns}
+
+
+# --- boxes: where each particle was cut, and how its box was rotated --------------------------------------------------
+
+ORIGIN = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
+SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+
+_NOT_TURNED = 1e-6
+"""Degrees of a box's largest angle up to which it lies along the tomogram's axes: files have six decimals."""
+
+
+def with_boxes(particles: Particles, centres: FloatArray, angles: FloatArray | None) -> Particles:
+    """Particles with columns of the box about each, if they have images; else as they are.
+
+    Parameters
+    ----------
+    centres : (N, 3) xyz in Å.
+    angles : (N, 3) of the boxes, degrees (ZYZ); None where they are not turned.
+    """
+    if not set(IMAGES) & set(particles.extra):
+        return particles
+    columns = dict(zip(BOX, centres.T.copy(), strict=True))
+    if angles is not None and np.abs(angles).max(initial=0) > _NOT_TURNED:
+        columns |= dict(zip(BOX_ANGLES, angles.T.copy(), strict=True))
+    return particles.replace(extra={**particles.extra, **columns})
+
+
+def in_boxes(particles: Particles, frames: FloatArray | None) -> Particles:
+    """The particles with their rotations in the frames of their boxes (N, 3, 3), where these are turned."""
+    if frames is None:
+        return particles
+    return particles.replace(rotations=frames.transpose(0, 2, 1) @ particles.required_rotations())
+
+
+def box_columns(
+    particles: Particles, centres: FloatArray | None, frames: FloatArray | None
+) -> dict[str, Sequence[str]]:
+    """RELION's angles of turned boxes, and its origins, which lead from the centres of boxes to the particles.
+
+    There are no origins where all particles are at the centres of their boxes.
+    """
+    columns = {} if frames is None else number_columns(SUBTOMOGRAM_ANGLES, matrix_to_zyz(frames))
+    if centres is None or not np.round(centres - particles.positions, DECIMALS).any():
+        return columns
+    inverse = None if frames is None else frames.transpose(0, 2, 1)
+    return {**columns, **number_columns(ORIGIN, rotated(inverse, centres - particles.positions))}
+
+
+def rotated(rotations: FloatArray | None, shifts: FloatArray) -> FloatArray:
+    """Shifts (N, 3), each rotated by its rotation (N, 3, 3); as they are where there are none."""
+    turned: FloatArray = shifts if rotations is None else np.einsum("nij,nj->ni", rotations, shifts)
+    return turned
