@@ -2,7 +2,7 @@
 
 Angles are the inverse of intrinsic ZYZ. Where ``rlnTomoSubtomogram*`` angles are given too, the pose is their rotation
 times that of ``rlnAngle*``. Written files hold the whole pose in ``rlnAngle*`` and the whole position in the
-coordinates, but for lists that name images (`relion_boxes`). All other columns and tables are carried through.
+coordinates, but for lists that name images (`relion_coordinates`). All other columns and tables are carried through.
 """
 
 from __future__ import annotations

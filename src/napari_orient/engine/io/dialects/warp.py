@@ -19,11 +19,10 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
     PIXELS,
+    RELION4,
     RelionTable,
     foreign_columns,
-    named_tomograms,
     pose_columns,
-    read_relion,
 )
 from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
 from napari_orient.engine.io.dialects.standard_columns import as_numbers
@@ -75,14 +74,6 @@ def _is_export(file: ListFile) -> bool:
     return exported and ".tomostar" in file.text
 
 
-def _read(file: ListFile, metadata: ListMetadata) -> Particles:
-    return read_relion(file.path, metadata)
-
-
-def _volumes(file: ListFile) -> dict[str, Path | None]:
-    return named_tomograms(file.path)
-
-
 def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write the list that ``ts_export_particles --input_star`` reads."""
     size = _coordinate_size(particles, metadata)
@@ -126,9 +117,9 @@ WARPTOOLS = Dialect(
     layout="multiples of rlnImagePixelSize; rot, tilt, psi (ZYZ)",
     trap="Versions to 2.0.0dev39 state another rlnTomoTiltSeriesPixelSize, which puts all too near the corner.",
     recognises=_is_export,
-    read=_read,
+    read=RELION4.read,
     write=_write,
-    volumes=_volumes,
+    volumes=RELION4.volumes,
 )
 
 
@@ -187,7 +178,7 @@ WARP_MATCHING = Dialect(
     trap="Read as pixels all lie within one pixel of the corner. The tomogram's size is needed.",
     recognises=_is_matching,
     read=_read_matching,
-    volumes=_volumes,
+    volumes=RELION4.volumes,
 )
 
 
@@ -215,7 +206,7 @@ M_EXPORT = Dialect(
     trap="No column says that the unit is Å: it is known by its eight columns, with rlnRandomSubset and no pixel size.",
     recognises=lambda file: file.tags == _M_EXPORT,
     read=_read_export_of_m,
-    volumes=_volumes,
+    volumes=RELION4.volumes,
 )
 
 
