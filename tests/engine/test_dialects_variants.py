@@ -23,7 +23,7 @@ from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles
-from napari_orient.engine.io.dialects.coordinate_names import coordinate_columns
+from napari_orient.engine.io.dialects.text_tables import coordinate_columns
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.rotations import angle_deg
 

@@ -15,8 +15,8 @@ from io_fixtures import patched, saved_mrc, volume
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import header_voxel_size, read_tomogram, write_tomogram
-from napari_orient.engine.io.volumes import packed
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes import mrc
+from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 
 
 def test_a_volume_that_mrcfile_wrote_is_read_voxel_for_voxel_by_parts(tmp_path):
@@ -241,8 +241,8 @@ def test_a_packed_mrc_file_is_read_in_memory(tmp_path, packing, suffix):
 
 
 def test_a_large_packed_file_is_unpacked_once_to_the_folder_that_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "IN_MEMORY_BYTES", 100)
-    monkeypatch.setenv(packed.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(mrc, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setenv(mrc.CACHE_VARIABLE, str(tmp_path / "cache"))
     path = tmp_path / "TS_01.mrc.gz"
     path.write_bytes(gzip.compress(saved_mrc(tmp_path / "plain.mrc").read_bytes()))
     read = read_tomogram(path)

@@ -22,7 +22,7 @@ from napari_orient.engine.io import (
     write_polnet_tomogram,
     write_tomogram,
 )
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import angle_deg
 

@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import names_volume, read_labelled, read_tomogram, write_tomogram
-from napari_orient.engine.io.volumes import chunks
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes import on_demand
 from napari_orient.engine.io.volumes.formats import volume_name, volumes_in
+from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches
 
@@ -348,12 +348,12 @@ def test_patches_of_a_store_are_those_of_the_array_and_few_chunks_are_decoded(mo
         reads.append(box)
         return whole[box]
 
-    monkeypatch.setattr(chunks, "CACHE_BYTES", 12 * 32**3 * 4)
+    monkeypatch.setattr(on_demand, "CACHE_BYTES", 12 * 32**3 * 4)
     lazy = ChunkedDensity(whole.shape, whole.dtype, chunks=(32, 32, 32), read=read, where="a")
     positions = random.uniform(80, 880, size=(300, 3))
     expected = cut_patches(Tomogram(whole, 10, "a"), positions, side=8)
     np.testing.assert_array_equal(cut_patches(Tomogram(lazy, 10, "a"), positions, side=8), expected)
-    assert sum(chunk.nbytes for chunk in lazy._decoded.values()) <= chunks.CACHE_BYTES
+    assert sum(chunk.nbytes for chunk in lazy._decoded.values()) <= on_demand.CACHE_BYTES
     ordered = len(reads)
     for position in positions:
         cut_patches(Tomogram(lazy, 10, "a"), position, side=8)

@@ -9,7 +9,7 @@ import pytest
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram, write_tomogram
-from napari_orient.engine.io.volumes import stored
+from napari_orient.engine.io.volumes import on_demand
 from napari_orient.engine.patches import cut_patches
 
 WHOLE = np.random.default_rng(0).normal(size=(24, 40, 50)).astype(np.float32)
@@ -22,9 +22,9 @@ def path(tmp_path) -> Path:
     return tmp_path / "a.mrc"
 
 
-@pytest.mark.parametrize("most", [stored._MOST_BYTES, 1000])
+@pytest.mark.parametrize("most", [on_demand._MOST_BYTES, 1000])
 def test_any_part_is_that_of_the_whole(path, most, monkeypatch):
-    monkeypatch.setattr(stored, "_MOST_BYTES", most)
+    monkeypatch.setattr(on_demand, "_MOST_BYTES", most)
     density = read_tomogram(path).density
     for key in (
         3,
@@ -57,7 +57,7 @@ def test_a_tomogram_that_another_program_spoils_while_it_is_open_is_one_line(pat
     tomogram = read_tomogram(path)
     os.utime(path, ns=(1, 1))
     tomogram = read_tomogram(path)
-    monkeypatch.setattr(stored, "_open_files", stored._OpenFiles())
+    monkeypatch.setattr(on_demand, "_open_files", on_demand._OpenFiles())
     spoil(path)
     for read in (lambda: cut_patches(tomogram, CENTRE, side=8), lambda: np.asarray(tomogram.density)):
         with pytest.raises(InputError, match=words) as caught:
@@ -69,7 +69,7 @@ def test_a_file_that_ends_while_it_is_read_is_one_line(path):
     tomogram = read_tomogram(path)
     os.truncate(path, 9000)
     # As if it were shortened after it was looked at.
-    tomogram.density._read.state = stored._state(path.stat())
+    tomogram.density._read.state = on_demand._state(path.stat())
     with pytest.raises(InputError, match="ends before its last voxel"):
         np.asarray(tomogram.density)
 

@@ -7,7 +7,7 @@ from qtpy.QtCore import QTimer
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity
+from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import concatenate
 from napari_orient.gui import layers, readers
 from napari_orient.gui.sample_data import simulated_sample

@@ -14,11 +14,10 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.imod import IMOD, PEET
 from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
-from napari_orient.engine.io.dialects.plain_tables import CBOX, HEADERLESS, NAPARI_POINTS, PYTME
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
 from napari_orient.engine.io.dialects.relion_like import PICKS_IN_VOXELS, PYTOM_MATCH_PICK, RELION_TABLE
-from napari_orient.engine.io.dialects.table import CSV, TSV
+from napari_orient.engine.io.dialects.tables import CBOX, CSV, HEADERLESS, NAPARI_POINTS, PYTME, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
 from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
 from napari_orient.engine.io.dialects.xml_lists import DEEPFINDER, PYTOM

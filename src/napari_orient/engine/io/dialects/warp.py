@@ -23,6 +23,7 @@ from napari_orient.engine.io.dialects.relion import (
     RelionTable,
     foreign_columns,
     pose_columns,
+    read_relion,
 )
 from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
 from napari_orient.engine.io.dialects.standard_columns import as_numbers

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.stored import stored_density
+from napari_orient.engine.io.volumes.on_demand import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Density, Tomogram, evenly_spaced_rows

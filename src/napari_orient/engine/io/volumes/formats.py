@@ -7,12 +7,12 @@ from pathlib import Path
 
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes import em, hdf5, mrc, packed, tiff, zarr_store
+from napari_orient.engine.io.volumes import em, hdf5, mrc, tiff, zarr_store
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Tomogram
 
-_PACKED_SUFFIXES = tuple(f"{suffix}{packing}" for suffix in mrc.SUFFIXES for packing in packed.PACKED)
+_PACKED_SUFFIXES = tuple(f"{suffix}{packing}" for suffix in mrc.SUFFIXES for packing in mrc.PACKED)
 
 VOLUME_SUFFIXES = (
     *mrc.SUFFIXES,
@@ -66,8 +66,8 @@ def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: st
 
 def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) -> Tomogram:
     suffix = path.suffix.lower()
-    if suffix in packed.PACKED or magic[:3] in (b"\x1f\x8b\x08", b"BZh"):
-        return packed.read_packed(path, name=volume_name(path), voxel_size=voxel_size, flag=flag)
+    if suffix in mrc.PACKED or magic[:3] in (b"\x1f\x8b\x08", b"BZh"):
+        return mrc.read_packed(path, name=volume_name(path), voxel_size=voxel_size, flag=flag)
     if magic.startswith(hdf5.MAGIC):
         return hdf5.read_hdf5(path, voxel_size=voxel_size, flag=flag)
     if magic[:4] in tiff.MAGICS:
@@ -93,7 +93,7 @@ def volume_name(path: Path) -> str:
     if path.suffix.lower() in zarr_store.SUFFIXES or path.is_dir():
         return printable(zarr_store.store_name(path))
     name = Path(path.name)
-    stem = name.stem if name.suffix.lower() in packed.PACKED else name.name
+    stem = name.stem if name.suffix.lower() in mrc.PACKED else name.name
     return printable(Path(stem).stem.removesuffix(".ome"))
 
 

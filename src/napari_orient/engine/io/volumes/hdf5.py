@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.chunks import ChunkedDensity, first_line
+from napari_orient.engine.io.volumes.on_demand import ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Tomogram, shortened

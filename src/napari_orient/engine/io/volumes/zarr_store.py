@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.chunks import Box, ChunkedDensity, first_line
+from napari_orient.engine.io.volumes.on_demand import Box, ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.tiff import ANGSTROM
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, usable, voxel_size_in_force
 from napari_orient.engine.outputs import check_not_planned

@@ -1,0 +1,467 @@
+"""Lists in tables of text: our own with named columns, and those of napari, pyTME, crYOLO and tables without a header.
+
+The header of ours is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from
+the centre of voxel [0, 0, 0], angles in degrees as in RELION. Unknown values have no column. Files may also have
+``x_voxel, y_voxel, z_voxel`` (voxels, counted from 0) and a quaternion ``qw, qx, qy, qz`` in place of the angles; only
+coordinates are required, which other programs' names are understood of too (`text_tables`). All other columns are
+carried through unchanged.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import (
+    PICKERS_SCORE,
+    RESULT_COLUMNS,
+    with_mark,
+    without_mark,
+    written_column,
+)
+from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
+from napari_orient.engine.io.dialects.standard_columns import SCORE, without_defaults
+from napari_orient.engine.io.dialects.text_tables import (
+    POSITION,
+    VOXEL,
+    angle_names,
+    coordinate_columns,
+    first_cells,
+    is_number,
+    read_rows,
+    split_cells,
+)
+from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
+from napari_orient.engine.io.star import Table, decimals, numbers, single
+from napari_orient.engine.io.tomograms import (
+    TOMOGRAM,
+    ListMetadata,
+    find_extents,
+    fit_only_in_angstrom,
+    rows_of_tomogram,
+    tomogram_names,
+)
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import FloatArray, Particles, TextArray
+from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
+
+_ANGLES = ("rot", "tilt", "psi")
+_QUATERNION = ("qw", "qx", "qy", "qz")
+_OWN = ("tomogram", *POSITION, *VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
+_MOST_COLUMNS = 25
+"""Columns of a table without a header; one of more is Dynamo's."""
+
+
+def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
+    """Particles of a CSV or TSV file with named columns.
+
+    Coordinates in voxels take ``metadata.pixel_size``, else the voxel sizes of ``metadata.extents``.
+
+    Raises
+    ------
+    InputError
+        If coordinates are missing, angles are incomplete, a value is no number, or a voxel size is needed and not
+        given.
+    """
+    metadata = metadata or ListMetadata()
+    where, tomogram = str(path), metadata.tomogram
+    read, notes = _with_coordinates(read_rows(path), where)
+    table = {_own(name): values for name, values in read.items()}
+    if len(table) < len(read):
+        raise InputError(f"{path} has two columns of one name; rename or remove one.")
+    names, rows = tomogram_names(table), None
+    if any(names) and tomogram is not None:
+        rows = rows_of_tomogram(names, tomogram, where=where)
+        table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
+        names = [names[row] for row in rows]
+    names = [name or tomogram or "" for name in names]
+    rotations = _rotations(table, where=where)
+    if "confidence" in table and not _is_own_confidence(table, posed=rotations is not None):
+        table = {PICKERS_SCORE if name == "confidence" else name: values for name, values in table.items()}
+    return Particles(
+        positions=_positions(table, names, metadata, where=where),
+        rotations=rotations,
+        confidence=_optional(table, "confidence", where=where),
+        expected_error_deg=_optional(table, "expected_error_deg", where=where),
+        tomogram=np.array(names, str),
+        kind=np.array(table["class"], str) if "class" in table else None,
+        list_row=rows,
+        notes=(*notes, *_angles_note(table)),
+        extra={
+            without_mark(name, _OWN): single(table, name, where=where, finite=False)
+            if name in RESULT_COLUMNS
+            else np.array(values, str)
+            for name, values in table.items()
+            if name not in (*_OWN, TOMOGRAM)
+        },
+    )
+
+
+def _is_own_confidence(table: Table, *, posed: bool) -> bool:
+    """Whether a column called confidence is this program's: a probability, beside the rotation that it is of."""
+    try:
+        values = np.array([float(text or "nan") for text in table["confidence"]])
+    except ValueError:
+        return posed
+    return posed and bool(((values >= 0) & (values <= 1) | np.isnan(values)).all())
+
+
+def write_table(path: Path | str, particles: Particles, *, provenance: str = "") -> None:
+    """Write particles under the header above, separated by tabs if the name ends in ``.tsv``, else by commas.
+
+    Raises
+    ------
+    InputError
+        If there are no particles, or the file cannot be written.
+    """
+    if len(particles) == 0:
+        raise InputError(f"there are no particles to write to {path}; expected one at least.")
+    columns = _columns(particles)
+    delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        if provenance:
+            stream.write(f"# {' '.join(provenance.split())}\n")
+        writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _own(name: str) -> str:
+    """Name of a column in lower case if it is one of ours; else as it is."""
+    return name.lower() if name.lower() in _OWN else name
+
+
+def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:
+    """The table with its coordinates as x, y, z in Å or x_voxel, y_voxel, z_voxel, and how they were found.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    columns = coordinate_columns(list(table))
+    if columns is None:
+        absent = next((name for name in POSITION if name not in {key.lower() for key in table}), POSITION[0])
+        raise InputError(
+            f"{where} has no column {absent}; expected x, y, z (Å) or x_voxel, y_voxel, z_voxel. "
+            f"It has {', '.join(list(table)[:8])}."
+        )
+    axes = dict(zip(columns.names, VOXEL if columns.angstrom is None else POSITION, strict=True))
+    scale = columns.angstrom or 1.0
+    renamed: Table = {}
+    for name, values in table.items():
+        scaled = values
+        if name in axes and scale != 1:
+            scaled = tuple(repr(float(number) * scale) for number in single(table, name, where=where))
+        renamed[axes.get(name, name)] = scaled
+    return renamed, (columns.note,) if columns.note else ()
+
+
+def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
+    if set(POSITION) <= set(table):
+        return numbers(table, POSITION, where=where)
+    voxels = numbers(table, VOXEL, where=where)
+    if metadata.pixel_size is not None:
+        return voxels * metadata.pixel_size
+    found = find_extents(names, [metadata.extents])
+    if set(names) - set(found):
+        raise InputError(
+            f"{where} has coordinates in voxels, and the size of a voxel is unknown. "
+            "Open the tomogram too (--tomogram), or give the voxel size in Å (--pixel-size)."
+        )
+    sizes: FloatArray = np.array([found[name].voxel_size for name in names])
+    return voxels * sizes[:, None]
+
+
+def _rotations(table: Table, *, where: str) -> FloatArray | None:
+    for columns in (_QUATERNION, _ANGLES):
+        present = [name for name in columns if name in table]
+        if present and len(present) < len(columns):
+            absent = next(name for name in columns if name not in present)
+            raise InputError(
+                f"{where} has {present[0]} but no {absent}; expected all of {', '.join(columns)} (RELION's, ZYZ), or "
+                "none. Rename or add columns."
+            )
+    if _QUATERNION[0] in table:
+        return wxyz_to_matrix(numbers(table, _QUATERNION, where=where), where=where)
+    return zyz_to_matrix(numbers(table, _ANGLES, where=where)) if _ANGLES[0] in table else None
+
+
+def _angles_note(table: Table) -> tuple[str, ...]:
+    """A sentence on columns that most likely are angles, and are not read."""
+    named = angle_names(list(table))
+    if not named or set(_ANGLES) <= set(table) or set(_QUATERNION) <= set(table):
+        return ()
+    return (
+        f"Columns {', '.join(named)} may be angles, and are not read: their convention is not stated, as that of rot, "
+        "tilt, psi (RELION's, ZYZ) and of qw, qx, qy, qz is.",
+    )
+
+
+def _optional(table: Table, name: str, *, where: str) -> FloatArray | None:
+    return single(table, name, where=where, finite=False) if name in table else None
+
+
+def _columns(particles: Particles) -> dict[str, Sequence[object]]:
+    columns: dict[str, Sequence[object]] = {}
+    if any(particles.tomogram_names):
+        columns["tomogram"] = np.asarray(particles.tomogram).tolist()
+    columns |= dict(zip(POSITION, map(decimals, particles.positions.T), strict=True))
+    if particles.rotations is not None:
+        columns |= dict(zip(_ANGLES, map(decimals, matrix_to_zyz(particles.rotations).T), strict=True))
+    for name, column in (("confidence", particles.confidence), ("expected_error_deg", particles.expected_error_deg)):
+        if column is not None:
+            columns[name] = decimals(column)
+    if particles.kind is not None:
+        columns["class"] = particles.kind.tolist()
+    foreign = {with_mark(name, _own(name) in _OWN): column for name, column in particles.extra.items()}
+    return columns | {name: [_cell(text) for text in written_column(name, column)] for name, column in foreign.items()}
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of one line holds it: without breaks of lines and tabs, and without blanks at its ends."""
+    return " ".join(re.split(r"[\t\n\r\f\v]", text)).strip()
+
+
+# --- the dialects of ours ---------------------------------------------------------------------------------------------
+
+
+def _has_coordinates(file: ListFile) -> bool:
+    """Whether the first line names columns of coordinates."""
+    return coordinate_columns(first_cells(file)) is not None
+
+
+def _read(file: ListFile, metadata: ListMetadata) -> Particles:
+    return read_table(file.path, metadata)
+
+
+def _volumes(file: ListFile) -> dict[str, Path | None]:
+    return dict.fromkeys(tomogram_names(read_rows(file.path)))
+
+
+def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    write_table(path, particles, provenance=provenance)
+    return ()
+
+
+CSV = Dialect(
+    name="csv",
+    title="CSV table",
+    programs="this program, spreadsheets, scripts",
+    suffixes=(".csv", ".txt"),
+    layout="Å from voxel 0, or x_voxel, y_voxel, z_voxel; rot, tilt, psi (ZYZ), or a quaternion qw, qx, qy, qz",
+    trap="The unit of x, y, z is not in the file: voxels must be named x_voxel, y_voxel, z_voxel.",
+    recognises=lambda file: file.suffix != ".tsv" and _has_coordinates(file),
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)
+
+TSV = Dialect(
+    name="tsv",
+    title="TSV table",
+    programs=CSV.programs,
+    suffixes=(".tsv",),
+    layout=CSV.layout,
+    trap=CSV.trap,
+    recognises=lambda file: file.suffix == ".tsv" and _has_coordinates(file),
+    read=_read,
+    write=_write,
+    volumes=_volumes,
+)
+
+
+# --- other programs ---------------------------------------------------------------------------------------------------
+
+
+def _head(file: ListFile) -> list[str]:
+    """Cells of the line that names the columns, or of the first, in lower case."""
+    return [cell.lower() for cell in first_cells(file)]
+
+
+def _lower(table: Table, names: Sequence[str]) -> Table:
+    """The table with these names of columns in lower case, as `_head` compares them."""
+    return {name.lower() if name.lower() in names else name: values for name, values in table.items()}
+
+
+def _nameless(file: ListFile) -> Mapping[str, Path | None]:
+    """The one tomogram of a list that names none."""
+    return {"": None}
+
+
+# --- napari ---------------------------------------------------------------------------------------------------------
+
+_AXES = ("axis-0", "axis-1", "axis-2")
+
+
+def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = _lower(read_rows(file.path), (*_AXES, "axis-3", "index")), str(file.path)
+    if "axis-3" in table:
+        raise InputError(f"{where} has points of more than three axes; expected z, y, x. Save those of one time point.")
+    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*_AXES, "index")}
+    voxels = numbers(table, _AXES, where=where)[:, ::-1]
+    rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=extra)
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+NAPARI_POINTS = Dialect(
+    name="napari",
+    title="napari points (CSV)",
+    programs="napari (File ▸ Save, a points layer as .csv)",
+    suffixes=(".csv",),
+    layout="axis-0, axis-1, axis-2 = z, y, x in voxels",
+    trap="The layer's scale is not in the file: its voxel size is needed.",
+    recognises=lambda file: set(_AXES) <= set(_head(file)) and "vertex-index" not in _head(file),
+    read=_read_napari,
+    volumes=_nameless,
+)
+
+
+# --- pyTME ----------------------------------------------------------------------------------------------------------
+
+_PYTME = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
+
+
+def _read_pytme(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = _lower(read_rows(file.path), (*_PYTME, "score")), str(file.path)
+    others = {name: values for name, values in table.items() if name not in (*_PYTME, "score")}
+    scores = {SCORE: table["score"]} if "score" in table else {}
+    rows = VoxelRows(
+        voxels=numbers(table, _PYTME[:3], where=where),
+        names=[""] * len(table["x"]),
+        rotations=zyz_to_matrix(numbers(table, _PYTME[3:], where=where)),
+        extra={**without_defaults(scores, {}), **{name: np.array(values, str) for name, values in others.items()}},
+    )
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+PYTME = Dialect(
+    name="pytme",
+    title="pyTME orientations",
+    programs="pyTME (orientations.tsv)",
+    suffixes=(".tsv",),
+    layout="voxels of the tomogram, from 0; euler_x, euler_y, euler_z = rot, tilt, psi (ZYZ)",
+    trap="Its x, y, z are voxels, those of other tables Å.",
+    recognises=lambda file: set(_PYTME) <= set(_head(file)),
+    read=_read_pytme,
+    volumes=_nameless,
+)
+
+
+# --- crYOLO ---------------------------------------------------------------------------------------------------------
+
+_BOX = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")
+
+
+def _read_cbox(file: ListFile, metadata: ListMetadata) -> Particles:
+    table, where = block_of(file, _BOX[0]), str(file.path)
+    absent = [name for name in _BOX if name not in table]
+    if absent:
+        raise InputError(f"{where} has no column {absent[0]}; expected boxes in three dimensions. Pick in tomograms.")
+    if not table[_BOX[0]]:
+        raise InputError(f"{where} has no particles: it holds no box. Choose another file.")
+    boxes = numbers(table, _BOX, where=where)
+    corners, size = boxes[:, :3], boxes[:, 3:]
+    voxels = corners + np.column_stack([size / 2, np.zeros(len(size))])
+    named = {**({SCORE: table["Confidence"]} if "Confidence" in table else {}), **_box_columns(table)}
+    rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=without_defaults(named, {}))
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _box_columns(table: Table) -> Table:
+    """Other columns, but for those that hold nothing."""
+    others = {name: values for name, values in table.items() if name not in (*_BOX, "Depth", "Confidence")}
+    return {f"cryolo_{name}": values for name, values in others.items() if set(values) - {"<NA>", "nan", ""}}
+
+
+CBOX = Dialect(
+    name="cbox",
+    title="crYOLO and TomoTwin boxes",
+    programs="crYOLO, TomoTwin, napari-boxmanager",
+    suffixes=(".cbox",),
+    layout="voxels of the tomogram: x and y of the box's corner, to which half its size is added, z of its centre",
+    trap="_CoordinateX and Y are a corner, not the centre.",
+    recognises=lambda file: "cryolo" in file.blocks,
+    read=_read_cbox,
+    volumes=_nameless,
+)
+
+
+# --- no header ------------------------------------------------------------------------------------------------------
+
+
+def _is_headerless(file: ListFile) -> bool:
+    cells = _head(file)
+    return file.suffix != ".tbl" and 3 <= len(cells) <= _MOST_COLUMNS and all(map(is_number, cells))
+
+
+def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
+    where = str(file.path)
+    lines = [line for line in file.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    cells = list(split_cells(lines, file.path))
+    if not cells or len(cells[0]) < 3:
+        raise InputError(f"{where} has no particles: it holds no three columns of numbers. Choose another file.")
+    wrong = next((number for number, row in enumerate(cells, start=1) if len(row) != len(cells[0])), None)
+    if wrong is not None:
+        raise InputError(
+            f"{where}: row {wrong} has {len(cells[wrong - 1])} values; expected {len(cells[0])} as in row 1. Mend it."
+        )
+    counters = _leading_counters(cells)
+    table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
+    axes = tuple(table)[counters : counters + 3]
+    position = numbers(table, axes, where=where)
+    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in table if name not in axes}
+    said = f"The table has no header: columns {counters + 1} to {counters + 3} are taken as x, y, z."
+    if _is_angstrom(position, metadata):
+        notes = (said, "Its coordinates lie beyond the tomogram's voxels, and are taken as Å.")
+        return Particles(positions=position, tomogram=metadata.tomogram or "", extra=extra, notes=notes)
+    rows = VoxelRows(voxels=position, names=[""] * len(position), extra=extra, notes=(said,))
+    return particles_in_voxels(rows, metadata, where=where)
+
+
+def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
+    """Whether coordinates without a unit are Å, by the size of the opened tomogram."""
+    found = find_extents([metadata.tomogram or ""], [metadata.extents])
+    if metadata.pixel_size is not None or not found:
+        return False
+    return fit_only_in_angstrom(position, [next(iter(found.values()))] * len(position))
+
+
+def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
+    """Columns before the last three that number objects and contours, as IMOD's model2point writes them; 0 if none."""
+    count = len(cells[0]) - 3
+    if (
+        count not in (1, 2)
+        or len(cells) < 2
+        or not all(row[place].isdecimal() for row in cells for place in range(count))
+    ):
+        return 0
+    numbered = [tuple(int(row[place]) for place in range(count)) for row in cells]
+    steps = [_is_step(before, after) for before, after in itertools.pairwise(numbered)]
+    return count if max(numbered[0]) <= 1 and all(steps) else 0
+
+
+def _is_step(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether numbers are the same, or the next: of an object, with its contours from the first, or of a contour."""
+    same = [first == second for first, second in zip(before, after, strict=True)]
+    changed = same.index(False) if False in same else None
+    return changed is None or (after[changed] == before[changed] + 1 and max(after[changed + 1 :], default=1) <= 1)
+
+
+HEADERLESS = Dialect(
+    name="coords",
+    title="table without a header",
+    programs="TomoTwin and crYOLO (.coords), IMOD (model2point), scripts",
+    suffixes=(".coords", ".txt", ".csv", ".tsv", ".xyz"),
+    layout="x, y, z in voxels, from 0; separated by blanks, tabs, commas, semicolons or bars",
+    trap="The unit is never in the file: for Å give --pixel-size 1.",
+    recognises=_is_headerless,
+    read=_read_headerless,
+    volumes=_nameless,
+)
