@@ -1,4 +1,4 @@
-"""Lists of particles in any dialect, chosen by a file's content and suffix; questions where their content is unlikely."""
+"""Particle lists in any dialect, chosen by a file's content and suffix; questions where their content is unlikely."""
 
 from __future__ import annotations
 
