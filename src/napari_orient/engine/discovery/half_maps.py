@@ -1,22 +1,28 @@
-"""Refinement of poses against half maps, at the tomograms' own voxels (cf. RELION's 3D auto-refine).
+"""Half maps of a class: poses refined against them (cf. RELION's 3D auto-refine), and found by the map of the other half.
 
-The particles are divided into two random halves. A pass averages each half, weights both half maps by their Fourier
-shell correlation, and fits every particle by Gauss–Newton to the map of its own half, from the pose that it has. The
-forward model (`engine.model`) is estimated per tomogram and half.
+*Refined.* The particles are divided into two random halves. A pass averages each half, weights both half maps by their
+Fourier shell correlation, and fits every particle by Gauss–Newton to the map of its own half, at the tomograms' own
+voxels, from the pose that it has. The forward model (`engine.model`) is estimated per tomogram and half. Both halves
+begin from the one map that the annealing found, and share its frame and symmetry. Their coarse detail, up to the
+search's low-pass of 2.1 of its voxels (0.14 diameters), stays that of the map of all, which keeps them in one frame.
+Their FSC is therefore no gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to there; only beyond have
+the halves been kept apart. The expected error is here what the noise of the patch leaves, by the posterior's
+covariance.
 
-Both halves begin from the one map that the annealing found, and share its frame and symmetry. Their coarse detail, up
-to the search's low-pass of 2.1 of its voxels (0.14 diameters), stays that of the map of all, which keeps them in one
-frame. Their FSC is therefore no gold standard (Scheres and Chen, Nature Methods 9, 853, 2012) up to there; only beyond
-have the halves been kept apart.
-
-The expected error is here what the noise of the patch leaves, by the posterior's covariance. The poses given in the
-end, and their errors, are found by `held_out_poses`.
+*Found.* The poses given in the end are found by template matching. Each half map is a template, with the class's
+symmetry; `refinement.refine` finds the picks of the other half with it, and those that were in none: from the pick
+itself, at every rotation and shift, with competing modes and false picks counted in the confidence that a pose is
+right. What a map has of a particle's own noise cannot make it sure. The half map's noise adds to the expected error.
+With rotations θ from the pose that a particle was averaged in, which was fitted to its own half's map, to the one
+found, each map's noise accounts for ``⟨θ²⟩ / 2``. Where the two are more than 20° apart one of them is wrong: then
+``θ² / 2`` is the error of that particle, and half the confidence remains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,20 +30,23 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions
-from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, split_like
+from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions, RefinementOptions, SearchOptions
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.detection import random_pose_angles
 from napari_orient.engine.refinement.posterior import Poses, summarise_modes
+from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Step, Stream, Work
-from napari_orient.engine.symmetry import Symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
+from napari_orient.engine.templates import Template
 
 _MODEL_STEPS = 4
 """Gauss–Newton steps of the fits that the forward model is estimated from. More change it by less than the noise."""
@@ -56,6 +65,8 @@ _JOINED = 0.14
 ``--low_resol_join_halves``: the low-pass of the search, up to which they have a start in common anyway."""
 _FINEST = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
+_SAME_POSE_DEG = 20.0
+"""Rotation, in degrees, beyond which two poses of a particle are different ones, not one pose with two errors."""
 
 
 # --- averages -------------------------------------------------------------------------------------------------------
@@ -254,3 +265,56 @@ class ParticlePatches:
             rotations=np.where(kept[:, None, None], self.particles.required_rotations(), rotations),
             expected_error_deg=np.where(kept, random_pose_error_deg(group), error),
         )
+
+
+# --- poses found by the other half map --------------------------------------------------------------------------------
+
+
+def match_half_maps(
+    labelled: Labelled, found: Average, half: NDArray[np.int_], options: DiscoveryOptions
+) -> Stream[Any, Particles]:
+    """The picks of a class in the poses found by the half map that they had no part in, with errors and confidence.
+
+    Parameters
+    ----------
+    labelled : the picks, where they were picked, in the rotations that they were averaged in.
+    half : (N,) 1 or 2, the half that each was averaged in; 0 of none.
+    """
+    parts = []
+    for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
+        order, matched = [], list[Particles]()
+        for number, density in ((1, found.first_half), (2, found.second_half)):
+            rows = np.flatnonzero(own == 2) if number == 1 else np.flatnonzero(own != 2)
+            if len(rows):
+                template = Template(
+                    found.filtered(density, radius=options.radius),
+                    voxel_size=found.voxel_size,
+                    symmetry=found.group.name,
+                )
+                result = yield from refine(tomogram, particles.take(rows), template, _refinement_options(options))
+                matched.append(result.particles)
+                order.append(rows)
+        parts.append(concatenate(matched).take(np.argsort(np.concatenate(order))))
+    before = concatenate([part for _, part in labelled]).required_rotations()
+    return _with_map_errors(concatenate(parts), before, half > 0, found.group)
+
+
+def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:
+    search = SearchOptions(max_shift=options.max_shift)
+    return RefinementOptions(search=search, wedge=options.wedge, compute=options.compute)
+
+
+def _with_map_errors(
+    particles: Particles, before: FloatArray, averaged: NDArray[np.bool_], group: Symmetry
+) -> Particles:
+    """The particles; their errors count the half map's noise, by the rotations (N, 3, 3) that they were averaged in."""
+    angle = np.where(averaged, symmetric_angle_deg(particles.required_rotations(), before, group), 0.0)
+    apart = angle > _SAME_POSE_DEG
+    near = angle[averaged & ~apart]
+    map_error = np.sqrt(np.square(near).mean() / 2) if len(near) else 0.0
+    expected = np.hypot(np.asarray(particles.expected_error_deg), np.where(apart, angle / np.sqrt(2), map_error))
+    return particles.replace(
+        expected_error_deg=np.minimum(expected, random_pose_error_deg(group)),
+        confidence=np.asarray(particles.confidence) * np.where(apart, 0.5, 1.0),
+        extra={**particles.extra, ERROR_IF_RIGHT: np.hypot(particles.extra[ERROR_IF_RIGHT].astype(float), map_error)},
+    )

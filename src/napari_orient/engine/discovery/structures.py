@@ -19,10 +19,10 @@ from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySe
 from napari_orient.engine.discovery.filled_density import as_measured
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
+    match_half_maps,
     random_pose_error_deg,
     refine_in_halves,
 )
-from napari_orient.engine.discovery.held_out_poses import match_half_maps
 from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
 from napari_orient.engine.discovery.search import Assignment, align_map
 from napari_orient.engine.discovery.verdict import (
