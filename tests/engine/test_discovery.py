@@ -11,10 +11,15 @@ from streams import followed
 
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
-from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.filled_density import FilledDensity, as_measured, fill_outliers
 from napari_orient.engine.discovery.half_maps import average_in_halves
+from napari_orient.engine.discovery.held_out import (
+    ClassComparison,
+    LikelihoodGain,
+    class_count_words,
+    search_log_likelihoods,
+)
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, discovery_provenance
 from napari_orient.engine.discovery.search import Assignment, align_map, global_rotation
 from napari_orient.engine.discovery.spectra import diameter_warning, estimate_diameter, observe_patches
@@ -180,9 +185,9 @@ def compared_with_two(pairs: list[tuple[Tomogram, Particles]], label: np.ndarray
     positions = [(volume, picks.positions) for volume, picks in pairs]
     spectra = run(observe_patches(positions, options, device=torch.device("cpu")))
     every = concatenate([picks for _, picks in pairs])
-    one = run(held_out_log_likelihood(spectra, true_assignment(every, np.zeros_like(label)), options))
-    two = run(held_out_log_likelihood(spectra, true_assignment(every, label), options.with_class_count(2)))
-    return ClassComparison.between(2, two, one)
+    one = run(search_log_likelihoods(spectra, true_assignment(every, np.zeros_like(label)), options))
+    two = run(search_log_likelihoods(spectra, true_assignment(every, label), options.with_class_count(2)))
+    return ClassComparison(2, LikelihoodGain.between(two, one))
 
 
 def test_two_classes_explain_held_out_particles_only_where_there_are_two(seen: tuple) -> None:
@@ -196,7 +201,10 @@ def test_two_classes_explain_held_out_particles_only_where_there_are_two(seen: t
 
 
 def test_the_reasons_for_a_number_of_kinds_stand_in_a_line() -> None:
-    gains = [ClassComparison(2, 20.0, 2.0, 0.9), ClassComparison(3, 9.0, 1.0, 0.1)]
+    gains = [
+        ClassComparison(2, LikelihoodGain(20.0, 2.0), 0.9),
+        ClassComparison(3, LikelihoodGain(9.0, 1.0), 0.1),
+    ]
     assert class_count_words(gains) == (
         "Kinds of particle: 2. Log-likelihood of particles that the maps were not made of: better by 2 than by 1 "
         "(+20.0 ± 2.0); better by 3 than by 2 (+9.0 ± 1.0), but independent starts find other ones."

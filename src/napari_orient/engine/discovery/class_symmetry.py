@@ -22,7 +22,7 @@ import torch
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_cyclic_order, with_azimuths
 from napari_orient.engine.discovery.half_maps import average_in_halves
-from napari_orient.engine.discovery.held_out import LikelihoodGain, held_out_log_likelihoods
+from napari_orient.engine.discovery.held_out import LikelihoodGain, class_log_likelihoods
 from napari_orient.engine.frames import in_frame
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
@@ -162,7 +162,7 @@ class SymmetrySearch:
         return average_in_halves(labelled, group, self.options, dark=self.dark)
 
     def _log_likelihoods(self, found: PosedClass) -> Work[FloatArray]:
-        return held_out_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
+        return class_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
 
 
 def _better(own: FloatArray, best: FloatArray) -> bool:

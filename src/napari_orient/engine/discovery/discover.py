@@ -1,7 +1,7 @@
 """discover(): structure and poses from picks alone, as a stream of steps.
 
 Random starts are annealed (`annealing`) until two agree; with ``--classes auto`` one class more is tried as long as
-that raises the held-out likelihood (`classes`). Every pick is then searched exhaustively against the maps of the best
+that raises the held-out likelihood (`held_out`). Every pick is then searched exhaustively against the maps of the best
 start, and each class refined, brought into the frame of its symmetry, and given a verdict (`structures`).
 """
 
@@ -23,8 +23,13 @@ from napari_orient.engine.discovery.annealing import (
     centring_shifts,
     with_particle_probabilities,
 )
-from napari_orient.engine.discovery.classes import ClassComparison, class_count_words, held_out_log_likelihood
 from napari_orient.engine.discovery.filled_density import fill_outliers
+from napari_orient.engine.discovery.held_out import (
+    ClassComparison,
+    LikelihoodGain,
+    class_count_words,
+    search_log_likelihoods,
+)
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, StepCounter, class_name
 from napari_orient.engine.discovery.search import Assignment, masked_references, search_exhaustively
 from napari_orient.engine.discovery.spectra import PatchSpectra, diameter_warning, observe_patches
@@ -295,7 +300,7 @@ class DiscoveryRun:
             run.counter.expect(2 * run.start_steps + 2 + larger.options.class_count * (self.options.passes + 2))
             others = yield from larger.starts(spectra, most=2, first=made + 1)
             more = yield from larger._held_out(spectra, others)
-            comparison = ClassComparison.between(larger.options.class_count, more, fewer)
+            comparison = ClassComparison(larger.options.class_count, LikelihoodGain.between(more, fewer))
             if comparison.significant:
                 others = yield from larger.starts(spectra, made=others, first=made + 1)
                 comparison = replace(comparison, agreement=_best_agreement(others))
@@ -304,11 +309,9 @@ class DiscoveryRun:
                 run, results, fewer, made = larger, others, more, made + len(others)
         return run, results, class_count_words(comparisons)
 
-    def _held_out(
-        self, spectra: PatchSpectra, results: Sequence[AnnealingResult]
-    ) -> Stream[DiscoveryStep, torch.Tensor]:
+    def _held_out(self, spectra: PatchSpectra, results: Sequence[AnnealingResult]) -> Stream[DiscoveryStep, FloatArray]:
         step = self.counter.step("Comparing numbers of classes", advance=0, class_count=self.options.class_count)
-        log_likelihood = held_out_log_likelihood(spectra, best_result(results).assignment, self.options)
+        log_likelihood = search_log_likelihoods(spectra, best_result(results).assignment, self.options)
         return (yield from stoppable(log_likelihood, step))
 
     def _allows_another_class(self, count: int) -> bool:

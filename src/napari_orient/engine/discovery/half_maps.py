@@ -1,4 +1,4 @@
-"""Half maps of a class: poses refined against them (cf. RELION's 3D auto-refine), and found by the map of the other half.
+"""Half maps of a class: poses refined against them (cf. RELION's 3D auto-refine), and found by the other half's map.
 
 *Refined.* The particles are divided into two random halves. A pass averages each half, weights both half maps by their
 Fourier shell correlation, and fits every particle by Gauss–Newton to the map of its own half, at the tomograms' own
