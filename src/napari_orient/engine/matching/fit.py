@@ -40,6 +40,10 @@ _LEAST_GAIN = 0.003
 _MODE_NATS = 15.0
 """Nats by which a mode may be worse than the best, in the coarser model that ranks it, and still be refitted. Of 40
 real ribosomes 3 are off by more than 20° and expect less; without refitted modes it is 6."""
+_ABANDONED_NATS = 60.0
+"""Nats by which a fit may be worse than the best of its particle after a first step, and go on. Of 67 ribosomes of
+PolNet's and 70 with a CTF of 3.5 µm no best fit was lost, and of 142 modes within 15 nats one; a sixth of the fits are
+spared."""
 _MODE_STEPS = 4
 """Gauss-Newton steps of a mode, at most."""
 _CACHED_COEFFICIENTS = 20_000
@@ -204,7 +208,7 @@ def design_matrix(
     torch.mul(found[:, 2:5], own[:, 2:], out=rows[:, 1:4]).addcmul_(found[:, 3:], own[:, 1:4], value=-1)
     torch.mul(found[:, :1, 1], wave, out=rows[:, 4:7, 0])
     torch.mul(found[:, :1, 0], -wave, out=rows[:, 4:7, 1])
-    _phased(observed, shifts @ wave, out=rows[:, 7])
+    phased(observed, shifts @ wave, out=rows[:, 7])
     return rows.flatten(2)
 
 
@@ -217,10 +221,11 @@ def fit_poses(
     shifts: Tensor,
     steps: int,
     prior: RotationPrior | None = None,
+    owner: Tensor | None = None,
 ) -> Fit:
     """The fits nearest to given starts, by `gauss_newton`."""
     start = fit_at(reference, model, observed, rotations, shifts, prior=prior)
-    return gauss_newton(reference, model, observed, start, steps=steps, prior=prior)
+    return gauss_newton(reference, model, observed, start, steps=steps, prior=prior, owner=owner)
 
 
 def gauss_newton(
@@ -231,6 +236,7 @@ def gauss_newton(
     *,
     steps: int,
     prior: RotationPrior | None = None,
+    owner: Tensor | None = None,
 ) -> Fit:
     """The local maximum of the posterior near a fit: damped Gauss-Newton steps, kept only where the match improves.
 
@@ -238,11 +244,16 @@ def gauss_newton(
     ----------
     observed : as in `fit_at`.
     steps : trial steps, at most; none is tried that is predicted to gain next to nothing.
+    owner : (N,) the particle that each is a fit of: one far worse than the particle's best goes no farther. None takes
+        all as far as they go.
     """
     damping = torch.full_like(fit.score, _FIRST_DAMPING)
-    for _ in range(steps):
+    for number in range(steps):
         step, gain = _step(fit, damping, model.voxel_size)
-        rows = (gain > _LEAST_GAIN).nonzero().squeeze(1)
+        promising = gain > _LEAST_GAIN
+        if owner is not None and number > 0:
+            promising &= fit.log_posterior > _best_of_owner(fit, owner) - _ABANDONED_NATS
+        rows = promising.nonzero().squeeze(1)
         if len(rows) == 0:
             break
         every = len(rows) == len(observed)
@@ -256,6 +267,12 @@ def gauss_newton(
         damping[rows] *= torch.where(better, 0.2, 20.0)
         damping.clamp_(1e-5, 1e3)
     return fit
+
+
+def _best_of_owner(fit: Fit, owner: Tensor) -> Tensor:
+    """Best log-posterior of the fits of the same particle, (N,)."""
+    worst = fit.log_posterior.new_full((int(owner.max()) + 1,), -torch.inf)
+    return worst.scatter_reduce(0, owner, fit.log_posterior, "amax")[owner]
 
 
 def fit_modes(
@@ -343,7 +360,7 @@ def _profiled(gram: Tensor) -> Tensor:
     return gram[:, 1:7, 1:7] - cross[:, :, None] * cross[:, None, :] / gram[:, 0, 0].clamp_min(1e-12)[:, None, None]
 
 
-def _phased(observed: Tensor, angle: Tensor, *, out: Tensor) -> None:
+def phased(observed: Tensor, angle: Tensor, *, out: Tensor) -> None:
     """Write coefficients of the patches about their particles to ``out``, (N, 2, M); phase angles in radians."""
     cosine, sine = angle.cos(), angle.sin()
     torch.mul(observed, cosine[:, None], out=out)

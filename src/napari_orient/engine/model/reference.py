@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -78,10 +79,7 @@ class Reference:
         own : (N, 5, M) frequencies [x, y, z, x, y] in the map's frame.
         """
         count, size = len(rotations), len(frequency)
-        own = torch.cat([rotations, rotations[:, :, :2]], dim=2).transpose(1, 2) @ frequency.T
-        place = own[:, :3].transpose(0, 1).mul(1 / self.spacing).add_(self.reach)
-        nodes, shares = _nodes(place, self.reach, weight)
-        bags = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
+        bags, own = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
         found = own.new_empty(count, 6, 2, size)
         found[:, :4] = bags.view(count, size, 2, 4).permute(0, 3, 2, 1)
         found[:, 4:] = found[:, 1:3]
@@ -101,6 +99,57 @@ class Reference:
         place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
         found = torch.nn.functional.grid_sample(volume, place, align_corners=True)
         return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceParts:
+    """The transforms of P maps that add up to a reference's, with their gradients, in one table: one lookup reads all.
+
+    Parameters
+    ----------
+    table : (K³, 8 P) of [value, d/dqx, d/dqy, d/dqz], of each the P parts, of each real and imaginary part.
+    spacing, reach : as of a `Reference`.
+    """
+
+    table: Tensor
+    spacing: float
+    reach: int
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Reference]) -> ReferenceParts:
+        """The parts in one table; their own tables have the same nodes."""
+        tables = torch.stack([part.table.view(-1, 2, 4) for part in parts], dim=1)
+        return cls(tables.movedim(3, 1).flatten(1).contiguous(), parts[0].spacing, parts[0].reach)
+
+    def to(self, device: torch.device | str) -> ReferenceParts:
+        """The same parts on a device."""
+        return replace(self, table=self.table.to(device))
+
+    def __len__(self) -> int:
+        """Number of parts."""
+        return self.table.shape[1] // 8
+
+    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Reference.rotated`, of every part: found (N, 4, P, 2, M) without repetitions, and own (N, 5, M)."""
+        bags, own = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
+        found = own.new_empty(len(rotations), bags.shape[1], len(frequency))
+        # One at a time: torch transposes a matrix in blocks that the cache holds, a stack of them number by number.
+        for row, bag in zip(found, bags.view(len(rotations), len(frequency), -1), strict=True):
+            row.copy_(bag.T)
+        return found.unflatten(1, (4, -1, 2)), own
+
+
+def _interpolated(
+    table: Tensor, spacing: float, reach: int, frequency: Tensor, rotations: Tensor, *, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rows of a table (K³, C) interpolated at rotated frequencies, (N M, C), and these, (N, 5, M) as [x, y, z, x, y].
+
+    Parameters are those of `Reference` and `Reference.rotated`.
+    """
+    own = torch.cat([rotations, rotations[:, :, :2]], dim=2).transpose(1, 2) @ frequency.T
+    place = own[:, :3].transpose(0, 1).mul(1 / spacing).add_(reach)
+    nodes, shares = _nodes(place, reach, weight)
+    return torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=shares, mode="sum"), own
 
 
 def interpolation_nodes(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:

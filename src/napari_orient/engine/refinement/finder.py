@@ -29,7 +29,7 @@ from napari_orient.engine.matching.search import (
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
 from napari_orient.engine.model.noise import finest_filled, mean_power, simulate_noise_patches, window
-from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
@@ -287,7 +287,7 @@ def estimate_tomogram_model(
     voxel_size: float,
     options: RefinementOptions,
     prior: RotationPrior | None = None,
-    parts: tuple[Reference, ...] = (),
+    parts: ReferenceParts | None = None,
     like: Acquisition | None = None,
 ) -> Stream[Step, PoseFinder]:
     """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
@@ -340,7 +340,7 @@ def estimate_tomogram_model(
     aligned = yield from refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
     generator = torch.Generator().manual_seed(_NOISE_SEED)
     finder = _with_error_model(finder, patches, centres, aligned, generator)
-    if parts:
+    if parts is not None:
         yield step
         finder = _with_overdispersion(finder, parts, patches, centres, aligned)
     noise_scores = (yield from _noise_scores(finder, patches, prior, generator)) if like is None else like.noise_scores
@@ -577,13 +577,11 @@ def _with_error_model(
 
 
 def _with_overdispersion(
-    finder: PoseFinder, parts: tuple[Reference, ...], patches: Tensor, centres: Tensor, fit: Fit
+    finder: PoseFinder, parts: ReferenceParts, patches: Tensor, centres: Tensor, fit: Fit
 ) -> PoseFinder:
     """The finder with the distribution of its particles' overdispersion."""
     search = finder.search
     model = search.model.select(search.informative)
     observed = model.observe(patches, centres)
-    found = Overdispersion.estimate(
-        search.reference, parts, model, observed, fit, likelihood_scale=finder.likelihood_scale
-    )
+    found = Overdispersion.estimate(parts, model, observed, fit, likelihood_scale=finder.likelihood_scale)
     return replace(finder, overdispersion=found)

@@ -123,6 +123,7 @@ def search_and_fit(
         shifts=torch.zeros(len(row), 3, device=patches.device),
         steps=_FIT_STEPS,
         prior=own,
+        owner=row,
     )
     rows = rank_distinct_fits(fit, row, modes, apart_deg=_APART_DEG)
     distinct = rows != rows[:, :1]
