@@ -2,9 +2,10 @@
 
 Gain, noise and the filters of the search depend on microscope, tilt scheme, reconstruction and specimen: they are alike
 in the tomograms of a data set. The shifts of the tilt images, the level of the noise and the poses are each tomogram's
-own. So a further tomogram takes the first one's transfer, filters, and scores of noise, brings gain and noise to its
-own power, and estimates them anew in one round. Whether it was acquired alike is asked of the tomogram itself: its
-missing wedge, its transfer, and in every shell of frequency the power of its patches beside the first one's.
+own. So a further tomogram takes the first one's template, transfer, filters, and scores of noise, begins from its gain,
+brought to its own power, and estimates gain and noise anew in one round. Whether it was acquired alike is asked of the
+tomogram itself: its missing wedge, its transfer, and in every shell of frequency the power of its patches beside the
+first one's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel, cropped
 from napari_orient.engine.model.noise import mean_power, window
+from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
@@ -29,6 +31,8 @@ _SAMPLE = 24
 """Patches that the power is taken from, at most: a shell of 30 coefficients is then known to 8 %."""
 _FIRST_SHELL = 2
 """Coefficients from the origin from which the power is compared; nearer, there are a handful of them, and ramps."""
+_LOWEST_COEFFICIENTS = 32
+"""Coefficients nearest the origin whose mean shows the contrast: a CTF is positive there."""
 _MOST_LOG_RATIO = 1.0
 """Largest logarithm of the power over the first tomogram's, in any shell, of one acquired alike: a factor of 2.7.
 PolNet's four, at SNR 1.0 to 1.9, differ by up to 0.63; simulated ones with a CTF and without by 3 to 4."""
@@ -48,19 +52,21 @@ class Acquisition:
 
     Parameters
     ----------
-    radius : of the reference, Å.
+    reference, parts : the template, and its parts (`overdispersion`), None where they were not asked for.
     options : that it was estimated with.
     geometry : how the tomogram was tilted.
     transfer : how it was corrected for its CTF.
-    model : of the tomogram, whose coefficients the filters are made of.
+    model : of the tomogram, whose coefficients the filters are made of, without the shifts of its tilt images.
     search : by matched filters.
     power : (n, n, n) mean power of its patches.
     noise_scores : (K,) scores that noise alone reaches in the search.
+    mean : (2, L) mean of its patches' lowest coefficients, as the model observes them: positive contrast.
     particles_dark : whether particles are darker than their surroundings.
     sound : whether nothing looked wrong with the template: its hand need not be compared again.
     """
 
-    radius: float
+    reference: Reference
+    parts: ReferenceParts | None
     options: RefinementOptions
     geometry: TiltGeometry
     transfer: Transfer
@@ -68,33 +74,51 @@ class Acquisition:
     search: MatchedFilterSearch
     power: Tensor
     noise_scores: Tensor
+    mean: Tensor
     particles_dark: bool
     sound: bool = True
 
-    @property
-    def resolution(self) -> float:
-        """Finest detail of the model, Å."""
-        return 1 / float(self.model.frequency.norm(dim=1).max())
+    def same_template(self, *, voxel_size: float, options: RefinementOptions) -> bool:
+        """Whether the template's tables serve a tomogram of such voxels too."""
+        return abs(voxel_size / self.model.voxel_size - 1) < _SAME_VOXELS and options == self.options
 
-    def same_coefficients(self, model: ForwardModel) -> bool:
-        """Whether a forward model has the coefficients of this one, so that filters of this one serve it."""
-        return torch.equal(model.indices, self.model.indices)
-
-    def is_of(self, patches: Tensor, *, geometry: TiltGeometry, voxel_size: float, options: RefinementOptions) -> bool:
-        """Whether a tomogram was acquired alike.
+    def model_of(
+        self, patches: Tensor, *, geometry: TiltGeometry, voxel_size: float, options: RefinementOptions
+    ) -> ForwardModel | None:
+        """The first tomogram's model, its noise brought to the power of another one's; None of one acquired otherwise.
 
         Parameters
         ----------
-        patches : (N, n, n, n) of the tomogram.
+        patches : (N, n, n, n) of the other tomogram.
         geometry : how it was tilted.
         """
-        same = abs(voxel_size / self.model.voxel_size - 1) < _SAME_VOXELS and options == self.options
-        if not same or patches.shape[-1] < self.model.box:
-            return False
+        if not self.same_template(voxel_size=voxel_size, options=options) or patches.shape[-1] < self.model.box:
+            return None
         if not _same_wedge(self.geometry.wedge, geometry.wedge) or not self._same_transfer(geometry):
-            return False
-        power = patch_power(patches, self.radius, box=self.model.box, voxel_size=voxel_size)
-        return bool(np.abs(self._log_power_ratio(power)).max() < _MOST_LOG_RATIO)
+            return None
+        power = patch_power(patches, self.reference.radius, box=self.model.box, voxel_size=voxel_size)
+        ratio = self._log_power_ratio(power)
+        if float(np.abs(ratio).max()) >= _MOST_LOG_RATIO:
+            return None
+        shell = (self._shell - _FIRST_SHELL).clamp(0, len(ratio) - 1)
+        factor = torch.as_tensor(np.exp(-ratio / 2), dtype=torch.float32)[shell].to(patches.device)
+        model = self.model
+        return replace(model, whitened_gain=model.whitened_gain * factor, whitening=model.whitening * factor)
+
+    def same_contrast(self, model: ForwardModel, patches: Tensor, voxels: Tensor) -> bool:
+        """Whether particles stand out from their surroundings as the first tomogram's do.
+
+        Parameters
+        ----------
+        model : by `model_of`.
+        patches, voxels : (N, n, n, n), and (N, 3) from their centres to the particles'.
+        """
+        return float((mean_of_lowest(model, patches, voxels) * self.mean).sum()) > 0
+
+    @property
+    def _shell(self) -> Tensor:
+        """The shell of frequency that each coefficient lies in, (M,)."""
+        return self.model.indices.cpu().float().norm(dim=1).round().long()
 
     def _same_transfer(self, geometry: TiltGeometry) -> bool:
         """Whether the other tomogram's tilts, defocus and dose give the transfer of this one."""
@@ -112,9 +136,18 @@ class Acquisition:
     def _log_power_ratio(self, power: Tensor) -> np.ndarray:
         """Logarithm of a mean power (n, n, n) over this one's, in every shell from `_FIRST_SHELL` on."""
         x, y, z = self.model.indices.cpu().unbind(1)
-        shell = self.model.indices.cpu().float().norm(dim=1).round().long()
-        own, other = (torch.bincount(shell, item[z, y, x].double())[_FIRST_SHELL:] for item in (self.power, power))
+        own, other = (
+            torch.bincount(self._shell, item[z, y, x].double())[_FIRST_SHELL:] for item in (self.power, power)
+        )
         return np.asarray((other / own.clamp_min(1e-30)).clamp_min(1e-30).log())
+
+
+def mean_of_lowest(model: ForwardModel, patches: Tensor, voxels: Tensor) -> Tensor:
+    """Mean of the lowest coefficients of patches about their particles, (2, L), as a model observes them; on the CPU.
+
+    Parameters are those of `Acquisition.same_contrast`.
+    """
+    return model.lowest(_LOWEST_COEFFICIENTS).observe(patches, voxels).mean(0).cpu()
 
 
 def patch_power(patches: Tensor, radius: float, *, box: int, voxel_size: float) -> Tensor:

@@ -79,13 +79,13 @@ def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None
     step = Step(1, 3, "Checking the template's hand")
     yield step
     mismatch, p_template = _low_score(finder, poses)
-    # The hand is that of the microscope and of the reconstruction: where another tomogram, acquired alike, shows it to
-    # be right, it is here.
+    # Hand and voxel size are those of the microscope and of the reconstruction: where another tomogram, acquired alike,
+    # shows them to be right, they are here.
     shown = finder.alike and finder.acquisition is not None and finder.acquisition.sound
     if not mismatch and not shown:
         mismatch, p_template = yield from stoppable(_wrong_hand(finder, some), step)
     yield Step(2, 3, "Checking the residuals")
-    size = "" if mismatch else _other_size(finder, some, poses)
+    size = "" if mismatch or shown else _other_size(finder, some, poses)
     mismatch = mismatch or size or _other_molecule(finder, some, poses)
     lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), mismatch]
     return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)

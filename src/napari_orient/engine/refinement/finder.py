@@ -33,7 +33,7 @@ from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.refinement.acquisition import Acquisition, patch_power
+from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
 from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
@@ -302,9 +302,11 @@ def estimate_tomogram_model(
     like : another tomogram's acquisition, to begin from where this one was acquired alike; None begins anew.
     """
     prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
-    begun = None
-    if like is not None and like.is_of(patches, geometry=geometry, voxel_size=voxel_size, options=options):
-        begun = yield from _begun_alike(like, patches, reference, group, geometry=geometry, prior=prior)
+    begun, model = None, None
+    if like is not None:
+        model = like.model_of(patches, geometry=geometry, voxel_size=voxel_size, options=options)
+    if like is not None and model is not None:
+        begun = yield from _begun_alike(like, model, patches, reference, group, geometry=geometry, prior=prior)
     if begun is None:
         like = None
         begun = yield from _begun_anew(
@@ -347,14 +349,16 @@ def estimate_tomogram_model(
     local_score = aligned.score / noise_level(aligned, model).sqrt()
     detection = DetectionModel.fitted(noise_scores, local_score.cpu())
     acquisition = like or Acquisition(
-        reference.radius,
+        reference,
+        parts,
         options,
         geometry,
         begun.transfer,
-        model,
+        begun.model,
         search,
         power=patch_power(patches, reference.radius, box=model.box, voxel_size=voxel_size),
         noise_scores=noise_scores,
+        mean=mean_of_lowest(begun.model, patches, centres),
         particles_dark=begun.particles_dark,
     )
     return replace(finder, detection=detection, acquisition=acquisition, alike=like is not None)
@@ -401,6 +405,7 @@ def _begun_anew(
 
 def _begun_alike(
     own: Acquisition,
+    model: ForwardModel,
     patches: Tensor,
     reference: Reference,
     group: Symmetry,
@@ -408,23 +413,16 @@ def _begun_alike(
     geometry: TiltGeometry,
     prior: RotationPrior | None,
 ) -> Stream[Step, _Begun | None]:
-    """Gain and noise of a tomogram by the transfer and the filters of one that was acquired alike; None of one unlike.
+    """Gain and noise of a tomogram, from those and the filters of one acquired alike; None of another contrast.
 
-    Gain and noise are estimated from its own particles, as anew: what is spared is to choose and to build.
+    Parameters
+    ----------
+    model : the other tomogram's, its noise brought to this one's power.
     """
-    step, options = _step(1, "Centring"), own.options
+    step = _step(1, "Centring")
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from in_turn(own.search.positions.find, parts, step=step, device=patches.device)
-    model = initial_forward_model(
-        cropped(patches, own.model.box, voxels=torch.cat(voxels)[:, 0]),
-        reference,
-        own.geometry.wedge,
-        voxel_size=own.model.voxel_size,
-        resolution=own.resolution,
-        transfer=own.transfer,
-    )
-    dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
-    if dark != own.particles_dark or not own.same_coefficients(model):
+    voxels = yield from in_turn(own.search.positions.through(model).find, parts, step=step, device=patches.device)
+    if not own.same_contrast(model, patches, torch.cat(voxels)[:, 0]):
         return None
     model, fit, centres, low_snr = yield from _gain_and_noise(
         patches,
@@ -432,12 +430,12 @@ def _begun_alike(
         group,
         model,
         wedge=own.geometry.wedge,
-        options=options,
+        options=own.options,
         prior=prior,
         search=own.search.through(model),
     )
     geometry = replace(geometry, wedge=own.geometry.wedge)
-    return _Begun(geometry, own.transfer, model, fit, centres, dark, low_snr)
+    return _Begun(geometry, own.transfer, model, fit, centres, own.particles_dark, low_snr)
 
 
 def _noise_scores(
@@ -535,7 +533,7 @@ def _gain_and_noise(
 
     Parameters
     ----------
-    search : of a tomogram acquired alike, with the model; None builds one.
+    search : of a tomogram acquired alike, with the model, whose gain one round mends; None builds one.
     """
     step, shared = _step(2, "Building the search"), search is not None
     if search is None:
@@ -544,7 +542,7 @@ def _gain_and_noise(
     low_snr = False
     step = _step(3, "First poses")
     fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
-    for number in range(_ROUNDS):
+    for number in range(1 if shared else _ROUNDS):
         step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
         fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
