@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser, make_parser
+from napari_orient.engine.allocator import keep_freed_memory
 from napari_orient.engine.environment import machine_error, os_error_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import UnknownOptionWarning
@@ -76,6 +77,8 @@ def main(words: Sequence[str] | None = None) -> int:
     A request to end (SIGTERM, as a scheduler sends it when time is up) stops the work as Ctrl-C does.
     """
     forget()
+    if words is None:
+        keep_freed_memory()
     try:
         with _plain_streams(), _notes_in_one_line(), _stopped_by_request():
             return _run(list(sys.argv[1:] if words is None else words))

@@ -23,6 +23,7 @@ from importlib import import_module
 from itertools import islice
 from typing import Any
 
+from napari_orient.engine.allocator import ENVIRONMENT
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.outputs import existing_file
@@ -286,7 +287,7 @@ def _local(distributed: Any, count: int) -> Any:
     dask, _ = _dask()
     threads = str(max(1, _cores() // count))
     # Not Dask's own MALLOC_TRIM_THRESHOLD_, which gives memory back and takes it anew for every tensor.
-    with dask.config.set({_PRE_SPAWN: dict.fromkeys(_THREADS, threads)}):
+    with dask.config.set({_PRE_SPAWN: {**dict.fromkeys(_THREADS, threads), **ENVIRONMENT}}):
         workers = {
             index: {"cls": distributed.Nanny, "options": {**_WORKER, "env": gpu_environment(index, _gpus())}}
             for index in range(count)

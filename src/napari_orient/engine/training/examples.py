@@ -82,8 +82,11 @@ class Examples:
     def _taken(self, rows: Tensor) -> Examples:
         """The examples of these rows, in single precision, which the network computes in."""
         with single_threaded():
-            found = self.take(rows)
-            return Examples(found.cubes.float(), found.rotations)
+            # One by one, from where they lie to where they go: 0.2 ms for 32 of 40³ voxels, 0.8 in two steps.
+            cubes = self.cubes.new_empty((len(rows), *self.cubes.shape[1:]), dtype=torch.float32)
+            for cube, row in zip(cubes, rows.tolist(), strict=True):
+                cube.copy_(self.cubes[row])
+            return Examples(cubes, self.rotations.index_select(0, rows))
 
 
 class StreamedExamples:
