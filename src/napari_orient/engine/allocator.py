@@ -1,7 +1,7 @@
 """Memory allocator of a process that is the program's own: what a tensor frees stays for the next one.
 
 glibc maps a block of memory for every tensor of more than some megabytes, and unmaps it when the tensor goes; the next
-one is mapped anew, and the system clears its pages one by one. Work in batches frees and takes such blocks at all times.
+one is mapped anew, and the system clears its pages one by one. Work in batches frees and takes such blocks all along.
 """
 
 from __future__ import annotations
