@@ -118,7 +118,8 @@ class Acquisition:
     @property
     def _shell(self) -> Tensor:
         """The shell of frequency that each coefficient lies in, (M,)."""
-        return self.model.indices.cpu().float().norm(dim=1).round().long()
+        shell: Tensor = self.model.indices.cpu().float().norm(dim=1).round().long()
+        return shell
 
     def _same_transfer(self, geometry: TiltGeometry) -> bool:
         """Whether the other tomogram's tilts, defocus and dose give the transfer of this one."""
