@@ -18,7 +18,7 @@ from napari_orient.engine.parameters import (
     PredictionOptions,
     RefinementOptions,
 )
-from napari_orient.engine.scheduler_options import SchedulerOptions
+from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.paper.options import ReproductionOptions
 

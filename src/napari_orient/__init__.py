@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from napari_orient.engine.particles import Particles, Tomogram
     from napari_orient.engine.prediction import load_model
-    from napari_orient.engine.scheduler_options import SchedulerOptions
+    from napari_orient.engine.projects.distribution import SchedulerOptions
     from napari_orient.engine.simulation_options import SimulationOptions
     from napari_orient.engine.symmetry import Symmetry, symmetry
     from napari_orient.engine.templates import Template, load_template
@@ -80,7 +80,7 @@ _HOMES = {
     "Particles": "engine.particles",
     "PredictionOptions": "engine.parameters",
     "RefinementOptions": "engine.parameters",
-    "SchedulerOptions": "engine.scheduler_options",
+    "SchedulerOptions": "engine.projects.distribution",
     "SimulationOptions": "engine.simulation_options",
     "Symmetry": "engine.symmetry",
     "Template": "engine.templates",

@@ -50,13 +50,13 @@ from napari_orient.engine.parameters import (
     RefinementOptions,
 )
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
+from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.projects.inputs import read_lists
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.refinement import refine as refinement
 from napari_orient.engine.refinement.hand import choose_hand
-from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.simulation import simulate as simulation
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run as drained

@@ -23,12 +23,11 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import check_particles_fit
 from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
-from napari_orient.engine.projects.distribution import slurm_script
+from napari_orient.engine.projects.distribution import SLURM, SchedulerOptions, slurm_script
 from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, byte_count, for_each_tomogram, plan
 from napari_orient.engine.projects.inputs import Project, read_project
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
-from napari_orient.engine.scheduler_options import SLURM, SchedulerOptions
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import Stopped, follow, say, time_words
 

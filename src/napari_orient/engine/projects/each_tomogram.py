@@ -18,7 +18,7 @@ from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.projects.content import files_of
-from napari_orient.engine.projects.distribution import distribute
+from napari_orient.engine.projects.distribution import SchedulerOptions, distribute
 from napari_orient.engine.projects.stored_results import (
     DONE,
     FAILED,
@@ -28,7 +28,6 @@ from napari_orient.engine.projects.stored_results import (
     TomogramState,
 )
 from napari_orient.engine.projects.task import Outcome, SharingTask, TomogramTask, lead_of, outcome_of
-from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 
 PARTS = 100
