@@ -15,10 +15,9 @@ from napari_orient.engine.io import read_tomogram, write_particles, write_tomogr
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.prediction import PredictionTask, load_model
 from napari_orient.engine.projects import distribution
-from napari_orient.engine.projects.content import content_digest, particles_digest
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram, plan
-from napari_orient.engine.projects.stored_results import StoredResults
+from napari_orient.engine.projects.stored_results import StoredResults, content_digest, particles_digest
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 from projects_tasks import MeanTask

@@ -30,7 +30,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.projects.content import file_digest, file_stamp
+from napari_orient.engine.projects.stored_results import file_digest, file_stamp
 from napari_orient.engine.projects.task import Outcome, TomogramSource, TomogramTask, outcome_of
 from napari_orient.engine.streams import Step
 

@@ -17,7 +17,6 @@ import numpy as np
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, in_list_order
-from napari_orient.engine.projects.content import files_of
 from napari_orient.engine.projects.distribution import SchedulerOptions, distribute
 from napari_orient.engine.projects.stored_results import (
     DONE,
@@ -26,6 +25,7 @@ from napari_orient.engine.projects.stored_results import (
     TO_DO,
     StoredResults,
     TomogramState,
+    files_of,
 )
 from napari_orient.engine.projects.task import Outcome, SharingTask, TomogramTask, lead_of, outcome_of
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
