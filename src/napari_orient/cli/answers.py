@@ -114,6 +114,24 @@ def add_report(parser: Parser) -> None:
     parser.add_argument("--report", type=Path, metavar="PAGE", help="also write a report: one page of HTML, .html")
 
 
+def add_failures(parser: Parser, *, diameter: str) -> None:
+    """Declare ``--diameter``, with this help, and ``--threshold``: what fails, and what lies together."""
+    parser.add_argument("--diameter", type=float, metavar="Å", help=diameter)
+    parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
+
+
+def check_diameter(arguments: Namespace) -> None:
+    """Check the diameter of `add_failures`.
+
+    Raises
+    ------
+    InputError
+        If it is not above 0.
+    """
+    if arguments.diameter is not None and not arguments.diameter > 0:
+        raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
+
+
 def report_outputs(arguments: Namespace) -> list[Path]:
     """The report, if it is asked for.
 

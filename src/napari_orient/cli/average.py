@@ -18,8 +18,6 @@ from napari_orient.cli.answers import add_report, report_outputs, write_answer, 
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import (
     FRAMES,
-    VOXEL_SIZE_HELP,
-    add_reading,
     add_selection,
     add_symmetry_frame,
     list_outputs,
@@ -28,6 +26,7 @@ from napari_orient.cli.lists import (
 from napari_orient.cli.projects import (
     add_dry_run,
     add_duplicates,
+    add_volumes,
     check_result,
     checked_duplicates,
     read_tomograms,
@@ -61,10 +60,6 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--local-resolution", action="store_true", help="also write the resolution at every voxel, in Å, as a map"
     )
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
-    parser.add_argument(
-        "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
-    )
     parser.add_argument(
         "--list-output",
         type=Path,
@@ -74,7 +69,7 @@ def declare(parser: Parser) -> None:
     add_duplicates(parser)
     add_report(parser)
     add_dry_run(parser)
-    add_reading(parser)
+    add_volumes(parser)
     add_options(parser, AveragingOptions, title="averaging")
 
 

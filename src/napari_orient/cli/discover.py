@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, list_outputs
-from napari_orient.cli.projects import add_dry_run, check_result, read_tomograms, show_inputs
+from napari_orient.cli.lists import add_selection, list_outputs
+from napari_orient.cli.projects import add_dry_run, add_volumes, check_result, read_tomograms, show_inputs
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import DiscoveryOptions
@@ -53,13 +53,9 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--align-to", type=Path, metavar="MAP", help="map into whose frame the poses are rotated")
     parser.add_argument("--align-to-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     add_selection(parser, what="picks")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     add_report(parser)
-    parser.add_argument(
-        "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
-    )
     add_dry_run(parser)
-    add_reading(parser)
+    add_volumes(parser)
     add_options(parser, DiscoveryOptions, title="discovery")
 
 

@@ -12,10 +12,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_orient.cli.answers import add_report, report_outputs, write_report
+from napari_orient.cli.answers import add_failures, add_report, check_diameter, report_outputs, write_report
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_reading, add_selection, read_list, selected
-from napari_orient.engine.errors import InputError
 from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
@@ -39,8 +38,7 @@ def declare(parser: Parser) -> None:
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
     parser.add_argument("--tolerance", type=float, default=100.0, metavar="Å", help="farthest partner [default 100]")
-    parser.add_argument("--diameter", type=float, metavar="Å", help="particle's; lists regions of failures")
-    parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
+    add_failures(parser, diameter="particle's; lists regions of failures")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_report(parser)
     add_reading(parser)
@@ -56,8 +54,7 @@ def perform(arguments: Namespace) -> None:
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.inspection.failures import FailureReport
 
-    if arguments.diameter is not None and not arguments.diameter > 0:
-        raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
+    check_diameter(arguments)
     group = symmetry(arguments.symmetry)
     predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
     chosen = selected(truth, arguments)

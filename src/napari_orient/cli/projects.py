@@ -50,8 +50,13 @@ def add_project(parser: Parser) -> None:
         "and projects of RELION, Warp, copick or PolNet",
     )
     add_selection(parser, what="picks")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
+    add_volumes(parser)
+
+
+def add_volumes(parser: Parser) -> None:
+    """Give the parser the flags that say where a list's tomograms are, and how both are read."""
+    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
     )

@@ -12,10 +12,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_orient.cli.answers import model_words, report_outputs, write_report
+from napari_orient.cli.answers import add_failures, check_diameter, model_words, report_outputs, write_report
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, open_tomogram, read_list, selected
-from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_provenance
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.symmetry import symmetry
@@ -37,8 +36,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--reference", metavar="MAP|NAME", help="map, or template, to show in the poses")
     parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
     parser.add_argument("--symmetry", metavar="GROUP", help="errors are taken modulo it [default: the reference's]")
-    parser.add_argument("--diameter", type=float, metavar="Å", help="particle's [default: the reference's]")
-    parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
+    add_failures(parser, diameter="particle's [default: the reference's]")
     parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
     add_reading(parser)
 
@@ -52,8 +50,7 @@ def perform(arguments: Namespace) -> None:
     """Read, and write the page."""
     from napari_orient.engine.templates import load_template
 
-    if arguments.diameter is not None and not arguments.diameter > 0:
-        raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
+    check_diameter(arguments)
     template = None
     if arguments.reference:
         template = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
