@@ -91,7 +91,7 @@ def training(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, hea
     dock.training.widgets["epochs"].value = 10_000
     heart.listen(3)
     tell("idle", heart.listen(5))
-    dock.train()
+    dock.run()
     while not dock.curves.epochs:
         QApplication.processEvents()
     heart.listen(1)
@@ -112,7 +112,7 @@ def predicting(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, h
     dock.show_model(given.model)
     heart.listen(3)
     tell("idle", heart.listen(5))
-    dock.predict()
+    dock.run()
     tell("predicting", heart.listen(given.seconds, lambda: dock.running.job is None))
     print(dock.result.text())
     finish(dock)
@@ -122,7 +122,7 @@ def discovering(viewer: napari.Viewer, folder: Path, given: argparse.Namespace, 
     dock = page_of(viewer, "Discover")
     heart.listen(3)
     tell("idle", heart.listen(5))
-    dock.discover()
+    dock.run()
     tell("discovering", heart.listen(given.seconds, lambda: dock.running.job is None))
     print(dock.result_panel.banner.headline.text())
     finish(dock)

@@ -110,7 +110,7 @@ def predict_running(folder: Path, path: Path, model: str) -> None:
     with window() as viewer:
         dock = prediction(viewer, folder, model)
         dock.options.widgets["batch"].value = 1
-        dock.predict()
+        dock.run()
         wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 25)
         take_picture(viewer, path)
         wait(lambda: dock.running.job is None)
@@ -123,7 +123,7 @@ def _done(step: Step | None) -> int:
 def predict(folder: Path, path: Path, model: str, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
         dock = prediction(viewer, folder, model)
-        dock.predict()
+        dock.run()
         wait(lambda: dock.running.job is None)
         view = camera(viewer)
         view.zoom *= 1.6
@@ -137,7 +137,7 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
         dock = page_of(viewer, "Train")
         dock.file.show_path(Path(place) / "mine.safetensors")
         dock.training.widgets["epochs"].value = 60
-        dock.train()
+        dock.run()
         wait(lambda: dock.running.job is None or len(dock.curves.milestones) > 24)
         scroll = dock.parentWidget().parentWidget().parentWidget()
         scroll.verticalScrollBar().setValue(scroll.verticalScrollBar().maximum())
@@ -149,7 +149,7 @@ def train(folder: Path, path: Path, *, theme: str = "dark") -> None:
 def average(folder: Path, path: Path, *, theme: str = "dark") -> None:
     with window(theme) as viewer:
         dock = posed(viewer, folder, "Average", flat=True)
-        dock.average()
+        dock.run()
         wait(lambda: dock.running.job is None)
         viewer.reset_view()
         take_picture(viewer, path)
@@ -211,7 +211,7 @@ def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
         dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "picks.star")
         wait(lambda: dock.picks.reading is None)
         stage(viewer, path, "start")
-        dock.discover()
+        dock.run()
         wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 17, 1800)
         stage(viewer, path, "running")
         wait(lambda: dock.running.job is None, 1800)
@@ -225,7 +225,7 @@ def kinds(folder: Path, path: Path, theme: str = "dark") -> None:
         dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "mixed.star")
         wait(lambda: dock.picks.reading is None)
         dock.options.widgets["classes"].value = "2"
-        dock.discover()
+        dock.run()
         wait(lambda: dock.running.job is None, 1800)
         take_picture(viewer, path)
 
@@ -246,7 +246,7 @@ def nothing(folder: Path, path: Path, theme: str = "dark") -> None:
         session.show_particles(water, tomogram.extent, role=PICKS, name=f"{tomogram.name} picks")
         dock = page_of(viewer, "Discover")
         viewer.reset_view()
-        dock.discover()
+        dock.run()
         wait(lambda: dock.running.job is None, 1800)
         take_picture(viewer, path)
 

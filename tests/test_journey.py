@@ -37,7 +37,7 @@ def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     load.particles_row.show_path(world.truth)
     load.open_files()
     ask.show_model(str(world.model))
-    ask.predict()
+    ask.run()
     session = session_of(viewer)
     qtbot.waitUntil(lambda: bool(session.index.particles(PREDICTED)), timeout=60_000)
     qtbot.waitUntil(lambda: ask.running.job is None, timeout=10_000)

@@ -71,7 +71,7 @@ def docked(viewer, qtbot, *, tomogram=None, picks=None, options=QUICK):
     dock = DiscoverCard(viewer)
     qtbot.addWidget(dock)
     dock.options.show_options(options)
-    dock._show_everything()
+    dock.show_state()
     return dock
 
 
@@ -165,7 +165,7 @@ def onward_to_predict(dock, viewer, small, qtbot):
     dock.take_next_step(PREDICT)
     assert predicting.loaded.kind == "template"
     assert Path(session.model).parent == session.scratch()
-    predicting.predict()
+    predicting.run()
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
     (layer,) = (layer for layer in session.index.particles(PREDICTED) if layer not in dock._on_view())
     found = dock.result_panel.found.particles
@@ -337,7 +337,7 @@ def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make
     session.show_particles(small.picks.replace(rotations=None), small.tomogram.extent, role=PICKS, name="picks")
     first = page_of(shown, "Discover")
     first.options.show_options(QUICK)
-    first.discover()
+    first.run()
     begin(second, qtbot)
     qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, PROVISIONAL)), timeout=60_000)
     shown.close()

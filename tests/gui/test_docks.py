@@ -361,10 +361,10 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
             raise RuntimeError("size mismatch")
 
     broken = Broken(np.asarray(image.data))
-    request = prediction.request()
+    (request,) = prediction.request()
     with qtbot.captureExceptions() as flown:
         broken_request = replace(request, tomogram=replace(request.tomogram, density=broken))
-        prediction.start([broken_request], prediction.requests()[1])
+        prediction.start([broken_request])
         qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
     assert "size mismatch" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
@@ -401,7 +401,7 @@ def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot
     assert session_of(viewer) is not session_of(other)
     assert [len(layer.data) for layer in by_role(viewer, "predicted")] == [8]
     assert by_role(other, "predicted") == []
-    assert other_prediction.request().tomogram.name == "TS_09"
+    assert other_prediction.request()[0].tomogram.name == "TS_09"
     assert session_of(viewer).drawing.view == ViewOptions()
 
 

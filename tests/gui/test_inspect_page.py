@@ -13,11 +13,11 @@ from napari_orient.engine.templates import bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.canvas import camera, camera_center, view_direction
+from napari_orient.gui.dock_strips import ViewStrip
 from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import FAILURES, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.session import session_of
-from napari_orient.gui.view_strip import ViewStrip
 
 
 def page_on(viewer, qtbot):

@@ -78,7 +78,7 @@ def test_predict_takes_the_tomogram_of_its_particles_whichever_was_opened_first(
     card.show_model(str(scenes[0].model))
     for name, count in (("TS_01", 8), ("TS_02", 4)):
         session_of(viewer).tomograms.choose(name)
-        request = card.request()
+        (request,) = card.request()
         assert (request.tomogram.name, request.picks.tomogram_names) == (name, [name])
         assert len(request.picks) == count
 

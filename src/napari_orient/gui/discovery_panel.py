@@ -1,4 +1,4 @@
-"""The result of a discovery in its dock: verdict, maps, FSC, next steps and saving."""
+"""The result of a discovery on its card: verdict, maps, FSC, next steps and saving."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QComboBox, QFrame, QGridLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QSizePolicy, QVBoxLayout
 
 from napari_orient.engine.discovery.output import Discovery, DiscoveryStep, Structure, class_name
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE
@@ -15,7 +15,21 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discovery_layers import PROVISIONAL_COLOUR
 from napari_orient.gui.maps import FSCPlot, MapView
-from napari_orient.gui.widgets import ACCENT, BAD, GOOD, MUTED, WARNING, FileRow, NoteLabel, labelled, shrinkable
+from napari_orient.gui.widgets import (
+    ACCENT,
+    BAD,
+    GOOD,
+    MUTED,
+    WARNING,
+    FileRow,
+    NoteLabel,
+    Panel,
+    combo_box,
+    equal_width_row,
+    labelled,
+    push_button,
+    silent,
+)
 from napari_orient.gui.widgets.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
@@ -34,12 +48,12 @@ LEAST_SCALE = (2.5, 6.0)
 
 _BUTTONS = {
     PREDICT: ("Use for Predict", "Make this map the model in use, so that Predict matches other picks with it"),
-    OTHERS: ("Predict other tomograms", "Make this map the model in use, and open the Load and Predict docks"),
+    INSPECT: ("Inspect", "Go to the page Inspect: scores, expected errors, patches beside the map"),
+    OTHERS: ("Predict other tomograms", "Make this map the model in use, and go to the page Data to open others"),
     TRAIN: (
         "Train a model on these poses",
-        "Accept the poses with an expected error below 20°, and open the Train dock with them chosen",
+        "Accept the poses with an expected error below 20°, and go to the card Train with them chosen",
     ),
-    INSPECT: ("Inspect", "Open the Inspect dock: scores, expected errors, patches beside the map"),
 }
 TIPS = (
     "What may help:\n"
@@ -79,7 +93,7 @@ class VerdictBanner(QFrame):
         self.reasons.setVisible(bool(reasons))
 
 
-class DiscoveryResultPanel(QWidget):
+class DiscoveryResultPanel(Panel):
     """Progress of a discovery, then its verdict and maps.
 
     ``next_step`` emits the name of the button clicked, one of `NEXT_STEPS`; ``saving`` that the result is to be saved.
@@ -95,66 +109,34 @@ class DiscoveryResultPanel(QWidget):
         self._truth: dict[int, str] = {}
         self._peaks: dict[int, list[float]] = {}
         self.banner, self.view = VerdictBanner(), MapView()
-        self.structure = QComboBox()
-        self.structure.setToolTip(
+        self.structure = combo_box(
             "Structure shown here and used by the buttons below: arrow colour, class, verdict, particle count"
         )
-        shrinkable(self.structure)
-        self.structure_line = labelled({"Structure": self.structure}, width=78)
+        self.structure_line = labelled({"Structure": self.structure})
         self.match = Plot(x_label="round", y_label="best match (σ)", height=MATCH_HEIGHT)
         self.match.setToolTip(
             "Mean over particles of the best match, in standard deviations of all matches. Dashed: the first round, "
             "with random rotations. For pure noise the curve stays there."
         )
         self.fsc = FSCPlot(height=FSC_HEIGHT)
-        self.details, self.tips, self.done, self.saved, self.hints = (
-            NoteLabel(),
-            NoteLabel(),
-            NoteLabel(),
-            NoteLabel(),
-            NoteLabel(),
-        )
-        self.buttons = {name: _next_step_button(*words) for name, words in _BUTTONS.items()}
-        self.file = FileRow(
-            caption="Save the particles as", kinds="STAR (*.star);;CSV (*.csv)", hint="oriented.star", saving=True
-        )
-        self.save = QPushButton("Save poses, map and template")
-        self.save.setToolTip("Write the particles and, beside them, the map, half maps, FSC and template")
-        self._lay_out()
+        self.details, self.tips, self.done, self.saved, self.hints = (NoteLabel() for _ in range(5))
+        self.buttons = {name: push_button(*words) for name, words in _BUTTONS.items()}
+        for name, button in self.buttons.items():
+            button.clicked.connect(lambda _=False, name=name: self.next_step.emit(name))
+        kinds = "STAR (*.star);;CSV (*.csv)"
+        self.file = FileRow(caption="Save the particles as", kinds=kinds, hint="oriented.star", saving=True)
+        tip = "Write the particles and, beside them, the map, half maps, FSC and template"
+        self.save = push_button("Save poses, map and template", tip)
+        self._onward, self._saving = Panel(), Panel()
+        self._onward.add(equal_width_row(self.buttons[PREDICT], self.buttons[INSPECT]))
+        self._onward.add(self.buttons[OTHERS], self.buttons[TRAIN])
+        self._saving.add(self.file, self.save, self.saved)
+        self.add(self.banner, self.hints, self.structure_line, self.view, self.match, self.fsc, self.details, self.tips)
+        self.add(self._onward, self.done, self._saving)
         self.structure.currentIndexChanged.connect(self._show_structure)
         self.file.picked.connect(self._allow_save)
         self.save.clicked.connect(self.saving)
         self._show_parts()
-
-    def _lay_out(self) -> None:
-        self._onward = QWidget()
-        grid = QGridLayout(self._onward)
-        grid.setContentsMargins(0, 4, 0, 0)
-        for name, place in {PREDICT: (0, 0), INSPECT: (0, 1), OTHERS: (1, 0, 1, 2), TRAIN: (2, 0, 1, 2)}.items():
-            grid.addWidget(self.buttons[name], *place)
-            self.buttons[name].clicked.connect(lambda _=False, name=name: self.next_step.emit(name))
-        self._saving = QWidget()
-        save_column = QVBoxLayout(self._saving)
-        save_column.setContentsMargins(0, 2, 0, 0)
-        save_column.addWidget(self.file)
-        save_column.addWidget(self.save)
-        save_column.addWidget(self.saved)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.setSpacing(6)
-        for widget in (
-            self.banner,
-            self.hints,
-            self.structure_line,
-            self.view,
-            self.match,
-            self.fsc,
-            self.details,
-            self.tips,
-        ):
-            column.addWidget(widget)
-        for widget in (self._onward, self.done, self._saving):
-            column.addWidget(widget)
 
     # --- progress -----------------------------------------------------------------------------------------------
 
@@ -181,7 +163,12 @@ class DiscoveryResultPanel(QWidget):
         if step.maps:
             self.view.show_map(step.maps[0], step.voxel_size, radius=self._radius, colour=PROVISIONAL_COLOUR)
         lines = [
-            Line(f"start {start}", _hex(SET_APART[(start - 1) % len(SET_APART)]), _from_one(peaks), list(peaks))
+            Line(
+                f"start {start}",
+                _hex(SET_APART[(start - 1) % len(SET_APART)]),
+                list(range(1, len(peaks) + 1)),
+                list(peaks),
+            )
             for start, peaks in self._peaks.items()
         ]
         if lines:
@@ -196,12 +183,11 @@ class DiscoveryResultPanel(QWidget):
     def show_result(self, found: Discovery) -> None:
         """Show the structures of a finished discovery."""
         self.found = found
-        self.structure.blockSignals(True)
-        self.structure.clear()
-        for label, item in enumerate(found.structures):
-            words = f"{class_name(label)} · {item.verdict.grade} · {item.count}"
-            self.structure.addItem(_swatch(SET_APART[label % len(SET_APART)]), words)
-        self.structure.blockSignals(False)
+        with silent(self.structure):
+            self.structure.clear()
+            for label, item in enumerate(found.structures):
+                words = f"{class_name(label)} · {item.verdict.grade} · {item.count}"
+                self.structure.addItem(_swatch(SET_APART[label % len(SET_APART)]), words)
         self._show_structure()
 
     def show_ended(self, words: str, colour: str, *, savable: bool = False) -> None:
@@ -280,10 +266,6 @@ def details_text(item: Structure, found: Discovery, label: int) -> str:
     return "\n".join(lines)
 
 
-def _from_one(values: Sequence[float]) -> list[float]:
-    return [float(number) for number in range(1, len(values) + 1)]
-
-
 def _swatch(colour: tuple[float, float, float]) -> QIcon:
     """An icon of the colour of a class's arrows."""
     square = QPixmap(14, 14)
@@ -293,9 +275,3 @@ def _swatch(colour: tuple[float, float, float]) -> QIcon:
 
 def _hex(colour: tuple[float, float, float]) -> str:
     return QColor.fromRgbF(*colour).name()
-
-
-def _next_step_button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    return button

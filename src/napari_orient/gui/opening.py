@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import napari.viewer
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import QComboBox
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
@@ -28,7 +26,7 @@ from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.session import Session, session_of
+from napari_orient.gui.session import Session
 from napari_orient.gui.state_in_file import with_model_found
 from napari_orient.gui.tomogram_switch import ListedParticles
 from napari_orient.gui.widgets import (
@@ -38,10 +36,12 @@ from napari_orient.gui.widgets import (
     FileRow,
     NoteLabel,
     Panel,
+    combo_box,
     labelled,
     list_filter,
     primary_button,
     show_classes,
+    silent,
     size_box,
 )
 
@@ -52,9 +52,9 @@ LISTS = list_filter()
 class OpenForm(Panel):
     """Reads the chosen files, shows what they hold, and opens them as layers."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
-        self.session = session_of(napari_viewer)
+        self.session = session
         self.tomogram: Tomogram | None = None
         self.particles: Particles | None = None
         self.truth: Particles | None = None
@@ -73,11 +73,10 @@ class OpenForm(Panel):
         self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, .csv, .tbl, …")
         self.particles_note = NoteLabel()
         self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
-        self.kind = QComboBox()
-        self.kind.setToolTip("Open only the particles of this class")
+        self.kind = combo_box("Open only the particles of this class")
         self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
         self.truth_note = NoteLabel()
-        self.open = primary_button("Open", "Open these files as layers")
+        self.open = primary_button("Open", "Open these files as layers", self.open_files)
         self.open_note = NoteLabel()
         self.add_heading("Tomogram")
         self.add(self.tomogram_row, labelled({"Voxel size": self.voxel_size}), self.tomogram_note)
@@ -95,7 +94,6 @@ class OpenForm(Panel):
         self.truth_row.picked.connect(self._read_lists)
         self.voxel_size.valueChanged.connect(self._size_changed)
         self.pixel_size.valueChanged.connect(self._read_lists)
-        self.open.clicked.connect(self.open_files)
 
     # --- reading what was chosen ----------------------------------------------------------------------------------
 
@@ -105,9 +103,8 @@ class OpenForm(Panel):
             # Errors are shown below, where the file is read again with the voxel size that the user gives.
             with suppress(InputError):
                 self._header_size = read_tomogram(path).voxel_size
-        self.voxel_size.blockSignals(True)
-        self.voxel_size.setValue(self._header_size)
-        self.voxel_size.blockSignals(False)
+        with silent(self.voxel_size):
+            self.voxel_size.setValue(self._header_size)
         self._size_changed()
 
     def _given_size(self) -> float | None:
@@ -138,9 +135,8 @@ class OpenForm(Panel):
             self.tomogram_note.say("\n".join(lines), GOOD)
 
     def _particles_picked(self, path: Path | None) -> None:
-        self.pixel_size.blockSignals(True)
-        self.pixel_size.setValue(0)
-        self.pixel_size.blockSignals(False)
+        with silent(self.pixel_size):
+            self.pixel_size.setValue(0)
         self._read_lists()
         # Only the positions of a simulation's list become picks: its poses are the truth.
         posed = self.particles is not None and self.particles.rotations is not None

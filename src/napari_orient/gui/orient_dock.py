@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from napari.layers import Image, Points
-from qtpy.QtCore import QSize, Qt
+from napari.components import ViewerModel
+from napari.layers import Points
+from qtpy.QtCore import QSize
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QProgressBar,
     QPushButton,
     QScrollArea,
     QSizePolicy,
     QStackedWidget,
-    QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
-from napari_orient.gui import layers
 from napari_orient.gui.canvas_input import MouseTools
-from napari_orient.gui.jobs import JobQueue
-from napari_orient.gui.layers import PICKS, PREDICTED, STATUS, TRUTH
+from napari_orient.gui.dock_strips import JobLine, ReplacedNotice, TomogramHeader, ViewStrip
+from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.opening import open_paths
-from napari_orient.gui.session import Session
-from napari_orient.gui.view_strip import ViewStrip
 from napari_orient.gui.viewer_dock import ViewerDock
 from napari_orient.gui.widgets import (
     ACCENT,
-    MUTED,
-    WARNING,
     CardPage,
-    Deferred,
     LayerChoice,
-    NoteLabel,
     Panel,
     listen,
     paths_in,
-    row,
-    shrinkable,
+    push_button,
+    silent,
 )
 
 WIDTH = 380
@@ -85,16 +74,8 @@ class OrientDock(ViewerDock):
         grid = QGridLayout(self)  # Not a column: napari would add a stretch to it.
         grid.setContentsMargins(8, 6, 8, 6)
         grid.setVerticalSpacing(6)
-        parts = (
-            self.header,
-            ReplacedNotice(self.session),
-            self.steps,
-            self.stack,
-            _line(),
-            self.view_strip,
-            _line(),
-            self.job_line,
-        )
+        above = (self.header, ReplacedNotice(self.session), self.steps)
+        parts = (*above, self.stack, _line(), self.view_strip, _line(), self.job_line)
         for place, part in enumerate(parts):
             grid.addWidget(part, place, 0)
         grid.setRowStretch(parts.index(self.stack), 1)
@@ -142,9 +123,8 @@ class OrientDock(ViewerDock):
         if card and isinstance(page, CardPage):
             page.show_card(card)
         self.steps.show_step(name)
-        self.view_strip.more.blockSignals(True)
-        self.view_strip.more.setChecked(name == VIEW)
-        self.view_strip.more.blockSignals(False)
+        with silent(self.view_strip.more):
+            self.view_strip.more.setChecked(name == VIEW)
         self._hold_keys(self.isVisibleTo(self.window()))
         view = vars(self.session).get("failure_view")  # Made when failures are first shown.
         if view is not None and name in (DATA, POSES, RESULT):
@@ -206,7 +186,6 @@ class OrientDock(ViewerDock):
 
 def _makers() -> dict[str, Callable[[Any], Panel]]:
     """What makes each page; modules are imported when the first page is made."""
-    from napari_orient.gui.pages.card_pages import PosesPage, ResultPage, ViewPage
     from napari_orient.gui.pages.correct_page import CorrectPage
     from napari_orient.gui.pages.data_page import DataPage
     from napari_orient.gui.pages.inspect_page import InspectPage
@@ -229,6 +208,61 @@ def _line() -> QFrame:
     return line
 
 
+# --- pages that are a choice of cards, each made when it is first shown ----------------------------------------------
+
+
+class PosesPage(CardPage):
+    """Three ways to poses: a model that knows the particle, picks alone, or a model that is taught."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Predict": ("Known model", "A model knows the particle: predict the orientations with a template or a network"),
+        "Discover": ("Picks alone", "From picks alone: find the structure that the picks share, and every orientation"),
+        "Train": ("Teach one", "Teach a model: train a network, or average a template, on labelled particles"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.discover_card import DiscoverCard
+        from napari_orient.gui.pages.predict_card import PredictCard
+        from napari_orient.gui.pages.train_card import TrainCard
+
+        return {"Predict": PredictCard, "Discover": DiscoverCard, "Train": TrainCard}
+
+
+class ResultPage(CardPage):
+    """What is taken away: a list of the particles, their average, and a figure."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Export": ("Particle list", "Write the particles to a file of any program"),
+        "Average": ("Average", "Average the particles in their poses, with half maps and FSC"),
+        "Figure": ("Figure", "Save a figure for print: the view, the failure regions, the errors of each model"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.result_cards import AverageCard, ExportCard, FigureCard
+
+        return {"Export": ExportCard, "Average": AverageCard, "Figure": FigureCard}
+
+
+class ViewPage(CardPage):
+    """Every option of how poses are drawn; the strip below the pages has those that are used most."""
+
+    names: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "Arrows": ("Arrows", "Length, colours and filters of the arrows"),
+        "Surface": ("Surfaces", "The reference at every pose"),
+    }
+
+    def makers(self) -> Mapping[str, Callable[[ViewerModel], Panel]]:
+        """What makes each card, by its name."""
+        from napari_orient.gui.pages.view_cards import ArrowsCard, SurfaceCard
+
+        return {"Arrows": ArrowsCard, "Surface": SurfaceCard}
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
 class StepBar(QWidget):
     """The five steps as a row of buttons: those taken are ticked, the one shown is blue."""
 
@@ -244,9 +278,8 @@ class StepBar(QWidget):
             line.addWidget(button)
 
     def _button(self, name: str) -> QPushButton:
-        button = QPushButton(name)
+        button = push_button(name, _STEP_TIPS[name])
         button.setCheckable(True)
-        button.setToolTip(_STEP_TIPS[name])
         button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         button.setStyleSheet(
             "QPushButton {padding: 6px 0; border-radius: 3px;}"
@@ -267,185 +300,3 @@ class StepBar(QWidget):
         """Tick the steps that have been taken."""
         for name, taken in done.items():
             self.buttons[name].setText(f"✓ {name}" if taken else name)
-
-
-class TomogramHeader(QWidget):
-    """The tomogram that is shown, with those before and after it; its voxels, and how many particles it has."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
-        self._names: list[str] = []
-        self._heard: set[int] = set()
-        self._counting = Deferred(self.show_state, parent=self)
-        self.choice = QComboBox()
-        self.choice.setToolTip("The tomogram that is shown: the layers of the others are hidden")
-        self.choice.setAccessibleName("Tomogram")
-        shrinkable(self.choice)
-        self.before, self.after = _arrow("◀", "Previous tomogram"), _arrow("▶", "Next tomogram")
-        self.voxels, self.counts = NoteLabel(), NoteLabel()
-        self.undo, self.redo = _arrow("↶", "Undo the last edit of particles"), _arrow("↷", "Redo")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(row(self.before, self.choice, self.after, stretch=1))
-        column.addWidget(row(self.voxels, self.undo, self.redo))
-        column.addWidget(self.counts)
-        self.choice.activated.connect(lambda place: session.tomograms.choose(self._names[place]))
-        self.before.clicked.connect(lambda: session.tomograms.step(-1))
-        self.after.clicked.connect(lambda: session.tomograms.step(1))
-        for emitter in (session.events.tomogram, session.events.arranged):
-            listen(self, emitter, self._counting.ask)
-        self.undo.clicked.connect(self._undo)
-        self.redo.clicked.connect(self._redo)
-        listen(self, session.events.history, self._show_history)
-        self._show_history()
-        self.show_state()
-
-    def _undo(self) -> None:
-        history = self.session.last_history
-        if history is not None:
-            history.undo()
-
-    def _redo(self) -> None:
-        history = self.session.last_history
-        if history is not None:
-            history.redo()
-
-    def _show_history(self, event: Any = None) -> None:
-        """Show what Undo and Redo would do; no buttons before the first edit."""
-        history = self.session.last_history
-        edits = {self.undo: ("Undo", ""), self.redo: ("Redo", "")}
-        if history is not None:
-            edits = {self.undo: ("Undo", history.undoable), self.redo: ("Redo", history.redoable)}
-        for button, (verb, words) in edits.items():
-            button.setVisible(history is not None)
-            button.setEnabled(bool(words))
-            button.setToolTip(f"{verb}: {words}" if words else f"Nothing to {verb.lower()}")
-
-    def show_state(self, event: Any = None) -> None:
-        """Show the current tomogram and its counts."""
-        switch = self.session.tomograms
-        self._names, image = switch.names(), switch.current
-        self.choice.clear()
-        self.choice.addItems(self._names or ["no tomogram open"])
-        if switch.name in self._names:
-            self.choice.setCurrentIndex(self._names.index(switch.name))
-        self.choice.setEnabled(bool(self._names))
-        for button in (self.before, self.after):
-            button.setVisible(len(self._names) > 1)
-        missing = "the volume is not open" if switch.name else ""
-        self.voxels.say(missing if image is None else voxel_text(image), WARNING if image is None else MUTED)
-        found = switch.particles()
-        self.counts.say(count_text(found))
-        self._listen_to(found)
-
-    def _listen_to(self, found: list[Points]) -> None:
-        for layer in found:
-            if id(layer) not in self._heard:
-                self._heard.add(id(layer))
-                for emitter in (layer.events.data, layer.events.features, layer.events.scale):
-                    listen(self, emitter, self._counting.ask)
-
-
-def _arrow(text: str, tip: str) -> QToolButton:
-    button = QToolButton()
-    button.setText(text)
-    button.setToolTip(tip)
-    button.setAccessibleName(tip)
-    return button
-
-
-def voxel_text(image: Image) -> str:
-    """Voxel size and size of a tomogram: ``10 Å · 220 × 220 × 90 nm``."""
-    size = layers.voxel_size(image)
-    sides = " × ".join(f"{side * size / 10:.0f}" for side in image.data.shape[::-1])
-    return f"{size:g} Å voxels · {sides} nm"
-
-
-def count_text(found: list[Points]) -> str:
-    """How many picks a tomogram has, and how many are posed, accepted and rejected."""
-    if not found:
-        return "no particles"
-    picks = [layer for layer in found if layers.role(layer) in (PICKS, "")]
-    posed = [layer for layer in found if layers.role(layer) == PREDICTED]
-    truth = [layer for layer in found if layers.role(layer) == TRUTH]
-    counts = {
-        "picks": sum(len(layer.data) for layer in picks),
-        "posed": sum(int(layers.has_pose(layer).sum()) for layer in posed),
-        "true poses": sum(len(layer.data) for layer in truth),
-        ACCEPTED: _with_status(found, ACCEPTED),
-        REJECTED: _with_status(found, REJECTED),
-    }
-    return " · ".join(f"{number:,} {word}" for word, number in counts.items() if number) or "no particles"
-
-
-def _with_status(found: list[Points], status: str) -> int:
-    return sum(int((layer.features[STATUS] == status).sum()) for layer in found if STATUS in layer.features.columns)
-
-
-class ReplacedNotice(QWidget):
-    """What a file has brought of its own in place of model and thresholds, with Undo; hidden where nothing was."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
-        self.words, self.undo = NoteLabel(), QPushButton("Undo")
-        self.undo.setToolTip("Put model, thresholds and filters in force again as they were before the file was opened")
-        self.undo.clicked.connect(lambda _: session.undo_replaced())
-        line = QHBoxLayout(self)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self.words, 1)
-        line.addWidget(self.undo)
-        listen(self, session.events.replaced, self.show_state)
-        self.show_state()
-
-    def show_state(self, event: Any = None) -> None:
-        """Show what was replaced, if anything was."""
-        self.words.say(self.session.replaced_words, WARNING)
-        self.setVisible(self.session.replaced is not None)
-
-
-class JobLine(QWidget):
-    """The job that runs: what it does, progress, time left, and Stop; how many wait."""
-
-    def __init__(self, jobs: JobQueue) -> None:
-        super().__init__()
-        self._jobs = jobs
-        self.words = NoteLabel()
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(6)
-        self.stop = QPushButton("Stop")
-        self.stop.setToolTip("Stop the job that runs; a training keeps its best model")
-        self.stop.clicked.connect(self._stop)
-        column = QVBoxLayout()
-        column.setSpacing(3)
-        column.addWidget(self.words)
-        column.addWidget(self.bar)
-        line = QHBoxLayout(self)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addLayout(column, 1)
-        line.addWidget(self.stop, 0, Qt.AlignmentFlag.AlignVCenter)
-        jobs.changed.connect(self.show_state)
-        self.show_state()
-
-    def show_state(self) -> None:
-        """Show the job that runs, or that none does."""
-        job = self._jobs.running
-        self.bar.setVisible(job is not None)
-        self.stop.setVisible(job is not None)
-        if job is None:
-            self.words.say("No job is running.", MUTED)
-            return
-        self.stop.setEnabled(not job.stopping)
-        step, waiting = job.last, len(self._jobs.waiting)
-        self.bar.setRange(0, 0 if step is None else step.total)
-        self.bar.setValue(0 if step is None else step.done)
-        doing = "Stopping…" if job.stopping else "Starting…" if step is None else step.message
-        parts = [job.title, doing, job.time_left, f"{waiting} waiting" if waiting else ""]
-        self.words.say(" · ".join(filter(None, parts)))
-
-    def _stop(self) -> None:
-        self._jobs.stop()
-        self.show_state()

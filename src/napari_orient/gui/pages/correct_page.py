@@ -8,26 +8,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-import napari.viewer
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Points
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QGridLayout,
-    QLineEdit,
-    QListWidget,
-    QListWidgetItem,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QListWidgetItem, QPushButton, QSizePolicy, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import (
@@ -52,18 +38,21 @@ from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.map_choice import ReferenceChoice
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.base import ParticlesPage
 from napari_orient.gui.widgets import (
     GOOD,
     MUTED,
     WARNING,
     Deferred,
-    LayerChoice,
     NoteLabel,
     Panel,
+    combo_box,
     equal_width_row,
     labelled,
+    list_box,
     listen,
+    number_box,
+    push_button,
     row,
 )
 
@@ -104,51 +93,36 @@ def estimate_poses(
     return concatenate(parts)
 
 
-class CorrectPage(Panel):
+class CorrectPage(ParticlesPage):
     """Edits the points selected in the chosen layer."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.job: Job | None = None
         self._release_keys: Callable[[], None] | None = None
         self._history: History | None = None
         self._requested: tuple[Points, Rows] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
         self.live = LivePrediction(self.session, self)
-        self._build(self.session.viewer)
-        self._layer_chosen()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _build(self, viewer: ViewerModel) -> None:
-        self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.counts, self.note, self.running_note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
-        self.how = NoteLabel(HOW_TO_SELECT)
-        self.stop_button = _edit_button("Stop", "Stop without changing any particle")
-        self.stop_button.clicked.connect(self._stop)
-        self.running = row(self.running_note, self.stop_button)
-        self.running.setVisible(False)
+        self.particles = self.choose_particles()
+        self.counts, self.note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel()
         self.rotation_pad, self.move_pad, self.history_list = RotationPad(), MovePad(), HistoryList()
-        self.reference = ReferenceChoice(self.session, kinds=self._classes)
+        self.reference = ReferenceChoice(self.session, kinds=self.classes)
         self.live_box = QCheckBox("Live: predict picks as they are added or dragged")
         self.live_box.setToolTip(
             f"Predict with the model in use, in the points layer's add or select mode ({_key(LIVE)}). "
             "A template first estimates the tomogram's noise, and centres each pick on its particle"
         )
         self.add_heading("Particles")
-        self.add(labelled({"Layer": self.particles}), self.counts, self.how)
-        self.add(self._status_row())
+        self.add(labelled({"Layer": self.particles}), self.counts, NoteLabel(HOW_TO_SELECT), self._status_row())
         self.add_heading("Rotate about own axes")
         self.add(self.rotation_pad, self.note)
         self.add_heading("Move")
         self.add(self.move_pad)
         self.add_heading("Pose")
-        self.add(self._pose_row(), labelled({"Reference": self.reference}), self.running, self.live_box, self.live_note)
+        self.add(self._pose_row(), labelled({"Reference": self.reference}), self.live_box, self.live_note)
         self.add_heading("History")
         self.add(self.history_list)
-        self.close_column()
-        self.particles.chosen.connect(self._layer_chosen)
         self.rotation_pad.stepped.connect(self.rotate)
         self.rotation_pad.typed.connect(self.rotate_by)
         self.move_pad.stepped.connect(self.move_by)
@@ -157,40 +131,29 @@ class CorrectPage(Panel):
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.tomogram, self._tomogram_changed)
 
-    def _status_row(self) -> Any:
+    def _status_row(self) -> QWidget:
         self.status_buttons = {}
         for status, (words, key) in STATUS_BUTTONS.items():
-            self.status_buttons[status] = _edit_button(
-                f"{words} ({key})", f"{words} the selected particles (key {key})"
-            )
-            self.status_buttons[status].clicked.connect(partial(self.set_status, status))
-        self.delete_button = _edit_button("Delete", "Delete the selected particles (key Delete in the viewer)")
-        self.delete_button.clicked.connect(self.delete)
+            button = push_button(f"{words} ({key})", f"{words} the selected particles (key {key})")
+            button.clicked.connect(partial(self.set_status, status))
+            self.status_buttons[status] = button
+        tip = "Delete the selected particles (key Delete in the viewer)"
+        self.delete_button = push_button("Delete", tip, self.delete)
         return equal_width_row(*self.status_buttons.values(), self.delete_button)
 
-    def _pose_row(self) -> Any:
-        self.reset_button = _edit_button("Reset (H)", "Restore the predicted poses of the selected particles (key H)")
-        self.predict_button = _edit_button(
-            "Predict (⇧P)", f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
-        )
-        self.refine_button = _edit_button(
-            "Refine (⇧R)",
-            "Refine the selected particles against the reference; noise is estimated from the whole layer "
-            f"({_key(REFINE)})",
-        )
-        self.reset_button.clicked.connect(self.reset)
-        self.predict_button.clicked.connect(self.predict)
-        self.refine_button.clicked.connect(self.refine)
+    def _pose_row(self) -> QWidget:
+        tip = "Restore the predicted poses of the selected particles (key H)"
+        self.reset_button = push_button("Reset (H)", tip, self.reset)
+        tip = f"Predict the selected particles again with the model in use ({_key(PREDICT)})"
+        self.predict_button = push_button("Predict (⇧P)", tip, self.predict)
+        tip = "Refine the selected particles against the reference; noise is estimated from the whole layer"
+        self.refine_button = push_button("Refine (⇧R)", f"{tip} ({_key(REFINE)})", self.refine)
         return equal_width_row(self.reset_button, self.predict_button, self.refine_button)
 
-    def _offered(self) -> list[Points]:
+    def offered(self) -> list[Points]:
         """Layers of particles of the tomogram that is shown: predicted ones first, true poses last."""
         order = [PREDICTED, PICKS, "", layers.TRUTH]
         return sorted(self.session.tomograms.particles(), key=lambda layer: order.index(layers.role(layer)))
-
-    def _classes(self) -> list[str]:
-        layer = self.particles.layer
-        return layers.classes(layer) if isinstance(layer, Points) else []
 
     def hold_keys(self, held: bool) -> None:
         """Bind the keys of this page in the viewer, or give them back."""
@@ -215,37 +178,38 @@ class CorrectPage(Panel):
     # --- selection ----------------------------------------------------------------------------------------------
 
     def _tomogram_changed(self, event: object = None) -> None:
-        if self._offered() != self.particles.layers:
+        if self.offered() != self.particles.layers:
             self.particles.refresh()
 
-    def _layer_chosen(self, *_: object) -> None:
-        layer = self.particles.layer
+    def layer_chosen(self, *_: object) -> None:
+        """Follow the edits and the selection of the layer that is chosen now."""
+        layer = self.layer
         if self.live.layer is not layer:
             self.live_box.setChecked(False)
-        self._history = self.session.history(layer) if isinstance(layer, Points) else None
-        if isinstance(layer, Points) and self._history is not None and layer not in self._followed:
+        self._history = None if layer is None else self.session.history(layer)
+        if layer is not None and self._history is not None and layer not in self._followed:
             self._followed.add(layer)
             listen(self, layer.selected_data.events.items_changed, self._show_counts)
-            listen(self, self._history.events.changed, self._show_everything)
+            listen(self, self._history.events.changed, self.show_state)
             self.reference.choose_by_class()
-        self._show_everything()
+        self.show_state()
 
     @property
     def rows(self) -> Rows:
         """Rows of the selected particles."""
-        layer = self.particles.layer
-        return np.array(sorted(layer.selected_data), int) if isinstance(layer, Points) else np.zeros(0, int)
+        return np.array([] if self.layer is None else sorted(self.layer.selected_data), int)
 
-    def _show_everything(self, event: object = None) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show the edits, and what can be done with the selected particles."""
         self.history_list.show_history(self._history)
         self._show_counts()
 
     def _show_counts(self, event: object = None) -> None:
-        layer = self.particles.layer
-        if not isinstance(layer, Points):
+        some = len(self.rows) > 0
+        if self.layer is None:
             self.counts.say("No particles open yet: open some, or predict.", WARNING)
         else:
-            self.counts.say(_count_text(layer, len(self.rows)), GOOD if len(self.rows) else MUTED)
+            self.counts.say(_count_text(self.layer, len(self.rows)), GOOD if some else MUTED)
         for widget in (
             self.rotation_pad,
             self.move_pad,
@@ -253,9 +217,9 @@ class CorrectPage(Panel):
             self.delete_button,
             self.reset_button,
         ):
-            widget.setEnabled(len(self.rows) > 0)
+            widget.setEnabled(some)
         for button in (self.predict_button, self.refine_button):
-            button.setEnabled(len(self.rows) > 0 and self.job is None)
+            button.setEnabled(some and self.job is None)
 
     # --- commands -----------------------------------------------------------------------------------------------
 
@@ -309,39 +273,21 @@ class CorrectPage(Panel):
             self.attempt(lambda: self._start_estimation(words, read()))
 
     def _start_estimation(self, words: str, model: Model) -> None:
-        layer, rows = self.particles.layer, self.rows
-        image = self.session.index.tomogram_of(layer) if isinstance(layer, Points) else None
-        if not isinstance(layer, Points) or image is None:
+        layer, rows, refining = self.layer, self.rows, words == "refine"
+        image = None if layer is None else self.session.index.tomogram_of(layer)
+        if layer is None or image is None:
             raise InputError(f"to {words} particles, their tomogram must be open. Open it first.")
         if not len(rows):
             raise InputError("no particle is selected; select some points of the layer first.")
-        every, refining = layers.picks_of(layer), words == "refine"
+        every, preferences = layers.picks_of(layer), self.session.preferences
         chosen = rows_of(layer, rows) if refining and layers.has_pose(layer)[rows].all() else every.take(rows)
-        stream = estimate_poses(
-            layers.tomogram_of(image), every, chosen, model, options=self._options, refining=refining
-        )
+        options = PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
+        stream = estimate_poses(layers.tomogram_of(image), every, chosen, model, options=options, refining=refining)
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
         self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {count_words(len(rows))}")
         self.job.answered.connect(partial(self._deliver, words))
-        self.job.stepped.connect(self._stepped)
         self.job.ended.connect(self._ended)
-        self.running_note.say("Starting…")
-        self.running.setVisible(True)
         self._show_counts()
-
-    @property
-    def _options(self) -> PredictionOptions:
-        """Device and precision from the preferences."""
-        preferences = self.session.preferences
-        return PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
-
-    def _stepped(self, step: Step) -> None:
-        left = self.job.time_left if self.job is not None else ""
-        self.running_note.say(f"{step.message} · {left}" if left else step.message)
-
-    def _stop(self, *_: object) -> None:
-        if self.job is not None:
-            self.job.stop()
 
     def _deliver(self, words: str, particles: Particles) -> None:
         assert self._requested is not None
@@ -357,7 +303,6 @@ class CorrectPage(Panel):
 
     def _ended(self, outcome: str) -> None:
         self.job = None
-        self.running.setVisible(False)
         self._show_counts()
 
     # --- Live ---------------------------------------------------------------------------------------------------
@@ -370,21 +315,15 @@ class CorrectPage(Panel):
             self.live_box.setChecked(False)
 
     def _start_live(self) -> None:
-        layer = self.particles.layer
-        image = self.session.index.tomogram_of(layer) if isinstance(layer, Points) else None
-        if not isinstance(layer, Points) or image is None:
+        layer = self.layer
+        image = None if layer is None else self.session.index.tomogram_of(layer)
+        if layer is None or image is None:
             raise InputError("Live needs a points layer and its tomogram. Open them first.")
         self.live.start(layer, image, self.session.model)
 
     def _model_changed(self, event: object = None) -> None:
         if self.live_box.isChecked():
             self._live_toggled(True)
-
-
-def _edit_button(words: str, tip: str) -> QPushButton:
-    button = QPushButton(words)
-    button.setToolTip(tip)
-    return button
 
 
 def _key(name: str) -> str:
@@ -418,22 +357,8 @@ DEFAULT_SHIFT = 5.0
 LONGEST_SHIFT = 1000.0
 """Å, the largest move offered: several particles' diameters."""
 
-LIST_HEIGHT = 96
+HISTORY_HEIGHT = 96
 """Height in pixels of the list of edits: about five lines."""
-
-
-def step_box(value: float, unit: str, *, high: float, tip: str) -> QDoubleSpinBox:
-    """A field for the size of a step."""
-    box = QDoubleSpinBox()
-    box.setRange(0.01, high)
-    box.setDecimals(2)
-    box.setValue(value)
-    box.setSuffix(f" {unit}")
-    box.setToolTip(tip)
-    return box
-
-
-_ByDirection = Mapping[tuple[str, int], str]
 
 
 class StepPad(QWidget):
@@ -451,8 +376,8 @@ class StepPad(QWidget):
         self.buttons: dict[tuple[str, int], QPushButton] = {}
         for column, axis in enumerate("xyz"):
             for place, sign in enumerate((-1, 1)):
-                button = QPushButton(f"{'−' if sign < 0 else '+'}{axis}{_shown_key(keys.get((axis, sign)))}")
-                button.setToolTip(tips[axis, sign])
+                key = f" ({keys[axis, sign]})" if (axis, sign) in keys else ""
+                button = push_button(f"{'−' if sign < 0 else '+'}{axis}{key}", tips[axis, sign])
                 button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
                 button.setStyleSheet(f"QPushButton {{border-bottom: 3px solid {AXIS_COLOURS[axis]}; padding: 5px 0;}}")
                 button.clicked.connect(partial(self._press, axis, sign))
@@ -463,11 +388,7 @@ class StepPad(QWidget):
         self.pressed.emit(axis, sign)
 
 
-def _shown_key(key: str | None) -> str:
-    return f" ({key})" if key else ""
-
-
-class RotationPad(QWidget):
+class RotationPad(Panel):
     """Rotations about own axes: ``stepped`` emits axis and angle in degrees, ``typed`` the text of a rotation."""
 
     stepped = Signal(str, float)
@@ -475,7 +396,9 @@ class RotationPad(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.angle = step_box(DEFAULT_ANGLE, "°", high=180.0, tip="Angle of a step, in degrees")
+        self.angle = number_box(
+            DEFAULT_ANGLE, "Angle of a step, in degrees", low=0.01, high=180.0, decimals=2, unit=" °"
+        )
         handedness = {-1: "left-handed", 1: "right-handed"}
         self.pad = StepPad(
             {
@@ -492,33 +415,28 @@ class RotationPad(QWidget):
             "A rotation in each particle's own frame: RELION's rot, tilt and psi in degrees, "
             "or the nine entries of a rotation matrix, row by row"
         )
-        apply = QPushButton("Rotate")
-        apply.setToolTip("Rotate the selected particles by this rotation, from the pose that they have")
+        apply = push_button("Rotate", "Rotate the selected particles by this rotation, from the pose that they have")
         for entered in (apply.clicked, self.line.returnPressed):
             entered.connect(lambda *_: self.typed.emit(self.line.text()))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(labelled({"Step": self.angle}))
-        column.addWidget(self.pad)
-        column.addWidget(row(self.line, apply))
+        self.add(labelled({"Step": self.angle}), self.pad, row(self.line, apply))
 
     def press(self, axis: str, sign: int) -> None:
         """Rotate by one step, as the button does."""
         self.stepped.emit(axis, sign * self.angle.value())
 
 
-class MovePad(QWidget):
+class MovePad(Panel):
     """Moves: ``stepped`` emits the shift (3,) xyz in Å and the frame of its axes."""
 
     stepped = Signal(object, str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.length = step_box(DEFAULT_SHIFT, "Å", high=LONGEST_SHIFT, tip="Length of a move, in Å")
-        self.frame = QComboBox()
+        tip = "Length of a move, in Å"
+        self.length = number_box(DEFAULT_SHIFT, tip, low=0.01, high=LONGEST_SHIFT, decimals=2, unit=" Å")
+        self.frame = combo_box("Along the axes of the tomogram, or of each particle")
         for frame in FRAMES:
             self.frame.addItem(f"{frame} axes", frame)
-        self.frame.setToolTip("Along the axes of the tomogram, or of each particle")
         senses = {-1: "backwards", 1: "forwards"}
         self.pad = StepPad(
             {
@@ -528,39 +446,27 @@ class MovePad(QWidget):
             }
         )
         self.pad.pressed.connect(self._pressed)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(labelled({"Step": row(self.length, self.frame)}))
-        column.addWidget(self.pad)
+        self.add(labelled({"Step": row(self.length, self.frame)}), self.pad)
 
     def _pressed(self, axis: str, sign: int) -> None:
         shift = sign * self.length.value() * np.eye(3)["xyz".index(axis)]
         self.stepped.emit(shift, str(self.frame.currentData()))
 
 
-class HistoryList(QWidget):
+class HistoryList(Panel):
     """Edits of a layer, newest first, with Undo and Redo; a click on a line goes back to it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._history: History | None = None
         self._listing = Deferred(self._list, parent=self)
-        self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
-        self.undo.clicked.connect(self._undo)
-        self.redo.clicked.connect(self._redo)
-        self.list = QListWidget()
-        self.list.setToolTip("Click a line to undo or redo up to it")
-        self.list.setAccessibleName("History")
-        self.list.setFixedHeight(LIST_HEIGHT)
+        self.undo, self.redo = push_button("Undo", act=self._undo), push_button("Redo", act=self._redo)
+        self.list = list_box("History", "Click a line to undo or redo up to it", height=HISTORY_HEIGHT)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.list.itemClicked.connect(self._clicked)
         self.empty = NoteLabel("No edits yet.")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(equal_width_row(self.undo, self.redo))
-        column.addWidget(self.empty)
-        column.addWidget(self.list)
+        self.add(equal_width_row(self.undo, self.redo), self.empty, self.list)
 
     def show_history(self, history: History | None) -> None:
         """Show this history: the Undo and Redo buttons now, the list after pending events."""

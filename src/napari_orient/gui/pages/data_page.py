@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import napari.viewer
 from napari.layers import Points
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QPushButton, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import VOLUME_SUFFIXES
@@ -18,17 +16,19 @@ from napari_orient.engine.outside import rows_inside
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import PLUGIN, OpenForm, dock_text, open_paths
-from napari_orient.gui.session import Session, session_of
+from napari_orient.gui.pages.base import Page
+from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import (
     BAD,
     Deferred,
     Fold,
     NoteLabel,
-    Panel,
     equal_width_row,
     list_filter,
     listen,
     primary_button,
+    push_button,
+    silent,
 )
 from napari_orient.gui.widgets.basic import tone
 
@@ -41,37 +41,30 @@ PLACEHOLDER = 1.0
 """Å: the voxel size that programs write where they know none."""
 
 
-class DataPage(Panel):
+class DataPage(Page):
     """A table of tomograms, where a click shows one; buttons that open files; and what is to be done next."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self._names: list[str] = []
         self._showing = Deferred(self.show_state, parent=self)
         self.hint, self.note = NoteLabel(), NoteLabel()
-        self.files = _button("Files…", "Open tomograms and lists of particles, several together", self._ask_files)
-        self.folder = _button("Folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
-        self.sample = _button("Sample", "Open a small simulated tomogram, with picks and true poses", self._sample)
+        tip = "Open tomograms and lists of particles, several together"
+        self.files = push_button("Files…", tip, self._ask_files)
+        self.folder = push_button("Folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
+        tip = "Open a small simulated tomogram, with picks and true poses"
+        self.sample = push_button("Sample", tip, self._sample)
         self.table = _table()
-        self.form = OpenForm(napari_viewer)
+        self.form = OpenForm(self.session)
         self.fold = Fold("Open with options", self.form)
         self.onward = primary_button("Find the orientations", "Go to the page Poses")
-        self.add(
-            self.hint,
-            equal_width_row(self.files, self.folder, self.sample),
-            self.table,
-            self.note,
-            self.onward,
-            self.fold,
-        )
-        self.close_column()
+        self.add(self.hint, equal_width_row(self.files, self.folder, self.sample), self.table, self.note)
+        self.add(self.onward, self.fold)
         self.onward.clicked.connect(lambda: self.session.show_page("Poses"))
         self.table.cellClicked.connect(lambda line, _: self.session.tomograms.choose(self._names[line]))
         self.table.itemChanged.connect(self._voxel_size_typed)
         for emitter in (self.session.events.tomogram, self.session.events.arranged):
             listen(self, emitter, self._showing.ask)
-        self.show_state()
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -95,17 +88,16 @@ class DataPage(Panel):
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
-    def show_state(self, event: Any = None) -> None:
+    def show_state(self, *_: object) -> None:
         """Show the tomograms, what each has, and the first thing that does not match."""
         switch = self.session.tomograms
         self._names = switch.names()
-        self.table.blockSignals(True)
-        self.table.setRowCount(len(self._names))
         problems = {name: problem_of(self.session, name) for name in self._names}
-        for line, name in enumerate(self._names):
-            for column, text in enumerate(self._cells(name)):
-                self._show_cell(line, column, text, wrong=problems[name])
-        self.table.blockSignals(False)
+        with silent(self.table):
+            self.table.setRowCount(len(self._names))
+            for line, name in enumerate(self._names):
+                for column, text in enumerate(self._cells(name)):
+                    self._show_cell(line, column, text, wrong=problems[name])
         self.table.setVisible(bool(self._names))
         if switch.name in self._names:
             self.table.selectRow(self._names.index(switch.name))
@@ -212,10 +204,3 @@ def _table() -> QTableWidget:
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     return table
-
-
-def _button(text: str, tip: str, act: Any) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _: act())
-    return button

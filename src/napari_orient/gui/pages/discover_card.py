@@ -1,4 +1,4 @@
-"""The Discover dock: orientations, maps and a verdict from picks alone."""
+"""The card Discover: orientations, maps and a verdict from picks alone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import napari.viewer
 import numpy as np
 from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_orient.engine.devices import device_words
 from napari_orient.engine.discovery.discover import check_picks, discover
 from napari_orient.engine.discovery.output import (
     Discovery,
@@ -47,9 +44,9 @@ from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.map_choice import AlignmentChoice, Map
+from napari_orient.gui.pages.base import JobCard, show_device
 from napari_orient.gui.particle_sources import Pairs, PicksChoice
 from napari_orient.gui.preferences import Preferences
-from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import BAD, GOOD, LABEL_WIDTH, WARNING, Fold, JobRow, NoteLabel, Panel, labelled
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
@@ -71,12 +68,11 @@ class DiscoveryRequest:
     align_to: Map | None = None
 
 
-class DiscoverCard(Panel):
+class DiscoverCard(JobCard):
     """Discovers structures from the chosen picks; shows posed particles, maps and verdicts."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self._request: DiscoveryRequest | None = None
         self._pick_layers: list[Points] = []
         self._job: Job | None = None
@@ -85,14 +81,6 @@ class DiscoverCard(Panel):
         self._drawn = 0.0
         self._shown: list[Points] = []
         self._maps: list[Image] = []
-        self._make()
-        self._lay_out()
-        self._connect()
-        self._show_everything()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _make(self) -> None:
         self.picks = PicksChoice(self.session)
         self.options = OptionsForm(
             DiscoveryOptions,
@@ -106,35 +94,24 @@ class DiscoverCard(Panel):
         self.running = JobRow("Discover", "Find the structures that the picks share, and every orientation", stopped="")
         self.result_panel = DiscoveryResultPanel()
         self.result_panel.setVisible(False)
-
-    def _lay_out(self) -> None:
-        inputs = QWidget()
-        column = QVBoxLayout(inputs)
-        column.setContentsMargins(0, 0, 0, 0)
-        align = labelled({"Align to": self.align}, width=LABEL_WIDTH)
-        for widget in (self.picks, self.options, align, self.note, self.device_note):
-            column.addWidget(widget)
+        inputs, align = Panel(), labelled({"Align to": self.align}, width=LABEL_WIDTH)
+        inputs.add(self.picks, self.options, align, self.note, self.device_note)
         self.fold = Fold("Picks and options", inputs)
         self.fold.open(True)
         self.add(self.fold, self.running, self.result_panel)
-        self.close_column()
-
-    def _connect(self) -> None:
-        self.picks.changed.connect(self._show_everything)
-        self.options.changed.connect(self._show_everything)
-        self.running.asked.connect(self.discover)
+        self.picks.changed.connect(self.show_state)
+        self.options.changed.connect(self.show_state)
+        self.running.asked.connect(self.run)
         self.running.ended.connect(self._ended)
         self.result_panel.next_step.connect(self.take_next_step)
         self.result_panel.saving.connect(self.save)
 
     # --- input --------------------------------------------------------------------------------------------------
 
-    def _show_everything(self, *_: object) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show how many picks there are, on which device the job would run, or what is wrong."""
         self.running.allow(self._check_input())
-        try:
-            self.device_note.say(f"Runs on {device_words(self.options.options().compute.chosen())}")
-        except InputError as error:
-            self.device_note.say(str(error), BAD)
+        show_device(self.device_note, self.options)
 
     def _check_input(self) -> bool:
         """Show the number of picks or what is wrong with the input; True if a discovery can start."""
@@ -145,8 +122,7 @@ class DiscoverCard(Panel):
             pairs, options = self.picks.pairs(), self.options.options()
             check_picks(pairs, options)
         except InputError as error:
-            message = str(error)
-            self.note.say(f"{message[:1].upper()}{message[1:]}", BAD)
+            self.note.refuse(error)
             return False
         self._draw_rings(options.diameter)
         sizes = {tomogram.voxel_size for tomogram, _ in pairs}
@@ -164,10 +140,6 @@ class DiscoverCard(Panel):
 
     # --- discovery ----------------------------------------------------------------------------------------------
 
-    def discover(self) -> None:
-        """Start a discovery from the chosen picks; show an error in one line."""
-        self.attempt(lambda: self.start(self.request()))
-
     def request(self) -> DiscoveryRequest:
         """The job's input, copied from the chosen layers.
 
@@ -182,8 +154,6 @@ class DiscoverCard(Panel):
 
     def start(self, request: DiscoveryRequest) -> None:
         """Start a discovery; its preview is drawn meanwhile, and kept when it is stopped."""
-        if self.running.job is not None:
-            return
         self._request, self._pick_layers = request, self.picks.chosen()
         self._last, self._drawn = None, 0.0
         tomograms = [tomogram for tomogram, _ in request.pairs]
@@ -284,7 +254,7 @@ class DiscoverCard(Panel):
         if self.result_panel.found is None:
             self.fold.open(True)
         self._preview = None
-        self._show_everything()
+        self.show_state()
 
     def _show_stopped(self) -> Iterator[None]:
         """Show a stopped discovery: the poses of its last round as a layer, and its maps."""
@@ -318,7 +288,7 @@ class DiscoverCard(Panel):
         )
 
     def _predict_others(self) -> None:
-        """Make the map the model in use, and open the Load and Predict docks."""
+        """Make the map the model in use, and show the page Data, where others are opened."""
         self._use()
         self.session.show_page("Data")
 
@@ -333,7 +303,7 @@ class DiscoverCard(Panel):
         self.result_panel.done.say("Predict now uses this map. Save it below to keep it after napari is closed.", GOOD)
 
     def _train(self) -> None:
-        """Accept the well-determined poses, and choose their layers in the Train dock."""
+        """Accept the well-determined poses, and choose their layers on the card Train."""
         found, accepted = self.result_panel.found, 0
         kind = "" if found is None else _class_of(found, self.result_panel.label)
         for layer in self._on_view():
@@ -347,7 +317,7 @@ class DiscoverCard(Panel):
         self.result_panel.done.say(f"{text} and chosen for training. Undo on the page Correct reverts it.", GOOD)
 
     def _inspect(self) -> None:
-        """Open the Inspect dock on the first layer of discovered particles."""
+        """Show the page Inspect on the first layer of discovered particles."""
         shown = self._on_view()
         if shown:
             self.session.viewer.layers.selection = {shown[0]}

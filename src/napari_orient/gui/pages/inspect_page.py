@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import napari.viewer
 import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QSize, Qt, Signal
@@ -14,7 +13,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
     QShortcut,
     QSizePolicy,
 )
@@ -28,19 +26,19 @@ from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.inspected import headline
 from napari_orient.gui.layers import TRUTH, role
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.base import Page
 from napari_orient.gui.widgets import (
-    BAD,
     MUTED,
     Deferred,
     Fold,
     LayerChoice,
     NoteLabel,
-    Panel,
     labelled,
     listen,
     primary_button,
+    push_button,
     row,
+    silent,
 )
 
 NEXT, PREVIOUS = "N", "Shift+N"
@@ -61,21 +59,13 @@ _LABEL_WIDTH = 128
 _SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "diameter": "Particle diameter (Å)"}
 
 
-class InspectPage(Panel):
+class InspectPage(Page):
     """What is right and what is not of one layer of particles, and the way to each failure."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.inspected, self.view = self.session.inspected, self.session.failure_view
         self._later = Deferred(self._show_settings_as_they_are, parent=self)
-        self._build()
-        self._connect()
-        self._show_all()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
         parameters = {item.name: item for item in InspectionOptions.parameters()}
         self.parameters = {name: parameters[name] for name in _SETTINGS}
         self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
@@ -88,17 +78,16 @@ class InspectPage(Panel):
         self.show_failures = primary_button(
             "Show the failures in 3D", "Frame the failures: right particles grey, the plane behind"
         )
-        self.back = QPushButton("Back to all")
-        self.back.setToolTip("Show all particles again as before, from where the camera was")
+        tip = "Show all particles again as before, from where the camera was"
+        self.back = push_button("Back to all", tip, self._go_back)
         self.regions, self.gathering = RegionList(), NoteLabel()
         self.bars, self.bars_note = AssociationBars(), NoteLabel()
         self.calibration = ErrorScatter()
         self.calibration.setMinimumHeight(CALIBRATION_HEIGHT)
-        self.next = QPushButton(f"Next worst ({NEXT})")
-        self.next.setToolTip(f"Go to the particle with the next largest error ({NEXT})")
-        self.previous = QPushButton("Previous")
-        self.previous.setToolTip(f"Go to the previous particle ({PREVIOUS})")
+        self.next = push_button(f"Next worst ({NEXT})", f"Go to the particle with the next largest error ({NEXT})")
+        self.previous = push_button("Previous", f"Go to the previous particle ({PREVIOUS})")
         self._lay_out()
+        self._connect()
 
     def _lay_out(self) -> None:
         fields = {name: self.settings[name].native for name in _SETTINGS}
@@ -113,13 +102,11 @@ class InspectPage(Panel):
         self.add(self.bars, self.bars_note)
         self.calibration_heading = self.add_heading("Expected against true error")
         self.add(self.calibration)
-        self.close_column()
 
     def _connect(self) -> None:
         inspected = self.inspected
         self.particles.chosen.connect(inspected.inspect)
         self.show_failures.clicked.connect(lambda: self._frame(np.zeros(0, int)))
-        self.back.clicked.connect(self._go_back)
         self.regions.picked.connect(self._region_picked)
         self.next.clicked.connect(lambda: self.go_to_worst(1))
         self.previous.clicked.connect(lambda: self.go_to_worst(-1))
@@ -133,7 +120,7 @@ class InspectPage(Panel):
         self.settings["threshold"].changed.connect(self._threshold_changed)
         for name in ("symmetry", "diameter"):
             self.settings[name].changed.connect(self._apply_settings)
-        inspected.renewed.connect(self._show_all)
+        inspected.renewed.connect(self.show_state)
         inspected.counted.connect(self._show_counts)
         inspected.filtered.connect(self._show_calibration)
         inspected.selected.connect(self._show_calibration)
@@ -148,7 +135,7 @@ class InspectPage(Panel):
             symmetries_by_class(str(values["symmetry"] or ""))
             self.inspected.set_options(**values)
         except InputError as error:
-            self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+            self.note.refuse(error)
 
     def _show_settings_as_they_are(self) -> None:
         record = self.inspected.options.to_record()
@@ -165,13 +152,13 @@ class InspectPage(Panel):
 
     # --- showing ------------------------------------------------------------------------------------------------
 
-    def _show_all(self) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show the layer inspected, the settings, and what was counted."""
         if self.inspected.layer is not self.particles.layer:
-            self.particles.blockSignals(True)
-            self.particles.refresh()
-            if self.inspected.layer is not None:
-                self.particles.choose(self.inspected.layer)
-            self.particles.blockSignals(False)
+            with silent(self.particles):
+                self.particles.refresh()
+                if self.inspected.layer is not None:
+                    self.particles.choose(self.inspected.layer)
         self._show_settings_as_they_are()
         self._show_counts()
 
@@ -197,7 +184,7 @@ class InspectPage(Panel):
         inspected = self.inspected
         if inspected.problem:
             self.headline.say("")
-            self.note.say(f"{inspected.problem[:1].upper()}{inspected.problem[1:]}", BAD)
+            self.note.refuse(inspected.problem)
             return
         if inspected.values is None:
             self.headline.say("")

@@ -10,14 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import napari.viewer
 import numpy as np
-from napari.components import ViewerModel
 from napari.layers import Image, Points
 from napari.utils.notifications import show_warning
-from qtpy.QtWidgets import QComboBox, QFileDialog
+from qtpy.QtWidgets import QFileDialog
 
-from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
@@ -30,24 +27,22 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.pages.base import JobCard, ParticlesPage, show_device
 from napari_orient.gui.particle_values import in_frame_of
-from napari_orient.gui.session import session_of
 from napari_orient.gui.tomogram_switch import ListedParticles
 from napari_orient.gui.widgets import (
-    BAD,
     GOOD,
     LABEL_WIDTH,
     MUTED,
     WARNING,
     JobRow,
-    LayerChoice,
     NoteLabel,
-    Panel,
+    combo_box,
     labelled,
     listen,
     primary_button,
     show_classes,
-    shrinkable,
+    silent,
 )
 
 MODEL_FILES = "Models (*.safetensors);;All files (*)"
@@ -55,33 +50,25 @@ FROM_FILE = "from a file…"
 BASIC = ("max_shift", "precision")
 """Options above the fold; with particles, class, model and tomograms they are six settings."""
 
-_Source = tuple[Image, Points] | str
-"""Where a result belongs: the layers it was asked for, or the name of a tomogram that has no layers yet."""
+
+def _unpredicted(found: list[Points]) -> list[Points]:
+    """Those of the layers that were not predicted, true poses last."""
+    return sorted(
+        (layer for layer in found if layers.role(layer) != PREDICTED), key=lambda layer: layers.role(layer) == TRUTH
+    )
 
 
-class PredictCard(Panel):
+class PredictCard(JobCard, ParticlesPage):
     """Predicts the orientations of the chosen particles; shows them as layers with arrows."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.loaded: Model | None = None
         self._requests: list[PredictionRequest] = []
-        self._sources: list[_Source] = []
-        self._build(self.session.viewer)
-        self._model_chosen()
-        self._show_everything()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _build(self, viewer: ViewerModel) -> None:
-        self.particles = LayerChoice(viewer, self._picks, empty="none open")
-        self.extent, self.kind, self.model = QComboBox(), QComboBox(), QComboBox()
-        for choice in (self.extent, self.kind, self.model):
-            shrinkable(choice)
-        self.extent.setToolTip("Predict the particles of the tomogram that is shown, or of every tomogram")
-        self.kind.setToolTip("Predict only the particles of this class")
-        self.model.setToolTip("A model shipped with the program, or one from a file: a template or a network")
+        self.particles = self.choose_particles()
+        self.extent = combo_box("Predict the particles of the tomogram that is shown, or of every tomogram")
+        self.kind = combo_box("Predict only the particles of this class")
+        self.model = combo_box("A model shipped with the program, or one from a file: a template or a network")
         self.input_note, self.card, self.device_note, self.result = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.options = OptionsForm(
             PredictionOptions,
@@ -89,28 +76,32 @@ class PredictCard(Panel):
             first=BASIC,
             label_width=LABEL_WIDTH,
         )
-        self._show_preferred()
         self.running = JobRow("Predict orientations", "Predict the orientation of every chosen particle")
-        self.onward = primary_button("Inspect the poses", "Go to the page Inspect")
+        self.onward = primary_button("Inspect the poses", "Go to the page Inspect", self._inspect)
         self.onward.hide()
         inputs = {"Particles": self.particles, "Class": self.kind, "Model": self.model}
         self.all_line = labelled({"On": self.extent}, width=LABEL_WIDTH)
         self.add(labelled(inputs, width=LABEL_WIDTH), self.all_line, self.input_note, self.card)
         self.add(self.options, self.device_note, self.running, self.result, self.onward)
-        self.close_column()
-        self._fill_models()
-        self.particles.chosen.connect(self._particles_chosen)
+        self._connect()
+
+    def _connect(self) -> None:
         for choice in (self.kind, self.extent):
-            choice.currentIndexChanged.connect(self._show_everything)
+            choice.currentIndexChanged.connect(self.show_state)
         self.model.activated.connect(self._model_chosen)
-        self.onward.clicked.connect(self._inspect)
+        self.options.changed.connect(self.show_state)
+        self.running.asked.connect(self.run)
+        self.running.ended.connect(self.show_state)
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
         listen(self, self.session.events.tomogram, self._tomogram_changed)
-        self.options.changed.connect(self._show_everything)
-        self.running.asked.connect(self.predict)
-        self.running.ended.connect(self._show_everything)
-        self._particles_chosen()
+
+    def opened(self) -> None:
+        """Choose the session's model, and its particles' class."""
+        self._show_preferred()
+        self._fill_models()
+        self.layer_chosen()
+        self._model_chosen()
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device and precision of the preferences."""
@@ -118,17 +109,15 @@ class PredictCard(Panel):
         for name in ("device", "precision"):
             self.options.widgets[name].value = preferred[name]
 
-    def _picks(self) -> list[Points]:
+    def offered(self) -> list[Points]:
         """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
-        found = self.session.tomograms.particles()
-        unpredicted = [layer for layer in found if layers.role(layer) != PREDICTED]
-        return sorted(unpredicted, key=lambda layer: layers.role(layer) == TRUTH)
+        return _unpredicted(self.session.tomograms.particles())
 
     def _tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
-        if self._picks() != self.particles.layers:
+        if self.offered() != self.particles.layers:
             self.particles.refresh()
-        self._show_everything()
+        self.show_state()
 
     def _fill_models(self) -> None:
         for name in shipped_models():
@@ -167,9 +156,9 @@ class PredictCard(Panel):
                 self.card.say(card_text(self.loaded), MUTED)
                 self.card.setToolTip(full_card_text(self.loaded))
             except InputError as error:
-                self.card.say(str(error), BAD)
+                self.card.refuse(error)
         self._choose_class()
-        self._show_everything()
+        self.show_state()
 
     def _ask_for_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", MODEL_FILES)
@@ -184,13 +173,13 @@ class PredictCard(Panel):
         if self.model.currentData() is not None:
             self._model_chosen()
 
-    def _particles_chosen(self, *_: object) -> None:
-        layer = self.particles.layer
-        kinds = layers.picks_of(layer).kind if isinstance(layer, Points) else None
+    def layer_chosen(self, *_: object) -> None:
+        """Offer the classes of the layer that is chosen now."""
+        kinds = None if self.layer is None else layers.picks_of(self.layer).kind
         counts = Counter() if kinds is None else Counter(kinds.tolist())
-        show_classes(self.kind, counts, len(layer.data) if isinstance(layer, Points) else 0)
+        show_classes(self.kind, counts, 0 if self.layer is None else len(self.layer.data))
         self._choose_class()
-        self._show_everything()
+        self.show_state()
 
     def _choose_class(self) -> None:
         """Choose the class that the model was trained on, if the particles are of several classes."""
@@ -198,34 +187,30 @@ class PredictCard(Panel):
         if places and self.kind.count() > 2 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(places[0])
 
-    def _show_everything(self, *_: object) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show what would be predicted, on which device, or what is missing."""
         count = len(self._others()) + 1
         self.all_line.setVisible(count > 1)
         if self.extent.count() != 2 or self.extent.itemText(1) != f"all {count} tomograms":
             chosen = max(0, self.extent.currentIndex())
-            self.extent.blockSignals(True)
-            self.extent.clear()
-            self.extent.addItems(["this tomogram", f"all {count} tomograms"])
-            self.extent.setCurrentIndex(chosen if count > 1 else 0)
-            self.extent.blockSignals(False)
+            with silent(self.extent):
+                self.extent.clear()
+                self.extent.addItems(["this tomogram", f"all {count} tomograms"])
+                self.extent.setCurrentIndex(chosen if count > 1 else 0)
         self.running.allow(self._check_input() and self.loaded is not None)
-        try:
-            self.device_note.say(f"Runs on {device_words(self.options.options().compute.chosen())}")
-        except InputError as error:
-            self.device_note.say(str(error), BAD)
+        show_device(self.device_note, self.options)
 
     def _check_input(self) -> bool:
         """Show what would be predicted, or what is missing; True if there is anything."""
-        points = self.particles.layer
-        image = None if not isinstance(points, Points) else self.session.index.tomogram_of(points)
-        if not isinstance(points, Points) or image is None:
+        points, image = self.layer, self._image()
+        if points is None or image is None:
             missing = "tomogram" if not self.session.index.tomograms() else "particles"
             self.input_note.say(f"No {missing} open yet: use the page Data.", WARNING)
             return False
         try:
             tomogram = layers.tomogram_of(image)
         except InputError as error:
-            self.input_note.say(str(error), BAD)
+            self.input_note.refuse(error)
             return False
         text = f"In {tomogram.name}, voxels of {tomogram.voxel_size:g} Å"
         warning = self.session.index.mismatch(points, image) or self._class_warning()
@@ -237,38 +222,50 @@ class PredictCard(Panel):
 
     def _class_warning(self) -> str:
         """A warning if the particles are of a class that the model was not trained on."""
-        trained, layer = self._trained_classes(), self.particles.layer
-        if not trained or not isinstance(layer, Points):
-            return ""
-        chosen = self.kind.currentData()
-        unknown = [code for code in layers.classes(layer) if code not in trained and chosen in (None, code)]
+        trained, chosen = self._trained_classes(), self.kind.currentData()
+        unknown = [code for code in self.classes() if trained and code not in trained and chosen in (None, code)]
         if not unknown:
             return ""
         return f"The model is of {', '.join(trained)}: poses of {', '.join(unknown)} will be meaningless."
 
     # --- prediction ----------------------------------------------------------------------------------------------
 
-    def predict(self) -> None:
-        """Predict the chosen particles; show an error in one line."""
-        self.attempt(lambda: self.start(*self.requests()))
+    def _image(self) -> Image | None:
+        """The tomogram that the chosen particles lie in."""
+        return None if self.layer is None else self.session.index.tomogram_of(self.layer)
 
-    def request(self) -> PredictionRequest:
-        """The job's input for the tomogram that is shown, copied from its layers.
+    def _others(self) -> list[tuple[Image, Points] | str]:
+        """The other tomograms whose particles could be predicted: their layers, or their names."""
+        switch, found = self.session.tomograms, list[tuple[Image, Points] | str]()
+        for name in switch.names():
+            image, entry = switch.image(name), switch.listed.get(name)
+            if name == switch.name:
+                continue
+            own = [item for item in self.session.index.particles() if switch.owner(item) == name]
+            layer = next(iter(_unpredicted(own)), None)
+            if image is not None and layer is not None:
+                found.append((image, layer))
+            elif entry is not None and entry.tomogram is not None and entry.parts:
+                found.append(name)
+        return found
+
+    def request(self) -> list[PredictionRequest]:
+        """The job's input: for the tomogram that is shown, and for the others where all are wanted.
 
         Raises
         ------
         InputError
             If an input is missing or inconsistent.
         """
-        points = self.particles.layer
-        if not isinstance(points, Points):
+        image = self._image()
+        if self.layer is None or image is None:
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
-        return self._request_of(points)
+        first = self._request_of(image, self.layer)
+        others = self._others() if self.extent.currentIndex() == 1 else []
+        more = [self._listed_request(other) if isinstance(other, str) else self._request_of(*other) for other in others]
+        return [first, *(request for request in more if len(request.picks))]
 
-    def _request_of(self, points: Points) -> PredictionRequest:
-        image = self.session.index.tomogram_of(points)
-        if image is None or self.loaded is None:
-            raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
+    def _request_of(self, image: Image, points: Points) -> PredictionRequest:
         tomogram, picks = layers.tomogram_of(image), layers.picks_of(points)
         if self.kind.currentData() is not None:
             picks = picks.of_kind(self.kind.currentData())
@@ -276,81 +273,43 @@ class PredictCard(Panel):
             picks = picks.replace(tomogram=tomogram.name)
         truth = self.session.index.truth_of(tomogram.name)
         true = None if truth is None else layers.particles_of(truth)
-        return PredictionRequest(tomogram, picks, self.loaded, self.options.options(), true)
-
-    def _others(self) -> list[_Source]:
-        """The other tomograms whose particles could be predicted: their layers, or their names."""
-        switch, found = self.session.tomograms, list[_Source]()
-        for name in switch.names():
-            image, entry = switch.image(name), switch.listed.get(name)
-            if name == switch.name:
-                continue
-            layer = next((item for item in self._offered_of(name)), None)
-            if image is not None and layer is not None:
-                found.append((image, layer))
-            elif entry is not None and entry.tomogram is not None and entry.parts:
-                found.append(name)
-        return found
-
-    def _offered_of(self, name: str) -> list[Points]:
-        found = [layer for layer in self.session.index.particles() if self.session.tomograms.owner(layer) == name]
-        picked = [layer for layer in found if layers.role(layer) != PREDICTED]
-        return sorted(picked, key=lambda layer: layers.role(layer) == TRUTH)
-
-    def requests(self) -> tuple[list[PredictionRequest], list[_Source]]:
-        """The job's input for each tomogram, and where each result belongs.
-
-        Raises
-        ------
-        InputError
-            If an input is missing or inconsistent.
-        """
-        first, points = self.request(), self.particles.layer
-        image = self.session.index.tomogram_of(points) if isinstance(points, Points) else None
-        assert isinstance(points, Points)
-        assert image is not None
-        requests, sources = [first], list[_Source]([(image, points)])
-        for source in self._others() if self.extent.currentIndex() == 1 else ():
-            request = self._listed_request(source) if isinstance(source, str) else self._request_of(source[1])
-            if len(request.picks):
-                requests.append(request)
-                sources.append(source)
-        return requests, sources
+        return PredictionRequest(tomogram, picks, self._model(), self.options.options(), true, (image, points))
 
     def _listed_request(self, name: str) -> PredictionRequest:
         entry = self.session.tomograms.listed[name]
         assert entry.tomogram is not None
-        assert self.loaded is not None
-        picks = entry.parts[0].particles
+        picks = entry.parts[0].particles.replace(rotations=None)
         kinds = [] if picks.kind is None else picks.kind.tolist()
         wanted = self.kind.currentData()
         picks = picks.of_kind(wanted) if wanted in kinds else picks if wanted is None else picks.take([])
         truth = next((part.particles for part in entry.parts if part.role == TRUTH), None)
-        options = self.options.options()
-        return PredictionRequest(entry.tomogram, picks.replace(rotations=None), self.loaded, options, truth)
+        return PredictionRequest(entry.tomogram, picks, self._model(), self.options.options(), truth, name)
 
-    def start(self, requests: list[PredictionRequest], sources: list[_Source]) -> None:
+    def _model(self) -> Model:
+        if self.loaded is None:
+            raise InputError("prediction needs a model. Choose one.")
+        return self.loaded
+
+    def start(self, request: list[PredictionRequest]) -> None:
         """Start the prediction; the result of a tomogram whose layers are removed meanwhile is discarded."""
-        if self.running.job is not None:
-            return
-        self._requests, self._sources = requests, sources
+        self._requests = request
         self.result.say("")
         self.onward.hide()
-        job = self.session.jobs.start(predict_all(requests), title="Predict", show=self._deliver)
+        job = self.session.jobs.start(predict_all(request), title="Predict", show=self._deliver)
         self.running.follow(job)
 
     def _deliver(self, results: list[PredictionResult | None] | None) -> Iterator[None]:
         """Show each tomogram's poses, one layer at a time."""
         done = []
-        for request, source, result in zip(self._requests, self._sources, results or (), strict=False):
+        for request, result in zip(self._requests, results or (), strict=False):
+            source = request.source
             if result is None:
                 continue
             if isinstance(source, tuple) and not all(layer in self.session.viewer.layers for layer in source):
                 show_warning("The tomogram or the particles were removed meanwhile; their prediction was discarded.")
                 continue
             done.append(result)
-            line = provenance(request.model, request.options, count=len(request.picks))
-            self._show_predicted(result, request, source, line)
+            self._show_predicted(result, request)
             yield
         if done:
             self.result.say(result_text(done), result_colour(done))
@@ -375,7 +334,8 @@ class PredictCard(Panel):
         self.onward.setText(f"Inspect the {count} {what}" if count else "Inspect the poses")
         self.onward.show()
 
-    def _show_predicted(self, result: PredictionResult, request: PredictionRequest, source: _Source, line: str) -> None:
+    def _show_predicted(self, result: PredictionResult, request: PredictionRequest) -> None:
+        source, line = request.source, provenance(request.model, request.options, count=len(request.picks))
         if isinstance(source, str):
             part = ListedParticles(result.predicted, PREDICTED, f"{source} predicted", line)
             self.session.tomograms.list_particles(source, part)
@@ -385,28 +345,28 @@ class PredictCard(Panel):
             self.session.prepared[image] = (self.session.model, result.estimator)
         made_by = {"source": layers.identity(points), "model": request.model.name}
         frame = {layers.FRAME: request.model.card[layers.FRAME]} if layers.FRAME in request.model.card else {}
-        for layer in self.session.index.particles(PREDICTED):
-            if made_by.items() <= layers.about(layer).items():
-                self.session.replace_particles(layer, result.predicted, provenance=line, words="predict again")
-                return
-        others = [
+        of_source = [
             layer
             for layer in self.session.index.particles(PREDICTED)
             if layers.about(layer).get("source") == made_by["source"]
         ]
+        for layer in of_source:
+            if layers.about(layer).get("model") == request.model.name:
+                self.session.replace_particles(layer, result.predicted, provenance=line, words="predict again")
+                return
         name = f"{points.name.removesuffix(' picks').removesuffix(' truth')} predicted"
         layer = self.session.show_particles(
             result.predicted,
             request.tomogram.extent,
             role=PREDICTED,
-            name=f"{name} ({request.model.name})" if others else name,
+            name=f"{name} ({request.model.name})" if of_source else name,
             provenance=line,
             immediately=False,
         )
         layers.about(layer).update(made_by | frame)
         # Poses of another model, or those that came with the picks, would hide the new ones.
         own = [points] if layers.role(points) == PICKS else []
-        for old in (axes_layer(self.session.viewer, item) for item in (*others, *own)):
+        for old in (axes_layer(self.session.viewer, item) for item in (*of_source, *own)):
             if old is not None:
                 old.visible = False
 
@@ -423,13 +383,17 @@ _PARTS = 100
 
 @dataclass(frozen=True, eq=False)
 class PredictionRequest:
-    """Input of a prediction job: values copied from the layers, so later edits do not affect it."""
+    """Input of a prediction job: values copied from the layers, so later edits do not affect it.
+
+    ``source`` is where the result belongs: the layers asked for, or the name of a tomogram that has no layers yet.
+    """
 
     tomogram: Tomogram
     picks: Particles
     model: Model
     options: PredictionOptions
     truth: Particles | None
+    source: tuple[Image, Points] | str
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import napari.viewer
-from napari.components import ViewerModel
 from napari.layers import Image, Points
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
-    QComboBox,
     QLabel,
     QLineEdit,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
 )
@@ -32,25 +28,22 @@ from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.figure import SUFFIXES, default_name, save_figure
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.maps import FSCPlot, MapView, map_layer
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.base import JobCard, Page, ParticlesPage
 from napari_orient.gui.state_in_file import with_state
 from napari_orient.gui.subsets import SubsetChoice, particles_in, rejected
 from napari_orient.gui.widgets import (
-    BAD,
     GOOD,
     LABEL_WIDTH,
     MUTED,
     WARNING,
     FileRow,
     JobRow,
-    LayerChoice,
     NoteLabel,
-    Panel,
+    combo_box,
     labelled,
     primary_button,
-    shrinkable,
+    push_button,
 )
 
 PREVIEWED = 6
@@ -71,50 +64,32 @@ def write(
     return write_particles(path, particles, extents=extents, dialect=form.name, provenance=provenance)
 
 
-class ExportCard(Panel):
+class ExportCard(ParticlesPage):
     """Previews and writes the chosen particles of a layer."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
-        self._build(self.session.viewer)
-        self._layer_chosen()
-
-    def _build(self, viewer: ViewerModel) -> None:
-        self.particles = LayerChoice(viewer, self._offered, empty="none open")
-        self.form = QComboBox()
-        self.form.addItems([form.title for form in FORMATS])
-        self.form.setToolTip("The program that will read the file; its coordinates and angles are written")
-        shrinkable(self.form)
-        self.file = FileRow(
-            caption="Write to",
-            kinds=";;".join(f"{form.title} (*{form.suffixes[0]})" for form in FORMATS),
-            hint="file to write",
-            saving=True,
-        )
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
+        self.particles = self.choose_particles()
+        tip = "The program that will read the file; its coordinates and angles are written"
+        self.form = combo_box(tip, [form.title for form in FORMATS])
+        kinds = ";;".join(f"{form.title} (*{form.suffixes[0]})" for form in FORMATS)
+        self.file = FileRow(caption="Write to", kinds=kinds, hint="file to write", saving=True)
         self.subset = SubsetChoice()
         self.note, self.preview_note, self.source_note, self.done = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.table = _preview_table()
-        self.button = primary_button("Export", "Write the file")
-        self.add_heading("Particles")
+        self.button = primary_button("Export", "Write the file", self.export)
         self.every = QCheckBox("All tomograms in one list")
         self.every.setToolTip("Write the particles of every tomogram that are of the same kind as this layer's")
+        self.add_heading("Particles")
         self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.every, self.note)
         self.add_heading("Preview")
         self.add(self.table, self.preview_note, self.source_note)
         self.add_heading("File")
         self.add(self.file, self.button, self.done)
-        self.close_column()
-        self.particles.chosen.connect(self._layer_chosen)
-        self.subset.changed.connect(self.show_preview)
-        self.every.toggled.connect(self.show_preview)
+        self.subset.changed.connect(self.show_state)
+        self.every.toggled.connect(self.show_state)
         self.form.currentIndexChanged.connect(self._format_chosen)
         self.file.picked.connect(self._file_picked)
-        self.button.clicked.connect(self.export)
-
-    def _offered(self) -> list[Points]:
-        """Layers of particles, predicted ones first."""
-        return sorted(self.session.index.particles(), key=lambda layer: layers.role(layer) != layers.PREDICTED)
 
     @property
     def format(self) -> Dialect:
@@ -123,18 +98,18 @@ class ExportCard(Panel):
 
     # --- input --------------------------------------------------------------------------------------------------
 
-    def _layer_chosen(self, *_: object) -> None:
-        layer = self.particles.layer
-        self.subset.set_layer(layer if isinstance(layer, Points) else None)
-        if self.file.path is None and layer is not None:
-            self.file.line.setPlaceholderText(f"such as {layer.name.replace(' ', '_')}{self.format.suffixes[0]}")
-        self.show_preview()
+    def layer_chosen(self, *_: object) -> None:
+        """Preview the particles of the layer that is chosen now."""
+        self.subset.set_layer(self.layer)
+        if self.file.path is None and self.layer is not None:
+            self.file.line.setPlaceholderText(f"such as {self.layer.name.replace(' ', '_')}{self.format.suffixes[0]}")
+        self.show_state()
 
     def _format_chosen(self, *_: object) -> None:
         path = self.file.path
         if path is not None and path.suffix not in self.format.suffixes:
             self.file.show_path(path.with_suffix(self.format.suffixes[0]))
-        self.show_preview()
+        self.show_state()
 
     def _file_picked(self, path: Path | None) -> None:
         if path is not None and path.suffix and path.suffix not in self.format.suffixes:
@@ -142,20 +117,20 @@ class ExportCard(Panel):
             self.form.setCurrentIndex(fitting[0] if fitting else self.form.currentIndex())
         self._show_button()
 
-    def show_preview(self, *_: object) -> None:
+    def show_state(self, *_: object) -> None:
         """Show the first rows of the file, and its first line."""
         self.done.say("")
         self.table.setVisible(False)
         self.preview_note.say("")
         self.source_note.say("")
         self.every.setVisible(len(self._alike()) > 1 or bool(self._listed()))
-        if self.particles.layer is None:
+        if self.layer is None:
             self.note.say("No particles open yet: open or predict some.", WARNING)
         else:
             try:
-                self._preview(self.chosen())
+                self._preview(self.layer, self.chosen())
             except InputError as error:
-                self.note.say(str(error), BAD)
+                self.note.refuse(error)
         self._show_button()
 
     # --- particles ------------------------------------------------------------------------------------------------
@@ -167,8 +142,8 @@ class ExportCard(Panel):
 
     def _alike(self) -> list[Points]:
         """The layers of the chosen layer's role, one for each tomogram, in the order of the tomograms."""
-        chosen, switch = self.particles.layer, self.session.tomograms
-        if not isinstance(chosen, Points):
+        chosen, switch = self.layer, self.session.tomograms
+        if chosen is None:
             return []
         found = {switch.owner(layer): layer for layer in self.session.index.particles(layers.role(chosen))[::-1]}
         found[switch.owner(chosen)] = chosen
@@ -176,8 +151,7 @@ class ExportCard(Panel):
 
     def _listed(self) -> list[Particles]:
         """Particles of the chosen layer's role in tomograms that have no layers yet."""
-        chosen = self.particles.layer
-        role = "" if chosen is None else layers.role(chosen)
+        role = "" if self.layer is None else layers.role(self.layer)
         parts = [part for entry in self.session.tomograms.listed.values() for part in entry.parts]
         return [part.particles for part in parts if part.role == role]
 
@@ -200,20 +174,18 @@ class ExportCard(Panel):
         named = any(particles.tomogram_names)
         return particles if named else particles.replace(tomogram=self.session.tomograms.owner(layer))
 
-    def _preview(self, particles: Particles) -> None:
-        layer = self.particles.layer
-        total = 0 if layer is None else len(layer.data)
-        aside = int(rejected(layer).sum()) if isinstance(layer, Points) and not self._whole else 0
+    def _count_text(self, layer: Points, particles: Particles) -> str:
+        """A line such as ``65 of 67 particles, with orientations; 2 rejected are left out``."""
+        aside = int(rejected(layer).sum()) if self.subset.leaves_out and not self._whole else 0
         where = f" of {len(particles.tomogram_names)} tomograms" if self._whole else ""
-        subset = "" if self._whole or len(particles) == total else f" of {total}"
+        subset = "" if self._whole or len(particles) == len(layer.data) else f" of {len(layer.data)}"
         posed = "with orientations" if particles.rotations is not None else "positions only, no orientations"
-        left = (
-            f"; {aside} rejected {'is' if aside == 1 else 'are'} left out" if self.subset.leaves_out and aside else ""
-        )
-        self.note.say(
-            f"{len(particles)}{subset} particles{where}, {posed}{left}",
-            GOOD if particles.rotations is not None else WARNING,
-        )
+        left = f"; {aside} rejected {'is' if aside == 1 else 'are'} left out" if aside else ""
+        return f"{len(particles)}{subset} particles{where}, {posed}{left}"
+
+    def _preview(self, layer: Points, particles: Particles) -> None:
+        posed = particles.rotations is not None
+        self.note.say(self._count_text(layer, particles), GOOD if posed else WARNING)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"preview{self.format.suffixes[0]}"
             self._write(path, particles.take(slice(0, PREVIEWED)))
@@ -230,25 +202,23 @@ class ExportCard(Panel):
         self.source_note.say(f"First line of the file: {self._provenance() or 'none'}", MUTED)
 
     def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
-        layer = self.particles.layer
-        extents = self._extents(particles)
+        layer, extents = self.layer, self._extents(particles)
         if layer is not None and self.format.carries_tables and not self._whole:
             particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)
         return write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
 
     def _extents(self, particles: Particles) -> dict[str, Extent]:
         """The sizes of the particles' tomograms, as far as they are known."""
-        layer = self.particles.layer
         if not self._whole:
-            extent = None if layer is None else self.session.index.extent_of(layer)
+            extent = None if self.layer is None else self.session.index.extent_of(self.layer)
             return {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        found = {name: self.session.index.extent_of(item) for item in self._alike() for name in _names(item)}
+        alike = {str(layers.about(item).get("tomogram", "")): item for item in self._alike()}
+        found = {name: self.session.index.extent_of(item) for name, item in alike.items()}
         opened = {name: extent for name, extent in found.items() if extent is not None}
         return {**particles.extents, **opened, **self.session.index.extents()}
 
     def _provenance(self) -> str:
-        layer = self.particles.layer
-        return "" if layer is None else str(layers.about(layer).get("provenance", ""))
+        return "" if self.layer is None else str(layers.about(self.layer).get("provenance", ""))
 
     def _show_button(self, *_: object) -> None:
         self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
@@ -270,10 +240,6 @@ class ExportCard(Panel):
     def _export(self, path: Path, particles: Particles) -> None:
         notes = self._write(path, particles)
         self.done.say("\n".join([f"Wrote {len(particles)} particles to {path}", *notes]), WARNING if notes else GOOD)
-
-
-def _names(layer: Points) -> list[str]:
-    return [str(layers.about(layer).get("tomogram", ""))]
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -330,23 +296,14 @@ class AveragingRequest:
     options: AveragingOptions
 
 
-class AverageCard(Panel):
+class AverageCard(JobCard, ParticlesPage):
     """Averages the chosen particles; shows the map beside the tomogram and its Fourier shell correlation."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.average_map: Average | None = None
         self._source: tuple[str, Tomogram] | None = None
-        self._make()
-        self._lay_out()
-        self._layer_chosen()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _make(self) -> None:
-        viewer = self.session.viewer
-        self.particles = LayerChoice(viewer, self._offered, empty="none open")
+        self.particles = self.choose_particles()
         self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
         self.symmetry.setToolTip(
@@ -355,74 +312,61 @@ class AverageCard(Panel):
         self.options = OptionsForm(AveragingOptions, label_width=LABEL_WIDTH)
         self.note, self.result, self.saved = NoteLabel(), NoteLabel(), NoteLabel()
         self.running = JobRow("Average", "Average the chosen particles at their poses", with_notes=True)
-        self.view = MapView()
-        self.view.setVisible(False)
-        self.plot = FSCPlot(height=PLOT_HEIGHT)
-        self.plot.setVisible(False)
+        self.view, self.plot = MapView(), FSCPlot(height=PLOT_HEIGHT)
         self.halves = QCheckBox("Show half maps")
         self.halves.setToolTip("Add the two half maps as layers too")
         self.file = FileRow(caption="Save the map as", kinds="Maps (*.mrc)", hint="average.mrc", saving=True)
-        self.save = QPushButton("Save map, half maps and FSC")
-        self.save.setToolTip("Write the map (.mrc), its half maps beside it and the FSC as CSV")
-
-    def _lay_out(self) -> None:
+        tip = "Write the map (.mrc), its half maps beside it and the FSC as CSV"
+        self.save = push_button("Save map, half maps and FSC", tip, self.save_map)
         self.add_heading("Particles")
-        fields = {"Particles": self.particles, "Which": self.subset}
-        self.add(labelled(fields, width=LABEL_WIDTH), self.note)
+        self.add(labelled({"Particles": self.particles, "Which": self.subset}, width=LABEL_WIDTH), self.note)
         self.add_heading("Average")
         self.add(labelled({"Symmetry": self.symmetry}, width=LABEL_WIDTH), self.options, self.halves)
         self.add(self.running, self.view, self.plot, self.result)
         self.add_heading("File")
         self.add(self.file, self.save, self.saved)
-        self.close_column()
-        self.particles.chosen.connect(self._layer_chosen)
-        self.subset.changed.connect(self._show_everything)
-        self.file.picked.connect(self._show_everything)
-        self.running.asked.connect(self.average)
-        self.running.ended.connect(self._show_everything)
-        self.save.clicked.connect(self.save_map)
+        for widget in (self.view, self.plot):
+            widget.setVisible(False)
+        for signal in (self.subset.changed, self.file.picked, self.running.ended):
+            signal.connect(self.show_state)
+        self.running.asked.connect(self.run)
 
-    def _offered(self) -> list[Points]:
+    def offered(self) -> list[Points]:
         """Layers of particles with poses, predicted ones first."""
-        found = [layer for layer in self.session.index.particles() if layers.has_pose(layer).any()]
-        return sorted(found, key=lambda layer: layers.role(layer) != PREDICTED)
+        return [layer for layer in super().offered() if layers.has_pose(layer).any()]
 
     # --- input --------------------------------------------------------------------------------------------------
 
-    def _layer_chosen(self, *_: object) -> None:
-        layer = self.particles.layer
-        self.subset.set_layer(layer if isinstance(layer, Points) else None)
-        self._show_everything()
+    def layer_chosen(self, *_: object) -> None:
+        """Offer the particles of the layer that is chosen now."""
+        self.subset.set_layer(self.layer)
+        self.show_state()
 
-    def _show_everything(self, *_: object) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show how many particles would be averaged, or what is missing."""
         self.save.setEnabled(self.average_map is not None and self.file.path is not None)
         self.running.allow(self._check_particles())
 
     def _image(self) -> Image | None:
         """The tomogram that the chosen particles lie in."""
-        points = self.particles.layer
-        return self.session.index.tomogram_of(points) if isinstance(points, Points) else None
+        return None if self.layer is None else self.session.index.tomogram_of(self.layer)
 
     def _check_particles(self) -> bool:
-        image = self._image()
-        if image is None or self.particles.layer is None:
+        image, layer = self._image(), self.layer
+        if image is None or layer is None:
             self.note.say("A tomogram and particles with orientations are needed: open them, then predict.", WARNING)
             return False
         try:
             count = len(self.subset.particles())
         except InputError as error:
-            self.note.say(str(error), BAD)
+            self.note.refuse(error)
             return False
-        text = f"{count} of {len(self.particles.layer.data)} particles"
-        other = self.session.index.mismatch(self.particles.layer, image)
+        text = f"{count} of {len(layer.data)} particles"
+        other = self.session.index.mismatch(layer, image)
         self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
         return count > 1
 
     # --- averaging ----------------------------------------------------------------------------------------------
-
-    def average(self) -> None:
-        """Average the chosen particles; show an error in one line."""
-        self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> AveragingRequest:
         """The job's input, copied from the chosen layers.
@@ -442,9 +386,7 @@ class AverageCard(Panel):
 
     def start(self, request: AveragingRequest) -> None:
         """Start averaging; the map becomes a layer even if the particles have been removed meanwhile."""
-        if self.running.job is not None or self.particles.layer is None:
-            return
-        self._source = (self.particles.layer.name, request.tomogram)
+        self._source = ("particles" if self.layer is None else self.layer.name, request.tomogram)
         self.result.say("")
         self.saved.say("")
         pairs = [(request.tomogram, request.particles)]
@@ -489,24 +431,22 @@ def _symmetry_group(text: str) -> Symmetry | None:
     return None if text.strip() == AUTO else symmetry(text.strip())
 
 
-class FigureCard(Panel):
+class FigureCard(Page):
     """A file's name, and the button that writes the figure to it."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         about = QLabel(
             "The view as it is now, the failure regions from above, and the errors of each model: 180 mm wide, 300 dpi."
         )
         about.setWordWrap(True)
         kinds = f"Figures ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})"
         self.file = FileRow(caption="Save the figure as", kinds=kinds, hint="figure.png", saving=True)
-        self.button = primary_button("Save figure", "Write the figure: PNG, PDF, SVG or TIFF by the file's suffix")
+        tip = "Write the figure: PNG, PDF, SVG or TIFF by the file's suffix"
+        self.button = primary_button("Save figure", tip, self.save)
         self.done = NoteLabel()
         self.add_heading("Figure")
         self.add(about, self.file, self.button, self.done)
-        self.close_column()
-        self.button.clicked.connect(self.save)
 
     def save(self) -> None:
         """Write the figure, whole or not at all; beside the program's own folder where no file is named."""

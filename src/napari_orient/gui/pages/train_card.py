@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import napari.viewer
 import numpy as np
-from qtpy.QtWidgets import QCheckBox, QComboBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError, OutputError
+from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import write_elsewhere
 from napari_orient.engine.parameters import (
     TRAINABLE,
@@ -33,7 +33,8 @@ from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
-from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.forms import OptionsForm, OptionsT
+from napari_orient.gui.pages.base import JobCard
 from napari_orient.gui.particle_sources import (
     FilesSource,
     LabelledTrainingSet,
@@ -44,10 +45,8 @@ from napari_orient.gui.particle_sources import (
     class_counts,
     training_count_text,
 )
-from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import (
     ACCENT,
-    BAD,
     GOOD,
     LABEL_WIDTH,
     MUTED,
@@ -57,10 +56,11 @@ from napari_orient.gui.widgets import (
     JobRow,
     NoteLabel,
     Panel,
+    combo_box,
     labelled,
     listen,
+    push_button,
     show_classes,
-    shrinkable,
 )
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
@@ -108,56 +108,47 @@ def train_and_save(request: TrainingRequest) -> Stream[Step, Model]:
     return model
 
 
-class TrainCard(Panel):
+def _form(kind: type[OptionsT]) -> OptionsForm[OptionsT]:
+    return OptionsForm(kind, label_width=LABEL_WIDTH, folded=False)
+
+
+class TrainCard(JobCard):
     """Trains a model on the chosen particles, and makes it the model in use."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self._request: TrainingRequest | None = None
-        self._make()
-        self._lay_out()
-        self._connect()
-        self._data_changed()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _make(self) -> None:
-        self.source, self.kind, self.preset = QComboBox(), QComboBox(), QComboBox()
-        self.source.addItems(SOURCES)
-        self.source.setToolTip("Source of the tomograms with labelled particles")
-        self.kind.setToolTip("A model is trained on one class of particles")
-        self.preset.setToolTip(
+        self.source = combo_box("Source of the tomograms with labelled particles", SOURCES)
+        self.kind = combo_box("A model is trained on one class of particles")
+        self.preset = combo_box(
             "Kind of model and its default options, which can be changed below. A network predicts by itself; "
             "a template is the average of the particles, and predicts by matching"
         )
         for name in TRAINABLE:
             self.preset.addItem(PRESET_LABELS.get(name, name), name)
-        for choice in (self.source, self.kind, self.preset):
-            shrinkable(choice)
-        self.from_layers, self.from_files, self.from_template = (
+        self.from_layers, self.from_files, self.from_template = self.sources = (
             LayersSource(self.session),
             FilesSource(),
             TemplateSource(),
         )
-        self.sources = (self.from_layers, self.from_files, self.from_template)
-        self.network = OptionsForm(NetworkOptions, label_width=LABEL_WIDTH, folded=False)
-        self.training = OptionsForm(TrainingOptions, label_width=LABEL_WIDTH, folded=False)
-        self.mixture = OptionsForm(MixtureOptions, label_width=LABEL_WIDTH, folded=False)
-        self.simulated_training = OptionsForm(SimulatedTrainingOptions, label_width=LABEL_WIDTH, folded=False)
-        self.template = OptionsForm(TemplateOptions, label_width=LABEL_WIDTH, folded=False)
-        self.template_training = OptionsForm(TemplateTrainingOptions, label_width=LABEL_WIDTH, folded=False)
-        self._show_preferred()
+        self.network, self.training = _form(NetworkOptions), _form(TrainingOptions)
+        self.mixture, self.simulated_training = _form(MixtureOptions), _form(SimulatedTrainingOptions)
+        self.template, self.template_training = _form(TemplateOptions), _form(TemplateTrainingOptions)
+        self._forms: dict[type[Options], tuple[OptionsForm[Any], OptionsForm[Any]]] = {
+            NetworkOptions: (self.network, self.training),
+            MixtureOptions: (self.mixture, self.simulated_training),
+            TemplateOptions: (self.template, self.template_training),
+        }
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
         self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
         self.data_note, self.file_note, self.result = NoteLabel(), NoteLabel(), NoteLabel()
-        self.use = QPushButton("Use it all the same")
-        self.use.setToolTip("Make this model the one in use, although it is hardly better than chance")
-        self.use.hide()
-        self.use.clicked.connect(self._use_anyway)
+        tip = "Make this model the one in use, although it is hardly better than chance"
+        self.use = push_button("Use it all the same", tip, self._use_anyway)
         self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="", with_notes=True)
         self.curves = TrainingCurves()
+        self._lay_out()
+        self._connect()
 
     def _lay_out(self) -> None:
         self.add_heading("Data")
@@ -165,31 +156,39 @@ class TrainCard(Panel):
         self.add(labelled({"Train on": self.source}, width=LABEL_WIDTH), *self.sources, self.kind_line, self.data_note)
         self.add_heading("Model and training")
         self.add(labelled({"Model": self.preset}, width=LABEL_WIDTH))
-        self.add(*self._all_forms)
+        self.add(*self._every_form())
         advanced = Panel()
-        advanced.add(self.from_template.options.advanced, *(form.advanced for form in self._all_forms))
+        advanced.add(self.from_template.options.advanced, *(form.advanced for form in self._every_form()))
         self.add(Fold("Advanced", advanced))
         self.add_heading("File")
         self.add(self.file, self.resume, self.file_note, self.running, self.curves, self.result, self.use)
-        self.curves.setVisible(False)
-        self.close_column()
+        for widget in (self.curves, self.use):
+            widget.setVisible(False)
 
     def _connect(self) -> None:
         self.source.currentIndexChanged.connect(self._data_changed)
         for part in self.sources:
             part.changed.connect(self._data_changed)
-        self.kind.currentIndexChanged.connect(self._show_everything)
         self.preset.activated.connect(self._preset_chosen)
-        for form in (self.training, self.simulated_training, self.template_training):
-            form.changed.connect(self._show_everything)
+        for signal in (self.kind.currentIndexChanged, self.file.picked):
+            signal.connect(self.show_state)
+        for _, form in self._forms.values():
+            form.changed.connect(self.show_state)
         listen(self, self.session.events.preferences, self._show_preferred)
-        self.file.picked.connect(self._show_everything)
-        self.running.asked.connect(self.train)
+        self.running.asked.connect(self.run)
         self.running.ended.connect(self._ended)
+
+    def opened(self) -> None:
+        """Show the preferred device, and what there is to train on."""
+        self._show_preferred()
+        self._data_changed()
+
+    def _every_form(self) -> list[OptionsForm[Any]]:
+        return [form for pair in self._forms.values() for form in pair]
 
     def _show_preferred(self, event: object = None) -> None:
         """Show the device of the preferences."""
-        for form in (self.training, self.simulated_training, self.template_training):
+        for _, form in self._forms.values():
             form.widgets["device"].value = self.session.preferences.compute.device
 
     # --- input --------------------------------------------------------------------------------------------------
@@ -202,7 +201,7 @@ class TrainCard(Panel):
         if self._simulates:
             for form in (self.network, self.mixture, self.template):
                 form.widgets["symmetry"].value = self.from_template.symmetry
-        self._show_everything()
+        self.show_state()
 
     @property
     def _simulates(self) -> bool:
@@ -227,30 +226,13 @@ class TrainCard(Panel):
     @property
     def forms(self) -> tuple[OptionsForm[Any], OptionsForm[Any]]:
         """The option forms of the chosen kind of model and of its training."""
-        chosen = TRAINABLE[self.preset.currentData()][0]
-        if isinstance(chosen, TemplateOptions):
-            return self.template, self.template_training
-        return (
-            (self.mixture, self.simulated_training)
-            if isinstance(chosen, MixtureOptions)
-            else (self.network, self.training)
-        )
+        return self._forms[type(TRAINABLE[self.preset.currentData()][0])]
 
-    @property
-    def _all_forms(self) -> tuple[OptionsForm[Any], ...]:
-        return (
-            self.network,
-            self.training,
-            self.mixture,
-            self.simulated_training,
-            self.template,
-            self.template_training,
-        )
-
-    def _show_everything(self, *_: object) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show the source and the forms chosen, what would be trained on, and what is missing."""
         for number, part in enumerate(self.sources):
             part.setVisible(number == self.source.currentIndex())
-        for form in self._all_forms:
+        for form in self._every_form():
             form.setVisible(form in self.forms)
             form.advanced.setVisible(form in self.forms)
         self.from_template.options.advanced.setVisible(self._simulates)
@@ -269,7 +251,7 @@ class TrainCard(Panel):
         try:
             pairs = self._pairs()
         except InputError as error:
-            self.data_note.say(str(error), BAD)
+            self.data_note.refuse(error)
             return False
         if not any(len(particles) for _, particles in pairs):
             self.data_note.say(EMPTY_TEXTS[self.source.currentText()], WARNING)
@@ -293,7 +275,7 @@ class TrainCard(Panel):
             device = device_words(self.forms[1].options().compute.chosen())
             output, state = training_files(self._output())
         except InputError as error:
-            self.file_note.say(str(error), BAD)
+            self.file_note.refuse(error)
             return False
         self.resume.setVisible(state.exists() and self.forms[0] is self.network)
         replaced = "The file exists and will be replaced.\n" if output.exists() and self.running.job is None else ""
@@ -310,10 +292,6 @@ class TrainCard(Panel):
         return self.session.scratch() / f"trained_{taken + 1}.safetensors"
 
     # --- training -----------------------------------------------------------------------------------------------
-
-    def train(self) -> None:
-        """Start the training; show an error in one line."""
-        self.attempt(lambda: self.start(self.request()))
 
     def request(self) -> TrainingRequest:
         """The job's input, copied from layers and fields.
@@ -332,8 +310,6 @@ class TrainCard(Panel):
 
     def start(self, request: TrainingRequest) -> None:
         """Start a training; the best model stays if it is stopped or its layers are removed."""
-        if self.running.job is not None:
-            return
         self._request = request
         self.result.say("")
         self.curves.begin()
@@ -344,7 +320,7 @@ class TrainCard(Panel):
     def _stepped(self, step: Step) -> None:
         if isinstance(step, Milestone):
             self.curves.setVisible(True)
-            self.curves.add(step)
+            self.curves.add_milestone(step)
 
     def _ended(self, outcome: str) -> None:
         if self._request is not None and self.curves.milestones:
@@ -357,7 +333,7 @@ class TrainCard(Panel):
             self.use.setVisible(useless)
         elif outcome == "stopped":
             self.result.say("Stopped before the first validation; no model was written.", WARNING)
-        self._show_everything()
+        self.show_state()
 
     @property
     def _chance(self) -> float:
@@ -398,7 +374,7 @@ ERROR_HEIGHT = 150
 """Height in pixels of the plot of errors, which is the one to decide by."""
 
 
-class TrainingCurves(QWidget):
+class TrainingCurves(Panel):
     """Mean and median validation error in degrees against epoch or reference; for epochs the losses too."""
 
     def __init__(self) -> None:
@@ -412,18 +388,14 @@ class TrainingCurves(QWidget):
             "Angle between predicted and true rotation in degrees, on the validation tomograms. "
             "The best model has the smallest mean."
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 4, 0, 0)
-        column.setSpacing(2)
-        column.addWidget(self.losses)
-        column.addWidget(self.errors)
+        self.add(self.losses, self.errors)
 
     def begin(self) -> None:
         """Clear the curves for a new training."""
         self.milestones = []
         self._drawn = 0.0
 
-    def add(self, milestone: Milestone) -> None:
+    def add_milestone(self, milestone: Milestone) -> None:
         """Add a milestone; draw it now or with the next."""
         self.milestones.append(milestone)
         if time.monotonic() - self._drawn > DRAW_INTERVAL:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import napari.viewer
 import numpy as np
-from napari.components import ViewerModel
-from napari.layers import Points
+from napari.layers import Points, Surface
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QSlider
+from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.engine.errors import InputError
 from napari_orient.gui import layers
@@ -17,9 +13,9 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED, PALETTES
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.map_choice import ReferenceChoice
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.base import Page, ParticlesPage
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
-from napari_orient.gui.widgets import GOOD, WARNING, LayerChoice, NoteLabel, Panel, labelled, listen, row
+from napari_orient.gui.widgets import GOOD, WARNING, NoteLabel, combo_box, labelled, listen, row, silent
 
 LABELS = {
     "length": "Arrow length (Å)",
@@ -37,25 +33,31 @@ LABEL_WIDTH = 132
 """Width in pixels of the column of labels; fits the longest label at the default font."""
 
 
-class ArrowsCard(Panel):
+UPDATE_DELAY = 30
+"""Milliseconds without movement of the slider after which the surfaces are drawn again."""
+
+LEAST_OPACITY = 0.1
+"""Smallest opacity offered, 0 to 1: below it surfaces are hardly visible."""
+
+LEVEL_WIDTH = 40
+"""Width in pixels of the isovalue beside its slider, so that the slider does not move as digits change."""
+
+
+class ArrowsCard(Page):
     """View options of all arrows in the viewer."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.form = OptionsForm(ViewOptions, labels=LABELS, label_width=LABEL_WIDTH)
         for name in ("low", "high"):
             self.form.widgets[name].native.setPlaceholderText("automatic")
-        self.pair = QComboBox()
-        self.pair.addItems([*PALETTES, OWN])
-        self.pair.setToolTip("Colours of predicted and of true poses; blue and orange differ for everybody's eyes")
+        tip = "Colours of predicted and of true poses; blue and orange differ for everybody's eyes"
+        self.pair = combo_box(tip, [*PALETTES, OWN])
         self.add_heading("Arrows")
         self.add(labelled({"Predicted and true": self.pair}, width=LABEL_WIDTH), self.form)
-        self.close_column()
         self.form.changed.connect(self._options_changed)
         self.pair.activated.connect(self._palette_chosen)
-        listen(self, self.session.events.view, self._show_view)
-        self._show_view()
+        listen(self, self.session.events.view, self.show_state)
 
     def _palette_chosen(self, *_: object) -> None:
         found = PALETTES.get(self.pair.currentText())
@@ -66,13 +68,12 @@ class ArrowsCard(Panel):
     def _options_changed(self) -> None:
         self.attempt(lambda: self.session.drawing.show_as(self.form.options()))
 
-    def _show_view(self, event: Any = None) -> None:
+    def show_state(self, *_: object) -> None:
         """Show the session's view options; enable the colormap's settings only for graded colours."""
         view = self.session.drawing.view
         if self._options() != view:
-            self.form.blockSignals(True)
-            self.form.show_options(view)
-            self.form.blockSignals(False)
+            with silent(self.form):
+                self.form.show_options(view)
         for name in ("colormap", "low", "high"):
             self.form.widgets[name].enabled = view.display.colour in GRADED
         inks = view.display.predicted, view.display.truth
@@ -85,33 +86,18 @@ class ArrowsCard(Panel):
             return None
 
 
-UPDATE_DELAY = 30
-"""Milliseconds without movement of the slider after which the surfaces are drawn again."""
-
-LEAST_OPACITY = 0.1
-"""Smallest opacity offered, 0 to 1: below it surfaces are hardly visible."""
-
-LEVEL_WIDTH = 40
-"""Width in pixels of the isovalue beside its slider, so that the slider does not move as digits change."""
-
-
-class SurfaceCard(Panel):
+class SurfaceCard(ParticlesPage):
     """Shows a reference at every pose of a layer; the surfaces follow every edit."""
 
-    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.session = session_of(napari_viewer)
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self._shape: SurfaceShape | None = None
         self._update_timer = QTimer(self)
         self._update_timer.setSingleShot(True)
         self._update_timer.setInterval(UPDATE_DELAY)
         self._update_timer.timeout.connect(self.draw)
-        self._build(self.session.viewer)
-        self._layer_chosen()
-
-    def _build(self, viewer: ViewerModel) -> None:
-        self.particles = LayerChoice(viewer, self._offered, empty="none with orientations")
-        self.reference = ReferenceChoice(self.session, kinds=self._classes)
+        self.particles = self.choose_particles(empty="none with orientations")
+        self.reference = ReferenceChoice(self.session, kinds=self.classes)
         self.shown = QCheckBox("Show the reference at every pose")
         self.shown.setToolTip(f"In 3D, for up to {MOST_PARTICLES:,} particles; coloured as the arrows")
         self.level, self.level_label = _percent_slider(*LEVELS, USUAL_LEVEL), QLabel()
@@ -124,30 +110,23 @@ class SurfaceCard(Panel):
         self.add(labelled({"Layer": self.particles, "Reference": self.reference}), self.shown, self.note)
         self.add_heading("Surface")
         self.add(labelled({"Isovalue": row(self.level, self.level_label), "Opacity": self.opacity}))
-        self.close_column()
-        self.particles.chosen.connect(self._layer_chosen)
         self.reference.chosen.connect(self._reference_chosen)
         self.shown.toggled.connect(self._toggled)
         self.level.valueChanged.connect(self._level_changed)
         self.opacity.valueChanged.connect(self._opacity_changed)
-        listen(self, viewer.layers.events.removed, self._show_state)
-        listen(self, viewer.dims.events.ndisplay, self._show_state)
+        for emitter in (self.session.viewer.layers.events.removed, self.session.viewer.dims.events.ndisplay):
+            listen(self, emitter, self.show_state)
 
-    def _offered(self) -> list[Points]:
-        posed = [
-            layer for layer in self.session.index.particles() if layers.role(layer) and layers.has_pose(layer).any()
-        ]
-        return sorted(posed, key=lambda layer: layers.role(layer) != layers.PREDICTED)
-
-    def _classes(self) -> list[str]:
-        layer = self.particles.layer
-        return layers.classes(layer) if isinstance(layer, Points) else []
+    def offered(self) -> list[Points]:
+        """Layers of particles with poses, predicted ones first."""
+        return [layer for layer in super().offered() if layers.role(layer) and layers.has_pose(layer).any()]
 
     # --- input --------------------------------------------------------------------------------------------------
 
-    def _layer_chosen(self, *_: object) -> None:
+    def layer_chosen(self, *_: object) -> None:
+        """Choose the reference by the class of the layer that is chosen now."""
         self.reference.choose_by_class()
-        self._show_state()
+        self.show_state()
 
     def _reference_chosen(self, *_: object) -> None:
         self._shape = None
@@ -158,55 +137,55 @@ class SurfaceCard(Panel):
         self._update_timer.start()
 
     def _opacity_changed(self, *_: object) -> None:
-        layer = self.particles.layer
-        surfaces = surface_layer(self.session.viewer, layer) if isinstance(layer, Points) else None
+        surfaces = self._surfaces()
         if surfaces is not None:
             surfaces.opacity = self.opacity.value() / 100
 
+    def _surfaces(self) -> Surface | None:
+        return None if self.layer is None else surface_layer(self.session.viewer, self.layer)
+
     def _toggled(self, on: bool) -> None:
-        layer = self.particles.layer
         if on:
             self.draw()
-        elif isinstance(layer, Points):
-            self.session.drawing.hide_surface(layer)
-            self._show_state()
+        elif self.layer is not None:
+            self.session.drawing.hide_surface(self.layer)
+            self.show_state()
 
     # --- drawing ------------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
         """Draw the surfaces with the dock's settings, if they are shown."""
-        layer = self.particles.layer
-        if not self.shown.isChecked() or not isinstance(layer, Points):
+        layer = self.layer
+        if not self.shown.isChecked() or layer is None:
             return
         if not self.attempt(lambda: self._draw(layer)):
             self.shown.setChecked(False)
             return
         self._opacity_changed()
-        self._show_state()
+        self.show_state()
 
     def _draw(self, layer: Points) -> None:
         if self._shape is None or self._shape.name != self.reference.name:
             self._shape = SurfaceShape(self.reference.template(), name=self.reference.name)
         self.session.drawing.show_surface(layer, self._shape, level=self.level.value() / 100)
 
-    def _show_state(self, event: object = None) -> None:
-        layer = self.particles.layer
+    def show_state(self, *_: object) -> None:
+        """Show whether the surfaces are drawn, and how many."""
+        layer, surfaces = self.layer, self._surfaces()
         self.level_label.setText(f"{self.level.value()} %")
-        surfaces = surface_layer(self.session.viewer, layer) if isinstance(layer, Points) else None
-        self.shown.blockSignals(True)
-        self.shown.setChecked(surfaces is not None)
-        self.shown.blockSignals(False)
+        with silent(self.shown):
+            self.shown.setChecked(surfaces is not None)
         self.shown.setEnabled(layer is not None)
-        if not isinstance(layer, Points):
+        if layer is None:
             self.note.say("No particles with orientations: predict some.", WARNING)
         elif surfaces is None or self._shape is None:
             self.note.say("")
         else:
             posed = int(layers.has_pose(layer).sum())
             text = (
-                f"{min(posed, MOST_PARTICLES):,} surfaces"
+                f"{posed:,} surfaces"
                 if posed <= MOST_PARTICLES
-                else (f"{MOST_PARTICLES:,} of {posed:,}: hide large errors among the arrows' options to show others")
+                else f"{MOST_PARTICLES:,} of {posed:,}: hide large errors among the arrows' options to show others"
             )
             flat = "" if self.session.viewer.dims.ndisplay == 3 else "; switch to 3D to see them"
             self.note.say(f"{text}, {2 * self._shape.radius / 10:.0f} nm across{flat}", GOOD)

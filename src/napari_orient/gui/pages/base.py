@@ -1,0 +1,108 @@
+"""What pages and cards have in common: the viewer's session, and the cycle from a request to a job to its delivery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari.viewer
+from napari.layers import Points
+
+from napari_orient.engine.devices import device_words
+from napari_orient.engine.errors import InputError
+from napari_orient.gui import layers
+from napari_orient.gui.forms import OptionsForm
+from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets import JobRow, LayerChoice, NoteLabel, Panel
+
+
+class Page(Panel):
+    """A page or card of one viewer: `build` makes its widgets, and `show_state` shows what there is."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self.build()
+        self.close_column()
+        self.opened()
+
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
+        raise NotImplementedError
+
+    def opened(self) -> None:
+        """Fill the widgets once they are made."""
+        self.show_state()
+
+    def show_state(self, *_: object) -> None:
+        """Show what there is now, and which buttons can be pressed."""
+
+
+class ParticlesPage(Page):
+    """A page about the particles of one layer, which ``particles`` chooses among those of `offered`."""
+
+    particles: LayerChoice
+
+    def choose_particles(self, *, empty: str = "none open") -> LayerChoice:
+        """The choice of the layer; `layer_chosen` is called when another is chosen."""
+        choice = LayerChoice(self.session.viewer, self.offered, empty=empty)
+        choice.chosen.connect(self.layer_chosen)
+        return choice
+
+    def offered(self) -> list[Points]:
+        """The layers to choose among: of particles, predicted ones first."""
+        return sorted(self.session.index.particles(), key=lambda layer: layers.role(layer) != PREDICTED)
+
+    def opened(self) -> None:
+        """Show the particles of the layer that is chosen at first."""
+        self.layer_chosen()
+
+    def layer_chosen(self, *_: object) -> None:
+        """Show the particles of the layer that is chosen now."""
+        self.show_state()
+
+    @property
+    def layer(self) -> Points | None:
+        """The layer chosen, or None."""
+        layer = self.particles.layer
+        return layer if isinstance(layer, Points) else None
+
+    def classes(self) -> list[str]:
+        """The classes of the chosen layer's particles, the most frequent first."""
+        return [] if self.layer is None else layers.classes(self.layer)
+
+
+class JobCard(Page):
+    """A card whose button, in ``running``, starts a job: a `request` is copied from layers and fields, `start` runs it.
+
+    The request holds values, so that what is edited, removed or closed meanwhile does not change the job.
+    """
+
+    running: JobRow
+
+    def run(self) -> None:
+        """Start a job as the fields are now, unless one runs; show an error in one line."""
+        if self.running.job is None:
+            self.attempt(lambda: self.start(self.request()))
+
+    def request(self) -> Any:
+        """The job's input, copied from layers and fields.
+
+        Raises
+        ------
+        InputError
+            If an input is missing or inconsistent.
+        """
+        raise NotImplementedError
+
+    def start(self, request: Any) -> None:
+        """Start the job of this request."""
+        raise NotImplementedError
+
+
+def show_device(note: NoteLabel, form: OptionsForm[Any]) -> None:
+    """Say which device a form's options choose, or what is wrong with them."""
+    try:
+        note.say(f"Runs on {device_words(form.options().compute.chosen())}")
+    except InputError as error:
+        note.refuse(error)
