@@ -1,12 +1,13 @@
 from dataclasses import dataclass
 
 import pytest
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, suboptions
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.widgets.basic import Fold
+from napari_orient.gui.widgets import WARNING, Fold, NoteLabel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,3 +90,14 @@ def test_prediction_s_own_options_make_a_form(qtbot):
     form = OptionsForm(PredictionOptions)
     qtbot.addWidget(form)
     assert form.options() == PredictionOptions()
+
+
+def test_a_note_written_before_it_is_shown_has_the_tone_of_the_theme_that_it_is_shown_in(qtbot):
+    for ground, dark in (("#262930", True), ("#efebe9", False)):
+        window, note = QWidget(), NoteLabel("No file named.", WARNING)
+        window.setStyleSheet(f"QWidget {{background: {ground}; color: {'#f0f1f2' if dark else '#3b3a39'};}}")
+        QVBoxLayout(window).addWidget(note)
+        qtbot.addWidget(window)
+        with qtbot.waitExposed(window):
+            window.show()
+        assert (WARNING in note.styleSheet()) == dark

@@ -242,7 +242,7 @@ def test_a_runtime_error_while_training_is_shown_and_leaves_the_dock_usable(worl
 def test_tomograms_simulated_from_a_template_are_those_of_the_command_line(world, dock, tmp_path, qtbot):
     training = dock(source=SIMULATED)
     part, size = training.from_template, {"size_x": 64, "size_y": 64, "size_z": 40, "particles": 12}
-    part.show_template(str(world.template))
+    part.template.choose(str(world.template))
     part.tomograms.setValue(2)
     part.seed.setValue(5)
     for name, value in size.items():
@@ -263,8 +263,7 @@ def test_tomograms_simulated_from_a_template_are_those_of_the_command_line(world
 
 def test_a_symmetric_template_brings_its_group(dock):
     training = dock(source=SIMULATED)
-    training.from_template.show_template("3j9i")
-    training.from_template.changed.emit()
+    training.from_template.template.choose("3j9i")
     assert training.network.widgets["symmetry"].value.startswith("D7@")
 
 

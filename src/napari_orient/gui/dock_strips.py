@@ -33,8 +33,8 @@ from napari_orient.gui.widgets import (
 THICKEST = 10_000.0
 """Å, the thickest slice that is offered: thicker than any tomogram."""
 
-SLAB_WIDTH = 122
-"""Least width in pixels of the slab's field: fits its words and a number of four digits."""
+SLAB_WIDTH = 84
+"""Least width in pixels of the slab's field without its buttons: fits ``slab 10000 Å``."""
 
 
 # --- above the pages -------------------------------------------------------------------------------------------------
@@ -47,7 +47,6 @@ class TomogramHeader(Panel):
         super().__init__()
         self.session = session
         self._names: list[str] = []
-        self._heard: set[int] = set()
         self._counting = Deferred(self.show_state, parent=self)
         tip = "The tomogram that is shown: the layers of the others are hidden"
         self.choice = combo_box(tip, name="Tomogram")
@@ -103,10 +102,8 @@ class TomogramHeader(Panel):
 
     def _listen_to(self, found: list[Points]) -> None:
         for layer in found:
-            if id(layer) not in self._heard:
-                self._heard.add(id(layer))
-                for emitter in (layer.events.data, layer.events.features, layer.events.scale):
-                    listen(self, emitter, self._counting.ask)
+            for emitter in (layer.events.data, layer.events.features, layer.events.scale):
+                listen(self, emitter, self._counting.ask)
 
 
 def _tool(text: str, tip: str) -> QToolButton:
@@ -223,6 +220,7 @@ class ViewStrip(Panel):
         self._showing = Deferred(self.show_state, parent=self)
         tip = "What the colours of arrows and surfaces show: predicted and true, or a quantity"
         self.colour = combo_box(tip, COLOURINGS, name="Colour by")
+        self.colour.setMinimumContentsLength(6)
         tip = "Thickness of the slice shown in 2D, in Å; 0 is one voxel"
         self.slab = number_box(0, tip, high=THICKEST, step=50, unit=" Å")
         self.slab.setPrefix("slab ")
@@ -241,7 +239,7 @@ class ViewStrip(Panel):
         )
         self.toggles.addStretch(1)
         self.column.setSpacing(4)
-        self.add(row(QLabel("Colour by"), self.colour, self.slab, self.more, stretch=1))
+        self.add(row(QLabel("Colour"), self.colour, self.slab, self.more, stretch=1))
         self.column.addLayout(self.toggles)
         self._connect()
         self.show_state()

@@ -112,12 +112,16 @@ class _Ear:
 
 
 def listen(widget: QWidget, emitter: Any, callback: Callable[..., None]) -> None:
-    """Connect a napari event to a widget's method until the widget is gone."""
-    ear = _Ear(callback)
-    # Both napari and Qt hold the ear weakly; the widget keeps it.
-    vars(widget).setdefault("_ears", []).append(ear)
-    emitter.connect(ear.hear)
-    widget.destroyed.connect(ear.go_deaf)
+    """Connect a napari event to a widget's method until the widget is gone; once, however often it is asked for."""
+    # Both napari and Qt hold the ear weakly; the widget keeps it, and the emitter, which does not keep its layer.
+    ears: dict[tuple[int, int, str], tuple[Any, _Ear]] = vars(widget).setdefault("_ears", {})
+    method: Any = callback
+    key = id(emitter), id(method.__self__), method.__name__
+    if key not in ears:
+        ear = _Ear(callback)
+        ears[key] = emitter, ear
+        emitter.connect(ear.hear)
+        widget.destroyed.connect(ear.go_deaf)
 
 
 _HELD: set[Callable[..., None]] = set()

@@ -16,13 +16,18 @@ from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.templates import Template, bead_models, load_template
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import listen, shrinkable
+from napari_orient.gui.widgets import listen, shrinkable, silent
 
 _USUAL = 10.0
 """Å that the question begins with: the voxel size of PolNet's templates."""
 
 _SMALLEST, _LARGEST = 0.01, 1000.0
 """Bounds of the answer, Å."""
+
+FROM_FILE = "from a file…"
+
+Map = tuple[FloatArray, float]
+"""A density (n, n, n) and its voxel size in Å."""
 
 
 def choose_map(parent: QWidget, kinds: str) -> tuple[str, float | None]:
@@ -51,10 +56,6 @@ def _lacks_voxel_size(name: str) -> bool:
             continue
         return voxel_size is not None
     return False
-
-
-KINDS = "Maps and models (*.mrc *.map *.rec *.safetensors);;All files (*)"
-FROM_FILE = "from a file…"
 
 
 @lru_cache(maxsize=8)
@@ -93,24 +94,33 @@ def is_template(name: str) -> bool:
         return False
 
 
-class ReferenceChoice(QComboBox):
-    """A choice of reference; ``chosen`` emits its name. The model in use comes first if it is a template."""
+class MapChoice(QComboBox):
+    """A choice among bead models, other names, and a file; ``chosen`` is emitted with the name that is chosen.
+
+    Parameters
+    ----------
+    kinds : filters of the dialog for a file, as Qt wants them.
+    at_first : name that is chosen at first, and where the dialog is cancelled; the first entry where it is empty.
+    """
 
     chosen = Signal(str)
 
-    def __init__(self, session: Session, *, kinds: Callable[[], list[str]]) -> None:
+    def __init__(self, tip: str, *, kinds: str, at_first: str = "") -> None:
         super().__init__()
-        self.session, self._kinds = session, kinds
+        self._kinds, self._at_first = kinds, at_first
         self._voxel_sizes: dict[str, float] = {}
-        self.setToolTip("Map of the particle: of the template in use, a bead model of the program, or a file")
+        self.setToolTip(tip)
         shrinkable(self)
         self._fill()
-        listen(self, session.events.model, self._fill)
         self.activated.connect(self._activated)
+
+    def others(self) -> list[tuple[str, str]]:
+        """Entries before the bead models: texts and names."""
+        return []
 
     @property
     def name(self) -> str:
-        """The name of the chosen reference, or its file."""
+        """The name of the map chosen, or its file."""
         return str(self.currentData() or "")
 
     @property
@@ -129,83 +139,79 @@ class ReferenceChoice(QComboBox):
         return read_reference(self.name, voxel_size=self.voxel_size)
 
     def choose(self, name: str, *, voxel_size: float | None = None) -> None:
-        """Choose this reference: a listed name, or a file, with its voxel size in Å where it states none."""
+        """Choose this map: a listed name, or a file, with its voxel size in Å where it states none."""
         if voxel_size is not None:
             self._voxel_sizes[name] = voxel_size
-        if self.findData(name) < 0:
-            self.insertItem(self.count() - 1, Path(name).name, name)
+        self._offer(name)
         self.setCurrentIndex(self.findData(name))
         self.chosen.emit(name)
 
+    def _offer(self, name: str) -> None:
+        if self.findData(name) < 0:
+            self.insertItem(self.count() - 1, Path(name).name, name)
+
+    def _fill(self, event: object = None) -> None:
+        kept, others = self.name, self.others()
+        with silent(self):
+            self.clear()
+            for text, name in others:
+                self.addItem(text, name)
+            for code in bead_models():
+                self.addItem(f"{load_template(code).name} (bead model)", code)
+            self.addItem(FROM_FILE, None)
+            if kept:
+                self._offer(kept)
+            self.setCurrentIndex(max(0, self.findData(others[0][1] if others else kept or self._at_first)))
+
+    def _activated(self, index: int) -> None:
+        if self.itemData(index) is not None:
+            self.chosen.emit(self.name)
+            return
+        name, voxel_size = choose_map(self, self._kinds)
+        if name:
+            self.choose(name, voxel_size=voxel_size)
+        else:
+            self.setCurrentIndex(max(0, self.findData(self._at_first)))
+
+
+class ReferenceChoice(MapChoice):
+    """A choice of the particles' reference; the model in use comes first if it is a template."""
+
+    def __init__(self, session: Session, *, kinds: Callable[[], list[str]]) -> None:
+        """``kinds`` gives the classes of the particles."""
+        self.session, self._classes = session, kinds
+        super().__init__(
+            "Map of the particle: of the template in use, a bead model of the program, or a file",
+            kinds="Maps and models (*.mrc *.map *.rec *.safetensors);;All files (*)",
+        )
+        listen(self, session.events.model, self._fill)
+
+    def others(self) -> list[tuple[str, str]]:
+        """The model in use, if it is a template."""
+        model = self.session.model
+        return [(f"of {Path(model).stem}, the model in use", model)] if is_template(model) else []
+
     def choose_by_class(self) -> None:
         """Choose the bead model of the particles' class, if there is one and no template is in use."""
-        for kind in self._kinds():
+        for kind in self._classes():
             code = kind.removeprefix("pdb_")
-            if code in bead_models() and not self.itemText(0).startswith("of "):
+            if code in bead_models() and not self.others():
                 self.choose(code)
                 return
 
-    def _fill(self, event: object = None) -> None:
-        kept = self.name
-        own = [self.session.model] if is_template(self.session.model) else []
-        self.blockSignals(True)
-        self.clear()
-        for name in own:
-            self.addItem(f"of {Path(name).stem}, the model in use", name)
-        for code in bead_models():
-            self.addItem(f"{load_template(code).name} (bead model)", code)
-        self.addItem(FROM_FILE, None)
-        if kept and self.findData(kept) < 0:
-            self.insertItem(self.count() - 1, Path(kept).name, kept)
-        self.setCurrentIndex(max(0, self.findData(own[0] if own else kept)))
-        self.blockSignals(False)
 
-    def _activated(self, index: int) -> None:
-        if self.itemData(index) is None:
-            name, voxel_size = choose_map(self, KINDS)
-            if not name:
-                self.setCurrentIndex(0)
-                return
-            self.choose(name, voxel_size=voxel_size)
-        else:
-            self.chosen.emit(self.name)
-
-
-Map = tuple[FloatArray, float]
-"""A density (n, n, n) and its voxel size in Å."""
-
-ANY_FRAME, MAP_FROM_FILE = "none", "map from a file…"
-MAP_KINDS = "Maps (*.mrc *.map *.rec);;All files (*)"
-
-
-class AlignmentChoice(QComboBox):
-    """A combo box of maps, the first entry none."""
+class AlignmentChoice(MapChoice):
+    """A choice of the map that discovered poses are aligned to, at first none."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._voxel_sizes: dict[str, float] = {}
-        self.setToolTip(
-            "Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame"
+        super().__init__(
+            "Align the discovered map to this map, and give the poses in its frame; none: an arbitrary frame",
+            kinds="Maps (*.mrc *.map *.rec);;All files (*)",
         )
-        shrinkable(self)
-        self.addItem(ANY_FRAME, "")
-        for code in bead_models():
-            self.addItem(f"{load_template(code).name} (bead model)", code)
-        self.addItem(MAP_FROM_FILE, None)
-        self.activated.connect(self._activated)
 
-    def _activated(self, index: int) -> None:
-        if self.itemData(index) is None:
-            name, voxel_size = choose_map(self, MAP_KINDS)
-            self.choose(name, voxel_size=voxel_size)
-
-    def choose(self, name: str, *, voxel_size: float | None = None) -> None:
-        """Choose a map: a bead model, a file with its voxel size in Å where it states none, or (empty) none."""
-        if voxel_size is not None:
-            self._voxel_sizes[name] = voxel_size
-        if self.findData(name) < 0:
-            self.insertItem(self.count() - 1, Path(name).name, name)
-        self.setCurrentIndex(self.findData(name))
+    def others(self) -> list[tuple[str, str]]:
+        """No map."""
+        return [("none", "")]
 
     def target(self) -> Map | None:
         """The chosen map, or None.
@@ -215,11 +221,10 @@ class AlignmentChoice(QComboBox):
         InputError
             If its file cannot be read.
         """
-        name = self.currentData()
-        if not name:
+        if not self.name:
             return None
-        if name in bead_models():
-            template = load_template(name)
+        if self.name in bead_models():
+            template = load_template(self.name)
             return template.density, template.voxel_size
-        found = read_tomogram(name, voxel_size=self._voxel_sizes.get(name))
+        found = read_tomogram(self.name, voxel_size=self.voxel_size)
         return np.asarray(found.density, np.float32), found.voxel_size

@@ -26,6 +26,7 @@ from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.layers import PICKS, TRUTH
+from napari_orient.gui.pages.base import Page
 from napari_orient.gui.session import Session
 from napari_orient.gui.state_in_file import with_model_found
 from napari_orient.gui.tomogram_switch import ListedParticles
@@ -35,7 +36,6 @@ from napari_orient.gui.widgets import (
     WARNING,
     FileRow,
     NoteLabel,
-    Panel,
     combo_box,
     labelled,
     list_filter,
@@ -49,24 +49,16 @@ TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)})
 LISTS = list_filter()
 
 
-class OpenForm(Panel):
+class OpenForm(Page):
     """Reads the chosen files, shows what they hold, and opens them as layers."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
+    def build(self) -> None:
+        """Make the widgets, and connect them."""
         self.tomogram: Tomogram | None = None
         self.particles: Particles | None = None
         self.truth: Particles | None = None
         self._header_size = 0.0
         self._own_truth: Path | None = None
-        self._build()
-        self._show_classes()
-        self._show_everything()
-
-    # --- widgets ------------------------------------------------------------------------------------------------
-
-    def _build(self) -> None:
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec, .mrc.gz, .zarr, …")
         self.tomogram_note = NoteLabel()
         self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
@@ -88,7 +80,6 @@ class OpenForm(Panel):
         self.add(self.truth_row, self.truth_note)
         self.column.addSpacing(10)
         self.add(self.open, self.open_note)
-        self.close_column()
         self.tomogram_row.picked.connect(self._tomogram_picked)
         self.particles_row.picked.connect(self._particles_picked)
         self.truth_row.picked.connect(self._read_lists)
@@ -150,8 +141,7 @@ class OpenForm(Panel):
         if self.truth is not None and self.truth.rotations is None:
             self.truth = None
             self.truth_note.say("This list has no orientations, so it cannot hold true poses.", BAD)
-        self._show_classes()
-        self._show_everything()
+        self.show_state()
 
     def _read_list(self, path: Path | None, note: NoteLabel) -> Particles | None:
         if path is None:
@@ -197,13 +187,12 @@ class OpenForm(Panel):
             raise InputError(f"The list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
         return particles
 
-    def _show_classes(self) -> None:
+    def show_state(self, *_: object) -> None:
+        """Show the classes of the particles read, and whether the files can be opened."""
         found = self.truth if self.particles is None else self.particles
         counts = Counter(found.kind.tolist()) if found is not None and found.kind is not None else Counter()
         show_classes(self.kind, counts, sum(counts.values()))
         self.kind_line.setVisible(len(counts) > 1)
-
-    def _show_everything(self) -> None:
         needs_pixel = self.pixel_size.value() > 0 or _asks_for_size(self.particles_note.text())
         self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
         chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]

@@ -34,7 +34,7 @@ from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import rows_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.map_choice import choose_map
+from napari_orient.gui.map_choice import MapChoice
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import (
     LABEL_WIDTH,
@@ -219,12 +219,10 @@ class LayerChecklist(DropTarget):
         with silent(self.list):
             self.list.clear()
             for layer in self._offered:
-                new = id(layer) not in before
-                if new:
-                    listen(self, layer.events.name, self._relabel)
-                    for emitter in (layer.events.data, layer.events.features):
-                        listen(self, emitter, self._relabelling.ask)
-                self.list.addItem(checkable(self.label(layer), self.at_first(layer) if new else id(layer) in chosen))
+                for emitter in (layer.events.name, layer.events.data, layer.events.features):
+                    listen(self, emitter, self._relabelling.ask)
+                wanted = id(layer) in chosen if id(layer) in before else self.at_first(layer)
+                self.list.addItem(checkable(self.label(layer), wanted))
         self._update()
 
     def _relabel(self, event: object = None) -> None:
@@ -482,12 +480,8 @@ class TemplateSource(Panel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._voxel_sizes: dict[str, float] = {}
-        self.template = combo_box("Molecule in the tomograms: a bead model of the program, or a map from a file")
-        for code in bead_models():
-            self.template.addItem(f"{code} (bead model)", code)
-        self.template.addItem("map from a file…", None)
-        self.template.setCurrentIndex(max(0, self.template.findData("4v4r")))
+        tip = "Molecule in the tomograms: a bead model of the program, or a map from a file"
+        self.template = MapChoice(tip, kinds="Maps (*.mrc *.map);;All files (*)", at_first="4v4r")
         self.tomograms = _count_box(20, "Tomograms to simulate, some seconds each. Some are held out for validation.")
         self.seed = _count_box(0, "Random seed: the same seed gives the same tomograms", low=0)
         self.options = OptionsForm(SimulationOptions, first=("particles",), label_width=LABEL_WIDTH, folded=False)
@@ -495,28 +489,14 @@ class TemplateSource(Panel):
         fields = {"Template": self.template, "Tomograms": self.tomograms, "Seed": self.seed}
         self.add(labelled(fields, width=LABEL_WIDTH), self.options)
         self.add(labelled({"Save in": self.folder}, width=LABEL_WIDTH))
-        self.template.activated.connect(self._chosen)
+        self.template.chosen.connect(self.changed)
         self.options.changed.connect(self.changed)
         self.folder.picked.connect(self.changed)
-
-    def _chosen(self, index: int) -> None:
-        if self.template.currentData() is None:
-            name, voxel_size = choose_map(self, "Maps (*.mrc *.map);;All files (*)")
-            self.show_template(name or "4v4r", voxel_size=voxel_size)
-        self.changed.emit()
-
-    def show_template(self, name: str, *, voxel_size: float | None = None) -> None:
-        """Choose a bead model or a map's file, with its voxel size in Å where it states none."""
-        if voxel_size is not None:
-            self._voxel_sizes[name] = voxel_size
-        if self.template.findData(name) < 0:
-            self.template.insertItem(self.template.count() - 1, Path(name).name, name)
-        self.template.setCurrentIndex(self.template.findData(name))
 
     @property
     def symmetry(self) -> str:
         """The template's symmetry with its axes for a bead model, else C1."""
-        code = self.template.currentData()
+        code = self.template.name
         return bead_symmetry(code) if code in bead_models() else "C1"
 
     def training_set(self, *, beside: Path) -> SimulatedTrainingSet:
@@ -528,14 +508,13 @@ class TemplateSource(Panel):
             If an option does not fit.
         """
         folder = self.folder.path or beside.with_name(f"{beside.stem}_tomograms")
-        template = str(self.template.currentData())
         return SimulatedTrainingSet(
-            template,
+            self.template.name,
             self.tomograms.value(),
             self.seed.value(),
             self.options.options(),
             folder,
-            voxel_size=self._voxel_sizes.get(template),
+            voxel_size=self.template.voxel_size,
         )
 
 

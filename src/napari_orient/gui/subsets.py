@@ -6,14 +6,14 @@ import numpy as np
 from napari.layers import Points
 from numpy.typing import NDArray
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
 from napari_orient.gui.layer_rows import Rows, rows_of
-from napari_orient.gui.widgets import Deferred, listen, shrinkable
+from napari_orient.gui.widgets import Deferred, combo_box, listen, number_box
 
 KEPT, ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = (
     "all but rejected",
@@ -54,20 +54,12 @@ class SubsetChoice(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._layer: Points | None = None
-        self._connected: set[int] = set()
         self._notifying = Deferred(self._emit_changed, parent=self)
-        self.choice = QComboBox()
-        self.choice.addItems(SUBSETS)
-        self.choice.setToolTip("Particles of the layer to use")
-        shrinkable(self.choice)
+        self.choice = combo_box("Particles of the layer to use", SUBSETS)
         self.choice.setMinimumContentsLength(6)
-        self.limit = QDoubleSpinBox()
-        self.limit.setRange(0.1, 180)
-        self.limit.setDecimals(1)
-        self.limit.setValue(DEFAULT_LIMIT)
-        self.limit.setSuffix("°")
+        tip = "Largest expected error of the orientation in degrees (predicted particles only)"
+        self.limit = number_box(DEFAULT_LIMIT, tip, low=0.1, high=180, decimals=1, unit="°")
         self.limit.setFixedWidth(LIMIT_WIDTH)
-        self.limit.setToolTip("Largest expected error of the orientation in degrees (predicted particles only)")
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self.choice, 1)
@@ -84,8 +76,7 @@ class SubsetChoice(QWidget):
     def set_layer(self, layer: Points | None) -> None:
         """Choose among the particles of this layer from now on."""
         self._layer = layer
-        if layer is not None and id(layer) not in self._connected:
-            self._connected.add(id(layer))
+        if layer is not None:
             for emitter in (layer.events.data, layer.events.features, layer.selected_data.events.items_changed):
                 listen(self, emitter, self._notifying.ask)
 

@@ -55,7 +55,7 @@ class DataPage(Page):
         tip = "Open a small simulated tomogram, with picks and true poses"
         self.sample = push_button("Sample", tip, self._sample)
         self.table = _table()
-        self.form = OpenForm(self.session)
+        self.form = OpenForm(self.session.viewer)
         self.fold = Fold("Open with options", self.form)
         self.onward = primary_button("Find the orientations", "Go to the page Poses")
         self.add(self.hint, equal_width_row(self.files, self.folder, self.sample), self.table, self.note)

@@ -28,6 +28,7 @@ from napari_orient.gui.inspected import headline
 from napari_orient.gui.layers import TRUTH, role
 from napari_orient.gui.pages.base import Page
 from napari_orient.gui.widgets import (
+    LABEL_WIDTH,
     MUTED,
     Deferred,
     Fold,
@@ -52,9 +53,6 @@ CALIBRATION_HEIGHT = 220
 
 _LINES = 4
 """Regions that the list is high enough for; it scrolls beyond."""
-
-_LABEL_WIDTH = 128
-"""Pixels of the labels beside the settings: fits the longest."""
 
 _SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "diameter": "Particle diameter (Å)"}
 
@@ -91,11 +89,11 @@ class InspectPage(Page):
 
     def _lay_out(self) -> None:
         fields = {name: self.settings[name].native for name in _SETTINGS}
-        threshold = labelled({_SETTINGS["threshold"]: fields["threshold"]}, width=_LABEL_WIDTH)
-        others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=_LABEL_WIDTH)
-        self.add(labelled({"Particles": self.particles}), self.headline, self.note)
+        threshold = labelled({_SETTINGS["threshold"]: fields["threshold"]}, width=LABEL_WIDTH)
+        others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=LABEL_WIDTH)
+        self.add(labelled({"Particles": self.particles}, width=LABEL_WIDTH), self.headline, self.note)
         self.add(row(self.show_failures, self.back), row(self.next, self.previous))
-        self.add_heading("Failure regions")
+        self.regions_heading = self.add_heading("Failure regions")
         self.add(self.regions, self.gathering)
         self.add(threshold, Fold("Symmetry and diameter", others))
         self.add_heading("What goes with the error")
@@ -168,12 +166,14 @@ class InspectPage(Page):
             self._show_settings_as_they_are()
         self._show_headline()
         failures = int(inspected.failed.sum())
-        self.show_failures.setText(f"Show the {failures} failures in 3D" if failures != 1 else "Show the failure in 3D")
+        words = {0: "No failures to show", 1: "Show the failure in 3D"}
+        self.show_failures.setText(words.get(failures, f"Show the {failures} failures in 3D"))
         self.show_failures.setEnabled(failures > 0)
         for button in (self.next, self.previous):
             button.setEnabled(len(inspected) > 0)
         self._show_buttons()
         self.regions.show_regions(inspected.regions)
+        self.regions_heading.setVisible(bool(inspected.regions))
         found = inspected.gathering
         self.gathering.say("" if found is None or failures < 2 else found.words(failures), MUTED)
         self.bars.show_associations(inspected.associations)
@@ -278,6 +278,7 @@ class RegionList(QListWidget):
     def __init__(self) -> None:
         super().__init__()
         self._regions: tuple[FailureRegion, ...] = ()
+        self.setVisible(False)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

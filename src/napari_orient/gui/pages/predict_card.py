@@ -333,6 +333,7 @@ class PredictCard(JobCard, ParticlesPage):
         what = ("failure" if true else "unsure pose") + ("" if count == 1 else "s")
         self.onward.setText(f"Inspect the {count} {what}" if count else "Inspect the poses")
         self.onward.show()
+        self.reveal(self.onward)
 
     def _show_predicted(self, result: PredictionResult, request: PredictionRequest) -> None:
         source, line = request.source, provenance(request.model, request.options, count=len(request.picks))
@@ -359,7 +360,7 @@ class PredictCard(JobCard, ParticlesPage):
             result.predicted,
             request.tomogram.extent,
             role=PREDICTED,
-            name=f"{name} ({request.model.name})" if of_source else name,
+            name=f"{name} ({request.model.name})" if name in self.session.viewer.layers else name,
             provenance=line,
             immediately=False,
         )

@@ -49,8 +49,11 @@ from napari_orient.gui.widgets import (
 PREVIEWED = 6
 """Rows of the preview, as many as fit without scrolling."""
 
-TABLE_HEIGHT = 210
-"""Height in pixels of the preview, at least: its header, six rows and a scroll bar."""
+ROW_HEIGHT = 24
+"""Height in pixels of a row of the preview, and of its header."""
+
+TABLE_HEIGHT = (PREVIEWED + 1) * ROW_HEIGHT + 20
+"""Height in pixels of the preview: its header, its rows and a scroll bar."""
 
 
 FORMATS = tuple(written_dialects().values())
@@ -82,10 +85,10 @@ class ExportCard(ParticlesPage):
         self.every.setToolTip("Write the particles of every tomogram that are of the same kind as this layer's")
         self.add_heading("Particles")
         self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.every, self.note)
-        self.add_heading("Preview")
-        self.add(self.table, self.preview_note, self.source_note)
         self.add_heading("File")
         self.add(self.file, self.button, self.done)
+        self.add_heading("Preview")
+        self.add(self.table, self.preview_note, self.source_note)
         self.subset.changed.connect(self.show_state)
         self.every.toggled.connect(self.show_state)
         self.form.currentIndexChanged.connect(self._format_chosen)
@@ -272,7 +275,11 @@ def _short(column: str) -> str:
 def _preview_table() -> QTableWidget:
     table = QTableWidget()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    table.setMinimumHeight(TABLE_HEIGHT)
+    table.setFixedHeight(TABLE_HEIGHT)
+    for header in (table.verticalHeader(), table.horizontalHeader()):
+        if header is not None:
+            header.setMinimumSectionSize(ROW_HEIGHT)
+            header.setDefaultSectionSize(ROW_HEIGHT)
     table.setAccessibleName("Preview")
     table.setToolTip("First rows of the file to be written")
     table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)

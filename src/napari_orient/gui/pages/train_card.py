@@ -330,6 +330,7 @@ class TrainCard(JobCard):
                 self.session.model = str(self._request.output)
             good = outcome == "done" and not useless
             self.result.say(self._result_text(outcome), GOOD if good else WARNING)
+            self.reveal(self.result)
             self.use.setVisible(useless)
         elif outcome == "stopped":
             self.result.say("Stopped before the first validation; no model was written.", WARNING)

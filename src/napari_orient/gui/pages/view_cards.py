@@ -29,8 +29,8 @@ LABELS = {
 OWN = "others, as set below"
 """What the choice of colours shows where they are no pair of `PALETTES`."""
 
-LABEL_WIDTH = 132
-"""Width in pixels of the column of labels; fits the longest label at the default font."""
+LABEL_WIDTH = 148
+"""Width in pixels of the column of labels; fits ``Hide errors above (°)`` at the default font."""
 
 
 UPDATE_DELAY = 30

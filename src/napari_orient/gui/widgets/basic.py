@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import ClassVar
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -19,6 +21,7 @@ from qtpy.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -32,6 +35,10 @@ ACCENT = "#2f7de1"
 
 _ON_LIGHT = {MUTED: "#545d69", GOOD: "#17702f", WARNING: "#8a5700", BAD: "#b3232a"}
 """The same tones as words on a light ground: each is at least 4.5 times as dark as that."""
+
+
+REVEAL_DELAY = 50
+"""Milliseconds from a change of a page to scrolling: its layout is done by then."""
 
 
 class Panel(QWidget):
@@ -63,6 +70,14 @@ class Panel(QWidget):
 
     def hold_keys(self, held: bool) -> None:
         """Bind the page's keys in the viewer, or give them back; a page has none unless it says so."""
+
+    def reveal(self, widget: QWidget) -> None:
+        """Scroll to a widget of the page, once the page has its new height."""
+        area = self.parentWidget()
+        while area is not None and not isinstance(area, QScrollArea):
+            area = area.parentWidget()
+        if area is not None:
+            QTimer.singleShot(REVEAL_DELAY, partial(area.ensureWidgetVisible, widget))
 
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do the act, and return whether it succeeded; an error is shown in one line."""
@@ -162,6 +177,11 @@ class NoteLabel(QLabel):
         if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.ParentChange):
             self._paint()
 
+    def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take the tone that the ground needs, which has its colours only now."""
+        super().showEvent(event)
+        self._paint()
+
     def _paint(self) -> None:
         wanted = tone(self._colour, self)
         # Qt lays out and paints a widget anew for a style sheet, also for the same one.
@@ -212,8 +232,8 @@ def equal_width_row(*widgets: QWidget) -> QWidget:
     return holder
 
 
-LABEL_WIDTH = 120
-"""Least width in pixels of the column of labels: fits most at the default font, so that forms line up."""
+LABEL_WIDTH = 138
+"""Least width in pixels of the column of labels: fits all but a few at the default font, so that forms line up."""
 
 
 def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:

@@ -27,8 +27,8 @@ from napari_orient.gui.widgets.basic import (
     silent,
 )
 
-LIST_HEIGHT = 76
-"""Height in pixels of a list of files or layers: about four lines."""
+LIST_HEIGHT = 60
+"""Height in pixels of a list of files or layers: about three lines."""
 
 
 def list_filter(*more: str, title: str = "Particle lists") -> str:
@@ -231,8 +231,7 @@ class LayerChoice(QComboBox):
         kept, before = self.layer, set(map(id, self._layers))
         found = list(self._wanted())
         for layer in found:
-            if id(layer) not in before:
-                listen(self, layer.events.name, self._rename)
+            listen(self, layer.events.name, self._rename)
         new = [layer for layer in found if id(layer) not in before]
         self._layers = found
         with silent(self):
