@@ -175,12 +175,9 @@ class Exposure:
         given = self.options.microscope
         if given.ctf_correction in ("none", "deconvolved"):
             return 1.0
-        transfer = _transfer(self.assumed, index, frequency, 0.0)
-        if given.ctf_correction == "flipped":
-            return torch.where(transfer < 0, -1.0, 1.0)
-        if given.ctf_correction == "premultiplied":
-            return transfer
-        return transfer / (transfer**2 + given.wiener_constant)
+        transfer = _transfer(self.assumed, index, frequency, 0.0).numpy()
+        factor = correction_factor(transfer, given.ctf_correction, wiener_constant=given.wiener_constant)
+        return torch.from_numpy(factor)
 
 
 def exposure(
@@ -196,6 +193,23 @@ def exposure(
     )
     assumed = assumed_series(series, error_um=options.microscope.defocus_error, rng=errors)
     return Exposure(series, assumed, detector, misalignment, float(extent[2]), options)
+
+
+def correction_factor(transfer: FloatArray, correction: str, *, wiener_constant: float) -> FloatArray:
+    """What a correction of the contrast transfer multiplies an image and its noise by, where the transfer is this.
+
+    Parameters
+    ----------
+    correction : ``none``, ``flipped``, ``premultiplied`` or ``wiener``.
+    wiener_constant : added to the squared transfer, that noise is not raised without limit.
+    """
+    if correction == "flipped":
+        return np.where(transfer < 0, -1, 1).astype(transfer.dtype)
+    if correction == "premultiplied":
+        return transfer
+    if correction == "wiener":
+        return np.asarray(transfer / (transfer**2 + wiener_constant))
+    return np.ones_like(transfer)
 
 
 def _spread(series: TiltSeries, pixel: float) -> float:

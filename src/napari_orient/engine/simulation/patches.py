@@ -13,7 +13,7 @@ transfer c_j as it is corrected, g_j what the correction makes of noise, the dam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.rotations import FloatArray, random_rotations
+from napari_orient.engine.simulation.microscope import correction_factor
 from napari_orient.engine.templates import Template
 
 _MARGIN = 1.2
@@ -72,7 +73,7 @@ class Condition:
     b_factor : Å², damping of the particle exp(-B k² / 4).
     magnification : true size over the size that the voxel size says.
     clutter : density of the surroundings over that of the particle; 0 for none.
-    structure : power of unresolved surroundings, seen through the same transfer, over that of the noise at 100 Å.
+    structure : power of unresolved surroundings, under the same transfer, over that of the noise at 100 Å.
     off_pick : Å, largest offset of a pick along each axis, where the mask's radius is 130 Å.
     at_origin : share of the picks that stand at the map's origin, not at the centre of mass.
     ramp : gradient across a patch, in standard deviations.
@@ -309,11 +310,13 @@ class PatchSimulator:
             image = frequency[near] @ axes[:2].T
             across = np.abs(frequency[near] @ np.cross(series.axis, axes[2]).astype(np.float32))
             share = (1 - np.abs(beam[near]) * slab) * slab * across * steps[row]
-            signal, of_noise = _corrected(_one(series, row).contrast_transfer(image[None])[0], condition.correction)
-            damping = _one(series, row).dose_damping(np.linalg.norm(image, axis=1)[None])[0]
+            one = series.take(row)
+            contrast = one.contrast_transfer(image[None])[0]
+            factor = correction_factor(contrast, condition.correction, wiener_constant=_WIENER)
+            damping = one.dose_damping(np.linalg.norm(image, axis=1)[None])[0]
             phase = np.exp(2j * np.pi * (image @ moves[row]))
-            transfer[near] += (share * signal * damping * phase).astype(np.complex64)
-            noise[near] += (share * of_noise) ** 2
+            transfer[near] += (share * (factor * contrast) * damping * phase).astype(np.complex64)
+            noise[near] += (share * factor) ** 2
         return transfer, np.maximum(noise, 1e-6 * noise.max())
 
 
@@ -325,28 +328,6 @@ def _tilt_steps(tilt_deg: FloatArray) -> FloatArray:
     steps = np.empty(len(tilt_deg))
     steps[order] = np.gradient(np.radians(tilt_deg[order]))
     return steps
-
-
-def _one(series: TiltSeries, row: int) -> TiltSeries:
-    """The series of one image."""
-    dose, defocus, astigmatism = (
-        None if column is None else column[row : row + 1]
-        for column in (series.dose, series.defocus_um, series.astigmatism_deg)
-    )
-    axes = series.axes[row : row + 1]
-    return replace(series, axes=axes, dose=dose, defocus_um=defocus, astigmatism_deg=astigmatism)
-
-
-def _corrected(transfer: FloatArray, correction: str) -> tuple[FloatArray, FloatArray]:
-    """What a contrast transfer and the noise become where it is corrected."""
-    if correction == "flipped":
-        return np.abs(transfer), np.ones_like(transfer)
-    if correction == "wiener":
-        factor = transfer / (transfer**2 + _WIENER)
-        return factor * transfer, factor
-    if correction == "premultiplied":
-        return transfer**2, transfer
-    return transfer, np.ones_like(transfer)
 
 
 def _sloped(cubes: Tensor, condition: Condition, rng: np.random.Generator) -> Tensor:
@@ -431,6 +412,7 @@ class _Scene:
         return found[0, 0]
 
     def _membrane(self, rng: np.random.Generator) -> Tensor:
+        """A bilayer: two leaflets 38 Å apart, of standard deviation 9 Å, flat or with a radius from 250 Å on."""
         direction, curvature = self._direction(rng), rng.uniform(250, 3000) * rng.choice([-1, 1])
         surface = direction * (self.radius * rng.uniform(0.8, 1.3))
         depth = (self.places - surface - direction * curvature).norm(dim=-1) - abs(curvature)
@@ -438,6 +420,7 @@ class _Scene:
         return torch.stack(leaflets).sum(0) * rng.uniform(0.4, 1.0)
 
     def _filament(self, rng: np.random.Generator) -> Tensor:
+        """A straight rod of radius 30 to 60 Å that touches the particle's ball."""
         along, width = self._direction(rng), rng.uniform(30, 60)
         across = torch.linalg.cross(along, self._direction(rng))
         start = across / across.norm().clamp_min(1e-3) * (self.radius * rng.uniform(0.9, 1.3) + width)
@@ -446,5 +429,6 @@ class _Scene:
         return torch.sigmoid((width - distance) / 8) * rng.uniform(0.5, 1.0)
 
     def _gold(self, rng: np.random.Generator) -> Tensor:
+        """A bead of radius 50 Å, near the particle's rim or in its neighbourhood."""
         at = self._direction(rng) * (self.radius * rng.uniform(0.6, 1.6))
         return _GOLD * torch.sigmoid((50 - (self.places - at).norm(dim=-1)) / 5)
