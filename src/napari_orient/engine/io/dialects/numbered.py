@@ -1,4 +1,4 @@
-"""Lists in voxels that know their tomograms by numbers; the names, files and sizes of these, in a file beside the list.
+"""Lists in voxels that number their tomograms; the names, files and sizes of these, in a file beside the list.
 
 Dynamo keeps them in a ``.doc`` (number and path) or a ``.vll`` (paths, numbered by line). Beside lists of other
 programs without names this program writes ``NAME_tomograms.csv``: number, tomogram, voxel size, size.
@@ -124,10 +124,10 @@ def numbers_of(particles: Particles, *, most: int | None = None) -> dict[str, in
     """
     names = particles.tomogram_names
     column = particles.extra.get(NUMBER)
-    texts = names if column is None else [str(column[particles.tomogram == name][0]) for name in names]
-    own = all(text.isdecimal() for text in texts) and len({int(text) for text in texts}) == len(names)
-    if own and (most is None or all(int(text) <= most for text in texts)):
-        return {name: int(text) for name, text in zip(names, texts, strict=True)}
+    given = names if column is None else [str(column[particles.tomogram == name][0]) for name in names]
+    own = all(text.isdecimal() for text in given) and len({int(text) for text in given}) == len(names)
+    if own and (most is None or all(int(text) <= most for text in given)):
+        return {name: int(text) for name, text in zip(names, given, strict=True)}
     return {name: number for number, name in enumerate(names, start=1)}
 
 

@@ -30,11 +30,13 @@ from napari_orient.engine.io.dialects.relion_coordinates import (
     ANY_SIZE,
     CENTRED,
     ORIGIN,
+    PIXELS,
     SUBTOMOGRAM_ANGLES,
+    WrittenPixels,
     box_columns,
     centred_extents,
     centres,
-    check_sizes,
+    coordinate_columns,
     in_boxes,
     rotated,
     size_notes,
@@ -77,7 +79,6 @@ from napari_orient.engine.io.tomograms import (
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
-PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 CONFIDENCE = "orientConfidence"
@@ -462,29 +463,29 @@ def write_relion(
     said = tuple(note for note in particles.notes if note not in notes)
     places = particles.positions if boxes is None else boxes
     pixels = written_pixel_sizes(path, particles, metadata, names, found)
-    if dialect == "relion5":
-        check_sizes(path, names, found)
-        columns |= number_columns(CENTRED, places - centres(names, found, metadata.centre))
-    elif pixels.sizes is None:
-        raise InputError(
-            f"{path}: RELION 4's coordinates are in pixels, and the size of a pixel is unknown. "
-            "Give it in Å (--pixel-size), or open the tomogram too (--tomogram)."
-        )
-    else:
-        columns |= number_columns(PIXELS, places / pixels.sizes[:, None])
+    columns |= coordinate_columns(path, places, names, found, pixels, dialect=dialect, centre=metadata.centre)
     columns |= pose_columns(in_boxes(particles, frames)) | box_columns(particles, boxes, frames)
     if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
-    known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
-    sizes: Mapping[str, Mapping[str, Sequence[str]]] = _global_table(particles, names, known)
-    if dialect == "relion4" and pixels.sizes is not None:
-        sizes = {block: sizes_in_pixels(table, names, pixels.sizes) for block, table in sizes.items()}
-    blocks = _blocks(particles, {**columns, **foreign}, sizes)
+    blocks = _blocks(
+        particles, {**columns, **foreign}, _written_sizes(particles, names, found, pixels, dialect=dialect)
+    )
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
     return (*said, *(pixels.notes if dialect == "relion4" else ()))
+
+
+def _written_sizes(
+    particles: Particles, names: Sequence[str], found: Mapping[str, Extent], pixels: WrittenPixels, *, dialect: str
+) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    """``data_global``: the sizes of the tomograms that coordinates refer to, for RELION 4 in the same pixels."""
+    known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
+    sizes = _global_table(particles, names, known)
+    if dialect != "relion4" or pixels.sizes is None:
+        return sizes
+    return {block: sizes_in_pixels(table, names, pixels.sizes) for block, table in sizes.items()}
 
 
 def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:

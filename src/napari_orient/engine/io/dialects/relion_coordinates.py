@@ -34,6 +34,7 @@ from napari_orient.engine.particles import Extent, FloatArray, Particles, shorte
 from napari_orient.engine.rotations import DECIMALS, matrix_to_zyz
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
+PIXELS = ("rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")
 
 CENTRES = {"size/2": 0.0, "size/2 - 1": -1.0}
 """Voxel that centred coordinates count from: half the size plus this number of voxels. The second is that of some of
@@ -181,6 +182,34 @@ def written_optics(
         return optics
     usual = float(pixels.sizes[0])
     return {**optics, PIXEL: tuple(f"{part[0] if len(part) else usual:.6f}" for part in rows)}
+
+
+def coordinate_columns(
+    path: Path | str,
+    places: FloatArray,
+    names: Sequence[str],
+    found: Mapping[str, Extent],
+    pixels: WrittenPixels,
+    *,
+    dialect: str,
+    centre: str,
+) -> dict[str, Sequence[str]]:
+    """Columns of places (N, 3) xyz in Å, as the dialect counts them: from the tomograms' centres, or in pixels.
+
+    Raises
+    ------
+    InputError
+        If the size of a tomogram or pixel is needed and unknown.
+    """
+    if dialect == "relion5":
+        check_sizes(path, names, found)
+        return dict(number_columns(CENTRED, places - centres(names, found, centre)))
+    if pixels.sizes is None:
+        raise InputError(
+            f"{path}: RELION 4's coordinates are in pixels, and the size of a pixel is unknown. "
+            "Give it in Å (--pixel-size), or open the tomogram too (--tomogram)."
+        )
+    return dict(number_columns(PIXELS, places / pixels.sizes[:, None]))
 
 
 def sizes_in_pixels(

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.relion import (
-    PIXELS,
     RELION4,
     RelionTable,
     particles_of_table,
 )
-from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
+from napari_orient.engine.io.dialects.relion_coordinates import CENTRED, PIXELS
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, first_cells, read_rows
 from napari_orient.engine.io.dialects.warp import PIXEL_SIZES
 from napari_orient.engine.io.star import Table

@@ -18,14 +18,13 @@ from napari_orient.engine.io.columns import BOX_COLUMNS, IMAGES
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.relion import (
     ANGLES,
-    PIXELS,
     RELION4,
     RelionTable,
     foreign_columns,
     pose_columns,
     read_relion,
 )
-from napari_orient.engine.io.dialects.relion_coordinates import CENTRED
+from napari_orient.engine.io.dialects.relion_coordinates import CENTRED, PIXELS
 from napari_orient.engine.io.dialects.standard_columns import as_numbers
 from napari_orient.engine.io.star import Table, number_columns, numbers, write_star
 from napari_orient.engine.io.tomograms import (
