@@ -12,6 +12,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
@@ -35,9 +36,12 @@ from napari_orient.cli.projects import (
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import concatenate, in_list_order
+from napari_orient.engine.particles import Labelled, concatenate, in_list_order
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
+
+if TYPE_CHECKING:
+    from napari_orient.engine.averaging import Average
 
 EXAMPLE = """\
   napari-orient average Tomo001_rec.mrc oriented.star --output average.mrc
@@ -85,16 +89,7 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, average, write the maps and the curve."""
-    from napari_orient.engine.averaging import (
-        average,
-        average_in_relion_frame,
-        average_paths,
-        duplicate_distance,
-        local_resolution_path,
-        write_average,
-        write_local_resolution,
-    )
-    from napari_orient.engine.duplicates import with_half_sets
+    from napari_orient.engine.averaging import average, average_in_relion_frame, duplicate_distance
 
     options = options_from(arguments, AveragingOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
@@ -112,20 +107,8 @@ def perform(arguments: Namespace) -> int | None:
     else:
         found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options))
 
-    def write(place: Place) -> Path:
-        path = place(arguments.output)
-        write_average(found, average_paths(path))
-        if arguments.local_resolution:
-            write_local_resolution(found, place(local_resolution_path(arguments.output)))
-        if arguments.list_output:
-            every = concatenate([particles for _, particles in pairs])
-            particles = in_list_order(with_half_sets(every, found.half_sets))
-            provenance = f"napari-orient {__version__}: half-sets"
-            say_notes(write_particles(place(arguments.list_output), particles, provenance=provenance))
-        return path
-
     print(
-        f"{write_answer(write)}: {found.count} particles, {found.group.name}, "
+        f"{_written(found, pairs, arguments)}: {found.count} particles, {found.group.name}, "
         f"resolution {found.fsc.resolution(0.5):.1f} Å at FSC 0.5, "
         f"{found.fsc.resolution(0.143):.1f} Å at 0.143, "
         f"{found.resolution.corrected.resolution(0.143):.1f} Å without what the mask adds"
@@ -139,3 +122,28 @@ def perform(arguments: Namespace) -> int | None:
         group=found.group,
     )
     return 1 if project.failed else None
+
+
+def _written(found: Average, pairs: Labelled, arguments: Namespace) -> Path:
+    """Path of the map, written with its halves and curve, and with the local resolution and list asked for."""
+    from napari_orient.engine.averaging import (
+        average_paths,
+        local_resolution_path,
+        write_average,
+        write_local_resolution,
+    )
+    from napari_orient.engine.duplicates import with_half_sets
+
+    def write(place: Place) -> Path:
+        path = place(arguments.output)
+        write_average(found, average_paths(path))
+        if arguments.local_resolution:
+            write_local_resolution(found, place(local_resolution_path(arguments.output)))
+        if arguments.list_output:
+            every = concatenate([particles for _, particles in pairs])
+            particles = in_list_order(with_half_sets(every, found.half_sets))
+            provenance = f"napari-orient {__version__}: half-sets"
+            say_notes(write_particles(place(arguments.list_output), particles, provenance=provenance))
+        return path
+
+    return write_answer(write)

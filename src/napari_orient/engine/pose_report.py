@@ -34,7 +34,7 @@ _SHOWN = 10
 _MOST_PLACES = 6
 """Tomograms drawn from above; the others are counted."""
 _PATCH_DIAMETERS = 1.4
-"""Side of a shown patch in particle diameters: a neighbour that touches is seen."""
+"""Side of a shown patch in particle diameters: a neighbour that touches is in it."""
 _RESOLUTION_VOXELS = 3.0
 """Resolution, in voxels of the tomogram, that patches are shown at."""
 _WITHIN = (5.0, 10.0, 20.0)

@@ -58,6 +58,12 @@ from napari_orient.engine.tilt_geometry import tilt_series_of
 Model = Template | Network
 """What predicts; both kinds have a ``name``, a ``card``, a symmetry ``group`` and ``classes``, and ``save`` a file."""
 
+_USUAL = PredictionOptions()
+_SECONDS_A_PATCH = 0.01
+"""Seconds of one core that a network takes for a patch, the mixture network's; an MLP takes a tenth."""
+_CHECKED_PICKS = 16
+"""Picks about which a tomogram must not be flat; chosen: a tomogram that was not written to its end is so nearly
+everywhere."""
 _READERS: dict[str, Callable[[ModelFile], Model]] = {TEMPLATE: Template.from_file, NETWORK: Network.from_file}
 
 
@@ -71,14 +77,6 @@ def load_model(name_or_path: Path | str) -> Model:
     """
     found = ModelFile.read(name_or_path)
     return _READERS[found.kind](found)
-
-
-_USUAL = PredictionOptions()
-_SECONDS_A_PATCH = 0.01
-"""Seconds of one core that a network takes for a patch, the mixture network's; an MLP takes a tenth."""
-_CHECKED_PICKS = 16
-"""Picks about which a tomogram must not be flat; chosen: a tomogram that was not written to its end is so nearly
-everywhere."""
 
 
 @single_threaded_steps
@@ -112,21 +110,9 @@ def predict(
         If there are no particles, half of them or more lie outside the tomogram, patches are larger than it, the device
         is missing, or a network is to be precise without a reference.
     """
-    if len(particles) == 0:
-        raise InputError(
-            "there are no particles to predict; expected at least one pick. Pick some, or check the class."
-        )
+    _check_request(particles, model, options, reference)
     particles = without_earlier_results(with_prior_rotations(particles, options.prior), options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
-    if isinstance(model, Network) and options.prior.given:
-        raise InputError(f"{model.name} is a network, which takes no prior on rotations; choose a template.")
-    if reference is not None and isinstance(model, Template):
-        raise InputError(f"{model.name} is a template itself; refine against another one afterwards.")
-    if reference is None and isinstance(model, Network) and options.effort.precision == "precise":
-        raise InputError(
-            f"{model.name} is a network, which has no map to be precise with; give one (--reference), or choose a "
-            "template."
-        )
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     estimator = yield from prepare(tomogram, particles[inside], model, options, like=like)
     if prepared is not None:
@@ -145,6 +131,29 @@ def predict(
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
     random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
     return put_back(predicted, particles, inside, random_error_deg=random)
+
+
+def _check_request(particles: Particles, model: Model, options: PredictionOptions, reference: Template | None) -> None:
+    """Check that there is something to predict, and that model, options and reference fit each other.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    if len(particles) == 0:
+        raise InputError(
+            "there are no particles to predict; expected at least one pick. Pick some, or check the class."
+        )
+    if isinstance(model, Network) and options.prior.given:
+        raise InputError(f"{model.name} is a network, which takes no prior on rotations; choose a template.")
+    if reference is not None and isinstance(model, Template):
+        raise InputError(f"{model.name} is a template itself; refine against another one afterwards.")
+    if reference is None and isinstance(model, Network) and options.effort.precision == "precise":
+        raise InputError(
+            f"{model.name} is a network, which has no map to be precise with; give one (--reference), or choose a "
+            "template."
+        )
 
 
 @dataclass(frozen=True, eq=False)

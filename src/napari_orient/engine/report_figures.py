@@ -53,7 +53,7 @@ def errors_figure(errors_deg: FloatArray, group: Symmetry, *, threshold: float, 
 
 
 def views_figure(rotations: FloatArray) -> Figure:
-    """Number of particles seen from each direction: the beam's direction in the particle's frame, of equal areas."""
+    """Number of particles viewed from each direction: the beam's direction in the particle's frame, of equal areas."""
     figure = _figure(8, 3.8)
     axes = figure.subplots()
     beam = rotations[:, 2, :]

@@ -187,8 +187,8 @@ class _Draw:
         """One column of scores (N, J) for each row, of spreads (N, 1)."""
         if not self.temperature:
             return score.argmax(1)
-        odds = torch.softmax(score / (self.temperature * spread).clamp_min(1e-9), dim=1)
-        return torch.multinomial(odds, 1, generator=self.generator)[:, 0]
+        probability = torch.softmax(score / (self.temperature * spread).clamp_min(1e-9), dim=1)
+        return torch.multinomial(probability, 1, generator=self.generator)[:, 0]
 
     def _next_shifts(self, cross: Tensor, shifts: Tensor, spread: Tensor, frequency: Tensor) -> Tensor:
         """Shifts (N, 3) in Å, near the last, by products (N, M) of patches with their filters' conjugates."""

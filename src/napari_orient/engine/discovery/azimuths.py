@@ -1,6 +1,6 @@
 """Cyclic order about an axis that the map is round about, and each particle's azimuth, from the particles.
 
-Particles that look round about an axis at the detail of the search come out of it at random azimuths; the repeats about
+Particles that are round about an axis at the detail of the search come out of it at random azimuths; the repeats about
 that axis in their average are chance. The particles themselves still have them:
 
 1. Each particle is fitted to the round map, and the residual ``r(ω, h, φ)`` is expanded over rings of frequencies about

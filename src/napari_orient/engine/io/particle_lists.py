@@ -161,7 +161,7 @@ _LEAST_IN_PLANE = 3
 """Particles from which z = 0 for all is no chance: two may be picked in the first slice. Chosen."""
 
 _LEAST_VOXEL_SIZE = 2.0
-"""Å of a voxel from which positions in voxels and in Å are told apart: at 1 Å they are the same."""
+"""Å of a voxel from which positions in voxels differ from those in Å: at 1 Å they are the same."""
 
 
 def questions_on_poses(particles: Particles) -> tuple[str, ...]:

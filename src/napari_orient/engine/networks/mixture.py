@@ -279,8 +279,8 @@ def cube_rotations() -> Tensor:
 
 def _view_voxels(places: Tensor, side: int) -> Tensor:
     """Index (24, F) into a flattened cube of the voxel that each place of each view shows: x at F p."""
-    turned = torch.einsum("kij,fj->kfi", cube_rotations(), places.float()).round().long() + side // 2
-    return (turned[..., 2] * side + turned[..., 1]) * side + turned[..., 0]
+    rotated = torch.einsum("kij,fj->kfi", cube_rotations(), places.float()).round().long() + side // 2
+    return (rotated[..., 2] * side + rotated[..., 1]) * side + rotated[..., 0]
 
 
 def _phase(spectra: Tensor, shifts: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ _LEAST_SIZE_DIFFERENCE = 0.5
 """Log-odds a pick by which another size must be better, at least; chosen. Of simulated ribosomes with a voxel size 5 %
 too large it is 1.0, with the right one -0.2."""
 _UNSURE = 0.5
-"""Median probability of a right pose below which a person is told; chosen."""
+"""Median probability of a right pose below which a warning says so; chosen."""
 
 
 @dataclass(frozen=True, eq=False)

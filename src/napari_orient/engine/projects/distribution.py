@@ -1,7 +1,7 @@
 """Tomograms worked on side by side by Dask, one at a time on each worker: the options, the work, and the clusters.
 
 A worker reads the tomogram's file itself. A worker that is killed loses the tomogram that it works on and no other:
-answers are fetched as soon as they are there. Closing the stream tells the workers to stop at their next step.
+answers are fetched as soon as they are there. Closing the stream stops the workers at their next step.
 
 The cluster is one that is started here, of processes of this machine (one for each GPU where there are some) or of jobs
 of SLURM, or one that runs already, by its scheduler's address.
@@ -212,7 +212,7 @@ def _drained(reports: queue.SimpleQueue[Event]) -> Iterator[Event]:
 
 
 def _stop(client: Any, name: str, futures: Mapping[Any, int]) -> None:
-    """Tell the workers to stop, if some are still at work."""
+    """Have the workers stop, if some are still at work."""
     if not futures or client.status != "running":
         return
     _distributed().Event(name, client=client).set()

@@ -2,7 +2,7 @@
 
 The proposer's loss is the negative log-likelihood of the true pose under its mixture; that of the refiner is the
 negative log-likelihood of the residual pose, and the cross-entropy of its verdict. When both are trained, the refiner
-goes on alone, with the poses that prediction reaches: those are the wrong ones that it must tell from the right.
+goes on alone, with the poses that prediction reaches: those are the wrong ones that it must distinguish from the right.
 """
 
 from __future__ import annotations
