@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
-from napari_orient.engine.io.dialects.standard_columns import SCORE, as_numbers, score_name, score_of
 from napari_orient.engine.io.dialects.voxels import (
+    SCORE,
     VoxelRows,
+    as_numbers,
     identity_question,
     left_out,
     particles_in_voxels,
+    score_name,
+    score_of,
     sizes_to_write,
 )
 from napari_orient.engine.io.tomograms import ListMetadata, rows_of_tomogram

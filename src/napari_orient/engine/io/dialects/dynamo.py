@@ -22,16 +22,17 @@ from napari_orient.engine.io.dialects.numbered import (
     whole_numbers,
     write_doc,
 )
-from napari_orient.engine.io.dialects.standard_columns import (
+from napari_orient.engine.io.dialects.voxels import (
     CLASS_NUMBER,
     SCORE,
     SUBTOMOGRAM,
+    left_out,
     score_name,
+    size_note,
     texts,
     without_counting,
     without_defaults,
 )
-from napari_orient.engine.io.dialects.voxels import left_out, size_note
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import replacing

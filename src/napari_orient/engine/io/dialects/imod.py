@@ -17,9 +17,8 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.motive_list import EM_ROWS, em_columns
-from napari_orient.engine.io.dialects.standard_columns import texts
 from napari_orient.engine.io.dialects.text_tables import split_cells
-from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, rotations_unless_zero
+from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, rotations_unless_zero, texts
 from napari_orient.engine.io.star import Table, numbers
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.particles import FloatArray, Particles

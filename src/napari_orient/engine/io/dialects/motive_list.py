@@ -24,7 +24,7 @@ from napari_orient.engine.io.dialects.numbered import (
     whole_numbers,
     write_table_of_tomograms,
 )
-from napari_orient.engine.io.dialects.standard_columns import (
+from napari_orient.engine.io.dialects.voxels import (
     CLASS_NUMBER,
     HALF,
     OBJECT,
@@ -32,12 +32,14 @@ from napari_orient.engine.io.dialects.standard_columns import (
     SUBTOMOGRAM,
     as_numbers,
     counted,
+    left_out,
     score_name,
+    size_note,
     texts,
+    whole_and_rest,
     without_counting,
     without_defaults,
 )
-from napari_orient.engine.io.dialects.voxels import left_out, size_note, whole_and_rest
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import replacing

@@ -18,18 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.standard_columns import (
+from napari_orient.engine.io.dialects.voxels import (
     SUBTOMOGRAM,
+    VoxelRows,
     class_numbers,
     counted,
-    score_of,
-    texts,
-)
-from napari_orient.engine.io.dialects.voxels import (
-    VoxelRows,
     particles_in_voxels,
     rotations_unless_zero,
+    score_of,
     sizes_to_write,
+    texts,
 )
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, found_file, plain_name, same_tomogram
 from napari_orient.engine.outputs import replacing

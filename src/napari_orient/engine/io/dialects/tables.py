@@ -26,7 +26,6 @@ from napari_orient.engine.io.columns import (
     written_column,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
-from napari_orient.engine.io.dialects.standard_columns import SCORE, without_defaults
 from napari_orient.engine.io.dialects.text_tables import (
     POSITION,
     VOXEL,
@@ -37,7 +36,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     read_rows,
     split_cells,
 )
-from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
+from napari_orient.engine.io.dialects.voxels import SCORE, VoxelRows, particles_in_voxels, without_defaults
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,

@@ -25,7 +25,7 @@ from napari_orient.engine.io.dialects.relion import (
     read_relion,
 )
 from napari_orient.engine.io.dialects.relion_coordinates import CENTRED, PIXELS
-from napari_orient.engine.io.dialects.standard_columns import as_numbers
+from napari_orient.engine.io.dialects.voxels import as_numbers
 from napari_orient.engine.io.star import Table, number_columns, numbers, write_star
 from napari_orient.engine.io.tomograms import (
     ListMetadata,

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.numbered import names_of, tomograms_beside, volumes_of
-from napari_orient.engine.io.dialects.standard_columns import CLASS_NUMBER, SCORE, without_defaults
-from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, rotations_unless_zero
+from napari_orient.engine.io.dialects.voxels import (
+    CLASS_NUMBER,
+    SCORE,
+    VoxelRows,
+    particles_in_voxels,
+    rotations_unless_zero,
+    without_defaults,
+)
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, plain_name
 from napari_orient.engine.particles import FloatArray, Particles
