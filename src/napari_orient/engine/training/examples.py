@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.devices import single_threaded
+from napari_orient.engine.environment import free_memory
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches
@@ -171,14 +171,6 @@ def examples_of(
         return StreamedExamples(mlp, labelled, device)
     examples = yield from cut_examples(mlp, labelled, words=words)
     return examples.to(device)
-
-
-def free_memory() -> int | None:
-    """Bytes of memory that are free; None where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def cut_examples(mlp: MLP, labelled: Labelled, *, words: str) -> Stream[Step, Examples]:
