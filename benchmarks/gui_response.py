@@ -6,6 +6,7 @@
 ``--acts N`` instead does what a person does with N predicted particles, beside as many true ones: opens them, Inspect
 and Particles, frames the failures, colours, filters, accepts and rotates all; of each act the processor time of the
 window's thread until the window answers again, and the longest it stood still. Making layers is napari's own.
+``--profile ACT ...`` also prints the functions in which these acts, and what they put off, spend their time.
 
 Two tomograms are simulated and shown; the dock works on both, Predict on one, or on ``--picks`` random ones in it.
 Prints the longest and the typical silence between two heartbeats, idle and at work, and the most processor time that
@@ -16,6 +17,8 @@ are timed beyond their end: the making of the layers, and what the docks then sh
 from __future__ import annotations
 
 import argparse
+import cProfile
+import pstats
 import tempfile
 import time
 from collections.abc import Callable
@@ -172,6 +175,9 @@ def acts(viewer: napari.Viewer, count: int) -> None:
 def timed(name: str, act: Callable[[], object]) -> None:
     """Do an act, and print the thread's seconds in it, in what it put off, and the longest turn of the event loop."""
     settled()
+    profile = cProfile.Profile(time.thread_time)
+    if name in PROFILED:
+        profile.enable()
     began = time.thread_time()
     act()
     own, longest = time.thread_time() - began, time.thread_time() - began
@@ -185,7 +191,10 @@ def timed(name: str, act: Callable[[], object]) -> None:
             quiet = time.monotonic() + QUIET
         time.sleep(1e-3)
     total = time.thread_time() - began
+    profile.disable()
     print(f"{name:16} act {own:6.2f} s   until quiet {total:6.2f} s   longest turn {1e3 * longest:6.0f} ms", flush=True)
+    if name in PROFILED:
+        pstats.Stats(profile).sort_stats("cumulative").print_stats(PROFILED_LINES)
 
 
 def settled() -> None:
@@ -204,6 +213,12 @@ QUIET = 0.4
 IDLE = 0.004
 """Seconds of a turn of the event loop that count as no work."""
 
+PROFILED: set[str] = set()
+"""The acts that are profiled, by ``--profile``."""
+
+PROFILED_LINES = 70
+"""Functions that are printed of it."""
+
 
 def finish(dock: Any) -> None:
     dock.session.jobs.stop()
@@ -221,7 +236,9 @@ def main() -> None:
     parser.add_argument("--model", default="ribosome", help="to predict with")
     parser.add_argument("--three", action="store_true", help="in 3D")
     parser.add_argument("--acts", type=int, metavar="N", help="time acts on so many particles instead")
+    parser.add_argument("--profile", nargs="+", default=[], metavar="ACT", help="of --acts: print where these spend time")
     given = parser.parse_args()
+    PROFILED.update(given.profile)
     if given.acts:
         viewer = napari.Viewer(show=True)
         viewer.window.resize(1400, 900)
