@@ -118,11 +118,12 @@ def test_clusters_are_set_apart_and_one_alone_is_grey(shown):
     assert [name for name, _ in shown.drawing.legend().entries] == ["alone", "1", "2"]
 
 
-def test_a_verdict_has_its_colour(shown):
+def test_a_verdict_has_its_colour(shown, qtbot):
     shown.drawing.show_as(ViewOptions.of(colour="status", axes="z"))
     table = shown.predicted.features.copy()
     table["status"] = ["accepted", "rejected", "", "", "", ""]
     shown.predicted.features = table
+    qtbot.waitUntil(lambda: shown.drawing.complete)
     drawn = colours_on(shown, shown.predicted)
     np.testing.assert_allclose(drawn[:3], [colours.VERDICTS[word] for word in ("accepted", "rejected", "")], atol=1e-6)
 

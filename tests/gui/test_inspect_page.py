@@ -430,6 +430,7 @@ def test_a_layer_with_arrows_keeps_them_after_its_failures_were_shown(crowd, qtb
     arrows = axes_layer(page.session.viewer, layer)
     page.show_failures.click()
     page.back.click()
+    settle(page)
     assert arrows.visible
     assert axes_layer(page.session.viewer, layer) is arrows
 

@@ -291,13 +291,19 @@ def test_a_hundred_thousand_rows_are_sorted_filtered_and_selected_in_an_instant(
 # --- the particle itself --------------------------------------------------------------------------------------------
 
 
-def test_the_selected_particle_is_shown_beside_its_reference_in_both_poses_and_their_difference(seen):
+def titles(dock):
+    return [name for name, _ in dock.patch.pictures.columns]
+
+
+def test_the_selected_particle_is_shown_beside_its_reference_in_both_poses_and_their_difference(seen, qtbot):
     dock, layer = seen
-    assert "Select a particle" in dock.patch.note.text()
+    qtbot.waitUntil(lambda: "Select a particle" in dock.patch.note.text())
     layer.selected_data = {0}
-    assert [name for name, _ in dock.patch.pictures.columns] == ["patch", "predicted", "true", "predicted − true"]
+    qtbot.waitUntil(lambda: bool(titles(dock)), timeout=10_000)
+    assert titles(dock) == ["patch", "predicted", "true", "predicted − true"]
     assert dock.patch.reference.name == "4v4r"
     layer.selected_data = {1}
+    qtbot.waitUntil(lambda: dock.patch.note.text() == "" and bool(titles(dock)), timeout=10_000)
     assert dock.patch.reference.name == "3j9i"
     assert "Å wide" in dock.patch.pictures.toolTip()
 
@@ -305,6 +311,7 @@ def test_the_selected_particle_is_shown_beside_its_reference_in_both_poses_and_t
 def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qtbot):
     dock, layer = seen
     layer.selected_data = {0}
+    qtbot.waitUntil(lambda: bool(titles(dock)), timeout=10_000)
     pictures = dock.patch.pictures
     small = pictures.places()
     assert [(column, plane) for column, plane, _ in small] == [
@@ -321,13 +328,13 @@ def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qt
     assert pictures.places() == small
 
 
-def test_without_truth_the_patch_less_the_prediction_is_shown(seen):
+def test_without_truth_the_patch_less_the_prediction_is_shown(seen, qtbot):
     dock, layer = seen
     viewer = dock.session.viewer
     viewer.layers.remove(next(found for found in viewer.layers if layers.role(found) == TRUTH))
     settle(dock)
     layer.selected_data = {0}
-    assert [name for name, _ in dock.patch.pictures.columns] == ["patch", "predicted", "patch − predicted"]
+    qtbot.waitUntil(lambda: titles(dock) == ["patch", "predicted", "patch − predicted"], timeout=10_000)
 
 
 def test_without_the_tomogram_the_dock_says_what_is_missing(seen):
@@ -336,6 +343,7 @@ def test_without_the_tomogram_the_dock_says_what_is_missing(seen):
     viewer.layers.remove(next(found for found in viewer.layers if isinstance(found, Image)))
     settle(dock)
     layer.selected_data = {0}
+    settle(dock)
     assert "tomogram is not open" in dock.patch.note.text()
     assert dock.patch.pictures.columns == []
 

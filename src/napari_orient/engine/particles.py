@@ -267,7 +267,7 @@ class Particles:
     @property
     def tomogram_names(self) -> list[str]:
         """Names of the tomograms that these particles lie in, in order of appearance."""
-        return list(dict.fromkeys(str(name) for name in self.tomogram))
+        return list(dict.fromkeys(map(str, np.asarray(self.tomogram).tolist())))
 
     @property
     def kinds(self) -> list[str]:

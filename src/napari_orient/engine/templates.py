@@ -254,6 +254,11 @@ def bead_models() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv")))
 
 
+def bead_class(code: str) -> str:
+    """The class of the bead model of this code, as PolNet's lists write it; its density is not made for that."""
+    return f"pdb_{code}"
+
+
 def bead_symmetry(code: str) -> str:
     """The symmetry of the bead model of this code, about its own axes; its density is not made for that."""
     return _symmetry_of(_bead_text(code)).name
@@ -302,4 +307,4 @@ def _from_beads(code: str) -> Template:
     reach = np.linalg.norm(beads[:, :3], axis=1).max() + 4 * beads[:, 4].max()
     side = 2 * int(np.ceil(reach / _BEAD_VOXEL_SIZE)) + 1
     density = bead_density(beads, side=side, voxel_size=_BEAD_VOXEL_SIZE)
-    return Template(density, _BEAD_VOXEL_SIZE, f"pdb_{code}", _symmetry_of(text).name)
+    return Template(density, _BEAD_VOXEL_SIZE, bead_class(code), _symmetry_of(text).name)

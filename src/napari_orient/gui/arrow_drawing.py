@@ -97,9 +97,9 @@ class ArrowDrawing:
             self.draw(points)
 
     def recolour(self, points: Points) -> None:
-        """Draw the points after a feature changed, where they have arrows and are not to be drawn anyway."""
+        """Draw the points in a moment after a feature changed, where they have arrows; an edit draws them before."""
         if points not in self._unfinished and self._has_axes(points):
-            self.draw(points)
+            self.draw_later(points)
 
     def draw_later(self, points: Points) -> None:
         """Draw the points in a moment, in an event-loop iteration that draws nothing else."""

@@ -106,6 +106,7 @@ def frame(session: Session, positions: FloatArray, *, margin: float) -> None:
     """Show positions (N, 3) xyz in Å whole in 3D, with so many Å about each, the longest line between them level."""
     viewer = session.viewer
     middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
+    _slice_at(session, middle)
     viewer.dims.ndisplay = 3
     _center(session, middle)
     view = camera(viewer)
@@ -119,10 +120,17 @@ def frame(session: Session, positions: FloatArray, *, margin: float) -> None:
 
 
 def _center(session: Session, position: FloatArray) -> None:
-    viewer, place = session.viewer, tuple(float(part) for part in layers.flip(position))
-    first = viewer.dims.ndim - 3
-    viewer.dims.set_point((first, first + 1, first + 2), place)
-    camera(viewer).center = place
+    _slice_at(session, position)
+    camera(session.viewer).center = tuple(float(part) for part in layers.flip(position))
+
+
+def _slice_at(session: Session, position: FloatArray) -> None:
+    """Show the slice through a position (3,) xyz in Å in 2D; from 3D, napari returns to the camera's own centre."""
+    viewer = session.viewer
+    if viewer.dims.ndisplay == 2:
+        first = viewer.dims.ndim - 3
+        place = tuple(float(part) for part in layers.flip(position))
+        viewer.dims.set_point((first, first + 1, first + 2), place)
 
 
 def _level_view(positions: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -109,10 +109,14 @@ def draw_bars(axes: Axes, bars: Bars, *, threshold: float, chosen: Rows, ink: st
 
 
 def _draw_counts(axes: Axes, edges: FloatArray, counts: Rows, top: float, colours: NDArray[np.str_]) -> None:
+    """Draw bars of these counts as one artist: a rectangle each takes matplotlib ten times as long."""
+    from matplotlib.collections import PolyCollection
+
     full = np.flatnonzero(counts)
+    left, right = edges[full], edges[full] + 0.92 * np.diff(edges)[full]
     heights = np.maximum(counts[full], top * _LEAST_BAR**2)
-    widths, inks = 0.92 * np.diff(edges)[full], colours[full].tolist()
-    axes.bar(edges[full], heights, width=widths, align="edge", color=inks)
+    corners = np.array([[left, 0 * left], [left, heights], [right, heights], [right, 0 * left]])
+    axes.add_collection(PolyCollection(corners.transpose(2, 0, 1), facecolors=colours[full].tolist()), autolim=False)
 
 
 @dataclass(frozen=True, eq=False)

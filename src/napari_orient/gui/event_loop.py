@@ -64,10 +64,10 @@ class IdleWork(QObject):
         self._timer.setInterval(0)
         self._timer.timeout.connect(self._go_on)
 
-    def start(self, work: Generator[None, None, Any], then: Callable[[Any], object]) -> None:
-        """Do this work, then call a method with its answer; the method's object is not kept alive."""
+    def start(self, work: Generator[None, None, Any], then: Callable[[Any], object] | None = None) -> None:
+        """Do this work, then call a method with its answer, if one is given; the method's object is not kept alive."""
         self.stop()
-        self._work, self._then = work, weakref.WeakMethod(then)
+        self._work, self._then = work, None if then is None else weakref.WeakMethod(then)
         self._timer.start()
 
     def stop(self) -> None:
@@ -87,6 +87,8 @@ class IdleWork(QObject):
         try:
             while self._work is not None and time.monotonic() < end:
                 next(self._work)
+        except ReferenceError:
+            self.stop()  # Its viewer is gone meanwhile.
         except StopIteration as answer:
             then = None if self._then is None else self._then()
             self.stop()

@@ -1,10 +1,12 @@
 """Failures in the viewer: wrong particles in full colours with their angles, right ones grey, the plane behind them.
 
 What is shown for that is in layers of its own, drawn over everything; what was shown before comes back afterwards.
+Layers are shown again in a turn of the event loop each: napari takes a tenth of a second for 30,000 arrows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import WIDTHS, directions
-from napari_orient.gui.canvas import camera, camera_state, frame, restore_camera, screen_axes, stand_behind
+from napari_orient.gui.canvas import camera, camera_center, camera_state, frame, restore_camera, screen_axes, stand_behind
 from napari_orient.gui.colours import DIM, UNKNOWN, Colour
-from napari_orient.gui.event_loop import Deferred
+from napari_orient.gui.event_loop import Deferred, IdleWork
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import FAILURES, KEY, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import ParticleValues
@@ -46,6 +48,10 @@ LABEL_DISTANCE = 0.55
 _SIDES = 16
 """Sides of a particle that are tried for its label."""
 
+MOST_LABELS = 100
+"""Failures with a label, those nearest to the middle of the view; chosen: more overlap, and napari takes 1 ms for each
+whenever the camera is rotated."""
+
 _OVER_ALL = "translucent_no_depth"
 
 
@@ -62,7 +68,8 @@ class FailureView:
         self._colours: tuple[FloatArray, FloatArray] | None = None
         self._added: dict[str, Layer] = {}
         self._leaving: list[Layer] = []
-        self._removing = Deferred(self._remove_one)
+        self._removing, self._renewing = Deferred(self._remove_all), Deferred(self._draw)
+        self._work = IdleWork(parent=inspected)
         inspected.counted.connect(self._renew)
         inspected.renewed.connect(self._renew)
 
@@ -74,15 +81,18 @@ class FailureView:
         rows = rows if len(rows) else np.flatnonzero(inspected.failed)
         if inspected.layer is None or inspected.values is None or not len(rows):
             return
+        self._work.settle()
         if not self.active:
             self._begin(inspected.layer)
         self._in_3d = True
+        # The camera before the layers: napari slices anew whatever is visible when the number of dimensions changes.
+        frame(self.session, inspected.values.particles.positions[rows], margin=self.session.drawing.view.display.length)
         self._draw()
         self.session.events.view()
-        frame(self.session, inspected.values.particles.positions[rows], margin=self.session.drawing.view.display.length)
 
     def show_only(self, wanted: bool) -> None:
         """Leave out right particles, from where the camera is, or show them as before."""
+        self._work.settle()
         if not wanted and not self._in_3d:
             self.restore(camera_too=False)
         elif self.inspected.layer is not None and self.inspected.failed.any():
@@ -98,45 +108,58 @@ class FailureView:
             return
         self.active = self.only = self._in_3d = False
         viewer = self.session.viewer
-        camera(viewer).events.angles.disconnect(self._turned)
+        camera(viewer).events.angles.disconnect(self._rotated)
         viewer.events.theme.disconnect(self._renew)
         for layer in self._added.values():
             layer.visible = False
         self._leaving += self._added.values()
-        self._removing.ask()
-        switch, elsewhere = self.session.tomograms, False
-        for layer, visible in self._visible.items():
-            if layer in viewer.layers:
-                layer.visible = visible
-                if visible and switch.owner(layer) not in ("", switch.name):
-                    # Another tomogram is shown meanwhile: the layer comes back with its own.
-                    switch.hide(layer)
-                    elsewhere = True
-        if self.layer is not None and self.layer in viewer.layers:
-            self._repaint(self.layer)
-            viewer.layers.selection = {self.layer}
-        self._show_legend(roles_only=False)
-        if camera_too and not elsewhere:
+        before = {layer: visible for layer, visible in self._visible.items() if layer in viewer.layers}
+        # Where another tomogram is shown meanwhile, the camera is that one's.
+        if camera_too and not any(visible and self._is_elsewhere(layer) for layer, visible in before.items()):
             restore_camera(viewer, self._camera)
         for image, position in self._planes.items():
             if image in viewer.layers:
                 image.plane.position = position
+        self._work.start(self._showing_again(before, self.layer))
         self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
         self.session.events.view()
 
-    def _remove_one(self) -> None:
-        """Remove one of the layers that are no longer needed: napari takes a quarter of a second for each."""
-        if self._leaving:
-            layer = self._leaving.pop(0)
-            if layer in self.session.viewer.layers:
-                self.session.viewer.layers.remove(layer)
-        if self._leaving:
-            self._removing.ask()
+    def _is_elsewhere(self, layer: Layer) -> bool:
+        """Whether a layer belongs to another tomogram than the one shown."""
+        switch = self.session.tomograms
+        return switch.owner(layer) not in ("", switch.name)
+
+    def _showing_again(self, before: dict[Layer, bool], inspected: Points | None) -> Generator[None, None, None]:
+        """Show the layers again as they were before, one between two yields."""
+        viewer = self.session.viewer
+        if inspected is not None and inspected in viewer.layers:
+            self._repaint(inspected)
+            viewer.layers.selection = {inspected}
+            yield
+        for layer, visible in before.items():
+            if layer in viewer.layers and layer.visible != visible:
+                layer.visible = visible
+                if visible and self._is_elsewhere(layer):
+                    # It comes back with its own tomogram.
+                    self.session.tomograms.hide(layer)
+                yield
+        self._show_legend(roles_only=False)
+        self._removing.ask()
+
+    def _remove_all(self) -> None:
+        """Remove the layers that are no longer needed, together: napari takes a third of a second each time."""
+        every = self.session.viewer.layers
+        leaving, self._leaving = [layer for layer in self._leaving if layer in every], []
+        if leaving:
+            with every.batched_update():
+                for layer in leaving:
+                    every.remove(layer)
 
     def settle(self) -> None:
-        """Remove now what is no longer needed."""
-        while self._leaving:
-            self._remove_one()
+        """Show, draw and remove now what was put off."""
+        self._renewing.settle()
+        self._work.settle()
+        self._removing.settle()
 
     def _show_legend(self, *, roles_only: bool) -> None:
         self.session.drawing.roles_only = roles_only
@@ -155,7 +178,7 @@ class FailureView:
         self._colours = layer.face_color.copy(), layer.border_color.copy()
         for item in own:
             item.visible = item is layer
-        camera(viewer).events.angles.connect(self._turned)
+        camera(viewer).events.angles.connect(self._rotated)
         viewer.events.theme.connect(self._renew)
         self._show_legend(roles_only=True)
 
@@ -166,13 +189,14 @@ class FailureView:
         if self.inspected.layer is not self.layer or self.inspected.values is None or not self.inspected.failed.any():
             self.restore()
         else:
-            self._draw()
+            self._renewing.ask()
 
     def _draw(self) -> None:
+        """Draw points, arrows and labels as the errors are now."""
         inspected = self.inspected
         values, layer = inspected.values, inspected.layer
-        assert values is not None
-        assert layer is not None
+        if not self.active or values is None or layer is None:
+            return
         wrong = np.flatnonzero(inspected.failed)
         self._paint_points(layer, values.rows[wrong])
         size, view = layers.voxel_size(layer), self.session.drawing.view
@@ -190,13 +214,23 @@ class FailureView:
             arrows, shades = _arrows(particles, size, "all", view.ink(role))
             width = WIDER * WIDTHS[role] * length
             self._show_vectors(f"failures, {role}", arrows, shades, width=width, length=length, style=style)
-        self._show_labels(wrong)
+        self._show_labels(self._labelled())
+
+    def _labelled(self) -> Rows:
+        """Failures that have a label: the nearest to the middle of the view, in ascending order."""
+        wrong, values = np.flatnonzero(self.inspected.failed), self.inspected.values
+        assert values is not None
+        if len(wrong) <= MOST_LABELS:
+            return wrong
+        away = np.linalg.norm(values.particles.positions[wrong] - camera_center(self.session.viewer), axis=1)
+        return np.sort(wrong[np.argsort(away, kind="stable")[:MOST_LABELS]])
 
     def _paint_points(self, layer: Points, failures: Rows) -> None:
         """Grey for right particles, or nothing where they are left out; the role's colour for failures."""
         faces = np.tile([*PALE, 0.0 if self.only else PALE_DOT], (len(layer.data), 1))
         faces[failures] = (*self.session.drawing.view.ink(PREDICTED), 1.0)
-        layer.face_color, layer.border_color = faces, faces * [0.35, 0.35, 0.35, 1.0]
+        if not _same(layer.face_color, faces):
+            layer.face_color, layer.border_color = faces, faces * [0.35, 0.35, 0.35, 1.0]
 
     def _repaint(self, layer: Points) -> None:
         """The colours that the points had; those of their role where their number changed."""
@@ -211,10 +245,11 @@ class FailureView:
         """Show these arrows (M, 2, 3) in the layer of this name; an empty one is removed."""
         old = self._added.get(name)
         if isinstance(old, Vectors) and old in self.session.viewer.layers and len(arrows):
-            if not np.array_equal(old.data, arrows.astype(np.float32)):
+            if not _same(old.data, arrows):
                 old.data = arrows
             # Colours after the data: napari loses them where the number of rows changes.
-            old.edge_color = colours
+            if not _same(old.edge_color, colours):
+                old.edge_color = colours
             return
         self._remove(name)
         if len(arrows):
@@ -308,19 +343,24 @@ class FailureView:
     def _text_colour(self) -> str:
         return "black" if self.session.viewer.theme == "light" else "white"
 
-    def _turned(self, event: Any = None) -> None:
+    def _rotated(self, event: Any = None) -> None:
         """Keep the plane on the side away from the camera."""
         values = self.inspected.values
         if self.active and values is not None and self.inspected.failed.any():
             stand_behind(self.session, self._framed(values.particles))
             labels = self._added.get("failures, angles")
             if isinstance(labels, Points):
-                labels.data = self._label_places(np.flatnonzero(self.inspected.failed))
+                self._show_labels(self._labelled())
 
     def _framed(self, particles: Particles) -> FloatArray:
         chosen = self.inspected.chosen
         rows: NDArray[Any] = chosen if len(chosen) else np.flatnonzero(self.inspected.failed)
         return np.asarray(particles.positions[rows])
+
+
+def _same(shown: FloatArray, wanted: FloatArray) -> bool:
+    """Whether both are equal in single precision: napari keeps no more of colours."""
+    return np.array_equal(shown.astype(np.float32), wanted.astype(np.float32))
 
 
 def _arrows(

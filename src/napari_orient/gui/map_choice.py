@@ -14,7 +14,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import FloatArray
-from napari_orient.engine.templates import Template, bead_models, load_template
+from napari_orient.engine.templates import Template, bead_class, bead_models, load_template
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import listen, shrinkable, silent
 
@@ -157,7 +157,7 @@ class MapChoice(QComboBox):
             for text, name in others:
                 self.addItem(text, name)
             for code in bead_models():
-                self.addItem(f"{load_template(code).name} (bead model)", code)
+                self.addItem(f"{bead_class(code)} (bead model)", code)
             self.addItem(FROM_FILE, None)
             if kept:
                 self._offer(kept)

@@ -163,10 +163,12 @@ def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
 
 def fingerprint(layer: Points) -> tuple[Any, ...]:
     """A value that changes whenever a quantity of the layer's particles does, quick to compare."""
+    from pandas.util import hash_pandas_object
+
     table = layer.features
     numbers = table.select_dtypes("number").to_numpy(float)
     texts = table.select_dtypes(exclude="number")
-    words = tuple(hash(tuple(texts[name].astype(str))) for name in texts.columns)
+    words = hash_pandas_object(texts, index=False).to_numpy().tobytes() if len(texts.columns) else b""
     return np.asarray(layer.data).tobytes(), numbers.tobytes(), tuple(table.columns), words
 
 

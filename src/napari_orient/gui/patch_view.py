@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
 from napari.layers import Points
+from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
@@ -17,12 +18,12 @@ from napari_orient.engine.inspection.similarity import ReferenceComparison, comp
 from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.map_choice import ReferenceChoice, read_reference
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import BAD, MUTED, NoteLabel, labelled
+from napari_orient.gui.widgets import BAD, MUTED, Deferred, NoteLabel, labelled
 
 SIDE = 400.0
 """Side of a patch in Å: a ribosome and its neighbours."""
@@ -54,6 +55,21 @@ _SHORT = {"predicted − true": "difference", "patch − predicted": "rest"}
 _CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
 
 
+ReferenceKey = tuple[str, float | None, float]
+"""A reference's name, the voxel size given for it, and that of the tomogram beside which it is shown; Å."""
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What patches of a layer are compared with, made in a thread: some tenths of a second, once."""
+
+    layer: weakref.ref[Points]
+    key: ReferenceKey
+    reference: Reference | None
+    wedge: Wedge | None
+    problem: str = ""
+
+
 class PatchView(QWidget):
     """One particle: patch, reference in predicted and true pose, and their difference, each as xy, xz and yz slice."""
 
@@ -62,14 +78,18 @@ class PatchView(QWidget):
         self.session = session
         self._particle: tuple[Points, ParticleValues, int] | None = None
         self._wedges: weakref.WeakKeyDictionary[Points, Wedge | None] = weakref.WeakKeyDictionary()
+        self._references: dict[ReferenceKey, Reference | None] = {}
+        self._problems: dict[ReferenceKey, str] = {}
+        self._preparing = False
         self.reference = ReferenceChoice(session, kinds=self._classes)
         self.pictures, self.note = SliceGrid(), NoteLabel()
+        self._showing = Deferred(self._show, parent=self)
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 6, 6, 4)
         column.addWidget(labelled({"Reference": self.reference}))
         column.addWidget(self.pictures, 1)
         column.addWidget(self.note)
-        self.reference.chosen.connect(self._show)
+        self.reference.chosen.connect(self._reference_chosen)
 
     def show_particle(self, layer: Points | None, values: ParticleValues | None, rows: NDArray[np.int_]) -> None:
         """Show the first of these particles, as soon as this widget is visible."""
@@ -77,16 +97,20 @@ class PatchView(QWidget):
         self._particle = None if layer is None or values is None or not len(rows) else (layer, values, int(rows[0]))
         if self._classes() and self._classes() != before:
             self.reference.choose_by_class()
-        self._show()
+        self._showing.ask()
 
     def showEvent(self, event: object) -> None:  # noqa: N802 - Qt's name
         """Show the particle chosen while this was hidden."""
-        self._show()
+        self._showing.ask()
 
     def _classes(self) -> list[str]:
         if self._particle is None or self._particle[1].particles.kind is None:
             return []
         return [str(self._particle[1].particles.kind[self._particle[2]])]
+
+    def _reference_chosen(self, *_: object) -> None:
+        self._problems.clear()
+        self._show()
 
     def _show(self, *_: object) -> None:
         if not self.isVisible():
@@ -96,27 +120,52 @@ class PatchView(QWidget):
             self.note.say("Select a particle in the table, in a plot or in the viewer.", MUTED)
             return
         try:
+            if not self._is_prepared(*self._particle[:2]):
+                self.note.say("Preparing the reference…", MUTED)
+                return
             self.pictures.show_comparison(self._comparison(*self._particle))
             self.note.say("")
             self.pictures.setToolTip(f"{_TIP}. {self._caption(*self._particle)}")
         except InputError as error:
             self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
 
+    def _is_prepared(self, layer: Points, values: ParticleValues) -> bool:
+        """Whether the reference and the missing wedge are there; they are made in a thread where they are not.
+
+        Raises
+        ------
+        InputError
+            If they cannot be made.
+        """
+        tomogram = self._tomogram(layer)
+        key = (self.reference.name, self.reference.voxel_size, tomogram.voxel_size)
+        if key in self._problems:
+            raise InputError(self._problems[key])
+        if key in self._references and layer in self._wedges:
+            return True
+        if not self._preparing:
+            self._preparing = True
+            given = (weakref.ref(layer), tomogram, values.particles.positions, key)
+            create_worker(_prepared, *given, _connect={"returned": self._keep})
+        return False
+
+    def _keep(self, found: _Prepared) -> None:
+        layer = found.layer()
+        if found.problem:
+            self._problems[found.key] = found.problem
+        elif layer is not None:
+            self._references[found.key], self._wedges[layer] = found.reference, found.wedge
+        self._preparing = False
+        self._show()
+
     def _caption(self, layer: Points, values: ParticleValues, row: int) -> str:
         """A text of the slices' size and the reference's missing wedge."""
         size = self._tomogram(layer).voxel_size
-        wide, wedge = self.pictures.voxels * size, self._wedge(layer, values)
+        wide, wedge = self.pictures.voxels * size, self._wedges[layer]
         text = f"{wide:.0f} Å wide, {_THICK * size:.0f} Å thick"
         if wedge is None or wedge.complete or not self.reference.name:
             return text
         return f"{text}; reference: {wedge.words}"
-
-    def _wedge(self, layer: Points, values: ParticleValues) -> Wedge | None:
-        """The missing wedge estimated from the layer's patches, once per layer."""
-        if layer not in self._wedges:
-            tomogram = self._tomogram(layer)
-            self._wedges[layer] = estimate_patch_wedge(tomogram, values.particles.positions, side=_side(tomogram))
-        return self._wedges[layer]
 
     def _comparison(self, layer: Points, values: ParticleValues, row: int) -> ReferenceComparison:
         tomogram = self._tomogram(layer)
@@ -128,12 +177,9 @@ class PatchView(QWidget):
             side=_side(tomogram),
             rotation=None if particles.rotations is None else particles.rotations[row],
             true_rotation=None if truth is None else truth[partner],
-            reference=self._reference(tomogram.voxel_size) if self.reference.name else None,
-            wedge=self._wedge(layer, values),
+            reference=self._references[self.reference.name, self.reference.voxel_size, tomogram.voxel_size],
+            wedge=self._wedges[layer],
         )
-
-    def _reference(self, voxel_size: float) -> Reference:
-        return _display_reference(self.reference.name, self.reference.voxel_size, voxel_size)
 
     def _tomogram(self, layer: Points) -> Tomogram:
         found = {layers.tomogram_of(image).name: image for image in self.session.index.tomograms()}
@@ -150,11 +196,20 @@ def _side(tomogram: Tomogram) -> int:
     return max(2, wanted - wanted % 2)
 
 
-@lru_cache(maxsize=4)
-def _display_reference(name: str, own_size: float | None, voxel_size: float) -> Reference:
-    """The reference of this name, with its own voxel size where it is given, as fine as voxels of the other show."""
-    found = read_reference(name, voxel_size=own_size)
-    return build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
+def _prepared(
+    layer: weakref.ref[Points], tomogram: Tomogram, positions: FloatArray, key: ReferenceKey
+) -> _Prepared:
+    """The reference, none without a name, and the missing wedge estimated from the patches about some positions."""
+    name, own_size, voxel_size = key
+    try:
+        reference = None
+        if name:
+            found = read_reference(name, voxel_size=own_size)
+            reference = build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
+        wedge = estimate_patch_wedge(tomogram, positions, side=_side(tomogram))
+    except InputError as error:
+        return _Prepared(layer, key, None, None, problem=str(error))
+    return _Prepared(layer, key, reference, wedge)
 
 
 class SliceGrid(QWidget):

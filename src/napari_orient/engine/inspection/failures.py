@@ -253,13 +253,12 @@ def _region(
 
 def _extent(positions: FloatArray) -> float:
     """Å between the two that are farthest apart; 0 for one alone."""
-    from scipy.spatial import ConvexHull
-    from scipy.spatial.distance import pdist
-
     if len(positions) > _MANY:
+        from scipy.spatial import ConvexHull
+
         # The two farthest apart are corners of the hull; joggled, for particles in a plane.
         positions = positions[ConvexHull(positions, qhull_options="QJ").vertices]
-    return float(pdist(positions).max()) if len(positions) > 1 else 0.0
+    return float(np.linalg.norm(positions[:, None] - positions, axis=-1).max())
 
 
 def gathering(
