@@ -238,7 +238,9 @@ def main() -> None:
     parser.add_argument("--model", default="ribosome", help="to predict with")
     parser.add_argument("--three", action="store_true", help="in 3D")
     parser.add_argument("--acts", type=int, metavar="N", help="time acts on so many particles instead")
-    parser.add_argument("--profile", nargs="+", default=[], metavar="ACT", help="of --acts: print where these spend time")
+    parser.add_argument(
+        "--profile", nargs="+", default=[], metavar="ACT", help="of --acts: print where these spend time"
+    )
     given = parser.parse_args()
     PROFILED.update(given.profile)
     if given.acts:

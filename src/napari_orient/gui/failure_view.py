@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import WIDTHS, directions
-from napari_orient.gui.canvas import camera, camera_center, camera_state, frame, restore_camera, screen_axes, stand_behind
+from napari_orient.gui.canvas import (
+    camera,
+    camera_center,
+    camera_state,
+    frame,
+    restore_camera,
+    screen_axes,
+    stand_behind,
+)
 from napari_orient.gui.colours import DIM, UNKNOWN, Colour
 from napari_orient.gui.event_loop import Deferred, IdleWork
 from napari_orient.gui.layer_rows import Rows

@@ -196,9 +196,7 @@ def _side(tomogram: Tomogram) -> int:
     return max(2, wanted - wanted % 2)
 
 
-def _prepared(
-    layer: weakref.ref[Points], tomogram: Tomogram, positions: FloatArray, key: ReferenceKey
-) -> _Prepared:
+def _prepared(layer: weakref.ref[Points], tomogram: Tomogram, positions: FloatArray, key: ReferenceKey) -> _Prepared:
     """The reference, none without a name, and the missing wedge estimated from the patches about some positions."""
     name, own_size, voxel_size = key
     try:
