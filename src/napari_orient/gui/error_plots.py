@@ -116,7 +116,9 @@ def _draw_counts(axes: Axes, edges: FloatArray, counts: Rows, top: float, colour
     left, right = edges[full], edges[full] + 0.92 * np.diff(edges)[full]
     heights = np.maximum(counts[full], top * _LEAST_BAR**2)
     corners = np.array([[left, 0 * left], [left, heights], [right, heights], [right, 0 * left]])
-    axes.add_collection(PolyCollection(list(corners.transpose(2, 0, 1)), facecolors=colours[full].tolist()), autolim=False)
+    axes.add_collection(
+        PolyCollection(list(corners.transpose(2, 0, 1)), facecolors=colours[full].tolist()), autolim=False
+    )
 
 
 @dataclass(frozen=True, eq=False)
