@@ -435,6 +435,7 @@ class MovePad(Panel):
         tip = "Length of a move, in Å"
         self.length = number_box(DEFAULT_SHIFT, tip, low=0.01, high=LONGEST_SHIFT, decimals=2, unit=" Å")
         self.frame = combo_box("Along the axes of the tomogram, or of each particle")
+        self.frame.setMinimumContentsLength(6)
         for frame in FRAMES:
             self.frame.addItem(f"{frame} axes", frame)
         senses = {-1: "backwards", 1: "forwards"}
@@ -462,8 +463,6 @@ class HistoryList(Panel):
         self._listing = Deferred(self._list, parent=self)
         self.undo, self.redo = push_button("Undo", act=self._undo), push_button("Redo", act=self._redo)
         self.list = list_box("History", "Click a line to undo or redo up to it", height=HISTORY_HEIGHT)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideRight)
         self.list.itemClicked.connect(self._clicked)
         self.empty = NoteLabel("No edits yet.")
         self.add(equal_width_row(self.undo, self.redo), self.empty, self.list)

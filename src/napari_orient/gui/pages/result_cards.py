@@ -421,6 +421,7 @@ class AverageCard(JobCard, ParticlesPage):
             f"{found.fsc.resolution(0.143):.1f} Å at 0.143. The map is also a layer, left of the tomogram.",
             MUTED,
         )
+        self.reveal(self.result)
 
     def save_map(self) -> None:
         """Write map, half maps and FSC, the same files as the command line."""

@@ -264,9 +264,11 @@ def combo_box(tip: str, entries: Iterable[str] = (), *, name: str = "") -> QComb
 
 
 def list_box(name: str, tip: str, *, height: int) -> QListWidget:
-    """A list of so many pixels' height, with its accessible name."""
+    """A list of so many pixels' height, with its accessible name; long lines are shortened in the middle."""
     found = QListWidget()
     found.setFixedHeight(height)
+    found.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    found.setTextElideMode(Qt.TextElideMode.ElideMiddle)
     found.setAccessibleName(name)
     found.setToolTip(tip)
     return found

@@ -9,8 +9,17 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QWidget
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QPaintEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QWidget,
+)
 
 from napari_orient.engine.io import read_suffixes
 from napari_orient.gui.event_loop import listen
@@ -29,6 +38,9 @@ from napari_orient.gui.widgets.basic import (
 
 LIST_HEIGHT = 60
 """Height in pixels of a list of files or layers: about three lines."""
+
+_TEXT_MARGIN = 8
+"""Pixels left free of the text of a choice of layers, as napari's style insets it."""
 
 
 def list_filter(*more: str, title: str = "Particle lists") -> str:
@@ -242,6 +254,17 @@ class LayerChoice(QComboBox):
             self.setEnabled(bool(found))
         if self.layer is not kept or not found:
             self._emit_chosen()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Paint a name that is too long shortened in its middle: names of layers differ at their ends."""
+        painter, option, style = QStylePainter(self), QStyleOptionComboBox(), self.style()
+        self.initStyleOption(option)
+        if style is not None:
+            kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+            room = style.subControlRect(kind, option, part, self).width() - _TEXT_MARGIN
+            option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideMiddle, room)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def _rename(self, event: Any = None) -> None:
         for index, layer in enumerate(self._layers):
