@@ -11,9 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from napari_orient.engine.evaluation import Report
+from napari_orient.engine.evaluation import Report, chance_shares
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
+from napari_orient.engine.symmetry import symmetry
 
 PREDICTED_COLOUR = "#ff3b30"
 TRUE_COLOUR = "#34c759"
@@ -60,10 +61,8 @@ def draw_errors(axes: Axes, report: Report) -> None:
     edges = np.arange(0, 181, 2.5)
     shares = np.histogram(report.errors_deg, edges)[0] * (100 / max(len(report.errors_deg), 1))
     axes.stairs(shares, edges, fill=True, color=PREDICTED_COLOUR, label="predicted")
-    radians = np.radians(edges)
-    chance = np.diff(radians - np.sin(radians)) / np.pi * 100
-    if report.symmetry == "C1":
-        axes.stairs(chance, edges, color="#8e8e93", linewidth=1.5, label="chance")
+    chance = chance_shares(edges, symmetry(report.symmetry)) * 100
+    axes.stairs(chance, edges, color="#8e8e93", linewidth=1.5, label="chance")
     axes.axvline(20, color=_FOREGROUND, linewidth=1, linestyle="--")
     axes.annotate(
         "20°",

@@ -259,14 +259,20 @@ def _roots(file: ListFile) -> list[Path]:
         If one is elsewhere, and the package copick is needed.
     """
     config = _json(file.path, file.text)
-    urls = [str(config[key]) for key in ("overlay_root", "static_root") if config.get(key)]
+    urls = _urls(config)
     if _is_away(config, urls):
-        raise InputError(
-            f"{file.path} is a project of copick whose data are not on this disk ({(urls or ['the data portal'])[0]}). "
-            "Fetch its tomograms with copick, and open them by name."
-        )
+        raise InputError(f"{_away_words(file, urls)} Fetch its tomograms with copick, and open them by name.")
     paths = [Path(url.split("://", 1)[-1]) for url in urls]
     return [path if path.is_absolute() else file.path.parent / path for path in dict.fromkeys(paths)]
+
+
+def _urls(config: Mapping[str, Any]) -> list[str]:
+    """Addresses of a project's folders, the one that is written to first."""
+    return [str(config[key]) for key in ("overlay_root", "static_root") if config.get(key)]
+
+
+def _away_words(file: ListFile, urls: Sequence[str]) -> str:
+    return f"{file.path} is a project of copick whose data are not on this disk ({(urls or ['the data portal'])[0]})."
 
 
 def _is_away(config: Mapping[str, Any], urls: Sequence[str]) -> bool:
@@ -284,7 +290,7 @@ def _documents(file: ListFile) -> Iterator[tuple[Any, Path]]:
         If the project is on a server, and the package copick is not there or cannot reach it.
     """
     config = _json(file.path, file.text)
-    urls = [str(config[key]) for key in ("overlay_root", "static_root") if config.get(key)]
+    urls = _urls(config)
     if not _is_away(config, urls):
         yield from ((_json(path, ListFile(path).text), path) for path in _pick_files(file))
         return
@@ -292,8 +298,8 @@ def _documents(file: ListFile) -> Iterator[tuple[Any, Path]]:
         import copick
     except ImportError as error:
         raise InputError(
-            f"{file.path} is a project of copick whose data are not on this disk ({(urls or ['the data portal'])[0]}). "
-            "Install the package copick (pip install copick), or fetch the picks with it (copick sync picks)."
+            f"{_away_words(file, urls)} Install the package copick (pip install copick), or fetch the picks with it "
+            "(copick sync picks)."
         ) from error
     try:
         for run in copick.from_file(str(file.path)).runs:
