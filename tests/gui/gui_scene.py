@@ -49,11 +49,11 @@ def make_scene(folder, *, name="TS_01", count=12, seed=3):
     return Scene(folder, extent, truth, folder / f"{name}.mrc", paths["picks"], paths["true"], model)
 
 
-def tiny_checkpoint():
+def tiny_checkpoint(name="tiny"):
     options = NetworkOptions(width=8, depth=1, patch_side=16, patch_voxel_size=VOXEL_SIZE, mask_radius=80.0)
     network = MLP(options, generator=torch.Generator().manual_seed(0))
     network.calibration.copy_(torch.tensor([25.0, 1.0]))
-    return Network.of(network, name="tiny", card={"classes": ["pdb_4v4r"], "fingerprint": "abc"})
+    return Network.of(network, name=name, card={"classes": ["pdb_4v4r"], "fingerprint": "abc"})
 
 
 EXTENT = Extent((56, 48, 32), VOXEL_SIZE)

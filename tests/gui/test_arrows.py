@@ -8,7 +8,7 @@ from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import axes, colours, layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.canvas import corner
+from napari_orient.gui.canvas import canvas_overlays
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.view_cards import ArrowsCard
 from napari_orient.gui.session import session_of
@@ -116,6 +116,18 @@ def test_clusters_are_set_apart_and_one_alone_is_grey(shown):
     np.testing.assert_array_equal(drawn[0], drawn[2])
     np.testing.assert_allclose(drawn[5], colours.UNKNOWN, atol=1e-6)
     assert [name for name, _ in shown.drawing.legend().entries] == ["alone", "1", "2"]
+
+
+def test_clusters_of_one_layer_alone_are_coloured_where_two_models_number_their_own(shown):
+    other = shown.show_particles(
+        predicted_of(true_particles()).take([5, 2, 1, 0]), EXTENT, role=PREDICTED, name="other"
+    )
+    shown.drawing.show_as(ViewOptions.of(colour="cluster", axes="z"))
+    shown.inspection.set_options(InspectionOptions(cluster_distance=60))
+    assert len(np.unique(colours_on(shown, other), axis=0)) == 2
+    for layer, ink in ((shown.predicted, "red"), (shown.true, "green")):
+        np.testing.assert_allclose(colours_on(shown, layer), np.tile(colours.INKS[ink], (6, 1)), atol=1e-6)
+    assert [name for name, _ in shown.drawing.legend().entries] == ["alone", "1"]
 
 
 def test_a_verdict_has_its_colour(shown, qtbot):
@@ -278,9 +290,9 @@ def legend_of(session):
 
 
 def test_the_canvas_shows_names_in_their_colours_and_leaves_another_s_words_alone(shown):
-    corner(shown.viewer).text = "mine"
+    canvas_overlays(shown.viewer)["text"].text = "mine"
     assert legend_of(shown) == ["→ predicted", "▬ truth"]
-    first = shown.viewer.canvas.overlays["orient_legend_0"]
+    first = canvas_overlays(shown.viewer)["orient_legend_0"]
     np.testing.assert_allclose(first.color[:3], colours.INKS["red"], atol=1e-6)
     shown.drawing.show_as(ViewOptions.of(colour="axis"))
     assert legend_of(shown) == ["axis", "■ x", "■ y", "■ z"]
@@ -290,7 +302,7 @@ def test_the_canvas_shows_names_in_their_colours_and_leaves_another_s_words_alon
     assert legend_of(shown) == ["→ predicted", "▬ truth"]
     shown.viewer.layers.clear()
     assert legend_of(shown) == []
-    assert corner(shown.viewer).text == "mine"
+    assert canvas_overlays(shown.viewer)["text"].text == "mine"
 
 
 def test_a_quantity_has_a_colour_bar_on_the_canvas_with_the_values_that_its_ends_stand_for(shown):
@@ -314,15 +326,19 @@ def test_a_quantity_has_a_colour_bar_on_the_canvas_with_the_values_that_its_ends
 
 
 def test_rings_of_picks_go_in_3d_and_once_nearly_all_are_posed(shown):
-    lonely = shown.show_particles(true_particles().replace(rotations=None), EXTENT, role=PICKS, name="picks")
-    far = true_particles().replace(rotations=None, positions=true_particles().positions + 2000.0)
-    others = shown.show_particles(far, EXTENT, role=PICKS, name="others")
+    here, away = true_particles(), true_particles().replace(positions=true_particles().positions + 2000.0)
+    others = shown.show_particles(away.replace(rotations=None), EXTENT, role=PICKS, name="others")
     shown.viewer.dims.ndisplay = 3
-    assert not lonely.visible
+    assert not others.visible
     shown.viewer.dims.ndisplay = 2
-    assert lonely.visible
-    shown.show_particles(predicted_of(true_particles()), EXTENT, role=PREDICTED, name="again")
-    assert (lonely.visible, others.visible) == (False, True)
+    assert others.visible
+    late = shown.show_particles(here.replace(rotations=None), EXTENT, role=PICKS, name="late")
+    assert (late.visible, others.visible) == (False, True)
+    shown.show_particles(predicted_of(away), EXTENT, role=PREDICTED, name="again")
+    assert not others.visible
     shown.viewer.dims.ndisplay = 3
     shown.viewer.dims.ndisplay = 2
-    assert (lonely.visible, others.visible) == (False, True)
+    assert (late.visible, others.visible) == (False, False)
+    for layer in shown.index.particles(PREDICTED):
+        shown.viewer.layers.remove(layer)
+    assert (late.visible, others.visible) == (True, True)

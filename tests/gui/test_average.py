@@ -54,6 +54,12 @@ def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path
         np.testing.assert_allclose(own, theirs, atol=1e-3 * np.abs(theirs).max())
     assert (tmp_path / "dock_fsc.csv").read_text().splitlines()[0].startswith("resolution_angstrom")
     assert f"{dock.average_map.fsc.resolution(0.143):.1f} Å at 0.143" in dock.result.text()
+    before = world.tomogram.read_bytes()
+    dock.file.show_path(world.tomogram)
+    dock.save.click()
+    assert "is open here" in dock.saved.text()
+    assert world.tomogram.read_bytes() == before
+    assert not list(world.tomogram.parent.glob("*half*"))
 
 
 def test_the_map_lies_beside_the_tomogram_in_angstrom_and_is_no_tomogram(opened, qtbot):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gui_scene import make_scene, settle
+from gui_scene import make_scene, settle, tiny_checkpoint
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Points
@@ -268,6 +268,21 @@ def test_predicting_again_renews_the_same_layer(opened, qtbot):
     assert len(first.data) == 12
     assert len(axes_layer(viewer, first).data) == 36
     assert len(viewer.layers) == count
+
+
+def test_poses_of_two_models_lie_side_by_side_and_each_renews_its_own(opened, scene, qtbot):
+    viewer, prediction = opened
+    finish(prediction, qtbot)
+    (first,) = by_role(viewer, "predicted")
+    tiny_checkpoint("second").save(scene.folder / "second.safetensors")
+    prediction.show_model(str(scene.folder / "second.safetensors"))
+    finish(prediction, qtbot)
+    second = next(layer for layer in by_role(viewer, "predicted") if layer is not first)
+    assert axes_layer(viewer, first) is not axes_layer(viewer, second)
+    assert first.visible
+    assert second.name != first.name
+    finish(prediction, qtbot)
+    assert by_role(viewer, "predicted") == [first, second]
 
 
 def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):

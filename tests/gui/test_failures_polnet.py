@@ -1,4 +1,4 @@
-"""Failures of a small network in a tomogram of PolNet, found in one click; skipped where the data are not at hand."""
+"""Failures of a small network in a tomogram of PolNet, found in one click; not collected where there are no data."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,6 @@ TOMO = DATA / "polnet" / "Tomo003"
 KIND = "pdb_4v4r"
 
 
-@pytest.mark.skipif(not TOMO.exists(), reason="PolNet's tomograms are not at hand")
 def test_two_failures_266_angstrom_apart_are_region_a_and_one_click_shows_both_in_full_colours(
     make_napari_viewer, qtbot
 ):

@@ -6,7 +6,7 @@ from inspection_scene import EXTENT, apart, fill, predicted_of
 from napari.components import ViewerModel
 from PIL import Image as Picture
 
-from napari_orient.gui.canvas import camera
+from napari_orient.gui.canvas import camera, canvas_size
 from napari_orient.gui.figure import DPI, WIDTH, make_figure
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.pages.result_cards import FigureCard
@@ -81,7 +81,7 @@ def test_the_view_is_in_the_figure_finer_than_on_the_screen_and_stays_as_it_was(
     fill(viewer, truth, turns=turns)
     session = session_of(viewer)
     session.failure_view.show(np.zeros(0, int))
-    zoom, size = camera(viewer).zoom, viewer.canvas.size
+    zoom, size = camera(viewer).zoom, canvas_size(viewer)
     figure = make_figure(session)
     (picture,) = figure.subfigs[0].axes[0].images
     pixels = np.asarray(picture.get_array())
@@ -89,5 +89,5 @@ def test_the_view_is_in_the_figure_finer_than_on_the_screen_and_stays_as_it_was(
     red = (pixels[..., 0].astype(int) - pixels[..., 1] > 80).sum()
     assert red > 300
     assert camera(viewer).zoom == pytest.approx(zoom)
-    assert viewer.canvas.size == size
+    assert canvas_size(viewer) == size
     assert session.drawing.view.legend

@@ -21,6 +21,7 @@ from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
+from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.session import session_of
 
 
@@ -171,6 +172,24 @@ def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(vie
     assert angle_deg(layers.rotations_in(layer)[17], picks.rotations[17]) < 8
     assert np.linalg.norm(layer.data[17][::-1] * 10 - places[17]) < 5
     np.testing.assert_allclose(layer.data[:17][:, ::-1] * 10, known.positions)
+
+
+def test_live_is_ready_at_once_where_predict_has_just_learnt_the_tomogram(viewer, qtbot, tmp_path):
+    volume, picks, _ = phantom(molecule(), off=10.0, count=(1, 2, 2))
+    session = with_a_map(viewer, volume, tmp_path)
+    session.show_particles(picks.replace(rotations=None), volume.extent, role=PICKS, name="picks")
+    prediction = PredictCard(viewer)
+    qtbot.addWidget(prediction)
+    prediction.running.start.click()
+    qtbot.waitUntil(lambda: prediction.running.job is None and session.drawing.complete, timeout=60_000)
+    dock = CorrectPage(viewer)
+    qtbot.addWidget(dock)
+    said = []
+    dock.live.status_changed.connect(lambda words, _: said.append(words))
+    switch_on(dock, qtbot)
+    # Nothing is estimated of the tomogram again: a pick is timed, no more.
+    assert not any(words.startswith("Preparing") for words in said)
+    assert said[-1].startswith("Live: about")
 
 
 def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_tells_it(viewer, qtbot, tmp_path):

@@ -220,16 +220,39 @@ def planned_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> Iter
     InputError
         At once if one cannot be written, or two are one file; later if one is to be read.
     """
-    for index, path in enumerate(outputs):
-        check_writable(path, need=need)
-        twin = next((other for other in outputs[:index] if _is_one(path, other)), None)
-        if twin is not None:
-            raise InputError(f"{path} is to be written twice, the second time over the first. Name another file.")
+    check_outputs(outputs, need=need)
     token = _PLANNED.set((*_PLANNED.get(), *outputs))
     try:
         yield
     finally:
         _PLANNED.reset(token)
+
+
+def check_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> None:
+    """Check that files can be written and are apart, before the work that ends in them.
+
+    Parameters
+    ----------
+    need : bytes of each, about.
+
+    Raises
+    ------
+    InputError
+        If one cannot be written, or two are one file.
+    """
+    for index, path in enumerate(outputs):
+        check_writable(path, need=need)
+        if any(_is_one(path, other) for other in outputs[:index]):
+            raise InputError(f"{path} is to be written twice, the second time over the first. Name another file.")
+
+
+def overwritten(outputs: Sequence[Path], path: Path) -> Path | None:
+    """The output that would be written over a file that is read, or into a folder that is a volume; None if none is."""
+    for output in outputs:
+        places = (output, *output.absolute().parents) if path.is_dir() else (output,)
+        if any(_is_one(path, place) for place in places):
+            return output
+    return None
 
 
 def check_not_planned(path: Path) -> None:
@@ -241,12 +264,9 @@ def check_not_planned(path: Path) -> None:
         If it is.
     """
     planned = _PLANNED.get()
-    if not planned:
-        return
-    for output in planned:
-        places = (output, *output.absolute().parents) if path.is_dir() else (output,)
-        if any(_is_one(path, place) for place in places):
-            raise InputError(f"{output} is to be written, and is read too. Name another file.")
+    output = overwritten(planned, path) if planned else None
+    if output is not None:
+        raise InputError(f"{output} is to be written, and is read too. Name another file.")
 
 
 def _is_one(path: Path, other: Path) -> bool:

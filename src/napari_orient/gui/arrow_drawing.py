@@ -46,6 +46,7 @@ class ArrowDrawing:
         self._canvas_legend = CanvasLegend()
         self.roles_only = False
         self._ringed: weakref.WeakSet[Points] = weakref.WeakSet()
+        self._posed: weakref.WeakSet[Points] = weakref.WeakSet()
         self._shapes: dict[Points, tuple[SurfaceShape, float]] = {}
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
@@ -192,16 +193,33 @@ class ArrowDrawing:
         rows = np.flatnonzero(axes.shown(particles, self.view, points.shown[drawn]))[:MOST_PARTICLES]
         return draw_surface(self.viewer, points, particles.take(rows), shape.mesh(level), colours[rows])
 
-    def hide_rings(self, posed: Points) -> None:
-        """Hide the rings of picks that nearly all have a pose in this layer: its points mark them now."""
+    def hide_rings(self) -> None:
+        """Hide the rings of picks that nearly all have a pose, whose points mark them; show them where those are gone.
+
+        Rings that a person shows again stay, until poses or picks are opened or removed.
+        """
+        for picks in self.index.particles(PICKS):
+            if self._nearly_all_posed(picks):
+                if picks.visible or picks in self._ringed:
+                    self._posed.add(picks)
+                self._ringed.discard(picks)
+                picks.visible = False
+            elif picks in self._posed:
+                self._posed.discard(picks)
+                self._ringed.add(picks)
+        self._show_rings()
+
+    def _nearly_all_posed(self, picks: Points) -> bool:
+        """Whether nearly all picks of a layer have a pose in one other layer of their tomogram."""
         from scipy.spatial import cKDTree
 
-        tomogram = self.index.tomogram_of(posed)
-        at = layers.picks_of(posed).positions
-        for picks in self.index.particles(PICKS):
-            if picks.visible and len(at) and self.index.tomogram_of(picks) is tomogram:
-                away, _ = cKDTree(at).query(layers.picks_of(picks).positions)
-                picks.visible = bool(np.mean(away <= layers.PICK_DIAMETER) < _POSED_SHARE)
+        at, tomogram = layers.positions_of(picks), self.index.tomogram_of(picks)
+        for posed in self.index.particles(PREDICTED):
+            if len(at) and len(posed.data) and self.index.tomogram_of(posed) is tomogram:
+                away, _ = cKDTree(layers.positions_of(posed)).query(at)
+                if np.mean(away <= layers.PICK_DIAMETER) >= _POSED_SHARE:
+                    return True
+        return False
 
     def _show_rings(self) -> None:
         """Hide picks' rings in 3D, where they cover everything, and show those that were hidden so again in 2D."""
@@ -227,8 +245,8 @@ class ArrowDrawing:
         """A colour for each particle with a pose, (N, 3), as the arrows have it; None where arrows go by the axis."""
         if self.view.display.colour == AXIS:
             return None
-        if self.view.display.colour == "cluster" and layers.role(points) == TRUTH and self.index.particles(PREDICTED):
-            return None  # Each layer numbers its own clusters: only one layer can be coloured by them.
+        if self.view.display.colour == "cluster" and points not in self._with_quantities():
+            return None
         values, view = self.inspection.particle_values(points), self.view
         ink, display = view.ink(layers.role(points)), view.display
         return particle_colours(
@@ -237,7 +255,7 @@ class ArrowDrawing:
 
     def scale(self) -> ColourScale:
         """From which value to which colours run, over all layers of particles on view."""
-        columns = [self.inspection.particle_values(layer).columns for layer in self._drawn()]
+        columns = [self.inspection.particle_values(layer).columns for layer in self._with_quantities()]
         return colour_scale_of(columns, self.view.display.colour, low=self.view.low, high=self.view.high)
 
     def legend(self) -> Legend:
@@ -246,7 +264,7 @@ class ArrowDrawing:
         columns = (
             []
             if display.colour in (ROLE, AXIS)
-            else [self.inspection.particle_values(layer).columns for layer in drawn]
+            else [self.inspection.particle_values(layer).columns for layer in self._with_quantities()]
         )
         roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
         return legend_of(display.colour, roles=roles, columns=columns, colormap=display.colormap, scale=self._scale)
@@ -274,6 +292,19 @@ class ArrowDrawing:
         return [
             layer for layer in self.index.particles(PREDICTED, TRUTH, PICKS) if posed <= set(layer.features.columns)
         ]
+
+    def _with_quantities(self) -> list[Points]:
+        """The layers whose quantity colours show: all drawn; for clusters one of each tomogram, the newest predicted.
+
+        Each layer numbers its own clusters, so that two of one tomogram would share colours and legend.
+        """
+        drawn = self._drawn()
+        if self.view.display.colour != "cluster":
+            return drawn
+        first: dict[Any, Points] = {}
+        for layer in sorted(drawn, key=lambda item: layers.role(item) != PREDICTED):
+            first.setdefault(self.index.tomogram_of(layer), layer)
+        return list(first.values())
 
     def _has_axes(self, layer: Layer) -> bool:
         return isinstance(layer, Points) and axes.axes_layer(self.viewer, layer) is not None

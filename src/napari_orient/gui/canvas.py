@@ -50,24 +50,6 @@ def show_scale_bar(viewer: ViewerModel, *, shown: bool = True) -> None:
     bar.visible = shown
 
 
-def corner(viewer: ViewerModel) -> Any:
-    """The viewer's words on the canvas."""
-    canvas = getattr(viewer, "canvas", None)
-    return viewer.text_overlay if canvas is None else canvas.overlays.text
-
-
-def show_words(viewer: ViewerModel, words: str, *, instead_of: str) -> None:
-    """Write this text in the canvas' upper left corner, unless another than ``instead_of`` stands there."""
-    text = corner(viewer)
-    if text.text in ("", _roomy(instead_of)):
-        text.text, text.position, text.visible = _roomy(words), "top_left", bool(words)
-
-
-def _roomy(words: str) -> str:
-    """The words with blanks after them: napari measures a little too narrow a box for a long line."""
-    return words + "\N{NO-BREAK SPACE}" * (len(words) // 12)
-
-
 def camera(viewer: ViewerModel) -> Any:
     """The viewer's camera."""
     scene = getattr(viewer, "scene", None)
@@ -216,19 +198,13 @@ class CanvasLegend:
 
     def __init__(self) -> None:
         self._shown: tuple[object, ...] = ()
-        self._words = ""
         self._barred: weakref.WeakSet[Points] = weakref.WeakSet()
 
     def show(self, viewer: ViewerModel, legend: Legend | None, drawn: Sequence[Points]) -> None:
         """Show this legend, or none; a colour bar hangs on the first visible one of the layers drawn in its colours."""
-        overlays = _overlays(viewer)
+        overlays = canvas_overlays(viewer)
         host = next((layer for layer in drawn if layer.visible and hasattr(layer, "face_colorbar")), None)
-        barred = legend is not None and bool(legend.colormap) and host is not None and overlays is not None
-        if overlays is None:
-            words = "" if legend is None else legend_words(legend)
-            show_words(viewer, words, instead_of=self._words)
-            self._words = words
-            return
+        barred = legend is not None and bool(legend.colormap) and host is not None
         lines = [] if legend is None else _lines(legend, barred=barred)
         if (state := (tuple(lines), legend if barred else None, id(host) if barred else 0)) == self._shown:
             return
@@ -267,17 +243,14 @@ class CanvasLegend:
 
     def texts(self, viewer: ViewerModel) -> list[str]:
         """The legend's lines, from the top."""
-        overlays = _overlays(viewer)
-        if overlays is None:
-            return [self._words] if self._words else []
+        overlays = canvas_overlays(viewer)
         return [overlays[key].text for key in overlays if key.startswith(_KEY)]
 
 
-def _overlays(viewer: ViewerModel) -> Any:
-    """The overlays of the canvas, to which ours can be added; None in a napari before 0.9."""
+def canvas_overlays(viewer: ViewerModel) -> Any:
+    """The overlays of the canvas by name, to which ours can be added."""
     canvas = getattr(viewer, "canvas", None)
-    found = getattr(canvas, "overlays", None)
-    return found if hasattr(found, "__setitem__") else None
+    return viewer._overlays if canvas is None else canvas.overlays
 
 
 def _lines(legend: Legend, *, barred: bool) -> list[tuple[str, Colour]]:

@@ -9,12 +9,11 @@ import argparse
 from pathlib import Path
 
 import napari
-from napari.layers import Layer, Points
+from napari.layers import Layer
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, read_provenance, read_tomogram
 from napari_orient.engine.particles import Tomogram
-from napari_orient.gui import layers
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
@@ -87,9 +86,6 @@ def set_view(viewer: napari.Viewer, tomogram: Tomogram, *, flat: bool) -> None:
     """Set the view so that arrows, slab and scale bar are visible."""
     viewer.dims.ndisplay = 2 if flat else 3
     viewer.reset_view()
-    for layer in viewer.layers:
-        if isinstance(layer, Points) and layers.role(layer) == PICKS:
-            layer.visible = flat
     if not flat:
         view = camera(viewer)
         view.angles = (-8.0, 22.0, 42.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from napari.components import ViewerModel
@@ -65,6 +66,11 @@ class LayerIndex:
         """The layers that can serve as particles, the newest first; of these roles only, if any are given."""
         found = [layer for layer in reversed(self._layers) if layers.holds_particles(layer)]
         return [layer for layer in found if not roles or layers.role(layer) in roles]
+
+    def files(self) -> list[Path]:
+        """The files that layers were read from: volumes on disk, which are read as they are shown, and lists."""
+        found = [(layers.about(layer).get("path"), layer.source.path) for layer in self._layers]
+        return [Path(path) for paths in found for path in paths if path]
 
     def extents(self) -> dict[str, Extent]:
         """The extents of the tomograms on view, by name."""

@@ -247,12 +247,19 @@ def paint(points: Points, ink: tuple[float, float, float]) -> None:
 
 
 def particles_parts(
-    particles: Particles, extent: Extent | None, *, role: str, name: str, provenance: str = "", shown: bool = True
+    particles: Particles,
+    extent: Extent | None,
+    *,
+    role: str,
+    name: str,
+    provenance: str = "",
+    shown: bool = True,
+    path: Path | None = None,
 ) -> LayerParts:
     """A points layer that holds the particles of one tomogram whole: the layer is the document.
 
     Features hold class, confidence, expected error, the rotation's nine entries and every foreign column; metadata hold
-    the rest. What is unknown has no column.
+    the rest, and the ``path`` of the list that they were read from. What is unknown has no column.
     """
     style, grid = dict(_POINTS_STYLE[role]), LONE_GRID if extent is None else extent.voxel_size
     names = particles.tomogram_names
@@ -264,6 +271,7 @@ def particles_parts(
         "extra": {column: values.dtype.kind for column, values in particles.extra.items()},
         "blocks": dict(particles.blocks),
         "provenance": provenance,
+        "path": "" if path is None else str(path.resolve()),
     }
     keywords = {
         "name": name,

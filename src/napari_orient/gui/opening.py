@@ -214,14 +214,16 @@ class OpenForm(Page):
         stem = self.tomogram.name if self.tomogram is not None else None
         if self.truth is not None:
             name = f"{stem or _path(self.truth_row).stem} truth"
-            self.session.show_particles(self._of_class(self.truth), extent, role=TRUTH, name=name)
+            true, path = self._of_class(self.truth), self.truth_row.path
+            self.session.show_particles(true, extent, role=TRUTH, name=name, path=path)
         if self.particles is not None:
             # If one list is both, its poses are the true ones and the picks have none.
             same = self.truth is not None and self.truth_row.path == self.particles_row.path
             picks = self.particles.replace(rotations=None) if same else self.particles
             name = f"{stem or _path(self.particles_row).stem} picks"
             line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
-            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, provenance=line)
+            chosen, path = self._of_class(picks), self.particles_row.path
+            self.session.show_particles(chosen, extent, role=PICKS, name=name, provenance=line, path=path)
         if self.tomogram is not None:
             self.session.tomograms.choose(self.tomogram.name)
         self.session.viewer.reset_view()

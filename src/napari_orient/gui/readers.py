@@ -13,7 +13,7 @@ from typing import Any
 import napari
 import numpy as np
 from napari.layers import Layer
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 
 from napari_orient.engine.errors import InputError
@@ -191,7 +191,7 @@ def _list(name: str, particles: Particles, path: Path) -> None:
     """List the particles of a tomogram that is not open, in the viewer in front."""
     viewer = napari.current_viewer()
     if viewer is not None:
-        part = ListedParticles(particles, _role(particles, path), f"{path.stem} {name}", read_provenance(path))
+        part = ListedParticles(particles, _role(particles, path), f"{path.stem} {name}", read_provenance(path), path)
         session_of(viewer).tomograms.list_particles(name, part)
 
 
@@ -214,7 +214,8 @@ def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[
     role = _role(particles, path)
     several = len(particles.tomogram_names) > 0 and particles.tomogram_names[0] not in ("", path.stem)
     name = f"{path.stem} {particles.tomogram_names[0]}" if several else path.stem
-    points = layers.particles_parts(particles, extent, role=role, name=name, provenance=read_provenance(path))
+    line = read_provenance(path)
+    points = layers.particles_parts(particles, extent, role=role, name=name, provenance=line, path=path)
     axes = axes_parts(particles, points, _view())
     return [points] if axes is None else [axes, points]
 
@@ -256,6 +257,8 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
         return []
     layer = Layer.create(array, {key: value for key, value in keywords.items() if key in _KEPT}, "points")
     viewer = napari.current_viewer()
+    if viewer is not None:
+        _check_output(session_of(viewer), Path(path), layer)
     extent = layers.extent_of(layer) if viewer is None else session_of(viewer).index.extent_of(layer)
     particles = layers.particles_of(layer)
     if Path(path).suffix.lower() == ".star":
@@ -266,6 +269,21 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
     line = str(layers.about(layer).get("provenance", ""))
     write_particles(path, particles, extents=extents, provenance=line)
     return [path]
+
+
+def _check_output(session: Session, path: Path, layer: Layer) -> None:
+    """Check that no open file is written over but the layer's own list: of that, napari has asked.
+
+    Raises
+    ------
+    InputError
+        If one is; shown, for napari says no more than that nothing was written.
+    """
+    try:
+        session.check_outputs(path, own=Path(str(layers.about(layer).get("path", ""))))
+    except InputError as error:
+        show_error(str(error))
+        raise
 
 
 _KEPT = {"name", "features", "metadata", "scale", "units", "axis_labels"}

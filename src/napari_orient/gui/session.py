@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,9 @@ from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
 from napari.utils.notifications import show_info
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
+from napari_orient.engine.outputs import check_outputs, overwritten
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.gui import axes, layers
 from napari_orient.gui.arrow_drawing import ArrowDrawing
@@ -108,11 +111,13 @@ class Session:
         self._model = self.preferences.model
         self.inspection.use_symmetry_of(self._model)
         self._scratch: Path | None = None
+        self._shown_before = ""
         self._histories: dict[Points, History] = {}
         self._edited: Points | None = None
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
         self.events.arranged.connect(self._arranged)
+        self.events.tomogram.connect(self._tomogram_changed)
         for emitter in (viewer.dims.events.order, viewer.dims.events.ndisplay):
             emitter.connect(self._show_slab)
         viewer.layers.events.inserted.connect(self._inserted)
@@ -165,6 +170,25 @@ class Session:
             self.drawing.show_as(before.view)
         self.events.replaced()
 
+    def check_outputs(self, *outputs: Path, read: Iterable[Path] = (), own: Path | None = None) -> None:
+        """Check that files can be written, before the work that ends in them.
+
+        Parameters
+        ----------
+        read : files that the work reads, beside those that are open in this viewer.
+        own : a file that may be written over although it is open.
+
+        Raises
+        ------
+        InputError
+            If one cannot be written, two are one file, or one is open or read.
+        """
+        check_outputs(outputs)
+        for path in [*self.index.files(), *self.tomograms.listed_files(), *read]:
+            output = overwritten(outputs, path)
+            if output is not None and path != own:
+                raise InputError(f"{output} is open here, and would be written over. Name another file.")
+
     def scratch(self) -> Path:
         """A folder for files that nobody has named yet; it is gone when the viewer or the program is."""
         if self._scratch is None:
@@ -209,10 +233,16 @@ class Session:
         role: str,
         name: str,
         provenance: str = "",
+        path: Path | None = None,
         immediately: bool = True,
     ) -> Points:
-        """A new layer that holds the particles; their axes, where they have poses, are drawn at once or in a moment."""
-        data, keywords, _ = layers.particles_parts(particles, extent, role=role, name=name, provenance=provenance)
+        """A new layer that holds the particles; their axes, where they have poses, are drawn at once or in a moment.
+
+        ``path`` is of the list that they were read from.
+        """
+        data, keywords, _ = layers.particles_parts(
+            particles, extent, role=role, name=name, provenance=provenance, path=path
+        )
         layer = Points(data, **keywords)
         self.viewer.layers.append(layer)
         if immediately:
@@ -229,7 +259,9 @@ class Session:
         extent = None if image is None else layers.tomogram_of(image).extent
         for part in entry.parts:
             own = extent or part.particles.extents.get(entry.name)
-            self.show_particles(part.particles, own, role=part.role, name=part.name, provenance=part.provenance)
+            self.show_particles(
+                part.particles, own, role=part.role, name=part.name, provenance=part.provenance, path=part.path
+            )
 
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
         """Replace the layer's particles as one step of its history, and draw their axes."""
@@ -257,6 +289,12 @@ class Session:
         if self.index.viewer_or_none() is not None:
             show_slab(self.viewer, self.drawing.view.display.slab)
 
+    def _tomogram_changed(self, event: Any = None) -> None:
+        """Hide the rings of picks that are posed where another tomogram is shown."""
+        if self.tomograms.name != self._shown_before and self.index.viewer_or_none() is not None:
+            self._shown_before = self.tomograms.name
+            self.drawing.hide_rings()
+
     def _arranged(self, event: Any = None) -> None:
         """Show slab and legend for layers that came from files, by whatever way."""
         self._show_slab()
@@ -282,8 +320,8 @@ class Session:
         self._follow(event.value)
         if copied and isinstance(event.value, Points):
             self.drawing.draw_later(event.value)
-        if isinstance(event.value, Points) and layers.role(event.value) == PREDICTED:
-            self.drawing.hide_rings(event.value)
+        if isinstance(event.value, Points) and layers.role(event.value) in (PICKS, PREDICTED):
+            self.drawing.hide_rings()
         self.tomograms.inserted(event.value)
 
     def adopt(self, points: Points, tomogram: Image) -> None:
@@ -329,6 +367,8 @@ class Session:
             event.value.events.scale.disconnect(self._moved)
             event.value.events.translate.disconnect(self._moved)
             self._histories.pop(event.value, None)
+            if layers.role(event.value) == PREDICTED:
+                self.drawing.hide_rings()
             self.drawing.hide_surface(event.value)
             arrows = axes.axes_layer(self.viewer, event.value)
             if arrows is not None:

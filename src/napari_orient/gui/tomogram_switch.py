@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
@@ -20,12 +21,13 @@ from napari_orient.gui.widgets import Deferred
 
 @dataclass(frozen=True, eq=False)
 class ListedParticles:
-    """Particles that have no layer yet, with the role, name and provenance that their layer will have."""
+    """Particles that have no layer yet, with what it will have: role, name, provenance, and the path of their list."""
 
     particles: Particles
     role: str
     name: str
     provenance: str = ""
+    path: Path | None = None
 
 
 @dataclass(eq=False)
@@ -87,6 +89,12 @@ class TomogramSwitch:
         if part is not None:
             entry.parts.append(part)
         self.events.tomogram()
+
+    def listed_files(self) -> list[Path]:
+        """The files of tomograms that have no layers yet, and of their particles."""
+        found = [entry.tomogram.path for entry in self.listed.values() if entry.tomogram is not None]
+        found += [part.path for entry in self.listed.values() for part in entry.parts]
+        return [Path(path) for path in found if path is not None]
 
     def owner(self, layer: Layer) -> str:
         """The name of the tomogram that a layer belongs to; empty for one that belongs to none."""

@@ -330,12 +330,13 @@ class DiscoverCard(JobCard):
         """Write poses, maps and templates, the same files as the command line; if stopped, poses and map."""
         path = self.result_panel.file.path
         if path is not None:
-            self.attempt(lambda: self._write(DiscoveryPaths.beside(path if path.suffix else path.with_suffix(".star"))))
+            places = DiscoveryPaths.beside(path if path.suffix else path.with_suffix(".star"))
+            self.attempt(lambda: self._write(places), note=self.result_panel.saved)
 
     def _write(self, places: DiscoveryPaths) -> None:
         assert self._request is not None
         extents = {tomogram.name: tomogram.extent for tomogram, _ in self._request.pairs}
-        places.check()
+        self.session.check_outputs(places.particles, *places.of_classes)
         if self.result_panel.found is not None:
             write_discovery(self.result_panel.found, places, extents=extents)
         elif self._last is not None:

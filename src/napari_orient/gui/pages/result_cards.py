@@ -238,9 +238,10 @@ class ExportCard(ParticlesPage):
         if not path.suffix:
             path = path.with_suffix(self.format.suffixes[0])
             self.file.show_path(path)
-        self.attempt(lambda: self._export(path, self.chosen()))
+        self.attempt(lambda: self._export(path, self.chosen()), note=self.done)
 
     def _export(self, path: Path, particles: Particles) -> None:
+        self.session.check_outputs(path, *self.format.companions(path))
         notes = self._write(path, particles)
         self.done.say("\n".join([f"Wrote {len(particles)} particles to {path}", *notes]), WARNING if notes else GOOD)
 
@@ -431,8 +432,12 @@ class AverageCard(JobCard, ParticlesPage):
             return
         path = path if path.suffix else path.with_suffix(".mrc")
         found = self.average_map
-        if self.attempt(lambda: write_average(found, average_paths(path))):
+        if self.attempt(lambda: self._write(found, average_paths(path)), note=self.saved):
             self.saved.say(f"Wrote {path}, its half maps and its FSC.", GOOD)
+
+    def _write(self, found: Average, paths: tuple[Path, Path, Path, Path]) -> None:
+        self.session.check_outputs(*paths)
+        write_average(found, paths)
 
 
 def _symmetry_group(text: str) -> Symmetry | None:
@@ -462,5 +467,9 @@ class FigureCard(Page):
         path = path if path.suffix else path.with_suffix(SUFFIXES[0])
         self.file.show_path(path)
         self.done.say("")
-        if self.attempt(lambda: save_figure(self.session, path)):
+        if self.attempt(lambda: self._write(path), note=self.done):
             self.done.say(f"Wrote {path}", GOOD)
+
+    def _write(self, path: Path) -> None:
+        self.session.check_outputs(path)
+        save_figure(self.session, path)

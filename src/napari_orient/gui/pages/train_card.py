@@ -274,6 +274,8 @@ class TrainCard(JobCard):
         try:
             device = device_words(self.forms[1].options().compute.chosen())
             output, state = training_files(self._output())
+            if self.running.job is None:
+                self.session.check_outputs(output, state, read=self._files_read())
         except InputError as error:
             self.file_note.refuse(error)
             return False
@@ -283,6 +285,12 @@ class TrainCard(JobCard):
             replaced = "No file named: the model is lost when napari is closed.\n"
         self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
         return True
+
+    def _files_read(self) -> list[Path]:
+        """The files that the training reads, other than those of open layers."""
+        named = [Path(self.from_template.template.name)] if self._simulates else self.from_files.paths.paths
+        tomograms = [tomogram.path for tomogram, _ in self._pairs_or_none()] if not self._simulates else []
+        return [path for path in (*named, *map(Path, filter(None, tomograms))) if path.is_file()]
 
     def _output(self) -> Path:
         """The file of the model: as it was named, or one in a folder that is gone with the viewer."""

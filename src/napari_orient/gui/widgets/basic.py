@@ -79,8 +79,8 @@ class Panel(QWidget):
         if area is not None:
             QTimer.singleShot(REVEAL_DELAY, partial(area.ensureWidgetVisible, widget))
 
-    def attempt(self, act: Callable[[], object]) -> bool:
-        """Do the act, and return whether it succeeded; an error is shown in one line."""
+    def attempt(self, act: Callable[[], object], *, note: NoteLabel | None = None) -> bool:
+        """Do the act, and return whether it succeeded; an error is shown in one line, in a note of the dock's too."""
         try:
             act()
         except Exception as error:
@@ -88,6 +88,8 @@ class Panel(QWidget):
             if line is None:
                 raise
             show_error(str(line))
+            if note is not None:
+                note.refuse(line)
             return False
         return True
 

@@ -1,0 +1,97 @@
+"""No dock writes over a file that is open, or that its work reads: said before the work, in the dock's own words."""
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_orient.engine.io import read_particles
+from napari_orient.gui import readers
+from napari_orient.gui.layers import TRUTH
+from napari_orient.gui.opening import OpenForm, open_paths
+from napari_orient.gui.pages.result_cards import ExportCard, FigureCard
+from napari_orient.gui.pages.train_card import TrainCard
+from napari_orient.gui.session import session_of
+
+OPEN = "is open here, and would be written over. Name another file."
+
+
+@pytest.fixture
+def opened(scene, qtbot):
+    """A viewer with a tomogram, picks and true poses, opened by the form on the page Data."""
+    viewer = ViewerModel()
+    form = OpenForm(viewer)
+    qtbot.addWidget(form)
+    form.tomogram_row.show_path(scene.mrc)
+    form.particles_row.show_path(scene.picks)
+    form.truth_row.show_path(scene.true)
+    form.open.click()
+    return viewer
+
+
+def card_of(viewer, kind, qtbot):
+    card = kind(viewer)
+    qtbot.addWidget(card)
+    return card
+
+
+def test_export_refuses_the_lists_that_are_open_until_their_layers_are_closed(opened, scene, qtbot, shown):
+    export, before = card_of(opened, ExportCard, qtbot), scene.true.read_bytes()
+    export.file.show_path(scene.true)
+    export.button.click()
+    assert OPEN in export.done.text()
+    assert OPEN in shown[-1]
+    assert scene.true.read_bytes() == before
+    session = session_of(opened)
+    opened.layers.remove(session.index.particles(TRUTH)[0])
+    export.button.click()
+    assert "Wrote 12 particles" in export.done.text()
+
+
+def test_a_link_to_an_open_file_and_a_list_that_has_no_layers_yet_are_open_too(opened, scene, qtbot):
+    export, link = card_of(opened, ExportCard, qtbot), scene.folder / "link.star"
+    link.symlink_to(scene.picks)
+    export.file.show_path(link)
+    export.button.click()
+    assert OPEN in export.done.text()
+    session, listed = session_of(opened), scene.folder / "listed.star"
+    listed.write_bytes(scene.true.read_bytes())
+    part = readers.ListedParticles(read_particles(listed), TRUTH, "listed", path=listed)
+    session.tomograms.list_particles("TS_02", part)
+    export.file.show_path(listed)
+    export.button.click()
+    assert OPEN in export.done.text()
+
+
+def test_a_figure_never_takes_the_place_of_an_open_tomogram(opened, scene, qtbot):
+    volume = scene.folder / "volume.tif"
+    session_of(opened).tomograms.current.metadata["napari-orient"]["path"] = str(volume)
+    volume.write_bytes(scene.mrc.read_bytes())
+    figure = card_of(opened, FigureCard, qtbot)
+    figure.file.show_path(volume)
+    figure.button.click()
+    assert OPEN in figure.done.text()
+    assert volume.read_bytes() == scene.mrc.read_bytes()
+
+
+def test_train_says_so_before_it_starts(opened, scene, qtbot):
+    train = card_of(opened, TrainCard, qtbot)
+    train.file.show_path(scene.folder / "mine.safetensors")
+    assert train.running.start.isEnabled()
+    scene.mrc.rename(scene.folder / "mine.safetensors")
+    session_of(opened).tomograms.current.metadata["napari-orient"]["path"] = str(scene.folder / "mine.safetensors")
+    train.file.show_path(None)
+    train.file.show_path(scene.folder / "mine.safetensors")
+    assert OPEN in train.file_note.text()
+    assert not train.running.start.isEnabled()
+
+
+def test_napari_s_own_save_may_renew_the_layer_s_list_but_no_other_open_file(make_napari_viewer, scene, shown):
+    viewer = make_napari_viewer()
+    open_paths(session_of(viewer), [scene.mrc, scene.true])
+    layer = session_of(viewer).index.particles(TRUTH, "picks")[0]
+    layer.save(str(scene.true), plugin="napari-orient")
+    open_paths(session_of(viewer), [scene.picks])
+    before = scene.picks.read_bytes()
+    with pytest.warns(UserWarning, match="not a valid writer"):
+        layer.save(str(scene.picks), plugin="napari-orient")
+    assert OPEN in shown[-1]
+    assert scene.picks.read_bytes() == before
