@@ -23,6 +23,8 @@ HALF_SET = "rlnRandomSubset"
 SHARE_OF_RADIUS = 0.5
 """Distance below which two particles are one, over the radius of the template: centres of different particles are no
 nearer than their least diameter, of the shipped templates 1.1 radii; recentring leaves 1 to 5 Å. Chosen."""
+_BLOCK = 256
+"""Particles whose neighbours are looked up together: memory, which pairs of a crowded list would fill."""
 _LEAST_HALF = 0.35
 """Least share of the particles in a half-set, where linked duplicates leave a choice; chosen."""
 
@@ -47,14 +49,20 @@ def duplicate_rows(particles: Particles, distance: float) -> NDArray[np.bool_]:
 
     Where there are no scores, the confidence decides, then the expected error, then the order in the list.
     """
-    neighbours: dict[int, list[int]] = {}
-    for first, second in _near_pairs(particles, distance).tolist():
-        neighbours.setdefault(first, []).append(second)
-        neighbours.setdefault(second, []).append(first)
-    removed, kept = np.zeros(len(particles), bool), np.zeros(len(particles), bool)
-    for row in np.argsort(-_merit(particles), kind="stable").tolist():
-        removed[row] = any(kept[other] for other in neighbours.get(row, ()))
-        kept[row] = not removed[row]
+    from scipy.spatial import cKDTree
+
+    removed, merit = np.zeros(len(particles), bool), _merit(particles)
+    for own in _rows_by_tomogram(particles):
+        # Best first: what is not removed by then stays, and removes all that lie by it.
+        rows = own[np.argsort(-merit[own], kind="stable")]
+        tree, gone = cKDTree(particles.positions[rows]), np.zeros(len(rows), bool)
+        for first in range(0, len(rows), _BLOCK):
+            left = first + np.flatnonzero(~gone[first : first + _BLOCK])
+            for row, near in zip(left.tolist(), tree.query_ball_point(tree.data[left], distance), strict=True):
+                if not gone[row]:
+                    gone[near] = True
+                    gone[row] = False
+        removed[rows] = gone
     return removed
 
 

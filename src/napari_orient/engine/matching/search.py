@@ -194,8 +194,9 @@ def _compressed(
 ) -> Work[CompressedFilters]:
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
     sample = rotations[:: max(1, len(rotations) // (4 * dimensions))]
-    basis = _leading_vectors(_unit_filters(reference, model, sample).flatten(1), dimensions)
-    parts = rotations.split(device_batch_size(rotations.device, _BUILD_BATCH))
+    batch = device_batch_size(rotations.device, _BUILD_BATCH)
+    drawn = [_unit_filters(reference, model, part).flatten(1) for part in sample.split(batch)]
+    basis, parts = _leading_vectors(torch.cat(drawn), dimensions), rotations.split(batch)
     filters: list[Tensor] = []
     for first in range(0, len(parts), _BUILD_PARTS):
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -116,10 +116,15 @@ class ReferenceParts:
     reach: int
 
     @classmethod
-    def stacked(cls, parts: Sequence[Reference]) -> ReferenceParts:
-        """The parts in one table; their own tables have the same nodes."""
-        tables = torch.stack([part.table.view(-1, 2, 4) for part in parts], dim=1)
-        return cls(tables.movedim(3, 1).flatten(1).contiguous(), parts[0].spacing, parts[0].reach)
+    def stacked(cls, parts: Iterable[Reference], count: int) -> ReferenceParts:
+        """So many parts in one table, each written as it comes; their own tables have the same nodes."""
+        table, last = torch.zeros(0), None
+        for number, last in enumerate(parts):
+            if not number:
+                table = last.table.new_empty(len(last.table), 4, count, 2)
+            table[:, :, number] = last.table.view(-1, 2, 4).mT
+        assert last is not None
+        return cls(table.flatten(1), last.spacing, last.reach)
 
     def to(self, device: torch.device | str) -> ReferenceParts:
         """The same parts on a device."""

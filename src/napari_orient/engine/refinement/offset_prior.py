@@ -65,12 +65,13 @@ def apply_offset_prior(
     if prior is None:
         return poses, torch.zeros_like(poses.score)
     moved = prior.weigh(moved)
-    rows, done = ((prior.p_inlier(moved) < 0.5) | (moved.p_right < _SURE)).nonzero().squeeze(1), 0
+    rows, chosen = ((prior.p_inlier(moved) < 0.5) | (moved.p_right < _SURE)).nonzero().squeeze(1), list[Poses]()
     for some in rows.split(batch) if len(rows) else ():
-        again = prior.weigh(find_at(some, prior.mean).about(centre))
-        moved = prior.choose(moved, some, again, group=finder.group, likelihood_scale=finder.likelihood_scale)
-        done += len(some)
-        yield Step(done, len(rows), "Searching again about the common offset")
+        again, before = prior.weigh(find_at(some, prior.mean).about(centre)), moved.take(some)
+        chosen.append(prior.choose(before, again, group=finder.group, likelihood_scale=finder.likelihood_scale))
+        yield Step(min(batch * len(chosen), len(rows)), len(rows), "Searching again about the common offset")
+    if chosen:
+        moved = moved.with_rows(rows, Poses.concatenated(chosen))
     return prior.shrink(moved).about(-centre), prior.log_odds_of_false(moved)
 
 
@@ -133,21 +134,13 @@ class OffsetPrior:
         log = torch.logaddexp(log, torch.full_like(log, self.log_outlier))
         return replace(poses, mode_log_weights=poses.mode_log_weights + log)
 
-    def choose(self, poses: Poses, rows: Tensor, again: Poses, *, group: Symmetry, likelihood_scale: float) -> Poses:
-        """The same poses, those of some rows replaced by others where these have the greater posterior.
-
-        The modes of both compete.
-
-        Parameters
-        ----------
-        poses, again : of all particles, and of these rows, weighed.
-        """
-        before = poses.take(rows)
+    def choose(self, before: Poses, again: Poses, *, group: Symmetry, likelihood_scale: float) -> Poses:
+        """Of two poses of each particle, weighed, the one of greater posterior; the modes of both compete."""
         scale = likelihood_scale / before.noise_level
         gain = self._log_posterior(again, scale) - self._log_posterior(before, scale)
         better = (gain > 0).nonzero().squeeze(1)
         chosen, other = before.with_rows(better, again.take(better)), again.with_rows(better, before.take(better))
-        return poses.with_rows(rows, chosen.with_modes_of(other, group))
+        return chosen.with_modes_of(other, group)
 
     def _log_posterior(self, poses: Poses, likelihood_scale: Tensor) -> Tensor:
         prior = torch.logaddexp(self._log_inlier(poses), torch.full_like(poses.score, self.log_outlier))

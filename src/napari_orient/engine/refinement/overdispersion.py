@@ -172,7 +172,7 @@ def template_parts(template: Template, reference: Reference, *, resolution: floa
     resolution : Å, the finest detail that the parts keep.
     """
     octants = _octants(template.density, template.voxel_size)
-    parts = [
+    parts = (
         build_reference(
             template.density * octant,
             template.voxel_size,
@@ -180,8 +180,8 @@ def template_parts(template: Template, reference: Reference, *, resolution: floa
             radius=reference.radius,
         )
         for octant in octants
-    ]
-    return ReferenceParts.stacked(parts).to(reference.device)
+    )
+    return ReferenceParts.stacked(parts, len(octants)).to(reference.device)
 
 
 def _octants(density: FloatArray, voxel_size: float) -> list[FloatArray]:
