@@ -1,5 +1,7 @@
 """Averaging: the map that poses imply, its halves, and what only the right poses give."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from phantom import VOXEL_SIZE, molecule, tomogram
@@ -14,6 +16,7 @@ from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
@@ -39,6 +42,21 @@ def likeness(density: np.ndarray, template: np.ndarray) -> float:
 
 def test_particles_averaged_in_their_true_poses_are_the_molecule(averaged: Average) -> None:
     assert likeness(averaged.density, molecule().density(24)) > 0.97
+
+
+def test_workers_that_add_up_a_tomogram_each_give_the_same_average_to_the_bit(seen: tuple) -> None:
+    distributed = pytest.importorskip("distributed")
+    volume, particles, _ = seen
+    parts = [(replace(volume, name=f"ts_{number}"), particles.take(slice(number, None, 3))) for number in range(3)]
+    labelled = [(tomogram, own.replace(tomogram=tomogram.name)) for tomogram, own in parts]
+    here = run(average(labelled, options=OPTIONS))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        scheduler = SchedulerOptions(scheduler=cluster.scheduler_address)
+        there = run(average(labelled, options=OPTIONS, scheduler=scheduler))
+    for name in ("density", "first_half", "second_half", "half_sets"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
 
 
 def test_averaged_in_inverse_poses_they_are_not(seen: tuple, averaged: Average) -> None:

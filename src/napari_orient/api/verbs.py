@@ -327,6 +327,7 @@ def average(
     symmetry: SymmetryLike = "C1",
     kind: str | None = None,
     remove_duplicates: bool = False,
+    scheduler: SchedulerLike = "",
     options: AveragingOptions | None = None,
     progress: Progress = None,
     **settings: Value,
@@ -342,6 +343,7 @@ def average(
     symmetry : imposed, such as ``"D7@z@x"``; ``"auto"`` proposes what the map shows.
     kind : average the particles of this class alone, such as ``"4v4r"``.
     remove_duplicates : of particles that lie nearer than ``min_distance`` average the one of best score alone.
+    scheduler : where several tomograms are worked on, as in `predict`; the average is the same to the bit.
     options, settings : of `AveragingOptions`, such as ``side=48``.
     progress : None, True, or a function that is called with every step.
 
@@ -356,7 +358,8 @@ def average(
     if remove_duplicates and pairs:
         near = averaging.duplicate_distance(chosen, pairs[0][0].voxel_size)
         pairs = [(tomogram, without_duplicates(particles, near)) for tomogram, particles in pairs]
-    return answer_of(averaging.average(pairs, group=group, options=chosen), progress, title="Averaging")
+    stream = averaging.average(pairs, group=group, options=chosen, scheduler=_scheduler_of(scheduler))
+    return answer_of(stream, progress, title="Averaging")
 
 
 def evaluate(
@@ -453,13 +456,17 @@ def _for_each(
     parts: Path | str | None,
 ) -> Particles:
     """The particles of every tomogram after a task, as one."""
-    where = scheduler if isinstance(scheduler, SchedulerOptions) else SchedulerOptions(scheduler=scheduler)
+    where = _scheduler_of(scheduler)
     stored = None if parts is None else StoredResults(Path(parts), Path(parts) / "status.csv")
     if stored is not None:
         stored.folder.mkdir(parents=True, exist_ok=True)
         stored.check()
     stream = for_each_tomogram(pairs, task, ProjectResult(), scheduler=where, stored=stored, resume=stored is not None)
     return answer_of(stream, progress, title=title).particles
+
+
+def _scheduler_of(given: SchedulerLike) -> SchedulerOptions:
+    return given if isinstance(given, SchedulerOptions) else SchedulerOptions(scheduler=given)
 
 
 def _mirrored(model: Template | Network) -> Template:

@@ -37,6 +37,7 @@ from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, concatenate, in_list_order
+from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
 
@@ -75,6 +76,7 @@ def declare(parser: Parser) -> None:
     add_dry_run(parser)
     add_volumes(parser)
     add_options(parser, AveragingOptions, title="averaging")
+    add_options(parser, SchedulerOptions, title="many tomograms")
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
@@ -91,7 +93,7 @@ def perform(arguments: Namespace) -> int | None:
     """Read, average, write the maps and the curve."""
     from napari_orient.engine.averaging import average, average_in_relion_frame, duplicate_distance
 
-    options = options_from(arguments, AveragingOptions())
+    options, scheduler = options_from(arguments, AveragingOptions()), options_from(arguments, SchedulerOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     project = read_tomograms(arguments)
     pairs = project.pairs
@@ -103,9 +105,9 @@ def perform(arguments: Namespace) -> int | None:
         near = duplicate_distance(options, pairs[0][0].voxel_size)
         pairs = [(tomogram, checked_duplicates(particles, near, remove=True)) for tomogram, particles in pairs]
     if arguments.symmetry_frame == FRAMES[0]:
-        found = follow(average(pairs, group=group, options=options))
+        found = follow(average(pairs, group=group, options=options, scheduler=scheduler))
     else:
-        found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options))
+        found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options, scheduler=scheduler))
 
     print(
         f"{_written(found, pairs, arguments)}: {found.count} particles, {found.group.name}, "

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.devices import device_batch_size, single_threaded_steps
-from napari_orient.engine.duplicates import IntArray, half_sets
+from napari_orient.engine.duplicates import HALF_SET, IntArray, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.io import write_tomogram
@@ -43,8 +43,11 @@ from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
+from napari_orient.engine.projects.distribution import distribute
+from napari_orient.engine.projects.task import HalfSums, Outcome
 from napari_orient.engine.rotations import FloatArray
-from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
+from napari_orient.engine.scheduler_options import SchedulerOptions
+from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
@@ -62,6 +65,7 @@ that two particles share adds up in a map only where their positions agree to ab
 _C1 = symmetry("C1")
 _DEFAULTS = AveragingOptions()
 _CPU = torch.device("cpu")
+_HERE = SchedulerOptions()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -153,6 +157,7 @@ def average(
     group: Symmetry | None = _C1,
     options: AveragingOptions = _DEFAULTS,
     device: torch.device = _CPU,
+    scheduler: SchedulerOptions = _HERE,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
@@ -164,6 +169,8 @@ def average(
     group : imposed about the axes in its name, through the map's own centre of symmetry, which is found first; None
         proposes the one that the map has, and notes why.
     device : where patches are transformed and added up.
+    scheduler : where each tomogram's particles are added up; the sums of tomograms are added in the order of the list,
+        so that the map is the same to the bit for any number of workers.
 
     Raises
     ------
@@ -178,18 +185,14 @@ def average(
     for _, particles in labelled:
         particles.required_rotations()
     voxel_size = labelled[0][0].voxel_size
-    halves = [Gridding(options.side, voxel_size).to(device) for _ in range(2)]
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
     yield Step(0, total, "Averaging", notes=(*notes_outside, *notes))
-    done, count = 0, int((numbers > 0).sum())
-    for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True):
-        for rows, part in _batches(tomogram, particles, voxel_size, options, device=device):
-            for half in (0, 1):
-                halves[half].add(part.take(own[rows] == half + 1))
-            done += len(rows)
-            yield Step(done, total, "Averaging")
-    halves = [half.to(_CPU) for half in halves]
+    posed = [
+        (tomogram, particles.replace(extra={**particles.extra, HALF_SET: own}))
+        for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True)
+    ]
+    halves = yield from _summed(posed, AveragingTask(voxel_size, options, device), scheduler, total=total)
     if group is None:
         searching = Step(total, total, "Searching for symmetry")
         proposed = yield from stoppable(_proposed(halves, voxel_size, options), searching)
@@ -202,27 +205,104 @@ def average(
         for number in range(2):
             yield imposing
             halves[number] = halves[number].symmetrised(group, centre)
-    found = _average(halves, voxel_size, count, group=group, options=options)
+    found = _average(halves, voxel_size, int((numbers > 0).sum()), group=group, options=options)
     half_of_all = np.zeros(len(every), int)
     half_of_all[every] = numbers
     return replace(found, half_sets=half_of_all)
 
 
 def average_in_relion_frame(
-    labelled: Labelled, *, group: Symmetry | None = _C1, options: AveragingOptions = _DEFAULTS
+    labelled: Labelled,
+    *,
+    group: Symmetry | None = _C1,
+    options: AveragingOptions = _DEFAULTS,
+    scheduler: SchedulerOptions = _HERE,
 ) -> Stream[Step, tuple[Average, Labelled]]:
     """The average with its group's axes where RELION expects them, and the particles posed in that frame.
 
     The axes meet in the box's centre. Arguments and errors are those of `average`, which is done twice: about the axes
     that the map has, and about RELION's.
     """
-    found = yield from average(labelled, group=group, options=options)
+    found = yield from average(labelled, group=group, options=options, scheduler=scheduler)
     if len(found.group) == 1:
         return found, labelled
     frame, centre = relion_frame(found.group), symmetry_centre(found.density, found.voxel_size, found.group)
     moved = [(tomogram, in_frame(particles, frame, centre)) for tomogram, particles in labelled]
-    again = yield from average(moved, group=relion_symmetry(found.group), options=options)
+    again = yield from average(moved, group=relion_symmetry(found.group), options=options, scheduler=scheduler)
     return again, moved
+
+
+_SECONDS_A_PARTICLE = 0.03
+"""Seconds of one core that a particle takes in boxes of 40 voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class AveragingTask:
+    """Particles of one tomogram added up in two halves, as the task of a project; each has its half as `HALF_SET`."""
+
+    voxel_size: float
+    options: AveragingOptions
+    device: torch.device = _CPU
+
+    @single_threaded_steps
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, HalfSums]:
+        """The sums of either half, on the CPU."""
+        first, second = (Gridding(self.options.side, self.voxel_size).to(self.device) for _ in range(2))
+        numbers = np.asarray(particles.extra[HALF_SET])
+        for rows, part in _batches(tomogram, particles, self.voxel_size, self.options, device=self.device):
+            first.add(part.take(numbers[rows] == 1))
+            second.add(part.take(numbers[rows] == 2))
+            yield Step(int(rows[-1]) + 1, len(particles), "Averaging")
+        return first.to(_CPU), second.to(_CPU)
+
+    def content(self, tomogram: Tomogram) -> tuple[object, ...]:
+        """The options, and the voxels of the map."""
+        return (self.options, self.voxel_size)
+
+    def method(self, count: int) -> str:
+        """Nothing: there is one way."""
+        return ""
+
+    def seconds(self, count: int) -> float:
+        """About how long so many particles take on one core."""
+        return _SECONDS_A_PARTICLE * count
+
+
+def _summed(
+    labelled: Labelled, task: AveragingTask, scheduler: SchedulerOptions, *, total: int
+) -> Stream[Step, list[Gridding]]:
+    """The sums of both halves over all tomograms, added in the order of the list, wherever each was made."""
+    halves = [Gridding(task.options.side, task.voxel_size) for _ in range(2)]
+    if scheduler.kind is None:
+        done = 0
+        for tomogram, particles in labelled:
+            step_of = partial(_among, done, total)
+            halves = _added(halves, (yield from map_steps(task(tomogram, particles), step_of)))
+            done += len(particles)
+        return halves
+    waiting: dict[int, HalfSums] = {}
+    following, done = 0, 0
+    for event in distribute(dict(enumerate(labelled)), task, scheduler):
+        if isinstance(event.news, Outcome):
+            tomogram, particles = labelled[event.index]
+            if event.news.sums is None:
+                raise InputError(f"{tomogram.name} failed: {event.news.error}")
+            waiting[event.index] = event.news.sums
+            done += len(particles)
+        while following in waiting:
+            halves = _added(halves, waiting.pop(following))
+            following += 1
+        yield Step(done, total, event.message or "Averaging")
+    return halves
+
+
+def _among(done: int, total: int, step: Step) -> Step:
+    """A step of one tomogram among those of all."""
+    return Step(done + step.done, total, step.message)
+
+
+def _added(halves: list[Gridding], own: HalfSums) -> list[Gridding]:
+    return [half + part for half, part in zip(halves, own, strict=True)]
 
 
 def duplicate_distance(options: AveragingOptions, voxel_size: float) -> float:

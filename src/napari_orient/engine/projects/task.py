@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -14,12 +14,18 @@ from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import Labelled, Particles, Tomogram
 from napari_orient.engine.streams import Note, Step, Stream
 
+if TYPE_CHECKING:
+    from napari_orient.engine.model.gridding import Gridding
+
+HalfSums: TypeAlias = "tuple[Gridding, Gridding]"
+"""Sums of a tomogram's particles in either half of an average."""
+
 
 class TomogramTask(Protocol):
     """What is done for one tomogram. Dask sends it to other processes, so it holds values alone."""
 
-    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
-        """The particles with what was found of them, after steps of progress."""
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles | HalfSums]:
+        """The particles with what was found of them, or their sums, after steps of progress."""
 
     def content(self, tomogram: Tomogram) -> tuple[object, ...]:
         """All that the answer depends on beside the tomogram's voxels and the particles: models, options, metadata.
@@ -61,6 +67,7 @@ class Outcome:
     Parameters
     ----------
     particles : with what was found; None where the task failed.
+    sums : of the particles, where the task is to add them up.
     error : why it failed; empty where it did not.
     method : as `TomogramTask.method` says it where the work was done.
     notes : what a person should know.
@@ -70,6 +77,7 @@ class Outcome:
     """
 
     particles: Particles | None = None
+    sums: HalfSums | None = None
     error: str = ""
     method: str = ""
     notes: tuple[Note, ...] = field(default=())
@@ -97,13 +105,14 @@ def outcome_of(
                 collected.extend(step.notes)
                 yield step
         except StopIteration as end:
-            found: Particles = end.value
+            found: Particles | HalfSums = end.value
         finally:
             stream.close()
     except InputError as error:
         return Outcome(error=str(error), notes=tuple(collected), seconds=time.monotonic() - began)
     return Outcome(
-        particles=found,
+        particles=found if isinstance(found, Particles) else particles,
+        sums=None if isinstance(found, Particles) else found,
         method=task.method(len(particles)),
         notes=tuple(collected),
         seconds=time.monotonic() - began,
