@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from napari_orient.engine.scheduler_options import SchedulerOptions
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.ndimage import gaussian_filter
 from streams import followed
@@ -16,7 +17,6 @@ from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
