@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from napari_orient.engine.scheduler_options import SchedulerOptions
 from phantom import VOXEL_SIZE, molecule, tomogram
 from scipy.ndimage import gaussian_filter
 from streams import followed
@@ -15,6 +14,7 @@ from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

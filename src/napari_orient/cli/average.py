@@ -37,7 +37,7 @@ from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, concatenate, in_list_order
-from napari_orient.engine.scheduler_options import SchedulerOptions
+from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
 

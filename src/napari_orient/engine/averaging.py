@@ -43,10 +43,9 @@ from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.projects.distribution import distribute
+from napari_orient.engine.projects.distribution import SchedulerOptions, distribute
 from napari_orient.engine.projects.task import HalfSums, Outcome
 from napari_orient.engine.rotations import FloatArray
-from napari_orient.engine.scheduler_options import SchedulerOptions
 from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry
