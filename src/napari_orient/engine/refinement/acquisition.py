@@ -35,7 +35,8 @@ _LOWEST_COEFFICIENTS = 32
 """Coefficients nearest the origin whose mean shows the contrast: a CTF is positive there."""
 _MOST_LOG_RATIO = 1.0
 """Largest logarithm of the power over the first tomogram's, in any shell, of one acquired alike: a factor of 2.7.
-PolNet's four, at SNR 1.0 to 1.9, differ by up to 0.63; simulated ones with a CTF and without by 3 to 4."""
+PolNet's four, at SNR 1.0 to 1.9, differ by up to 0.57, six simulated ones of other seeds by 0.73, six real-like ones by
+0.45; with 1.7 to 2 times the noise 0.7 to 1.6, which does no harm; with a CTF and without 3 to 5."""
 _SAME_WEDGE_DEG = 4.0
 """Largest difference of axis, level and either end of the tilts, degrees, of wedges that are one; a patch's own power
 shows them to 1 or 2."""
