@@ -13,6 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 """Files of the repository's top, and the pages that they become."""
 
+_UNBROKEN = re.compile(r"(?<=\d) (?=%|Å|°|µm|σ)|(?<=[≤±×÷]) (?=\d)")
+"""Blanks inside a quantity, at which no line ends: the cells of tables are narrow."""
+
+_OPTION = re.compile(r"(?<=[>\s(\[])--?[a-z][\w-]*")
+"""An option of the command line in a page's code."""
+
 
 def on_files(files: Files, config: Any) -> Files:
     """The files of ``docs``, and the pages made of those at the top."""
@@ -25,7 +31,17 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """The text with its equations as MathML and its links to the top leading to pages."""
     for name, page in TOP.items():
         markdown = markdown.replace(f"](../{name}", f"]({page}")
-    return _outside_code(markdown, _with_equations)
+    return _outside_code(markdown, lambda text: _with_equations(_UNBROKEN.sub("\N{NO-BREAK SPACE}", text)))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """The page with options of the command line marked, so that no line ends between their hyphens and their name."""
+    return re.sub(
+        r"<code>.*?</code>",
+        lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]),
+        html,
+        flags=re.DOTALL,
+    )
 
 
 def _as_page(text: str) -> str:
@@ -49,4 +65,6 @@ def _with_equations(text: str) -> str:
 
 def _equation(latex: str, *, display: str) -> str:
     # A line break or a bar would end a row or a cell of a table.
-    return convert(latex.strip(), display=display).replace("\n", " ").replace("|", "&#x7C;")
+    made = convert(latex.strip(), display=display).replace("\n", " ").replace("|", "&#x7C;")
+    # Markdown takes a line that begins with <math> for a block of its own, in the middle of a sentence too.
+    return made if display == "block" else f"<span>{made}</span>"

@@ -187,7 +187,7 @@ def _browser(*words: str) -> str:
 
 
 def _typed(command: str, page: Path) -> str:
-    words = [*command.split(), page.as_uri()]
+    words = [*command.split(), page.resolve().as_uri()]
     return subprocess.run(words, capture_output=True, text=True, timeout=120, check=False).stdout
 
 
