@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DOTS_PER_INCH = 144
 """Resolution of figures: sharp on a screen of twice the usual density, and 150 kB each."""
+_PIXELS_PER_INCH = 96
+"""CSS pixels of an inch: figures are shown in the size that they were drawn in, so that their letters are alike."""
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; color: #1d1d1f; background: #fff;
@@ -35,8 +37,9 @@ td { overflow-wrap: break-word; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; }
 figcaption { color: #5f5f66; font-size: .9rem; }
+@media screen and (max-width: 40rem) { figure { overflow-x: auto; } img { min-width: 34rem; } }
 @media print { body { margin: 0; max-width: none; font-size: 11pt; } figure, tr, .warning { break-inside: avoid; }
-  h2 { break-after: avoid; } .scroll { overflow: visible; } @page { margin: 16mm; } }
+  h2, p:has(+ figure) { break-after: avoid; } .scroll { overflow: visible; } @page { margin: 16mm; } }
 """
 
 
@@ -70,7 +73,8 @@ class Page:
         data = base64.b64encode(picture.getvalue()).decode("ascii")
         text = escape(caption, quote=True)
         self._parts.append(
-            f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
+            f'<figure><img alt="{text}" width="{round(figure.get_figwidth() * _PIXELS_PER_INCH)}" '
+            f'src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
         )
 
     def record(self, values: Mapping[str, Any]) -> None:
