@@ -11,7 +11,7 @@ from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
 from napari_orient.engine.report_figures import largest_gap_deg, uniform_views_p
-from napari_orient.engine.report_page import Page, read_record
+from napari_orient.engine.report_page import HtmlPage, read_record
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import random_rotations
 
@@ -149,7 +149,7 @@ def test_about_reads_every_kind_of_file_back(lab, tmp_path, capsys):
 
 
 def test_texts_of_files_cannot_become_markup():
-    page = Page("<script>alert(1)</script>")
+    page = HtmlPage("<script>alert(1)</script>")
     page.paragraph('"quoted" & <b>')
     page.table([("</td><script>", "x")])
     page.record({"title": "</script><script>alert(1)</script>"})

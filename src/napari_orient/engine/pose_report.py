@@ -21,7 +21,7 @@ from napari_orient.engine.inspection.similarity import (
 )
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
-from napari_orient.engine.report_page import Page
+from napari_orient.engine.report_page import HtmlPage
 from napari_orient.engine.rotations import chance_within
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.templates import Template
@@ -76,7 +76,7 @@ class ReportSubject:
     model: Mapping[str, str] = field(default_factory=dict)
 
 
-def pose_report(subject: ReportSubject) -> Page:
+def pose_report(subject: ReportSubject) -> HtmlPage:
     """The page on a list's poses.
 
     Raises
@@ -90,7 +90,7 @@ def pose_report(subject: ReportSubject) -> Page:
         raise InputError("the list has no particles, so there is nothing to report; expected at least one.")
     subject.particles.required_rotations()
     report = None if subject.truth is None else evaluate(subject.particles, subject.truth, group=subject.group)
-    page = Page(subject.title)
+    page = HtmlPage(subject.title)
     page.record(_record(subject, report))
     _summary(page, subject, report)
     _errors(page, subject, report)
@@ -122,7 +122,7 @@ def _record(subject: ReportSubject, report: Report | None) -> dict[str, Any]:
     }
 
 
-def _summary(page: Page, subject: ReportSubject, report: Report | None) -> None:
+def _summary(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     particles = subject.particles
     where = f"{len(particles.tomogram_names)} tomograms" if len(particles.tomogram_names) > 1 else "one tomogram"
     page.paragraph(f"{len(particles)} particles in {where}. {_headline(subject, report)}", style="lead")
@@ -149,7 +149,7 @@ def _headline(subject: ReportSubject, report: Report | None) -> str:
     )
 
 
-def _errors(page: Page, subject: ReportSubject, report: Report | None) -> None:
+def _errors(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     from napari_orient.engine.report_figures import errors_figure
 
     errors = subject.particles.expected_error_deg if report is None else report.errors_deg
@@ -174,7 +174,7 @@ def _errors(page: Page, subject: ReportSubject, report: Report | None) -> None:
     )
 
 
-def _directions(page: Page, subject: ReportSubject) -> None:
+def _directions(page: HtmlPage, subject: ReportSubject) -> None:
     from napari_orient.engine.report_figures import largest_gap_deg, uniform_views_p, views_figure
 
     rotations = subject.particles.required_rotations()
@@ -191,7 +191,7 @@ def _directions(page: Page, subject: ReportSubject) -> None:
     )
 
 
-def _failures(page: Page, subject: ReportSubject, report: Report | None) -> None:
+def _failures(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     from napari_orient.engine.report_figures import places_figure
 
     diameter = _diameter(subject)
@@ -228,7 +228,7 @@ def _failures(page: Page, subject: ReportSubject, report: Report | None) -> None
     )
 
 
-def _regions(page: Page, failures: Failures, *, many: bool) -> None:
+def _regions(page: HtmlPage, failures: Failures, *, many: bool) -> None:
     rows = [
         (region.name, region.size, region.place, *([region.tomogram] if many else []))
         for region in failures.regions[:20]
@@ -242,7 +242,7 @@ def _regions(page: Page, failures: Failures, *, many: bool) -> None:
 # --- particles ------------------------------------------------------------------------------------------------------
 
 
-def _particles(page: Page, subject: ReportSubject, report: Report | None) -> None:
+def _particles(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     from napari_orient.engine.report_figures import particles_figure
 
     diameter = _diameter(subject)
@@ -321,7 +321,7 @@ def _diameter(subject: ReportSubject) -> float | None:
 # --- provenance -----------------------------------------------------------------------------------------------------
 
 
-def _provenance(page: Page, subject: ReportSubject) -> None:
+def _provenance(page: HtmlPage, subject: ReportSubject) -> None:
     page.heading("What was run")
     page.table(list(subject.run.items()))
     if subject.model:

@@ -43,7 +43,7 @@ figcaption { color: #5f5f66; font-size: .9rem; }
 """
 
 
-class Page:
+class HtmlPage:
     """A page in the making; each method adds to its end."""
 
     def __init__(self, title: str) -> None:
