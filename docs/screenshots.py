@@ -21,7 +21,9 @@ from typing import Any
 import napari
 import numpy as np
 from PIL import Image as Picture
-from qtpy.QtWidgets import QApplication
+from PIL import ImageDraw, ImageFont
+from qtpy.QtCore import QPoint, QRect, QSize
+from qtpy.QtWidgets import QApplication, QWidget
 from scipy.ndimage import gaussian_filter
 
 from napari_orient.cli import main as command_line
@@ -35,6 +37,7 @@ from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
 from napari_orient.gui.figure import save_figure
 from napari_orient.gui.layers import PICKS
+from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
@@ -298,6 +301,9 @@ def pictures(folder: Path, model: str) -> dict[str, Callable[[Path], None]]:
         "inspect_particle": lambda path: particle(folder, path),
         "inspect": lambda path: inspect(folder, path),
         "inspect_light": lambda path: inspect(folder, path, theme="light"),
+        "questions_inspect": lambda path: questions_inspect(folder, path),
+        "questions_predict": lambda path: questions_predict(folder, path, model),
+        "questions_export": lambda path: questions_export(folder, path),
         "figure": lambda path: figure(folder, path),
         "arrows": lambda path: arrows(folder, path),
         "arrows_light": lambda path: arrows(folder, path, theme="light"),
@@ -315,6 +321,81 @@ def inspect(folder: Path, path: Path, *, theme: str = "dark") -> None:
         page.regions.picked.emit(page.inspected.regions[0])
         wait(lambda: True)
         take_picture(viewer, path)
+
+
+def questions_inspect(folder: Path, path: Path) -> None:
+    """Where failures are, why, whether poses are sure, what chance gives, and what colours mean, each in a frame."""
+    with window() as viewer:
+        page = posed(viewer, folder, "Inspect", flat=True)
+        wait(lambda: True)
+        page.regions.picked.emit(page.inspected.regions[0])
+        page.inspected.settle()
+        wait(lambda: True)
+        take_picture(viewer, path)
+        canvas: Any = viewer.window._qt_viewer.canvas.native
+        legend = QRect(inside(viewer, canvas).topLeft(), QPoint(0, 0))
+        legend.setSize(LEGEND)
+        framed = {1: page.regions, 2: page.bars, 5: page.note, 8: page.headline}
+        frame_widgets(path, viewer, framed | {10: legend})
+
+
+def questions_predict(folder: Path, path: Path, model: str) -> None:
+    """Which model, which voxel size, and what is running and how long, each in a frame."""
+    with window() as viewer:
+        card = prediction(viewer, folder, model)
+        card.options.widgets["batch"].value = 1
+        card.run()
+        wait(lambda: card.running.job is None or _done(card.running.job.last) >= 25)
+        take_picture(viewer, path)
+        dock = dock_of(viewer, OrientDock)
+        frame_widgets(path, viewer, {3: card.model, 4: dock.header.voxels, 7: dock.job_line}, left=DOCK_LEFT)
+        card.session.jobs.stop()
+        wait(lambda: card.running.job is None)
+
+
+def questions_export(folder: Path, path: Path) -> None:
+    """How to undo, and where the file goes, each in a frame."""
+    with window() as viewer:
+        correct_page = posed(viewer, folder, "Correct", flat=True)
+        correct_page.particles.layer.selected_data = {12, 14}
+        correct_page.set_status("rejected")
+        card = page_of(viewer, "Export")
+        card.file.show_path(Path("oriented.star"))
+        wait(lambda: True)
+        take_picture(viewer, path)
+        dock = dock_of(viewer, OrientDock)
+        frame_widgets(path, viewer, {6: dock.header.undo, 9: card.file}, left=DOCK_LEFT)
+
+
+FRAME = (255, 197, 61)
+"""Colour of frames, RGB: as of what is selected in the charts."""
+
+DOCK_LEFT = 720
+"""Pixels left out where all that is framed is in the dock: some of the canvas is left."""
+
+LEGEND = QSize(150, 78)
+"""Width and height in pixels of the corner of the canvas that the legend fills."""
+
+
+def inside(viewer: napari.Viewer, widget: QWidget) -> QRect:
+    """Where a widget is in a picture of the window."""
+    frame: Any = viewer.window._qt_window
+    return QRect(widget.mapTo(frame, QPoint(0, 0)), widget.size())
+
+
+def frame_widgets(path: Path, viewer: napari.Viewer, framed: dict[int, QWidget | QRect], *, left: int = 0) -> None:
+    """Draw a numbered frame about each of these widgets, or places, into a picture of the window, from ``left`` on."""
+    with Picture.open(path) as taken:
+        picture = taken.convert("RGB")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(17)
+    scale = picture.width / viewer.window._qt_window.width()
+    for number, thing in framed.items():
+        place = thing if isinstance(thing, QRect) else inside(viewer, thing)
+        sides = [scale * side for side in (place.left() - 4, place.top() - 4, place.right() + 4, place.bottom() + 4)]
+        draw.rounded_rectangle(sides, radius=5, outline=FRAME, width=3)
+        draw.ellipse([sides[0] - 24, sides[1] - 6, sides[0] + 2, sides[1] + 20], fill=FRAME)
+        draw.text((sides[0] - 11, sides[1] + 7), str(number), fill="black", font=font, anchor="mm")
+    picture.crop((left, 0, picture.width, picture.height)).save(path)
 
 
 def figure(folder: Path, path: Path) -> None:

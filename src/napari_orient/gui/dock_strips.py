@@ -52,7 +52,7 @@ class TomogramHeader(Panel):
         self.choice = combo_box(tip, name="Tomogram")
         self.before, self.after = _tool("◀", "Previous tomogram"), _tool("▶", "Next tomogram")
         self.voxels, self.counts = NoteLabel(), NoteLabel()
-        self.undo, self.redo = _tool("↶", "Undo the last edit of particles"), _tool("↷", "Redo")
+        self.undo, self.redo = _tool("↶ Undo", "Undo the last edit of particles"), _tool("↷", "Redo")
         self.column.setSpacing(2)
         self.add(row(self.before, self.choice, self.after, stretch=1), row(self.voxels, self.undo, self.redo))
         self.add(self.counts)

@@ -243,7 +243,8 @@ class ExportCard(ParticlesPage):
     def _export(self, path: Path, particles: Particles) -> None:
         self.session.check_outputs(path, *self.format.companions(path))
         notes = self._write(path, particles)
-        self.done.say("\n".join([f"Wrote {len(particles)} particles to {path}", *notes]), WARNING if notes else GOOD)
+        said = f"Wrote {len(particles)} particles to {path.absolute()}"
+        self.done.say("\n".join([said, *notes]), WARNING if notes else GOOD)
 
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -89,7 +89,7 @@ class FileRow(QWidget):
     def show_path(self, path: Path | None) -> None:
         """Show this path and emit it."""
         self.line.setText("" if path is None else str(path))
-        self.line.setToolTip(self.line.text() or self._caption)
+        self.line.setToolTip(self._caption if self.path is None else str(self.path.absolute()))
         self._typed()
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -115,7 +115,7 @@ class FileRow(QWidget):
     def _typed(self) -> None:
         if self.path != self._emitted:
             self._emitted = self.path
-            self.line.setToolTip(self.line.text() or self._caption)
+            self.line.setToolTip(self._caption if self.path is None else str(self.path.absolute()))
             self.picked.emit(self.path)
 
 
