@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -196,21 +197,21 @@ class LayerChecklist(DropTarget):
             listen(self, getattr(session.viewer.layers.events, event), self.refresh)
         self.list.itemChanged.connect(self._update)
 
+    @abstractmethod
     def offered(self) -> list[Points]:
         """The layers to list."""
-        raise NotImplementedError
 
+    @abstractmethod
     def label(self, layer: Points) -> str:
         """What a layer's line says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at_first(self, layer: Points) -> bool:
         """Whether a layer that has come is checked."""
-        raise NotImplementedError
 
+    @abstractmethod
     def taken(self, layer: Points) -> Particles:
         """The particles of a checked layer to use."""
-        raise NotImplementedError
 
     def refresh(self, event: object = None) -> None:
         """List the open layers; what was checked stays so."""

@@ -302,24 +302,18 @@ def estimate_tomogram_model(
     like : another tomogram's acquisition, to begin from where this one was acquired alike; None begins anew.
     """
     prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
-    begun, model = None, None
+    begun = None
     if like is not None:
-        model = like.model_of(patches, geometry=geometry, voxel_size=voxel_size, options=options)
-    if like is not None and model is not None:
-        begun = yield from _begun_alike(like, model, patches, reference, group, geometry=geometry, prior=prior)
+        begun = yield from _begun_alike(
+            like, patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
+        )
     if begun is None:
         like = None
         begun = yield from _begun_anew(
             patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
         )
-    geometry, wedge, model, fit, centres = begun.geometry, begun.geometry.wedge, begun.model, begun.fit, begun.centres
-    if len(patches) >= LEAST_PARTICLES:
-        step = _step(4 + _ROUNDS, "Aligning the tilt images")
-        observed = model.observe(patches, centres)
-        fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
-        # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
-        drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
-        model = align_tilts(reference, model, observed, drawn, wedge=wedge, series=geometry.series)
+    geometry, centres = begun.geometry, begun.centres
+    model, fit = yield from _with_aligned_tilts(begun, patches, reference, prior)
     step = _step(5 + _ROUNDS, "Building the search")
     if like is None:
         search = yield from stoppable(build_search(reference, model, group, options.search), step)
@@ -405,20 +399,19 @@ def _begun_anew(
 
 def _begun_alike(
     own: Acquisition,
-    model: ForwardModel,
     patches: Tensor,
     reference: Reference,
     group: Symmetry,
     *,
     geometry: TiltGeometry,
+    voxel_size: float,
+    options: RefinementOptions,
     prior: RotationPrior | None,
 ) -> Stream[Step, _Begun | None]:
-    """Gain and noise of a tomogram, from those and the filters of one acquired alike; None of another contrast.
-
-    Parameters
-    ----------
-    model : the other tomogram's, its noise brought to this one's power.
-    """
+    """Gain and noise of a tomogram, from those and the filters of another; None where that was acquired otherwise."""
+    model = own.model_of(patches, geometry=geometry, voxel_size=voxel_size, options=options)
+    if model is None:
+        return None
     step = _step(1, "Centring")
     parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
     voxels = yield from in_turn(own.search.positions.through(model).find, parts, step=step, device=patches.device)
@@ -436,6 +429,21 @@ def _begun_alike(
     )
     geometry = replace(geometry, wedge=own.geometry.wedge)
     return _Begun(geometry, own.transfer, model, fit, centres, own.particles_dark, low_snr)
+
+
+def _with_aligned_tilts(
+    begun: _Begun, patches: Tensor, reference: Reference, prior: RotationPrior | None
+) -> Stream[Step, tuple[ForwardModel, Fit]]:
+    """The model with the shifts of the tilt images, where there are enough particles to estimate them; and its fit."""
+    model = begun.model
+    if len(patches) < LEAST_PARTICLES:
+        return model, begun.fit
+    step = _step(4 + _ROUNDS, "Aligning the tilt images")
+    observed = model.observe(patches, begun.centres)
+    fit = yield from refit(reference, model, observed, begun.fit, step=step, prior=prior)
+    # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
+    drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
+    return align_tilts(reference, model, observed, drawn, wedge=begun.geometry.wedge, series=begun.geometry.series), fit
 
 
 def _noise_scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import napari.viewer
@@ -26,9 +27,9 @@ class Page(Panel):
         self.close_column()
         self.opened()
 
+    @abstractmethod
     def build(self) -> None:
         """Make the widgets, and connect them."""
-        raise NotImplementedError
 
     def opened(self) -> None:
         """Fill the widgets once they are made."""
@@ -85,6 +86,7 @@ class JobCard(Page):
         if self.running.job is None:
             self.attempt(lambda: self.start(self.request()))
 
+    @abstractmethod
     def request(self) -> Any:
         """The job's input, copied from layers and fields.
 
@@ -93,11 +95,10 @@ class JobCard(Page):
         InputError
             If an input is missing or inconsistent.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, request: Any) -> None:
         """Start the job of this request."""
-        raise NotImplementedError
 
 
 def show_device(note: NoteLabel, form: OptionsForm[Any]) -> None:
