@@ -19,6 +19,33 @@ from napari_orient.gui.layers import PREDICTED, TRUTH
 if TYPE_CHECKING:
     from napari_orient.gui.session import Session
 
+CLOSE_ZOOM = 0.45
+"""Screen pixels per Å at a single particle, at least: a ribosome is then over 100 pixels wide."""
+
+BEHIND = 200.0
+"""Å from a particle's centre to the plane behind it: its arrows end before that."""
+
+_TILT_DEG = 28.0
+"""Angle between the beam and the direction of view on framed particles: arrows along the beam are seen too."""
+
+_RIM = 36
+"""Pixels about framed particles at the canvas' sides: fits the texts beside them."""
+
+_KEY = "orient_legend"
+"""Names of our overlays among the canvas's begin with this."""
+
+_GROUND = (0.07, 0.07, 0.08, 0.92)
+"""Colour behind the legend, RGBA: dark in either theme, as the tomograms on which the colours are seen."""
+
+_TEXT_POINTS = 11
+"""Size of the legend's text in points."""
+
+_BAR_SIZE = (18.0, 130.0)
+"""Width and height of the colour bar in pixels."""
+
+_SHAPES = {PREDICTED: "→", TRUTH: "▬"}
+"""What a role's arrows look like, for those who cannot tell the colours apart."""
+
 
 @contextmanager
 def holding_still(viewer: ViewerModel) -> Iterator[None]:
@@ -61,19 +88,6 @@ def canvas_size(viewer: ViewerModel) -> tuple[int, int]:
     canvas = getattr(viewer, "canvas", None)
     height, width = viewer._canvas_size if canvas is None else canvas.size
     return int(height), int(width)
-
-
-CLOSE_ZOOM = 0.45
-"""Screen pixels per Å at a single particle, at least: a ribosome is then over 100 pixels wide."""
-
-BEHIND = 200.0
-"""Å from a particle's centre to the plane behind it: its arrows end before that."""
-
-_TILT_DEG = 28.0
-"""Angle between the beam and the direction of view on framed particles: arrows along the beam are seen too."""
-
-_RIM = 36
-"""Pixels about framed particles at the canvas' sides: fits the texts beside them."""
 
 
 def center_on(session: Session, position: FloatArray) -> None:
@@ -175,22 +189,6 @@ def restore_camera(viewer: ViewerModel, state: dict[str, Any]) -> None:
     view = camera(viewer)
     for name in ("perspective", "angles", "center", "zoom"):
         setattr(view, name, state[name])
-
-
-_KEY = "orient_legend"
-"""Names of our overlays among the canvas's begin with this."""
-
-_GROUND = (0.07, 0.07, 0.08, 0.92)
-"""Colour behind the legend, RGBA: dark in either theme, as the tomograms on which the colours are seen."""
-
-_TEXT_POINTS = 11
-"""Size of the legend's text in points."""
-
-_BAR_SIZE = (18.0, 130.0)
-"""Width and height of the colour bar in pixels."""
-
-_SHAPES = {PREDICTED: "→", TRUTH: "▬"}
-"""What a role's arrows look like, for those who cannot tell the colours apart."""
 
 
 class CanvasLegend:

@@ -34,6 +34,12 @@ MOST_TRIADS = 400
 _WIDTH = 0.07
 """Width of an arrow as a share of its length."""
 
+DISCOVERED = "discovered"
+"""Key of a layer's metadata that marks its poses as discovered."""
+
+WELL_DETERMINED = 20.0
+"""Degrees of expected error below which a pose is fit for training: the paper's threshold of a right pose."""
+
 
 class DiscoveryPreview:
     """Arrows for each open tomogram and a map for each class.
@@ -197,14 +203,6 @@ def _update_arrows(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> N
         layer.edge_color = colours
 
 
-DISCOVERED = "discovered"
-"""Key of a layer's metadata that marks its poses as discovered."""
-
-
-WELL_DETERMINED = 20.0
-"""Degrees of expected error below which a pose is fit for training: the paper's threshold of a right pose."""
-
-
 def supported_particles(found: Discovery) -> Particles:
     """The particles of structures whose verdict is not `NOTHING`."""
     every = found.particles
@@ -312,7 +310,7 @@ def true_errors(session: Session, shown: Sequence[Points], group: Symmetry, *, k
     """
     found, true = [], []
     for layer in shown:
-        if session.index.truth_of(str(layers.about(layer).get("tomogram", ""))) is None:
+        if session.index.truth_of(layers.own_tomogram(layer)) is None:
             continue
         values = session.inspection.particle_values(layer)
         if values.truth is None or values.truth.rotations is None or values.particles.rotations is None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LIMIT = 128 * 2**20
 """Bytes that the steps of one layer may keep; the oldest are forgotten first."""
 
+STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the status of"}
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -227,9 +229,6 @@ class History:
 def count_words(count: int) -> str:
     """``1 particle``, ``12 particles``."""
     return f"{count} particle" + ("" if count == 1 else "s")
-
-
-STATUS_ACTIONS = {ACCEPTED: "accept", REJECTED: "reject", "": "clear the status of"}
 
 
 def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:

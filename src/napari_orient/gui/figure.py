@@ -268,5 +268,5 @@ def _draw_slab(axes: Axes, tomogram: Tomogram) -> None:
 def default_name(inspected: InspectedParticles) -> str:
     """A file's name for the figure: of the tomogram."""
     layer = inspected.layer
-    tomogram = "" if layer is None else str(layers.about(layer).get("tomogram", ""))
+    tomogram = "" if layer is None else layers.own_tomogram(layer)
     return f"{tomogram or 'particles'}_poses.png"

@@ -427,7 +427,7 @@ class InspectedParticles(QObject):
         rows = self.values.rows
         points[rows[rows < len(points)]] = self.shown[rows < len(points)]
         self._show_points(self.layer, points)
-        truth = self.session.index.truth_of(str(layers.about(self.layer).get("tomogram", "")))
+        truth = self.session.index.truth_of(layers.own_tomogram(self.layer))
         if truth is not None and truth is not self.layer:
             true = np.ones(len(truth.data), bool)
             if not self.shown.all():
@@ -437,7 +437,7 @@ class InspectedParticles(QObject):
             self._show_points(truth, true)
 
     def _show_all(self, layer: Points) -> None:
-        truth = self.session.index.truth_of(str(layers.about(layer).get("tomogram", "")))
+        truth = self.session.index.truth_of(layers.own_tomogram(layer))
         for each in {layer, truth} - {None}:
             if each in self.session.viewer.layers:
                 self._show_points(each, np.ones(len(each.data), bool))

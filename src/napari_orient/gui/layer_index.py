@@ -85,7 +85,7 @@ class LayerIndex:
         if own is not None:
             return own
         extents = self.extents()
-        name = str(layers.about(points).get("tomogram", ""))
+        name = layers.own_tomogram(points)
         match = _match(name, extents)
         if match is None and len(extents) == 1:
             match = next(iter(extents))
@@ -94,7 +94,7 @@ class LayerIndex:
     def tomogram_of(self, points: Points) -> Image | None:
         """The layer of the tomogram that the points lie in: of its name, or the only one there is."""
         shown = {layers.tomogram_name(layer): layer for layer in reversed(self.volumes())}
-        name = str(layers.about(points).get("tomogram", ""))
+        name = layers.own_tomogram(points)
         match = _match(name, shown)
         if match is not None:
             return shown[match]
@@ -116,14 +116,14 @@ class LayerIndex:
 
     def mismatch(self, points: Points, tomogram: Image) -> str:
         """A warning where the points are of a tomogram of another name than this one, else empty."""
-        name, chosen = str(layers.about(points).get("tomogram", "")), layers.tomogram_name(tomogram)
+        name, chosen = layers.own_tomogram(points), layers.tomogram_name(tomogram)
         if not name or same_tomogram(name, chosen):
             return ""
         return f"These particles are of {name}, not of {chosen}: choose its own tomogram or particles."
 
     def truth_of(self, tomogram: str) -> Points | None:
         """The layer with the true poses of this tomogram, or None."""
-        truths = {str(layers.about(layer).get("tomogram", "")): layer for layer in self.particles(TRUTH)}
+        truths = {layers.own_tomogram(layer): layer for layer in self.particles(TRUTH)}
         match = _match(tomogram, truths)
         if match is None and len(truths) == 1 and len(self.extents()) <= 1:
             match = next(iter(truths))

@@ -175,6 +175,16 @@ def tomogram_of(layer: Image) -> Tomogram:
     return Tomogram(density, voxel_size(layer), tomogram_name(layer))
 
 
+def own_tomogram(points: Layer) -> str:
+    """Name of the tomogram that a layer's particles are of, as the layer says; empty where it does not."""
+    return str(about(points).get("tomogram", ""))
+
+
+def own_provenance(points: Layer) -> str:
+    """What made a layer's poses, as its file's first line says; empty where unknown."""
+    return str(about(points).get("provenance", ""))
+
+
 def tomogram_name(layer: Image) -> str:
     """The name of the tomogram that an image layer shows: as its file was called, whatever the layer is called now."""
     return str(about(layer).get("name", layer.name))

@@ -31,6 +31,40 @@ _SPACING = 1.1
 ISOVALUE = 0.4
 """Isovalue of a map's surface as a share of its maximum, 0 to 1; chosen by eye."""
 
+SIDES = ("xy", "xz", "yz")
+
+_FINE = 64
+"""Voxels along the cube that surfaces are drawn from, at least; coarser maps are interpolated."""
+
+_LEVEL = 0.3
+"""Isovalue of the surface as a share of the map's maximum, 0 to 1; chosen by eye."""
+
+_MARGIN = 1.15
+"""Half the width of a picture, in radii of the particle."""
+
+_LIGHT = np.array([-0.45, -0.55, 0.7]) / np.linalg.norm([-0.45, -0.55, 0.7])
+"""Unit vector towards the light, (x, y, towards the viewer): from above left."""
+
+_AMBIENT = 0.24
+"""Brightness of a surface that faces away from the light, 0 to 1."""
+
+_DIMMING = 0.35
+"""Share of brightness lost from the nearest point of the surface to one a cube's side behind it."""
+
+_HEAD = 17
+"""Pixels of a title's height."""
+
+_GAP = 6
+"""Pixels between two pictures."""
+
+_LARGEST = 120.0
+"""Pixels of a picture's side, at most: two rows then fit beside the other results in a dock."""
+
+_BAR = 100.0
+"""Å along the scale bar."""
+
+_CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
+
 
 def map_layer(density: NDArray[np.float32], voxel_size: float, tomogram: Tomogram, *, name: str, place: int) -> Image:
     """A layer of a map left of the tomogram at half its height; ``place`` counts maps downwards from 0."""
@@ -101,39 +135,6 @@ def _resolution_label(frequency: float) -> str:
 
 
 Colour = tuple[float, float, float]
-
-SIDES = ("xy", "xz", "yz")
-_FINE = 64
-"""Voxels along the cube that surfaces are drawn from, at least; coarser maps are interpolated."""
-
-_LEVEL = 0.3
-"""Isovalue of the surface as a share of the map's maximum, 0 to 1; chosen by eye."""
-
-_MARGIN = 1.15
-"""Half the width of a picture, in radii of the particle."""
-
-_LIGHT = np.array([-0.45, -0.55, 0.7]) / np.linalg.norm([-0.45, -0.55, 0.7])
-"""Unit vector towards the light, (x, y, towards the viewer): from above left."""
-
-_AMBIENT = 0.24
-"""Brightness of a surface that faces away from the light, 0 to 1."""
-
-_DIMMING = 0.35
-"""Share of brightness lost from the nearest point of the surface to one a cube's side behind it."""
-
-_HEAD = 17
-"""Pixels of a title's height."""
-
-_GAP = 6
-"""Pixels between two pictures."""
-
-_LARGEST = 120.0
-"""Pixels of a picture's side, at most: two rows then fit beside the other results in a dock."""
-
-_BAR = 100.0
-"""Å along the scale bar."""
-
-_CENTRE = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
 
 
 @dataclass(frozen=True, eq=False)

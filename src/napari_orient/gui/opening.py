@@ -48,6 +48,8 @@ from napari_orient.gui.widgets import (
 TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)});;All files (*)"
 LISTS = list_filter()
 
+PLUGIN = "napari-orient"
+
 
 class OpenForm(Page):
     """Reads the chosen files, shows what they hold, and opens them as layers."""
@@ -274,8 +276,6 @@ def dock_text(text: str) -> str:
 def _path(row: FileRow) -> Path:
     return row.path or Path("particles")
 
-
-PLUGIN = "napari-orient"
 
 Pairs = list[tuple[Tomogram, Particles]]
 

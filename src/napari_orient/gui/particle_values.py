@@ -154,7 +154,7 @@ def drawn_particles(layer: Points) -> tuple[Particles, NDArray[np.int_]]:
     particles = Particles(
         positions=layers.positions_of(layer, rows),
         rotations=layers.rotations_in(layer)[rows] if posed else None,
-        tomogram=str(layers.about(layer).get("tomogram", "")),
+        tomogram=layers.own_tomogram(layer),
         extra=flags,
         **{name: table[name].to_numpy(float)[rows] for name in names},
     )
@@ -231,7 +231,7 @@ class InspectionModel:
         InputError
             If the symmetry is none.
         """
-        truth = self.index.truth_of(str(layers.about(points).get("tomogram", "")))
+        truth = self.index.truth_of(layers.own_tomogram(points))
         options, groups = self.options, self._groups(points)
         how = (options.symmetry, tuple(groups.items()), options.cluster_distance, options.tolerance)
         extent = self.index.extent_of(points)

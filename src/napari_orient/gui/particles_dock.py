@@ -42,6 +42,8 @@ HEIGHT = 236
 WIDTHS = (480, 330, 330)
 """Widths in pixels of table, plot and patch at first; a person moves the handles between."""
 
+RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
+
 
 class ParticlesDock(ViewerDock):
     """Table, plot and patch of the inspected particles; they and the points in the viewer share one selection."""
@@ -200,9 +202,6 @@ def _column(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         column.addWidget(widget, 1 if not isinstance(widget, NoteLabel | ParticleFilter | QComboBox) else 0)
     return holder
-
-
-RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
 
 
 class ParticleFilter(QWidget):

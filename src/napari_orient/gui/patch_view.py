@@ -15,7 +15,6 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.similarity import ReferenceComparison, compare_with_reference, estimate_patch_wedge
-from napari_orient.engine.io import match_tomogram
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
@@ -23,7 +22,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.map_choice import ReferenceChoice, read_reference
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import BAD, MUTED, Deferred, NoteLabel, labelled
+from napari_orient.gui.widgets import MUTED, Deferred, NoteLabel, labelled
 
 SIDE = 400.0
 """Side of a patch in Å: a ribosome and its neighbours."""
@@ -127,7 +126,7 @@ class PatchView(QWidget):
             self.note.say("")
             self.pictures.setToolTip(f"{_TIP}. {self._caption(*self._particle)}")
         except InputError as error:
-            self.note.say(f"{str(error)[:1].upper()}{str(error)[1:]}", BAD)
+            self.note.refuse(error)
 
     def _is_prepared(self, layer: Points, values: ParticleValues) -> bool:
         """Whether the reference and the missing wedge are there; they are made in a thread where they are not.
@@ -182,12 +181,10 @@ class PatchView(QWidget):
         )
 
     def _tomogram(self, layer: Points) -> Tomogram:
-        found = {layers.tomogram_of(image).name: image for image in self.session.index.tomograms()}
-        name = str(layers.about(layer).get("tomogram", ""))
-        wanted = match_tomogram(name, found) if name else None
-        if wanted is None and len(found) != 1:
+        image = self.session.index.tomogram_of(layer)
+        if image is None:
             raise InputError("the particles' tomogram is not open, so there is no patch to show. Open it.")
-        return layers.tomogram_of(found[wanted or next(iter(found))])
+        return layers.tomogram_of(image)
 
 
 def _side(tomogram: Tomogram) -> int:

@@ -55,6 +55,11 @@ Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 NO_LAYER: list[Any] = [(None,)]
 """What npe2 takes for a file that was read and gives no layer."""
 
+_KEPT = {"name", "features", "metadata", "scale", "units", "axis_labels"}
+"""What of a layer's state is needed to know its particles."""
+
+_AXES = ("axis-0", "axis-1", "axis-2")
+
 
 def tomogram_reader(path: str | Sequence[str] | None = None) -> Reader | None:
     """The reader of volumes of every format, or None for lists; with no file, the palette opens the page Data."""
@@ -266,7 +271,7 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
         session = None if viewer is None else session_of(viewer)
         particles = with_state(particles, layer, rows, session, path=Path(path))
     extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-    line = str(layers.about(layer).get("provenance", ""))
+    line = layers.own_provenance(layer)
     write_particles(path, particles, extents=extents, provenance=line)
     return [path]
 
@@ -284,13 +289,6 @@ def _check_output(session: Session, path: Path, layer: Layer) -> None:
     except InputError as error:
         show_error(str(error))
         raise
-
-
-_KEPT = {"name", "features", "metadata", "scale", "units", "axis_labels"}
-"""What of a layer's state is needed to know its particles."""
-
-
-_AXES = ("axis-0", "axis-1", "axis-2")
 
 
 def is_napari_csv(path: Path) -> bool:

@@ -100,7 +100,7 @@ class TomogramSwitch:
         """The name of the tomogram that a layer belongs to; empty for one that belongs to none."""
         if isinstance(layer, Points):
             image = self.index.tomogram_of(layer) if layers.holds_particles(layer) else None
-            return str(layers.about(layer).get("tomogram", "")) if image is None else layers.tomogram_name(image)
+            return layers.own_tomogram(layer) if image is None else layers.tomogram_name(image)
         if layers.role(layer) in (AXES, SURFACE):
             points = self.index.points_of(layer)
             return "" if points is None else self.owner(points)

@@ -67,6 +67,26 @@ PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
 _BATCH = 32
 """Particles per step of a job: the progress bar moves and Stop acts between two batches."""
 
+AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
+
+ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
+"""Keys that rotate by one step about an own axis, by axis and sign: the six under the right hand."""
+
+_SHORT = 16
+"""Characters of an edit's name on the Undo and Redo buttons, as fit a narrow dock; the tooltip shows it whole."""
+
+DEFAULT_ANGLE = 10.0
+"""Degrees of a rotation step at first: visible, and small beside any symmetry's step."""
+
+DEFAULT_SHIFT = 5.0
+"""Å of a move at first: about a voxel of a binned tomogram."""
+
+LONGEST_SHIFT = 1000.0
+"""Å, the largest move offered: several particles' diameters."""
+
+HISTORY_HEIGHT = 96
+"""Height in pixels of the list of edits: about five lines."""
+
 
 def estimate_poses(
     tomogram: Tomogram,
@@ -339,26 +359,6 @@ def _count_text(layer: Points, selected: int) -> str:
         parts += [f"{number} {word}" for word in (ACCEPTED, REJECTED) if (number := int((table[STATUS] == word).sum()))]
     corrected = int((table[CORRECTED] == "1").sum()) if CORRECTED in table.columns else 0
     return " · ".join(parts + ([f"{corrected} corrected"] if corrected else []))
-
-
-AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz", AXIS_SHADES, strict=True)}
-ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
-"""Keys that rotate by one step about an own axis, by axis and sign: the six under the right hand."""
-
-_SHORT = 16
-"""Characters of an edit's name on the Undo and Redo buttons, as fit a narrow dock; the tooltip shows it whole."""
-
-DEFAULT_ANGLE = 10.0
-"""Degrees of a rotation step at first: visible, and small beside any symmetry's step."""
-
-DEFAULT_SHIFT = 5.0
-"""Å of a move at first: about a voxel of a binned tomogram."""
-
-LONGEST_SHIFT = 1000.0
-"""Å, the largest move offered: several particles' diameters."""
-
-HISTORY_HEIGHT = 96
-"""Height in pixels of the list of edits: about five lines."""
 
 
 class StepPad(QWidget):

@@ -50,6 +50,15 @@ FROM_FILE = "from a file…"
 BASIC = ("max_shift", "precision")
 """Options above the fold; with particles, class, model and tomograms they are six settings."""
 
+GOOD_SHARE = 0.8
+"""Share of particles within 20° of the truth from which a result is shown as good; 0 to 1."""
+
+RIGHT = 20.0
+"""Degrees up to which a pose counts as right here, and a median expected error as good: the paper's threshold."""
+
+_PARTS = 100
+"""Parts that the progress of one of several tomograms is counted in."""
+
 
 def _unpredicted(found: list[Points]) -> list[Points]:
     """Those of the layers that were not predicted, true poses last."""
@@ -370,16 +379,6 @@ class PredictCard(JobCard, ParticlesPage):
         for old in (axes_layer(self.session.viewer, item) for item in (*of_source, *own)):
             if old is not None:
                 old.visible = False
-
-
-GOOD_SHARE = 0.8
-"""Share of particles within 20° of the truth from which a result is shown as good; 0 to 1."""
-
-RIGHT = 20.0
-"""Degrees up to which a pose counts as right here, and a median expected error as good: the paper's threshold."""
-
-_PARTS = 100
-"""Parts that the progress of one of several tomograms is counted in."""
 
 
 @dataclass(frozen=True, eq=False)

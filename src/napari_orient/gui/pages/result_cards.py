@@ -59,6 +59,12 @@ TABLE_HEIGHT = (PREVIEWED + 1) * ROW_HEIGHT + 20
 FORMATS = tuple(written_dialects().values())
 """Formats that are offered, those of RELION first."""
 
+MAP_COLOUR = (0.83, 0.88, 0.96)
+"""Colour of the map's surface, RGB 0 to 1."""
+
+PLOT_HEIGHT = 170
+"""Height in pixels of the FSC plot."""
+
 
 def write(
     path: Path, particles: Particles, *, extents: Mapping[str, Extent], form: Dialect, provenance: str
@@ -215,13 +221,13 @@ class ExportCard(ParticlesPage):
         if not self._whole:
             extent = None if self.layer is None else self.session.index.extent_of(self.layer)
             return {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        alike = {str(layers.about(item).get("tomogram", "")): item for item in self._alike()}
+        alike = {layers.own_tomogram(item): item for item in self._alike()}
         found = {name: self.session.index.extent_of(item) for name, item in alike.items()}
         opened = {name: extent for name, extent in found.items() if extent is not None}
         return {**particles.extents, **opened, **self.session.index.extents()}
 
     def _provenance(self) -> str:
-        return "" if self.layer is None else str(layers.about(self.layer).get("provenance", ""))
+        return "" if self.layer is None else layers.own_provenance(self.layer)
 
     def _show_button(self, *_: object) -> None:
         self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
@@ -286,13 +292,6 @@ def _preview_table() -> QTableWidget:
     table.setToolTip("First rows of the file to be written")
     table.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
     return table
-
-
-MAP_COLOUR = (0.83, 0.88, 0.96)
-"""Colour of the map's surface, RGB 0 to 1."""
-
-PLOT_HEIGHT = 170
-"""Height in pixels of the FSC plot."""
 
 
 @dataclass(frozen=True, eq=False)

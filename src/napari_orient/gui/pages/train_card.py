@@ -82,6 +82,15 @@ FEWEST = 300
 NEAR_CHANCE = 0.6
 """Share of the median error by chance from which a model is not put to use by itself; chosen: 0.6 of 126° is 76°."""
 
+DRAW_INTERVAL = 0.2
+"""Seconds between two updates of the curves, at least, so that painting does not slow the window."""
+
+LOSS_HEIGHT = 140
+"""Height in pixels of the plot of losses."""
+
+ERROR_HEIGHT = 150
+"""Height in pixels of the plot of errors, which is the one to decide by."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingRequest:
@@ -371,16 +380,6 @@ class TrainCard(JobCard):
             f"is in {self._request.output}; {uses}\nValidation error: median {best['validation_median_deg']:.1f}° "
             f"(chance {self._chance:.0f}°), mean {best['validation_mean_deg']:.1f}°."
         )
-
-
-DRAW_INTERVAL = 0.2
-"""Seconds between two updates of the curves, at least, so that painting does not slow the window."""
-
-LOSS_HEIGHT = 140
-"""Height in pixels of the plot of losses."""
-
-ERROR_HEIGHT = 150
-"""Height in pixels of the plot of errors, which is the one to decide by."""
 
 
 class TrainingCurves(Panel):
