@@ -26,7 +26,7 @@ from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.pages.base import Page
+from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.session import Session
 from napari_orient.gui.state_in_file import with_model_found
 from napari_orient.gui.tomogram_switch import ListedParticles
@@ -51,7 +51,7 @@ LISTS = list_filter()
 PLUGIN = "napari-orient"
 
 
-class OpenForm(Page):
+class OpenForm(DockPage):
     """Reads the chosen files, shows what they hold, and opens them as layers."""
 
     def build(self) -> None:

@@ -17,7 +17,7 @@ from napari_orient.gui.session import session_of
 from napari_orient.gui.widgets import JobRow, LayerChoice, NoteLabel, Panel
 
 
-class Page(Panel):
+class DockPage(Panel):
     """A page or card of one viewer: `build` makes its widgets, and `show_state` shows what there is."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
@@ -39,7 +39,7 @@ class Page(Panel):
         """Show what there is now, and which buttons can be pressed."""
 
 
-class ParticlesPage(Page):
+class ParticlesPage(DockPage):
     """A page about the particles of one layer, which ``particles`` chooses among those of `offered`."""
 
     particles: LayerChoice
@@ -73,7 +73,7 @@ class ParticlesPage(Page):
         return [] if self.layer is None else layers.classes(self.layer)
 
 
-class JobCard(Page):
+class JobCard(DockPage):
     """A card whose button, in ``running``, starts a job: a `request` is copied from layers and fields, `start` runs it.
 
     The request holds values, so that what is edited, removed or closed meanwhile does not change the job.

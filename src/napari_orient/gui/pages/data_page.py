@@ -16,7 +16,7 @@ from napari_orient.engine.outside import rows_inside
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import PLUGIN, OpenForm, dock_text, open_paths
-from napari_orient.gui.pages.base import Page
+from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets import (
     BAD,
@@ -41,7 +41,7 @@ PLACEHOLDER = 1.0
 """Å: the voxel size that programs write where they know none."""
 
 
-class DataPage(Page):
+class DataPage(DockPage):
     """A table of tomograms, where a click shows one; buttons that open files; and what is to be done next."""
 
     def build(self) -> None:

@@ -26,7 +26,7 @@ from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.forms import show_value, value_of, widget_of
 from napari_orient.gui.inspected import headline
 from napari_orient.gui.layers import TRUTH, role
-from napari_orient.gui.pages.base import Page
+from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.widgets import (
     LABEL_WIDTH,
     MUTED,
@@ -57,7 +57,7 @@ _LINES = 4
 _SETTINGS = {"threshold": "Right within (°)", "symmetry": "Symmetry", "diameter": "Particle diameter (Å)"}
 
 
-class InspectPage(Page):
+class InspectPage(DockPage):
     """What is right and what is not of one layer of particles, and the way to each failure."""
 
     def build(self) -> None:

@@ -29,7 +29,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.figure import SUFFIXES, default_name, save_figure
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.maps import FSCPlot, MapView, map_layer
-from napari_orient.gui.pages.base import JobCard, Page, ParticlesPage
+from napari_orient.gui.pages.base import DockPage, JobCard, ParticlesPage
 from napari_orient.gui.state_in_file import with_state
 from napari_orient.gui.subsets import SubsetChoice, particles_in, rejected
 from napari_orient.gui.widgets import (
@@ -444,7 +444,7 @@ def _symmetry_group(text: str) -> Symmetry | None:
     return None if text.strip() == AUTO else symmetry(text.strip())
 
 
-class FigureCard(Page):
+class FigureCard(DockPage):
     """A file's name, and the button that writes the figure to it."""
 
     def build(self) -> None:

@@ -13,7 +13,7 @@ from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED, PALETTES
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.map_choice import ReferenceChoice
-from napari_orient.gui.pages.base import Page, ParticlesPage
+from napari_orient.gui.pages.base import DockPage, ParticlesPage
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
 from napari_orient.gui.widgets import GOOD, WARNING, NoteLabel, combo_box, labelled, listen, row, silent
 
@@ -43,7 +43,7 @@ LEVEL_WIDTH = 40
 """Width in pixels of the isovalue beside its slider, so that the slider does not move as digits change."""
 
 
-class ArrowsCard(Page):
+class ArrowsCard(DockPage):
     """View options of all arrows in the viewer."""
 
     def build(self) -> None:
