@@ -157,10 +157,11 @@ def average(
     options: AveragingOptions = _DEFAULTS,
     device: torch.device = _CPU,
     scheduler: SchedulerOptions = _HERE,
+    voxel_size: float | None = None,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
-    The first tomogram's voxel size is used. The halves are those that the particles have (``rlnRandomSubset``), or
+    The halves are those that the particles have (``rlnRandomSubset``), or
     random; duplicates are never in both. Particles outside their tomogram are in none.
 
     Parameters
@@ -170,6 +171,7 @@ def average(
     device : where patches are transformed and added up.
     scheduler : where each tomogram's particles are added up; the sums of tomograms are added in the order of the list,
         so that the map is the same to the bit for any number of workers.
+    voxel_size : Å of the maps; None for that of the first tomogram.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def average(
         raise InputError(f"{total} particles cannot be averaged in halves; expected at least 2.")
     for _, particles in labelled:
         particles.required_rotations()
-    voxel_size = labelled[0][0].voxel_size
+    voxel_size = voxel_size or labelled[0][0].voxel_size
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
     yield Step(0, total, "Averaging", notes=(*notes_outside, *notes))

@@ -21,8 +21,9 @@ from napari_orient.engine.devices import (
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
+from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
-from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile
+from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_templates
 from napari_orient.engine.networks.mixture import PoseMixture
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
@@ -50,7 +51,7 @@ from napari_orient.engine.refinement.refine import (
 from napari_orient.engine.refinement.shipped_fit import compare_with_shipped
 from napari_orient.engine.resident import ResidentTomogram, fits_on
 from napari_orient.engine.rotations import within_from_rms
-from napari_orient.engine.streams import Step, Stream, run
+from napari_orient.engine.streams import Note, Step, Stream, run, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.tilt_geometry import tilt_series_of
@@ -127,6 +128,7 @@ def predict(
         predicted = yield from estimator.batches(predicted)
     elif isinstance(model, Network):
         notes.append(duplicates_note(predicted, shortest_distance(model, options)))
+    notes.append((yield from _other_molecule(tomogram, predicted, reference or model, options)))
     if any(notes):
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
     random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
@@ -154,6 +156,27 @@ def _check_request(particles: Particles, model: Model, options: PredictionOption
             f"{model.name} is a network, which has no map to be precise with; give one (--reference), or choose a "
             "template."
         )
+
+
+def _other_molecule(
+    tomogram: Tomogram, predicted: Particles, model: Model, options: PredictionOptions
+) -> Stream[Step, Note | None]:
+    """A warning where the average of the particles is not the map that the model was made from; else None."""
+    template = model if isinstance(model, Template) else _map_of(model)
+    if template is None:
+        return None
+    step = Step(len(predicted), len(predicted), "Comparing the particles' average with the map")
+    found = yield from stoppable(map_agreement(tomogram, predicted, template, options.wedge), step)
+    return Note(found.text(model.name), "warning") if found is not None and found.differs else None
+
+
+def _map_of(network: Network) -> Template | None:
+    """The map of the molecule that a network was trained on, where a shipped template is of it; None where none is."""
+    for name in shipped_templates():
+        template = Template.from_file(ModelFile.read(name))
+        if set(template.classes) & set(network.classes):
+            return template
+    return None
 
 
 @dataclass(frozen=True, eq=False)
