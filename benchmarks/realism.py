@@ -9,7 +9,8 @@ tilt series too (--cache is needed). A model of proteasomes or 80S ribosomes is 
 others elsewhere. With --json every result is kept there at once, and what is there is not measured again; --again
 measures it anew.
 
-n: true picks. ≤ 5°, ≤ 20°: share of them. median: error. bound: the least root-mean-square error that the tilt
+n: true picks. ≤ 5°, ≤ 20°: share of them. wrong: poses off by more than 20°, and how many the confidences leave open,
+which is the sum of 1 - confidence. median: error. bound: the least root-mean-square error that the tilt
 images leave where their alignment is known; where they are as misaligned as simulated (`image_bound.py`). ratio:
 expected over true error (rms), then in each quarter of the expected one. sure: poses with an expected error below 10°,
 and how many of these are off by more than 20°. false: false picks, and how many of these get a confidence above 0.5.
@@ -206,7 +207,7 @@ def _rounded(values: np.ndarray, digits: int = 3) -> list[float]:
 # --- the table --------------------------------------------------------------------------------------------------------
 
 COLUMNS = (
-    *("condition", "model", "n", "≤ 5°", "≤ 20°", "median", "bound", "ratio"),
+    *("condition", "model", "n", "≤ 5°", "≤ 20°", "wrong", "median", "bound", "ratio"),
     *("by quarter", "sure", "false", "said", "s"),
 )
 
@@ -215,10 +216,10 @@ def row(condition: Condition, model: str, outcomes: Sequence[Outcome]) -> tuple[
     """One line of the table: all seeds of a condition together."""
     refused = [item.refused for item in outcomes if item.refused]
     if refused:
-        return (condition.what, model, *[""] * 9, f"refused: {refused[0]}", "")
-    error, expected, wrong = (
+        return (condition.what, model, *[""] * 10, f"refused: {refused[0]}", "")
+    error, expected, confidence, of_false = (
         np.concatenate([np.asarray(getattr(item, name), float) for item in outcomes])
-        for name in ("error_deg", "expected_deg", "false_confidence")
+        for name in ("error_deg", "expected_deg", "confidence", "false_confidence")
     )
     limits = [[value for item in outcomes for value in getattr(item, name)] for name in ("bound_deg", "blurred_deg")]
     sure = expected < SURE_DEG
@@ -229,12 +230,13 @@ def row(condition: Condition, model: str, outcomes: Sequence[Outcome]) -> tuple[
         str(len(error)),
         f"{100 * (error <= 5).mean():.0f} %",
         f"{100 * (error <= WRONG_DEG).mean():.0f} %",
+        f"{(error > WRONG_DEG).sum()} of {(1 - confidence).sum():.1f}",
         f"{np.median(error):.1f}°",
         "; ".join(f"{_rms(each):.1f}°" for each in limits if each),
         f"{_rms(expected) / _rms(error):.2f}",
         " ".join(f"{value:.2f}" for value in quarters(error, expected)),
         f"{sure.sum()}, {(sure & (error > WRONG_DEG)).sum()} wrong",
-        f"{len(wrong)}, {(wrong > 0.5).sum()} passed" if len(wrong) else "",
+        f"{len(of_false)}, {(of_false > 0.5).sum()} passed" if len(of_false) else "",
         "; ".join(said),
         f"{np.mean([item.seconds for item in outcomes]):.0f}",
     )

@@ -161,8 +161,8 @@ def average(
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
-    The halves are those that the particles have (``rlnRandomSubset``), or
-    random; duplicates are never in both. Particles outside their tomogram are in none.
+    The halves are those that the particles have (``rlnRandomSubset``), or random; duplicates are never in both.
+    Particles outside their tomogram are in none.
 
     Parameters
     ----------

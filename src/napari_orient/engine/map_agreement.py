@@ -43,7 +43,7 @@ _LEAST_SHELLS = 3
 """Shells from which molecules are compared: fewer show size alone."""
 _COARSEST = 1.0
 """Radii of the map, period of the coarsest detail that is compared: its size alone decides beyond. Chosen."""
-_FINEST = 0.45
+_FINEST = 0.4
 """The same of the finest: what a nonlinear filter makes of a tomogram is in both halves beyond, and not in the map."""
 _FINEST_VOXELS = 2.4
 """Voxels, period of the finest detail of the map on the average's grid; 2 is Nyquist's."""

@@ -23,7 +23,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
-from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_templates
+from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.networks.mixture import PoseMixture
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
@@ -171,8 +171,11 @@ def _other_molecule(
 
 
 def _map_of(network: Network) -> Template | None:
-    """The map of the molecule that a network was trained on, where a shipped template is of it; None where none is."""
-    for name in shipped_templates():
+    """The map that a shipped network was trained on, a shipped template's; None of other networks.
+
+    A network that somebody else trained may have another frame.
+    """
+    for name in shipped_templates() if network.name in shipped_models() else ():
         template = Template.from_file(ModelFile.read(name))
         if set(template.classes) & set(network.classes):
             return template
