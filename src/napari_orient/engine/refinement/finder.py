@@ -58,6 +58,7 @@ from napari_orient.engine.refinement.uncertainty import (
     TYPICAL_LIKELIHOOD_SCALE,
     estimate_bound_excess,
     estimate_likelihood_scale,
+    optimism,
 )
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
@@ -107,6 +108,7 @@ class PoseFinder:
     options : as asked for.
     likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
     bound_excess : of the variance of best fits over their bound, nats; see `uncertainty.estimate_bound_excess`.
+    optimism : of the log-likelihoods of best fits, nats; see `uncertainty.optimism`.
     overdispersion : what gives that of single particles; None before it is estimated.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
@@ -128,6 +130,7 @@ class PoseFinder:
     options: RefinementOptions
     likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
     bound_excess: float = 0.0
+    optimism: float = 0.0
     overdispersion: Overdispersion | None = None
     detection: DetectionModel | None = None
     outliers: OutlierLimits | None = None
@@ -266,11 +269,23 @@ class PoseFinder:
         return poses.shifted(centres[:, 0] * self.full_model.voxel_size)
 
     def _summarised(self, fits: list[Fit], origins: Tensor, observation: Observation | None) -> Poses:
-        scale, excess = self.likelihood_scale, self.bound_excess
         if observation is None:
-            return summarise_modes(fits, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins)
+            return summarise_modes(
+                fits,
+                self.group,
+                likelihood_scale=self.likelihood_scale,
+                bound_excess=self.bound_excess,
+                optimism=self.optimism,
+                origins=origins,
+            )
         return posterior_mean(
-            fits, observation, self.group, likelihood_scale=scale, bound_excess=excess, origins=origins
+            fits,
+            observation,
+            self.group,
+            likelihood_scale=self.likelihood_scale,
+            bound_excess=self.bound_excess,
+            optimism=self.optimism,
+            origins=origins,
         )
 
 
@@ -571,7 +586,7 @@ def _gain_and_noise(
 def _with_error_model(
     finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit, generator: torch.Generator
 ) -> PoseFinder:
-    """The finder with likelihood scale and bound excess of its final fits, given the poses of the patches."""
+    """The finder with likelihood scale, bound excess and optimism of its final fits, given the poses of the patches."""
     reference, model = finder.reference, finder.model
     if finder.fast:
         reference, model = finder.search.reference, finder.search.model.select(finder.search.informative)
@@ -579,7 +594,9 @@ def _with_error_model(
     scale = estimate_likelihood_scale(reference, model, observed, fit)
     own = fit_at(reference, model, observed, fit.rotations, fit.shifts)
     excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
-    return replace(finder, likelihood_scale=scale, bound_excess=excess)
+    count = len(patches)
+    gained = optimism(count) if count >= LEAST_PARTICLES else 0.0
+    return replace(finder, likelihood_scale=scale, bound_excess=excess, optimism=gained)
 
 
 def _with_overdispersion(

@@ -10,7 +10,9 @@
        w ∝ |H|^(-1/2) exp(τ c ΔL).
 
    The best one is the answer. Those within 20° of it widen its covariance; the others' share of the mass is the
-   probability that it is wrong. τ < 1, the temperature, stands for the many modes that no search lists.
+   probability that it is wrong. τ < 1, the temperature, stands for the many modes that no search lists. The model was
+   estimated from the particles in their best poses, and fits them a little better there than anywhere else: the best
+   mode's log-mass is less by that optimism (`uncertainty.optimism`).
 3. **Scan.** Where the Laplace approximation leaves a rotation uncertain by more than a few degrees, the likelihood is
    no longer Gaussian along the direction u of largest variance. There the posterior is tabulated along u, all else at
    its best and integrated out by Laplace; the answer is the posterior mean. The factor of 1 holds for the others.
@@ -323,6 +325,7 @@ def summarise_modes(
     *,
     likelihood_scale: float,
     bound_excess: float = 0.0,
+    optimism: float = 0.0,
     origins: Tensor | None = None,
 ) -> Poses:
     """The best pose of each particle with its Laplace covariance, and its competing modes.
@@ -333,12 +336,14 @@ def summarise_modes(
     likelihood_scale : factor c of the log-likelihood, 1 where the noise model is right; see
         `uncertainty.estimate_likelihood_scale`.
     bound_excess : k, nats; see `uncertainty.estimate_bound_excess`.
+    optimism : nats by which the best mode's log-mass is too large; see `uncertainty.optimism`.
     origins : (N, K, 3) Å that the fits' shifts count from, if not all from one point. The poses' count from the first.
     """
     best = fits[0]
     factor = variance_factor(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
     covariance = factor[:, None, None] * best.covariance() / likelihood_scale
     rotvecs, log_weight = _modes(fits, group, likelihood_scale=likelihood_scale)
+    log_weight[:, 0] -= optimism
     shifts = torch.stack([fit.shifts for fit in fits], dim=1)
     return Poses(
         best.rotations,
@@ -368,6 +373,7 @@ def posterior_mean(
     *,
     likelihood_scale: float,
     bound_excess: float = 0.0,
+    optimism: float = 0.0,
     origins: Tensor | None = None,
 ) -> Poses:
     """Poses as `summarise_modes`, but the posterior mean of a scan where the rotation is poorly determined.
@@ -377,7 +383,14 @@ def posterior_mean(
     fits : K fits, best first; the best ones are of the observed patches.
     """
     poses = _with_empty_mode(
-        summarise_modes(fits, group, likelihood_scale=likelihood_scale, bound_excess=bound_excess, origins=origins)
+        summarise_modes(
+            fits,
+            group,
+            likelihood_scale=likelihood_scale,
+            bound_excess=bound_excess,
+            optimism=optimism,
+            origins=origins,
+        )
     )
     covariance = fits[0].covariance() / likelihood_scale
     rows = _poorly_determined(covariance[:, :3, :3])
