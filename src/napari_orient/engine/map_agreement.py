@@ -87,7 +87,7 @@ class MapAgreement:
 def map_agreement(
     tomogram: Tomogram, particles: Particles, template: Template, wedge: WedgeOptions
 ) -> Work[MapAgreement | None]:
-    """How far particles of a tomogram agree with a map in their poses; None where too few, or too little, is seen.
+    """How far particles of a tomogram agree with a map in their poses; None of too few, or of too little signal.
 
     Parameters
     ----------
