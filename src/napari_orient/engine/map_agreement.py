@@ -27,7 +27,7 @@ from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.parameters import AveragingOptions, WedgeOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
-from napari_orient.engine.streams import Work
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import Template
 
 _LIKELY = 0.5
@@ -86,17 +86,19 @@ class MapAgreement:
 
 def map_agreement(
     tomogram: Tomogram, particles: Particles, template: Template, wedge: WedgeOptions
-) -> Work[MapAgreement | None]:
+) -> Stream[Step, MapAgreement | None]:
     """How far particles of a tomogram agree with a map in their poses; None of too few, or of too little signal.
 
     Parameters
     ----------
     particles : with rotations, in the map's frame, and confidence; those more likely right than wrong are averaged.
     """
-    likely = np.flatnonzero(np.nan_to_num(particles.confidence) > _LIKELY) if particles.confidence is not None else []
+    if particles.confidence is None:
+        return None
+    likely = np.flatnonzero(np.nan_to_num(particles.confidence) > _LIKELY)
     if len(likely) < _LEAST:
         return None
-    rows = np.asarray(likely)[evenly_spaced_rows(len(likely), _MOST)]
+    rows = likely[evenly_spaced_rows(len(likely), _MOST)]
     voxel_size = max(tomogram.voxel_size, template.radius / _VOXELS_IN_RADIUS)
     side = 2 * (int(np.ceil(template.radius / voxel_size)) + _EDGE_VOXELS)
     side = min(side, int(min(tomogram.density.shape) * tomogram.voxel_size / voxel_size) // 2 * 2)
@@ -110,9 +112,10 @@ def compared_with_map(found: Average, template: Template) -> MapAgreement | None
     size, side = found.voxel_size, len(found.density)
     mask = ball_mask(side, size, template.radius)
     density = _on_grid(template, side, size) * mask
-    halves = _brought_to(density, [found.first_half * mask, found.second_half * mask], size, template.radius)
-    curve = fourier_shell_correlation(*halves, size)
-    with_map = np.mean([fourier_shell_correlation(half, density, size).correlation for half in halves], axis=0)
+    halves = [found.first_half * mask, found.second_half * mask]
+    first, second = _brought_to(density, halves, size, template.radius)
+    curve = fourier_shell_correlation(first, second, size)
+    with_map = sum(fourier_shell_correlation(half, density, size).correlation for half in (first, second)) / 2
     frequency, in_common = curve.frequency, curve.correlation
     in_radii = 1 / (frequency * template.radius)
     compared = (in_common > _LEAST_CORRELATION) & (in_radii <= _COARSEST) & (in_radii >= _FINEST)
