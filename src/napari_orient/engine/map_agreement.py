@@ -115,7 +115,8 @@ def compared_with_map(found: Average, template: Template) -> MapAgreement | None
     halves = [found.first_half * mask, found.second_half * mask]
     first, second = _brought_to(density, halves, size, template.radius)
     curve = fourier_shell_correlation(first, second, size)
-    with_map = sum(fourier_shell_correlation(half, density, size).correlation for half in (first, second)) / 2
+    each = [fourier_shell_correlation(half, density, size).correlation for half in (first, second)]
+    with_map = (each[0] + each[1]) / 2
     frequency, in_common = curve.frequency, curve.correlation
     in_radii = 1 / (frequency * template.radius)
     compared = (in_common > _LEAST_CORRELATION) & (in_radii <= _COARSEST) & (in_radii >= _FINEST)
