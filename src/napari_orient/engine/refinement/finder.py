@@ -34,14 +34,15 @@ from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
-from napari_orient.engine.refinement.batches import in_batches, patches_per_batch
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import (
     INFORMATIVE,
     fit_all,
     fit_at_drawn_poses,
+    in_batches,
     in_turn,
+    patches_per_batch,
     places_of,
     refit,
     search_and_fit,

@@ -29,7 +29,6 @@ from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_ramp
 from napari_orient.engine.refinement.acquisition import Acquisition
-from napari_orient.engine.refinement.batches import patches_held
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
@@ -42,6 +41,7 @@ from napari_orient.engine.refinement.list_prior import (
 )
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.overdispersion import template_parts
+from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
