@@ -30,10 +30,11 @@ from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
+from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import patch_side
+from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry

@@ -38,7 +38,7 @@ from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import load_model
-from napari_orient.engine.refinement.finder import estimate_tomogram_model
+from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run

@@ -261,7 +261,7 @@ class AveragingTask:
         return (self.options, self.voxel_size)
 
     def method(self, count: int) -> str:
-        """Nothing: there is one way."""
+        """No word: there is one way."""
         return ""
 
     def seconds(self, count: int) -> float:

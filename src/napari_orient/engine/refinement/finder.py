@@ -1,95 +1,42 @@
 """Pose finder: a reference, the forward model of one tomogram, and the search by matched filters, ready to find poses.
 
-`estimate_tomogram_model` makes one from patches of the tomogram's own particles, poses unknown. Poses and forward model
-are estimated in turn, by stochastic expectation-maximisation: the model without poses, poses with that model, gain and
-noise from poses drawn from their posterior, and last the shifts of the tilt images. In best fits instead of drawn poses
-the reference follows some of each patch's noise, which would then count as signal.
-
-`PoseFinder.find` then finds the pose of any particle of that tomogram: **search** by template matching (places, then
-rotations), **fit** by Gauss-Newton of the best few starts, and the **posterior mean** over the modes that they end in.
+`tomogram_model` makes one from patches of the tomogram's own particles. `PoseFinder.find` then finds the pose of any
+particle of that tomogram: **search** by template matching (places, then rotations), **fit** by Gauss-Newton of the best
+few starts, and the **posterior mean** over the modes that they end in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, fit_at, fit_modes
+from napari_orient.engine.matching.fit import Fit, fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
-from napari_orient.engine.matching.search import (
-    MatchedFilterSearch,
-    build_position_search,
-    build_search,
-    informative_coefficients,
-)
-from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
-from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.noise import finest_filled, mean_power, simulate_noise_patches, window
-from napari_orient.engine.model.reference import Reference, ReferenceParts
+from napari_orient.engine.matching.search import MatchedFilterSearch
+from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
+from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
-from napari_orient.engine.refinement.patch_fits import (
-    INFORMATIVE,
-    fit_all,
-    fit_at_drawn_poses,
-    in_batches,
-    in_turn,
-    patches_per_batch,
-    places_of,
-    refit,
-    search_and_fit,
-    starts_of,
-)
+from napari_orient.engine.refinement.patch_fits import in_batches, places_of, search_and_fit, starts_of
 from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
-from napari_orient.engine.refinement.transfer_choice import (
-    MOST_PATCHES,
-    CentredPatches,
-    candidate_transfers,
-    choose_transfer,
-)
-from napari_orient.engine.refinement.uncertainty import (
-    TYPICAL_LIKELIHOOD_SCALE,
-    estimate_bound_excess,
-    estimate_likelihood_scale,
-    optimism,
-)
-from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
+from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE
+from napari_orient.engine.streams import Note
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.tilt_geometry import TiltGeometry
 from napari_orient.engine.voxel_outliers import OutlierLimits
 
-_FIRST_ROTATIONS = 1000
-"""Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""
-_LOWEST_COEFFICIENTS = 32
-"""Coefficients nearest the origin whose sign is that of the contrast: a CTF is positive there."""
 _SURE = 0.95
 """Probability that a pose is right, no false pick and no competing mode, below which the particle is searched again as
 at a low score: at two places a search may miss a particle that its other places find."""
 _FAST_STARTS = 2
 """Starts of a fast prediction. With one, 95.5 instead of 97.5 % of PolNet's proteasomes lie within 20°, and expected
 errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
-_LOW_SNR_SCORE = 11.0
-"""Mean score, in standard deviations of the noise, below which the search is widened by the two numbers below.
-PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
-by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
-_ROUNDS = 2
-"""Rounds of fitting poses and estimating gain and noise from them."""
-LEAST_PARTICLES = 8
-"""Particles from which gain, noise and tilt shifts are estimated; of fewer the model would fit the noise."""
-_NOISE_PATCHES = 32
-"""Patches of simulated noise that are searched for the distribution of false scores."""
-_NOISE_SEED = 0
-"""Seed of those patches, so that the same particles always expect the same error."""
-_STEP_COUNT = 8 + _ROUNDS
-"""Steps that `estimate_tomogram_model` reports."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,324 +235,3 @@ class PoseFinder:
             optimism=self.optimism,
             origins=origins,
         )
-
-
-# --- the model of a tomogram ----------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def estimate_tomogram_model(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None = None,
-    parts: ReferenceParts | None = None,
-    like: Acquisition | None = None,
-) -> Stream[Step, PoseFinder]:
-    """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
-
-    Parameters
-    ----------
-    patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
-    geometry : how the tomogram was tilted.
-    voxel_size : Å.
-    prior : of the N rotations; None is flat.
-    parts : of the reference, along which single particles' misfit is measured; see `overdispersion`.
-    like : another tomogram's acquisition, to begin from where this one was acquired alike; None begins anew.
-    """
-    prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
-    begun = None
-    if like is not None:
-        begun = yield from _begun_alike(
-            like, patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
-        )
-    if begun is None:
-        like = None
-        begun = yield from _begun_anew(
-            patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
-        )
-    geometry, centres = begun.geometry, begun.centres
-    model, fit = yield from _with_aligned_tilts(begun, patches, reference, prior)
-    step = _step(5 + _ROUNDS, "Building the search")
-    if like is None:
-        search = yield from stoppable(build_search(reference, model, group, options.search), step)
-    else:
-        search = like.search.through(model)
-    informative = informative_coefficients(reference, model, INFORMATIVE)
-    finder = PoseFinder(
-        reference,
-        group,
-        model,
-        informative,
-        search,
-        geometry,
-        begun.transfer,
-        begun.particles_dark,
-        begun.low_snr,
-        options,
-    )
-    step = _step(6 + _ROUNDS, "Estimating the likelihood scale")
-    aligned = yield from refit(reference, model, model.observe(patches, centres), fit, step=step, prior=prior)
-    generator = torch.Generator().manual_seed(_NOISE_SEED)
-    finder = _with_error_model(finder, patches, centres, aligned, generator)
-    if parts is not None:
-        yield step
-        finder = _with_overdispersion(finder, parts, patches, centres, aligned)
-    noise_scores = (yield from _noise_scores(finder, patches, prior, generator)) if like is None else like.noise_scores
-    local_score = aligned.score / noise_level(aligned, model).sqrt()
-    detection = DetectionModel.fitted(noise_scores, local_score.cpu())
-    acquisition = like or Acquisition(
-        reference,
-        parts,
-        options,
-        geometry,
-        begun.transfer,
-        begun.model,
-        search,
-        power=patch_power(patches, reference.radius, box=model.box, voxel_size=voxel_size),
-        noise_scores=noise_scores,
-        mean=mean_of_lowest(begun.model, patches, centres),
-        particles_dark=begun.particles_dark,
-    )
-    return replace(finder, detection=detection, acquisition=acquisition, alike=like is not None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Begun:
-    """Gain and noise of a tomogram, without the shifts of its tilt images, and the poses that they are estimated from.
-
-    Parameters
-    ----------
-    fit, centres : of its patches, and the (N, 3) voxels that they are centred by.
-    """
-
-    geometry: TiltGeometry
-    transfer: Transfer
-    model: ForwardModel
-    fit: Fit
-    centres: Tensor
-    particles_dark: bool
-    low_snr: bool
-
-
-def _begun_anew(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-) -> Stream[Step, _Begun]:
-    """Gain and noise of a tomogram of which nothing is known beforehand."""
-    transfer, model = yield from _first_model(
-        patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
-    )
-    particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
-    model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches, reference, group, model, wedge=geometry.wedge, options=options, prior=prior
-    )
-    return _Begun(geometry, transfer, model, fit, centres, particles_dark, low_snr)
-
-
-def _begun_alike(
-    own: Acquisition,
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-) -> Stream[Step, _Begun | None]:
-    """Gain and noise of a tomogram, from those and the filters of another; None where that was acquired otherwise."""
-    model = own.model_of(patches, geometry=geometry, voxel_size=voxel_size, options=options)
-    if model is None:
-        return None
-    step = _step(1, "Centring")
-    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from in_turn(own.search.positions.through(model).find, parts, step=step, device=patches.device)
-    if not own.same_contrast(model, patches, torch.cat(voxels)[:, 0]):
-        return None
-    model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches,
-        reference,
-        group,
-        model,
-        wedge=own.geometry.wedge,
-        options=own.options,
-        prior=prior,
-        search=own.search.through(model),
-    )
-    geometry = replace(geometry, wedge=own.geometry.wedge)
-    return _Begun(geometry, own.transfer, model, fit, centres, own.particles_dark, low_snr)
-
-
-def _with_aligned_tilts(
-    begun: _Begun, patches: Tensor, reference: Reference, prior: RotationPrior | None
-) -> Stream[Step, tuple[ForwardModel, Fit]]:
-    """The model with the shifts of the tilt images, where there are enough particles to estimate them; and its fit."""
-    model = begun.model
-    if len(patches) < LEAST_PARTICLES:
-        return model, begun.fit
-    step = _step(4 + _ROUNDS, "Aligning the tilt images")
-    observed = model.observe(patches, begun.centres)
-    fit = yield from refit(reference, model, observed, begun.fit, step=step, prior=prior)
-    # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
-    drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
-    return align_tilts(reference, model, observed, drawn, wedge=begun.geometry.wedge, series=begun.geometry.series), fit
-
-
-def _noise_scores(
-    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None, generator: torch.Generator
-) -> Stream[Step, Tensor]:
-    """Scores (K,) that the finder reaches in simulated noise of the tomogram."""
-    side, model = patches.shape[-1], finder.full_model
-    noise = simulate_noise_patches(model, side, count=_NOISE_PATCHES, generator=generator).to(patches)
-    step, scores = _step(7 + _ROUNDS, "Matching noise"), []
-    for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
-        yield step
-        own = None if prior is None else prior.take(rows % len(patches))
-        scores.append(finder.find(noise[rows], prior=own).local_score)
-    return torch.cat(scores)
-
-
-def _step(done: int, message: str) -> Step:
-    return Step(done, _STEP_COUNT, message)
-
-
-def _first_model(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-) -> Stream[Step, tuple[Transfer, ForwardModel]]:
-    """The transfer, and the forward model without poses, of particles brought to the centre."""
-    step, wedge = _step(0, "Estimating noise and transfer"), geometry.wedge
-    yield step
-    box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
-    middle = cropped(patches, box)
-    resolution = max(options.resolution or 0.0, reference.resolution)
-    if options.resolution is None:
-        soft = window(box, voxel_size, reference.radius)
-        filled = finest_filled(mean_power(middle, soft), soft, voxel_size)
-        if filled > resolution:
-            resolution = filled
-            text = f"The tomogram is smooth: nothing finer than {filled:.0f} Å is left of its noise, nor used."
-            yield replace(_step(0, "Estimating the noise"), notes=(Note(text),))
-    initial = partial(
-        initial_forward_model, reference=reference, wedge=wedge, voxel_size=voxel_size, resolution=resolution
-    )
-    choice = _transfer(patches, reference, group, middle=middle, initial=initial, geometry=geometry, options=options)
-    transfer = yield from stoppable(choice, step)
-    model = initial(middle, transfer=transfer)
-    step = _step(1, "Centring")
-    yield step
-    positions = yield from stoppable(build_position_search(reference, model, group, options.search), step)
-    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from in_turn(positions.find, parts, step=step, device=patches.device)
-    centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
-    return transfer, initial(centred, transfer=transfer)
-
-
-def _transfer(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    middle: Tensor,
-    initial: Callable[..., ForwardModel],
-    geometry: TiltGeometry,
-    options: RefinementOptions,
-) -> Work[Transfer]:
-    """The transfer of greatest likelihood among those that the options leave, of patches and their ``middle``."""
-    candidates = candidate_transfers(geometry, options.ctf)
-    if len(candidates) == 1:
-        return candidates[0]
-    # Whatever the transfer is, particles are found with a gain between the smooth one and one like the noise's power.
-    model = initial(middle, transfer=Transfer(noise_exponent=0.5))
-    positions = yield from build_position_search(reference, model, group, options.search)
-    some = patches[:: max(1, len(patches) // MOST_PATCHES)][:MOST_PATCHES]
-    centres = positions.find(some)[:, 0]
-    yield
-    noise = model.whitening.abs().square().reciprocal()
-    model = model.with_unit_gain(geometry.wedge)
-    return choose_transfer(CentredPatches(model, model.observe(some, centres), noise), reference, group, candidates)
-
-
-def _gain_and_noise(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    model: ForwardModel,
-    *,
-    wedge: Wedge,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-    search: MatchedFilterSearch | None = None,
-) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
-    """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``.
-
-    Parameters
-    ----------
-    search : of a tomogram acquired alike, with the model, whose gain one round mends; None builds one.
-    """
-    step, shared = _step(2, "Building the search"), search is not None
-    if search is None:
-        first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
-        search = yield from stoppable(build_search(reference, model, group, first), step)
-    low_snr = False
-    step = _step(3, "First poses")
-    fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
-    for number in range(1 if shared else _ROUNDS):
-        step = _step(4 + number, "Estimating gain and noise")
-        observed = model.observe(patches, centres)
-        fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
-        if len(patches) >= LEAST_PARTICLES:
-            drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
-            model = calibrate(reference, model, observed, drawn, wedge=wedge)
-        low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
-        if low_snr:
-            # The first poses were found with too rough a model: search again with a better one.
-            if shared:
-                search = search.through(model)
-            else:
-                search = yield from stoppable(build_search(reference, model, group, options.search), step)
-            fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
-    return model, fit, centres, low_snr
-
-
-def _with_error_model(
-    finder: PoseFinder, patches: Tensor, centres: Tensor, fit: Fit, generator: torch.Generator
-) -> PoseFinder:
-    """The finder with likelihood scale, bound excess and optimism of its final fits, given the poses of the patches."""
-    reference, model = finder.reference, finder.model
-    if finder.fast:
-        reference, model = finder.search.reference, finder.search.model.select(finder.search.informative)
-    observed = model.observe(patches, centres)
-    scale = estimate_likelihood_scale(reference, model, observed, fit)
-    own = fit_at(reference, model, observed, fit.rotations, fit.shifts)
-    excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
-    count = len(patches)
-    gained = optimism(count) if count >= LEAST_PARTICLES else 0.0
-    return replace(finder, likelihood_scale=scale, bound_excess=excess, optimism=gained)
-
-
-def _with_overdispersion(
-    finder: PoseFinder, parts: ReferenceParts, patches: Tensor, centres: Tensor, fit: Fit
-) -> PoseFinder:
-    """The finder with the distribution of its particles' overdispersion."""
-    search = finder.search
-    model = search.model.select(search.informative)
-    observed = model.observe(patches, centres)
-    found = Overdispersion.estimate(parts, model, observed, fit, likelihood_scale=finder.likelihood_scale)
-    return replace(finder, overdispersion=found)

@@ -29,9 +29,10 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gain import calibrate
 from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import mirrored
-from napari_orient.engine.refinement.finder import LEAST_PARTICLES, PoseFinder
+from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.patch_fits import LOW_SNR_PLACES, LOW_SNR_STARTS, patches_per_batch, search_and_fit
 from napari_orient.engine.refinement.posterior import draw_poses
+from napari_orient.engine.refinement.tomogram_model import LEAST_PARTICLES
 from napari_orient.engine.streams import Work
 
 _PRIOR = 0.9

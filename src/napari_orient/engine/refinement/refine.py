@@ -31,7 +31,7 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, 
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_covariance
 from napari_orient.engine.refinement.diagnostics import diagnostics
-from napari_orient.engine.refinement.finder import PoseFinder, estimate_tomogram_model
+from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
     list_prior,
     prior_words,
@@ -43,6 +43,7 @@ from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.overdispersion import template_parts
 from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
 from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
 from napari_orient.engine.streams import Note, Step, Stream

@@ -76,8 +76,14 @@ class Panel(QWidget):
         area = self.parentWidget()
         while area is not None and not isinstance(area, QScrollArea):
             area = area.parentWidget()
-        if area is not None:
-            QTimer.singleShot(REVEAL_DELAY, partial(area.ensureWidgetVisible, widget))
+        if area is None:
+            return
+        # The area's own timer, which goes with it.
+        timer = QTimer(area)
+        timer.setSingleShot(True)
+        timer.timeout.connect(partial(area.ensureWidgetVisible, widget))
+        timer.timeout.connect(timer.deleteLater)
+        timer.start(REVEAL_DELAY)
 
     def attempt(self, act: Callable[[], object], *, note: NoteLabel | None = None) -> bool:
         """Do the act, and return whether it succeeded; an error is shown in one line, in a note of the dock's too."""
