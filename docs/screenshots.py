@@ -316,10 +316,10 @@ def inspect(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """The largest failure region of the demo's prediction, framed in 3D by a click in the list."""
     with window(theme) as viewer:
         page = posed(viewer, folder, "Inspect", flat=True)
-        dock_of(viewer, ParticlesDock)
+        dock = dock_of(viewer, ParticlesDock)
         wait(lambda: True)
         page.regions.picked.emit(page.inspected.regions[0])
-        wait(lambda: True)
+        wait(lambda: "thick" in dock.patch.pictures.toolTip())
         take_picture(viewer, path)
 
 
@@ -414,10 +414,10 @@ def particle(folder: Path, path: Path, *, theme: str = "dark") -> None:
     """The worst particle of the demo in the Particles dock: its patch beside the reference."""
     with window(theme) as viewer:
         page = posed(viewer, folder, "Inspect", flat=True)
-        dock_of(viewer, ParticlesDock)
+        dock = dock_of(viewer, ParticlesDock)
         page.go_to_worst(1)
         page.session.events.property(name="expected error")
-        wait(lambda: True)
+        wait(lambda: "thick" in dock.patch.pictures.toolTip())
         take_picture(viewer, path)
 
 
