@@ -18,6 +18,7 @@ from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.commands import page_of
+from napari_orient.gui.dock_strips import count_text
 from napari_orient.gui.opening import OpenForm
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import FORMATS, ExportCard
@@ -283,6 +284,9 @@ def test_poses_of_two_models_lie_side_by_side_and_each_renews_its_own(opened, sc
     assert second.name != first.name
     finish(prediction, qtbot)
     assert by_role(viewer, "predicted") == [first, second]
+    count = len(first.data)
+    assert count_text([first]) == f"{count} posed"
+    assert count_text([first, second]) == f"{2 * count} poses in 2 layers"
 
 
 def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):

@@ -130,7 +130,9 @@ def count_text(found: list[Points]) -> str:
     truth = [layer for layer in found if layers.role(layer) == TRUTH]
     counts = {
         "picks": sum(len(layer.data) for layer in picks),
-        "posed": sum(int(layers.has_pose(layer).sum()) for layer in posed),
+        "posed" if len(posed) < 2 else f"poses in {len(posed)} layers": sum(
+            int(layers.has_pose(layer).sum()) for layer in posed
+        ),
         "true poses": sum(len(layer.data) for layer in truth),
         ACCEPTED: _with_status(found, ACCEPTED),
         REJECTED: _with_status(found, REJECTED),

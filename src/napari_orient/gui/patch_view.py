@@ -13,6 +13,7 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.similarity import ReferenceComparison, compare_with_reference, estimate_patch_wedge
 from napari_orient.engine.model.reference import Reference, build_reference
@@ -202,8 +203,11 @@ def _prepared(layer: weakref.ref[Points], tomogram: Tomogram, positions: FloatAr
             found = read_reference(name, voxel_size=own_size)
             reference = build_reference(found.density, found.voxel_size, resolution=_RESOLUTION * voxel_size)
         wedge = estimate_patch_wedge(tomogram, positions, side=_side(tomogram))
-    except InputError as error:
-        return _Prepared(layer, key, None, None, problem=str(error))
+    except Exception as error:
+        problem = machine_error(error)
+        if problem is None:
+            raise
+        return _Prepared(layer, key, None, None, problem=str(problem))
     return _Prepared(layer, key, reference, wedge)
 
 
