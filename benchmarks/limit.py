@@ -15,6 +15,7 @@ above the bound too, the bound is out of reach, and the model is not to blame.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import patch_side
-from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
+from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry
@@ -128,11 +129,11 @@ def main() -> None:
         patches = torch.from_numpy(cut_patches(tomogram, truth.positions, side=side))
         options = RefinementOptions.of(device="cpu", max_shift=given.max_shift)
         geometry = tilt_geometry(tomogram, truth.positions, options.wedge, side=side)
-        settings = {"geometry": geometry, "voxel_size": size, "options": options}
-        finder = run(estimate_tomogram_model(patches, reference, group, **settings))
+        sample = ParticleSample(patches, reference, group, geometry, size, options)
+        finder = run(estimate_tomogram_model(sample))
         if given.noise > 1:
             patches = noisier(patches, finder.full_model, given.noise, generator)
-            finder = run(estimate_tomogram_model(patches, reference, group, **settings))
+            finder = run(estimate_tomogram_model(replace(sample, patches=patches)))
         poses = finder.find(patches)
         rotations = truth.required_rotations()
         alone.append(symmetric_angle_deg(poses.rotations.double().numpy(), rotations, group))

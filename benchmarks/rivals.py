@@ -38,7 +38,7 @@ from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.prediction import load_model
-from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
+from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run
@@ -194,8 +194,7 @@ def matched(contest: Contest, precision: str) -> Solver:
     options = RefinementOptions.of(precision=precision, max_shift=VOXEL_SIZE, device="cpu")
     patches = torch.from_numpy(contest.patches)
     geometry = geometry_of_patches(patches, options.wedge, voxel_size=VOXEL_SIZE)
-    settings = {"geometry": geometry, "voxel_size": VOXEL_SIZE, "options": options}
-    finder = run(estimate_tomogram_model(patches, reference, group, **settings))
+    finder = run(estimate_tomogram_model(ParticleSample(patches, reference, group, geometry, VOXEL_SIZE, options)))
 
     def solve(given: np.ndarray) -> np.ndarray:
         return finder.find(torch.from_numpy(given)).rotations.double().numpy()

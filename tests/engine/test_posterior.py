@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from napari_orient.engine.matching.fit import Fit
-from napari_orient.engine.refinement.posterior import draw_poses, summarise_modes
+from napari_orient.engine.refinement.posterior import FitCalibration, draw_poses, summarise_modes
 from napari_orient.engine.refinement.uncertainty import optimism
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
 from napari_orient.engine.symmetry import symmetry
@@ -19,7 +19,7 @@ def certain_to(degrees: list[float]) -> Fit:
 
 def test_the_expected_error_falls_with_the_root_of_the_trust() -> None:
     fit = certain_to([0.5, 2.0, 6.0])
-    expected = summarise_modes([fit], symmetry("C1"), likelihood_scale=4.0).expected_error_deg
+    expected = summarise_modes([fit], symmetry("C1"), FitCalibration(4.0)).expected_error_deg
     assert expected.numpy() == pytest.approx(np.sqrt(3) * np.array([0.25, 1.0, 3.0]), rel=1e-3)
 
 
@@ -28,8 +28,7 @@ def test_optimism_lowers_the_odds_of_the_best_mode_alone() -> None:
     far = Fit(rotvec_to_matrix(torch.tensor([[0.0, 0.0, 1.5]])), best.shifts, best.gram)
     modes = [best, far, Fit(far.rotations.mT, best.shifts, best.gram)]
     plain, lowered = (
-        summarise_modes(modes, symmetry("C1"), likelihood_scale=1.0, optimism=nats).mode_shares[0]
-        for nats in (0.0, 1.6)
+        summarise_modes(modes, symmetry("C1"), FitCalibration(1.0, optimism=nats)).mode_shares[0] for nats in (0.0, 1.6)
     )
     assert float(torch.log(plain[0] / plain[1]) - torch.log(lowered[0] / lowered[1])) == pytest.approx(1.6, abs=1e-3)
     assert float(lowered[1] / lowered[2]) == pytest.approx(float(plain[1] / plain[2]))

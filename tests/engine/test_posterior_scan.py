@@ -11,6 +11,7 @@ from whitened import observed, shown
 
 from napari_orient.engine.matching.fit import concatenate_fits, fit_at, fit_poses
 from napari_orient.engine.refinement.posterior import (
+    FitCalibration,
     Observation,
     Poses,
     posterior_mean,
@@ -46,9 +47,9 @@ def found(*, scan: bool, noise: float = 150.0, count: int = 240) -> tuple[Poses,
     rows = best * count + torch.arange(count)
     modes = [concatenate_fits(fits).take(rows)]
     if scan:
-        poses = posterior_mean(modes, Observation(reference, model, seen), C7, likelihood_scale=1.0)
+        poses = posterior_mean(modes, Observation(reference, model, seen), C7, FitCalibration(1.0))
     else:
-        poses = summarise_modes(modes, C7, likelihood_scale=1.0)
+        poses = summarise_modes(modes, C7, FitCalibration(1.0))
     return poses, symmetric_angle_deg(poses.rotations.double().numpy(), true.double().numpy(), C7)
 
 

@@ -41,7 +41,7 @@ from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions, 
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.detection import random_pose_angles
-from napari_orient.engine.refinement.posterior import Poses, summarise_modes
+from napari_orient.engine.refinement.posterior import FitCalibration, Poses, summarise_modes
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Step, Stream, Work
@@ -204,7 +204,7 @@ def _fitted(
 
 def poses_from_fits(fits: list[Fit], group: Symmetry, *, likelihood_scale: float) -> Poses:
     """The pose and its covariance that each fit leads to; on the CPU."""
-    return Poses.concatenated([summarise_modes([concatenate_fits(fits)], group, likelihood_scale=likelihood_scale)])
+    return Poses.concatenated([summarise_modes([concatenate_fits(fits)], group, FitCalibration(likelihood_scale))])
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, fit_modes
+from napari_orient.engine.matching.fit import fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel
@@ -24,7 +24,13 @@ from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import in_batches, places_of, search_and_fit, starts_of
-from napari_orient.engine.refinement.posterior import Observation, Poses, posterior_mean, summarise_modes
+from napari_orient.engine.refinement.posterior import (
+    FitCalibration,
+    Observation,
+    Poses,
+    posterior_mean,
+    summarise_modes,
+)
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE
 from napari_orient.engine.streams import Note
 from napari_orient.engine.symmetry import Symmetry
@@ -37,6 +43,9 @@ at a low score: at two places a search may miss a particle that its other places
 _FAST_STARTS = 2
 """Starts of a fast prediction. With one, 95.5 instead of 97.5 % of PolNet's proteasomes lie within 20°, and expected
 errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
+
+_TYPICAL_CALIBRATION = FitCalibration(TYPICAL_LIKELIHOOD_SCALE)
+"""Of a finder until its tomogram's own is estimated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +63,7 @@ class PoseFinder:
     particles_dark : whether particles are darker than their surroundings.
     low_snr : whether scores are so low that the search is widened.
     options : as asked for.
-    likelihood_scale : factor of log-likelihoods; see `uncertainty.estimate_likelihood_scale`.
-    bound_excess : of the variance of best fits over their bound, nats; see `uncertainty.estimate_bound_excess`.
-    optimism : of the log-likelihoods of best fits, nats; see `uncertainty.optimism`.
+    calibration : of the log-likelihoods and covariances of its fits.
     overdispersion : what gives that of single particles; None before it is estimated.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
@@ -76,9 +83,7 @@ class PoseFinder:
     particles_dark: bool
     low_snr: bool
     options: RefinementOptions
-    likelihood_scale: float = TYPICAL_LIKELIHOOD_SCALE
-    bound_excess: float = 0.0
-    optimism: float = 0.0
+    calibration: FitCalibration = _TYPICAL_CALIBRATION
     overdispersion: Overdispersion | None = None
     detection: DetectionModel | None = None
     outliers: OutlierLimits | None = None
@@ -138,7 +143,7 @@ class PoseFinder:
         noise : (N,) power of each patch's noise over the tomogram's, as in other poses that these are compared with;
             None estimates it.
         """
-        tempered = None if prior is None else prior.tempered(self.likelihood_scale)
+        tempered = None if prior is None else prior.tempered(self.calibration.likelihood_scale)
 
         def find(rows: slice) -> Poses:
             own = None if tempered is None else tempered.take(rows)
@@ -207,31 +212,16 @@ class PoseFinder:
         best, fitted_on = fits[0], self.search.model.select(self.search.informative) if self.fast else self.model
         noise = noise_level(best, fitted_on) if noise is None else noise
         fits = [fit.in_noise(noise) for fit in fits]
-        observation = None if observed is None else Observation(self.reference, self.model, observed, prior, noise)
-        poses = self._summarised(fits, centres * self.full_model.voxel_size, observation).in_noise(noise)
+        origins = centres * self.full_model.voxel_size
+        if observed is None:
+            poses = summarise_modes(fits, self.group, self.calibration, origins=origins)
+        else:
+            observation = Observation(self.reference, self.model, observed, prior, noise)
+            poses = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
+        poses = poses.in_noise(noise)
         if self.overdispersion is not None:
             # Its coefficients are those that the search's matches are fitted on, observed already.
             of_search = found.observed[each, place][..., : len(self.search.model.indices)]
             misfit = self.overdispersion.of(of_search[..., self.search.informative], best)
             poses = poses.with_covariance_factor(misfit / noise)
-        return poses.shifted(centres[:, 0] * self.full_model.voxel_size)
-
-    def _summarised(self, fits: list[Fit], origins: Tensor, observation: Observation | None) -> Poses:
-        if observation is None:
-            return summarise_modes(
-                fits,
-                self.group,
-                likelihood_scale=self.likelihood_scale,
-                bound_excess=self.bound_excess,
-                optimism=self.optimism,
-                origins=origins,
-            )
-        return posterior_mean(
-            fits,
-            observation,
-            self.group,
-            likelihood_scale=self.likelihood_scale,
-            bound_excess=self.bound_excess,
-            optimism=self.optimism,
-            origins=origins,
-        )
+        return poses.shifted(origins[:, 0])

@@ -68,7 +68,8 @@ def apply_offset_prior(
     rows, chosen = ((prior.p_inlier(moved) < 0.5) | (moved.p_right < _SURE)).nonzero().squeeze(1), list[Poses]()
     for some in rows.split(batch) if len(rows) else ():
         again, before = prior.weigh(find_at(some, prior.mean).about(centre)), moved.take(some)
-        chosen.append(prior.choose(before, again, group=finder.group, likelihood_scale=finder.likelihood_scale))
+        scale = finder.calibration.likelihood_scale
+        chosen.append(prior.choose(before, again, group=finder.group, likelihood_scale=scale))
         yield Step(min(batch * len(chosen), len(rows)), len(rows), "Searching again about the common offset")
     if chosen:
         moved = moved.with_rows(rows, Poses.concatenated(chosen))

@@ -319,31 +319,46 @@ def draw_poses(fit: Fit, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return fit.rotations @ rotvec_to_matrix(step[:, :3]), fit.shifts + step[:, 3:]
 
 
+@dataclass(frozen=True)
+class FitCalibration:
+    """What log-likelihoods and covariances of a tomogram's best fits are corrected by; see `uncertainty`.
+
+    Parameters
+    ----------
+    likelihood_scale : factor c of the log-likelihood, 1 where the noise model is right; see
+        `uncertainty.estimate_likelihood_scale`.
+    bound_excess : k, nats by which the variance of best fits exceeds their bound; see
+        `uncertainty.estimate_bound_excess`.
+    optimism : nats by which the best mode's log-mass is too large; see `uncertainty.optimism`.
+    """
+
+    likelihood_scale: float
+    bound_excess: float = 0.0
+    optimism: float = 0.0
+
+    def covariance(self, fit: Fit) -> Tensor:
+        """Covariance of rotation (radians) and shift (Å) by the Laplace approximation, (N, 6, 6)."""
+        return fit.covariance() / self.likelihood_scale
+
+    def variance_factor(self, fit: Fit) -> Tensor:
+        """Factor 1 + k / c ΔL of the variance of best fits over the Laplace approximation, (N,)."""
+        return 1 + self.bound_excess / (self.likelihood_scale * fit.log_likelihood_gain).clamp_min(_LEAST_GAIN)
+
+
 def summarise_modes(
-    fits: list[Fit],
-    group: Symmetry,
-    *,
-    likelihood_scale: float,
-    bound_excess: float = 0.0,
-    optimism: float = 0.0,
-    origins: Tensor | None = None,
+    fits: list[Fit], group: Symmetry, calibration: FitCalibration, *, origins: Tensor | None = None
 ) -> Poses:
     """The best pose of each particle with its Laplace covariance, and its competing modes.
 
     Parameters
     ----------
     fits : K fits of the same N particles, best first: the modes. Of fits that ended in one mode the first counts.
-    likelihood_scale : factor c of the log-likelihood, 1 where the noise model is right; see
-        `uncertainty.estimate_likelihood_scale`.
-    bound_excess : k, nats; see `uncertainty.estimate_bound_excess`.
-    optimism : nats by which the best mode's log-mass is too large; see `uncertainty.optimism`.
     origins : (N, K, 3) Å that the fits' shifts count from, if not all from one point. The poses' count from the first.
     """
     best = fits[0]
-    factor = variance_factor(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
-    covariance = factor[:, None, None] * best.covariance() / likelihood_scale
-    rotvecs, log_weight = _modes(fits, group, likelihood_scale=likelihood_scale)
-    log_weight[:, 0] -= optimism
+    covariance = calibration.variance_factor(best)[:, None, None] * calibration.covariance(best)
+    rotvecs, log_weight = _modes(fits, group, likelihood_scale=calibration.likelihood_scale)
+    log_weight[:, 0] -= calibration.optimism
     shifts = torch.stack([fit.shifts for fit in fits], dim=1)
     return Poses(
         best.rotations,
@@ -361,19 +376,12 @@ def summarise_modes(
     )
 
 
-def variance_factor(fit: Fit, *, likelihood_scale: float, bound_excess: float) -> Tensor:
-    """Factor 1 + k / c ΔL of the variance of best fits over the Laplace approximation, (N,)."""
-    return 1 + bound_excess / (likelihood_scale * fit.log_likelihood_gain).clamp_min(_LEAST_GAIN)
-
-
 def posterior_mean(
     fits: list[Fit],
     observation: Observation,
     group: Symmetry,
+    calibration: FitCalibration,
     *,
-    likelihood_scale: float,
-    bound_excess: float = 0.0,
-    optimism: float = 0.0,
     origins: Tensor | None = None,
 ) -> Poses:
     """Poses as `summarise_modes`, but the posterior mean of a scan where the rotation is poorly determined.
@@ -382,27 +390,18 @@ def posterior_mean(
     ----------
     fits : K fits, best first; the best ones are of the observed patches.
     """
-    poses = _with_empty_mode(
-        summarise_modes(
-            fits,
-            group,
-            likelihood_scale=likelihood_scale,
-            bound_excess=bound_excess,
-            optimism=optimism,
-            origins=origins,
-        )
-    )
-    covariance = fits[0].covariance() / likelihood_scale
+    poses = _with_empty_mode(summarise_modes(fits, group, calibration, origins=origins))
+    covariance, scale = calibration.covariance(fits[0]), calibration.likelihood_scale
     rows = _poorly_determined(covariance[:, :3, :3])
     if len(rows) == 0:
         return poses
     best = fits[0].take(rows)
     scan = scan_rotation(
-        observation.take(rows), best, covariance[rows], likelihood_scale=likelihood_scale, reach=reach_within(group)
+        observation.take(rows), best, covariance[rows], likelihood_scale=scale, reach=reach_within(group)
     )
-    factor = variance_factor(best, likelihood_scale=likelihood_scale, bound_excess=bound_excess)
+    factor = calibration.variance_factor(best)
     scan = replace(scan, covariance=factor[:, None, None, None] * scan.covariance)
-    return poses.with_rows(rows, _mean_over_scan(poses.take(rows), scan, best, likelihood_scale=likelihood_scale))
+    return poses.with_rows(rows, _mean_over_scan(poses.take(rows), scan, best, likelihood_scale=scale))
 
 
 def _with_empty_mode(poses: Poses) -> Poses:
@@ -493,7 +492,7 @@ def scan_rotation(
     Parameters
     ----------
     fit : the best fit of each observed patch.
-    likelihood_scale : as in `summarise_modes`.
+    likelihood_scale : c, as in `FitCalibration`.
     reach : radians to scan to, either way.
     """
     values, vectors = torch.linalg.eigh(covariance[:, :3, :3])

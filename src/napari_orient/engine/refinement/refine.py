@@ -43,7 +43,7 @@ from napari_orient.engine.refinement.offset_prior import apply_offset_prior
 from napari_orient.engine.refinement.overdispersion import template_parts
 from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.refinement.tomogram_model import estimate_tomogram_model
+from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
 from napari_orient.engine.streams import Note, Step, Stream
@@ -284,17 +284,8 @@ def prepare_finder(
     yield Step(0, 1, "Estimating the missing wedge")
     box = box_side(reference.radius, tomogram.voxel_size)
     geometry = tilt_geometry(tomogram, particles.positions, options.wedge, side=box)
-    finder = yield from estimate_tomogram_model(
-        patches,
-        reference,
-        template.group,
-        geometry=geometry,
-        voxel_size=tomogram.voxel_size,
-        options=options,
-        prior=prior,
-        parts=parts,
-        like=like,
-    )
+    sample = ParticleSample(patches, reference, template.group, geometry, tomogram.voxel_size, options, prior)
+    finder = yield from estimate_tomogram_model(sample, parts=parts, like=like)
     finder = replace(finder, outliers=outliers)
     found = yield from diagnostics(finder, patches, prior)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)

@@ -27,7 +27,6 @@ from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forw
 from napari_orient.engine.model.noise import finest_filled, mean_power, simulate_noise_patches, window
 from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
 from napari_orient.engine.refinement.detection import DetectionModel
@@ -41,6 +40,7 @@ from napari_orient.engine.refinement.patch_fits import (
     patches_per_batch,
     refit,
 )
+from napari_orient.engine.refinement.posterior import FitCalibration
 from napari_orient.engine.refinement.transfer_choice import (
     MOST_PATCHES,
     CentredPatches,
@@ -77,52 +77,64 @@ _STEP_COUNT = 8 + _ROUNDS
 """Steps that `estimate_tomogram_model` reports."""
 
 
-@torch.no_grad()
-def estimate_tomogram_model(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None = None,
-    parts: ReferenceParts | None = None,
-    like: Acquisition | None = None,
-) -> Stream[Step, PoseFinder]:
-    """The pose finder of a tomogram, estimated from patches (N, n, n, n) of some of its particles, poses unknown.
+@dataclass(frozen=True, eq=False)
+class ParticleSample:
+    """Some of a tomogram's particles, poses unknown, and what they are matched with: a model is estimated from them.
 
     Parameters
     ----------
-    patches : each of mean 0 and sd 1, on the device to work on; of one tomogram.
+    patches : (N, n, n, n), each of mean 0 and sd 1, on the device to work on; of one tomogram.
+    reference, group : what is matched, and its symmetry.
     geometry : how the tomogram was tilted.
     voxel_size : Å.
+    options : as asked for.
     prior : of the N rotations; None is flat.
+    """
+
+    patches: Tensor
+    reference: Reference
+    group: Symmetry
+    geometry: TiltGeometry
+    voxel_size: float
+    options: RefinementOptions
+    prior: RotationPrior | None = None
+
+    @property
+    def batches(self) -> tuple[Tensor, ...]:
+        """The patches in parts of a batch's size."""
+        size = patches_per_batch(self.patches.shape[-1], self.patches.device)
+        return tuple(self.patches[first : first + size] for first in range(0, len(self.patches), size))
+
+
+@torch.no_grad()
+def estimate_tomogram_model(
+    sample: ParticleSample, *, parts: ReferenceParts | None = None, like: Acquisition | None = None
+) -> Stream[Step, PoseFinder]:
+    """The pose finder of a tomogram, estimated from a sample of its particles, poses unknown.
+
+    Parameters
+    ----------
     parts : of the reference, along which single particles' misfit is measured; see `overdispersion`.
     like : another tomogram's acquisition, to begin from where this one was acquired alike; None begins anew.
     """
-    prior = None if prior is None else prior.tempered(TYPICAL_LIKELIHOOD_SCALE)
-    begun = None
-    if like is not None:
-        begun = yield from _begun_alike(
-            like, patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
-        )
+    if sample.prior is not None:
+        sample = replace(sample, prior=sample.prior.tempered(TYPICAL_LIKELIHOOD_SCALE))
+    patches, reference, options, prior = sample.patches, sample.reference, sample.options, sample.prior
+    begun = None if like is None else (yield from _begun_alike(like, sample))
     if begun is None:
         like = None
-        begun = yield from _begun_anew(
-            patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options, prior=prior
-        )
+        begun = yield from _begun_anew(sample)
     geometry, centres = begun.geometry, begun.centres
-    model, fit = yield from _with_aligned_tilts(begun, patches, reference, prior)
+    model, fit = yield from _with_aligned_tilts(begun, sample)
     step = _step(5 + _ROUNDS, "Building the search")
     if like is None:
-        search = yield from stoppable(build_search(reference, model, group, options.search), step)
+        search = yield from stoppable(build_search(reference, model, sample.group, options.search), step)
     else:
         search = like.search.through(model)
     informative = informative_coefficients(reference, model, INFORMATIVE)
     finder = PoseFinder(
         reference,
-        group,
+        sample.group,
         model,
         informative,
         search,
@@ -139,7 +151,7 @@ def estimate_tomogram_model(
     if parts is not None:
         yield step
         finder = _with_overdispersion(finder, parts, patches, centres, aligned)
-    noise_scores = (yield from _noise_scores(finder, patches, prior, generator)) if like is None else like.noise_scores
+    noise_scores = (yield from _noise_scores(finder, sample, generator)) if like is None else like.noise_scores
     local_score = aligned.score / noise_level(aligned, model).sqrt()
     detection = DetectionModel.fitted(noise_scores, local_score.cpu())
     acquisition = like or Acquisition(
@@ -150,7 +162,7 @@ def estimate_tomogram_model(
         begun.transfer,
         begun.model,
         search,
-        power=patch_power(patches, reference.radius, box=model.box, voxel_size=voxel_size),
+        power=patch_power(patches, reference.radius, box=model.box, voxel_size=sample.voxel_size),
         noise_scores=noise_scores,
         mean=mean_of_lowest(begun.model, patches, centres),
         particles_dark=begun.particles_dark,
@@ -176,87 +188,51 @@ class _Begun:
     low_snr: bool
 
 
-def _begun_anew(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-) -> Stream[Step, _Begun]:
+def _begun_anew(sample: ParticleSample) -> Stream[Step, _Begun]:
     """Gain and noise of a tomogram of which nothing is known beforehand."""
-    transfer, model = yield from _first_model(
-        patches, reference, group, geometry=geometry, voxel_size=voxel_size, options=options
-    )
+    transfer, model = yield from _first_model(sample)
     particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
-    model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches, reference, group, model, wedge=geometry.wedge, options=options, prior=prior
-    )
-    return _Begun(geometry, transfer, model, fit, centres, particles_dark, low_snr)
+    model, fit, centres, low_snr = yield from _gain_and_noise(sample, model)
+    return _Begun(sample.geometry, transfer, model, fit, centres, particles_dark, low_snr)
 
 
-def _begun_alike(
-    own: Acquisition,
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-) -> Stream[Step, _Begun | None]:
+def _begun_alike(own: Acquisition, sample: ParticleSample) -> Stream[Step, _Begun | None]:
     """Gain and noise of a tomogram, from those and the filters of another; None where that was acquired otherwise."""
-    model = own.model_of(patches, geometry=geometry, voxel_size=voxel_size, options=options)
+    patches, geometry = sample.patches, sample.geometry
+    model = own.model_of(patches, geometry=geometry, voxel_size=sample.voxel_size, options=sample.options)
     if model is None:
         return None
-    step = _step(1, "Centring")
-    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from in_turn(own.search.positions.through(model).find, parts, step=step, device=patches.device)
+    search = own.search.positions.through(model)
+    voxels = yield from in_turn(search.find, sample.batches, step=_step(1, "Centring"), device=patches.device)
     if not own.same_contrast(model, patches, torch.cat(voxels)[:, 0]):
         return None
-    model, fit, centres, low_snr = yield from _gain_and_noise(
-        patches,
-        reference,
-        group,
-        model,
-        wedge=own.geometry.wedge,
-        options=own.options,
-        prior=prior,
-        search=own.search.through(model),
-    )
-    geometry = replace(geometry, wedge=own.geometry.wedge)
-    return _Begun(geometry, own.transfer, model, fit, centres, own.particles_dark, low_snr)
+    sample = replace(sample, geometry=replace(geometry, wedge=own.geometry.wedge), options=own.options)
+    model, fit, centres, low_snr = yield from _gain_and_noise(sample, model, search=own.search.through(model))
+    return _Begun(sample.geometry, own.transfer, model, fit, centres, own.particles_dark, low_snr)
 
 
-def _with_aligned_tilts(
-    begun: _Begun, patches: Tensor, reference: Reference, prior: RotationPrior | None
-) -> Stream[Step, tuple[ForwardModel, Fit]]:
+def _with_aligned_tilts(begun: _Begun, sample: ParticleSample) -> Stream[Step, tuple[ForwardModel, Fit]]:
     """The model with the shifts of the tilt images, where there are enough particles to estimate them; and its fit."""
-    model = begun.model
-    if len(patches) < LEAST_PARTICLES:
+    model, reference = begun.model, sample.reference
+    if len(sample.patches) < LEAST_PARTICLES:
         return model, begun.fit
     step = _step(4 + _ROUNDS, "Aligning the tilt images")
-    observed = model.observe(patches, begun.centres)
-    fit = yield from refit(reference, model, observed, begun.fit, step=step, prior=prior)
+    observed = model.observe(sample.patches, begun.centres)
+    fit = yield from refit(reference, model, observed, begun.fit, step=step, prior=sample.prior)
     # The noise stays as it was: what a misaligned series leaves unexplained is not all shifts of its images.
     drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
     return align_tilts(reference, model, observed, drawn, wedge=begun.geometry.wedge, series=begun.geometry.series), fit
 
 
-def _noise_scores(
-    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None, generator: torch.Generator
-) -> Stream[Step, Tensor]:
+def _noise_scores(finder: PoseFinder, sample: ParticleSample, generator: torch.Generator) -> Stream[Step, Tensor]:
     """Scores (K,) that the finder reaches in simulated noise of the tomogram."""
-    side, model = patches.shape[-1], finder.full_model
-    noise = simulate_noise_patches(model, side, count=_NOISE_PATCHES, generator=generator).to(patches)
+    patches, prior = sample.patches, sample.prior
+    noise = simulate_noise_patches(finder.full_model, patches.shape[-1], count=_NOISE_PATCHES, generator=generator)
     step, scores = _step(7 + _ROUNDS, "Matching noise"), []
     for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
         yield step
         own = None if prior is None else prior.take(rows % len(patches))
-        scores.append(finder.find(noise[rows], prior=own).local_score)
+        scores.append(finder.find(noise[rows].to(patches), prior=own).local_score)
     return torch.cat(scores)
 
 
@@ -264,17 +240,10 @@ def _step(done: int, message: str) -> Step:
     return Step(done, _STEP_COUNT, message)
 
 
-def _first_model(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    geometry: TiltGeometry,
-    voxel_size: float,
-    options: RefinementOptions,
-) -> Stream[Step, tuple[Transfer, ForwardModel]]:
+def _first_model(sample: ParticleSample) -> Stream[Step, tuple[Transfer, ForwardModel]]:
     """The transfer, and the forward model without poses, of particles brought to the centre."""
-    step, wedge = _step(0, "Estimating noise and transfer"), geometry.wedge
+    patches, reference, options, voxel_size = sample.patches, sample.reference, sample.options, sample.voxel_size
+    step = _step(0, "Estimating noise and transfer")
     yield step
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
@@ -287,55 +256,41 @@ def _first_model(
             text = f"The tomogram is smooth: nothing finer than {filled:.0f} Å is left of its noise, nor used."
             yield replace(_step(0, "Estimating the noise"), notes=(Note(text),))
     initial = partial(
-        initial_forward_model, reference=reference, wedge=wedge, voxel_size=voxel_size, resolution=resolution
+        initial_forward_model,
+        reference=reference,
+        wedge=sample.geometry.wedge,
+        voxel_size=voxel_size,
+        resolution=resolution,
     )
-    choice = _transfer(patches, reference, group, middle=middle, initial=initial, geometry=geometry, options=options)
-    transfer = yield from stoppable(choice, step)
+    transfer = yield from stoppable(_transfer(sample, middle=middle, initial=initial), step)
     model = initial(middle, transfer=transfer)
     step = _step(1, "Centring")
     yield step
-    positions = yield from stoppable(build_position_search(reference, model, group, options.search), step)
-    parts = patches.split(patches_per_batch(patches.shape[-1], patches.device))
-    voxels = yield from in_turn(positions.find, parts, step=step, device=patches.device)
+    positions = yield from stoppable(build_position_search(reference, model, sample.group, options.search), step)
+    voxels = yield from in_turn(positions.find, sample.batches, step=step, device=patches.device)
     centred = cropped(patches, box, voxels=torch.cat(voxels)[:, 0])
     return transfer, initial(centred, transfer=transfer)
 
 
-def _transfer(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    *,
-    middle: Tensor,
-    initial: Callable[..., ForwardModel],
-    geometry: TiltGeometry,
-    options: RefinementOptions,
-) -> Work[Transfer]:
+def _transfer(sample: ParticleSample, *, middle: Tensor, initial: Callable[..., ForwardModel]) -> Work[Transfer]:
     """The transfer of greatest likelihood among those that the options leave, of patches and their ``middle``."""
-    candidates = candidate_transfers(geometry, options.ctf)
+    candidates = candidate_transfers(sample.geometry, sample.options.ctf)
     if len(candidates) == 1:
         return candidates[0]
+    reference, group, patches = sample.reference, sample.group, sample.patches
     # Whatever the transfer is, particles are found with a gain between the smooth one and one like the noise's power.
     model = initial(middle, transfer=Transfer(noise_exponent=0.5))
-    positions = yield from build_position_search(reference, model, group, options.search)
+    positions = yield from build_position_search(reference, model, group, sample.options.search)
     some = patches[:: max(1, len(patches) // MOST_PATCHES)][:MOST_PATCHES]
     centres = positions.find(some)[:, 0]
     yield
     noise = model.whitening.abs().square().reciprocal()
-    model = model.with_unit_gain(geometry.wedge)
+    model = model.with_unit_gain(sample.geometry.wedge)
     return choose_transfer(CentredPatches(model, model.observe(some, centres), noise), reference, group, candidates)
 
 
 def _gain_and_noise(
-    patches: Tensor,
-    reference: Reference,
-    group: Symmetry,
-    model: ForwardModel,
-    *,
-    wedge: Wedge,
-    options: RefinementOptions,
-    prior: RotationPrior | None,
-    search: MatchedFilterSearch | None = None,
+    sample: ParticleSample, model: ForwardModel, *, search: MatchedFilterSearch | None = None
 ) -> Stream[Step, tuple[ForwardModel, Fit, Tensor, bool]]:
     """The forward model with gain and noise from fitted poses; the fits, (N, 3) voxels centred by, and ``low_snr``.
 
@@ -343,10 +298,11 @@ def _gain_and_noise(
     ----------
     search : of a tomogram acquired alike, with the model, whose gain one round mends; None builds one.
     """
+    patches, reference, options, prior = sample.patches, sample.reference, sample.options, sample.prior
     step, shared = _step(2, "Building the search"), search is not None
     if search is None:
         first = replace(options.search, rotations=max(_FIRST_ROTATIONS, options.search.rotations // 3))
-        search = yield from stoppable(build_search(reference, model, group, first), step)
+        search = yield from stoppable(build_search(reference, model, sample.group, first), step)
     low_snr = False
     step = _step(3, "First poses")
     fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
@@ -356,14 +312,14 @@ def _gain_and_noise(
         fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
         if len(patches) >= LEAST_PARTICLES:
             drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
-            model = calibrate(reference, model, observed, drawn, wedge=wedge)
+            model = calibrate(reference, model, observed, drawn, wedge=sample.geometry.wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
         if low_snr:
             # The first poses were found with too rough a model: search again with a better one.
             if shared:
                 search = search.through(model)
             else:
-                search = yield from stoppable(build_search(reference, model, group, options.search), step)
+                search = yield from stoppable(build_search(reference, model, sample.group, options.search), step)
             fit, centres = yield from fit_all(search, patches, options, low_snr=low_snr, step=step, prior=prior)
     return model, fit, centres, low_snr
 
@@ -381,7 +337,7 @@ def _with_error_model(
     excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
     count = len(patches)
     gained = optimism(count) if count >= LEAST_PARTICLES else 0.0
-    return replace(finder, likelihood_scale=scale, bound_excess=excess, optimism=gained)
+    return replace(finder, calibration=FitCalibration(scale, excess, gained))
 
 
 def _with_overdispersion(
@@ -391,5 +347,5 @@ def _with_overdispersion(
     search = finder.search
     model = search.model.select(search.informative)
     observed = model.observe(patches, centres)
-    found = Overdispersion.estimate(parts, model, observed, fit, likelihood_scale=finder.likelihood_scale)
+    found = Overdispersion.estimate(parts, model, observed, fit, likelihood_scale=finder.calibration.likelihood_scale)
     return replace(finder, overdispersion=found)
