@@ -41,7 +41,6 @@ def dock_of(viewer: napari.Viewer, kind: type[DockT]) -> DockT:
     if not isinstance(dock, kind) or dock.frame is None:
         dock = kind(viewer)
         viewer.window.add_dock_widget(dock, name=NAMES[kind], area=kind.area)
-        dock.remember_window()
     frame = dock.frame
     if frame is not None:
         frame.show()

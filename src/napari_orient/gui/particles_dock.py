@@ -14,11 +14,13 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QSplitter,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
     QWidget,
+    QWidgetAction,
 )
 from superqt import QLabeledDoubleRangeSlider
 
@@ -37,10 +39,21 @@ HISTOGRAM = "histogram of errors"
 _UNITS = {item.name: item.unit for item in QUANTITIES}
 
 HEIGHT = 236
-"""Height in pixels of the dock at first."""
+"""Height in pixels of the dock at first, in a window that is high enough."""
+
+MIN_HEIGHT = 160
+"""Least height in pixels of the dock: filter, heads and three rows of the table, and a plot that can be read."""
+
+WINDOW_SHARE = 4
+"""The dock takes no more than one in so many parts of the window's height at first: the Orient dock stands above it."""
 
 WIDTHS = (480, 330, 330)
 """Widths in pixels of table, plot and patch at first; a person moves the handles between."""
+
+_UNFOLD = "▾"
+
+RANGES_WIDTH = 360
+"""Width in pixels of the ranges' sliders with their labels: fits thousands of Å beside the handles."""
 
 RANGES = {"expected_error": "Expected error", "true_error": "True error", "neighbour": "Nearest"}
 
@@ -68,7 +81,7 @@ class ParticlesDock(ViewerDock):
         for widgets in ((self.filters, self.table, self.note), (self.plot, self.charts), (self.patch,)):
             self.parts.addWidget(_column(*widgets))
         self.parts.setSizes(list(WIDTHS))
-        self.setMinimumHeight(160)
+        self.setMinimumHeight(MIN_HEIGHT)
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 4, 8, 4)
         grid.addWidget(self.parts, 0, 0)
@@ -77,8 +90,21 @@ class ParticlesDock(ViewerDock):
         self.table.sort_worst_first()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """High enough at first for a plot with its labels."""
-        return QSize(super().sizeHint().width(), HEIGHT)
+        """High enough at first for a plot with its labels, where the window is."""
+        height = min(HEIGHT, self.window().height() // WINDOW_SHARE)
+        return QSize(super().sizeHint().width(), max(MIN_HEIGHT, height))
+
+    def opened(self) -> None:
+        """Leave the whole height at the left to napari's own docks: with this one below, they need more than 700."""
+        self._give_left_corner(Qt.DockWidgetArea.LeftDockWidgetArea)
+
+    def closed(self) -> None:
+        """Give the corner back to the bottom."""
+        self._give_left_corner(Qt.DockWidgetArea.BottomDockWidgetArea)
+
+    def _give_left_corner(self, area: Qt.DockWidgetArea) -> None:
+        if self.main_window is not None:
+            self.main_window.setCorner(Qt.Corner.BottomLeftCorner, area)
 
     def _connect(self) -> None:
         inspected = self.inspected
@@ -216,11 +242,11 @@ class ParticleFilter(QWidget):
         self.expression.setClearButtonEnabled(True)
         self.expression.setAccessibleName("Filter")
         self.unfold = QToolButton()
-        self.unfold.setText("Ranges")
+        self.unfold.setText(f"Ranges {_UNFOLD}")
         self.unfold.setToolTip("Filter by ranges of errors and distances")
-        self.unfold.setCheckable(True)
-        self.unfold.setArrowType(Qt.ArrowType.RightArrow)
-        self.unfold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.unfold.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        # napari's style leaves no room for the menu's own arrow.
+        self.unfold.setStyleSheet("QToolButton::menu-indicator {image: none;}")
         self.note = NoteLabel()
         self.sliders = {name: _range_slider(name) for name in RANGES}
         self._labels = {name: QLabel(f"{title} ({_UNITS[name]})") for name, title in RANGES.items()}
@@ -231,15 +257,13 @@ class ParticleFilter(QWidget):
             slider.setAccessibleName(self._labels[name].text())
             rows.addRow(self._labels[name], slider)
             slider.valueChanged.connect(self._emit_changed)
-        self.ranges.setVisible(False)
+        self.unfold.setMenu(_menu_of(self.ranges, parent=self))
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addWidget(row(self.expression, self.unfold))
         column.addWidget(self.note)
-        column.addWidget(self.ranges)
         self.expression.textChanged.connect(self._emit_changed)
-        self.unfold.toggled.connect(self._unfolded)
 
     def show_columns(self, columns: Mapping[str, NDArray[Any]], given: RowFilter) -> None:
         """Set the sliders' ranges to these columns' values, and show the filter in force."""
@@ -255,6 +279,7 @@ class ParticleFilter(QWidget):
             for widget in (slider, self._labels[name]):
                 widget.setVisible(len(finite) > 0)
             _set_range(slider, int(np.ceil(finite.max(initial=0))) or 1, given.ranges.get(name, (None, None)))
+        self._count_ranges()
 
     def wanted(self) -> RowFilter:
         """The filter as it is set; a slider's handle at its end leaves that end open."""
@@ -265,12 +290,25 @@ class ParticleFilter(QWidget):
         """Say why the expression is not followed; empty where it is."""
         self.note.say(reason, BAD)
 
-    def _unfolded(self, open_: bool) -> None:
-        self.unfold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
-        self.ranges.setVisible(open_)
-
     def _emit_changed(self, *_: object) -> None:
+        self._count_ranges()
         self.changed.emit()
+
+    def _count_ranges(self) -> None:
+        """Say on the button how many ranges are in force: the sliders are hidden behind it."""
+        narrowed = sum(_between_handles(slider) != (None, None) for slider in self.sliders.values())
+        self.unfold.setText(f"Ranges ({narrowed}) {_UNFOLD}" if narrowed else f"Ranges {_UNFOLD}")
+
+
+def _menu_of(contents: QWidget, *, parent: QWidget) -> QMenu:
+    """A menu that shows these widgets: they take no height of the dock's."""
+    menu = QMenu(parent)
+    action = QWidgetAction(menu)
+    contents.setContentsMargins(8, 8, 8, 8)
+    contents.setMinimumWidth(RANGES_WIDTH)
+    action.setDefaultWidget(contents)
+    menu.addAction(action)
+    return menu
 
 
 def _range_slider(name: str) -> QLabeledDoubleRangeSlider:

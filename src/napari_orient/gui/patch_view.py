@@ -44,10 +44,13 @@ _THICK = 3
 _RESOLUTION = 2.5
 """Resolution of the reference in voxels of the tomogram: a little below Nyquist's 2, as sharp as a patch."""
 
-MIN_HEIGHT = 110
-"""Height in pixels of the slices, at least: three of them."""
+MIN_HEIGHT = 90
+"""Height in pixels of the slices, at least: a row of them with its titles."""
 
-_TIP = "Slices through the particle's centre. Click one to enlarge its plane, again to show all"
+_LEAST_SIDE = 36.0
+"""Side in pixels below which slices of all three planes show nothing, and one plane is shown instead."""
+
+_TIP = "Slices through the particle's centre. Click one to enlarge its plane, again to show all, or the next where it is low"
 
 _SHORT = {"predicted − true": "difference", "patch − predicted": "rest"}
 """Titles where the long ones do not fit."""
@@ -85,10 +88,10 @@ class PatchView(QWidget):
         self.pictures, self.note = SliceGrid(), NoteLabel()
         self._showing = Deferred(self._show, parent=self)
         column = QVBoxLayout(self)
-        column.setContentsMargins(6, 6, 6, 4)
+        column.setContentsMargins(6, 0, 6, 0)
         column.addWidget(labelled({"Reference": self.reference}))
-        column.addWidget(self.pictures, 1)
         column.addWidget(self.note)
+        column.addWidget(self.pictures, 1)
         self.reference.chosen.connect(self._reference_chosen)
 
     def show_particle(self, layer: Points | None, values: ParticleValues | None, rows: NDArray[np.int_]) -> None:
@@ -248,36 +251,48 @@ class SliceGrid(QWidget):
                     self.columns.append((name, slice_images(cube, span=span if _of_reference(name) else None)))
         self.update()
 
+    @property
+    def shown_plane(self) -> int | None:
+        """The plane that is shown alone: the enlarged one, or xy where there is no room for all; None for all."""
+        return 0 if self.plane is None and self._side(len(self.columns), len(SLICES)) < _LEAST_SIDE else self.plane
+
     def places(self) -> list[tuple[int, int, QRectF]]:
         """Column, plane and square in pixels of each slice."""
-        columns = range(len(self.columns))
-        if self.plane is None:
+        columns, shown = range(len(self.columns)), self.shown_plane
+        if shown is None:
             return self._grid([[(column, plane) for column in columns] for plane in range(len(SLICES))])
-        large = [(column, self.plane) for column in columns]
+        large = [(column, shown) for column in columns]
         half = len(large) if len(large) < 3 else 2
-        return self._grid([large[:half], large[half:]] if large[half:] else [large])
+        if self._side(len(large), 1, heads=1) >= self._side(half, 2, heads=2):
+            return self._grid([large], heads=1)
+        return self._grid([large[:half], large[half:]], heads=2)
 
-    def _grid(self, lines: list[list[tuple[int, int]]]) -> list[tuple[int, int, QRectF]]:
-        """Squares of lines of slices, as large as fit beside the titles and labels."""
-        head = _HEAD if self.plane is None else 0
-        across, down = max(map(len, lines)), len(lines)
-        width = (self.width() - _LABEL) / across
-        height = (self.height() - head) / down - (0 if self.plane is None else _HEAD)
-        side = max(1.0, min(width, height) - _GAP)
+    def _side(self, across: int, down: int, *, heads: int = 1) -> float:
+        """Side in pixels of the squares of a grid, of which so many lines have titles above them."""
+        width = (self.width() - _LABEL) / max(across, 1)
+        return max(1.0, min(width, (self.height() - heads * _HEAD) / down) - _GAP)
+
+    def _grid(self, lines: list[list[tuple[int, int]]], *, heads: int = 1) -> list[tuple[int, int, QRectF]]:
+        """Squares of lines of slices, as large as fit beside the labels; the first ``heads`` lines have titles."""
+        across = max(map(len, lines))
+        width, side = (self.width() - _LABEL) / across, self._side(across, len(lines), heads=heads)
         found = []
         for number, line in enumerate(lines):
-            top = head + number * (side + _GAP) + (0 if self.plane is None else (number + 1) * _HEAD)
+            top = number * (side + _GAP) + min(number + 1, heads) * _HEAD
             for place, (column, plane) in enumerate(line):
                 left = _LABEL + place * width + (width - side) / 2
                 found.append((column, plane, QRectF(left, top, side, side)))
         return found
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Enlarge the plane of the slice under the mouse, or show all planes again."""
+        """Enlarge the plane of the slice under the mouse, or show all again, or the next where all have no room."""
         if event is None:
             return
         hit = [plane for _, plane, square in self.places() if square.contains(event.position())]
-        self.plane = hit[0] if hit and self.plane is None else None
+        if self._side(len(self.columns), len(SLICES)) < _LEAST_SIDE:
+            self.plane = ((self.plane or 0) + 1) % len(SLICES)
+        else:
+            self.plane = hit[0] if hit and self.plane is None else None
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -289,17 +304,19 @@ class SliceGrid(QWidget):
         ink = QColor(self.palette().color(self.foregroundRole()))
         ink.setAlpha(210)
         painter.setPen(ink)
+        one = self.shown_plane is not None
+        wide = (self.width() - _LABEL) / len(self.columns)
         for column, plane, square in self.places():
             title, pictures = self.columns[column]
             painter.drawImage(square, pictures[plane])
-            if self.plane is not None or plane == 0:
-                text = title if self.plane is None else f"{title}, {SLICES[plane]}"
-                wide = (self.width() - _LABEL) / len(self.columns) if self.plane is None else self.width() / 2
-                if painter.fontMetrics().horizontalAdvance(text) > wide:
-                    text = text.replace(title, _SHORT.get(title, title))
-                above = QRectF(square.center().x() - wide / 2, square.top() - _HEAD, wide, _HEAD)
+            if one or plane == 0:
+                text = f"{title}, {SLICES[plane]}" if one and column == 0 else title
+                room = max(wide, square.width())
+                if painter.fontMetrics().horizontalAdvance(text) > room:
+                    text = _SHORT.get(title, title)
+                above = QRectF(square.center().x() - room / 2, square.top() - _HEAD, room, _HEAD)
                 painter.drawText(above, _CENTRE, text)
-            if self.plane is None and column == 0:
+            if not one and column == 0:
                 painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])
         painter.end()
 

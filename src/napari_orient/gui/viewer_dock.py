@@ -42,13 +42,15 @@ class ViewerDock(QWidget):
         super().__init__()
         self.session = session_of(napari_viewer)
         self.session.docks[type(self).__name__] = self
-        self._window: weakref.ref[QMainWindow] | None = None
         self._placed: weakref.ref[QDockWidget] | None = None
         when_destroyed(self, _forgetter(self.session, type(self).__name__))
         self.build()
 
     def build(self) -> None:
         """Make the dock's widgets."""
+
+    def opened(self) -> None:
+        """Do what is to be done when napari puts the dock in a frame, before the window has it."""
 
     def closed(self) -> None:
         """Do what is to be done when napari takes the dock out of its frame."""
@@ -76,26 +78,24 @@ class ViewerDock(QWidget):
                 self.closed()
                 self._wait_in_window()
             elif self.frame is not None:
+                self.opened()
                 self.show()
         return done
 
-    def _wait_in_window(self) -> None:
-        window = None if self._window is None else self._window()
-        if window is not None:
-            self.setParent(window)
-            self.hide()
+    @property
+    def main_window(self) -> QMainWindow | None:
+        """The viewer's window, in which a closed dock waits; None where it is gone."""
+        return getattr(getattr(self.session.viewer, "window", None), "_qt_window", None)
 
-    def remember_window(self) -> None:
-        """Remember the window that the dock is in, where it waits when it is closed."""
-        window = self.window()
-        if isinstance(window, QMainWindow):
-            self._window = weakref.ref(window)
+    def _wait_in_window(self) -> None:
+        if self.main_window is not None:
+            self.setParent(self.main_window)
+            self.hide()
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name
         """Put a new frame where this dock belongs; a person may move it afterwards."""
         super().showEvent(event)
         frame, window = self.frame, self.window()
-        self.remember_window()
         if frame is None or not isinstance(window, QMainWindow):
             return
         if self._placed is None or self._placed() is not frame:

@@ -40,6 +40,9 @@ CLICK_RADIUS = 24
 _LEAST_GAP = 0.16
 """Distance between ticks of counts, at least, as a share of the axis: 20 pixels of 130."""
 
+_NARROW_ANGLES = 1.8
+"""Width in inches of axes below which an angle has a tick every 60° instead of 30°: seven numbers would touch."""
+
 _FEW_DECADES = 3
 """Powers of ten along an axis up to which 2 and 5 times them have ticks too."""
 
@@ -81,7 +84,7 @@ def round_counts(high: float) -> list[int]:
 
 
 def number_axis(axis: Any, low: float, high: float, *, log: bool = False) -> None:
-    """Make an axis run from low to high with round ticks: by 30 up to 180, else by 1, 2 or 5; or 1, 2, 5, 10, …"""
+    """Make an axis run from low to high with round ticks: by 30 or 60 up to 180, else by 1, 2 or 5; or 1, 2, 5, 10, …"""
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     if log:
@@ -91,7 +94,8 @@ def number_axis(axis: Any, low: float, high: float, *, log: bool = False) -> Non
         every = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
         axis.set_major_locator(FixedLocator([value for value in every if low <= value <= high]))
     elif high == 180:
-        axis.set_major_locator(FixedLocator(np.arange(0, 181, 30).tolist()))
+        narrow = axis.axes.bbox.width / axis.axes.figure.dpi < _NARROW_ANGLES
+        axis.set_major_locator(FixedLocator(np.arange(0, 181, 60 if narrow else 30).tolist()))
     else:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.set_minor_locator(NullLocator())

@@ -1,0 +1,42 @@
+"""The window at 1100 × 700 with both docks open: nothing makes it grow, and nothing is cut off."""
+
+import numpy as np
+from inspection_scene import fill
+from qtpy.QtWidgets import QApplication
+
+from napari_orient.engine.inspection.corrections import ACCEPTED
+from napari_orient.gui.commands import CARDS, dock_of, page_of
+from napari_orient.gui.edits import set_status
+from napari_orient.gui.orient_dock import STEPS, OrientDock
+from napari_orient.gui.particles_dock import ParticlesDock
+from napari_orient.gui.session import session_of
+
+SIZE = (1100, 700)
+PAGES = [*CARDS, *(step for step in STEPS if step not in CARDS.values())]
+
+
+def test_at_1100_by_700_no_page_makes_the_window_grow_and_none_is_cut_off(make_napari_viewer):
+    viewer = make_napari_viewer(show=True)
+    window = viewer.window._qt_window
+    window.resize(*SIZE)
+    layer = fill(viewer)
+    orient, particles = dock_of(viewer, OrientDock), dock_of(viewer, ParticlesDock)
+    # All that can stand in the strips: an edit to undo, a file's own settings to undo, a job's words on three lines.
+    set_status(session_of(viewer).history(layer), np.array([0]), ACCEPTED)
+    orient.job_line.words.say("Predict · " + "Tomogram 12 of 60: estimating the missing wedge · " * 3 + "5 min left")
+    session_of(viewer).inspected.choose(np.array([1]))
+    viewer.add_labels(np.zeros((4, 4, 4), int), scale=(10.0,) * 3, units=("angstrom",) * 3)
+    for name in PAGES:
+        page_of(viewer, name)
+        QApplication.processEvents()
+        least = window.minimumSizeHint()
+        assert (least.width() <= SIZE[0], least.height() <= SIZE[1]) == (True, True), (name, least)
+        window.resize(*SIZE)
+        QApplication.processEvents()
+        assert (window.width(), window.height()) == SIZE, name
+        area = orient.stack.currentWidget()
+        assert area.horizontalScrollBar().maximum() == 0, f"{name} is cut off at the right"
+        assert area.viewport().height() >= 100, f"{name} has no room"
+    assert particles.height() >= 150
+    assert particles.width() >= particles.minimumSizeHint().width(), "table, plot or patch are cut off"
+    assert viewer.window._qt_viewer.canvas.native.width() >= 300
