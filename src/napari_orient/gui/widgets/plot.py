@@ -84,7 +84,7 @@ def round_counts(high: float) -> list[int]:
 
 
 def number_axis(axis: Any, low: float, high: float, *, log: bool = False) -> None:
-    """Make an axis run from low to high with round ticks: by 30 or 60 up to 180, else by 1, 2 or 5; or 1, 2, 5, 10, …"""
+    """Make an axis run from low to high with round ticks: by 30 or 60 up to 180, else by 1, 2, 5; or 1, 2, 5, 10, …"""
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     if log:
