@@ -91,8 +91,9 @@ class ParticlesDock(ViewerDock):
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """High enough at first for a plot with its labels, where the window is."""
-        height = min(HEIGHT, self.window().height() // WINDOW_SHARE)
-        return QSize(super().sizeHint().width(), max(MIN_HEIGHT, height))
+        window = self.main_window
+        room = HEIGHT if window is None else window.height() // WINDOW_SHARE
+        return QSize(super().sizeHint().width(), max(MIN_HEIGHT, min(HEIGHT, room)))
 
     def opened(self) -> None:
         """Leave the whole height at the left to napari's own docks: with this one below, they need more than 700."""

@@ -50,9 +50,7 @@ MIN_HEIGHT = 90
 _LEAST_SIDE = 36.0
 """Side in pixels below which slices of all three planes show nothing, and one plane is shown instead."""
 
-_TIP = (
-    "Slices through the particle's centre. A click enlarges a plane, another shows all; where it is low, the next plane"
-)
+_TIP = "Slices through the particle's centre. A click enlarges one, another shows all; in a low dock, the next plane"
 
 _SHORT = {"predicted − true": "difference", "patch − predicted": "rest"}
 """Titles where the long ones do not fit."""
