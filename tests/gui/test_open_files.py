@@ -1,14 +1,16 @@
 """No dock writes over a file that is open, or that its work reads: said before the work, in the dock's own words."""
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_orient.engine.io import read_particles
+from napari_orient.engine.io import read_particles, write_tomogram
 from napari_orient.gui import readers
 from napari_orient.gui.layers import TRUTH
 from napari_orient.gui.opening import OpenForm, open_paths
 from napari_orient.gui.pages.result_cards import ExportCard, FigureCard
 from napari_orient.gui.pages.train_card import TrainCard
+from napari_orient.gui.particle_sources import PicksChoice
 from napari_orient.gui.session import session_of
 
 OPEN = "is open here, and would be written over. Name another file."
@@ -59,6 +61,49 @@ def test_a_link_to_an_open_file_and_a_list_that_has_no_layers_yet_are_open_too(o
     export.file.show_path(listed)
     export.button.click()
     assert OPEN in export.done.text()
+
+
+def polnet_folder(folder, names):
+    """A folder of PolNet's, with a tomogram and a motif list for each name."""
+    row = "cprotein\t1\tpdb_4v4r\t0\t300\t200\t100\t0.545545\t-0.109109\t0.763763\t0.327327\n"
+    for name in names:
+        place = folder / name.capitalize()
+        place.mkdir(parents=True)
+        write_tomogram(place / f"{name}_rec.mrc", np.zeros((20, 40, 50), np.float32), voxel_size=10.0)
+        (place / f"{name}_motif_list.csv").write_text("type\tlabel\tcode\tpolymer\tx\ty\tz\tq1\tq2\tq3\tq4\n" + row)
+    return folder
+
+
+@pytest.mark.parametrize("door", ["dropped", "opened by Discover", "a list with a table of tomograms"])
+def test_every_file_that_was_read_for_a_layer_is_open_whatever_it_came_in(door, tmp_path, qtbot, scene):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    if door == "a list with a table of tomograms":
+        read = [scene.true, tmp_path / "tomograms.star"]
+        columns = ["rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]
+        heads = "\n".join(f"_{column}" for column in columns)
+        read[1].write_text(f"data_global\n\nloop_\n{heads}\nTS_01 13.5 56 48 32\n")
+        form = OpenForm(viewer)
+        qtbot.addWidget(form)
+        form.particles_row.show_path(read[0])
+        form.open.click()
+    else:
+        folder = polnet_folder(tmp_path / "polnet", ["tomo_001", "tomo_002"])
+        read = sorted(folder.rglob("*.csv"))
+        if door == "dropped":
+            open_paths(session, [folder])
+        else:
+            picks = PicksChoice(session)
+            qtbot.addWidget(picks)
+            picks.open_paths(folder)
+        qtbot.waitUntil(lambda: session.jobs.running is None and len(session.index.particles()) > 0)
+    before = [path.read_bytes() for path in read]
+    export = card_of(viewer, ExportCard, qtbot)
+    for path in read:
+        export.file.show_path(path)
+        export.button.click()
+        assert OPEN in export.done.text(), path
+    assert [path.read_bytes() for path in read] == before
 
 
 def test_a_figure_never_takes_the_place_of_an_open_tomogram(opened, scene, qtbot):

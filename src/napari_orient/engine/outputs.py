@@ -34,6 +34,9 @@ chosen, for some file systems write zeros to reserve."""
 _PLANNED: ContextVar[tuple[Path, ...]] = ContextVar("planned", default=())
 """The outputs of the work that is being done."""
 
+_READS: ContextVar[list[Path] | None] = ContextVar("reads", default=None)
+"""The files that were read since `recorded_reads`; None outside it."""
+
 
 # --- writing --------------------------------------------------------------------------------------------------------
 
@@ -255,14 +258,28 @@ def overwritten(outputs: Sequence[Path], path: Path) -> Path | None:
     return None
 
 
-def check_not_planned(path: Path) -> None:
-    """Check that a file that is to be read is no output, and a folder that is a volume holds none.
+@contextmanager
+def recorded_reads() -> Iterator[list[Path]]:
+    """Context with the files, and folders that are volumes, which are read in it: each once, in order."""
+    reads: list[Path] = []
+    token = _READS.set(reads)
+    try:
+        yield reads
+    finally:
+        _READS.reset(token)
+
+
+def register_read(path: Path) -> None:
+    """Record that a file is read, and check that it is no output, and that a folder that is a volume holds none.
 
     Raises
     ------
     InputError
         If it is.
     """
+    reads = _READS.get()
+    if reads is not None and path not in reads:
+        reads.append(path)
     planned = _PLANNED.get()
     output = overwritten(planned, path) if planned else None
     if output is not None:
@@ -298,5 +315,5 @@ def existing_file(path: Path | str) -> Path:
         raise InputError(f"{_shortened(path)} cannot be read: {os_error_words(error)}.") from error
     if empty:
         raise InputError(f"{path} is empty (0 bytes); was it copied or downloaded completely?")
-    check_not_planned(path)
+    register_read(path)
     return path

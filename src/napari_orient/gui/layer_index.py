@@ -68,9 +68,11 @@ class LayerIndex:
         return [layer for layer in found if not roles or layers.role(layer) in roles]
 
     def files(self) -> list[Path]:
-        """The files that layers were read from: volumes on disk, which are read as they are shown, and lists."""
-        found = [(layers.about(layer).get("path"), layer.source.path) for layer in self._layers]
-        return [Path(path) for paths in found for path in paths if path]
+        """The files that layers were read from: volumes, read as they are shown, lists, and the tables of these."""
+        found = {layer.source.path for layer in self._layers}
+        for said in map(layers.about, self._layers):
+            found |= {said.get("path"), *said.get("files", ())}
+        return [Path(path) for path in found if path]
 
     def extents(self) -> dict[str, Extent]:
         """The extents of the tomograms on view, by name."""

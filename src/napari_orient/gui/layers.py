@@ -265,11 +265,12 @@ def particles_parts(
     provenance: str = "",
     shown: bool = True,
     path: Path | None = None,
+    files: Iterable[Path] = (),
 ) -> LayerParts:
     """A points layer that holds the particles of one tomogram whole: the layer is the document.
 
     Features hold class, confidence, expected error, the rotation's nine entries and every foreign column; metadata hold
-    the rest, and the ``path`` of the list that they were read from. What is unknown has no column.
+    the rest, the ``path`` of their own list, and all ``files`` that were read for them. What is unknown has no column.
     """
     style, grid = dict(_POINTS_STYLE[role]), LONE_GRID if extent is None else extent.voxel_size
     names = particles.tomogram_names
@@ -282,6 +283,7 @@ def particles_parts(
         "blocks": dict(particles.blocks),
         "provenance": provenance,
         "path": "" if path is None else str(path.resolve()),
+        "files": [str(file.resolve()) for file in files],
     }
     keywords = {
         "name": name,

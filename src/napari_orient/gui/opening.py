@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from napari.utils.notifications import show_error
 
@@ -22,6 +23,7 @@ from napari_orient.engine.io import (
     read_tomogram,
     same_tomogram,
 )
+from napari_orient.engine.outputs import recorded_reads
 from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream
@@ -61,6 +63,7 @@ class OpenForm(DockPage):
         self.truth: Particles | None = None
         self._header_size = 0.0
         self._own_truth: Path | None = None
+        self._files: dict[Path, list[Path]] = {}
         self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec, .mrc.gz, .zarr, …")
         self.tomogram_note = NoteLabel()
         self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
@@ -151,7 +154,9 @@ class OpenForm(DockPage):
             return None
         try:
             size = self.pixel_size.value() or None
-            read = read_particles(path, tomogram=self.tomogram, extents=self.session.index.extents(), pixel_size=size)
+            known = self.session.index.extents()
+            with recorded_reads() as self._files[path]:
+                read = read_particles(path, tomogram=self.tomogram, extents=known, pixel_size=size)
             found = self._of_one_tomogram(with_model_found(read, path))
         except InputError as error:
             self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
@@ -216,16 +221,18 @@ class OpenForm(DockPage):
         stem = self.tomogram.name if self.tomogram is not None else None
         if self.truth is not None:
             name = f"{stem or _path(self.truth_row).stem} truth"
-            true, path = self._of_class(self.truth), self.truth_row.path
-            self.session.show_particles(true, extent, role=TRUTH, name=name, path=path)
+            true, path = self._of_class(self.truth), _path(self.truth_row)
+            files = self._files.get(path, ())
+            self.session.show_particles(true, extent, role=TRUTH, name=name, path=path, files=files)
         if self.particles is not None:
             # If one list is both, its poses are the true ones and the picks have none.
             same = self.truth is not None and self.truth_row.path == self.particles_row.path
             picks = self.particles.replace(rotations=None) if same else self.particles
             name = f"{stem or _path(self.particles_row).stem} picks"
-            line = "" if picks.rotations is None else read_provenance(_path(self.particles_row))
-            chosen, path = self._of_class(picks), self.particles_row.path
-            self.session.show_particles(chosen, extent, role=PICKS, name=name, provenance=line, path=path)
+            path = _path(self.particles_row)
+            line = "" if picks.rotations is None else read_provenance(path)
+            said: dict[str, Any] = {"provenance": line, "path": path, "files": self._files.get(path, ())}
+            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, **said)
         if self.tomogram is not None:
             self.session.tomograms.choose(self.tomogram.name)
         self.session.viewer.reset_view()
@@ -293,26 +300,33 @@ def open_paths(session: Session, paths: Sequence[Path]) -> None:
         session.tomograms.arrange()
     if folders:
         job = session.jobs.start(_read_folders(folders), title="Opening", immediately=True)
-        job.answered.connect(lambda pairs: list_pairs(session, pairs))
+        job.answered.connect(lambda found: list_pairs(session, *found))
 
 
-def _read_folders(folders: Sequence[Path]) -> Stream[Step, Pairs]:
+def _read_folders(folders: Sequence[Path]) -> Stream[Step, tuple[Pairs, list[Path]]]:
+    """The tomograms of PolNet's folders with their particles, and the files that were read for them."""
     pairs: Pairs = []
+    read: list[Path] = []
     for number, folder in enumerate(folders):
         yield Step(number, len(folders), f"Reading {folder.name}")
         if not is_polnet_folder(folder):
             raise InputError(f"{folder} is no PolNet result folder; drop its tomograms and lists themselves.")
-        pairs += read_labelled(folder)
-    return pairs
+        with recorded_reads() as files:
+            pairs += read_labelled(folder)
+        read += files
+    return pairs, read
 
 
-def list_pairs(session: Session, pairs: Pairs) -> None:
-    """List tomograms with their particles, true poses apart, and show the first: only that gets layers."""
+def list_pairs(session: Session, pairs: Pairs, files: Sequence[Path]) -> None:
+    """List tomograms with their particles, true poses apart, and show the first: only that gets layers.
+
+    ``files`` were read for them, and are not written over while any of them is open.
+    """
     for tomogram, particles in pairs:
-        part = ListedParticles(particles.replace(rotations=None), PICKS, f"{tomogram.name} picks")
+        part = ListedParticles(particles.replace(rotations=None), PICKS, f"{tomogram.name} picks", files=files)
         session.tomograms.list_particles(tomogram.name, part, volume=tomogram)
         if particles.rotations is not None:
-            truth = ListedParticles(particles, TRUTH, f"{tomogram.name} truth")
+            truth = ListedParticles(particles, TRUTH, f"{tomogram.name} truth", files=files)
             session.tomograms.list_particles(tomogram.name, truth)
     if pairs:
         session.tomograms.choose(pairs[0][0].name)

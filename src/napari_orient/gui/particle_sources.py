@@ -25,6 +25,7 @@ from napari_orient.engine.io import (
     read_tomogram,
 )
 from napari_orient.engine.io.columns import STATUS
+from napari_orient.engine.outputs import recorded_reads
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, labelled_of_kind
 from napari_orient.engine.simulation.simulate import simulate_series
 from napari_orient.engine.simulation_options import SimulationOptions
@@ -140,8 +141,10 @@ def class_counts(pairs: Pairs) -> dict[str, int]:
     return dict(zip(codes.tolist(), counts.tolist(), strict=True))
 
 
-def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, Pairs]:
+def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, tuple[Pairs, list[Path]]]:
     """Tomograms with their picks, from PolNet folders, lists that name their tomograms, or lists with tomograms.
+
+    Beside them the files that were read for them.
 
     Raises
     ------
@@ -153,10 +156,13 @@ def read_picks_with_tomograms(paths: Sequence[Path]) -> Stream[Step, Pairs]:
     if not lists:
         raise InputError("a list of picks is needed beside the tomograms. Choose both together, or a PolNet folder.")
     pairs: Pairs = []
+    read: list[Path] = []
     for number, path in enumerate(lists):
         yield Step(number, len(lists), f"Reading {path.name}")
-        pairs += _read_with(path, volumes) if volumes else read_labelled(path)
-    return pairs
+        with recorded_reads() as files:
+            pairs += _read_with(path, volumes) if volumes else read_labelled(path)
+        read += files
+    return pairs, read
 
 
 def _read_with(path: Path, volumes: Sequence[Path]) -> Pairs:
@@ -381,12 +387,14 @@ class PicksChoice(LayerChecklist):
         job.ended.connect(self._ended)
         self._enable_buttons()
 
-    def _show_pairs(self, pairs: Pairs) -> None:
+    def _show_pairs(self, found: tuple[Pairs, list[Path]]) -> None:
+        pairs, files = found
         hidden = len(self.session.index.tomograms()) > 0
         for number, (tomogram, picks) in enumerate(pairs):
             image = self.session.show_tomogram(tomogram)
             name = f"{tomogram.name} picks"
-            points = self.session.show_particles(picks.replace(rotations=None), tomogram.extent, role=PICKS, name=name)
+            said: dict[str, Any] = {"role": PICKS, "name": name, "files": files}
+            points = self.session.show_particles(picks.replace(rotations=None), tomogram.extent, **said)
             # Tomograms overlap: of several the first is shown.
             image.visible = points.visible = not hidden and number == 0
         if not hidden:

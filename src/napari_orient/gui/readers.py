@@ -28,6 +28,7 @@ from napari_orient.engine.io import (
     write_particles,
 )
 from napari_orient.engine.io.volumes.formats import names_volume
+from napari_orient.engine.outputs import recorded_reads
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
@@ -125,14 +126,16 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
     found: list[LayerParts] = []
     for item in _paths(path):
         extents = _extents_on_view()
-        particles = with_model_found(_read(item, extents), item)
+        with recorded_reads() as files:
+            read = _read(item, extents)
+        particles = with_model_found(read, item)
         if particles.notes:
             show_info(f"{item.name}: {' '.join(dock_text(note) for note in particles.notes)}")
         shown, listed = _parts(particles, extents)
         for name, part in shown:
-            found += _with_axes(part, extents.get(name), item)
+            found += _with_axes(part, extents.get(name), item, files)
         for name, part in listed:
-            _list(name, part, item)
+            _list(name, part, item, files)
     _offer_dock()
     return found or NO_LAYER
 
@@ -192,12 +195,12 @@ def _parts(particles: Particles, extents: dict[str, Extent]) -> tuple[Parts, Par
     return own, [(name, part) for match, name, part in pairs if match is None]
 
 
-def _list(name: str, particles: Particles, path: Path) -> None:
+def _list(name: str, particles: Particles, path: Path, files: Sequence[Path]) -> None:
     """List the particles of a tomogram that is not open, in the viewer in front."""
     viewer = napari.current_viewer()
     if viewer is not None:
-        part = ListedParticles(particles, _role(particles, path), f"{path.stem} {name}", read_provenance(path), path)
-        session_of(viewer).tomograms.list_particles(name, part)
+        said = (_role(particles, path), f"{path.stem} {name}", read_provenance(path), path, files)
+        session_of(viewer).tomograms.list_particles(name, ListedParticles(particles, *said))
 
 
 def _offer_dock() -> None:
@@ -215,12 +218,13 @@ def _open_dock(known: weakref.ref[Any]) -> None:
         dock_of(viewer, OrientDock).show_page(POSES)
 
 
-def _with_axes(particles: Particles, extent: Extent | None, path: Path) -> list[LayerParts]:
+def _with_axes(particles: Particles, extent: Extent | None, path: Path, files: Sequence[Path]) -> list[LayerParts]:
     role = _role(particles, path)
     several = len(particles.tomogram_names) > 0 and particles.tomogram_names[0] not in ("", path.stem)
     name = f"{path.stem} {particles.tomogram_names[0]}" if several else path.stem
     line = read_provenance(path)
-    points = layers.particles_parts(particles, extent, role=role, name=name, provenance=line, path=path)
+    said: dict[str, Any] = {"provenance": line, "path": path, "files": files}
+    points = layers.particles_parts(particles, extent, role=role, name=name, **said)
     axes = axes_parts(particles, points, _view())
     return [points] if axes is None else [axes, points]
 

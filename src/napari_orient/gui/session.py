@@ -234,15 +234,15 @@ class Session:
         name: str,
         provenance: str = "",
         path: Path | None = None,
+        files: Iterable[Path] = (),
         immediately: bool = True,
     ) -> Points:
         """A new layer that holds the particles; their axes, where they have poses, are drawn at once or in a moment.
 
-        ``path`` is of the list that they were read from.
+        ``path`` is of the list that is theirs, ``files`` are all that were read for them.
         """
-        data, keywords, _ = layers.particles_parts(
-            particles, extent, role=role, name=name, provenance=provenance, path=path
-        )
+        said: dict[str, Any] = {"provenance": provenance, "path": path, "files": files}
+        data, keywords, _ = layers.particles_parts(particles, extent, role=role, name=name, **said)
         layer = Points(data, **keywords)
         self.viewer.layers.append(layer)
         if immediately:
@@ -259,9 +259,8 @@ class Session:
         extent = None if image is None else layers.tomogram_of(image).extent
         for part in entry.parts:
             own = extent or part.particles.extents.get(entry.name)
-            self.show_particles(
-                part.particles, own, role=part.role, name=part.name, provenance=part.provenance, path=part.path
-            )
+            said: dict[str, Any] = {"provenance": part.provenance, "path": part.path, "files": part.files}
+            self.show_particles(part.particles, own, role=part.role, name=part.name, **said)
 
     def replace_particles(self, points: Points, particles: Particles, *, provenance: str, words: str) -> None:
         """Replace the layer's particles as one step of its history, and draw their axes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +21,14 @@ from napari_orient.gui.widgets import Deferred
 
 @dataclass(frozen=True, eq=False)
 class ListedParticles:
-    """Particles that have no layer yet, with what it will have: role, name, provenance, and the path of their list."""
+    """Particles that have no layer yet, and what it will have: role, name, provenance, path of its list, files read."""
 
     particles: Particles
     role: str
     name: str
     provenance: str = ""
     path: Path | None = None
+    files: Sequence[Path] = ()
 
 
 @dataclass(eq=False)
@@ -93,7 +94,7 @@ class TomogramSwitch:
     def listed_files(self) -> list[Path]:
         """The files of tomograms that have no layers yet, and of their particles."""
         found = [entry.tomogram.path for entry in self.listed.values() if entry.tomogram is not None]
-        found += [part.path for entry in self.listed.values() for part in entry.parts]
+        found += [path for entry in self.listed.values() for part in entry.parts for path in (part.path, *part.files)]
         return [Path(path) for path in found if path is not None]
 
     def owner(self, layer: Layer) -> str:

@@ -13,7 +13,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes.on_demand import Box, ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.tiff import ANGSTROM
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, usable, voxel_size_in_force
-from napari_orient.engine.outputs import check_not_planned
+from napari_orient.engine.outputs import register_read
 from napari_orient.engine.particles import Tomogram, shortened
 
 SUFFIXES = (".zarr",)
@@ -67,7 +67,7 @@ def read_zarr(path: Path | str, *, voxel_size: float | None = None, flag: str = 
         unknown; or zarr is not installed.
     """
     path = Path(path)
-    check_not_planned(path)
+    register_read(path)
     top, levels = _levels(path)
     level = _chosen(path, levels, voxel_size)
     array = _array(top / level.path, path)
