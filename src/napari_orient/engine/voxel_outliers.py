@@ -40,6 +40,8 @@ _USUAL_QUANTILE = 0.3
 """Quantile of the largest deviations of the picks that is the usual one: as many as two thirds may lie beside gold."""
 _LEAST_PICKS = 4
 """Picks from which the usual density is known."""
+_MEDIAN_LINE = 13
+"""Voxels along a line that a patch's median is taken of, at the least: of 13³ its standard error is 0.03 deviations."""
 _MAD_TO_SD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
 
@@ -63,10 +65,11 @@ class OutlierLimits:
         """Which voxels of a patch are outliers; None where none is. Values that are no numbers are."""
         from scipy.ndimage import binary_dilation, binary_propagation
 
-        cube = cube - np.float32(_middle(cube))
+        middle = np.float32(_middle(cube))
         # Where a value is no number, neither comparison holds.
-        if self.trigger[0] <= cube.min() and cube.max() <= self.trigger[1]:
+        if self.trigger[0] <= cube.min() - middle and cube.max() - middle <= self.trigger[1]:
             return None
+        cube = cube - middle
         broken = ~np.isfinite(cube)
         broken |= _alone(_beyond(cube, self.hot) | broken)
         smooth = _smoothed(np.where(broken, np.mean(self.trigger), cube))
@@ -132,10 +135,12 @@ def _statistics(cube: Cube) -> tuple[float, float, float, float, float]:
 
 
 def _middle(cube: Cube) -> float:
-    """Median of every eighth voxel; 0 where none is a number."""
-    some = cube[::2, ::2, ::2]
+    """Median of some of the voxels; 0 where none is a number."""
+    step = max(1, len(cube) // _MEDIAN_LINE)
+    some = cube[::step, ::step, ::step]
     numbers = some[np.isfinite(some)]
-    return float(np.median(numbers)) if len(numbers) else 0.0
+    half = len(numbers) // 2
+    return float(np.partition(numbers, half)[half]) if len(numbers) else 0.0
 
 
 def _smoothed(cube: Cube) -> Cube:
