@@ -7,7 +7,7 @@ import pytest
 import starfile
 from io_fixtures import angles, coordinates, star_loop, write
 
-from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io import read_particles, write_optimisation_set, write_particles
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES, renewed_pose_columns, without_images, without_results
 from napari_orient.engine.particles import Extent
 from napari_orient.engine.rotations import angle_deg, zyz_to_matrix
@@ -186,3 +186,85 @@ def test_sizes_in_a_relion_4_list_count_the_pixels_in_which_its_coordinates_are_
     np.testing.assert_allclose(again.positions, [[2050, 1550, 350]])
     write_particles(tmp_path / "c.star", again)
     np.testing.assert_allclose(rows(tmp_path / "c.star").filter(like="Centered").to_numpy(float), [[50, 50, 50]])
+
+
+OPENED = Extent((400, 300, 60), 10.0)
+FINE = {
+    "rlnTomoName": ["TS_01", "TS_01"],
+    "rlnCoordinateX": [1000, 37.5],
+    "rlnCoordinateY": [800, 1],
+    "rlnCoordinateZ": [200, 9],
+}
+
+
+@pytest.mark.parametrize("stated", [1.35, 1.25, None])
+@pytest.mark.parametrize("given", [2.7, None])
+def test_tables_beside_a_relion_5_list_state_the_pixels_of_its_optics(tmp_path, stated, given):
+    optics = {"rlnOpticsGroup": [1]} | ({} if stated is None else {"rlnTomoTiltSeriesPixelSize": [stated]})
+    source = write(tmp_path / "a.star", star_loop("optics", optics) + star_loop("particles", FINE))
+    read = read_particles(source, extents={"TS_01": OPENED})
+    path = tmp_path / "b.star"
+    write_particles(path, read, pixel_size=given)
+    notes = write_optimisation_set(path, read, pixel_size=given)
+    pixel = given or stated or OPENED.voxel_size
+    expected = ["TS_01", pixel, *(round(side * 10 / pixel) for side in OPENED.size)]
+    written = starfile.read(path, always_dict=True)
+    assert written["global"].iloc[0].tolist() == expected
+    assert starfile.read(tmp_path / "b_tomograms.star").iloc[0].tolist() == expected
+    assert written["optics"].rlnTomoTiltSeriesPixelSize.tolist() == [pixel]
+    assert any("--out-pixel-size" in note for note in notes) == (pixel == OPENED.voxel_size)
+    for alone in (path, tmp_path / "b_optimisation_set.star"):
+        again = read_particles(alone)
+        np.testing.assert_allclose(again.positions, read.positions, atol=1e-5)
+    # RELION itself adds half the size in its own table of tomograms.
+    centre = np.array(expected[2:]) / 2 * pixel
+    centred = written["particles"].filter(like="Centered").to_numpy(float)
+    np.testing.assert_allclose(centred + centre, read.positions, atol=1e-5)
+    write_particles(tmp_path / "c.star", again)
+    assert starfile.read(tmp_path / "c.star", always_dict=True)["particles"].equals(written["particles"])
+
+
+def test_centred_coordinates_stay_those_that_were_read_whatever_pixels_optics_state(tmp_path):
+    centred = {"rlnTomoName": ["TS_01"], **{f"rlnCenteredCoordinate{k}Angst": [50.125] for k in "XYZ"}}
+    optics = star_loop("optics", {"rlnOpticsGroup": [1], "rlnTomoTiltSeriesPixelSize": [1.35]})
+    source = write(tmp_path / "a.star", optics + star_loop("particles", centred))
+    read = read_particles(source, extents={"TS_01": OPENED})
+    np.testing.assert_allclose(read.positions, [[2050.125, 1550.125, 350.125]], atol=1e-9)
+    write_particles(tmp_path / "b.star", read)
+    assert (rows(tmp_path / "b.star").filter(like="Centered").to_numpy(float) == 50.125).all()
+    write_optimisation_set(tmp_path / "b.star", read)
+    assert starfile.read(tmp_path / "b_tomograms.star").iloc[0].tolist() == ["TS_01", 1.35, 2963, 2222, 444]
+
+
+def test_a_table_of_tomograms_of_recalibrated_pixels_keeps_its_counts(tmp_path):
+    table = {"rlnTomoName": ["TS_01"], "rlnTomoTiltSeriesPixelSize": [1.35], "rlnTomoSizeX": [4000]}
+    table |= {"rlnTomoSizeY": [4000], "rlnTomoSizeZ": [2000]}
+    optics = star_loop("optics", {"rlnOpticsGroup": [1], "rlnTomoTiltSeriesPixelSize": [1.3505]})
+    source = write(tmp_path / "a.star", optics + star_loop("particles", FINE) + star_loop("global", table))
+    read = read_particles(source)
+    for dialect in ("relion5", "relion4"):
+        write_particles(tmp_path / "b.star", read, dialect=dialect)
+        sizes = starfile.read(tmp_path / "b.star", always_dict=True)["global"]
+        assert sizes.iloc[0].tolist() == ["TS_01", 1.35, 4000, 4000, 2000]
+
+
+@pytest.mark.parametrize("fine", ["star", "csv"])
+def test_sizes_in_relions_own_table_come_before_those_of_a_binned_tomogram_that_is_open(tmp_path, fine):
+    """Coordinates count from the centre of 2960 pixels of 1.35 Å, not of 400 voxels of 10 Å, which are 2963."""
+    table = {"rlnTomoName": ["TS_01"], "rlnTomoTiltSeriesPixelSize": [1.35], "rlnTomoSizeX": [2960]}
+    table |= {"rlnTomoSizeY": [2220], "rlnTomoSizeZ": [444]}
+    own = write(tmp_path / "own" / "tomograms.star", star_loop("global", table))
+    text = "tomogram,x,y,z\nTS_01,1350,1080,270\n"
+    if fine == "star":
+        optics = star_loop("optics", {"rlnOpticsGroup": [1], "rlnTomoTiltSeriesPixelSize": [1.35]})
+        text = optics + star_loop("particles", {name: column[:1] for name, column in FINE.items()})
+    read = read_particles(write(tmp_path / f"a.{fine}", text), extents={"TS_01": OPENED}, tomograms=own)
+    write_particles(tmp_path / "b.star", read)
+    centre = np.array([2960, 2220, 444]) / 2 * 1.35
+    written = starfile.read(tmp_path / "b.star", always_dict=True)
+    np.testing.assert_allclose(
+        written["particles"].filter(like="Centered").to_numpy(float), read.positions - centre, atol=1e-5
+    )
+    assert written["global"].iloc[0].tolist() == ["TS_01", 1.35, 2960, 2220, 444]
+    write_particles(tmp_path / "c.star", read, dialect="relion4")
+    np.testing.assert_allclose(rows(tmp_path / "c.star").filter(like="Coord").to_numpy(float), read.positions / 1.35)

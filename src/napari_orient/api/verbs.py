@@ -34,7 +34,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.frames import mirrored
-from napari_orient.engine.io import write_particles, writing_dialect
+from napari_orient.engine.io import pixel_size_to_write, write_particles, writing_dialect
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network
@@ -432,7 +432,7 @@ def convert(
         particles = read_lists(source, metadata, tomogram=opened)
     particles = particles if kind is None else particles.of_kind(kind)
     particles = particles if mirror is None else mirrored(particles, mirror)
-    size = out_pixel_size or (opened.voxel_size if form.in_voxels and opened is not None else pixel_size)
+    size = pixel_size_to_write(form, particles, given=out_pixel_size, read=pixel_size, tomogram=opened)
     origin = f"napari-orient {__version__}: converted from {Path(source).name}"
     write_particles(target, particles, dialect=form.name, pixel_size=size, centre=out_centre, provenance=origin)
     return particles

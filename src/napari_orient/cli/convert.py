@@ -25,6 +25,7 @@ from napari_orient.cli.lists import (
     add_writing,
     check_import_list,
     check_optimisation_set,
+    counted,
     in_symmetry_frame,
     list_outputs,
     moved_as_asked,
@@ -93,22 +94,24 @@ def perform(arguments: Namespace) -> int | None:
     particles = in_symmetry_frame(moved_as_asked(particles, arguments), arguments)
     check_import_list(arguments.target, particles, arguments)
 
+    pixel_size = written_pixel_size(dialect, arguments, tomogram, particles)
+
     def write(place: Place) -> Path:
         path = place(arguments.target)
         notes = write_particles(
             path,
             particles,
             dialect=arguments.dialect,
-            pixel_size=written_pixel_size(dialect, arguments, tomogram),
+            pixel_size=pixel_size,
             first_voxel=arguments.out_first_voxel,
             centre=arguments.out_centre,
             provenance=_provenance(arguments),
         )
-        write_beside(path, particles, arguments)
+        write_beside(path, particles, arguments, pixel_size=pixel_size)
         say_notes(notes)
         return path
 
-    print(f"{write_answer(write)}: {len(particles)} particles, {_words(particles.rotations is not None)}")
+    print(f"{write_answer(write)}: {counted(particles)}, {_words(particles.rotations is not None)}")
     return 1 if failed else None
 
 

@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
@@ -18,6 +17,7 @@ from napari_orient.engine.io import (
     import_list_path,
     membrane_points,
     optimisation_set_paths,
+    pixel_size_to_write,
     pose_summary,
     read_tomogram,
     write_import_list,
@@ -31,10 +31,6 @@ from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram
 from napari_orient.engine.projects.inputs import read_lists
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.progress import say
-
-if TYPE_CHECKING:
-    pass
-
 
 VOXEL_SIZE_HELP = "the tomogram's, where its header is wrong; chooses the level of an OME-Zarr store"
 
@@ -274,13 +270,13 @@ def list_outputs(path: Path, arguments: Namespace, *, dialect: str | None = None
     return [path, *beside]
 
 
-def written_pixel_size(dialect: Dialect, arguments: Namespace, tomogram: Tomogram | None) -> float | None:
+def written_pixel_size(
+    dialect: Dialect, arguments: Namespace, tomogram: Tomogram | None, particles: Particles
+) -> float | None:
     """Size in Å of the pixels or voxels to write in, as the flags and the tomogram say; None where they do not."""
-    if arguments.out_pixel_size is not None:
-        return float(arguments.out_pixel_size)
-    if dialect.in_voxels and tomogram is not None:
-        return tomogram.voxel_size
-    return None if arguments.pixel_size is None else float(arguments.pixel_size)
+    return pixel_size_to_write(
+        dialect, particles, given=arguments.out_pixel_size, read=arguments.pixel_size, tomogram=tomogram
+    )
 
 
 def check_optimisation_set(dialect: Dialect, arguments: Namespace) -> None:
@@ -314,15 +310,25 @@ def check_import_list(path: Path, particles: Particles, arguments: Namespace) ->
 
 def summary(particles: Particles) -> str:
     """Number of particles, their expected errors and shifts, in a line."""
-    return ", ".join([f"{len(particles)} particles", *pose_summary(particles)])
+    return ", ".join([counted(particles), *pose_summary(particles)])
 
 
-def write_beside(path: Path, particles: Particles, arguments: Namespace) -> None:
-    """Write RELION's import list, and its optimisation set, beside a STAR file, if they were asked for."""
+def counted(particles: Particles) -> str:
+    """``12 particles``, or that of one."""
+    return "1 particle" if len(particles) == 1 else f"{len(particles)} particles"
+
+
+def write_beside(path: Path, particles: Particles, arguments: Namespace, *, pixel_size: float | None = None) -> None:
+    """Write RELION's import list, and its optimisation set, beside a STAR file, if they were asked for.
+
+    Parameters
+    ----------
+    pixel_size : Å, of the tilt series, where it is given.
+    """
     if getattr(arguments, "import_list", False):
         write_import_list(import_list_path(path), path, particles.tomogram_names)
     if getattr(arguments, "optimisation_set", False):
-        say_notes(write_optimisation_set(path, particles, tomograms=arguments.tomograms_star))
+        say_notes(write_optimisation_set(path, particles, tomograms=arguments.tomograms_star, pixel_size=pixel_size))
 
 
 # --- frame and hand that a list is written in -------------------------------------------------------------------------

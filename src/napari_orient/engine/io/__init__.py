@@ -37,6 +37,7 @@ from napari_orient.engine.io.dialects.relion_project import (
 from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled
 from napari_orient.engine.io.particle_lists import (
     check_particles_fit,
+    pixel_size_to_write,
     read_particles,
     read_provenance,
     write_particles,
@@ -66,6 +67,7 @@ __all__ = [
     "names_volume",
     "optimisation_set_paths",
     "particles_of_each",
+    "pixel_size_to_write",
     "polnet_results",
     "polnet_tomogram_folder",
     "pose_summary",

@@ -10,10 +10,13 @@ import numpy as np
 
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects import ListFile, reading_dialect, writing_dialect
+from napari_orient.engine.io.dialects import Dialect, ListFile, reading_dialect, writing_dialect
+from napari_orient.engine.io.dialects.relion_coordinates import states_pixel_size
+from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
+    extents_table,
     find_extents,
     read_tomograms,
     table_extents,
@@ -64,8 +67,14 @@ def read_particles(
     if particles.list_row is None:
         particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
-    particles = particles.replace(extents={**_given_sizes(particles, tomograms), **particles.extents, **sizes, **own})
-    return particles.replace(notes=(*particles.notes, *questions_on_poses(particles), *questions_on_units(particles)))
+    given = _given_sizes(particles, tomograms)
+    particles = particles.replace(extents={**given, **particles.extents, **sizes, **own})
+    if given and GLOBAL not in particles.blocks:
+        # Those of the tilt series: RELION counts from their centres, whatever binned tomogram is open.
+        particles = particles.replace(blocks={**particles.blocks, GLOBAL: extents_table(given)})
+    return particles.replace(
+        notes=(*particles.notes, *questions_on_poses(particles), *questions_on_units(particles, path))
+    )
 
 
 def _given_sizes(particles: Particles, tomograms: Path | str | None) -> dict[str, Extent]:
@@ -126,6 +135,25 @@ def write_particles(
     return write(Path(path), particles, metadata, provenance=printable(provenance))
 
 
+def pixel_size_to_write(
+    dialect: Dialect, particles: Particles, *, given: float | None, read: float | None, tomogram: Tomogram | None
+) -> float | None:
+    """Size in Å of the pixels or voxels to write particles in; None where the list and its tomograms decide.
+
+    Parameters
+    ----------
+    given : for writing.
+    read : for the coordinates as they were read. RELION 5's are in Å: there it is the tilt series' pixel size only
+        where the list states none.
+    tomogram : whose voxels dialects that count in them take.
+    """
+    if given is not None:
+        return given
+    if dialect.in_voxels and tomogram is not None:
+        return tomogram.voxel_size
+    return None if dialect.name == "relion5" and states_pixel_size(particles) else read
+
+
 def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str | None = None) -> None:
     """Check, before work on them, that these particles can be written at a path once they have poses.
 
@@ -173,11 +201,15 @@ def questions_on_poses(particles: Particles) -> tuple[str, ...]:
     return ("Every orientation is the identity (all angles are 0): are these particles before an alignment?",)
 
 
-def questions_on_units(particles: Particles) -> tuple[str, ...]:
+def questions_on_units(particles: Particles, path: Path | str) -> tuple[str, ...]:
     """A sentence where all z are 0, all positions would be a tomogram's voxels, or all lie in one corner; else none.
 
     Only particles in tomograms of known extent count, and only where all lie inside: what lies outside is refused with
     a word of its own.
+
+    Parameters
+    ----------
+    path : of their list; columns of a table say by their names what they count, other formats by a size that is given.
     """
     if len(particles) >= _LEAST_IN_PLANE and not particles.positions[:, 2].any():
         return ("All z are 0: are these particles of micrographs, in two dimensions?",)
@@ -195,8 +227,7 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
         shown = " × ".join(f"{side:.0f}" for side in positions.max(axis=0))
         return (
             f"{_all(len(extents))} within {shown} Å of the first voxel, as they would if they counted in "
-            f"voxels of {edges.min():g} Å and were read as Å. If they do, name the columns x_voxel, y_voxel, z_voxel, "
-            "or give the size of a voxel (--pixel-size).",
+            f"voxels of {edges.min():g} Å and were read as Å. If they do, {_in_voxels(path)}.",
         )
     share = (positions / edges / sizes).max(axis=0)
     factor = 1 / max(*share, _LEAST_SHARE)
@@ -207,6 +238,13 @@ def questions_on_units(particles: Particles) -> tuple[str, ...]:
             "(--pixel-size).",
         )
     return ()
+
+
+def _in_voxels(path: Path | str) -> str:
+    """What to do where a list's coordinates count in voxels and were read as Å."""
+    if Path(path).suffix.lower() in TABLE_SUFFIXES:
+        return "name the columns x_voxel, y_voxel, z_voxel"
+    return "give the size of a voxel (--pixel-size)"
 
 
 def _all(count: int) -> str:

@@ -37,11 +37,12 @@ from napari_orient.engine.io.dialects.relion_coordinates import (
     centred_extents,
     centres,
     coordinate_columns,
+    extents_in_pixels,
     in_boxes,
     rotated,
     size_notes,
-    sizes_in_pixels,
     with_boxes,
+    with_extents,
     written_optics,
     written_pixel_sizes,
 )
@@ -119,7 +120,8 @@ def read_relion(path: Path | str, metadata: ListMetadata | None = None, *, scale
 def particles_of_table(source: RelionTable, metadata: ListMetadata, *, scale: Scale | None = None) -> Particles:
     """Particles of a table in RELION's columns; see `read_relion`."""
     source = source.of_tomogram(metadata.tomogram)
-    found: dict[str, Extent] = {}
+    stated = _extents_in_tables(source, metadata)
+    found = stated
     notes: tuple[str, ...] = ()
     subtomogram = source.rotations(SUBTOMOGRAM_ANGLES)
     if source.has(CENTRED):
@@ -132,7 +134,7 @@ def particles_of_table(source: RelionTable, metadata: ListMetadata, *, scale: Sc
     boxes, positions = positions, positions - rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
     notes = (*source.notes, *notes, *_priors_note(source))
-    particles = particles.replace(notes=notes, extents=_extents_in_tables(source, metadata))
+    particles = particles.replace(notes=notes, extents=stated)
     frames = None if subtomogram is None else source.columns(SUBTOMOGRAM_ANGLES)
     particles = with_boxes(particles, boxes, frames)
     return particles if any(source.names) else particles.replace(tomogram=metadata.tomogram or "")
@@ -453,7 +455,7 @@ def write_relion(
         raise InputError(f"dialect {dialect!r} is unknown; expected one of {', '.join(_VERSIONS)}.")
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
-    names, found = _named_extents(particles, metadata.extents)
+    names, found = named_extents(particles, metadata.extents)
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
     boxes, frames, notes = box_centres(particles), box_rotations(particles), particles.notes
     if frames is not None and particles.rotations is None:
@@ -462,33 +464,39 @@ def write_relion(
         boxes, frames = None, None
     said = tuple(note for note in particles.notes if note not in notes)
     places = particles.positions if boxes is None else boxes
-    pixels = written_pixel_sizes(path, particles, metadata, names, found)
-    columns |= coordinate_columns(path, places, names, found, pixels, dialect=dialect, centre=metadata.centre)
+    pixels = written_pixel_sizes(path, particles, metadata, names, found, dialect=dialect)
+    stated = _stated_extents(particles, metadata, names, found, pixels, dialect=dialect)
+    columns |= coordinate_columns(path, places, names, stated, pixels, dialect=dialect, centre=metadata.centre)
     columns |= pose_columns(in_boxes(particles, frames)) | box_columns(particles, boxes, frames)
     if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
-    blocks = _blocks(
-        particles, {**columns, **foreign}, _written_sizes(particles, names, found, pixels, dialect=dialect)
-    )
+    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, stated))
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
     return (*said, *(pixels.notes if dialect == "relion4" else ()))
 
 
-def _written_sizes(
-    particles: Particles, names: Sequence[str], found: Mapping[str, Extent], pixels: WrittenPixels, *, dialect: str
-) -> Mapping[str, Mapping[str, Sequence[str]]]:
-    """``data_global``: the sizes of the tomograms that coordinates refer to, for RELION 4 in the same pixels."""
-    known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
-    sizes = _global_table(particles, names, known)
-    if dialect != "relion4" or pixels.sizes is None:
-        return sizes
-    return {block: sizes_in_pixels(table, names, pixels.sizes) for block, table in sizes.items()}
+def _stated_extents(
+    particles: Particles,
+    metadata: ListMetadata,
+    names: Sequence[str],
+    found: Mapping[str, Extent],
+    pixels: WrittenPixels,
+    *,
+    dialect: str,
+) -> dict[str, Extent]:
+    """The tomograms' sizes as the list states them: in pixels of the tilt series, with whose size optics agree.
+
+    RELION 5's coordinates stay those of the sizes that came with them: from those sizes' centres they counted.
+    """
+    if dialect == "relion5" and metadata.pixel_size is None and _covers(particles.blocks.get(GLOBAL), names):
+        return dict(found)
+    return extents_in_pixels(found, names, pixels)
 
 
-def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
+def named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
     """Name to write for each particle, and the sizes by these names."""
     own = table_extents(particles.blocks.get(GLOBAL, {}), where="data_global")
     given = {**extents, **own}
@@ -532,12 +540,19 @@ def _blocks(
 
 
 def _global_table(
-    particles: Particles, names: Sequence[str], found: Mapping[str, Extent]
+    particles: Particles, names: Sequence[str], extents: Mapping[str, Extent]
 ) -> dict[str, Mapping[str, Sequence[str]]]:
+    """``data_global`` of these sizes: the list's own table, where it has all of them, else one of them alone."""
+    known = {name: extent for name, extent in extents.items() if extent != ANY_SIZE}
     own = particles.blocks.get(GLOBAL)
-    if own is not None and set(names) <= set(own.get(TOMOGRAM, ())):
-        return {GLOBAL: own}
-    return {GLOBAL: extents_table(found)} if found else {}
+    if own is not None and _covers(own, names):
+        return {GLOBAL: with_extents(own, known)}
+    return {GLOBAL: extents_table(known)} if known else {}
+
+
+def _covers(table: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> bool:
+    """Whether a table of tomograms names all of these."""
+    return table is not None and set(names) <= set(table.get(TOMOGRAM, ()))
 
 
 # --- the dialects ---------------------------------------------------------------------------------------------------

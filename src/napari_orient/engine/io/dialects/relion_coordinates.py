@@ -25,6 +25,7 @@ from napari_orient.engine.io.tomograms import (
     ListMetadata,
     export_optics,
     extents_beside,
+    extents_table,
     find_extents,
     pixel_sizes,
     read_tomograms,
@@ -127,6 +128,33 @@ def centres(names: Sequence[str], extents: Mapping[str, Extent], rule: str) -> F
 # --- pixels: that in which coordinates count, and that which optics state ---------------------------------------------
 
 
+_SAME_PIXELS = 1e-3
+"""Relative difference of two sizes of the same pixels, calibrated anew, up to which counts of pixels stay. Chosen."""
+
+
+_IN_VOXELS = {
+    "relion4": ("Coordinates are written", "RELION 4 counts"),
+    "relion5": ("Tomograms' sizes are stated", "RELION 5 gives them"),
+}
+"""What is in voxels where the size of the tilt series' pixels is unknown, and what the program does, by dialect."""
+
+
+def stated_pixel_sizes(particles: Particles, names: Sequence[str], *, dialect: str, where: str) -> FloatArray | None:
+    """Size in Å of the tilt series' pixels of each particle, (N,), in the list's columns or optics; None without."""
+    table = {name: column_texts(column) for name, column in particles.extra.items()}
+    # In pixels of a WarpTools export's images only RELION 4's coordinates count; RELION 5 reads optics as they are.
+    counted = names if dialect == "relion4" else ("",) * len(names)
+    return pixel_sizes(table, particles.blocks, {}, names=counted, where=where)
+
+
+def states_pixel_size(particles: Particles) -> bool:
+    """Whether a list's columns, optics or table of tomograms state the size of the tilt series' pixels."""
+    names = [str(name) for name in particles.tomogram]
+    return (
+        GLOBAL in particles.blocks or stated_pixel_sizes(particles, names, dialect="relion5", where="list") is not None
+    )
+
+
 @dataclass(frozen=True)
 class WrittenPixels:
     """Size in Å of the pixels to write in, (N,), None where unknown; whether the list's columns or optics state it."""
@@ -137,11 +165,19 @@ class WrittenPixels:
 
 
 def written_pixel_sizes(
-    path: Path | str, particles: Particles, metadata: ListMetadata, names: Sequence[str], found: Mapping[str, Extent]
+    path: Path | str,
+    particles: Particles,
+    metadata: ListMetadata,
+    names: Sequence[str],
+    found: Mapping[str, Extent],
+    *,
+    dialect: str,
 ) -> WrittenPixels:
-    """Size of the pixels to write in: the one given, else that of columns or optics, else that of the tomograms."""
-    table = {name: column_texts(column) for name, column in particles.extra.items()}
-    own = pixel_sizes(table, particles.blocks, {}, names=names, where=str(path))
+    """Size of the tilt series' pixels, in which RELION 4 counts and which RELION 5's optics and sizes state.
+
+    It is the one given, else that of columns or optics, else that of the tomograms.
+    """
+    own = stated_pixel_sizes(particles, names, dialect=dialect, where=str(path))
     if metadata.pixel_size is not None:
         given = np.full(len(names), float(metadata.pixel_size))
         return WrittenPixels(given, own is not None and np.allclose(own, given, rtol=1e-6))
@@ -153,9 +189,10 @@ def written_pixel_sizes(
     # Sizes in a table that came with the list are those of the tilt series; an opened tomogram is most often binned.
     unbinned = set(names) <= set(particles.blocks.get(GLOBAL, {}).get(TOMOGRAM, ()))
     shown = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
+    written, counts = _IN_VOXELS[dialect]
     note = (
-        f"Coordinates are written in the tomogram's voxels, {shown} Å; RELION 4 counts in pixels of the tilt series. "
-        "Give their size if it is another (--pixel-size)."
+        f"{written} in the tomogram's voxels, {shown} Å; {counts} in pixels of the tilt series. "
+        "Give their size if it is another (--out-pixel-size)."
     )
     return WrittenPixels(sizes, True, () if unbinned else (note,))
 
@@ -172,7 +209,7 @@ def written_optics(
     if dialect == "relion4":
         # RELION multiplies coordinates by this size, and so must the optics of a WarpTools export say.
         optics = export_optics(optics, names)
-    replaced = dialect == "relion4" and not pixels.stated
+    replaced = not pixels.stated
     if pixels.sizes is None or (PIXEL in optics and not replaced):
         return optics
     groups = optics.get(GROUP, ("",) * len(next(iter(optics.values()))))
@@ -212,28 +249,38 @@ def coordinate_columns(
     return dict(number_columns(PIXELS, places / pixels.sizes[:, None]))
 
 
-def sizes_in_pixels(
-    table: Mapping[str, Sequence[str]], names: Sequence[str], pixels: FloatArray
-) -> Mapping[str, Sequence[str]]:
-    """``data_global`` in the pixels in which coordinates are written: the same extents in Å.
+def extents_in_pixels(found: Mapping[str, Extent], names: Sequence[str], pixels: WrittenPixels) -> dict[str, Extent]:
+    """The tomograms' sizes in the pixels that the list states: the same in Å, up to half a pixel.
 
     Parameters
     ----------
-    table : sizes in voxels, and the voxels' size, by tomogram.
-    names : of the tomogram of each particle.
-    pixels : (N,) size in Å of the pixels of each particle; tomograms in which they differ stay as they are.
+    found : sizes in voxels, perhaps of a binned tomogram that is open, by tomogram.
+    names : of the tomogram of each particle; tomograms whose particles' pixels differ stay as they are.
     """
-    if not {TOMOGRAM, PIXEL, *SIZE} <= set(table):
+    if pixels.sizes is None:
+        return dict(found)
+    by_tomogram = dict(found)
+    for name in set(names) & set(found):
+        extent, stated = found[name], np.unique(pixels.sizes[np.asarray(names) == name])
+        if extent != ANY_SIZE and len(stated) == 1 and not np.isclose(extent.voxel_size, stated[0], rtol=_SAME_PIXELS):
+            x, y, z = (max(1, round(count * extent.voxel_size / stated[0])) for count in extent.size)
+            by_tomogram[name] = Extent((x, y, z), float(stated[0]))
+    return by_tomogram
+
+
+def with_extents(table: Mapping[str, Sequence[str]], extents: Mapping[str, Extent]) -> Mapping[str, Sequence[str]]:
+    """``data_global`` with these sizes and pixel sizes in place of its own; its other columns and rows as they are."""
+    if not {TOMOGRAM, PIXEL, *SIZE} <= set(table) or not set(extents) & set(table[TOMOGRAM]):
         return table
-    columns = {name: list(table[name]) for name in (PIXEL, *SIZE)}
-    for row, name in enumerate(table[TOMOGRAM]):
-        stated = float(table[PIXEL][row])
-        written = np.unique(pixels[np.asarray(names) == name])
-        if len(written) != 1 or np.isclose(stated, written[0], rtol=1e-6):
-            continue
-        columns[PIXEL][row] = f"{written[0]:.9g}"
-        for side in SIZE:
-            columns[side][row] = str(round(float(table[side][row]) * stated / written[0]))
+    own, replaced = table_extents(table, where=GLOBAL), extents_table(extents)
+    rows = {name: row for row, name in enumerate(replaced[TOMOGRAM]) if own.get(name) != extents[name]}
+    columns = {
+        column: tuple(
+            replaced[column][rows[name]] if name in rows else value
+            for name, value in zip(table[TOMOGRAM], table[column], strict=True)
+        )
+        for column in (PIXEL, *SIZE)
+    }
     return {**table, **columns}
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.relion_coordinates import check_sizes
+from napari_orient.engine.io.dialects.relion import named_extents
+from napari_orient.engine.io.dialects.relion_coordinates import check_sizes, extents_in_pixels, written_pixel_sizes
 from napari_orient.engine.io.star import write_star
-from napari_orient.engine.io.tomograms import GLOBAL, TOMOGRAM, extents_table, find_extents
+from napari_orient.engine.io.tomograms import GLOBAL, TOMOGRAM, ListMetadata, extents_table
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.particles import Particles
 
@@ -49,7 +50,9 @@ def _from_project(path: Path) -> str:
     return (path.relative_to(project) if path.is_relative_to(project) else Path(path.name)).as_posix()
 
 
-def write_optimisation_set(path: Path | str, particles: Particles, *, tomograms: Path | None = None) -> tuple[str, ...]:
+def write_optimisation_set(
+    path: Path | str, particles: Particles, *, tomograms: Path | None = None, pixel_size: float | None = None
+) -> tuple[str, ...]:
     """Write the optimisation set of a RELION 5 list, and its table of tomograms if none is given.
 
     Their names are the list's with ``_optimisation_set`` and ``_tomograms``. The sentences that are returned say what
@@ -59,6 +62,7 @@ def write_optimisation_set(path: Path | str, particles: Particles, *, tomograms:
     ----------
     path : of the list of particles.
     tomograms : RELION's own ``tomograms.star``, which the set then names.
+    pixel_size : Å, of the tilt series; None for that which the list states, or else the tomograms' voxel sizes.
 
     Raises
     ------
@@ -71,13 +75,20 @@ def write_optimisation_set(path: Path | str, particles: Particles, *, tomograms:
     check_writable(target)
     if tomograms is None:
         tomograms = table[0]
-        found = find_extents(particles.tomogram_names, [particles.extents])
-        check_sizes(path, particles.tomogram_names, found)
-        write_star(tomograms, {GLOBAL: extents_table(found)})
-        notes = (
-            f"{tomograms.name} has the tomograms' names and sizes alone: RELION's jobs on tilt images need its own "
-            "tomograms.star (--tomograms-star).",
-        )
+        notes = _write_tomograms(tomograms, particles, ListMetadata(extents=particles.extents, pixel_size=pixel_size))
     files = {"rlnTomoParticlesFile": _from_project(path), "rlnTomoTomogramsFile": _from_project(tomograms)}
     write_star(target, {"optimisation_set": {name: (text,) for name, text in files.items()}})
     return notes
+
+
+def _write_tomograms(path: Path, particles: Particles, metadata: ListMetadata) -> tuple[str, ...]:
+    """Write the table of tomograms, in the pixels that the list's optics state; sentences on what it lacks."""
+    names, found = named_extents(particles, metadata.extents)
+    check_sizes(path, names, found)
+    pixels = written_pixel_sizes(path, particles, metadata, names, found, dialect="relion5")
+    write_star(path, {GLOBAL: extents_table(extents_in_pixels(found, names, pixels))})
+    note = (
+        f"{path.name} has the tomograms' names and sizes alone: RELION's jobs on tilt images need its own "
+        "tomograms.star (--tomograms-star)."
+    )
+    return (note, *pixels.notes)
