@@ -39,6 +39,7 @@ def test_two_failures_266_angstrom_apart_are_region_a_and_one_click_shows_both_i
     assert page.regions.texts()[0].startswith("A: 2 failures, 267 Å apart, near (1731, 1936, 624) Å")
     rectangle = page.regions.visualItemRect(page.regions.item(0))
     qtbot.mouseClick(page.regions.viewport(), Qt.MouseButton.LeftButton, pos=rectangle.center())
+    session.failure_view.settle()
     (labels,) = [item for item in viewer.layers if layers.role(item) == FAILURES and "angles" in item.name]
     assert list(labels.features["label"]) == ["A 21°", "A 25°", "B 45°"]
     picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)

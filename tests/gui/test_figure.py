@@ -81,6 +81,7 @@ def test_the_view_is_in_the_figure_finer_than_on_the_screen_and_stays_as_it_was(
     fill(viewer, truth, turns=turns)
     session = session_of(viewer)
     session.failure_view.show(np.zeros(0, int))
+    session.failure_view.settle()
     zoom, size = camera(viewer).zoom, canvas_size(viewer)
     figure = make_figure(session)
     (picture,) = figure.subfigs[0].axes[0].images

@@ -186,6 +186,7 @@ def _picture(session: Session) -> tuple[NDArray[np.uint8] | None, float]:
     viewer: Any = session.viewer
     if not hasattr(viewer, "screenshot") or not hasattr(viewer, "window"):
         return None, 1.0
+    session.failure_view.settle()
     height, width = canvas_size(viewer)
     finer = max(1, int(np.ceil(_VIEW_SHARE * WIDTH * DPI / max(width, 1))))
     with _bare_canvas(session, finer):

@@ -12,7 +12,7 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
-from napari_orient.gui.event_loop import when_destroyed
+from napari_orient.gui.event_loop import import_ahead, when_destroyed
 from napari_orient.gui.session import Session, session_of
 
 _AREAS = {"right": Qt.DockWidgetArea.RightDockWidgetArea, "bottom": Qt.DockWidgetArea.BottomDockWidgetArea}
@@ -44,6 +44,7 @@ class ViewerDock(QWidget):
         self.session.docks[type(self).__name__] = self
         self._placed: weakref.ref[QDockWidget] | None = None
         when_destroyed(self, _forgetter(self.session, type(self).__name__))
+        import_ahead()
         self.build()
 
     def build(self) -> None:
