@@ -266,5 +266,7 @@ def test_sizes_in_relions_own_table_come_before_those_of_a_binned_tomogram_that_
         written["particles"].filter(like="Centered").to_numpy(float), read.positions - centre, atol=1e-5
     )
     assert written["global"].iloc[0].tolist() == ["TS_01", 1.35, 2960, 2220, 444]
+    assert any("not used" in note for note in write_particles(tmp_path / "d.star", read, pixel_size=7.3))
+    assert starfile.read(tmp_path / "d.star", always_dict=True)["particles"].equals(written["particles"])
     write_particles(tmp_path / "c.star", read, dialect="relion4")
     np.testing.assert_allclose(rows(tmp_path / "c.star").filter(like="Coord").to_numpy(float), read.positions / 1.35)

@@ -69,9 +69,9 @@ def read_particles(
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
     given = _given_sizes(particles, tomograms)
     particles = particles.replace(extents={**given, **particles.extents, **sizes, **own})
-    if given and GLOBAL not in particles.blocks:
+    if any(own.get(name) != extent for name, extent in given.items()):
         # Those of the tilt series: RELION counts from their centres, whatever binned tomogram is open.
-        particles = particles.replace(blocks={**particles.blocks, GLOBAL: extents_table(given)})
+        particles = particles.replace(blocks={**particles.blocks, GLOBAL: extents_table({**own, **given})})
     return particles.replace(
         notes=(*particles.notes, *questions_on_poses(particles), *questions_on_units(particles, path))
     )

@@ -32,19 +32,18 @@ from napari_orient.engine.io.dialects.relion_coordinates import (
     ORIGIN,
     PIXELS,
     SUBTOMOGRAM_ANGLES,
-    WrittenPixels,
     box_columns,
     centred_extents,
     centres,
     coordinate_columns,
-    extents_in_pixels,
+    covers,
     in_boxes,
     rotated,
     size_notes,
     with_boxes,
     with_extents,
     written_optics,
-    written_pixel_sizes,
+    written_sizes,
 )
 from napari_orient.engine.io.star import (
     Table,
@@ -455,7 +454,8 @@ def write_relion(
         raise InputError(f"dialect {dialect!r} is unknown; expected one of {', '.join(_VERSIONS)}.")
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
-    names, found = named_extents(particles, metadata.extents)
+    sizes = written_sizes(path, particles, metadata, dialect=dialect)
+    names, pixels = sizes.names, sizes.pixels
     columns: dict[str, Sequence[str]] = {TOMOGRAM: names} if any(names) else {}
     boxes, frames, notes = box_centres(particles), box_rotations(particles), particles.notes
     if frames is not None and particles.rotations is None:
@@ -464,45 +464,16 @@ def write_relion(
         boxes, frames = None, None
     said = tuple(note for note in particles.notes if note not in notes)
     places = particles.positions if boxes is None else boxes
-    pixels = written_pixel_sizes(path, particles, metadata, names, found, dialect=dialect)
-    stated = _stated_extents(particles, metadata, names, found, pixels, dialect=dialect)
-    columns |= coordinate_columns(path, places, names, stated, pixels, dialect=dialect, centre=metadata.centre)
+    columns |= coordinate_columns(path, places, names, sizes.extents, pixels, dialect=dialect, centre=metadata.centre)
     columns |= pose_columns(in_boxes(particles, frames)) | box_columns(particles, boxes, frames)
     if dialect == "relion4" and pixels.sizes is not None and not pixels.stated:
         columns[PIXEL] = [f"{size:.9g}" for size in pixels.sizes.tolist()]
     foreign = foreign_columns(particles, without=tuple(columns))
-    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, stated))
+    blocks = _blocks(particles, {**columns, **foreign}, _global_table(particles, names, sizes.extents))
     if "optics" in blocks:
         blocks["optics"] = written_optics(blocks["optics"], particles, pixels, names, dialect=dialect)
     write_star(path, blocks, provenance=provenance, version=_VERSIONS[dialect])
-    return (*said, *(pixels.notes if dialect == "relion4" else ()))
-
-
-def _stated_extents(
-    particles: Particles,
-    metadata: ListMetadata,
-    names: Sequence[str],
-    found: Mapping[str, Extent],
-    pixels: WrittenPixels,
-    *,
-    dialect: str,
-) -> dict[str, Extent]:
-    """The tomograms' sizes as the list states them: in pixels of the tilt series, with whose size optics agree.
-
-    RELION 5's coordinates stay those of the sizes that came with them: from those sizes' centres they counted.
-    """
-    if dialect == "relion5" and metadata.pixel_size is None and _covers(particles.blocks.get(GLOBAL), names):
-        return dict(found)
-    return extents_in_pixels(found, names, pixels)
-
-
-def named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
-    """Name to write for each particle, and the sizes by these names."""
-    own = table_extents(particles.blocks.get(GLOBAL, {}), where="data_global")
-    given = {**extents, **own}
-    only = next(iter(given)) if len(given) == 1 else ""
-    names = [str(name) or only for name in particles.tomogram]
-    return names, find_extents(names, [own, extents])
+    return (*said, *(pixels.notes if dialect == "relion4" else ()), *sizes.notes)
 
 
 def foreign_columns(particles: Particles, *, without: Sequence[str] = ()) -> dict[str, Sequence[str]]:
@@ -545,14 +516,9 @@ def _global_table(
     """``data_global`` of these sizes: the list's own table, where it has all of them, else one of them alone."""
     known = {name: extent for name, extent in extents.items() if extent != ANY_SIZE}
     own = particles.blocks.get(GLOBAL)
-    if own is not None and _covers(own, names):
+    if own is not None and covers(own, names):
         return {GLOBAL: with_extents(own, known)}
     return {GLOBAL: extents_table(known)} if known else {}
-
-
-def _covers(table: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> bool:
-    """Whether a table of tomograms names all of these."""
-    return table is not None and set(names) <= set(table.get(TOMOGRAM, ()))
 
 
 # --- the dialects ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ names images is written in the same boxes, however its particles were moved and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +195,62 @@ def written_pixel_sizes(
         "Give their size if it is another (--out-pixel-size)."
     )
     return WrittenPixels(sizes, True, () if unbinned else (note,))
+
+
+@dataclass(frozen=True)
+class WrittenSizes:
+    """Name of each particle's tomogram, the tomograms' sizes as a list states them, and the tilt series' pixels.
+
+    Parameters
+    ----------
+    extents : in a list of RELION 5 those from whose centres its coordinates count.
+    in_pixels : the same in pixels of the tilt series, as RELION's own table of tomograms has them.
+    """
+
+    names: Sequence[str]
+    extents: Mapping[str, Extent]
+    in_pixels: Mapping[str, Extent]
+    pixels: WrittenPixels
+    notes: tuple[str, ...] = ()
+
+
+def written_sizes(path: Path | str, particles: Particles, metadata: ListMetadata, *, dialect: str) -> WrittenSizes:
+    """Sizes and pixels to write; see `WrittenSizes`.
+
+    Coordinates of RELION 5 stay those of sizes that came with them, in their pixels, whatever size of pixels is given.
+    """
+    names, found = _named_extents(particles, metadata.extents)
+    counted = dialect == "relion5" and covers(particles.blocks.get(GLOBAL), names)
+    notes: tuple[str, ...] = ()
+    if counted and metadata.pixel_size is not None:
+        notes, metadata = _unused_pixel_size(metadata.pixel_size, found), replace(metadata, pixel_size=None)
+    pixels = written_pixel_sizes(path, particles, metadata, names, found, dialect=dialect)
+    in_pixels = extents_in_pixels(found, names, pixels)
+    return WrittenSizes(names, found if counted else in_pixels, in_pixels, pixels, notes)
+
+
+def _named_extents(particles: Particles, extents: Mapping[str, Extent]) -> tuple[list[str], dict[str, Extent]]:
+    """Name to write for each particle, and the sizes by these names."""
+    own = table_extents(particles.blocks.get(GLOBAL, {}), where="data_global")
+    given = {**extents, **own}
+    only = next(iter(given)) if len(given) == 1 else ""
+    names = [str(name) or only for name in particles.tomogram]
+    return names, find_extents(names, [own, extents])
+
+
+def covers(table: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> bool:
+    """Whether a table of tomograms names all of these."""
+    return table is not None and set(names) <= set(table.get(TOMOGRAM, ()))
+
+
+def _unused_pixel_size(size: float, found: Mapping[str, Extent]) -> tuple[str, ...]:
+    """A sentence where a size of pixels is given and RELION's table of tomograms states another."""
+    other = sorted({f"{extent.voxel_size:g}" for extent in found.values()} - {f"{size:g}"}, key=float)
+    if not other:
+        return ()
+    return (
+        f"Pixels of {size:g} Å are not used: RELION 5 counts in Å, from the table's sizes in {shortened(other)} Å.",
+    )
 
 
 def written_optics(

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.dialects.relion import named_extents
-from napari_orient.engine.io.dialects.relion_coordinates import check_sizes, extents_in_pixels, written_pixel_sizes
+from napari_orient.engine.io.dialects.relion_coordinates import check_sizes, written_sizes
 from napari_orient.engine.io.star import write_star
 from napari_orient.engine.io.tomograms import GLOBAL, TOMOGRAM, ListMetadata, extents_table
 from napari_orient.engine.outputs import check_writable
@@ -83,12 +82,11 @@ def write_optimisation_set(
 
 def _write_tomograms(path: Path, particles: Particles, metadata: ListMetadata) -> tuple[str, ...]:
     """Write the table of tomograms, in the pixels that the list's optics state; sentences on what it lacks."""
-    names, found = named_extents(particles, metadata.extents)
-    check_sizes(path, names, found)
-    pixels = written_pixel_sizes(path, particles, metadata, names, found, dialect="relion5")
-    write_star(path, {GLOBAL: extents_table(extents_in_pixels(found, names, pixels))})
+    sizes = written_sizes(path, particles, metadata, dialect="relion5")
+    check_sizes(path, sizes.names, sizes.in_pixels)
+    write_star(path, {GLOBAL: extents_table(sizes.in_pixels)})
     note = (
         f"{path.name} has the tomograms' names and sizes alone: RELION's jobs on tilt images need its own "
         "tomograms.star (--tomograms-star)."
     )
-    return (note, *pixels.notes)
+    return (note, *sizes.pixels.notes)
