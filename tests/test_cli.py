@@ -217,7 +217,7 @@ def test_points_of_membranes_in_a_polnet_list_are_left_out_and_counted(tmp_path,
     mixed.write_text(head + particle + 2 * "Membrane\t2\tmb\t0\t10\t10\t10\t0\t0\t1\t0\n")
     assert main(words("convert", mixed, out)) == 0
     told = capsys.readouterr()
-    assert told.out.startswith(f"{out}: 1 particles")
+    assert told.out.startswith(f"{out}: 1 particle,")
     assert "2 rows of" in told.err
     assert "membranes" in told.err
 
