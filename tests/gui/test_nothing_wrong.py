@@ -1,13 +1,16 @@
 """Nothing wrong by default: each fault that a user met, by the act that made it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_scene import VOXEL_SIZE, make_scene
+from gui_scene import VOXEL_SIZE, make_scene, settle
 from napari.components import ViewerModel
 from napari.layers import Points
+from npe2 import PluginManifest
 
+import napari_orient
 from napari_orient.engine.inspection.corrections import REJECTED
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
@@ -17,8 +20,9 @@ from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.commands import page_of
+from napari_orient.gui.dock_strips import TomogramHeader
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.opening import OpenForm, open_paths
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
 from napari_orient.gui.pages.predict_card import PredictCard
@@ -272,6 +276,29 @@ def test_a_layer_that_is_moved_or_scaled_counts_from_where_it_is_shown(scene):
     image.translate = (0, 100, 100)
     with pytest.raises(ValueError, match="Set its translate to 0"):
         layers.tomogram_of(image)
+
+
+def test_the_header_follows_a_later_change_of_voxel_size_and_offers_undo_after_the_first_edit(scene, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc, scene.true])
+    header = add(qtbot, TomogramHeader(session))
+    assert header.voxels.text().startswith("13.5 Å voxels")
+    session.tomograms.current.scale = (20.0,) * 3
+    settle(header)
+    assert header.voxels.text().startswith("20 Å voxels · 112 × 96 × 64 nm")
+    (layer,) = session.index.particles()
+    assert header.undo.isHidden()
+    edits.set_status(session.history(layer), np.array([1]), REJECTED)
+    assert not header.undo.isHidden()
+    header.undo.click()
+    assert layers.STATUS not in layer.features.columns, "as it was before the edit"
+
+
+def test_the_page_data_calls_the_samples_as_napari_s_menu_does(qtbot):
+    form = add(qtbot, OpenForm(ViewerModel()))
+    menu = PluginManifest.from_file(Path(napari_orient.__file__).with_name("napari.yaml")).display_name
+    assert f"File ▸ Open Sample ▸ {menu}." in form.open_note.text()
 
 
 def test_particles_of_another_tomogram_are_named_in_their_row_with_the_remedy(scene):

@@ -337,6 +337,7 @@ class Session:
             self.drawing.paint(layer)
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._features_changed)
+        if isinstance(layer, Image | Points):
             layer.events.scale.connect(self._moved)
             layer.events.translate.connect(self._moved)
 
@@ -346,10 +347,13 @@ class Session:
             self.drawing.redraw(event.source)
 
     def _moved(self, event: Any) -> None:
-        """Draw the arrows where the points are after a change of their layer's scale or place."""
-        if event.source in self.viewer.layers and layers.holds_particles(event.source):
-            self.drawing.draw_later(event.source)
-            self.events.tomogram()
+        """Follow a change of a layer's scale or place: the arrows of its points, the voxel size of its volume."""
+        layer = event.source
+        if layer not in self.viewer.layers:
+            return
+        if layers.holds_particles(layer) and layers.role(layer) in (PICKS, PREDICTED, TRUTH):
+            self.drawing.draw_later(layer)
+        self.events.tomogram()
 
     def _features_changed(self, event: Any) -> None:
         """Colour the arrows anew where a value that they show may have changed."""
