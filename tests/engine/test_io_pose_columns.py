@@ -7,6 +7,7 @@ import pytest
 import starfile
 from io_fixtures import angles, coordinates, star_loop, write
 
+from napari_orient.engine.frames import mirrored
 from napari_orient.engine.io import read_particles, write_optimisation_set, write_particles
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES, renewed_pose_columns, without_images, without_results
 from napari_orient.engine.particles import Extent
@@ -270,3 +271,20 @@ def test_sizes_in_relions_own_table_come_before_those_of_a_binned_tomogram_that_
     assert starfile.read(tmp_path / "d.star", always_dict=True)["particles"].equals(written["particles"])
     write_particles(tmp_path / "c.star", read, dialect="relion4")
     np.testing.assert_allclose(rows(tmp_path / "c.star").filter(like="Coord").to_numpy(float), read.positions / 1.35)
+
+
+@pytest.mark.parametrize("how", ["x", "z", "point", "yz"])
+def test_a_volume_mirrored_twice_is_itself_where_relions_table_lies_beside(tmp_path, how):
+    """The array that is open is reversed; coordinates count from the centre of the table's size, before and after."""
+    table = {"rlnTomoName": ["TS_01"], "rlnTomoTiltSeriesPixelSize": [1.35], "rlnTomoSizeX": [2960]}
+    own = write(
+        tmp_path / "own" / "tomograms.star",
+        star_loop("global", {**table, "rlnTomoSizeY": [2220], "rlnTomoSizeZ": [444]}),
+    )
+    first = write(tmp_path / "a.csv", "tomogram,x,y,z\nTS_01,1999.1,1080,270\n")
+    read = read_particles(first, extents={"TS_01": OPENED}, tomograms=own)
+    write_particles(tmp_path / "b.star", mirrored(read, how))
+    written = starfile.read(tmp_path / "b.star", always_dict=True)["global"].iloc[0].tolist()
+    assert written == ["TS_01", 1.35, 2960, 2220, 444]
+    again = mirrored(read_particles(tmp_path / "b.star", extents={"TS_01": OPENED}), how)
+    np.testing.assert_allclose(again.positions, read.positions, atol=1e-5)

@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import FIRST_POSES, without_images, without_pose_columns
-from napari_orient.engine.io.tomograms import GLOBAL, find_extents
+from napari_orient.engine.io.tomograms import GLOBAL, extents_table, find_extents, table_extents
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 from napari_orient.engine.symmetry import Symmetry
 
@@ -155,8 +155,18 @@ def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) 
         positions=(particles.positions - before_centre) @ matrix.T + after_centre,
         rotations=None if particles.rotations is None else matrix @ particles.rotations @ map_matrix,
         extents={**particles.extents, **after},
-        blocks={name: table for name, table in particles.blocks.items() if name not in (GLOBAL, FIRST_POSES)},
+        blocks=_moved_tables(particles.blocks, matrix),
     )
+
+
+def _moved_tables(
+    blocks: Mapping[str, Mapping[str, tuple[str, ...]]], matrix: FloatArray
+) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    """A list's tables; of that of tomograms the moved sizes alone, for its files show the volumes before."""
+    kept = {name: table for name, table in blocks.items() if name not in (GLOBAL, FIRST_POSES)}
+    sizes = table_extents(blocks.get(GLOBAL, {}), where=f"data_{GLOBAL}")
+    moved = {name: _moved_extent(extent, matrix) for name, extent in sizes.items()}
+    return {**kept, GLOBAL: extents_table(moved)} if moved else kept
 
 
 def _middle(extent: Extent) -> FloatArray:

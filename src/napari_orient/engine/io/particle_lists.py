@@ -68,7 +68,7 @@ def read_particles(
         particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
     given = _given_sizes(particles, tomograms)
-    particles = particles.replace(extents={**given, **particles.extents, **sizes, **own})
+    particles = particles.replace(extents={**given, **particles.extents, **own, **sizes})
     if any(own.get(name) != extent for name, extent in given.items()):
         # Those of the tilt series: RELION counts from their centres, whatever binned tomogram is open.
         particles = particles.replace(blocks={**particles.blocks, GLOBAL: extents_table({**own, **given})})
