@@ -103,11 +103,6 @@ def remove_left_over(parent: Path) -> None:
             _remove_if_left(parent / name)
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a path is that of something temporary, or lies in it."""
-    return any(part.startswith(PREFIX) for part in path.parts)
-
-
 def _made(parent: Path) -> tuple[Path, Lock | None]:
     """A new folder and its lock, None where there are no locks."""
     for _ in range(_TRIES):

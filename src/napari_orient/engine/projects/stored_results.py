@@ -36,7 +36,7 @@ _DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, BadZipFile, EO
 """What is raised where a file of particles is not there, not whole, or of another version."""
 _HEADER = ("tomogram", "state", "particles", "seconds", "method", "notes")
 
-TO_DO, RUNNING, DONE, STORED, FAILED = "to do", "running", "done", "done before", "failed"
+TO_DO, DONE, STORED, FAILED = "to do", "done", "done before", "failed"
 """How a tomogram stands, as the table of states says it."""
 
 
