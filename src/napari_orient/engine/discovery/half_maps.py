@@ -14,8 +14,9 @@ symmetry; `refinement.refine` finds the picks of the other half with it, and tho
 itself, at every rotation and shift, with competing modes and false picks counted in the confidence that a pose is
 right. What a map has of a particle's own noise cannot make it sure. The half map's noise adds to the expected error.
 With rotations θ from the pose that a particle was averaged in, which was fitted to its own half's map, to the one
-found, each map's noise accounts for ``⟨θ²⟩ / 2``. Where the two are more than 20° apart one of them is wrong: then
-``θ² / 2`` is the error of that particle, and half the confidence remains.
+found, each map's noise accounts for ``⟨θ²⟩ / 2``. It displaces all particles alike, so the mean is taken from the
+median of θ: large ones are of particles that are poorly determined, as their own errors say. Where the two are more
+than 20° apart one of them is wrong: then ``θ² / 2`` is the error of that particle, and half the confidence remains.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ _FINEST = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
 _SAME_POSE_DEG = 20.0
 """Rotation, in degrees, beyond which two poses of a particle are different ones, not one pose with two errors."""
+_RMS_OVER_MEDIAN = 1.126
+"""Root mean square over median of an angle whose rotation vector is Gaussian, alike about all axes: √(3 / 2.366)."""
 
 
 # --- averages -------------------------------------------------------------------------------------------------------
@@ -291,7 +294,8 @@ def match_half_maps(
                     voxel_size=found.voxel_size,
                     symmetry=found.group.name,
                 )
-                result = yield from refine(tomogram, particles.take(rows), template, _refinement_options(options))
+                picks, matching = particles.take(rows), _refinement_options(options)
+                result = yield from refine(tomogram, picks, template, matching, own_map=len(labelled) == 1)
                 matched.append(result.particles)
                 order.append(rows)
         parts.append(concatenate(matched).take(np.argsort(np.concatenate(order))))
@@ -311,7 +315,7 @@ def _with_map_errors(
     angle = np.where(averaged, symmetric_angle_deg(particles.required_rotations(), before, group), 0.0)
     apart = angle > _SAME_POSE_DEG
     near = angle[averaged & ~apart]
-    map_error = np.sqrt(np.square(near).mean() / 2) if len(near) else 0.0
+    map_error = _RMS_OVER_MEDIAN * np.median(near) / np.sqrt(2) if len(near) else 0.0
     expected = np.hypot(np.asarray(particles.expected_error_deg), np.where(apart, angle / np.sqrt(2), map_error))
     return particles.replace(
         expected_error_deg=np.minimum(expected, random_pose_error_deg(group)),

@@ -27,7 +27,7 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.hand_evidence import hand_evidence
 from napari_orient.engine.refinement.posterior import Poses
-from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
+from napari_orient.engine.streams import Note, Step, Stream, stoppable
 
 _SAMPLE = 32
 """Patches that are checked, at most."""
@@ -49,6 +49,14 @@ templates: white noise 0.5; the proteasome on ribosomes 1.7; weak real ribosomes
 _P_AT_THRESHOLD = 0.5
 """Probability that the template is the right one where the median score is just above noise; less below. Chosen: of
 simulated ribosomes that scored so, 14 % came within 20° where the scores alone said 34 %."""
+_WRONG_HAND = (
+    "the mirror image of the template matches better than the template itself: is its hand right, and is it the right "
+    "molecule?"
+)
+_UNDETERMINED_HAND = (
+    "the hand of this template is not determined here (right with {:.0%}): its mirror image matches about as well. "
+    "Compare both hands over all tomograms (mirror auto)."
+)
 _LEAST_WEIGHT = 1e-6
 """Least whitened gain that a residual is divided by."""
 _SPHERE_OVER_WEDGE = 1.5
@@ -70,30 +78,50 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None) -> Stream[Step, Diagnosis]:
+def diagnostics(
+    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None, *, own_map: bool = False
+) -> Stream[Step, Diagnosis]:
     """What looks wrong with reference, hand, wedge or contrast.
 
     Parameters
     ----------
     patches : (N, n, n, n) of the tomogram that the finder was made for; a few dozen of them are checked.
     prior : of their rotations.
+    own_map : whether the reference is an average of the tomogram's own particles, whose hand and size it has.
     """
     some = patches[:_SAMPLE]
     yield Step(0, 3, "Checking the template")
     poses = finder.find(some, prior=None if prior is None else prior.take(slice(0, _SAMPLE)))
+    low, p_template = _low_score(finder, poses)
+    mismatches = [low]
+    if not low:
+        mismatches, p_template = yield from _wrong_map(finder, some, poses, own_map=own_map)
+    lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), *mismatches]
+    return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)
+
+
+def _wrong_map(
+    finder: PoseFinder, patches: Tensor, poses: Poses, *, own_map: bool
+) -> Stream[Step, tuple[list[str], float]]:
+    """Warnings of hand, molecule and size, and the probability that the poses are not wrong by the hand.
+
+    What another one explains is not warned of: the mirror image lacks density too, and particles of another molecule
+    fit better at another size.
+    """
     step = Step(1, 3, "Checking the template's hand")
     yield step
-    mismatch, p_template = _low_score(finder, poses)
     # Hand and voxel size are those of the microscope and of the reconstruction: where another tomogram, acquired alike,
     # shows them to be right, they are here.
-    shown = finder.alike and finder.acquisition is not None and finder.acquisition.sound
-    if not mismatch and not shown:
-        mismatch, p_template = yield from stoppable(_wrong_hand(finder, some), step)
+    shown = own_map or (finder.alike and finder.acquisition is not None and finder.acquisition.sound)
+    evidence = None if shown else (yield from stoppable(hand_evidence(finder, patches), step))
+    p_poses = 1.0 if evidence is None else evidence.p_poses
     yield Step(2, 3, "Checking the residuals")
-    size = "" if mismatch or shown else _other_size(finder, some, poses)
-    mismatch = mismatch or size or _other_molecule(finder, some, poses)
-    lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), mismatch]
-    return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)
+    if p_poses < 1 - _P_DETERMINED:
+        return [_WRONG_HAND], p_poses
+    hand = _UNDETERMINED_HAND.format(p_poses) if p_poses <= _P_DETERMINED else ""
+    molecule = _other_molecule(finder, patches, poses)
+    size = "" if shown or hand or molecule else _other_size(finder, patches, poses)
+    return [molecule, hand, size], p_poses
 
 
 def _other_axis(finder: PoseFinder) -> str:
@@ -149,27 +177,6 @@ def _other_molecule(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:
         f"the particles have density in common that this template lacks, {share:.0%} of what it explains: "
         "is it the right molecule? Average them to see what they are."
     )
-
-
-def _wrong_hand(finder: PoseFinder, patches: Tensor) -> Work[tuple[str, float]]:
-    """A warning where the hand is wrong or not determined, and the probability that poses are not wrong by it."""
-    evidence = yield from hand_evidence(finder, patches)
-    if evidence is None:
-        return "", 1.0
-    p_poses = evidence.p_poses
-    if p_poses > _P_DETERMINED:
-        return "", p_poses
-    if p_poses < 1 - _P_DETERMINED:
-        text = (
-            "the mirror image of the template matches better than the template itself: is its hand right, "
-            "and is it the right molecule?"
-        )
-        return text, p_poses
-    text = (
-        f"the hand of this template is not determined here (right with {p_poses:.0%}): its mirror image matches about "
-        "as well. Compare both hands (`refine --mirror auto`)."
-    )
-    return text, p_poses
 
 
 @torch.no_grad()
