@@ -166,6 +166,7 @@ def test_another_molecule_matches_worse_and_is_less_sure(seen: tuple, refined: R
     assert answer.score.mean() < 0.8 * refined.score.mean()
     assert np.median(answer.particles.expected_error_deg) > 1.3 * np.median(refined.particles.expected_error_deg)
     assert any("right molecule" in note.text for note in answer.warnings)
+    assert not any("voxel size" in note.text for note in answer.warnings), "another molecule is of another size too"
 
 
 def test_picks_of_noise_alone_are_said_to_match_no_better_than_noise(seen: tuple) -> None:

@@ -1,9 +1,9 @@
-"""Agreement of particles, averaged in the poses found, with the map that their model was made from.
+"""Agreement of particles, averaged in the poses that a network found, with the map that it was trained on.
 
-A network answers for whatever is picked, and a template finds its best pose in any particle. Whether the particles are
-the molecule of the model shows in their average, which needs no training and no truth: two half averages have the map
-of these particles in common, and the model's map ρ must be that. With C_12 the Fourier shell correlation of the half
-averages, and C_ρ the mean of theirs with ρ,
+A network answers for whatever is picked, and has no residuals that would show what it lacks, as a template's do
+(`refinement.diagnostics`). Whether the particles are its molecule shows in their average, which needs no training and
+no truth: two half averages have the map of these particles in common, and the network's map ρ must be that. With C_12
+the Fourier shell correlation of the half averages, and C_ρ the mean of theirs with ρ,
 
     q = Σ C_ρ² / Σ C_12
 

@@ -128,7 +128,8 @@ def predict(
         predicted = yield from estimator.batches(predicted)
     elif isinstance(model, Network):
         notes.append(duplicates_note(predicted, shortest_distance(model, options)))
-    notes.append((yield from _other_molecule(tomogram, predicted, reference or model, options)))
+        # A map that was matched has been compared with the particles' residuals: `refinement.diagnostics`.
+        notes.append((yield from _other_molecule(tomogram, predicted, model, options)))
     if any(notes):
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
     random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
@@ -159,15 +160,15 @@ def _check_request(particles: Particles, model: Model, options: PredictionOption
 
 
 def _other_molecule(
-    tomogram: Tomogram, predicted: Particles, model: Model, options: PredictionOptions
+    tomogram: Tomogram, predicted: Particles, network: Network, options: PredictionOptions
 ) -> Stream[Step, Note | None]:
-    """A warning where the average of the particles is not the map that the model was made from; else None."""
-    template = model if isinstance(model, Template) else _map_of(model)
+    """A warning where the average of the particles is not the map that the network was trained on; else None."""
+    template = _map_of(network)
     if template is None:
         return None
     step = Step(len(predicted), len(predicted), "Comparing the particles' average with the map")
     found = yield from stoppable(map_agreement(tomogram, predicted, template, options.wedge), step)
-    return Note(found.text(model.name), "warning") if found is not None and found.differs else None
+    return Note(found.text(network.name), "warning") if found is not None and found.differs else None
 
 
 def _map_of(network: Network) -> Template | None:
