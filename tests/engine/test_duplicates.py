@@ -99,8 +99,17 @@ def test_half_sets_of_the_list_are_kept_and_of_a_double_in_both_the_worse_is_lef
     halves, notes = half_sets([found], 20, seed=0)
     assert halves.tolist() == [1, 2, 2, 0, 2]
     assert "1 particle is left out" in notes[1].text
-    alone = line(0, 100, 200, **{HALF_SET: np.array([1, 1, 1])})
-    np.testing.assert_array_equal(half_sets([alone], 20, seed=0)[0] - 1, random_halves(3, 0))
+    assert "1 and 3 particles" in notes[0].text
+
+
+@pytest.mark.parametrize(
+    ("subsets", "reason"),
+    [([1, 1, 1], "all particles are in half-set 1"), ([1, 2, 0], "1 of 3 particles have neither 1 nor 2 but 0")],
+)
+def test_half_sets_that_cannot_be_used_are_said_to_be_drawn_anew(subsets: list[int], reason: str) -> None:
+    halves, (note,) = half_sets([line(0, 100, 200, **{HALF_SET: np.array(subsets)})], 20, seed=0)
+    np.testing.assert_array_equal(halves - 1, random_halves(3, 0))
+    assert reason in note.text and note.severity == "warning"
 
 
 def test_doubled_picks_claim_no_resolution_from_noise_alone():

@@ -119,14 +119,28 @@ def random_halves(count: int, seed: int) -> IntArray:
     return np.random.default_rng(seed).permutation(count) % 2
 
 
-def given_half_sets(particles: Sequence[Particles]) -> IntArray | None:
-    """RELION's half-set, 1 or 2, of every particle of several lists, (N,); None where one has none, or all have one."""
+def given_half_sets(particles: Sequence[Particles]) -> tuple[IntArray | None, str]:
+    """RELION's half-set, 1 or 2, of every particle of several lists, (N,); None where it cannot be used, and why.
+
+    The reason is empty where no list has the column.
+    """
     columns = [part.extra.get(HALF_SET) for part in particles if len(part)]
-    if not columns or any(column is None for column in columns):
-        return None
-    texts = np.concatenate([np.asarray(column).astype(str) for column in columns if column is not None])
+    present = [np.asarray(column).astype(str) for column in columns if column is not None]
+    if not present:
+        return None, ""
+    if len(present) < len(columns):
+        return None, f"{len(columns) - len(present)} of {len(columns)} tomograms have none"
+    texts = np.concatenate(present)
     halves = np.array([{"1": 1, "1.0": 1, "2": 2, "2.0": 2}.get(text, 0) for text in texts.tolist()])
-    return halves if set(halves.tolist()) == {1, 2} else None
+    strange = halves == 0
+    if strange.any():
+        return (
+            None,
+            f"{int(strange.sum())} of {len(halves)} particles have neither 1 nor 2 but {texts[strange][0] or '-'}",
+        )
+    if len(np.unique(halves)) < 2:
+        return None, f"all particles are in half-set {halves[0]}"
+    return halves, ""
 
 
 def with_half_sets(particles: Particles, halves: IntArray) -> Particles:
@@ -139,25 +153,26 @@ def half_sets(particles: Sequence[Particles], distance: float, *, seed: int) -> 
     """Half-set, 1 or 2, of every particle of several tomograms, (N,), and what to say of it; 0 for one to leave out.
 
     Half-sets that the lists have (``rlnRandomSubset``) are kept; of duplicates in both, the worse are left out.
-    Otherwise halves are random, and duplicates share one.
+    Otherwise halves are random, and duplicates share one; a warning says why those of the lists cannot be used.
 
     Parameters
     ----------
     distance : Å within which two particles of one tomogram are one.
     """
-    given = given_half_sets(particles)
+    given, reason = given_half_sets(particles)
+    unused = (Note(f"Half-sets are random: in {HALF_SET} of the list {reason}.", "warning"),) if reason else ()
     groups = _groups_of_all(particles, distance)
     if given is not None:
         return _apart(particles, given, groups, distance)
     total = len(groups)
     if len(np.unique(groups)) == total:
-        return random_halves(total, seed) + 1, ()
+        return random_halves(total, seed) + 1, unused
     halves = _balanced(groups, seed)
     if min((halves == 1).sum(), (halves == 2).sum()) < _LEAST_HALF * total:
         # Picks that follow each other closely are linked to one large group: only the true doubles are kept together.
         halves = _balanced(_groups_of_all(particles, distance, linked=False), seed)
     count = total - len(np.unique(groups))
-    return halves, (Note(_together_words(count, distance), "warning"),)
+    return halves, (*unused, Note(_together_words(count, distance), "warning"))
 
 
 def _together_words(count: int, distance: float) -> str:
@@ -209,7 +224,8 @@ def _apart(
     best = np.lexsort((-merit, groups))
     leader = best[np.unique(groups[best], return_index=True)[1]]
     halves = np.where(given == given[leader][groups], given, 0)
-    notes = [Note(f"Half-sets: those of the list ({HALF_SET}).")]
+    sizes = " and ".join(str(int((halves == number).sum())) for number in (1, 2))
+    notes = [Note(f"Half-sets: those of the list ({HALF_SET}), {sizes} particles.")]
     count = int((halves == 0).sum())
     if count:
         words = "1 particle is" if count == 1 else f"{count} particles are"

@@ -94,10 +94,10 @@ class SymmetrySearch:
         )
         chosen = yield from self._best(found, candidate_groups(proposal))
         if proposal.round_about is None or len(proposal.group) > 1 or len(chosen.average.group) == 1:
-            return replace(chosen, notes=(*proposal.words(), *chosen.notes))
+            return _with_least_group(replace(chosen, notes=(*proposal.words(), *chosen.notes)))
         with_order = yield from self._with_cyclic_order(chosen)
         if with_order is not None:
-            return with_order
+            return _with_least_group(with_order)
         note = (
             f"Round about ({direction_text(proposal.round_about)}), now z: no cyclic order stands out, and azimuths "
             f"about it are unknown. It is averaged as {chosen.average.group.name}, which at this detail is round."
@@ -163,6 +163,15 @@ class SymmetrySearch:
 
     def _log_likelihoods(self, found: PosedClass) -> Work[FloatArray]:
         return class_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
+
+
+def _with_least_group(found: PosedClass) -> PosedClass:
+    """The class with a note that a group which was imposed may be part of a larger one."""
+    group = found.average.group
+    if len(group) == 1:
+        return found
+    note = f"It has at least {group.name}: axes that the particles do not show are not imposed."
+    return replace(found, notes=(*found.notes, note))
 
 
 def _better(own: FloatArray, best: FloatArray) -> bool:

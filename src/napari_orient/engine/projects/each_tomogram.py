@@ -270,13 +270,18 @@ class _Run:
         return Step(min(self._count + parts, total), total, words, notes=notes)
 
     def _among_all(self, stream: Generator[Step, None, Outcome], index: int) -> Stream[Step, Outcome]:
-        """The stream of one tomogram; among several, in parts of a tomogram and with its name."""
+        """The stream of one tomogram; among several, in parts of a tomogram and with its name.
+
+        Each stage of the work on a tomogram counts its own steps; among several what is done never becomes less.
+        """
         if self.alone:
             return (yield from stream)
         name, count, before = self.pairs[index][0].name, len(self.pairs), self._count
+        done = before
 
         def among_all(step: Step) -> Step:
-            done = before + PARTS * step.done // max(step.total, 1)
+            nonlocal done
+            done = max(done, before + PARTS * step.done // max(step.total, 1))
             notes = tuple(Note(f"{name}: {note.text}", note.severity) for note in step.notes)
             return Step(done, PARTS * count, f"{name} ({index + 1} of {count}): {step.message}", notes=notes)
 
