@@ -20,6 +20,15 @@ WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
 
 ASYMMETRIC = symmetry("C1")
 
+_SAME_PLACE = 0.05
+"""Å below which positions are the same: a list in pixels is rounded by less."""
+
+SURE_DEG = 10.0
+"""Expected error in degrees below which a pose counts as sure."""
+
+WRONG_DEG = 20.0
+"""Error in degrees above which a pose counts as wrong; a confidence is the probability that it is not."""
+
 _CHANCE_GRID = 20_000
 """Rotations of the grid that chance is counted on for symmetric particles: shares to about 0.1 %."""
 
@@ -30,7 +39,9 @@ class Scores:
 
     ``chance_within`` and ``chance_median_deg`` are those of random rotations; ``r_squared`` is of the 6D components;
     ``axis_median_deg`` is of the main axis of a symmetric particle; ``expected_over_true`` is the ratio of the
-    root-mean-square expected error to the true one; ``position_median`` is in Å.
+    root-mean-square expected error to the true one; ``position_median`` is in Å. ``sure`` counts the poses that are
+    expected within `SURE_DEG`, ``sure_wrong`` those among them off by more than `WRONG_DEG`; ``right_expected`` is the
+    sum of the confidences, and ``right`` how many are not wrong. None where the predicted list does not say it.
     """
 
     count: int
@@ -44,6 +55,10 @@ class Scores:
     axis_median_deg: float | None
     expected_over_true: float | None
     position_median: float
+    sure: int | None = None
+    sure_wrong: int | None = None
+    right: int = 0
+    right_expected: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +168,8 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
     predicted, truth, errors = predicted.take(rows), truth.take(rows), errors[rows]
     mine, true = predicted.required_rotations(), truth.required_rotations()
     rms = float(np.sqrt(np.mean(errors**2)))
-    expected = predicted.expected_error_deg
+    expected, confidence = predicted.expected_error_deg, predicted.confidence
+    wrong = errors > WRONG_DEG
     return Scores(
         count=len(errors),
         median_deg=float(np.median(errors)),
@@ -166,6 +182,10 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
         axis_median_deg=float(np.median(axis_angle_deg(mine, true, group))) if len(group) > 1 else None,
         expected_over_true=None if expected is None or rms == 0 else float(np.sqrt(np.mean(expected**2))) / rms,
         position_median=float(np.median(np.linalg.norm(predicted.positions - truth.positions, axis=1))),
+        sure=None if expected is None else int((expected < SURE_DEG).sum()),
+        sure_wrong=None if expected is None else int(((expected < SURE_DEG) & wrong).sum()),
+        right=int((~wrong).sum()),
+        right_expected=None if confidence is None else float(np.sum(confidence)),
     )
 
 
@@ -217,4 +237,16 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"Main symmetry axis: median error {report.all.axis_median_deg:.2f}°."
     if report.all.expected_over_true is not None:
         yield f"Expected error over true error (rms): {report.all.expected_over_true:.2f}; 1 is right."
+    if report.all.sure is not None:
+        yield (
+            f"Sure (expected below {SURE_DEG:g}°): {report.all.sure}; of these wrong (by more than {WRONG_DEG:g}°): "
+            f"{report.all.sure_wrong}."
+        )
+    if report.all.right_expected is not None:
+        yield (
+            f"Confidences add up to {report.all.right_expected:.1f} poses within {WRONG_DEG:g}°; there are "
+            f"{report.all.right}."
+        )
+    if report.all.position_median >= _SAME_PLACE:
+        yield f"Positions: {report.all.position_median:.1f} Å from the true ones (median)."
     yield "24.56° of true angle is what the paper's released code counts as 20°."
