@@ -71,7 +71,7 @@ def in_normal_noise(
     """The best rotations from the true ones (N, 3, 3), for the model itself in normal noise of the model's power."""
     found = []
     for part in rotations.split(_BATCH):
-        predicted, _ = reference.rotated(model.frequency, part, weight=model.whitened_gain)
+        predicted = reference.rotated(model.frequency, part, weight=model.whitened_gain)
         seen = amplitude * predicted[:, 0] + torch.randn(predicted[:, 0].shape, generator=generator)
         near = fit_poses(reference, model, seen, rotations=part, shifts=torch.zeros(len(part), 3), steps=10)
         found.append(near.rotations)

@@ -35,8 +35,9 @@ STEP_DEG = 12.0
 """Degrees, largest rotation of one step: 27 Å at the rim of a ribosome, about as far as the linear model holds."""
 STEP_VOXELS = 1.5
 """Voxels, largest shift of one step."""
-_LEAST_GAIN = 0.003
-"""Nats that a step must be predicted to gain to be tried: less is a twelfth of a standard deviation of the pose."""
+_TRIED_GAIN = 0.1
+"""Nats that a step must be predicted to gain to be tried. One that gains less, up to 0.45 standard deviations of the
+pose, is taken as the quadratic model has it, the last: what it leaves is a hundredth of what it gained."""
 _MODE_NATS = 15.0
 """Nats by which a mode may be worse than the best, in the coarser model that ranks it, and still be refitted. Of 40
 real ribosomes 3 are off by more than 20° and expect less; without refitted modes it is 6."""
@@ -199,15 +200,11 @@ def design_matrix(
     Parameters are those of `fit_at`, units those of `Fit`.
     """
     frequency = model.frequency
-    found, own = reference.rotated(frequency, rotations, weight=model.whitened_gain)
     wave = 2 * torch.pi * frequency.T
-    rows = found.new_empty(len(found), 8, 2, len(frequency))
-    rows[:, 0] = found[:, 0]
-    # The derivative by a rotation ω is ∇T · (ω × q) = ω · (q × ∇T), q the frequency in the reference's frame.
-    own = own[:, :, None]
-    torch.mul(found[:, 2:5], own[:, 2:], out=rows[:, 1:4]).addcmul_(found[:, 3:], own[:, 1:4], value=-1)
-    torch.mul(found[:, :1, 1], wave, out=rows[:, 4:7, 0])
-    torch.mul(found[:, :1, 0], -wave, out=rows[:, 4:7, 1])
+    rows = observed.new_empty(len(rotations), 8, 2, len(frequency))
+    reference.rotated(frequency, rotations, weight=model.whitened_gain, out=rows[:, :4])
+    torch.mul(rows[:, :1, 1], wave, out=rows[:, 4:7, 0])
+    torch.mul(rows[:, :1, 0], -wave, out=rows[:, 4:7, 1])
     phased(observed, shifts @ wave, out=rows[:, 7])
     return rows.flatten(2)
 
@@ -243,14 +240,17 @@ def gauss_newton(
     Parameters
     ----------
     observed : as in `fit_at`.
-    steps : trial steps, at most; none is tried that is predicted to gain next to nothing.
+    steps : trial steps, at most. Then one that is predicted to gain next to nothing is taken without a trial: the
+        quadratic model stays that of the pose before it.
     owner : (N,) the particle that each is a fit of: one far worse than the particle's best goes no farther. None takes
         all as far as they go.
     """
     damping = torch.full_like(fit.score, _FIRST_DAMPING)
-    for number in range(steps):
+    for number in range(steps + 1):
         step, gain = _step(fit, damping, model.voxel_size)
-        promising = gain > _LEAST_GAIN
+        promising = gain > _TRIED_GAIN
+        if number == steps:
+            break
         if owner is not None and number > 0:
             promising &= fit.log_posterior > _best_of_owner(fit, owner) - _ABANDONED_NATS
         rows = promising.nonzero().squeeze(1)
@@ -266,7 +266,8 @@ def gauss_newton(
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
         damping[rows] *= torch.where(better, 0.2, 20.0)
         damping.clamp_(1e-5, 1e3)
-    return fit
+    closing = torch.where(gain > _TRIED_GAIN, 0, 1)[:, None] * step
+    return replace(fit, rotations=fit.rotations @ rotvec_to_matrix(closing[:, :3]), shifts=fit.shifts + closing[:, 3:])
 
 
 def _best_of_owner(fit: Fit, owner: Tensor) -> Tensor:

@@ -307,10 +307,17 @@ class PositionSearch:
     spacing: float
     max_offset: float
 
-    def find(self, patches: Tensor, *, count: int = 1, prior: RotationPrior | None = None) -> Tensor:
+    def find(self, patches: Tensor, *, count: int = 1) -> Tensor:
         """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may be, best first."""
+        return self.candidates(patches, count=count)[0]
+
+    def candidates(self, patches: Tensor, *, count: int, prior: RotationPrior | None = None) -> tuple[Tensor, Tensor]:
+        """Whole voxels xyz (N, count, 3) from the patches' centres to where the particles may be, best first.
+
+        With them, the gain in log-likelihood over no particle of the best rotation at each, (N, count).
+        """
         if len(self.positions) == 1:
-            return torch.zeros(len(patches), 1, 3, device=patches.device)
+            return patches.new_zeros(len(patches), 1, 3), patches.new_zeros(len(patches), 1)
         observed = self.model.observe(patches)
         values = torch.view_as_complex(observed.movedim(1, -1).contiguous())
         tried = self._preselected(observed, min(_PRESELECTED * count, len(self.positions)))
@@ -318,11 +325,13 @@ class PositionSearch:
         if prior is not None:
             log_prior = prior.log_density_of_grid(self.filters.rotations, spacing=self.filters.spacing)
             scores = scores.masked_fill(log_prior.isneginf()[:, None], -torch.inf)
-        chosen = self._best_separated(scores.amax(-1), tried, count)
+        best = scores.amax(-1)
+        chosen = self._best_separated(best, tried, count)
         rotation = scores.argmax(-1).gather(1, chosen)
         position = tried.gather(1, chosen)
         offsets = self.positions[position] + self._steps(values[:, None] * self.waves[position], rotation)
-        return torch.round(offsets.clamp(-self.max_offset, self.max_offset) / self.model.voxel_size)
+        voxels = torch.round(offsets.clamp(-self.max_offset, self.max_offset) / self.model.voxel_size)
+        return voxels, best.gather(1, chosen).clamp_min(0).square() / 2
 
     def through(self, model: ForwardModel) -> PositionSearch:
         """The same search through another forward model of the same coefficients."""

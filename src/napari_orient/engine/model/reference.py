@@ -1,7 +1,7 @@
-"""Reference map: its Fourier transform T(q) and gradient dT/dq, tabulated and interpolated at any frequency.
+"""Reference map: its Fourier transform T(q) and the derivative by a rotation, tabulated and interpolated.
 
-A map rotated by R has the transform T(Rᵀk): a lookup in the table, no new transform. The gradient gives the derivative
-by rotation, d T(Rᵀk) = ∇T · d(Rᵀk), for Gauss-Newton steps (`matching.fit`).
+A map rotated by R has the transform T(Rᵀk): a lookup in the table, no new transform. Rotated on, to R exp([ω]×), that
+changes by ω · (∇T × q), q = Rᵀk, which is tabulated beside it for Gauss-Newton steps (`matching.fit`).
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ _POWER_KEPT = 0.998
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The transform of a map, sampled finely enough for linear interpolation, with its gradient beside it.
+    """The transform of a map and its derivative by rotation, sampled finely enough for linear interpolation.
 
     Parameters
     ----------
-    table : (K³, 8) real and imaginary parts of the transform and of its gradient by x, y and z, indexed [kz, ky, kx].
+    table : (K³, 8) real and imaginary parts of the transform and of its derivative by rotations about x, y and z,
+        indexed [kz, ky, kx].
     spacing : cycles/Å between nodes of the table.
     reach : nodes from the table's centre to its edge.
     radius : Å from the origin within which the map has its density.
     resolution : Å; the finest detail that the table holds.
+    centre : Å xyz from the origin to the map's centre of mass.
     """
 
     table: Tensor
@@ -44,6 +46,7 @@ class Reference:
     reach: int
     radius: float
     resolution: float
+    centre: tuple[float, float, float]
 
     @property
     def device(self) -> torch.device:
@@ -52,45 +55,39 @@ class Reference:
 
     def to(self, device: torch.device | str) -> Reference:
         """The same reference on a device."""
-        return Reference(self.table.to(device), self.spacing, self.reach, self.radius, self.resolution)
+        return replace(self, table=self.table.to(device))
 
     def sample(self, frequency: Tensor) -> Tensor:
-        """Transform and gradient at frequencies (..., 3) xyz of the reference frame, (..., 2, 4).
+        """Transform and its derivative by rotation at frequencies (..., 3) xyz of the reference frame, (..., 2, 4).
 
-        The last axes are [real, imaginary] and [value, d/dqx, d/dqy, d/dqz]; the gradient is per cycle/Å.
+        The last axes are [real, imaginary] and [value, d/dωx, d/dωy, d/dωz], per radian.
         """
         nodes, shares = interpolation_nodes(frequency.reshape(-1, 3) / self.spacing, self.reach)
         found = torch.nn.functional.embedding_bag(nodes, self.table, per_sample_weights=shares, mode="sum")
         return found.reshape(*frequency.shape[:-1], 2, 4)
 
-    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Transform and gradient of the rotated map, and the frequencies in its own frame.
+    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        """Transform of the rotated map and its derivative by rotation, (N, 4, 2, M).
+
+        The axes are those of `sample`, value and derivative before real and imaginary.
 
         Parameters
         ----------
         frequency : (M, 3) xyz of the frame that it is rotated into, cycles/Å.
         rotations : (N, 3, 3).
-        weight : (M,) factor of transform and gradient.
-
-        Returns
-        -------
-        found : (N, 6, 2, M) of [value, d/dqx, d/dqy, d/dqz, d/dqx, d/dqy], real and imaginary; components are
-            repeated so that a cross product is two slices.
-        own : (N, 5, M) frequencies [x, y, z, x, y] in the map's frame.
+        weight : (M,) factor.
+        out : where it is written to; None takes new memory.
         """
-        count, size = len(rotations), len(frequency)
-        bags, own = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
-        found = own.new_empty(count, 6, 2, size)
-        found[:, :4] = bags.view(count, size, 2, 4).permute(0, 3, 2, 1)
-        found[:, 4:] = found[:, 1:3]
-        return found, own
+        bags = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
+        found = bags.view(len(rotations), len(frequency), 2, 4).permute(0, 3, 2, 1)
+        return found.contiguous() if out is None else out.copy_(found)
 
     def within(self, resolution: float) -> Reference:
         """The same reference low-passed to a resolution in Å: a smaller table is faster."""
         reach = min(self.reach, math.ceil(1 / resolution / self.spacing) + 2)
         side, cut = 2 * self.reach + 1, slice(self.reach - reach, self.reach + reach + 1)
         table = self.table.reshape(side, side, side, 8)[cut, cut, cut].reshape(-1, 8).contiguous()
-        return Reference(table, self.spacing, reach, self.radius, max(resolution, self.resolution))
+        return replace(self, table=table, reach=reach, resolution=max(resolution, self.resolution))
 
     def transform(self, frequency: Tensor) -> Tensor:
         """The transform alone at frequencies (..., 3), complex (...); many times faster than `sample`."""
@@ -103,11 +100,11 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceParts:
-    """The transforms of P maps that add up to a reference's, with their gradients, in one table: one lookup reads all.
+    """The transforms and derivatives of P maps that add up to a reference, in one table: one lookup reads all.
 
     Parameters
     ----------
-    table : (K³, 8 P) of [value, d/dqx, d/dqy, d/dqz], of each the P parts, of each real and imaginary part.
+    table : (K³, 8 P) of [value, d/dωx, d/dωy, d/dωz], of each the P parts, of each real and imaginary part.
     spacing, reach : as of a `Reference`.
     """
 
@@ -134,27 +131,24 @@ class ReferenceParts:
         """Number of parts."""
         return self.table.shape[1] // 8
 
-    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Reference.rotated`, of every part: found (N, 4, P, 2, M) without repetitions, and own (N, 5, M)."""
-        bags, own = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
-        found = own.new_empty(len(rotations), bags.shape[1], len(frequency))
+    def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor, out: Tensor) -> None:
+        """Write what `Reference.rotated` gives, of every part, to ``out``, (N, 4, P, 2, M)."""
+        bags = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
         # One at a time: torch transposes a matrix in blocks that the cache holds, a stack of them number by number.
-        for row, bag in zip(found, bags.view(len(rotations), len(frequency), -1), strict=True):
+        for row, bag in zip(out.flatten(1, 3), bags.view(len(rotations), len(frequency), -1), strict=True):
             row.copy_(bag.T)
-        return found.unflatten(1, (4, -1, 2)), own
 
 
 def _interpolated(
     table: Tensor, spacing: float, reach: int, frequency: Tensor, rotations: Tensor, *, weight: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Rows of a table (K³, C) interpolated at rotated frequencies, (N M, C), and these, (N, 5, M) as [x, y, z, x, y].
+) -> Tensor:
+    """Rows of a table (K³, C) interpolated at rotated frequencies, (N M, C).
 
     Parameters are those of `Reference` and `Reference.rotated`.
     """
-    own = torch.cat([rotations, rotations[:, :, :2]], dim=2).transpose(1, 2) @ frequency.T
-    place = own[:, :3].transpose(0, 1).mul(1 / spacing).add_(reach)
+    place = (rotations.permute(2, 0, 1) @ frequency.T).mul_(1 / spacing).add_(reach)
     nodes, shares = _nodes(place, reach, weight)
-    return torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=shares, mode="sum"), own
+    return torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=shares, mode="sum")
 
 
 def interpolation_nodes(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:
@@ -192,8 +186,10 @@ def mirrored(reference: Reference) -> Reference:
     """The reference's mirror image in the plane x = 0 of its frame."""
     side = 2 * reference.reach + 1
     table = reference.table.reshape(side, side, side, 2, 4).flip(2)
-    signs = torch.tensor([1.0, -1.0, 1.0, 1.0], device=reference.device)
-    return replace(reference, table=(table * signs).reshape(-1, 8).contiguous())
+    # A rotation about x stays one; the mirror image of one about y or z is one the other way.
+    signs = torch.tensor([1.0, 1.0, -1.0, -1.0], device=reference.device)
+    x, y, z = reference.centre
+    return replace(reference, table=(table * signs).reshape(-1, 8).contiguous(), centre=(-x, y, z))
 
 
 def build_reference(
@@ -220,6 +216,7 @@ def build_reference(
     place = (torch.arange(len(density), dtype=torch.float64) - (len(density) - 1) / 2) * voxel_size
     distance = (place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).sqrt()
     kept = torch.from_numpy(np.array(density, np.float64)) * soft_ball(distance, radius, 2 * voxel_size)
+    centre = tuple(float((kept.sum(others) @ place) / kept.sum()) for others in ((0, 1), (0, 2), (1, 2)))
     spacing = 1 / (_OVERSAMPLING * 2 * (radius + 2 * voxel_size))
     # Linear interpolation of the transform multiplies the map by sinc² along each axis: divide by that first.
     damping = torch.sinc(place * spacing) ** 2
@@ -227,9 +224,11 @@ def build_reference(
     reach = math.ceil(1 / resolution / spacing) + 2
     node = torch.arange(-reach, reach + 1, dtype=torch.float64) * spacing
     wave = torch.exp(-2j * torch.pi * node[:, None] * place).to(torch.complex64)
-    table = torch.stack([_transform_at_nodes(kept, wave, place, axis) for axis in (None, 2, 1, 0)], dim=-1)
-    rows = torch.view_as_real(table).movedim(-1, -2).reshape(-1, 8).contiguous().float()
-    return Reference(rows, spacing, reach, radius, resolution)
+    value, x, y, z = (_transform_at_nodes(kept, wave, place, axis) for axis in (None, 2, 1, 0))
+    kz, ky, kx = node[:, None, None], node[:, None], node
+    table = torch.stack([value, y * kz - z * ky, z * kx - x * kz, x * ky - y * kx], dim=-1)
+    rows = torch.view_as_real(table).movedim(-1, -2).reshape(-1, 8).float().contiguous()
+    return Reference(rows, spacing, reach, radius, resolution, (centre[0], centre[1], centre[2]))
 
 
 def _transform_at_nodes(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tensor:

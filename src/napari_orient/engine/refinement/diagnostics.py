@@ -299,14 +299,13 @@ def size_evidence(finder: PoseFinder, patches: Tensor, poses: Poses) -> SizeEvid
 
 def scaled(reference: Reference, scale: float) -> Reference:
     """The reference of the map ρ(x / scale), up to a factor."""
-    gradient = torch.tensor([1.0, scale, scale, scale], device=reference.device)
-    table = (reference.table.reshape(-1, 2, 4) * gradient).reshape(-1, 8)
+    x, y, z = reference.centre
     return replace(
         reference,
-        table=table,
         spacing=reference.spacing / scale,
         radius=reference.radius * scale,
         resolution=reference.resolution * scale,
+        centre=(x * scale, y * scale, z * scale),
     )
 
 

@@ -23,7 +23,7 @@ from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
-from napari_orient.engine.refinement.patch_fits import in_batches, places_of, search_and_fit, starts_of
+from napari_orient.engine.refinement.patch_fits import PLACE_NATS, in_batches, places_of, search_and_fit, starts_of
 from napari_orient.engine.refinement.posterior import (
     FitCalibration,
     Observation,
@@ -193,6 +193,7 @@ class PoseFinder:
             model=model,
             starts=_FAST_STARTS if narrow else starts_of(self.options, wide=wide),
             places=1 if narrow else places_of(wide=wide),
+            place_nats=None if wide else PLACE_NATS,
             initial=initial,
             at=at,
             prior=prior,

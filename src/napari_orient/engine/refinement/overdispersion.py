@@ -34,8 +34,9 @@ from napari_orient.engine.templates import Template
 
 _SOFT_EDGE = 25.0
 """Å over which one part passes into the next, about the resolution of the fits; chosen."""
-_LEAST_INDEPENDENT = 0.02
-"""Least eigenvalue of the directions' correlation matrix that counts as a direction of its own; chosen."""
+_RIDGE = 0.01
+"""Added to the diagonal of the directions' correlation matrix: a direction counts as far as its eigenvalue exceeds
+that. Chosen."""
 _PRIOR_COUNT = 12
 """Particles that φ = 1 and the typical variance of φ count as, beside a tomogram's own; chosen, as for the scale."""
 _TYPICAL_VARIANCE = 0.05
@@ -101,32 +102,28 @@ class Overdispersion:
         inner = torch.cat([self._inner_products(observed[some], fit.take(some)) for some in rows])
         inner, products = _without_absorbed(inner, len(self.parts))
         length = inner.diagonal(dim1=1, dim2=2).clamp_min(1e-12).sqrt()
-        values, vectors = torch.linalg.eigh(inner / (length[:, :, None] * length[:, None]))
-        products = (vectors.mT @ (products / length)[..., None])[..., 0]
-        independent = values > _LEAST_INDEPENDENT
-        square = (products.square() / values.clamp_min(_LEAST_INDEPENDENT) * independent).sum(1)
-        return square, independent.sum(1).clamp_min(1).to(square)
+        correlation = inner / (length[:, :, None] * length[:, None])
+        correlation.diagonal(dim1=1, dim2=2).add_(_RIDGE)
+        lower = torch.linalg.cholesky_ex(correlation)[0]
+        # With L Lᵀ = C + λ: |L⁻¹ p|² and, in white noise its mean, tr (C + λ)⁻¹ C = d - λ |L⁻¹|².
+        unit = torch.eye(lower.shape[1], device=lower.device).expand_as(lower)
+        solved = torch.linalg.solve_triangular(lower, torch.cat([unit, (products / length)[..., None]], 2), upper=False)
+        squares = solved.square().sum(1)
+        return squares[:, -1], lower.shape[1] - _RIDGE * squares[:, :-1].sum(1)
 
     def _inner_products(self, observed: Tensor, fit: Fit) -> Tensor:
         """Inner products of the directions [m, its derivatives by rotation (3) and by shift (3)], each by part, and x.
 
         (N, 7 P + 1, 7 P + 1).
         """
-        frequency = self.model.frequency
-        found, own = self.parts.rotated(frequency, fit.rotations, weight=self.model.whitened_gain)
-        wave, own = 2 * torch.pi * frequency.T, own[:, :, None, None]
-        count = len(self.parts)
-        rows = found.new_empty(len(found), 7 * count + 1, 2, len(frequency))
+        frequency, count = self.model.frequency, len(self.parts)
+        wave = 2 * torch.pi * frequency.T
+        rows = observed.new_empty(len(observed), 7 * count + 1, 2, len(frequency))
         directions = rows[:, :-1].unflatten(1, (7, count))
-        value, gradient = found[:, 0], found[:, 1:]
-        directions[:, 0] = value
-        for axis in range(3):
-            # As in `design_matrix`: q × ∇T, and what a shift does to the phase.
-            second, third = (axis + 1) % 3, (axis + 2) % 3
-            torch.mul(gradient[:, third], own[:, second], out=directions[:, 1 + axis])
-            directions[:, 1 + axis].addcmul_(gradient[:, second], own[:, third], value=-1)
-            torch.mul(value[:, :, 1], wave[axis], out=directions[:, 4 + axis, :, 0])
-            torch.mul(value[:, :, 0], -wave[axis], out=directions[:, 4 + axis, :, 1])
+        self.parts.rotated(frequency, fit.rotations, weight=self.model.whitened_gain, out=directions[:, :4])
+        # As in `design_matrix`: what a shift does to the phase.
+        torch.mul(directions[:, :1, :, 1], wave[:, None], out=directions[:, 4:, :, 0])
+        torch.mul(directions[:, :1, :, 0], -wave[:, None], out=directions[:, 4:, :, 1])
         phased(observed, fit.shifts @ wave, out=rows[:, -1])
         rows = rows.flatten(2)
         return rows @ rows.mT

@@ -111,9 +111,7 @@ def too_far(poses: Poses, reference: Reference, *, max_shift: float) -> NDArray[
 
 def centre_of_mass(reference: Reference) -> Tensor:
     """Centre of mass of a reference, (3,) xyz in Å from its origin; the origin where its density has no mean."""
-    transform = reference.sample(torch.zeros(1, 3, device=reference.device))[0].cpu()
-    # The gradient of the transform at 0 is -2 pi i times the first moment of the density.
-    centre = -transform[1, 1:] / (2 * math.pi * transform[0, 0])
+    centre = torch.tensor(reference.centre)
     return centre if float(centre.norm()) < _FARTHEST_CENTRE * reference.radius else torch.zeros(3)
 
 
