@@ -7,6 +7,7 @@ names images is written in the same boxes, however its particles were moved and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -315,13 +316,18 @@ def extents_in_pixels(found: Mapping[str, Extent], names: Sequence[str], pixels:
     """
     if pixels.sizes is None:
         return dict(found)
-    by_tomogram = dict(found)
-    for name in set(names) & set(found):
-        extent, stated = found[name], np.unique(pixels.sizes[np.asarray(names) == name])
-        if extent != ANY_SIZE and len(stated) == 1 and not np.isclose(extent.voxel_size, stated[0], rtol=_SAME_PIXELS):
-            x, y, z = (max(1, round(count * extent.voxel_size / stated[0])) for count in extent.size)
-            by_tomogram[name] = Extent((x, y, z), float(stated[0]))
-    return by_tomogram
+    pairs = set(zip(names, pixels.sizes.tolist(), strict=True))
+    counts = Counter(name for name, _ in pairs)
+    stated = {name: size for name, size in pairs if counts[name] == 1}
+    return {name: _in_pixels(extent, stated.get(name)) for name, extent in found.items()}
+
+
+def _in_pixels(extent: Extent, pixel: float | None) -> Extent:
+    """A tomogram's size in other pixels; as it is where they are unknown, or its own."""
+    if pixel is None or extent == ANY_SIZE or np.isclose(extent.voxel_size, pixel, rtol=_SAME_PIXELS):
+        return extent
+    x, y, z = (max(1, round(count * extent.voxel_size / pixel)) for count in extent.size)
+    return Extent((x, y, z), float(pixel))
 
 
 def with_extents(table: Mapping[str, Sequence[str]], extents: Mapping[str, Extent]) -> Mapping[str, Sequence[str]]:
