@@ -14,6 +14,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.canvas import camera, camera_center, view_direction
 from napari_orient.gui.dock_strips import ViewStrip
+from napari_orient.gui.failure_view import PALE_AXIS
 from napari_orient.gui.inspected import RowFilter
 from napari_orient.gui.layers import FAILURES, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
@@ -233,6 +234,21 @@ def test_the_failures_shown_follow_the_threshold_and_an_edit(crowd, qtbot):
     page.settings["threshold"].value = 180.0
     assert failure_layers(page.session.viewer) == []
     assert page.session.viewer.dims.ndisplay == 2
+
+
+def test_a_particle_selected_among_the_pale_ones_has_its_full_arrows(crowd, qtbot):
+    page, layer = crowd
+    page.show_failures.click()
+    settle(page)
+    counts = []
+    for chosen in (set(), {7}, set()):
+        layer.selected_data = chosen
+        settle(page)
+        arrows = {found.name: found for found in failure_layers(page.session.viewer)}
+        counts.append(len(arrows["failures, predicted"].data) // 3)
+        assert arrows["right, grey"].edge_color[7, 3] == pytest.approx(0.0 if chosen else PALE_AXIS, abs=1e-6)
+        assert len(arrows["failures, angles"].data) == 3
+    assert counts == [3, 4, 3]
 
 
 def test_deleting_the_layer_while_its_failures_are_shown_leaves_nothing_of_them(crowd, qtbot):

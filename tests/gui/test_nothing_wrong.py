@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from gui_scene import VOXEL_SIZE, make_scene, settle
+from inspection_scene import fill, truth_of
 from napari.components import ViewerModel
 from napari.layers import Points
 from npe2 import PluginManifest
@@ -20,7 +21,7 @@ from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.dock_strips import TomogramHeader
+from napari_orient.gui.dock_strips import TomogramHeader, ViewStrip
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import OpenForm, open_paths
 from napari_orient.gui.orient_dock import OrientDock
@@ -119,6 +120,42 @@ def test_a_list_of_sixty_tomograms_makes_no_layers_but_the_first_s(make_napari_v
     switch.choose("TS_17")
     assert shown_names(viewer) == {"TS_17"}
     assert len(viewer.layers) == 4
+
+
+def test_a_tomogram_chosen_while_failures_of_another_are_framed_shows_its_own_poses(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    first, second = fill(viewer, truth_of(tomogram="TS_01")), fill(viewer, truth_of(tomogram="TS_02", seed=6))
+    export = add(qtbot, ExportCard(viewer))
+    session.tomograms.arrange()
+    session.tomograms.choose("TS_02")
+    session.failure_view.show(np.zeros(0, int))
+    session.failure_view.settle()
+    for name, own, other in (("TS_01", first, second), ("TS_02", second, first)):
+        session.tomograms.choose(name)
+        session.failure_view.settle()
+        for layer, shown in ((own, True), (other, False)):
+            assert (layer.visible, axes_layer(viewer, layer).visible) == (shown, shown), name
+        assert export.layer is own, "the card follows the tomogram"
+
+
+def test_the_legend_names_what_is_on_view_alone(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    fill(viewer, truth_of(tomogram="TS_01"))
+    strip = add(qtbot, ViewStrip(session))
+    assert [name for name, _ in session.drawing.legend().entries] == [PREDICTED, TRUTH]
+    strip.truth.click()
+    assert [name for name, _ in session.drawing.legend().entries] == [PREDICTED]
+
+
+def test_points_of_one_s_own_do_not_take_the_place_of_poses_that_are_inspected(qtbot):
+    viewer = ViewerModel()
+    predicted = fill(viewer, truth_of(tomogram="TS_01"))
+    inspected = session_of(viewer).inspected
+    assert inspected.layer is predicted
+    viewer.add_layer(Points([[5, 5, 5]], scale=(10.0,) * 3, units=("angstrom",) * 3))
+    assert inspected.layer is predicted
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ def test_at_1100_by_700_no_page_makes_the_window_grow_and_none_is_cut_off(make_n
         area = orient.stack.currentWidget()
         assert area.horizontalScrollBar().maximum() == 0, f"{name} is cut off at the right"
         assert area.viewport().height() >= 100, f"{name} has no room"
+        primary = orient.page(orient.step).primary
+        assert primary is None or primary.visibleRegion().boundingRect() == primary.rect(), f"{name}'s button"
     assert particles.height() >= 150
     assert particles.width() >= particles.minimumSizeHint().width(), "table, plot or patch are cut off"
     assert viewer.window._qt_viewer.canvas.native.width() >= 300

@@ -266,7 +266,7 @@ class ArrowDrawing:
             if display.colour in (ROLE, AXIS)
             else [self.inspection.particle_values(layer).columns for layer in self._with_quantities()]
         )
-        roles = {role: self.view.ink(role) for role in map(layers.role, drawn)}
+        roles = {role: self.view.ink(role) for role in map(layers.role, filter(self._on_view, drawn))}
         return legend_of(display.colour, roles=roles, columns=columns, colormap=display.colormap, scale=self._scale)
 
     def show_legend(self) -> None:
@@ -274,17 +274,23 @@ class ArrowDrawing:
         wanted = self.view.legend and any(map(self._has_axes, self.viewer.layers))
         drawn = self._drawn()
         for layer in drawn:
-            layer.events.visible.connect(self._visible_changed)
+            for item in (layer, *self.index.drawings_of(layer)):
+                item.events.visible.connect(self._visible_changed)
         shown = self.role_legend() if self.roles_only else self.legend()
         self._canvas_legend.show(self.viewer, shown if wanted else None, drawn)
+
+    def _on_view(self, points: Points) -> bool:
+        """Whether the points, or what is drawn of them, are visible."""
+        return points.visible or any(layer.visible for layer in self.index.drawings_of(points))
 
     def _visible_changed(self, event: Any = None) -> None:
         if self.index.viewer_or_none() is not None:
             self.show_legend()
 
     def role_legend(self) -> Legend:
-        """The colours of predicted and true poses, whatever colours the arrows have."""
-        roles = {layers.role(layer): self.view.ink(layers.role(layer)) for layer in self._drawn()}
+        """The colours of predicted and true poses of the tomogram that is shown, whatever colours the arrows have."""
+        own = [layer for layer in self._drawn() if self.index.tomogram_of(layer) in (self.index.current, None)]
+        roles = {layers.role(layer): self.view.ink(layers.role(layer)) for layer in own}
         return legend_of(ROLE, roles=roles, columns=[], colormap="", scale=ColourScale())
 
     def _drawn(self) -> list[Points]:

@@ -78,8 +78,8 @@ class FailureView:
         self._leaving: list[Layer] = []
         self._removing, self._renewing = Deferred(self._remove_all), Deferred(self._draw)
         self._work = IdleWork(parent=inspected)
-        inspected.counted.connect(self._renew)
-        inspected.renewed.connect(self._renew)
+        for changed in (inspected.counted, inspected.renewed, inspected.selected):
+            changed.connect(self._renew)
 
     # --- acts ---------------------------------------------------------------------------------------------------
 
@@ -182,7 +182,8 @@ class FailureView:
         self._camera = camera_state(viewer)
         self._planes = {image: image.plane.position for image in self.session.index.tomograms()}
         own = [item for item in viewer.layers if isinstance(item, Points | Vectors | Surface) and layers.role(item)]
-        self._visible = {item: item.visible for item in own}
+        # What is hidden already, as another tomogram's layers are, stays as whoever hid it will have it.
+        self._visible = {item: item.visible for item in own if item.visible or item is layer}
         self._colours = layer.face_color.copy(), layer.border_color.copy()
         for item in own:
             item.visible = item is layer
@@ -210,27 +211,32 @@ class FailureView:
         values, layer = inspected.values, inspected.layer
         if values is None or layer is None:
             return
-        wrong = np.flatnonzero(inspected.failed)
-        self._paint_points(layer, values.rows[wrong])
+        full = self._in_full()
+        self._paint_points(layer, values.rows[full])
         yield
         size, view = layers.voxel_size(layer), self.session.drawing.view
         length = view.display.length / size
-        # Right ones as one pale axis each: failures stand out by shape too. Failures' own are there, unseen: napari
+        # Right ones as one pale axis each: failures stand out by shape too. The others' are there, unseen: napari
         # takes its time with another number of vectors, and little with other colours.
         context, _ = _arrows(values.particles, size, "z")
         pale = np.tile([*PALE, 0.0 if self.only else PALE_AXIS], (len(context), 1))
-        pale[wrong[wrong < len(pale)], 3] = 0.0
+        pale[full[full < len(pale)], 3] = 0.0
         self._show_vectors("right, grey", context, pale, width=GREY_WIDTH * length, length=GREY_LENGTH * length)
         yield
-        partner = values.inspection.partner[wrong]
+        partner = values.inspection.partner[full]
         true = None if values.truth is None else values.truth.take(partner[partner >= 0])
         # Predicted arrows over true ones, which are wider and have no heads: told apart without colours too.
-        for role, particles, style in ((TRUTH, true, "line"), (PREDICTED, values.particles.take(wrong), "arrow")):
+        for role, particles, style in ((TRUTH, true, "line"), (PREDICTED, values.particles.take(full), "arrow")):
             arrows, shades = _arrows(particles, size, "all", view.ink(role))
             width = WIDER * WIDTHS[role] * length
             self._show_vectors(f"failures, {role}", arrows, shades, width=width, length=length, style=style)
             yield
         self._show_labels(self._labelled())
+
+    def _in_full(self) -> Rows:
+        """Rows in full colours, ascending: failures, and what is selected to be inspected or corrected."""
+        chosen = self.inspected.chosen
+        return np.union1d(np.flatnonzero(self.inspected.failed), chosen if len(chosen) <= MOST_LABELS else chosen[:0])
 
     def _labelled(self) -> Rows:
         """Failures that have a label: the nearest to the middle of the view, in ascending order."""
@@ -241,10 +247,10 @@ class FailureView:
         away = np.linalg.norm(values.particles.positions[wrong] - camera_center(self.session.viewer), axis=1)
         return np.sort(wrong[np.argsort(away, kind="stable")[:MOST_LABELS]])
 
-    def _paint_points(self, layer: Points, failures: Rows) -> None:
-        """Grey for right particles, or nothing where they are left out; the role's colour for failures."""
+    def _paint_points(self, layer: Points, full: Rows) -> None:
+        """Grey for right particles, or nothing where they are left out; the role's colour for those in full colours."""
         faces = np.tile([*PALE, 0.0 if self.only else PALE_DOT], (len(layer.data), 1))
-        faces[failures] = (*self.session.drawing.view.ink(PREDICTED), 1.0)
+        faces[full] = (*self.session.drawing.view.ink(PREDICTED), 1.0)
         if not _same(layer.face_color, faces):
             layer.face_color, layer.border_color = faces, faces * [0.35, 0.35, 0.35, 1.0]
 

@@ -205,7 +205,8 @@ class InspectedParticles(QObject):
         if layers.role(layer) == TRUTH or layers.holds_tomogram(layer):
             self._renewing.ask()
         if layers.holds_particles(layer):
-            self._choose_layer(layer if event.type == "inserted" else None)
+            # Points of a person's own do not take the place of poses that are inspected.
+            self._choose_layer(layer if event.type == "inserted" and layers.role(layer) else None)
 
     def _tomogram_changed(self, event: Any = None) -> None:
         if self._session() is not None:

@@ -69,16 +69,17 @@ class OrientDock(ViewerDock):
         self.setMinimumWidth(WIDTH)
         self.setAcceptDrops(True)
         self.header, self.steps = TomogramHeader(self.session), StepBar()
-        self.stack, self.view_strip = QStackedWidget(), ViewStrip(self.session)
+        self.stack, self.primary, self.view_strip = QStackedWidget(), QStackedWidget(), ViewStrip(self.session)
         self.job_line = JobLine(self.session.jobs)
         grid = QGridLayout(self)  # Not a column: napari would add a stretch to it.
         grid.setContentsMargins(8, 6, 8, 6)
         grid.setVerticalSpacing(6)
         above = (self.header, ReplacedNotice(self.session), self.steps)
-        parts = (*above, self.stack, _line(), self.view_strip, _line(), self.job_line)
+        parts = (*above, self.stack, self.primary, _line(), self.view_strip, _line(), self.job_line)
         for place, part in enumerate(parts):
             grid.addWidget(part, place, 0)
         grid.setRowStretch(parts.index(self.stack), 1)
+        self.primary.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.steps.chosen = self.show_page
         self.view_strip.details.connect(self._details)
         listen(self, self.session.events.page, self._page_wanted)
@@ -114,6 +115,8 @@ class OrientDock(ViewerDock):
             frame.setFrameShape(QFrame.Shape.NoFrame)
             frame.setWidget(page)
             self.stack.addWidget(frame)
+            if isinstance(page, CardPage):
+                page.card_shown.connect(self._show_primary)
         return self._pages[name]
 
     def show_page(self, name: str, card: str = "") -> None:
@@ -122,6 +125,7 @@ class OrientDock(ViewerDock):
         self.stack.setCurrentIndex(list(self._pages).index(name))
         if card and isinstance(page, CardPage):
             page.show_card(card)
+        self._show_primary()
         self.steps.show_step(name)
         with silent(self.view_strip.more):
             self.view_strip.more.setChecked(name == VIEW)
@@ -129,6 +133,15 @@ class OrientDock(ViewerDock):
         view = vars(self.session).get("failure_view")  # Made when failures are first shown.
         if view is not None and name in (DATA, POSES, RESULT):
             view.restore()
+
+    def _show_primary(self) -> None:
+        """Show the page's own button below it, wherever the page is scrolled to."""
+        button = self.page(self.step).primary
+        self.primary.setVisible(button is not None)
+        if button is not None:
+            if self.primary.indexOf(button) < 0:
+                self.primary.addWidget(button)
+            self.primary.setCurrentWidget(button)
 
     def _hold_keys(self, on: bool) -> None:
         """Let pages hold their keys while one inspects or corrects; they act nowhere else, and never unseen."""

@@ -47,7 +47,7 @@ _RESOLUTION = 2.5
 MIN_HEIGHT = 90
 """Height in pixels of the slices, at least: a row of them with its titles."""
 
-_LEAST_SIDE = 36.0
+_LEAST_SIDE = 48.0
 """Side in pixels below which slices of all three planes show nothing, and one plane is shown instead."""
 
 _TIP = "Slices through the particle's centre. A click enlarges one, another shows all; in a low dock, the next plane"

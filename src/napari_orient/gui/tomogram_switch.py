@@ -153,6 +153,10 @@ class TomogramSwitch:
                 self._show(name)
         elif isinstance(layer, Points) and layers.holds_particles(layer):
             self._inserted_points(layer)
+        elif layers.role(layer) == AXES and self.index.points_of(layer) in self._hidden:
+            # Arrows drawn while their points are hidden come back with them.
+            layer.visible = False
+            self._hidden.add(layer)
         self._arranging.ask()
 
     def _inserted_points(self, points: Points) -> None:

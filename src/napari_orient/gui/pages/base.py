@@ -7,6 +7,7 @@ from typing import Any
 
 import napari.viewer
 from napari.layers import Points
+from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
@@ -14,7 +15,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import JobRow, LayerChoice, NoteLabel, Panel
+from napari_orient.gui.widgets import JobRow, LayerChoice, NoteLabel, Panel, listen
 
 
 class DockPage(Panel):
@@ -48,7 +49,16 @@ class ParticlesPage(DockPage):
         """The choice of the layer; `layer_chosen` is called when another is chosen."""
         choice = LayerChoice(self.session.viewer, self.offered, empty=empty)
         choice.chosen.connect(self.layer_chosen)
+        listen(self, self.session.events.tomogram, self.tomogram_changed)
         return choice
+
+    def tomogram_changed(self, event: object = None) -> None:
+        """Offer what there is now, and choose particles of the tomogram that is shown where others were chosen."""
+        if self.offered() != self.particles.layers:
+            self.particles.refresh()
+        own = self.session.tomograms.particles()
+        if own and self.layer not in own:
+            self.particles.choose(next((layer for layer in self.particles.layers if layer in own), own[0]))
 
     def offered(self) -> list[Points]:
         """The layers to choose among: of particles, predicted ones first."""
@@ -80,6 +90,11 @@ class JobCard(DockPage):
     """
 
     running: JobRow
+
+    @property
+    def primary(self) -> QWidget:
+        """The button that starts the job."""
+        return self.running.start
 
     def run(self) -> None:
         """Start a job as the fields are now, unless one runs; show an error in one line."""

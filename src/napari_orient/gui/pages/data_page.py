@@ -8,7 +8,7 @@ from pathlib import Path
 from napari.layers import Points
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import VOLUME_SUFFIXES
@@ -65,6 +65,11 @@ class DataPage(DockPage):
         self.table.itemChanged.connect(self._voxel_size_typed)
         for emitter in (self.session.events.tomogram, self.session.events.arranged):
             listen(self, emitter, self._showing.ask)
+
+    @property
+    def primary(self) -> QWidget:
+        """The button that leads on."""
+        return self.onward
 
     # --- opening ----------------------------------------------------------------------------------------------------
 

@@ -103,7 +103,6 @@ class PredictCard(JobCard, ParticlesPage):
         self.running.ended.connect(self.show_state)
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
-        listen(self, self.session.events.tomogram, self._tomogram_changed)
 
     def opened(self) -> None:
         """Choose the session's model, and its particles' class."""
@@ -122,10 +121,9 @@ class PredictCard(JobCard, ParticlesPage):
         """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
         return _unpredicted(self.session.tomograms.particles())
 
-    def _tomogram_changed(self, event: object = None) -> None:
+    def tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
-        if self.offered() != self.particles.layers:
-            self.particles.refresh()
+        super().tomogram_changed()
         self.show_state()
 
     def _fill_models(self) -> None:

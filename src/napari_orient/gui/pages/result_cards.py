@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QTableWidget,
     QTableWidgetItem,
+    QWidget,
 )
 
 from napari_orient.engine.averaging import Average, average, average_paths, write_average
@@ -210,6 +211,11 @@ class ExportCard(ParticlesPage):
         self.preview_note.say(f"First {len(rows)} of {len(particles)} rows · {len(columns)} columns", MUTED)
         self.source_note.say(f"First line of the file: {self._provenance() or 'none'}", MUTED)
 
+    @property
+    def primary(self) -> QWidget:
+        """The button that writes the file."""
+        return self.button
+
     def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
         layer, extents = self.layer, self._extents(particles)
         if layer is not None and self.format.carries_tables and not self._whole:
@@ -231,6 +237,7 @@ class ExportCard(ParticlesPage):
 
     def _show_button(self, *_: object) -> None:
         self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
+        self.button.setToolTip("Write the file" if self.file.path is not None else "Name the file to write first")
         self.done.say("")
 
     # --- writing ------------------------------------------------------------------------------------------------
@@ -245,6 +252,7 @@ class ExportCard(ParticlesPage):
             path = path.with_suffix(self.format.suffixes[0])
             self.file.show_path(path)
         self.attempt(lambda: self._export(path, self.chosen()), note=self.done)
+        self.reveal(self.done)
 
     def _export(self, path: Path, particles: Particles) -> None:
         self.session.check_outputs(path, *self.format.companions(path))
@@ -460,6 +468,11 @@ class FigureCard(DockPage):
         self.done = NoteLabel()
         self.add_heading("Figure")
         self.add(about, self.file, self.button, self.done)
+
+    @property
+    def primary(self) -> QWidget:
+        """The button that writes the file."""
+        return self.button
 
     def save(self) -> None:
         """Write the figure, whole or not at all; beside the program's own folder where no file is named."""

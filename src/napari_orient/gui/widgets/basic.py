@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -68,6 +68,11 @@ class Panel(QWidget):
         """Push everything to the top."""
         self.column.addStretch(1)
 
+    @property
+    def primary(self) -> QWidget | None:
+        """The button that does what the page is for, which the dock keeps in sight below the page; None for none."""
+        return None
+
     def hold_keys(self, held: bool) -> None:
         """Bind the page's keys in the viewer, or give them back; a page has none unless it says so."""
 
@@ -78,12 +83,14 @@ class Panel(QWidget):
             area = area.parentWidget()
         if area is None:
             return
-        # The area's own timer, which goes with it.
-        timer = QTimer(area)
-        timer.setSingleShot(True)
-        timer.timeout.connect(partial(area.ensureWidgetVisible, widget))
-        timer.timeout.connect(timer.deleteLater)
-        timer.start(REVEAL_DELAY)
+        # Again a little later: a page with long notes takes two passes to find its height.
+        for delay in (REVEAL_DELAY, 4 * REVEAL_DELAY):
+            # The area's own timer, which goes with it.
+            timer = QTimer(area)
+            timer.setSingleShot(True)
+            timer.timeout.connect(partial(area.ensureWidgetVisible, widget))
+            timer.timeout.connect(timer.deleteLater)
+            timer.start(delay)
 
     def attempt(self, act: Callable[[], object], *, note: NoteLabel | None = None) -> bool:
         """Do the act, and return whether it succeeded; an error is shown in one line, in a note of the dock's too."""
@@ -109,6 +116,7 @@ class CardPage(Panel):
     makers : what makes each card, by its name; modules are imported when they are needed.
     """
 
+    card_shown = Signal()
     names: ClassVar[Mapping[str, tuple[str, str]]]
     makers: Callable[[], Mapping[str, Callable[[ViewerModel], Panel]]]
 
@@ -140,6 +148,12 @@ class CardPage(Panel):
         for card in self._cards.values():
             card.setVisible(card is shown)
         self.buttons[name].setChecked(True)
+        self.card_shown.emit()
+
+    @property
+    def primary(self) -> QWidget | None:
+        """The button of the card that is shown."""
+        return next(self._cards[name].primary for name, button in self.buttons.items() if button.isChecked())
 
 
 def _choice_button(text: str, tip: str) -> QPushButton:

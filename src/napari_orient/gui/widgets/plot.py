@@ -360,7 +360,8 @@ class Plot(Chart):
         for mark in self.marks:
             axes.plot([mark.x], [mark.y], "o", color=mark.colour, markersize=5, clip_on=False, zorder=5)
         axes.set_xlim(*self._x)
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        whole = all(float(value).is_integer() for line in self.lines for value in line.x)
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=whole))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: self._words(round(value, 10))))
         number_axis(axes.yaxis, *self._y, log=self._log)
         for level in self.levels:
