@@ -195,6 +195,7 @@ CONDITIONS = (
     Condition("membranes", "membranes, vesicles", {"membranes": 2, "vesicles": 6}),
     Condition("filaments", "filaments", {"filaments": 12}),
     Condition("gold", "gold beads", {"gold": 25}),
+    Condition("gold_ctf3.5", "gold beads, CTF 3.5 µm", {"gold": 25, "defocus": 3.5}),
     Condition("proteins", "eight other kinds of protein", {"other_particles": 25}, others=_OTHERS),
     Condition("cell", "all of it, 30 % false picks", _CELL, others=_OTHERS, false_picks=0.3),
     Condition(

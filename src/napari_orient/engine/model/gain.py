@@ -80,7 +80,7 @@ def initial_forward_model(
     Parameters
     ----------
     patches : (N, n, n, n), each of mean 0 and sd 1, centred within a few voxels.
-    voxel_size, resolution : Å.
+    voxel_size, resolution : Å; nothing finer is used.
     transfer : shape of the gain, which the decay and the amplitude are fitted to.
     """
     side = patches.shape[-1]
@@ -92,7 +92,10 @@ def initial_forward_model(
     spectrum = smooth_spectrum(total, wedge, voxel_size)
     shape = transfer.shape(grid, spectrum, 1 / (side * voxel_size))
     mean = torch.fft.fftn(torch.fft.ifftshift(patches.mean(0).cpu() * soft), dim=(-3, -2, -1)).real
-    gain = shape * _decaying_gain(ball * shape * wedge_weight, mean, spectrum * side**3 / len(patches), grid)
+    # Beyond the resolution a smoothed tomogram holds leakage alone, of so little power that it would outweigh the rest.
+    beyond = grid.norm(dim=-1) > 1 / resolution
+    variance = (spectrum * side**3 / len(patches)).masked_fill(beyond, torch.inf)
+    gain = shape * _decaying_gain(ball * shape * wedge_weight, mean, variance, grid)
     signal = (gain * wedge_weight).square() * power / soft.square().sum()
     noise = smooth_spectrum(torch.maximum(total - signal, _LEAST_NOISE * total), wedge, voxel_size)
     model = build_forward_model(noise, wedge, voxel_size=voxel_size, resolution=resolution, radius=reference.radius)
