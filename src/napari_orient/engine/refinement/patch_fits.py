@@ -117,9 +117,7 @@ def search_and_fit(
         centres, likelihood = at[:, None], at.new_zeros(len(at), 1)
     tried = torch.ones_like(likelihood) if place_nats is None else likelihood >= likelihood[:, :1] - place_nats
     row, place = tried.nonzero().T
-    through = search.model if model is None else model
-    every = patches.new_zeros(*centres.shape[:2], 2, len(through.indices))
-    every[row, place] = through.observe(patches[row], centres[row, place])
+    every = _observed(search.model if model is None else model, patches, centres, tried)
     observed = every[..., : len(search.model.indices)]
     log_prior = None if prior is None else search.log_prior(prior)[row]
     rotations, gain = search.best_rotations(observed[row, place], count=starts, log_prior=log_prior)
@@ -146,6 +144,20 @@ def search_and_fit(
     distinct = rows != rows[:, :1]
     distinct[:, 0] = True
     return SearchedFits([fit.take(column) for column in rows.unbind(1)], place[rows], distinct, centres, every)
+
+
+def _observed(model: ForwardModel, patches: Tensor, places: Tensor, tried: Tensor) -> Tensor:
+    """Coefficients of patches about their places (N, P, 3) as a model observes them, (N, P, 2, M); 0 if not tried."""
+    if places.shape[1] == 1:
+        return model.observe(patches, places[:, 0])[:, None]
+    observed = patches.new_zeros(*places.shape[:2], 2, len(model.indices))
+    for number, chosen in enumerate(tried.unbind(1)):
+        rows = chosen.nonzero().squeeze(1)
+        # A copy of patches costs as much as to observe them.
+        some = patches if len(rows) == len(patches) else patches[rows]
+        if len(rows):
+            observed[rows, number] = model.observe(some, places[rows, number])
+    return observed
 
 
 def places_of(*, wide: bool) -> int:
