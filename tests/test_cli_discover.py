@@ -93,7 +93,7 @@ def test_ctrl_c_keeps_the_poses_and_the_map_of_the_last_round(lab, tmp_path, mon
 
 
 def test_ctrl_c_before_the_first_round_writes_nothing(lab, tmp_path, monkeypatch):
-    screen = Interrupted("Reading the picks")
+    screen = Interrupted("Searching for gold")  # The first step: it is always shown.
     monkeypatch.setattr("sys.stderr", screen)
     assert discover(lab, "tomo", tmp_path / "out.star", *QUICK) == 130
     assert "nothing was written" in screen.getvalue()

@@ -100,7 +100,11 @@ def perform(arguments: Namespace) -> int | None:
             title=f"Discovery {arguments.output.name}",
             labelled=pairs,
             average=first.average,
-            model={"verdict": first.verdict.words, "symmetry": first.group.name},
+            model={
+                "verdict": first.verdict.words,
+                "symmetry": first.group.name,
+                "symmetry and hand": " ".join(first.symmetry_notes),
+            },
             group=first.group,
             diameter=options.diameter,
         )

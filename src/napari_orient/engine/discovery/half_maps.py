@@ -294,8 +294,7 @@ def match_half_maps(
                     voxel_size=found.voxel_size,
                     symmetry=found.group.name,
                 )
-                picks, matching = particles.take(rows), _refinement_options(options)
-                result = yield from refine(tomogram, picks, template, matching, own_map=len(labelled) == 1)
+                result = yield from refine(tomogram, particles.take(rows), template, _refinement_options(options))
                 matched.append(result.particles)
                 order.append(rows)
         parts.append(concatenate(matched).take(np.argsort(np.concatenate(order))))

@@ -318,9 +318,9 @@ def _structure(refined: PosedClass, verdict: Verdict, *, outliers: int) -> Struc
 
 
 def hand_note(correlation: float) -> str:
-    """What picks alone say of a map's hand, by its correlation with its mirror image."""
+    """What picks alone say of a map's hand, by its correlation with its mirror image, which noise may bring above 1."""
     if correlation >= _OWN_MIRROR_IMAGE:
-        return f"At this detail the map is its own mirror image (they correlate to {correlation:.2f})."
+        return f"At this detail the map is its own mirror image (they correlate to {min(correlation, 1):.2f})."
     return (
         "The map has the hand of the tomogram, which picks alone cannot check: in a mirrored tomogram the mirror image "
         "would have been found."

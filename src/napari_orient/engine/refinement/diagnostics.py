@@ -78,16 +78,13 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnostics(
-    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None, *, own_map: bool = False
-) -> Stream[Step, Diagnosis]:
+def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None) -> Stream[Step, Diagnosis]:
     """What looks wrong with reference, hand, wedge or contrast.
 
     Parameters
     ----------
     patches : (N, n, n, n) of the tomogram that the finder was made for; a few dozen of them are checked.
     prior : of their rotations.
-    own_map : whether the reference is an average of the tomogram's own particles, whose hand and size it has.
     """
     some = patches[:_SAMPLE]
     yield Step(0, 3, "Checking the template")
@@ -95,14 +92,12 @@ def diagnostics(
     low, p_template = _low_score(finder, poses)
     mismatches = [low]
     if not low:
-        mismatches, p_template = yield from _wrong_map(finder, some, poses, own_map=own_map)
+        mismatches, p_template = yield from _wrong_map(finder, some, poses)
     lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), *mismatches]
     return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)
 
 
-def _wrong_map(
-    finder: PoseFinder, patches: Tensor, poses: Poses, *, own_map: bool
-) -> Stream[Step, tuple[list[str], float]]:
+def _wrong_map(finder: PoseFinder, patches: Tensor, poses: Poses) -> Stream[Step, tuple[list[str], float]]:
     """Warnings of hand, molecule and size, and the probability that the poses are not wrong by the hand.
 
     What another one explains is not warned of: the mirror image lacks density too, and particles of another molecule
@@ -112,7 +107,7 @@ def _wrong_map(
     yield step
     # Hand and voxel size are those of the microscope and of the reconstruction: where another tomogram, acquired alike,
     # shows them to be right, they are here.
-    shown = own_map or (finder.alike and finder.acquisition is not None and finder.acquisition.sound)
+    shown = finder.alike and finder.acquisition is not None and finder.acquisition.sound
     evidence = None if shown else (yield from stoppable(hand_evidence(finder, patches), step))
     p_poses = 1.0 if evidence is None else evidence.p_poses
     yield Step(2, 3, "Checking the residuals")

@@ -177,7 +177,6 @@ def refine(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
-    own_map: bool = False,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
@@ -186,7 +185,6 @@ def refine(
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
     options : a prior among them is about the rotations that the particles have; see `list_prior`.
     like : another tomogram's acquisition, to begin from where this one was acquired alike.
-    own_map : whether the template is an average of such particles of this tomogram, whose hand and size it has.
 
     Raises
     ------
@@ -197,7 +195,7 @@ def refine(
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     particles = with_prior_rotations(particles, options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
-    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like, own_map=own_map)
+    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like)
     note = outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)
     if note:
         yield Step(1, 1, "Set particles aside", notes=(note,))
@@ -252,7 +250,6 @@ def prepare_finder(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
-    own_map: bool = False,
 ) -> Stream[Step, PoseFinder]:
     """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
 
@@ -263,7 +260,6 @@ def prepare_finder(
     ----------
     like : of another tomogram with the same template, to begin from where this one was acquired alike; it takes a
         fifth of the time.
-    own_map : as in `refine`.
     """
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     if len(particles) == 0:
@@ -291,7 +287,7 @@ def prepare_finder(
     sample = ParticleSample(patches, reference, template.group, geometry, tomogram.voxel_size, options, prior)
     finder = yield from estimate_tomogram_model(sample, parts=parts, like=like)
     finder = replace(finder, outliers=outliers)
-    found = yield from diagnostics(finder, patches, prior, own_map=own_map)
+    found = yield from diagnostics(finder, patches, prior)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
     if finder.acquisition is not None and not finder.alike:
         sound = found.p_template == 1 and not found.warnings
