@@ -26,6 +26,7 @@ from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import OpenForm, open_paths
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
+from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
@@ -83,9 +84,13 @@ def test_predict_takes_the_tomogram_of_its_particles_whichever_was_opened_first(
     card.show_model(str(scenes[0].model))
     for name, count in (("TS_01", 8), ("TS_02", 4)):
         session_of(viewer).tomograms.choose(name)
+        assert card.onward.isHidden(), "a result is shown in its own tomogram alone"
         (request,) = card.request()
         assert (request.tomogram.name, request.picks.tomogram_names) == (name, [name])
         assert len(request.picks) == count
+        card.running.start.click()
+        qtbot.waitUntil(lambda: card.running.job is None and card.session.drawing.complete, timeout=30_000)
+        assert not card.onward.isHidden()
 
 
 def test_all_tomograms_are_predicted_in_one_act_and_written_to_one_list(two, qtbot, tmp_path):
@@ -152,10 +157,12 @@ def test_the_legend_names_what_is_on_view_alone(qtbot):
 def test_points_of_one_s_own_do_not_take_the_place_of_poses_that_are_inspected(qtbot):
     viewer = ViewerModel()
     predicted = fill(viewer, truth_of(tomogram="TS_01"))
-    inspected = session_of(viewer).inspected
-    assert inspected.layer is predicted
-    viewer.add_layer(Points([[5, 5, 5]], scale=(10.0,) * 3, units=("angstrom",) * 3))
-    assert inspected.layer is predicted
+    inspected, page = session_of(viewer).inspected, add(qtbot, InspectPage(viewer))
+    assert inspected.layer is page.particles.layer is predicted
+    export, card = add(qtbot, ExportCard(viewer)), add(qtbot, PredictCard(viewer))
+    mine = viewer.add_layer(Points([[5, 5, 5]], scale=(10.0,) * 3, units=("angstrom",) * 3))
+    assert inspected.layer is page.particles.layer is export.layer is predicted
+    assert card.layer is mine, "points drawn by hand are there to be predicted"
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
-from napari.layers import Points
+from napari.layers import Layer, Points
 from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.devices import device_words
@@ -45,9 +46,13 @@ class ParticlesPage(DockPage):
 
     particles: LayerChoice
 
-    def choose_particles(self, *, empty: str = "none open") -> LayerChoice:
-        """The choice of the layer; `layer_chosen` is called when another is chosen."""
-        choice = LayerChoice(self.session.viewer, self.offered, empty=empty)
+    def choose_particles(self, *, empty: str = "none open", own_points: bool = False) -> LayerChoice:
+        """The choice of the layer; `layer_chosen` is called when another is chosen.
+
+        ``own_points`` : whether points that a person adds are chosen by themselves, as particles opened from files are.
+        """
+        new: Callable[[Layer], object] = bool if own_points else layers.role
+        choice = LayerChoice(self.session.viewer, self.offered, empty=empty, chosen_when_new=new)
         choice.chosen.connect(self.layer_chosen)
         listen(self, self.session.events.tomogram, self.tomogram_changed)
         return choice

@@ -69,7 +69,9 @@ class InspectPage(DockPage):
         self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
         self.settings["symmetry"].native.setPlaceholderText("by class")
         self.settings["diameter"].native.setPlaceholderText("automatic")
-        self.particles = LayerChoice(self.session.viewer, self.inspected.offered, empty="none open")
+        self.particles = LayerChoice(
+            self.session.viewer, self.inspected.offered, empty="none open", chosen_when_new=role
+        )
         self.headline, self.note = NoteLabel(), NoteLabel()
         self.headline.setObjectName("headline")
         self.setStyleSheet("#headline {font-size: 14px; font-weight: 600;}")

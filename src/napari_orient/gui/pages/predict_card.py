@@ -74,7 +74,8 @@ class PredictCard(JobCard, ParticlesPage):
         """Make the widgets, and connect them."""
         self.loaded: Model | None = None
         self._requests: list[PredictionRequest] = []
-        self.particles = self.choose_particles()
+        self._predicted: set[str] = set()
+        self.particles = self.choose_particles(own_points=True)
         self.extent = combo_box("Predict the particles of the tomogram that is shown, or of every tomogram")
         self.kind = combo_box("Predict only the particles of this class")
         self.model = combo_box("A model shipped with the program, or one from a file: a template or a network")
@@ -125,6 +126,13 @@ class PredictCard(JobCard, ParticlesPage):
         """Offer the particles of the tomogram that is shown now."""
         super().tomogram_changed()
         self.show_state()
+        self._show_result()
+
+    def _show_result(self) -> None:
+        """Show the result, and the button that leads on from it, in the tomograms that it is of."""
+        here = self.session.tomograms.name in self._predicted
+        self.result.setVisible(here and bool(self.result.text()))
+        self.onward.setVisible(here)
 
     def _fill_models(self) -> None:
         for name in shipped_models():
@@ -299,9 +307,9 @@ class PredictCard(JobCard, ParticlesPage):
 
     def start(self, request: list[PredictionRequest]) -> None:
         """Start the prediction; the result of a tomogram whose layers are removed meanwhile is discarded."""
-        self._requests = request
+        self._requests, self._predicted = request, set()
         self.result.say("")
-        self.onward.hide()
+        self._show_result()
         job = self.session.jobs.start(predict_all(request), title="Predict", show=self._deliver)
         self.running.follow(job)
 
@@ -319,6 +327,7 @@ class PredictCard(JobCard, ParticlesPage):
             self._show_predicted(result, request)
             yield
         if done:
+            self._predicted = {request.tomogram.name for request in self._requests}
             self.result.say(result_text(done), result_colour(done))
             self._offer_onward(done)
 
@@ -339,7 +348,7 @@ class PredictCard(JobCard, ParticlesPage):
         count, true = failures(done, self.session.inspection.options.threshold)
         what = ("failure" if true else "unsure pose") + ("" if count == 1 else "s")
         self.onward.setText(f"Inspect the {count} {what}" if count else "Inspect the poses")
-        self.onward.show()
+        self._show_result()
         self.reveal(self.onward)
 
     def _show_predicted(self, result: PredictionResult, request: PredictionRequest) -> None:

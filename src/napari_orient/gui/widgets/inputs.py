@@ -211,10 +211,18 @@ class LayerChoice(QComboBox):
 
     chosen = Signal(object)
 
-    def __init__(self, viewer: ViewerModel, wanted: Callable[[], Sequence[Layer]], *, empty: str) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        wanted: Callable[[], Sequence[Layer]],
+        *,
+        empty: str,
+        chosen_when_new: Callable[[Layer], object] = lambda _: True,
+    ) -> None:
+        """``wanted`` are the layers on offer; one that has come is chosen by itself if ``chosen_when_new`` says so."""
         super().__init__()
         self.setToolTip("Which of the viewer's layers to take; one that is opened is chosen by itself")
-        self._wanted, self._empty = wanted, empty
+        self._wanted, self._empty, self._chosen_when_new = wanted, empty, chosen_when_new
         self._layers: list[Layer] = []
         shrinkable(self)
         for event in ("inserted", "removed", "reordered"):
@@ -244,7 +252,7 @@ class LayerChoice(QComboBox):
         found = list(self._wanted())
         for layer in found:
             listen(self, layer.events.name, self._rename)
-        new = [layer for layer in found if id(layer) not in before]
+        new = [layer for layer in found if id(layer) not in before and self._chosen_when_new(layer)]
         self._layers = found
         with silent(self):
             self.clear()
