@@ -239,11 +239,11 @@ class ErrorScatter(Chart):
         self._along = "y"
 
     def show_points(
-        self, dots: Dots, *, x_label: str, y_label: str, threshold: float, chosen: Rows, caption: str = ""
+        self, dots: Dots, *, x_label: str, y_label: str, threshold: float, chosen: Rows, captions: Sequence[str] = ()
     ) -> None:
-        """Show these particles, these rows ringed, under a caption such as their correlation."""
+        """Show these particles, these rows ringed, under the first of the captions that there is room for."""
         self.dots, self.x_label, self.y_label = dots, x_label, y_label
-        self.threshold, self.caption, self._chosen = threshold, caption, chosen
+        self.threshold, self.captions, self._chosen = threshold, captions, chosen
         self.renew()
 
     def _draw(self, axes: Axes) -> None:

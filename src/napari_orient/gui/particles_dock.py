@@ -172,17 +172,19 @@ class ParticlesDock(ViewerDock):
             self.charts.setCurrentWidget(self.histogram)
             return
         unit = f" ({_UNITS[name]})" if _UNITS.get(name) else ""
-        caption = self._caption(name)
+        captions = self._captions(name)
         x_label = f"{property_name(name)}{unit}"
-        self.scatter.show_points(inspected.dots(name), x_label=x_label, y_label=label, caption=caption, **given)
+        self.scatter.show_points(inspected.dots(name), x_label=x_label, y_label=label, captions=captions, **given)
         self.charts.setCurrentWidget(self.scatter)
 
-    def _caption(self, name: str) -> str:
+    def _captions(self, name: str) -> list[str]:
+        """The rank correlation of the error with a property, in ever fewer words."""
         found: list[Association] = [one for one in self.inspected.associations if one.name == property_name(name)]
         if not found:
-            return ""
-        chance = "" if found[0].significant else ", no more than chance"
-        return f"rank correlation {found[0].strength:+.2f}{chance}"
+            return []
+        strength, chance = f"{found[0].strength:+.2f}", not found[0].significant
+        long = f"rank correlation {strength}{', no more than chance' * chance}"
+        return [long, f"ρ = {strength}{' (chance)' * chance}", f"ρ = {strength}"]
 
     def _show_note(self) -> None:
         inspected = self.inspected

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
-from napari.layers import Layer, Points
+from napari.layers import Image, Layer, Points
 from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.devices import device_words
@@ -82,6 +82,11 @@ class ParticlesPage(DockPage):
         """The layer chosen, or None."""
         layer = self.particles.layer
         return layer if isinstance(layer, Points) else None
+
+    @property
+    def image(self) -> Image | None:
+        """The tomogram that the chosen particles lie in, or None where it is not open."""
+        return None if self.layer is None else self.session.index.tomogram_of(self.layer)
 
     def classes(self) -> list[str]:
         """The classes of the chosen layer's particles, the most frequent first."""

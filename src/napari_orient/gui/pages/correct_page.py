@@ -149,7 +149,6 @@ class CorrectPage(ParticlesPage):
         self.live_box.toggled.connect(self._live_toggled)
         self.live.status_changed.connect(self.live_note.say)
         listen(self, self.session.events.model, self._model_changed)
-        listen(self, self.session.events.tomogram, self._tomogram_changed)
 
     def _status_row(self) -> QWidget:
         self.status_buttons = {}
@@ -196,10 +195,6 @@ class CorrectPage(ParticlesPage):
         }
 
     # --- selection ----------------------------------------------------------------------------------------------
-
-    def _tomogram_changed(self, event: object = None) -> None:
-        if self.offered() != self.particles.layers:
-            self.particles.refresh()
 
     def layer_chosen(self, *_: object) -> None:
         """Follow the edits and the selection of the layer that is chosen now."""
@@ -293,8 +288,7 @@ class CorrectPage(ParticlesPage):
             self.attempt(lambda: self._start_estimation(words, read()))
 
     def _start_estimation(self, words: str, model: Model) -> None:
-        layer, rows, refining = self.layer, self.rows, words == "refine"
-        image = None if layer is None else self.session.index.tomogram_of(layer)
+        layer, image, rows, refining = self.layer, self.image, self.rows, words == "refine"
         if layer is None or image is None:
             raise InputError(f"to {words} particles, their tomogram must be open. Open it first.")
         if not len(rows):
@@ -335,8 +329,7 @@ class CorrectPage(ParticlesPage):
             self.live_box.setChecked(False)
 
     def _start_live(self) -> None:
-        layer = self.layer
-        image = None if layer is None else self.session.index.tomogram_of(layer)
+        layer, image = self.layer, self.image
         if layer is None or image is None:
             raise InputError("Live needs a points layer and its tomogram. Open them first.")
         self.live.start(layer, image, self.session.model)

@@ -217,7 +217,7 @@ class PredictCard(JobCard, ParticlesPage):
 
     def _check_input(self) -> bool:
         """Show what would be predicted, or what is missing; True if there is anything."""
-        points, image = self.layer, self._image()
+        points, image = self.layer, self.image
         if points is None or image is None:
             missing = "tomogram" if not self.session.index.tomograms() else "particles"
             self.input_note.say(f"No {missing} open yet: use the page Data.", WARNING)
@@ -245,10 +245,6 @@ class PredictCard(JobCard, ParticlesPage):
 
     # --- prediction ----------------------------------------------------------------------------------------------
 
-    def _image(self) -> Image | None:
-        """The tomogram that the chosen particles lie in."""
-        return None if self.layer is None else self.session.index.tomogram_of(self.layer)
-
     def _others(self) -> list[tuple[Image, Points] | str]:
         """The other tomograms whose particles could be predicted: their layers, or their names."""
         switch, found = self.session.tomograms, list[tuple[Image, Points] | str]()
@@ -272,7 +268,7 @@ class PredictCard(JobCard, ParticlesPage):
         InputError
             If an input is missing or inconsistent.
         """
-        image = self._image()
+        image = self.image
         if self.layer is None or image is None:
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
         first = self._request_of(image, self.layer)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari.layers import Image, Points
+from napari.layers import Points
 from napari.utils.notifications import show_error
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -363,12 +363,8 @@ class AverageCard(JobCard, ParticlesPage):
         self.save.setEnabled(self.average_map is not None and self.file.path is not None)
         self.running.allow(self._check_particles())
 
-    def _image(self) -> Image | None:
-        """The tomogram that the chosen particles lie in."""
-        return None if self.layer is None else self.session.index.tomogram_of(self.layer)
-
     def _check_particles(self) -> bool:
-        image, layer = self._image(), self.layer
+        image, layer = self.image, self.layer
         if image is None or layer is None:
             self.note.say("A tomogram and particles with orientations are needed: open them, then predict.", WARNING)
             return False
@@ -392,7 +388,7 @@ class AverageCard(JobCard, ParticlesPage):
         InputError
             If an input is missing or inconsistent.
         """
-        image = self._image()
+        image = self.image
         if image is None:
             raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
         _symmetry_group(self.symmetry.text())

@@ -31,6 +31,9 @@ _DPI = 100.0
 TEXT = 8.0
 """Points of all text in charts."""
 
+_CHARACTER = 6.2
+"""Pixels of a character of such text, about; measured over the words of charts in DejaVu Sans."""
+
 _GRAB = 6
 """Pixels from the threshold's line within which the mouse drags it."""
 
@@ -116,7 +119,8 @@ class Chart(QWidget):
 
     def __init__(self, *, x_label: str = "", y_label: str = "", height: int, fixed: bool = False) -> None:
         super().__init__()
-        self.x_label, self.y_label, self.caption = x_label, y_label, ""
+        self.x_label, self.y_label = x_label, y_label
+        self.captions: Sequence[str] = ()
         self.threshold: float | None = None
         self._along = "x"
         self._picture: QImage | None = None
@@ -182,7 +186,9 @@ class Chart(QWidget):
         style: dict[str, Any] = {"fontsize": TEXT, "color": self.ink, "va": "bottom"}
         left, *_ = self._margins()
         axes.annotate(self.y_label, (0, 1), xytext=(4 - left, 5), **place, **style)
-        axes.annotate(self.caption, (1, 1), xytext=(0, 5), ha="right", **place, **style)
+        room = self.width() - RIGHT - _CHARACTER * (len(self.y_label) + 2)
+        caption = next((words for words in self.captions if _CHARACTER * len(words) <= room), "")
+        axes.annotate(caption, (1, 1), xytext=(0, 5), ha="right", **place, **style)
 
     def _draw_threshold(self, axes: Axes) -> None:
         if self.threshold is None:
@@ -393,7 +399,7 @@ class Plot(Chart):
 
     def _draw_marks(self, axes: Axes) -> None:
         """Write the marks' words beside the title of y, each in its colour."""
-        at = 4 - LEFT + 6.2 * len(self.y_label) + 10
+        at = 4 - LEFT + _CHARACTER * len(self.y_label) + 10
         for mark in self.marks:
             axes.annotate(
                 mark.words,
@@ -405,7 +411,7 @@ class Plot(Chart):
                 fontsize=TEXT,
                 color=QColor(tone(mark.colour, self)).name(),
             )
-            at += 6.2 * len(mark.words) + 10
+            at += _CHARACTER * len(mark.words) + 10
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
