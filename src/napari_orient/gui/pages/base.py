@@ -45,6 +45,7 @@ class ParticlesPage(DockPage):
     """A page about the particles of one layer, which ``particles`` chooses among those of `offered`."""
 
     particles: LayerChoice
+    _tomogram = ""
 
     def choose_particles(self, *, empty: str = "none open", own_points: bool = False) -> LayerChoice:
         """The choice of the layer; `layer_chosen` is called when another is chosen.
@@ -58,10 +59,13 @@ class ParticlesPage(DockPage):
         return choice
 
     def tomogram_changed(self, event: object = None) -> None:
-        """Offer what there is now, and choose particles of the tomogram that is shown where others were chosen."""
+        """Offer what there is now; where another tomogram is shown, choose particles of that."""
         if self.offered() != self.particles.layers:
             self.particles.refresh()
-        own = self.session.tomograms.particles()
+        switch = self.session.tomograms
+        if switch.name == self._tomogram:
+            return
+        self._tomogram, own = switch.name, switch.particles()
         if own and self.layer not in own:
             self.particles.choose(next((layer for layer in self.particles.layers if layer in own), own[0]))
 
