@@ -12,7 +12,7 @@ from napari_orient.engine.particles import Particles
 from napari_orient.engine.templates import bead_symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.canvas import camera, camera_center, view_direction
+from napari_orient.gui.canvas import camera, camera_center, frame, screen_axes, view_direction
 from napari_orient.gui.dock_strips import ViewStrip
 from napari_orient.gui.failure_view import PALE_AXIS
 from napari_orient.gui.inspected import RowFilter
@@ -278,6 +278,20 @@ def test_without_truth_the_uncertain_are_shown_in_red_alone(qtbot):
     page.show_failures.click()
     assert "failures, truth" not in [found.name for found in failure_layers(viewer)]
     assert "failures, predicted" in [found.name for found in failure_layers(viewer)]
+
+
+@pytest.mark.parametrize(("size", "axis"), [((600, 800), 0), ((900, 400), 1)])
+def test_what_is_far_apart_is_framed_along_the_longer_side_of_the_canvas(crowd, size, axis):
+    viewer = crowd[0].session.viewer
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.size = size
+    else:
+        viewer._canvas_size = size
+    positions = np.array([[100.0, 200, 300], [700.0, 500, 200]])
+    frame(crowd[0].session, positions, margin=100.0)
+    apart_on_screen = np.abs(layers.flip(positions[1] - positions[0]) @ screen_axes(viewer).T)
+    assert apart_on_screen.argmax() == axis
+    assert (apart_on_screen + 200) @ np.eye(2)[axis] * camera(viewer).zoom < size[1 - axis]
 
 
 def test_of_hundreds_of_failures_the_largest_regions_are_listed_and_framed(qtbot):

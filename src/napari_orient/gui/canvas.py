@@ -99,17 +99,17 @@ def center_on(session: Session, position: FloatArray) -> None:
 
 
 def frame(session: Session, positions: FloatArray, *, margin: float) -> None:
-    """Show positions (N, 3) xyz in Å whole in 3D, with so many Å about each, the longest line between them level."""
+    """Show positions (N, 3) xyz in Å whole in 3D, with so many Å about each, as large as the canvas has room for."""
     viewer = session.viewer
     middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
     _slice_at(session, middle)
     viewer.dims.ndisplay = 3
     _center(session, middle)
     view = camera(viewer)
-    direction, up = _level_view(positions)
+    height, width = canvas_size(viewer)
+    direction, up = _level_view(positions, upright=height > width)
     view.set_view_direction(tuple(direction), tuple(up))
     on_screen = np.abs(layers.flip(positions - middle) @ screen_axes(viewer).T).max(axis=0) + margin
-    height, width = canvas_size(viewer)
     room = np.maximum(np.array([width, height]) - 2 * _RIM, 1)
     view.zoom = float((room / (2 * on_screen)).min())
     stand_behind(session, positions)
@@ -129,10 +129,15 @@ def _slice_at(session: Session, position: FloatArray) -> None:
         viewer.dims.set_point((first, first + 1, first + 2), place)
 
 
-def _level_view(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Direction of view and the upward direction, both (3,) zyx, that put the longest line across the beam level."""
+def _level_view(positions: FloatArray, *, upright: bool) -> tuple[FloatArray, FloatArray]:
+    """Direction of view and the upward direction, both (3,) zyx, that put the longest line across the beam level.
+
+    In an ``upright`` canvas, which is higher than wide, that line is put upright instead.
+    """
     flat = positions[:, :2] - positions[:, :2].mean(axis=0)
     level = np.linalg.svd(flat)[2][0] if len(positions) > 1 and np.ptp(flat, axis=0).any() else np.array([1.0, 0])
+    if upright and len(positions) > 1:
+        level = np.array([-level[1], level[0]])
     level *= np.sign(level[0]) or 1.0
     # As in 2D, y points down on the screen where x points right.
     down = np.array([-level[1], level[0]])
