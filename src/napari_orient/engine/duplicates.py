@@ -95,6 +95,8 @@ def _rows_by_tomogram(particles: Particles) -> list[IntArray]:
     """Rows of the particles of each tomogram."""
     if len(particles) == 0:
         return []
+    if len(particles.tomogram_names) == 1:
+        return [np.arange(len(particles))]
     number, count = np.unique(np.asarray(particles.tomogram), return_inverse=True, return_counts=True)[1:]
     return list(np.split(np.argsort(number, kind="stable"), np.cumsum(count)[:-1]))
 

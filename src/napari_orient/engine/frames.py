@@ -11,7 +11,7 @@ point reflection M = -1, and R' is R.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -160,10 +160,12 @@ def _moved(particles: Particles, matrix: FloatArray, *, map_matrix: FloatArray) 
 
 
 def _moved_tables(
-    blocks: Mapping[str, Mapping[str, tuple[str, ...]]], matrix: FloatArray
-) -> dict[str, Mapping[str, tuple[str, ...]]]:
+    blocks: Mapping[str, Mapping[str, Sequence[str]]], matrix: FloatArray
+) -> dict[str, Mapping[str, Sequence[str]]]:
     """A list's tables; of that of tomograms the moved sizes alone, for its files show the volumes before."""
-    kept = {name: table for name, table in blocks.items() if name not in (GLOBAL, FIRST_POSES)}
+    kept: dict[str, Mapping[str, Sequence[str]]] = {
+        name: table for name, table in blocks.items() if name not in (GLOBAL, FIRST_POSES)
+    }
     sizes = table_extents(blocks.get(GLOBAL, {}), where=f"data_{GLOBAL}")
     moved = {name: _moved_extent(extent, matrix) for name, extent in sizes.items()}
     return {**kept, GLOBAL: extents_table(moved)} if moved else kept

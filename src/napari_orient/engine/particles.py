@@ -25,6 +25,9 @@ TextArray = NDArray[np.str_]
 CLASS_NUMBER = "rlnClassNumber"
 """RELION's column of classes, by number."""
 
+_BLOCK_ROWS = 16_384
+"""Particles whose columns are looked through together: memory, not the result; chosen."""
+
 
 class LazyDensity(Protocol):
     """A volume (Z, Y, X) whose voxels are read from a file when they are asked for, by integers and slices."""
@@ -145,7 +148,7 @@ class Particles:
     list_row: NDArray[np.int_] | None = None
     extents: Mapping[str, Extent] = field(default_factory=dict)
     extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    blocks: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    blocks: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -267,7 +270,10 @@ class Particles:
     @property
     def tomogram_names(self) -> list[str]:
         """Names of the tomograms that these particles lie in, in order of appearance."""
-        return list(dict.fromkeys(map(str, np.asarray(self.tomogram).tolist())))
+        column, found = np.asarray(self.tomogram), dict[str, None]()
+        for first in range(0, len(column), _BLOCK_ROWS):
+            found |= dict.fromkeys(column[first : first + _BLOCK_ROWS].tolist())
+        return list(found)
 
     @property
     def kinds(self) -> list[str]:
@@ -316,7 +322,7 @@ def in_list_order(particles: Particles) -> Particles:
     Particles of several tomograms are worked on tomogram by tomogram, whatever the order of their list.
     """
     rows = particles.list_row
-    if rows is None or len(set(rows.tolist())) < len(rows):
+    if rows is None or len(np.unique(rows)) < len(rows):
         return particles
     return particles.take(np.argsort(rows))
 
@@ -431,8 +437,11 @@ def _checked_rotations(rotations: FloatArray, count: int) -> FloatArray:
     if matrices.shape != (count, 3, 3):
         raise InputError(f"rotations have shape {matrices.shape}; expected ({count}, 3, 3), one for each position.")
     _check_finite(matrices, "rotation")
-    gram = matrices @ matrices.transpose(0, 2, 1)
-    proper = (np.abs(gram - np.eye(3)).max(axis=(1, 2), initial=0) < 1e-3) & (np.linalg.det(matrices) > 0)
+    proper = np.ones(count, bool)
+    for first in range(0, count, _BLOCK_ROWS):
+        some = matrices[first : first + _BLOCK_ROWS]
+        off = np.abs(some @ some.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+        proper[first : first + _BLOCK_ROWS] = (off < 1e-3) & (np.linalg.det(some) > 0)
     if not proper.all():
         row = int(np.flatnonzero(~proper)[0]) + 1
         raise InputError(f"{int((~proper).sum())} of {count} rotations are not proper rotations (first: row {row}).")

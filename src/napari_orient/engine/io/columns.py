@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.io.star import column_texts, decimals
+from napari_orient.engine.io.star import column_texts, decimals, plain_texts
 from napari_orient.engine.particles import FloatArray, Particles, TextArray
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
@@ -98,11 +98,11 @@ def without_mark(name: str, own: Container[str]) -> str:
     return plain if plain in own or plain.lower() in own else name
 
 
-def written_column(name: str, column: NDArray[Any]) -> list[str]:
+def written_column(name: str, column: NDArray[Any]) -> Sequence[str]:
     """Values of a column, (N,), as text: figures of this program in six decimals, others with all their digits."""
     if name in (*RESULT_COLUMNS, *BOX_COLUMNS):
         return column_texts(column)
-    return [str(value) for value in column.tolist()]
+    return plain_texts(column)
 
 
 def without_results(particles: Particles) -> Particles:
@@ -142,7 +142,7 @@ def renewed_pose_columns(names: Container[str], rotations: FloatArray) -> dict[s
     priors = dict(zip(_ANGLE_PRIORS, angles.T, strict=True))
     nothing = np.zeros(len(rotations))
     return {
-        name: np.array(decimals(priors.get(name, nothing)), str)
+        name: np.array(list(decimals(priors.get(name, nothing))), str)
         for name in POSE_COLUMNS
         if name in names and name not in _FLIP_RATIOS
     }

@@ -7,8 +7,9 @@ which are written as ``%20``.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.column_text import FormattedColumn, TableColumns, blocks_of
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import DECIMALS
 
-Table = dict[str, tuple[str, ...]]
-"""Columns by name, in order; the values are text."""
+Table = dict[str, Sequence[str]]
+"""Columns by name, in order; the values are text, of long tables in little memory (`column_text`)."""
 
 _LISTS = ("general",)
 """Blocks that RELION writes as lines of name and value; every other block is a loop, even of one row."""
@@ -36,6 +38,9 @@ _VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""", re.ASCII)
 
 _ESCAPE = re.compile(r"%(09|0A|0B|0C|0D|20|22|23|25|27)")
 """A blank, ``#``, a quote or ``%`` in the name of a column."""
+
+_READ_BYTES = 2**20
+"""Bytes of a file that its encoding is looked for in at once; speed only."""
 
 _UNKNOWN = ("nan", "-nan", "", "<na>")
 """Texts of a number that is unknown, in lower case."""
@@ -53,7 +58,7 @@ def read_star(path: Path | str) -> dict[str, Table]:
     """
     path = existing_file(path)
     blocks: dict[str, Table] = {}
-    for block in _blocks(_text(path), path):
+    for block in _blocks(_lines(path), path):
         where, table = f"{path}, data_{block.name}", block.table(path)
         if table:
             name = block.name
@@ -73,12 +78,13 @@ def write_star(
     InputError
         If the file cannot be written.
     """
-    lines = [f"# {' '.join(provenance.split())}\n"] if provenance else []
-    for name, table in blocks.items():
-        lines += [f"\n# version {version}\n"] if version else []
-        lines += _list(name, table) if name in _LISTS else _loop(name, table)
-    with replacing(path) as beside:
-        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as stream:
+        if provenance:
+            stream.write(f"# {' '.join(provenance.split())}\n")
+        for name, table in blocks.items():
+            if version:
+                stream.write(f"\n# version {version}\n")
+            stream.writelines(_list(name, table) if name in _LISTS else _loop(name, table))
 
 
 def numbers(table: Mapping[str, Sequence[str]], columns: Sequence[str], *, where: str) -> FloatArray:
@@ -101,15 +107,8 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
         If a value is not a (finite) number: its column, row and text.
     """
     texts = table[name]
-    try:
-        values = np.array(texts, dtype=object).astype(float)
-    except ValueError:
-        values = np.array([_number(text) for text in texts])
-    joined = "".join(texts)
-    if "_" in joined or not joined.isascii():
-        # Python's numbers, 1_000 and digits of other scripts, are no other program's.
-        values[[("_" in text or not text.isascii()) for text in texts]] = np.nan
-    wrong = ~np.isfinite(values) if finite else _unreadable(texts, values)
+    found = [_numbers_and_wrong(block, finite=finite) for block in blocks_of(texts)]
+    values, wrong = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise InputError(
@@ -119,8 +118,25 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
     return values
 
 
-def decimals(column: FloatArray) -> list[str]:
+def _numbers_and_wrong(texts: Sequence[str], *, finite: bool) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Texts as numbers, (N,), and which of them are none, (N,)."""
+    try:
+        values = np.array(texts, dtype=object).astype(float)
+    except ValueError:
+        values = np.array([_number(text) for text in texts])
+    joined = "".join(texts)
+    if "_" in joined or not joined.isascii():
+        # Python's numbers, 1_000 and digits of other scripts, are no other program's.
+        values[[("_" in text or not text.isascii()) for text in texts]] = np.nan
+    return values, ~np.isfinite(values) if finite else _unreadable(texts, values)
+
+
+def decimals(column: FloatArray) -> Sequence[str]:
     """Numbers (N,) as text with six decimals, without a sign on zero."""
+    return FormattedColumn(np.asarray(column), _with_decimals)
+
+
+def _with_decimals(column: FloatArray) -> list[str]:
     return [f"{value:.{DECIMALS}f}" for value in (np.round(column, DECIMALS) + 0.0).tolist()]
 
 
@@ -129,11 +145,14 @@ def number_columns(columns: Sequence[str], values: FloatArray) -> dict[str, Sequ
     return dict(zip(columns, (decimals(column) for column in values.T), strict=True))
 
 
-def column_texts(column: NDArray[Any]) -> list[str]:
+def column_texts(column: NDArray[Any]) -> Sequence[str]:
     """Values of a column (N,) as text, numbers with six decimals."""
-    if np.issubdtype(column.dtype, np.floating):
-        return decimals(column)
-    return [str(value) for value in column.tolist()]
+    return decimals(column) if np.issubdtype(column.dtype, np.floating) else plain_texts(column)
+
+
+def plain_texts(column: NDArray[Any]) -> Sequence[str]:
+    """Values of a column (N,) as text, numbers with all their digits."""
+    return FormattedColumn(column, lambda block: [str(value) for value in block.tolist()])
 
 
 def _number(text: str) -> float:
@@ -154,11 +173,20 @@ def _unreadable(texts: Sequence[str], values: FloatArray) -> NDArray[np.bool_]:
 
 @dataclass
 class _Block:
-    """A block while it is read: its names, and its rows as far as they have come."""
+    """A block while it is read: its names, and its rows as far as they have come.
+
+    Parameters
+    ----------
+    rows : all but the last, each of the right length.
+    last : the last row, which may be cut short.
+    count : of rows.
+    """
 
     name: str
     names: list[str] = field(default_factory=list)
-    rows: list[list[str]] = field(default_factory=list)
+    rows: TableColumns | None = None
+    last: list[str] = field(default_factory=list)
+    count: int = 0
     in_loop: bool = False
 
     def take(self, line: str, path: Path) -> None:
@@ -168,11 +196,29 @@ class _Block:
         if not is_name and not self.in_loop:
             raise _unreadable_file(path, f"data_{self.name}: {line.strip()[:30]!r} is neither a name nor a row")
         if not is_name:
-            self.rows.append(values)
+            if self.count:
+                self._keep(path)
+            self.last, self.count = values, self.count + 1
             return
         self.names.append(_name(values[0][1:]))
         if not self.in_loop:
-            self.rows = [[*(self.rows[0] if self.rows else []), values[1] if len(values) > 1 else ""]]
+            self.last, self.count = [*self.last, values[1] if len(values) > 1 else ""], 1
+
+    def _keep(self, path: Path) -> TableColumns:
+        """All rows, the last added to the others."""
+        if self.rows is None:
+            self._check_names(path)
+            self.rows = TableColumns(len(self.names))
+        if not len(self.last) == self.rows.width == len(self.names):
+            found, count = len(self.last), len(self.names)
+            raise _unreadable_file(path, f"data_{self.name}: row {self.count} has {found} values for {count} columns")
+        self.rows.append(self.last)
+        return self.rows
+
+    def _check_names(self, path: Path) -> None:
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise InputError(f"{path}, data_{self.name} has two columns named {twice}; rename or remove one.")
 
     def _is_row(self, values: Sequence[str]) -> bool:
         """Whether values that begin with an underscore are a row: names are followed by a number at most."""
@@ -188,28 +234,21 @@ class _Block:
         InputError
             If two have one name, or a row has more or fewer values than there are columns.
         """
-        where, count = f"{path}, data_{self.name}", len(self.names)
-        if len(set(self.names)) < count:
-            twice = next(name for name in self.names if self.names.count(name) > 1)
-            raise InputError(f"{where} has two columns named {twice}; rename or remove one.")
-        wrong = next((number for number, row in enumerate(self.rows) if len(row) != count), None)
-        if wrong is not None and 0 < wrong == len(self.rows) - 1 and len(self.rows[wrong]) < count:
-            raise InputError(
-                f"{where}: row {wrong + 1} has fewer values than the {count} columns; was the file cut short?"
-            )
-        if wrong is not None:
-            raise _unreadable_file(
-                path, f"data_{self.name}: row {wrong + 1} has {len(self.rows[wrong])} values for {count} columns"
-            )
-        if not self.rows:
+        self._check_names(path)
+        if not self.count:
             return dict.fromkeys(self.names, ())
-        return dict(zip(self.names, zip(*self.rows, strict=True), strict=True))
+        if self.count > 1 and len(self.last) < len(self.names):
+            raise InputError(
+                f"{path}, data_{self.name}: row {self.count} has fewer values than the {len(self.names)} columns; "
+                "was the file cut short?"
+            )
+        return dict(zip(self.names, self._keep(path).columns(), strict=True))
 
 
-def _blocks(text: str, path: Path) -> Iterator[_Block]:
-    """Blocks of the text, in order; the loops of a block one by one."""
+def _blocks(lines: Iterable[str], path: Path) -> Iterator[_Block]:
+    """Blocks of the lines, in order; the loops of a block one by one."""
     block: _Block | None = None
-    for line in re.split(r"\r\n|\r|\n", text):
+    for line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         header = _BLOCK.match(line)
@@ -260,20 +299,42 @@ def _joined(first: Table, second: Table, where: str) -> Table:
         twice = sorted(set(first.get(_GROUP, ())) & set(second.get(_GROUP, ())))
         if twice:
             raise InputError(f"{where} is there twice, with different rows of group {twice[0]}. Make a file of each.")
-    return {name: first[name] + second[name] for name in first}
+    return {name: (*first[name], *second[name]) for name in first}
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a file of text, one by one.
+
+    Raises
+    ------
+    InputError
+        If it may not be read, or is not text.
+    """
     try:
-        raw = path.read_bytes()
+        with path.open(encoding=_encoding(path)) as stream:
+            yield from stream
     except PermissionError as error:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
-    if b"\0" in raw:
-        raise InputError(f"{path} is not text; expected a STAR file.")
+
+
+def _encoding(path: Path) -> str:
+    """Encoding of a file of text: UTF-8, or else Latin-1."""
+    decoder, encoding = codecs.getincrementaldecoder("utf-8")(), "utf-8-sig"
+    with path.open("rb") as stream:
+        while part := stream.read(_READ_BYTES):
+            if b"\0" in part:
+                raise InputError(f"{path} is not text; expected a STAR file.")
+            if encoding == "latin-1":
+                continue
+            try:
+                decoder.decode(part)
+            except UnicodeDecodeError:
+                encoding = "latin-1"
     try:
-        return raw.decode("utf-8-sig")
+        decoder.decode(b"", final=encoding != "latin-1")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        encoding = "latin-1"
+    return encoding
 
 
 def _unreadable_file(path: Path, reason: str) -> InputError:
@@ -283,11 +344,11 @@ def _unreadable_file(path: Path, reason: str) -> InputError:
 # --- writing --------------------------------------------------------------------------------------------------------
 
 
-def _loop(name: str, table: Mapping[str, Sequence[str]]) -> list[str]:
-    heads = [f"\ndata_{name}\n\nloop_\n"]
-    heads += [f"_{_tag(column)} #{number}\n" for number, column in enumerate(table, start=1)]
-    columns = [[_cell(value) for value in values] for values in table.values()]
-    return [*heads, *("\t".join(row) + "\n" for row in zip(*columns, strict=True)), "\n"]
+def _loop(name: str, table: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    yield f"\ndata_{name}\n\nloop_\n"
+    yield from (f"_{_tag(column)} #{number}\n" for number, column in enumerate(table, start=1))
+    yield from ("\t".join(map(_cell, row)) + "\n" for row in zip(*table.values(), strict=True))
+    yield "\n"
 
 
 def _list(name: str, table: Mapping[str, Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ names. RELION 5's are written too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -125,7 +125,7 @@ def names_tomograms(blocks: Mapping[str, Table]) -> tuple[str, ...]:
     table = next((block for block in blocks.values() if TOMOGRAM in block), None)
     if table is None or not (_SERIES_FILE in table or any(name in blocks for name in table[TOMOGRAM])):
         return ()
-    return table[TOMOGRAM]
+    return tuple(table[TOMOGRAM])
 
 
 def _relion_row(table: Table, tomogram: str, path: Path) -> int:
@@ -182,7 +182,7 @@ def _relion_axes(images: Table, *, where: str) -> FloatArray:
     raise InputError(f"{where} has no tilts; expected {_ANGLES[1]}, {_PROJECTION[0]} or {_NOMINAL}. Align it first.")
 
 
-def _vectors(texts: tuple[str, ...], *, where: str) -> FloatArray:
+def _vectors(texts: Sequence[str], *, where: str) -> FloatArray:
     """Vectors written as ``[x,y,z,w]``, their first three numbers, (T, 3)."""
     try:
         return np.array([[float(value) for value in text.strip("[]").split(",")[:3]] for text in texts]).reshape(-1, 3)

@@ -21,6 +21,9 @@ from napari_orient.engine.particles import Particles
 _HEAD_BYTES = 4096
 """Bytes that hold every header by which a binary file is recognised: those of MRC and EM have 1024 and 512."""
 
+_KEPT_BYTES = 2**22
+"""Bytes of a file whose text is kept while its dialect is looked for; a larger one is read again each time."""
+
 
 class ListFile:
     """A file that may hold a list of particles, with what dialects recognise it by; each read once, when asked for.
@@ -53,9 +56,20 @@ class ListFile:
         """Whether the first bytes are text."""
         return bool(self.head) and b"\0" not in self.head
 
-    @cached_property
+    @property
     def text(self) -> str:
-        """The text, bytes that are no UTF-8 replaced; empty where the file holds none."""
+        """The text, bytes that are no UTF-8 replaced, not kept of a large file; empty where the file holds none."""
+        return self._kept_text if self._size <= _KEPT_BYTES else self._read_text()
+
+    @cached_property
+    def _kept_text(self) -> str:
+        return self._read_text()
+
+    @cached_property
+    def _size(self) -> int:
+        return self.path.stat().st_size
+
+    def _read_text(self) -> str:
         if not self.is_text:
             return ""
         try:

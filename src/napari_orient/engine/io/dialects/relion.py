@@ -226,7 +226,7 @@ class RelionTable:
         if tomogram is None or not any(names):
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
-        table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
+        table: Table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
         return replace(self, table=table, rows=rows)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:

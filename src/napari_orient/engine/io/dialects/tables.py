@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     split_cells,
 )
 from napari_orient.engine.io.dialects.voxels import SCORE, VoxelRows, particles_in_voxels, without_defaults
-from napari_orient.engine.io.star import Table, decimals, numbers, single
+from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, single
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
@@ -207,10 +207,10 @@ def _optional(table: Table, name: str, *, where: str) -> FloatArray | None:
     return single(table, name, where=where, finite=False) if name in table else None
 
 
-def _columns(particles: Particles) -> dict[str, Sequence[object]]:
-    columns: dict[str, Sequence[object]] = {}
+def _columns(particles: Particles) -> dict[str, Iterable[object]]:
+    columns: dict[str, Iterable[object]] = {}
     if any(particles.tomogram_names):
-        columns["tomogram"] = np.asarray(particles.tomogram).tolist()
+        columns["tomogram"] = plain_texts(np.asarray(particles.tomogram))
     columns |= dict(zip(POSITION, map(decimals, particles.positions.T), strict=True))
     if particles.rotations is not None:
         columns |= dict(zip(_ANGLES, map(decimals, matrix_to_zyz(particles.rotations).T), strict=True))
@@ -218,9 +218,9 @@ def _columns(particles: Particles) -> dict[str, Sequence[object]]:
         if column is not None:
             columns[name] = decimals(column)
     if particles.kind is not None:
-        columns["class"] = particles.kind.tolist()
+        columns["class"] = plain_texts(particles.kind)
     foreign = {with_mark(name, _own(name) in _OWN): column for name, column in particles.extra.items()}
-    return columns | {name: [_cell(text) for text in written_column(name, column)] for name, column in foreign.items()}
+    return columns | {name: map(_cell, written_column(name, column)) for name, column in foreign.items()}
 
 
 def _cell(text: str) -> str:

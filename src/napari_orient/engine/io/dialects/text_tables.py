@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import chain
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.column_text import TableColumns
 from napari_orient.engine.io.dialects.dialect import ListFile
 from napari_orient.engine.io.star import Table
 from napari_orient.engine.outputs import existing_file
@@ -38,15 +39,15 @@ def read_header(path: Path | str) -> list[str]:
         If there is no such file, or it is not text.
     """
     path = existing_file(path)
-    return next(split_cells(_lines(path)[:1], path), [])
+    return next(split_cells(_lines(path), path), [])
 
 
 def first_cells(file: ListFile) -> list[str]:
     """Cells of a file's first line that is no comment, or of the comment that names its columns."""
-    whole = len(file.text) <= _HEAD_CHARACTERS
-    lines = _split(file.text[:_HEAD_CHARACTERS])
-    body = _with_header(lines if whole else lines[:-1], file.path)
-    return next(split_cells([line.strip("\r\n ") for line in body[:1]], file.path), [])
+    text = file.text
+    lines = [line for line in re.split(r"\r\n|\r|\n", text[:_HEAD_CHARACTERS]) if line.strip()]
+    body = _with_header(lines if len(text) <= _HEAD_CHARACTERS else lines[:-1], file.path)
+    return next(split_cells((line.strip("\r\n ") for line in body), file.path), [])
 
 
 def read_rows(path: Path | str) -> Table:
@@ -60,22 +61,26 @@ def read_rows(path: Path | str) -> Table:
         If there is no such file, it is not text, has no rows, or a row does not fit the header.
     """
     path = existing_file(path)
-    rows = list(split_cells(_lines(path), path))
-    header = rows[0] if rows else []
-    body = [row for row in rows[1:] if not row[0].startswith("#") or len(row) == len(header)]
-    if not body:
+    rows = split_cells(_lines(path), path)
+    header = next(rows, [])
+    body, count = TableColumns(len(header)), 0
+    for row in rows:
+        if row[0].startswith("#") and len(row) != len(header):
+            continue
+        count += 1
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}: row {count} has {len(row)} values; expected {len(header)} as in the header. Mend it."
+            )
+        body.append(row)
+    if not count:
         raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
-    wrong = next((number for number, row in enumerate(body, start=1) if len(row) != len(header)), None)
-    if wrong is not None:
-        raise InputError(
-            f"{path}: row {wrong} has {len(body[wrong - 1])} values; expected {len(header)} as in the header. Mend it."
-        )
     if len(set(header)) < len(header):
         raise InputError(f"{path} has two columns of one name; rename or remove one.")
-    return dict(zip(header, zip(*body, strict=True), strict=True))
+    return dict(zip(header, body.columns(), strict=True))
 
 
-def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
+def split_cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
     """Cells of each line, by the first line's separator: tab, comma, semicolon, bar, or else blanks.
 
     Raises
@@ -83,7 +88,11 @@ def split_cells(lines: Sequence[str], path: Path) -> Iterator[list[str]]:
     InputError
         If a line cannot be split, such as where a cell is too long.
     """
-    separator = _separator(lines[0] if lines else "")
+    lines = iter(lines)
+    first = next(lines, None)
+    if first is None:
+        return iter(())
+    lines, separator = chain([first], lines), _separator(first)
     if not separator:
         return (line.split() or [""] for line in lines)
     cells = (_cells(line, separator, path) for line in lines)
@@ -117,32 +126,31 @@ def _cells(line: str, separator: str, path: Path) -> list[str]:
     return [cell.strip() for cell in row] or [""]
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a file that hold something, from the header on."""
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a file that hold something, from the header on, one by one."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open(encoding="utf-8-sig") as stream:
+            yield from _with_header((line.rstrip("\n") for line in stream if line.strip()), path)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read by you; change its permissions.") from error
-    return _with_header(_split(text), path)
 
 
-def _split(text: str) -> list[str]:
-    return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
-
-
-def _with_header(lines: Sequence[str], path: Path) -> list[str]:
+def _with_header(lines: Iterable[str], path: Path) -> Iterator[str]:
     """The lines without the comments before them, but with the last of these where it names the columns of numbers."""
-    comments = list(takewhile(lambda line: line.startswith("#"), lines))
-    body = list(lines[len(comments) :])
-    if not comments or not body:
-        return body
-    names = next(split_cells([comments[-1].lstrip("# \t")], path), [])
-    values = next(split_cells(body[:1], path), [])
-    if len(names) == len(values) and all(map(is_number, values)) and coordinate_columns(names) is not None:
-        return [(_separator(body[0]) or " ").join(names), *body]
-    return body
+    comment, lines = "", iter(lines)
+    first = next(lines, None)
+    while first is not None and first.startswith("#"):
+        comment, first = first, next(lines, None)
+    if first is None:
+        return
+    names = next(split_cells([comment.lstrip("# \t")], path), []) if comment else []
+    values = next(split_cells([first], path), [])
+    if names and len(names) == len(values) and all(map(is_number, values)) and coordinate_columns(names) is not None:
+        yield (_separator(first) or " ").join(names)
+    yield first
+    yield from lines
 
 
 # --- names of coordinates ---------------------------------------------------------------------------------------------

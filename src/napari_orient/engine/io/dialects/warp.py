@@ -236,7 +236,7 @@ def _read_species(file: ListFile, metadata: ListMetadata) -> Particles:
     rows = np.arange(len(names))
     if metadata.tomogram is not None and any(names):
         rows = rows_of_tomogram(names, metadata.tomogram, where=where)
-    table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
+    table = {name: tuple(values[int(row)] for row in rows) for name, values in table.items()}
     names = [names[row] or metadata.tomogram or "" for row in rows]
     samples = sum(name.startswith("wrpCoordinateX") for name in table)
     notes = (f"Of {samples} samples of each trajectory the first is taken.",) if samples > 1 else ()
