@@ -31,6 +31,7 @@ from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import SurfaceCard
+from napari_orient.gui.particle_sources import PicksChoice
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
@@ -76,6 +77,24 @@ def test_choosing_a_tomogram_shows_its_layers_alone_and_the_others_come_back_as_
     switch.step(1)
     assert switch.name == "TS_01"
     assert not first.visible, "what a person has hidden stays hidden"
+
+
+def test_files_opened_by_discover_beside_an_open_tomogram_are_shown_and_come_back(tmp_path, qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    (tmp_path / "other").mkdir()
+    first, second = make_scene(tmp_path), make_scene(tmp_path / "other", name="TS_02", count=5, seed=8)
+    open_paths(session, [first.mrc, first.picks])
+    choice = add(qtbot, PicksChoice(session))
+    for _ in range(2):
+        choice.open_paths(second.mrc, second.picks)
+        qtbot.waitUntil(lambda: choice.reading is None and session.tomograms.name == "TS_02", timeout=30_000)
+        assert shown_names(viewer) == {"TS_02"}
+    assert len(by_role(viewer, layers.TOMOGRAM)) == 2, "what is open is not opened twice"
+    session.tomograms.choose("TS_01")
+    assert shown_names(viewer) == {"TS_01"}
+    session.tomograms.choose("TS_02")
+    assert shown_names(viewer) == {"TS_02"}
 
 
 def test_predict_takes_the_tomogram_of_its_particles_whichever_was_opened_first(two, qtbot):

@@ -388,16 +388,15 @@ class PicksChoice(LayerChecklist):
         self._enable_buttons()
 
     def _show_pairs(self, found: tuple[Pairs, list[Path]]) -> None:
+        """Open each tomogram, unless it is open, with its picks; of several the first is shown."""
         pairs, files = found
-        hidden = len(self.session.index.tomograms()) > 0
-        for number, (tomogram, picks) in enumerate(pairs):
-            image = self.session.show_tomogram(tomogram)
-            name = f"{tomogram.name} picks"
-            said: dict[str, Any] = {"role": PICKS, "name": name, "files": files}
-            points = self.session.show_particles(picks.replace(rotations=None), tomogram.extent, **said)
-            # Tomograms overlap: of several the first is shown.
-            image.visible = points.visible = not hidden and number == 0
-        if not hidden:
+        empty = not self.session.index.tomograms()
+        for tomogram, picks in pairs:
+            if self.session.tomograms.image(tomogram.name) is None:
+                self.session.show_tomogram(tomogram)
+            said: dict[str, Any] = {"role": PICKS, "name": f"{tomogram.name} picks", "files": files}
+            self.session.show_particles(picks.replace(rotations=None), tomogram.extent, **said)
+        if empty:
             self.session.viewer.reset_view()
 
     def _ended(self, outcome: str) -> None:
