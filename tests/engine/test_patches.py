@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io import read_tomogram, write_tomogram
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches, normalised
 
@@ -117,3 +118,16 @@ def test_an_impossible_side_is_refused_in_one_line(side, words):
     with pytest.raises(InputError, match=words) as caught:
         cut_patches(smooth_tomogram(), np.array([[200.0, 200.0, 200.0]]), side=side)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [12, 20])
+def test_patches_of_a_stored_tomogram_read_at_once_are_those_of_each_alone(tmp_path, side):
+    whole = np.random.default_rng(3).normal(size=(24, 40, 50)).astype(np.float32)
+    write_tomogram(tmp_path / "a.mrc", whole, voxel_size=10)
+    stored, held = read_tomogram(tmp_path / "a.mrc"), Tomogram(whole, 10.0, "a")
+    # Corners, faces, and a place twice: beyond an edge stands the mean of what is inside.
+    places = np.array([[0, 0, 0], [490, 390, 230], [250, 200, 120], [490, 0, 115], [250, 200, 120]], float)
+    for centring in ("rounded", "subvoxel"):
+        together = cut_patches(stored, places + 3, side=side, centring=centring)
+        alone = [cut_patches(held, place[None] + 3, side=side, centring=centring)[0] for place in places]
+        np.testing.assert_array_equal(together, alone)

@@ -234,7 +234,7 @@ def test_stopping_midway_leaves_nothing_behind(seen: tuple) -> None:
 
 def test_patches_are_dropped_batch_by_batch(seen: tuple) -> None:
     volume, picks, _ = seen
-    many = unknown(picks.take(np.tile(np.arange(len(picks)), 16)))
+    many = unknown(picks.take(np.tile(np.arange(len(picks)), 32)))
     options = RefinementOptions.of(
         max_shift=20.0, rotations=300, search_resolution=36.0, calibration=16, precision="fast", device="cpu"
     )

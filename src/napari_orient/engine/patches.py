@@ -244,8 +244,9 @@ def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:
     if not np.isfinite(mean):
         mean = without_infinite(np.asarray(inner, np.float32)).mean()
     for axis, (first, last) in enumerate(bounds):
-        along = np.moveaxis(cube, axis, 0)
-        along[:first], along[last:] = mean, mean
+        before = (slice(None),) * axis
+        cube[(*before, slice(first))] = mean
+        cube[(*before, slice(last, None))] = mean
     return cube
 
 
