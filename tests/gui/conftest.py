@@ -1,5 +1,12 @@
 import pytest
 from gui_scene import Scene, make_scene
+from npe2 import PluginManager
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plugins_found():
+    """Napari 0.8 looks for plugins with its first window, and a viewer without one opens files too."""
+    PluginManager.instance().discover()
 
 
 @pytest.fixture
