@@ -63,6 +63,17 @@ def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None
         run(discover([(flat, seen[1])], QUICK))
 
 
+def test_maps_are_laid_over_each_other_between_the_rotations_that_are_tried() -> None:
+    rotations = random_rotations(3, np.random.default_rng(4))
+    for rotation in rotations:
+        rotated = molecule().turned(rotation).density(28)
+        found, origin = align_map(
+            rotated, molecule().density(28), voxel_size=VOXEL_SIZE, target_voxel_size=VOXEL_SIZE, radius=75.0
+        )
+        assert float(angle_deg(found, rotation)) < 0.3
+        assert np.abs(origin).max() < 0.3
+
+
 def with_beads(seen: tuple[Tomogram, Particles], places: np.ndarray) -> Tomogram:
     """The tomogram with a bead, dark as gold is, about each place (M, 3) in Å."""
     volume = seen[0]

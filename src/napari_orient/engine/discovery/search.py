@@ -215,6 +215,9 @@ _MAP_ROTATIONS = 1500
 """Rotations over which two maps are matched: 14° apart."""
 _MAP_STARTS = 8
 """Best of them that are refined."""
+_MAP_SCORE = 100.0
+"""Score of a map that is explained wholly, in deviations of a noise: maps have none, and a fit takes the steps that gain
+a tenth of a nat or more."""
 _MAP_STEPS = 12
 """Gauss–Newton steps of each."""
 _MAP_FINEST = 2.4
@@ -266,7 +269,7 @@ def align_map(
     white = torch.ones(side, side, side)
     model = build_forward_model(white, NO_WEDGE, voxel_size=voxel_size, resolution=finest, radius=radius)
     observed = fixed.sample(model.frequency)[..., 0].T[None] * model.whitening.real
-    observed = observed / observed.norm()
+    observed = observed * (_MAP_SCORE / observed.norm())
     grid = torch.as_tensor(even_rotations(_MAP_ROTATIONS), dtype=torch.float32)
     flat = torch.ones(1, len(model.frequency))
     filters = RotatedReferences.of([rotated], grid, frequency=model.frequency, power=flat)
