@@ -20,6 +20,7 @@ from napari_orient.engine.devices import (
 )
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.gold_beads import find_gold_beads
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
 from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
@@ -287,6 +288,9 @@ def prepare(
         finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model), like=like)
         return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
     particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
+    width, radius = model.options.patch_side * model.options.patch_voxel_size, model.options.mask_radius
+    beads = yield from find_gold_beads(tomogram, particles.positions, radius=radius, side=width)
+    tomogram = tomogram if beads is None else beads.subtracted_from(tomogram)
     device = options.compute.chosen()
     yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:

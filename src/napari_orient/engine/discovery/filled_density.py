@@ -7,13 +7,13 @@ about each pick (`voxel_outliers`) are found once, and filled whenever a patch i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.changed_density import ChangedDensity
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.particles import Density, FloatArray, Labelled, Tomogram, evenly_spaced_rows
+from napari_orient.engine.particles import FloatArray, Labelled, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.streams import Work
 from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
@@ -23,59 +23,22 @@ _SAMPLE = 64
 
 
 @dataclass(frozen=True, eq=False)
-class FilledDensity:
-    """A volume (Z, Y, X) with some voxels replaced, read by integers and slices.
+class FilledDensity(ChangedDensity):
+    """A volume (Z, Y, X) with some voxels replaced.
 
     Parameters
     ----------
-    density : as it was measured.
     voxels : (M, 3) zyx of the voxels replaced, each once.
     values : (M,) what they are replaced by.
     """
 
-    density: Density
     voxels: NDArray[np.int_]
     values: NDArray[np.float32]
 
-    ndim = 3
-    dtype = np.dtype(np.float32)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels along z, y, x."""
-        return tuple(self.density.shape)
-
-    @property
-    def chunks(self) -> tuple[int, ...] | None:
-        """Voxels of a chunk along z, y, x, where the density is read by chunks."""
-        chunks: tuple[int, ...] | None = getattr(self.density, "chunks", None)
-        return chunks
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """The whole volume, read."""
-        return np.asarray(self[:, :, :], dtype)
-
-    def __getitem__(self, key: tuple[int | slice, int | slice, int | slice]) -> NDArray[np.float32]:
-        """The voxels asked for, as an array that may be written to."""
-        lines = [np.atleast_1d(np.arange(length)[item]) for length, item in zip(self.shape, key, strict=True)]
-        slices = tuple(
-            slice(int(line[0]), int(line[0]) + 1) if isinstance(item, int) else item
-            for line, item in zip(lines, key, strict=True)
-        )
-        block = np.array(self.density[slices], np.float32)
-        places = np.stack(
-            [_places(line, length, own) for line, length, own in zip(lines, self.shape, self.voxels.T, strict=True)]
-        )
-        inside = (places >= 0).all(0)
-        block[tuple(places[:, inside])] = self.values[inside]
-        return block[tuple(0 if isinstance(item, int) else slice(None) for item in key)]
-
-
-def _places(line: NDArray[np.int_], length: int, voxels: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Where each coordinate (M,) lies in a line of some of them, (M,); -1 where it does not."""
-    place = np.full(length, -1)
-    place[line] = np.arange(len(line))
-    return place[voxels]
+    def _change(self, block: NDArray[np.float32], corner: NDArray[np.int_]) -> None:
+        places = self.voxels - corner
+        inside = ((places >= 0) & (places < block.shape)).all(axis=1)
+        block[tuple(places[inside].T)] = self.values[inside]
 
 
 def fill_outliers(picks: Labelled, options: DiscoveryOptions) -> Work[Labelled]:

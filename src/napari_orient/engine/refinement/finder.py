@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from napari_orient.engine.gold_beads import GoldBeads
 from napari_orient.engine.matching.fit import fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
@@ -67,6 +68,7 @@ class PoseFinder:
     overdispersion : what gives that of single particles; None before it is estimated.
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
+    beads : gold beads of the tomogram, subtracted from every patch; None where there are hardly any.
     p_template : probability that the template is the right one, by the checks that `diagnostics` makes.
     warnings : what looks wrong with template, wedge or contrast.
     acquisition : what of the model other tomograms have too, acquired alike.
@@ -87,6 +89,7 @@ class PoseFinder:
     overdispersion: Overdispersion | None = None
     detection: DetectionModel | None = None
     outliers: OutlierLimits | None = None
+    beads: GoldBeads | None = None
     p_template: float = 1.0
     warnings: tuple[Note, ...] = ()
     acquisition: Acquisition | None = None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.devices import device_words, single_threaded, single_threaded_steps
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.gold_beads import find_gold_beads
 from napari_orient.engine.io.columns import (
     AXIS_ERROR,
     AZIMUTH_ERROR,
@@ -277,16 +278,20 @@ def prepare_finder(
     most = max(min(options.calibration, _MOST_VOXELS // side**3), min(options.calibration, _LEAST_PATCHES))
     some = particles.take(evenly_spaced_rows(len(particles), most))
     outliers = _outliers(tomogram, particles.positions, reference)
-    patches = _cut(tomogram, some.positions, side=side, device=device, outliers=outliers)
+    beads = yield from find_gold_beads(
+        tomogram, particles.positions, radius=reference.radius, side=side * tomogram.voxel_size
+    )
+    measured = tomogram if beads is None else beads.subtracted_from(tomogram)
+    patches = _cut(measured, some.positions, side=side, device=device, outliers=outliers)
     prior = list_prior(some, options.prior, template.group, device=device)
     kept = not_flat(patches, tomogram.name)
     patches, prior = patches[kept], None if prior is None else prior.take(kept)
     yield Step(0, 1, "Estimating the missing wedge")
     box = box_side(reference.radius, tomogram.voxel_size)
-    geometry = tilt_geometry(tomogram, particles.positions, options.wedge, side=box)
+    geometry = tilt_geometry(measured, particles.positions, options.wedge, side=box)
     sample = ParticleSample(patches, reference, template.group, geometry, tomogram.voxel_size, options, prior)
     finder = yield from estimate_tomogram_model(sample, parts=parts, like=like)
-    finder = replace(finder, outliers=outliers)
+    finder = replace(finder, outliers=outliers, beads=beads)
     found = yield from diagnostics(finder, patches, prior)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
     if finder.acquisition is not None and not finder.alike:
@@ -314,6 +319,8 @@ def cut_for(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tor
     """Patches (N, n, n, n) about the particles' nearest voxels, as the finder takes them, on its device."""
     side = patch_side(finder.reference, tomogram, max_shift=finder.options.search.max_shift)
     device = finder.reference.device
+    if finder.beads is not None:
+        tomogram = finder.beads.subtracted_from(tomogram)
     return _cut(tomogram, particles.positions, side=side, device=device, outliers=finder.outliers)
 
 

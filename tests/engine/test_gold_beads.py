@@ -1,0 +1,85 @@
+"""Gold beads: their rays go with them, and what has no beads stays as it is."""
+
+import numpy as np
+import pytest
+
+from napari_orient.engine.gold_beads import GoldBeads, estimate_gold_beads
+from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.streams import run
+
+SIZE = 10.0
+SHAPE = (60, 110, 110)
+CENTRES = np.array(
+    [
+        *([15.3, 20.1, 22.4], [44.8, 24.2, 80.7], [30.2, 60.4, 50.1], [12.6, 85.3, 30.3], [47.2, 90.4, 84.9]),
+        *([30.1, 33.3, 96.2], [30.4, 33.1, 86.0]),
+    ]
+)
+"""Voxels zyx; the last two touch each other."""
+STRENGTHS = np.array([1.0, 0.9, 1.1, 1.0, 0.95, 1.05, 1.0])
+
+
+def rays_and_beads() -> tuple[np.ndarray, np.ndarray]:
+    """Dark balls with a ray along z and another across it, and the balls alone, (z, y, x) each."""
+    z, y, x = np.indices(SHAPE, sparse=True)
+    whole, balls = np.zeros((2, *SHAPE))
+    for centre, strength in zip(CENTRES, STRENGTHS, strict=True):
+        dz, dy, dx = (axis - place for axis, place in zip((z, y, x), centre, strict=True))
+        ball = -20 * strength / (1 + np.exp(2 * (np.sqrt(dz**2 + dy**2 + dx**2) - 4.5)))
+        ray = sum(-2 * strength * np.exp(-(dy**2 + (dx + slope * dz) ** 2) / 18) for slope in (0.0, 1.2))
+        balls += ball
+        whole += ball + ray
+    return whole, balls
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=0.3, size=SHAPE).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def picks() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    places = rng.uniform(15, [95, 95, 45], (200, 3))
+    apart = np.linalg.norm(places[:, None] - CENTRES[:, ::-1], axis=2).min(axis=1)
+    return places[(apart > 12) & (apart < 30)][:20] * SIZE
+
+
+def beads_of(density: np.ndarray, picks: np.ndarray) -> GoldBeads | None:
+    return run(estimate_gold_beads(Tomogram(density, SIZE, "t"), picks, radius=80.0, side=240.0))
+
+
+@pytest.fixture(scope="module")
+def golden(noise: np.ndarray, picks: np.ndarray) -> tuple[Tomogram, GoldBeads]:
+    """A tomogram with gold, and the beads found."""
+    density = (noise + rays_and_beads()[0]).astype(np.float32)
+    beads = beads_of(density, picks)
+    assert beads is not None
+    return Tomogram(density, SIZE, "t"), beads
+
+
+def test_beads_go_with_their_rays_and_leave_the_rest(golden: tuple[Tomogram, GoldBeads], noise: np.ndarray) -> None:
+    (tomogram, beads), (gold, balls) = golden, rays_and_beads()
+    assert len(beads) == len(CENTRES)
+    np.testing.assert_allclose(np.sort(beads.strengths[:, 0]), np.sort(STRENGTHS), atol=0.05)
+    left = np.asarray(beads.subtracted_from(tomogram).density) - noise
+    far = np.min([np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - place, axis=-1) for place in CENTRES], axis=0)
+    rays = (np.abs(gold - balls) > 0.5) & (np.abs(balls) < 0.05) & (far < 25)
+    assert np.sqrt(np.mean(left[rays] ** 2)) < 0.35 * np.sqrt(np.mean(gold[rays] ** 2))
+    assert np.sqrt(np.mean(left[np.abs(balls) > 1] ** 2)) < 0.1 * np.sqrt(np.mean(gold[np.abs(balls) > 1] ** 2))
+    assert np.sqrt(np.mean(left[np.abs(gold) < 0.01] ** 2)) < 0.1
+
+
+def test_a_part_that_is_read_is_that_of_the_whole(golden: tuple[Tomogram, GoldBeads]) -> None:
+    tomogram, beads = golden
+    changed = beads.subtracted_from(tomogram).density
+    whole = np.asarray(changed)
+    for key in ((3, slice(None), slice(90, 4, -7)), (slice(10, 40, 3), -1, slice(0, 0)), slice(20, 22)):
+        np.testing.assert_allclose(changed[key], whole[key], atol=1e-5)
+
+
+def test_noise_and_few_beads_are_left_as_they_are(noise: np.ndarray, picks: np.ndarray) -> None:
+    assert beads_of(noise, picks) is None
+    few = noise.copy()
+    few[28:33, 58:63, 48:53] -= 20
+    assert beads_of(few, picks) is None
