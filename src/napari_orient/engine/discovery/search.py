@@ -216,8 +216,8 @@ _MAP_ROTATIONS = 1500
 _MAP_STARTS = 8
 """Best of them that are refined."""
 _MAP_SCORE = 100.0
-"""Score of a map that is explained wholly, in deviations of a noise: maps have none, and a fit takes the steps that gain
-a tenth of a nat or more."""
+"""Score of a map that is explained wholly, in deviations of a noise: maps have none, and a fit takes the steps that
+gain a tenth of a nat or more."""
 _MAP_STEPS = 12
 """Gauss–Newton steps of each."""
 _MAP_FINEST = 2.4
