@@ -20,8 +20,8 @@ from napari_orient.engine.devices import (
 )
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.gold_beads import find_gold_beads
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT
+from napari_orient.engine.gold_beads import GoldBeads, find_gold_beads
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN
 from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
@@ -298,10 +298,11 @@ def prepare(
         _check_not_flat(tomogram, particles, side=mlp.patch_side, voxel_size=mlp.patch_voxel_size)
         resident = ResidentTomogram.of(tomogram, device) if fits_on(tomogram, device) else None
         answer = MLPAnswer(tomogram, mlp, mlp.averaged(), options, model.group, resident)
-        return NetworkEstimator(tomogram, answer, options, device)
+        return NetworkEstimator(tomogram, answer, options, device, model.group, beads)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
-    return NetworkEstimator(tomogram, MixtureAnswer(found, mixture, options, model.group), options, device)
+    answers = MixtureAnswer(found, mixture, options, model.group)
+    return NetworkEstimator(tomogram, answers, options, device, model.group, beads)
 
 
 def _check_not_flat(tomogram: Tomogram, picks: Particles, *, side: int, voxel_size: float) -> None:
@@ -446,12 +447,20 @@ def _numbers(tensor: torch.Tensor) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class NetworkEstimator:
-    """A network on its device, which leaves picks in their places."""
+    """A network on its device, which leaves picks in their places.
+
+    Parameters
+    ----------
+    tomogram : what patches are cut from: less its gold beads, where there are some.
+    beads : these; a pose on one is unknown.
+    """
 
     tomogram: Tomogram
     answer: Callable[[FloatArray], NetworkAnswer]
     options: PredictionOptions
     device: torch.device
+    group: Symmetry
+    beads: GoldBeads | None = None
 
     @single_threaded()
     def __call__(self, picks: Particles) -> Particles:
@@ -477,7 +486,23 @@ class NetworkEstimator:
         if_right = _joined([item.if_right_deg for item in answers])
         if if_right is not None:
             posed = posed.replace(extra={**posed.extra, ERROR_IF_RIGHT: if_right})
+        if self.beads is not None:
+            posed = _unknown_on_gold(posed, self.beads, self.group, voxel_size=self.tomogram.voxel_size)
         return posed.located_in(self.tomogram)
+
+
+def _unknown_on_gold(posed: Particles, beads: GoldBeads, group: Symmetry, *, voxel_size: float) -> Particles:
+    """The particles, of which those on a bead have the expected error and the confidence of a random pose."""
+    rows = beads.hold(posed.positions, voxel_size)
+    if not rows.any() or posed.expected_error_deg is None or posed.confidence is None:
+        return posed
+    random = random_pose_angles(group)
+    reasons = np.where(rows, "gold or another outlier", np.asarray(posed.extra.get(POSE_UNKNOWN, ""), str))
+    return posed.replace(
+        expected_error_deg=np.where(rows, float(np.sqrt(np.square(random).mean())), posed.expected_error_deg),
+        confidence=np.where(rows, float((random <= 20).mean()), posed.confidence),
+        extra={**posed.extra, POSE_UNKNOWN: reasons},
+    )
 
 
 def provenance(model: Model, options: PredictionOptions = _USUAL, *, count: int, reference: str = "") -> str:
