@@ -16,7 +16,7 @@ right. What a map has of a particle's own noise cannot make it sure. The half ma
 With rotations θ from the pose that a particle was averaged in, which was fitted to its own half's map, to the one
 found, each map's noise accounts for ``⟨θ²⟩ / 2``. It displaces all particles alike, so the mean is taken from the
 median of θ: large ones are of particles that are poorly determined, as their own errors say. Where the two are more
-than 20° apart one of them is wrong: then ``θ² / 2`` is the error of that particle, and half the confidence remains.
+than 20° apart the maps disagree, and the odds that the pose found is wrong are six times those of the search.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions, RefinementOptions, SearchOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.refinement.detection import random_pose_angles
+from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles
 from napari_orient.engine.refinement.posterior import FitCalibration, Poses, summarise_modes
-from napari_orient.engine.refinement.refine import refine
+from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.streams import Step, Stream, Work
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
@@ -68,6 +68,9 @@ _FINEST = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
 _SAME_POSE_DEG = 20.0
 """Rotation, in degrees, beyond which two poses of a particle are different ones, not one pose with two errors."""
+_ODDS_IF_APART = 6.0
+"""Factor of the odds that a pose is wrong where both maps disagree on it. Of 78 such picks of crowded simulated
+tomograms (cell, seeds 320 to 324) 13 are right: log-loss 0.066 a pick, 0.140 with 1, 0.073 with 4, 0.080 with 23."""
 _RMS_OVER_MEDIAN = 1.126
 """Root mean square over median of an angle whose rotation vector is Gaussian, alike about all axes: √(3 / 2.366)."""
 
@@ -283,9 +286,9 @@ def match_half_maps(
     labelled : the picks, where they were picked, in the rotations that they were averaged in.
     half : (N,) 1 or 2, the half that each was averaged in; 0 of none.
     """
-    parts = []
+    parts, chances = [], []
     for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
-        order, matched = [], list[Particles]()
+        order, matched = [], list[RefinementResult]()
         for number, density in ((1, found.first_half), (2, found.second_half)):
             rows = np.flatnonzero(own == 2) if number == 1 else np.flatnonzero(own != 2)
             if len(rows):
@@ -295,11 +298,13 @@ def match_half_maps(
                     symmetry=found.group.name,
                 )
                 result = yield from refine(tomogram, particles.take(rows), template, _refinement_options(options))
-                matched.append(result.particles)
+                matched.append(result)
                 order.append(rows)
-        parts.append(concatenate(matched).take(np.argsort(np.concatenate(order))))
+        place = np.argsort(np.concatenate(order))
+        parts.append(concatenate([result.particles for result in matched]).take(place))
+        chances.append(np.concatenate([_chances(result) for result in matched])[place])
     before = concatenate([part for _, part in labelled]).required_rotations()
-    return _with_map_errors(concatenate(parts), before, half > 0, found.group)
+    return with_map_errors(concatenate(parts), np.concatenate(chances), before, half > 0, group=found.group)
 
 
 def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:
@@ -307,17 +312,32 @@ def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:
     return RefinementOptions(search=search, wedge=options.wedge, compute=options.compute)
 
 
-def _with_map_errors(
-    particles: Particles, before: FloatArray, averaged: NDArray[np.bool_], group: Symmetry
+def _chances(result: RefinementResult) -> FloatArray:
+    """Of each pose the probability that it is right, its expected error if right, and if wrong, (N, 3)."""
+    return np.stack([result.p_right, result.error_if_right_deg, result.error_if_wrong_deg], axis=1)
+
+
+def with_map_errors(
+    particles: Particles, chances: FloatArray, before: FloatArray, averaged: NDArray[np.bool_], *, group: Symmetry
 ) -> Particles:
-    """The particles; their errors count the half map's noise, by the rotations (N, 3, 3) that they were averaged in."""
-    angle = np.where(averaged, symmetric_angle_deg(particles.required_rotations(), before, group), 0.0)
-    apart = angle > _SAME_POSE_DEG
-    near = angle[averaged & ~apart]
+    """The particles; errors and confidence count the half map's noise, and whether both maps agree on the pose.
+
+    Parameters
+    ----------
+    chances : (N, 3) of each pose found the probability that it is right, its expected error in degrees if right, and
+        if wrong.
+    before : (N, 3, 3) the rotations that they were averaged in.
+    """
+    p_right, if_right, if_wrong = chances.T
+    angle = symmetric_angle_deg(particles.required_rotations(), before, group)
+    near = angle[averaged & (angle <= _SAME_POSE_DEG)]
     map_error = _RMS_OVER_MEDIAN * np.median(near) / np.sqrt(2) if len(near) else 0.0
-    expected = np.hypot(np.asarray(particles.expected_error_deg), np.where(apart, angle / np.sqrt(2), map_error))
+    odds = np.where(averaged & (angle > _SAME_POSE_DEG), _ODDS_IF_APART, 1.0)
+    p_right = p_right / (p_right + odds * (1 - p_right))
+    if_right = np.hypot(if_right, map_error)
+    expected, confidence = error_and_confidence(if_right, p_right, if_wrong, group)
     return particles.replace(
         expected_error_deg=np.minimum(expected, random_pose_error_deg(group)),
-        confidence=np.asarray(particles.confidence) * np.where(apart, 0.5, 1.0),
-        extra={**particles.extra, ERROR_IF_RIGHT: np.hypot(particles.extra[ERROR_IF_RIGHT].astype(float), map_error)},
+        confidence=confidence,
+        extra={**particles.extra, ERROR_IF_RIGHT: if_right},
     )
