@@ -112,6 +112,14 @@ def test_of_a_folder_tomograms_without_picks_are_left_out_and_of_volumes_that_ar
     assert "no particle of TS_03" in named.failed["TS_03"]
 
 
+def test_picks_in_tomograms_that_are_not_given_are_counted_and_named(tmp_path):
+    folder, path = volumes(tmp_path / "recon", NAMES[:2]), picks(tmp_path / "picks.star", (*NAMES, "TS_04"))
+    ((_, first), *_) = read_project([folder, path]).pairs
+    assert f"2 tomograms that are not given (TS_03, TS_04): 4 particles of {path}." in first.notes[-1]
+    ((_, first), *_) = read_project([folder, picks(path, NAMES[:2])]).pairs
+    assert not any("not given" in note for note in first.notes)
+
+
 def test_picks_go_to_the_tomogram_whose_name_fits_best_and_to_one_alone(tmp_path):
     folder, path = volumes(tmp_path / "recon", ("TS_01", "TS_01_denoised", "TS_02")), picks(tmp_path / "picks.star")
     assert [name for name, _, _ in shown(read_project([folder, path]))] == ["TS_01", "TS_02"]

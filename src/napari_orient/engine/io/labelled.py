@@ -264,7 +264,19 @@ def _joined(
         if failed is None or len(found) < 2:
             raise
         return list(_one_by_one(path, found, metadata, failed))
+    left = _left_out(path, particles, [name for name in others if name not in (failed or {})])
+    particles = particles.replace(notes=(*particles.notes, *left))
     return [(tomogram, _own(particles, names, tomogram, rename=rename)) for tomogram, names in found]
+
+
+def _left_out(path: Path, particles: Particles, others: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on particles of tomograms that are not given; none where there are none."""
+    count = int(np.isin(np.asarray(particles.tomogram), others).sum()) if others else 0
+    if count == 0:
+        return ()
+    where = "a tomogram that is" if len(others) == 1 else f"{len(others)} tomograms that are"
+    what = "1 particle" if count == 1 else f"{count} particles"
+    return (f"Left out, for they are in {where} not given ({shortened(sorted(others))}): {what} of {path}.",)
 
 
 def _own(particles: Particles, names: Sequence[str], tomogram: Tomogram, *, rename: bool) -> Particles:
