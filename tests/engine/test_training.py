@@ -244,7 +244,7 @@ def test_prediction_says_the_device_aloud_and_counts_particles(trained):
     tomogram, truth = small_tomogram(79)
     steps = list(predict(tomogram, truth, trained, PredictionOptions.of(device="cpu", batch=81)))
     assert "CPU" in steps[0].message
-    assert [step.done for step in steps[1:]] == [0, 81, 162, 243]
+    assert [step.done for step in steps if "beads" not in step.message][1:] == [0, 81, 162, 243]
 
 
 def test_prediction_refuses_zero_picks_and_picks_outside(trained):

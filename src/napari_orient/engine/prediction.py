@@ -288,11 +288,11 @@ def prepare(
         finder = yield from prepare_finder(tomogram, particles, model, options.refinement(model), like=like)
         return TemplateEstimator(tomogram, model, finder, given_rotations=given_rotations)
     particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
+    device = options.compute.chosen()
+    yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     width, radius = model.options.patch_side * model.options.patch_voxel_size, model.options.mask_radius
     beads = yield from find_gold_beads(tomogram, particles.positions, radius=radius, side=width)
     tomogram = tomogram if beads is None else beads.subtracted_from(tomogram)
-    device = options.compute.chosen()
-    yield Step(0, 1, f"Loading {model.name} on {device_words(device)}")
     if not model.is_mixture:
         mlp = model.mlp(device)
         _check_not_flat(tomogram, particles, side=mlp.patch_side, voxel_size=mlp.patch_voxel_size)
