@@ -59,9 +59,9 @@ WITH_CTF = Sample(
 """With a contrast transfer function at 3.5 µm underfocus that nothing corrects."""
 CROWDED = Sample(
     "sample_crowded",
-    {"ribosome": 28, "proteasome": 30},
+    {"ribosome": 24, "proteasome": 26},
     SimulationOptions.of(
-        size_x=128, size_y=128, size_z=64, defocus=3.5, gold=3, gold_diameter=50.0, membranes=1, filaments=2
+        size_x=120, size_y=120, size_z=64, defocus=3.5, gold=3, gold_diameter=50.0, membranes=1, filaments=2
     ),
 )
 """As many particles as fit, with gold of 5 nm, a membrane, filaments and the same contrast transfer."""
