@@ -76,6 +76,7 @@ def test_a_report_says_what_was_measured_and_needs_no_other_file(lab, tmp_path, 
     page = page_of(out)
     text = " ".join(page.words)
     assert f"{24 - WRONG} of 24 poses are right within 20°" in text
+    assert re.search(r"Sure \(expected below 10°\): \d+; of these wrong \(by more than 20°\): \d+\.", text)
     assert "the median error is 4.0°" in text
     for heading in ("True errors", "all views there?", "Failure regions", "Worst and best particles", "What was run"):
         assert heading in text

@@ -237,16 +237,20 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"Main symmetry axis: median error {report.all.axis_median_deg:.2f}°."
     if report.all.expected_over_true is not None:
         yield f"Expected error over true error (rms): {report.all.expected_over_true:.2f}; 1 is right."
-    if report.all.sure is not None:
-        yield (
-            f"Sure (expected below {SURE_DEG:g}°): {report.all.sure}; of these wrong (by more than {WRONG_DEG:g}°): "
-            f"{report.all.sure_wrong}."
-        )
-    if report.all.right_expected is not None:
-        yield (
-            f"Confidences add up to {report.all.right_expected:.1f} poses within {WRONG_DEG:g}°; there are "
-            f"{report.all.right}."
-        )
-    if report.all.position_median >= _SAME_PLACE:
-        yield f"Positions: {report.all.position_median:.1f} Å from the true ones (median)."
+    yield from sureness(report.all)
     yield "24.56° of true angle is what the paper's released code counts as 20°."
+
+
+def sureness(scores: Scores) -> Iterator[str]:
+    """Sentences on what the list said of its own poses, beside what is true; and on how far their places are off."""
+    if scores.sure is not None:
+        yield (
+            f"Sure (expected below {SURE_DEG:g}°): {scores.sure}; of these wrong (by more than {WRONG_DEG:g}°): "
+            f"{scores.sure_wrong}."
+        )
+    if scores.right_expected is not None:
+        yield (
+            f"Confidences add up to {scores.right_expected:.1f} poses within {WRONG_DEG:g}°; there are {scores.right}."
+        )
+    if scores.position_median >= _SAME_PLACE:
+        yield f"Positions: {scores.position_median:.1f} Å from the true ones (median)."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.evaluation import Report, chance, evaluate
+from napari_orient.engine.evaluation import Report, chance, evaluate, sureness
 from napari_orient.engine.inspection.failures import FailureReport, Failures, find_failures, true_or_expected
 from napari_orient.engine.inspection.similarity import (
     ReferenceComparison,
@@ -168,6 +168,9 @@ def _errors(page: HtmlPage, subject: ReportSubject, report: Report | None) -> No
             f"Root-mean-square expected error over true error: {report.all.expected_over_true:.2f}; 1 is right, "
             "below it the program was too sure of itself."
         )
+    if report is not None:
+        for sentence in sureness(report.all):
+            page.paragraph(sentence)
     page.figure(
         errors_figure(errors, subject.group, threshold=subject.threshold, true=true),
         f"Histogram of the {what}s (red) beside random rotations (line); {subject.group.name}.",
