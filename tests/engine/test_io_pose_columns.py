@@ -7,6 +7,7 @@ import pytest
 import starfile
 from io_fixtures import angles, coordinates, star_loop, write
 
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import mirrored
 from napari_orient.engine.io import read_particles, write_optimisation_set, write_particles
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES, renewed_pose_columns, without_images, without_results
@@ -289,3 +290,12 @@ def test_a_volume_mirrored_twice_is_itself_where_relions_table_lies_beside(tmp_p
     opened = Extent((400, 60, 300), 10.0) if how == "yz" else OPENED
     again = mirrored(read_particles(tmp_path / "b.star", extents={"TS_01": opened}), how)
     np.testing.assert_allclose(again.positions, read.positions, atol=1e-5)
+
+
+@pytest.mark.parametrize("pixel", [1e9, 1e-9])
+@pytest.mark.parametrize("dialect", ["relion5", "relion4"])
+def test_pixels_that_no_tilt_series_has_are_refused_before_anything_is_written(tmp_path, dialect, pixel):
+    read = read_particles(write(tmp_path / "a.csv", "tomogram,x,y,z\nTS_01,1999.1,1080,270\n"))
+    with pytest.raises(InputError, match="4000 × 3000 × 600 Å; expected those of its tilt series"):
+        write_particles(tmp_path / "b.star", read, extents={"TS_01": OPENED}, dialect=dialect, pixel_size=pixel)
+    assert not (tmp_path / "b.star").exists()

@@ -141,8 +141,9 @@ def particles_of_table(source: RelionTable, metadata: ListMetadata, *, scale: Sc
 
 def _extents_in_tables(source: RelionTable, metadata: ListMetadata) -> dict[str, Extent]:
     """Unbinned sizes of the tomograms as RELION's tables have them, as far as they do and agree."""
-    tables = [] if metadata.tomograms is None else [read_tomograms(metadata.tomograms)]
-    found = find_extents(source.names, [table_extents(table, where=str(source.path)) for table in tables])
+    given = metadata.tomograms
+    tables = [] if given is None else [table_extents(read_tomograms(given), where=str(given))]
+    found = find_extents(source.names, tables)
     try:
         return {**extents_beside(source.path, [name for name in source.names if name not in found]), **found}
     except InputError:

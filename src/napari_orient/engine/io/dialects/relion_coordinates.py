@@ -323,10 +323,22 @@ def extents_in_pixels(found: Mapping[str, Extent], names: Sequence[str], pixels:
 
 
 def _in_pixels(extent: Extent, pixel: float | None) -> Extent:
-    """A tomogram's size in other pixels; as it is where they are unknown, or its own."""
+    """A tomogram's size in other pixels; as it is where they are unknown, or its own.
+
+    Raises
+    ------
+    InputError
+        If the pixels are larger than the tomogram, or there are more than any tomogram has.
+    """
     if pixel is None or extent == ANY_SIZE or np.isclose(extent.voxel_size, pixel, rtol=_SAME_PIXELS):
         return extent
-    x, y, z = (max(1, round(count * extent.voxel_size / pixel)) for count in extent.size)
+    x, y, z = (round(count * extent.voxel_size / pixel) for count in extent.size)
+    if min(x, y, z) < 1 or max(x, y, z) > max(ANY_SIZE.size):
+        sides = " × ".join(f"{count * extent.voxel_size:g}" for count in extent.size)
+        raise InputError(
+            f"pixels of {pixel:g} Å are to be written for a tomogram of {sides} Å; expected those of its tilt series. "
+            "Give their size in Å (--out-pixel-size)."
+        )
     return Extent((x, y, z), float(pixel))
 
 
