@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from napari_orient.engine.detection import error_and_confidence, random_pose_angles, random_pose_covariance
 from napari_orient.engine.devices import (
     device_batch_size,
     device_words,
@@ -34,7 +35,6 @@ from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.refinement.acquisition import Acquisition
-from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles, random_pose_covariance
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
     random_rotvecs,

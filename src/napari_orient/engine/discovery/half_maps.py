@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.detection import error_and_confidence, random_pose_angles
 from napari_orient.engine.devices import device_batch_size
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
@@ -41,7 +42,6 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions, RefinementOptions, SearchOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
-from napari_orient.engine.refinement.detection import error_and_confidence, random_pose_angles
 from napari_orient.engine.refinement.posterior import FitCalibration, Poses, summarise_modes
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale

@@ -13,6 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.gold_beads import GoldBeads
 from napari_orient.engine.matching.fit import fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
@@ -22,7 +23,6 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.acquisition import Acquisition
-from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import PLACE_NATS, in_batches, places_of, search_and_fit, starts_of
 from napari_orient.engine.refinement.posterior import (

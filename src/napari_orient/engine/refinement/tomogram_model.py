@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.matching.fit import Fit, fit_at
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import (
@@ -29,7 +30,6 @@ from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
-from napari_orient.engine.refinement.detection import DetectionModel
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import (
