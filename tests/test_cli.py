@@ -129,7 +129,7 @@ def test_an_evaluation_lists_failure_regions_and_what_goes_with_the_error(world,
     assert failures["failed"] == 3
     assert failures["regions"][0]["name"] == "A"
     assert main(words("evaluate", out, world.truth, "--diameter", "-1")) == 2
-    assert "expected the particle's size in Å" in capsys.readouterr().err
+    assert "expected a length in Å above 0" in capsys.readouterr().err
 
 
 def test_prediction_keeps_order_class_and_foreign_columns_and_says_where_it_comes_from(world, tmp_path):
@@ -432,22 +432,30 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("fly", "invalid choice: 'fly'"),
+        ("fly", "'fly' given; expected one of discover, demo"),
+        ("preddict", "'preddict' given; did you mean predict?"),
+        ("--verbose predict", "--verbose is no option"),
+        ("predict t.mrc p.star --outptu o.star", "--outptu is no option; did you mean --output?"),
+        ("predict t.mrc p.star --output o.star --tilt-axsi 3", "--tilt-axsi is no option; did you mean --tilt-axis?"),
+        ("predict t.mrc p.star --output o.star --symmetry C7", "--symmetry is of a --reference, and none is given"),
+        ("convert a.star b.csv --min-distance nan", "'nan' given; expected a length in Å above 0"),
+        ("convert a.star b.csv --pixel-size 1,35", "'1,35' given; expected a length in Å above 0"),
+        ("evaluate a.star b.star --threshold 999", "'999' given; expected degrees above 0 and up to 180"),
         ("predict", "the following arguments are required: [TOMOGRAM...] PICKS, --output"),
-        ("simulate x --output y --tomograms many", "invalid int value: 'many'"),
+        ("simulate x --output y --tomograms many", "'many' given; expected a whole number of at least 1"),
         ("simulate x --output y --size-x 1e3", "expected a whole number from 16 to 4096 voxels"),
-        ("simulate x --output y --tilt-axis z", "invalid choice: 'z'"),
+        ("simulate x --output y --tilt-axis z", "'z' given; expected one of"),
         ("simulate ribosome --output y --size-x 15", "size_x is 15; expected a whole number from 16 to 4096 voxels"),
         ("simulate ribosome --output y --snr-low 3", "expected low not above high"),
-        ("simulate ribosome --output y --tomograms 0", "expected at least 1"),
-        ("simulate lysosome --output y", "'lysosome' is neither a file nor a bead model"),
+        ("simulate ribosome --output y --tomograms 0", "expected a whole number of at least 1"),
+        ("simulate lysosome --output y", "'lysosome' is neither a file nor a map that comes with the program"),
         ("train nowhere --output y.safetensors", "nowhere"),
         ("train nowhere --output y.pt", "ends in .safetensors"),
         ("train nowhere --output y.safetensors --resume", "y.resume: no such file"),
         ("evaluate nowhere.star nowhere.star --symmetry Q7", "symmetry 'Q7' is unknown"),
         ("convert nowhere.star y.xlsx", "no known suffix"),
-        ("models nobody", "there is no model 'nobody'"),
-        ("checkpoints nobody", "there is no model 'nobody'"),
+        ("models nobody", "there is no file or shipped model 'nobody'"),
+        ("checkpoints nobody", "there is no file or shipped model 'nobody'"),
         ("demo --output /proc/demo", "cannot be written"),
     ],
 )

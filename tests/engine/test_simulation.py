@@ -385,5 +385,5 @@ def test_a_template_file_brings_its_voxel_size_and_is_named_after_its_entry(tmp_
 
 @pytest.mark.parametrize("name", ["ribosme", "missing.mrc", "/nowhere/4v4r.mrc"])
 def test_a_template_that_is_not_there_is_refused(name):
-    with pytest.raises(InputError, match=r"neither a file nor a bead model|no such file"):
+    with pytest.raises(InputError, match=r"neither a file nor a map that comes|no such file"):
         load_template(name)

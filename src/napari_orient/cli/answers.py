@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient import __version__
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.arguments import LENGTH, Parser, angle
 from napari_orient.cli.lists import say_notes, summary, write_beside
 from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.io import write_particles
@@ -116,20 +116,8 @@ def add_report(parser: Parser) -> None:
 
 def add_failures(parser: Parser, *, diameter: str) -> None:
     """Declare ``--diameter``, with this help, and ``--threshold``: what fails, and what lies together."""
-    parser.add_argument("--diameter", type=float, metavar="Å", help=diameter)
-    parser.add_argument("--threshold", type=float, default=20.0, metavar="°", help="right up to here [default 20]")
-
-
-def check_diameter(arguments: Namespace) -> None:
-    """Check the diameter of `add_failures`.
-
-    Raises
-    ------
-    InputError
-        If it is not above 0.
-    """
-    if arguments.diameter is not None and not arguments.diameter > 0:
-        raise InputError(f"--diameter is {arguments.diameter:g}; expected the particle's size in Å, such as 250.")
+    parser.add_argument("--diameter", **LENGTH, help=diameter)
+    parser.add_argument("--threshold", type=angle, default=20.0, metavar="°", help="right up to here [default 20]")
 
 
 def report_outputs(arguments: Namespace) -> list[Path]:

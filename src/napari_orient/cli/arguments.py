@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import shutil
 import textwrap
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, did_you_mean, expected_one_of
 from napari_orient.engine.options import Options, Parameter, Value
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -16,6 +20,9 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 _NARROWEST = 20
 """Fewest columns that a help is laid out for; chosen."""
+
+_LIKE_OPTION = re.compile(r"--?[^\W\d]\S*$")
+"""A word that is meant for an option: numbers below 0 and expressions with blanks are not."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,6 +56,84 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message instead of printing it with the usage."""
         raise InputError(f"{message} (see {self.prog} --help).")
+
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """The arguments of the words of a command line.
+
+        A misspelt option is named before anything else: argparse says first that the one it stands for is missing.
+
+        Raises
+        ------
+        InputError
+            If a word is no option, an argument is missing, or a value does not fit.
+        """
+        known = [flag for action in self._actions for flag in action.option_strings]
+        words = None if args is None else list(args)
+        for word in takewhile(lambda word: word != "--", words or ()):
+            name = word.partition("=")[0]
+            if _LIKE_OPTION.match(name) and name not in known:
+                self.error(_unknown_option(name, word, known))
+        return super().parse_args(words, namespace)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Check that a value is among an argument's choices, in this program's words."""
+        if action.choices is None or value in action.choices:
+            return
+        raise argparse.ArgumentError(action, f"{value!r} given{expected_one_of(str(value), map(str, action.choices))}")
+
+
+def _unknown_option(name: str, word: str, known: Sequence[str]) -> str:
+    """What is wrong with a word that begins as an option and is none."""
+    if Path(word).exists():
+        return f"{word} is no option; the file of this name is given as ./{word}"
+    return f"{name} is no option{did_you_mean(name, known)}"
+
+
+def length(text: str) -> float:
+    """The length of a text, Å.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is no number above 0.
+    """
+    return _number_between(text, 0, math.inf, "a length in Å above 0, such as 12.5")
+
+
+LENGTH: dict[str, Any] = {"type": length, "metavar": "Å"}
+"""Settings of an argument that is a length in Å."""
+
+
+def angle(text: str) -> float:
+    """The angle of a text, degrees.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is no number above 0 and up to 180.
+    """
+    return _number_between(text, 0, 180, "degrees above 0 and up to 180")
+
+
+def _number_between(text: str, low: float, high: float, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (low < value <= high and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} given; expected {expected}")
+    return value
+
+
+def whole_number(low: int) -> Callable[[str], int]:
+    """What gives the whole number of a text, and raises an ArgumentTypeError where it is none of at least ``low``."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[+-]?\d+", text) or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text!r} given; expected a whole number of at least {low}")
+        return int(text)
+
+    return read
 
 
 class _HelpAll(argparse.Action):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.answers import write_answer
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_expansion,
@@ -64,11 +64,9 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="the tomograms of IN, where it names several"
     )
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    parser.add_argument("--voxel-size", **LENGTH, help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
-    parser.add_argument(
-        "--min-distance", type=float, metavar="Å", help="count particles nearer than this as one, picked twice"
-    )
+    parser.add_argument("--min-distance", **LENGTH, help="count particles nearer than this as one, picked twice")
     add_duplicates(parser)
     add_reading(parser)
     add_writing(parser)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
-from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import add_selection, list_outputs
 from napari_orient.cli.projects import add_dry_run, add_volumes, check_result, read_tomograms, show_inputs
 from napari_orient.engine.io import read_tomogram
@@ -51,7 +51,7 @@ def declare(parser: Parser) -> None:
     # As version 0.1.0 called it.
     parser.add_argument("--checkpoint-output", dest="template_output", type=Path, default=SUPPRESS, help=SUPPRESS)
     parser.add_argument("--align-to", type=Path, metavar="MAP", help="map into whose frame the poses are rotated")
-    parser.add_argument("--align-to-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    parser.add_argument("--align-to-voxel-size", **LENGTH, help="that map's, where its header is wrong")
     add_selection(parser, what="picks")
     add_report(parser)
     add_dry_run(parser)

@@ -12,8 +12,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_orient.cli.answers import add_failures, add_report, check_diameter, report_outputs, write_report
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.answers import add_failures, add_report, report_outputs, write_report
+from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import add_reading, add_selection, read_list, selected
 from napari_orient.engine.symmetry import symmetry
 
@@ -37,7 +37,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
-    parser.add_argument("--tolerance", type=float, default=100.0, metavar="Å", help="farthest partner [default 100]")
+    parser.add_argument("--tolerance", **LENGTH, default=100.0, help="farthest partner [default 100]")
     add_failures(parser, diameter="particle's; lists regions of failures")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_report(parser)
@@ -54,7 +54,6 @@ def perform(arguments: Namespace) -> None:
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.inspection.failures import FailureReport
 
-    check_diameter(arguments)
     group = symmetry(arguments.symmetry)
     predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
     chosen = selected(truth, arguments)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
 from napari_orient.engine.io import (
@@ -54,7 +54,7 @@ def volume_text() -> str:
 def add_reading(parser: Parser) -> None:
     """Give the parser the flags for facts that a list may lack."""
     group = parser.add_argument_group("facts that the list may lack")
-    group.add_argument("--pixel-size", type=float, metavar="Å", help="of coordinates in pixels or voxels")
+    group.add_argument("--pixel-size", **LENGTH, help="of coordinates in pixels or voxels")
     group.add_argument(
         "--tomograms-star", type=Path, metavar="FILE", help="RELION's tomograms.star, for sizes and pixel sizes"
     )
@@ -233,8 +233,7 @@ def add_writing(parser: Parser) -> None:
     )
     group.add_argument(
         "--out-pixel-size",
-        type=float,
-        metavar="Å",
+        **LENGTH,
         help="of OUT's pixels or voxels [default: the tomogram's voxels; --pixel-size for RELION 4 and Warp]",
     )
     group.add_argument(

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
-from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
     add_run,
+    check_reference_flags,
     check_result,
     checked_duplicates,
     do_project,
@@ -70,7 +71,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
     )
-    parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
     add_import_list(parser)
     add_mirror(parser)
     add_duplicates(parser)
@@ -90,6 +91,7 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
     from napari_orient.engine.templates import Template, load_template
 
+    check_reference_flags(arguments, "symmetry", "reference_voxel_size")
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
     template = None
@@ -100,6 +102,8 @@ def perform(arguments: Namespace) -> int | None:
     check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)
     check_result(arguments.output, project.pairs)
     _announce(project, model)
+    if reference is None and not isinstance(model, Template):
+        _say_unused(arguments, model)
     model, reference = _with_hands(model, reference, project.pairs, options, hand_to_match(arguments))
 
     task, run = PredictionTask(model, options, reference), project_run(arguments, project)
@@ -139,6 +143,18 @@ def _with_hands(
     if not isinstance(model, Template):
         raise InputError(f"--mirror was given, but {model.name} is a network, which has no map. Choose a template.")
     return with_hand(model, pairs, options.refinement(model), mirror), reference
+
+
+_OF_NETWORKS = frozenset({"min_distance", "batch", "centring", "device"})
+"""Options of a prediction that a network heeds; the others are of how a map is matched."""
+
+
+def _say_unused(arguments: Namespace, model: Model) -> None:
+    """Say which options were given that a network alone does not heed."""
+    given = [item.name for item in PredictionOptions.parameters() if item.name in vars(arguments)]
+    unused = ", ".join("--" + name.replace("_", "-") for name in given if name not in _OF_NETWORKS)
+    if unused:
+        say(f"Note: {unused}: of templates, not heeded by the network {model.name} without a --reference.")
 
 
 def _announce(project: Project, model: Model) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import (
     VOXEL_SIZE_HELP,
     add_reading,
@@ -56,7 +56,7 @@ def add_project(parser: Parser) -> None:
 
 def add_volumes(parser: Parser) -> None:
     """Give the parser the flags that say where a list's tomograms are, and how both are read."""
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    parser.add_argument("--voxel-size", **LENGTH, help=VOXEL_SIZE_HELP)
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
     )
@@ -137,6 +137,22 @@ def with_group(template: Template, text: str | None) -> Template:
     for line in proposed.words():
         say(line)
     return replace(template, symmetry=proposed.group.name)
+
+
+def check_reference_flags(arguments: Namespace, *names: str) -> None:
+    """Check that what describes a reference is given with one.
+
+    Raises
+    ------
+    InputError
+        If there is no ``--reference``, and one of these flags.
+    """
+    if arguments.reference is not None:
+        return
+    for name in names:
+        if getattr(arguments, name) is not None:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(f"{flag} is of a --reference, and none is given. Add it, or leave {flag} out.")
 
 
 def add_mirror(parser: Parser) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_orient import __version__
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
-from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
@@ -47,7 +47,7 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_project(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a shipped one")
-    parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--symmetry",

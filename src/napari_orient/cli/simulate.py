@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_orient.cli.arguments import Parser, add_options, options_from
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from, whole_number
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import Stopped, follow
 
@@ -26,10 +26,12 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--others", nargs="+", default=(), metavar="TEMPLATE", help="macromolecules around, not in the truth"
     )
-    parser.add_argument("--template-voxel-size", type=float, metavar="Å", help="of the maps, where headers are wrong")
+    parser.add_argument("--template-voxel-size", **LENGTH, help="of the maps, where headers are wrong")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth")
-    parser.add_argument("--tomograms", type=int, default=1, metavar="N", help="how many [default 1]")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is random [default 0]")
+    parser.add_argument("--tomograms", type=whole_number(1), default=1, metavar="N", help="how many [default 1]")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="of all that is random [default 0]"
+    )
     add_options(parser, SimulationOptions, title="the sample, the microscope and the tomogram")
 
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_ALIKE = 0.75
+"""Least likeness (difflib's ratio) of two words of which one is taken for the other misspelt; chosen: ``--devise`` and
+``--device`` have 0.88, ``--diameter`` and ``--symmetry`` 0.6, ``gpu`` and ``cpu`` 0.67."""
+
 
 class InputError(ValueError):
     """Something that the user can mend: what was given, what was expected, what to do, in one line.
@@ -16,3 +23,18 @@ class OutputError(InputError):
 
     What was to be written is still there: a door lets another place be given, or writes it elsewhere and says where.
     """
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """``; did you mean OTHER?`` where a text is nearly one that is known, or the beginning of one alone; else empty."""
+    known = list(known)
+    begun = [other for other in known if other.startswith(text)]
+    nearest = begun if len(begun) == 1 else get_close_matches(text, known, n=1, cutoff=_ALIKE)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def expected_one_of(text: str, known: Iterable[str]) -> str:
+    """``; expected one of A, B``, after the nearest of them where a text is nearly that."""
+    known = list(known)
+    guess = did_you_mean(text, known)
+    return f"{guess}{' E' if guess else '; e'}xpected one of {', '.join(known)}"

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.options import Value
 from napari_orient.engine.outputs import existing_file, replacing
 
@@ -175,7 +175,7 @@ def _path_of(name_or_path: Path | str) -> Path:
     if name in _shipped():
         return _shipped()[name]
     if not Path(name).exists() and "/" not in name and not name.endswith(SUFFIX):
-        raise InputError(f"there is no model {name!r}; expected a file, or one of {', '.join(shipped_models())}.")
+        raise InputError(f"there is no file or shipped model {name!r}{expected_one_of(name, shipped_models())}.")
     return Path(name)
 
 

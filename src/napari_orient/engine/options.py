@@ -12,9 +12,10 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cache
+from numbers import Integral, Real
 from typing import Any, Self, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, expected_one_of
 
 Value = bool | int | float | str | None
 """What an option may hold. ``None`` means unknown, or "choose for me" where the help says so."""
@@ -143,10 +144,12 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        """Check every field against its declaration; parts have checked themselves."""
+        """Check every field against its declaration; parts have checked themselves. NumPy's numbers become Python's."""
         for parameter in self.parameters():
             if not parameter.path:
-                parameter.check(getattr(self, parameter.name))
+                value = _plain_number(getattr(self, parameter.name))
+                parameter.check(value)
+                object.__setattr__(self, parameter.name, value)
 
     @classmethod
     def of(cls, **values: Value) -> Self:
@@ -176,7 +179,7 @@ class Options:
         current = _current_names(cast(Any, type(self)))
         unknown = [name for name in values if name not in current]
         if unknown:
-            raise InputError(f"{type(self).__name__} has no option {unknown[0]!r}; expected one of {', '.join(named)}.")
+            raise InputError(f"{type(self).__name__} has no option {unknown[0]!r}{expected_one_of(unknown[0], named)}.")
         changed: dict[tuple[str, ...], dict[str, Value]] = {}
         # The current name wins where an earlier one is given beside it.
         for name in sorted(values, key=lambda name: name in named):
@@ -208,6 +211,13 @@ class Options:
             words = f"option {name!r} is unknown to this version and was ignored ({cls.__name__})."
             warnings.warn(words, UnknownOptionWarning, stacklevel=2)
         return cls.of(**{name: value for name, value in record.items() if name in current})
+
+
+def _plain_number(value: object) -> object:
+    """A number of NumPy's as Python's; everything else as it is."""
+    if isinstance(value, (bool, int, float)):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value) if isinstance(value, Real) else value
 
 
 PartT = TypeVar("PartT", bound=Options)

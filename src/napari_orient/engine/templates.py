@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.error_calibration import ErrorCalibration
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.io import read_tomogram
-from napari_orient.engine.model_files import SUFFIX, TEMPLATE, ModelFile, shipped_models
+from napari_orient.engine.model_files import SUFFIX, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.options import Value
+from napari_orient.engine.outputs import given_path
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.symmetry import Symmetry, symmetry
@@ -222,7 +223,7 @@ def load_template(
     InputError
         If it is neither a file nor a name, or the file is no usable map; or a voxel size is given for what states it.
     """
-    text = str(path_or_name)
+    text = str(given_path(path_or_name))
     code = _bead_code(text)
     states_size = (code and not Path(text).exists()) or text.endswith(SUFFIX)
     if voxel_size is not None and (states_size or text in shipped_models()):
@@ -232,8 +233,10 @@ def load_template(
     if text.endswith(SUFFIX) or (text in shipped_models() and not Path(text).exists()):
         return Template.from_file(ModelFile.read(text))
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
-        models = ", ".join(bead_models())
-        raise InputError(f"{text!r} is neither a file nor a bead model; the bead models are {models}.")
+        known = dict.fromkeys([*_BEAD_CODES, *bead_models(), *shipped_templates()])
+        raise InputError(
+            f"{text!r} is neither a file nor a map that comes with the program{expected_one_of(text, known)}."
+        )
     tomogram = read_tomogram(Path(text), voxel_size=voxel_size, flag=flag)
     return Template(np.array(tomogram.density, np.float32), tomogram.voxel_size, _class_of(Path(text).stem))
 

@@ -86,7 +86,7 @@ class Project:
         """How many picks there are in which tomogram, or in how many."""
         count = sum(len(particles) for _, particles in self.pairs)
         where = self.pairs[0][0].name if len(self.pairs) == 1 else f"{len(self.pairs)} tomograms"
-        return f"{count} picks in {where}"
+        return f"{count} pick{'' if count == 1 else 's'} in {where}"
 
 
 def read_project(
