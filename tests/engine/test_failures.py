@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_orient.engine.inspection.failures import associations, find_failures, true_or_expected
+from napari_orient.engine.inspection.failures import associations, find_failures
 from napari_orient.engine.inspection.quantities import beam_angle_deg, face_distance, local_contrast, neighbours
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.streams import run
@@ -74,13 +74,6 @@ def test_a_region_names_the_class_of_its_neighbours_and_the_nearest_face():
     assert region.neighbour_classes == ("3j9i",)
     assert region.nearest == (100.0, 100.0)
     assert region.border == pytest.approx(85)
-
-
-def test_true_errors_come_before_expected_ones():
-    true, expected = np.array([5.0, np.nan]), np.array([50.0, 60.0])
-    assert true_or_expected(true, expected).tolist() == [5.0, 60.0]
-    assert true_or_expected(None, expected) is expected
-    assert true_or_expected(true, None) is true
 
 
 def test_distances_to_faces_and_angles_to_the_beam():

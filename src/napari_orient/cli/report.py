@@ -12,9 +12,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_orient.cli.answers import add_failures, check_diameter, model_words, report_outputs, write_report
-from napari_orient.cli.arguments import Parser
+from napari_orient.cli.answers import add_failures, model_words, report_outputs, write_report
+from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, open_tomogram, read_list, selected
+from napari_orient.cli.projects import check_reference_flags
 from napari_orient.engine.io import read_provenance
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.symmetry import symmetry
@@ -34,10 +35,10 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--truth", type=Path, metavar="TRUTH", help="list with true angles, to compare with")
     add_selection(parser, what="true particles")
     parser.add_argument("--reference", metavar="MAP|NAME", help="map, or template, to show in the poses")
-    parser.add_argument("--reference-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
     parser.add_argument("--symmetry", metavar="GROUP", help="errors are taken modulo it [default: the reference's]")
     add_failures(parser, diameter="particle's [default: the reference's]")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    parser.add_argument("--voxel-size", **LENGTH, help=VOXEL_SIZE_HELP)
     add_reading(parser)
 
 
@@ -50,7 +51,7 @@ def perform(arguments: Namespace) -> None:
     """Read, and write the page."""
     from napari_orient.engine.templates import load_template
 
-    check_diameter(arguments)
+    check_reference_flags(arguments, "reference_voxel_size")
     template = None
     if arguments.reference:
         template = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)

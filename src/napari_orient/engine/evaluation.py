@@ -23,6 +23,9 @@ ASYMMETRIC = symmetry("C1")
 _SAME_PLACE = 0.05
 """Å below which positions are the same: a list in pixels is rounded by less."""
 
+_SAME_ROTATION = 1e-3
+"""Degrees below which rotations are the same: lists round angles to 1e-6, coarse ones to 1e-3."""
+
 SURE_DEG = 10.0
 """Expected error in degrees below which a pose counts as sure."""
 
@@ -69,6 +72,7 @@ class Report:
     ----------
     symmetry : written form of the group that errors are taken modulo.
     unmatched : number of predicted particles without a true one.
+    notes : what a person should know of how the lists were compared, a sentence each.
     errors_deg : (N,) geodesic angle of each matched particle.
     predicted, truth : the N matched particles in the same order.
     """
@@ -80,6 +84,7 @@ class Report:
     errors_deg: FloatArray
     predicted: Particles
     truth: Particles
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         within = self.all.within["20"]
@@ -95,6 +100,7 @@ class Report:
             "all": asdict(self.all),
             "by_class": {name: asdict(scores) for name, scores in self.by_class.items()},
             "unmatched": self.unmatched,
+            "notes": list(self.notes),
         }
 
 
@@ -118,13 +124,13 @@ def evaluate(
             f"none of {len(predicted)} predicted particles lies within {tolerance:g} Å of one of the {len(truth)} true "
             "ones. Expected lists of the same tomogram; check the voxel size."
         )
-    unmatched = len(predicted) - len(rows)
+    unmatched, notes = len(predicted) - len(rows), _names_note(predicted, truth)
     predicted, truth = predicted.take(rows), truth.take(true_rows)
     errors = symmetric_angle_deg(predicted.required_rotations(), truth.required_rotations(), group)
     kinds = sorted(set(truth.kind)) if truth.kind is not None else []
     by_class = {str(kind): _scores(predicted, truth, errors, group=group, rows=truth.kind == kind) for kind in kinds}
     everyone = _scores(predicted, truth, errors, group=group, rows=np.ones(len(errors), bool))
-    return Report(group.name, everyone, by_class, unmatched, errors, predicted, truth)
+    return Report(group.name, everyone, by_class, unmatched, errors, predicted, truth, notes)
 
 
 def match_particles(predicted: Particles, truth: Particles, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -155,6 +161,15 @@ def match_particles(predicted: Particles, truth: Particles, *, tolerance: float)
     return np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
 
 
+def _names_note(predicted: Particles, truth: Particles) -> tuple[str, ...]:
+    """A sentence where two lists of one tomogram each are compared, and their names for it differ; else none."""
+    names = [particles.tomogram_names for particles in (predicted, truth)]
+    if any(len(some) != 1 or not some[0] for some in names) or match_tomogram(names[0][0], names[1]) is not None:
+        return ()
+    own, other = names[0][0], names[1][0]
+    return (f"The predicted particles lie in {own}, the true ones in {other}; both were taken for one tomogram.",)
+
+
 def _mutual(first: FloatArray, second: FloatArray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     from scipy.spatial import cKDTree
 
@@ -180,13 +195,18 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
         chance_median_deg=float(np.median(_chance_angles(group))),
         r_squared=r_squared(nearest_copy(mine, true, group), true),
         axis_median_deg=float(np.median(axis_angle_deg(mine, true, group))) if len(group) > 1 else None,
-        expected_over_true=None if expected is None or rms == 0 else float(np.sqrt(np.mean(expected**2))) / rms,
+        expected_over_true=_ratio(expected, rms),
         position_median=float(np.median(np.linalg.norm(predicted.positions - truth.positions, axis=1))),
         sure=None if expected is None else int((expected < SURE_DEG).sum()),
         sure_wrong=None if expected is None else int(((expected < SURE_DEG) & wrong).sum()),
         right=int((~wrong).sum()),
         right_expected=None if confidence is None else float(np.sum(confidence)),
     )
+
+
+def _ratio(expected: FloatArray | None, rms: float) -> float | None:
+    """Root-mean-square expected error over the true one; None where either is unknown, or there is no error."""
+    return None if expected is None or rms < _SAME_ROTATION else float(np.sqrt(np.mean(expected**2))) / rms
 
 
 def r_squared(predicted: FloatArray, truth: FloatArray) -> float:
@@ -223,6 +243,7 @@ def _chance_angles_of(name: str) -> FloatArray:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.all.count} particles matched, {report.unmatched} without a partner; symmetry {report.symmetry}"
+    yield from report.notes
     yield ""
     heads = ["≤ 5°", "≤ 10°", "≤ 20°", "≤ 24.56°"]
     yield f"{'class':<16}{'number':>8}{'median':>9}" + "".join(f"{head:>10}" for head in heads) + f"{'R²':>8}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, chance, evaluate, sureness
-from napari_orient.engine.inspection.failures import FailureReport, Failures, find_failures, true_or_expected
+from napari_orient.engine.inspection.failures import FailureReport, Failures, find_failures
 from napari_orient.engine.inspection.similarity import (
     ReferenceComparison,
     compare_with_reference,
@@ -126,8 +126,17 @@ def _summary(page: HtmlPage, subject: ReportSubject, report: Report | None) -> N
     particles = subject.particles
     where = f"{len(particles.tomogram_names)} tomograms" if len(particles.tomogram_names) > 1 else "one tomogram"
     page.paragraph(f"{len(particles)} particles in {where}. {_headline(subject, report)}", style="lead")
-    for warning in subject.warnings:
+    if report is not None and report.unmatched:
+        page.paragraph(
+            f"{report.unmatched} of {len(particles)} particles have no true one beside them, and do not count."
+        )
+    for warning in (*(() if report is None else report.notes), *subject.warnings):
         page.paragraph(warning, style="warning")
+
+
+def _errors_of(subject: ReportSubject, report: Report | None) -> FloatArray | None:
+    """Degrees: true errors of the matched particles, else the expected ones of all; None without either."""
+    return subject.particles.expected_error_deg if report is None else report.errors_deg
 
 
 def _headline(subject: ReportSubject, report: Report | None) -> str:
@@ -152,7 +161,7 @@ def _headline(subject: ReportSubject, report: Report | None) -> str:
 def _errors(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     from napari_orient.engine.report_figures import errors_figure
 
-    errors = subject.particles.expected_error_deg if report is None else report.errors_deg
+    errors = _errors_of(subject, report)
     if errors is None:
         return
     true = report is not None
@@ -197,8 +206,7 @@ def _directions(page: HtmlPage, subject: ReportSubject) -> None:
 def _failures(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
     from napari_orient.engine.report_figures import places_figure
 
-    diameter = _diameter(subject)
-    errors = true_or_expected(None if report is None else report.errors_deg, subject.particles.expected_error_deg)
+    diameter, errors = _diameter(subject), _errors_of(subject, report)
     if diameter is None or errors is None:
         return
     page.heading("Failure regions")
@@ -252,7 +260,7 @@ def _particles(page: HtmlPage, subject: ReportSubject, report: Report | None) ->
     if not subject.labelled or diameter is None:
         return
     shown = subject.particles if report is None else report.predicted
-    errors = true_or_expected(None if report is None else report.errors_deg, shown.expected_error_deg)
+    errors = _errors_of(subject, report)
     if errors is None:
         return
     true = None if report is None else report.truth.required_rotations()

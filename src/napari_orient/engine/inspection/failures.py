@@ -150,13 +150,6 @@ class Failures:
         return self.gathering.words(int(self.failed.sum()))
 
 
-def true_or_expected(true_error_deg: FloatArray | None, expected_error_deg: FloatArray | None) -> FloatArray | None:
-    """Errors of the particles, (N,) degrees: true where given (not NaN), else expected; None without either."""
-    if true_error_deg is None or expected_error_deg is None:
-        return expected_error_deg if true_error_deg is None else true_error_deg
-    return np.where(np.isfinite(true_error_deg), true_error_deg, expected_error_deg)
-
-
 def failed_rows(error_deg: FloatArray, threshold: float) -> NDArray[np.bool_]:
     """Mask of the failures, (N,): errors above the threshold in degrees; NaN is no failure."""
     return np.asarray(np.nan_to_num(error_deg, nan=0.0) > threshold)
@@ -176,7 +169,7 @@ def find_failures(
 
     Parameters
     ----------
-    error_deg : (N,) see `true_or_expected`; NaN is no failure.
+    error_deg : (N,) true errors, or expected ones; NaN is no failure.
     threshold : degrees up to which a pose is right.
     diameter : Å, the particle's; failures up to `LINK_DIAMETERS` of them apart are of one region.
     rng : of the permutations.
