@@ -101,6 +101,20 @@ def test_without_truth_a_report_has_expected_errors_and_says_so(lab, tmp_path):
     assert "Worst and best" not in text
 
 
+def test_a_report_counts_the_particles_that_have_no_true_one(lab, tmp_path, capsys):
+    truth = read_particles(lab / "truth.star")[:10]
+    some = truth.replace(tomogram="another", extents={"another": truth.extents["tomo"]})
+    write_particles(tmp_path / "some.star", some)
+    out = tmp_path / "r.html"
+    given = [str(lab / "posed.star"), "--truth", str(tmp_path / "some.star"), "--diameter", "150"]
+    assert main(["report", *given, "--output", str(out)]) == 0
+    text = " ".join(page_of(out).words)
+    assert "14 of 24 particles have no true one beside them" in text
+    assert "lie in tomo, the true ones in another; both were taken for one tomogram" in text
+    assert main(["evaluate", str(lab / "posed.star"), str(tmp_path / "some.star")]) == 0
+    assert "both were taken for one tomogram" in capsys.readouterr().out
+
+
 def test_evaluate_average_and_refine_leave_the_same_page(lab, tmp_path):
     evaluated, averaged, refined = (tmp_path / f"{name}.html" for name in ("evaluate", "average", "refine"))
     assert main(["evaluate", *map(str, (lab / "posed.star", lab / "truth.star")), "--report", str(evaluated)]) == 0
@@ -140,6 +154,12 @@ def test_about_reads_every_kind_of_file_back(lab, tmp_path, capsys):
     for words in ("particle list, 24 particles", "median 5.0°", "24 × 24 × 24 voxels of 10 Å", "ribosome (template)"):
         assert words in said
     assert "tilt metadata, 41 images" in said
+    write_tomogram(tmp_path / "one.mrc", np.zeros((4, 5, 6)), voxel_size=1.0)
+    (tmp_path / "short.mrc").write_bytes((lab / "map.mrc").read_bytes()[:-9])
+    assert main(["about", str(tmp_path / "one.mrc")]) == 0
+    assert "6 × 5 × 4 voxels of unknown size" in capsys.readouterr().out
+    assert main(["about", str(tmp_path / "short.mrc")]) == 2
+    assert "is cut short" in capsys.readouterr().err
     (tmp_path / "page.html").write_text("<p>none of ours</p>")
     assert main(["about", str(tmp_path / "page.html")]) == 2
     assert "no report of this program" in capsys.readouterr().err

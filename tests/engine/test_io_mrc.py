@@ -107,7 +107,7 @@ def test_what_cannot_be_a_volume_is_refused_in_one_line(tmp_path):
         "empty": (b"", "empty"),
         "short_header": (whole[:500], "less than an MRC header"),
         "short": (whole[:-8], "cut short"),
-        "text": (b"Dear colleague,\n" * 200, "not an MRC file"),
+        "text": (b"Dear colleague,\n" * 200, "is text; expected a volume"),
         "star": (b"data_particles\n" * 200, "is a STAR file"),
         "zeros": (bytes(4000), "not an MRC file"),
     }

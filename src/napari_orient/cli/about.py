@@ -47,16 +47,30 @@ def _about(path: Path) -> list[str]:
         raise InputError(f"{path} is not there; expected a model, a list, a tomogram, a map or a report.")
     if path.suffix.lower() in (".html", ".htm"):
         return _report(path)
-    readers: list[Callable[[Path], list[str]]] = [_volume, _list, _tilts]
+    if _is_volume(path):
+        return _volume(path)
     refusals = []
+    readers: list[Callable[[Path], list[str]]] = [_list, _tilts]
     for reader in readers:
         try:
             return reader(path)
         except InputError as error:
             refusals.append(str(error))
-    raise InputError(
-        f"{path} is neither model, list, tomogram, map, tilt metadata nor report. As a list: {refusals[1]}"
-    )
+    raise InputError(f"{refusals[0]} It is neither model, tomogram, map, tilt metadata nor report either.")
+
+
+def _is_volume(path: Path) -> bool:
+    """Whether a file is to be described as a volume: by its content, or else its name; a folder may be OME-Zarr."""
+    from napari_orient.engine.io.dialects import ListFile, recognise_content
+    from napari_orient.engine.io.volumes.formats import names_volume
+
+    if path.is_dir():
+        return True
+    file = ListFile(path)
+    if names_volume(path) and not file.is_text:
+        return True
+    found = recognise_content(file)
+    return found.is_volume if found is not None else not file.is_text
 
 
 def _model(path: Path) -> list[str]:
@@ -83,12 +97,30 @@ def _report(path: Path) -> list[str]:
 def _volume(path: Path) -> list[str]:
     from napari_orient.engine.io import read_tomogram
 
-    volume = read_tomogram(path)
+    try:
+        volume = read_tomogram(path)
+    except InputError as error:
+        return _volume_of_unknown_size(path, error)
     size = " × ".join(str(count) for count in volume.extent.size)
     physical = " × ".join(f"{count * volume.voxel_size / 10:.0f}" for count in volume.extent.size)
     source = f" ({volume.voxel_size_source})" if volume.voxel_size_source else ""
     lines = [f"{path}: volume, {size} voxels of {volume.voxel_size:g} Å{source}: {physical} nm"]
     return lines + [f"  {note}" for note in volume.notes]
+
+
+def _volume_of_unknown_size(path: Path, error: InputError) -> list[str]:
+    """Lines on a volume that is read once its voxel size is given, and why it is not before.
+
+    Raises
+    ------
+    InputError
+        If it is not read then either.
+    """
+    from napari_orient.engine.io import read_tomogram
+
+    volume = read_tomogram(path, voxel_size=1.0)
+    size = " × ".join(str(count) for count in volume.extent.size)
+    return [f"{path}: volume, {size} voxels of unknown size", f"  {error}"]
 
 
 def _list(path: Path) -> list[str]:

@@ -58,8 +58,11 @@ def _is_peet_project(file: ListFile) -> bool:
     return file.suffix == ".prm" or any(line.startswith("fnModParticle") for line in file.lines)
 
 
-def _kind(name: str, what: str, remedy: str, recognises: Callable[[ListFile], bool]) -> Dialect:
-    return Dialect(name=name, title=what, recognises=recognises, refusal=f"is {what}. {remedy}")
+def _kind(
+    name: str, what: str, remedy: str, recognises: Callable[[ListFile], bool], *, is_volume: bool = False
+) -> Dialect:
+    refusal = f"is {what}. {remedy}"
+    return Dialect(name=name, title=what, recognises=recognises, refusal=refusal, is_volume=is_volume)
 
 
 UNREADABLE = (
@@ -74,8 +77,9 @@ UNREADABLE = (
         "a volume (EM), not a list of particles",
         "Open it as the tomogram.",
         lambda file: file.suffix == ".em" and is_em_volume(file.path),
+        is_volume=True,
     ),
-    _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc),
+    _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc, is_volume=True),
     _kind("spreadsheet", "a spreadsheet (Excel, OpenDocument)", "Save it as CSV (UTF-8).", _is_spreadsheet),
     _kind(
         "packed",
@@ -88,14 +92,9 @@ UNREADABLE = (
         "an HDF5 file, such as a volume of EMAN2",
         "Export the positions as a table: columns x, y, z.",
         _begins(b"\x89HDF"),
+        is_volume=True,
     ),
     _kind("npy", "an array of NumPy", "Save it as text with numpy.savetxt: columns x, y, z.", _begins(b"\x93NUMPY")),
-    _kind(
-        "utf-16",
-        "text in UTF-16, as Excel saves Unicode text",
-        "Save it as CSV (UTF-8).",
-        lambda file: file.head.startswith((b"\xff\xfe", b"\xfe\xff")) and not _names_xml("Species", "Population")(file),
-    ),
     _kind(
         "boxes",
         "a list of boxes in micrographs (EMAN, .box)",

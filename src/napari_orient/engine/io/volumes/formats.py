@@ -9,8 +9,8 @@ from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes import em, hdf5, mrc, tiff, zarr_store
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG
-from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.outputs import existing_file, given_path
+from napari_orient.engine.particles import Density, Tomogram
 
 _PACKED_SUFFIXES = tuple(f"{suffix}{packing}" for suffix in mrc.SUFFIXES for packing in mrc.PACKED)
 
@@ -26,6 +26,9 @@ VOLUME_SUFFIXES = (
 
 _MAGIC_BYTES = 64
 """Bytes at a file's start that formats are known by."""
+
+_FIRST_TEXT_BYTE = 9
+"""Least byte of text, a tab: the sizes that headers of volumes begin with have bytes of 0."""
 
 _OTHER_FILES = {
     b"PK\x03\x04": ("a zip archive", "Unpack it first."),
@@ -56,12 +59,35 @@ def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: st
     InputError
         If there is no such file, it is no volume or not whole, or its voxel size is unknown.
     """
-    path = Path(path)
+    path = given_path(path)
     if path.is_dir():
         return replace(zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag), path=path)
     path = existing_file(path)
     opened = _read_file(path, _first_bytes(path), voxel_size, flag)
     return replace(opened, name=volume_name(path), path=path)
+
+
+def write_tomogram(path: Path | str, volume: Tomogram | Density, *, voxel_size: float | None = None) -> None:
+    """Write a volume [z, y, x] as an MRC file of float32, which appears whole or not at all.
+
+    Parameters
+    ----------
+    path : ends in .mrc, .rec, .map or .ccp4.
+    volume : a tomogram, or an array.
+    voxel_size : Å, of an array; None takes the tomogram's.
+
+    Raises
+    ------
+    InputError
+        If it is not a volume, its voxel size is unknown, or the file cannot be written.
+    """
+    if given_path(path).suffix.lower() not in mrc.SUFFIXES:
+        raise InputError(f"{path} given for a volume; expected a name that ends in {', '.join(mrc.SUFFIXES)}.")
+    density, own = (volume.density, volume.voxel_size) if isinstance(volume, Tomogram) else (volume, None)
+    size = own if voxel_size is None else voxel_size
+    if size is None:
+        raise InputError(f"the voxel size of what is to be written to {path} is unknown; give voxel_size, in Å.")
+    mrc.write_mrc(path, density, voxel_size=size)
 
 
 def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) -> Tomogram:
@@ -75,6 +101,8 @@ def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) ->
     for start, (what, remedy) in _OTHER_FILES.items():
         if magic.lstrip().startswith(start):
             raise InputError(f"{path} is {what}; expected a volume. {remedy}")
+    if magic and not any(byte < _FIRST_TEXT_BYTE for byte in magic):
+        raise InputError(f"{path} is text; expected a volume. Is it a list of particles?")
     if suffix in em.SUFFIXES:
         return em.read_em(path, voxel_size=voxel_size, flag=flag)
     return mrc.read_mrc(path, voxel_size=voxel_size, flag=flag)
