@@ -261,7 +261,9 @@ def test_copick_s_picks_of_other_writers_are_read(tmp_path, changes):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.txt", "x\ty\tz\n1\t2\t3\n".encode("utf-16"), r"UTF-16.*CSV \(UTF-8\)"),
+        ("a.txt", "x\ty\tz\n1\t2\t3\n".encode("utf-16")[:-1], r"UTF-16.*CSV \(UTF-8\)"),
+        ("a.star", "data_\n\nloop_\n_rlnCoordinateX\n1\n".encode("utf-16")[:-1], "UTF-16 is cut short"),
+        ("a.json", b"[[1, 2, 3]]", "JSON, but neither picks nor a project of copick"),
         ("a.xlsx", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", "spreadsheet.*CSV"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "spreadsheet.*CSV"),
         ("a.box", b"100 200 64 64\n", "boxes in micrographs"),

@@ -91,6 +91,34 @@ def test_tables_that_cannot_be_used_are_refused_in_one_line(tmp_path, text, word
 
 
 def test_a_table_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_bytes(bytes(range(200, 256)))
+    (tmp_path / "a.csv").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="is not text"):
         read_particles(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x,y,z,note\n1,2,3,grün\n4,5,6,Å\n".encode("latin-1"),
+        "x\ty\tz\n1\t2\t3\n4\t5\t6\n".encode("utf-16"),
+        "\ufeffx;y;z\r\n1,0;2,0;3,0\r\n4;5;6\r\n".encode(),
+        b"sep=;\r\nx;y;z\r\n1;2;3\r\n4;5;6\r\n",
+    ],
+    ids=["latin-1", "utf-16", "semicolons", "Excel's separator"],
+)
+def test_tables_are_read_as_spreadsheets_save_them(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    np.testing.assert_allclose(read_particles(tmp_path / "a.csv").positions, [[1, 2, 3], [4, 5, 6]])
+
+
+def test_a_decimal_comma_beside_another_separator_is_named(tmp_path):
+    with pytest.raises(InputError, match="'1,5'; expected a number with a decimal point"):
+        read_particles(write(tmp_path / "a.csv", "x\ty\tz\n1,5\t2\t3\n"))
+
+
+def test_a_table_of_particles_that_pandas_saved_is_read_back_with_its_poses(tmp_path):
+    golden = golden_particles()
+    golden.to_dataframe().to_csv(tmp_path / "a.csv", index=False)
+    np.testing.assert_allclose(read_particles(tmp_path / "a.csv").rotations, golden.rotations, atol=1e-9)
+    degrees = write(tmp_path / "b.csv", "x,y,z,Rot (°),Tilt [deg],psi_deg\n1,2,3," + ",".join(map(str, ZYZ)) + "\n")
+    np.testing.assert_allclose(read_particles(degrees).rotations[0], MATRIX, atol=2e-6)

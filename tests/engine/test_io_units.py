@@ -96,7 +96,7 @@ def test_the_pixel_size_in_force_and_its_source_are_said(tmp_path):
     table = {"rlnTomoName": ["s01"], **coordinates((100, 200, 30))}
     path = write(tmp_path / "a.star", star_loop("particles", {**table, "rlnDetectorPixelSize": [10.0]}))
     assert read_particles(path).notes == ("Coordinates count in pixels of 10 Å (the list's own).",)
-    assert "5 Å (as given)" in read_particles(path, pixel_size=5.0).notes[0]
+    assert "5 Å (as given; the list says 10)" in read_particles(path, pixel_size=5.0).notes[0]
 
 
 # --- units ----------------------------------------------------------------------------------------------------------

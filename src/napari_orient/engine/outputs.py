@@ -296,6 +296,19 @@ def _is_one(path: Path, other: Path) -> bool:
     return path.absolute() == other.absolute()
 
 
+def given_path(given: object) -> Path:
+    """The path that a person gave.
+
+    Raises
+    ------
+    InputError
+        If it is none, such as an array.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise InputError(f"a file is given as {type(given).__name__}; expected its path.")
+    return Path(given)
+
+
 def existing_file(path: Path | str) -> Path:
     """The path, checked: a file that exists, is not empty, and is not to be written by this work.
 
@@ -304,12 +317,14 @@ def existing_file(path: Path | str) -> Path:
     InputError
         If there is no such file, it is a folder, it is empty, or it is to be written.
     """
-    path = Path(path)
+    path = given_path(path)
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected a file.")
         if not path.exists():
             raise InputError(f"{path}: no such file.")
+        if not path.is_file():
+            raise InputError(f"{path} is a pipe or a device; expected a file. Write what comes out of it to one first.")
         empty = path.stat().st_size == 0
     except OSError as error:
         raise InputError(f"{_shortened(path)} cannot be read: {os_error_words(error)}.") from error

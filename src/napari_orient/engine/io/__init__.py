@@ -43,9 +43,8 @@ from napari_orient.engine.io.particle_lists import (
     write_particles,
 )
 from napari_orient.engine.io.tomograms import match_tomogram, same_tomogram
-from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES, names_volume, read_tomogram
+from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES, names_volume, read_tomogram, write_tomogram
 from napari_orient.engine.io.volumes.mrc import header_voxel_size
-from napari_orient.engine.io.volumes.mrc import write_mrc as write_tomogram
 
 __all__ = [
     "ANY_SIZE",

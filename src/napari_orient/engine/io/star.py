@@ -7,7 +7,6 @@ which are written as ``%20``.
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.column_text import FormattedColumn, TableColumns, blocks_of
+from napari_orient.engine.io.text_encoding import text_encoding
 from napari_orient.engine.outputs import existing_file, replacing
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.rotations import DECIMALS
@@ -39,8 +39,8 @@ _VALUE = re.compile(r"""'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+)""", re.ASCII)
 _ESCAPE = re.compile(r"%(09|0A|0B|0C|0D|20|22|23|25|27)")
 """A blank, ``#``, a quote or ``%`` in the name of a column."""
 
-_READ_BYTES = 2**20
-"""Bytes of a file that its encoding is looked for in at once; speed only."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+$")
+"""A number such as ``12,5``, which spreadsheets write in many languages."""
 
 _UNKNOWN = ("nan", "-nan", "", "<na>")
 """Texts of a number that is unknown, in lower case."""
@@ -111,8 +111,9 @@ def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite:
     values, wrong = (np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.zeros(0),) * 2
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
+        expected = "a number with a decimal point" if _DECIMAL_COMMA.match(texts[row]) else "a number"
         raise InputError(
-            f"{where}: {name} of row {row + 1} is {texts[row]!r}; expected a number "
+            f"{where}: {name} of row {row + 1} is {texts[row]!r}; expected {expected} "
             f"({int(wrong.sum())} such rows). Mend or remove them."
         )
     return values
@@ -310,31 +311,11 @@ def _lines(path: Path) -> Iterator[str]:
     InputError
         If it may not be read, or is not text.
     """
-    try:
-        with path.open(encoding=_encoding(path)) as stream:
+    with path.open(encoding=text_encoding(path, expected="a STAR file")) as stream:
+        try:
             yield from stream
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
-
-
-def _encoding(path: Path) -> str:
-    """Encoding of a file of text: UTF-8, or else Latin-1."""
-    decoder, encoding = codecs.getincrementaldecoder("utf-8")(), "utf-8-sig"
-    with path.open("rb") as stream:
-        while part := stream.read(_READ_BYTES):
-            if b"\0" in part:
-                raise InputError(f"{path} is not text; expected a STAR file.")
-            if encoding == "latin-1":
-                continue
-            try:
-                decoder.decode(part)
-            except UnicodeDecodeError:
-                encoding = "latin-1"
-    try:
-        decoder.decode(b"", final=encoding != "latin-1")
-    except UnicodeDecodeError:
-        encoding = "latin-1"
-    return encoding
+        except UnicodeDecodeError as error:
+            raise _unreadable_file(path, "its text in UTF-16 is cut short") from error
 
 
 def _unreadable_file(path: Path, reason: str) -> InputError:

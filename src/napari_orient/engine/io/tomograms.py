@@ -87,6 +87,16 @@ def check_size(size: float, what: str) -> None:
         raise InputError(f"{what} of {size:g} Å is given; expected a positive number.")
 
 
+def given_source(given: float, own: FloatArray | None) -> str:
+    """Where a pixel size in Å that was given is from, and what the list itself says (N,) where that is another."""
+    if own is None or not len(own) or np.allclose(own, given, rtol=_CALIBRATED_ANEW):
+        return "as given"
+    return f"as given; the list says {shortened(sorted({f'{size:g}' for size in own.tolist()}, key=float))}"
+
+
+_CALIBRATED_ANEW = 1e-3
+"""Relative difference of two sizes of the same pixels up to which they are one, in another rounding. Chosen."""
+
 _NAME_COLUMNS = (
     *("tomogram", "rlntomoname", "rlnmicrographname", "tomogramname", "tomoname", "tomogramid", "tomoid", "tomo"),
     *("tomogramfile", "experiment", "experimentname", "runname", "runid", "run", "tiltseries", "tiltseriesname"),

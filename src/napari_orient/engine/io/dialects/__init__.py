@@ -21,6 +21,7 @@ from napari_orient.engine.io.dialects.tables import CBOX, CSV, HEADERLESS, NAPAR
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
 from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
 from napari_orient.engine.io.dialects.xml_lists import DEEPFINDER, PYTOM
+from napari_orient.engine.outputs import given_path
 
 DIALECTS: tuple[Dialect, ...] = (
     RELION5,
@@ -98,7 +99,7 @@ def writing_dialect(path: Path | str, name: str | None = None) -> Dialect:
     InputError
         If there is none, or the suffix is another dialect's.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = given_path(path).suffix.lower()
     written = written_dialects()
     if name is None:
         found = next((item for item in written.values() if suffix in item.suffixes), None)

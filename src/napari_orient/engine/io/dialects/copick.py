@@ -98,7 +98,12 @@ def _is_picks(file: ListFile) -> bool:
 
 def _read_picks(file: ListFile, metadata: ListMetadata) -> Particles:
     picks = _json(file.path, file.text)
-    points = picks.get("points") if isinstance(picks, dict) else None
+    if not isinstance(picks, dict) or "points" not in picks:
+        raise InputError(
+            f"{file.path} is JSON, but neither picks nor a project of copick. Write the positions as a table: "
+            "columns x, y, z."
+        )
+    points = picks["points"]
     if not isinstance(points, list) or not points:
         raise InputError(f"{file.path} has no particles: its points are empty. Choose another file.")
     particles = _particles_of_picks(picks, points, file.path)

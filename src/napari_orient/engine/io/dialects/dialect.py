@@ -14,6 +14,7 @@ from typing import Protocol
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.star import Table, read_star
+from napari_orient.engine.io.text_encoding import UTF16
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Particles
@@ -54,11 +55,15 @@ class ListFile:
     @property
     def is_text(self) -> bool:
         """Whether the first bytes are text."""
-        return bool(self.head) and b"\0" not in self.head
+        return bool(self.head) and (b"\0" not in self.head or self._is_utf16)
+
+    @property
+    def _is_utf16(self) -> bool:
+        return self.head.startswith(UTF16)
 
     @property
     def text(self) -> str:
-        """The text, bytes that are no UTF-8 replaced, not kept of a large file; empty where the file holds none."""
+        """The text, bytes that are none replaced, not kept of a large file; empty where the file holds none."""
         return self._kept_text if self._size <= _KEPT_BYTES else self._read_text()
 
     @cached_property
@@ -73,7 +78,7 @@ class ListFile:
         if not self.is_text:
             return ""
         try:
-            return self.path.read_text(encoding="utf-8-sig", errors="replace")
+            return self.path.read_text(encoding="utf-16" if self._is_utf16 else "utf-8-sig", errors="replace")
         except OSError:
             return ""
 
@@ -159,6 +164,7 @@ class Dialect:
     carries_tables : whether tables of other programs beside the particles are written too.
     in_voxels : whether written coordinates count in the tomogram's voxels, whatever those that were read counted in.
     refusal : what a file is that is not read, and what opens it.
+    is_volume : whether such a file is a volume.
     companions : files that are written beside a list at a path.
     """
 
@@ -175,4 +181,5 @@ class Dialect:
     carries_tables: bool = False
     in_voxels: bool = False
     refusal: str = ""
+    is_volume: bool = False
     companions: Callable[[Path], tuple[Path, ...]] = lambda _: ()

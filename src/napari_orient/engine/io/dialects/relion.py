@@ -67,6 +67,7 @@ from napari_orient.engine.io.tomograms import (
     find_extents,
     fit_only_in_angstrom,
     found_file,
+    given_source,
     optimisation_set,
     pixel_sizes,
     read_tomograms,
@@ -255,6 +256,13 @@ class RelionTable:
         """Size in Å of the pixels or voxels that each particle's coordinates count in, (N,)."""
         return self.pixel_sizes_and_source(metadata)[0]
 
+    def _own_sizes(self) -> FloatArray | None:
+        """Size in Å of the pixels as the list itself has it, (N,); None where it does not, or has none that can be."""
+        try:
+            return pixel_sizes(self.table, self.blocks, {}, names=self.names, where=str(self.path))
+        except InputError:
+            return None
+
     def pixel_sizes_and_source(self, metadata: ListMetadata) -> tuple[FloatArray, str]:
         """Size in Å of the pixels or voxels that each particle's coordinates count in, (N,), and where it is from.
 
@@ -264,7 +272,7 @@ class RelionTable:
             If neither the caller nor a file has it.
         """
         if metadata.pixel_size is not None:
-            return np.full(self.count, float(metadata.pixel_size)), "as given"
+            return np.full(self.count, float(metadata.pixel_size)), given_source(metadata.pixel_size, self._own_sizes())
         own = pixel_sizes(self.table, self.blocks, {}, names=self.names, where=str(self.path))
         if own is not None:
             return own, "the list's own"

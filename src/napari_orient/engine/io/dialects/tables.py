@@ -53,14 +53,26 @@ from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to
 _ANGLES = ("rot", "tilt", "psi")
 _QUATERNION = ("qw", "qx", "qy", "qz")
 _OWN = ("tomogram", *POSITION, *VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
+_DEGREES = re.compile(r"^(rot|tilt|psi)(?:[\s_]+|[\s_]*[\[(]\s*)(?:deg|degrees?|°)\s*[\])]?$")
+"""An angle that states its unit: ``rot_deg``, as `Particles.to_dataframe` calls it, ``tilt (°)``."""
+
 _MOST_COLUMNS = 25
 """Columns of a table without a header; one of more is Dynamo's."""
 
 
 def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
-    """Particles of a CSV or TSV file with named columns.
+    """Particles of a CSV or TSV file with named columns; see `particles_of_columns`."""
+    return particles_of_columns(read_rows(path), metadata or ListMetadata(), where=str(path))
+
+
+def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) -> Particles:
+    """Particles of a table with named columns.
 
     Coordinates in voxels take ``metadata.pixel_size``, else the voxel sizes of ``metadata.extents``.
+
+    Parameters
+    ----------
+    where : what the table is, for errors: its file.
 
     Raises
     ------
@@ -68,12 +80,11 @@ def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Partic
         If coordinates are missing, angles are incomplete, a value is no number, or a voxel size is needed and not
         given.
     """
-    metadata = metadata or ListMetadata()
-    where, tomogram = str(path), metadata.tomogram
-    read, notes = _with_coordinates(read_rows(path), where)
+    tomogram = metadata.tomogram
+    read, notes = _with_coordinates(columns, where)
     table = {_own(name): values for name, values in read.items()}
     if len(table) < len(read):
-        raise InputError(f"{path} has two columns of one name; rename or remove one.")
+        raise InputError(f"{where} has two columns of one name; rename or remove one.")
     names, rows = tomogram_names(table), None
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
@@ -132,8 +143,9 @@ def write_table(path: Path | str, particles: Particles, *, provenance: str = "")
 
 
 def _own(name: str) -> str:
-    """Name of a column in lower case if it is one of ours; else as it is."""
-    return name.lower() if name.lower() in _OWN else name
+    """Name of a column in lower case if it is one of ours, of angles without ``deg``; else as it is."""
+    plain = _DEGREES.sub(r"\1", name.lower())
+    return plain if plain in _OWN else name
 
 
 def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:

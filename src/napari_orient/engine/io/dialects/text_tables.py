@@ -17,6 +17,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.column_text import TableColumns
 from napari_orient.engine.io.dialects.dialect import ListFile
 from napari_orient.engine.io.star import Table
+from napari_orient.engine.io.text_encoding import text_encoding
 from napari_orient.engine.outputs import existing_file
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -24,6 +25,9 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$")
 """A number such as ``12,5``."""
+
+_SEPARATOR_LINE = re.compile(r"^\"?sep=.\"?\s*$", re.IGNORECASE)
+"""The line ``sep=;`` by which Excel is told the separator; the header shows it too."""
 
 _SEPARATORS = ("\t", ",", ";", "|")
 _HEAD_CHARACTERS = 65_536
@@ -129,18 +133,18 @@ def _cells(line: str, separator: str, path: Path) -> list[str]:
 def _lines(path: Path) -> Iterator[str]:
     """Lines of a file that hold something, from the header on, one by one."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
+        with path.open(encoding=text_encoding(path, expected="a CSV or TSV file")) as stream:
             yield from _with_header((line.rstrip("\n") for line in stream if line.strip()), path)
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text; expected a CSV or TSV file.") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+        raise InputError(f"{path} is text in UTF-16 that is cut short. Save it as CSV (UTF-8).") from error
 
 
 def _with_header(lines: Iterable[str], path: Path) -> Iterator[str]:
     """The lines without the comments before them, but with the last of these where it names the columns of numbers."""
     comment, lines = "", iter(lines)
     first = next(lines, None)
+    if first is not None and _SEPARATOR_LINE.match(first):
+        first = next(lines, None)
     while first is not None and first.startswith("#"):
         comment, first = first, next(lines, None)
     if first is None:

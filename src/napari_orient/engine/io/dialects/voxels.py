@@ -22,6 +22,7 @@ from napari_orient.engine.io.tomograms import (
     ListMetadata,
     binned_extents,
     find_extents,
+    given_source,
     read_tomograms,
     rows_of_tomogram,
     table_extents,
@@ -110,7 +111,7 @@ def voxel_sizes(
         If none of them has it.
     """
     if metadata.pixel_size is not None:
-        return np.full(len(names), float(metadata.pixel_size)), "as given"
+        return np.full(len(names), float(metadata.pixel_size)), given_source(metadata.pixel_size, own)
     opened = find_extents(names, [metadata.extents])
     if own is not None and (own > 0).all() and not (set(names) <= set(opened) and (own == PLACEHOLDER).all()):
         return own, "the list's own"

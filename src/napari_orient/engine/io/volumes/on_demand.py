@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -83,6 +84,12 @@ class ChunkedDensity(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"ChunkedDensity({self._where}: shape {self.shape}, {self.dtype}, chunks {self.chunks})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and sent to other processes as what reads it where that can be, else as its voxels."""
+        if isinstance(self._read, (StoredVoxels, partial)):
+            return _read_by, (self.shape, self.dtype, self.chunks, self._read, self._where)
+        return np.asarray, (np.asarray(self),)
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """The function of the whole volume, read."""
@@ -170,6 +177,10 @@ class ChunkedDensity(NDArrayOperatorsMixin):
             raise InputError(
                 f"{self._where}: voxels z, y, x {part} cannot be read ({first_line(error)}). Was it copied completely?"
             ) from error
+
+
+def _read_by(shape: Any, dtype: Any, chunks: Any, read: Any, where: str) -> ChunkedDensity:
+    return ChunkedDensity(shape, dtype, chunks=chunks, read=read, where=where)
 
 
 def first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +229,17 @@ def _array(place: Path, path: Path) -> Any:
     return array
 
 
+def _part_of(array: Any, leading: tuple[int, ...], box: Box) -> Any:
+    """Voxels of a part of an array's last three axes."""
+    return np.asarray(array[(*leading, *box)])
+
+
 def _density(array: Any, path: Path) -> ChunkedDensity:
     """The array's last three axes; those before must be of length 1."""
     shape = tuple(int(length) for length in array.shape)
     if len(shape) < 3 or any(length != 1 for length in shape[:-3]) or array.dtype.kind not in "iuf":
         raise InputError(f"{path} has shape {shape} and type {array.dtype}; expected one volume of z, y, x.")
-    leading = (0,) * (len(shape) - 3)
-
-    def read(box: Box) -> Any:
-        return np.asarray(array[(*leading, *box)])
-
+    read = partial(_part_of, array, (0,) * (len(shape) - 3))
     z, y, x = (int(side) for side in array.chunks[-3:])
     where = str(path)
     return ChunkedDensity((shape[-3], shape[-2], shape[-1]), array.dtype, chunks=(z, y, x), read=read, where=where)
