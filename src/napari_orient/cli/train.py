@@ -1,9 +1,9 @@
 """Train a network, or average a template, on tomograms with labelled particles.
 
-DATA is a folder that PolNet wrote, or a list of particles with angles; a list's tomograms are found by its own
-columns, beside it, or in the folder that --tomograms names. Tomograms, never patches, are split into training and
-validation. The best network so far is written after every epoch: Ctrl-C loses nothing, and --resume goes on where it
-stopped.
+DATA is a folder that PolNet wrote, or a list of particles with angles; its tomograms stand before it, or are found by
+its own columns, beside it, or in the folder that --tomograms names. Tomograms, never patches, are split into training
+and validation. The best network so far is written after every epoch: Ctrl-C loses nothing, and --resume goes on where
+it stopped.
 
 With --network simulated the network learns from patches that are simulated from a map, in conditions of the microscope
 drawn at random: --template names the map; without it DATA is averaged.
@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import write_answer
-from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_selection, say_notes, say_tomograms, selected_pairs
-from napari_orient.cli.projects import with_group
+from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
+from napari_orient.cli.lists import add_selection
+from napari_orient.cli.projects import add_volumes, read_named_project, with_group
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_labelled
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.parameters import (
@@ -64,11 +63,16 @@ _OLD_NETWORKS = {"bank": "template"}
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("data", nargs="*", type=Path, metavar="DATA", help="PolNet result folder, or STAR file")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="DATA",
+        help="PolNet folder, list that names its tomograms, or tomograms and their list; also several, and patterns",
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
     add_selection(parser)
-    parser.add_argument("--tomograms", type=Path, metavar="DIR", help="where a STAR file's tomograms lie")
-    parser.add_argument("--voxel-size", type=float, metavar="Å", help=VOXEL_SIZE_HELP)
+    add_volumes(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
     parser.add_argument(
         "--stream",
@@ -83,7 +87,7 @@ def declare(parser: Parser) -> None:
         help="what to train, and the options to begin from; those below override",
     )
     parser.add_argument("--template", metavar="MAP|NAME", help="template, simulated: this map, or bead model")
-    parser.add_argument("--template-voxel-size", type=float, metavar="Å", help="that map's, where its header is wrong")
+    parser.add_argument("--template-voxel-size", **LENGTH, help="that map's, where its header is wrong")
     add_options(parser, NetworkOptions, title="the network (defaults of --network default)")
     add_options(parser, TrainingOptions, title="its training (defaults of --network default)")
     title = "a network that learns from simulations; and --symmetry, --patch-voxel-size, --mask-radius"
@@ -123,10 +127,10 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
     _check_given(arguments, network_base, training_base)
     network, training = options_from(arguments, network_base), options_from(arguments, training_base)
     template = None if arguments.template is None else _template(arguments, network)
-    if not arguments.data and template is None:
+    if not arguments.paths and template is None:
         raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
-    labelled = [pair for path in arguments.data for pair in _labelled(path, arguments)]
+    labelled = _labelled(arguments)
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
     progress, found = progress_file(output, resumed=arguments.resume), Latest()
     stream = train(
@@ -207,11 +211,21 @@ def _validation_words(best: Model) -> str:
     return f"validation median {figures['validation_median_deg']:.2f}°" if figures else "the map as it is"
 
 
-def _labelled(path: Path, arguments: Namespace) -> Labelled:
-    pairs = read_labelled(path, tomograms=arguments.tomograms, voxel_size=arguments.voxel_size)
-    say_tomograms([tomogram for tomogram, _ in pairs])
-    say_notes([note for _, particles in pairs for note in particles.notes], arguments)
-    return selected_pairs(pairs, arguments)
+def _labelled(arguments: Namespace) -> Labelled:
+    """Tomograms with their particles, all of them: what is learnt must not depend on a file that is missing today.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    if not arguments.paths:
+        return []
+    project = read_named_project(arguments)
+    if project.failed:
+        name, words = next(iter(project.failed.items()))
+        raise InputError(f"{name} cannot be used: {words} Mend it, or take it out of DATA.")
+    return project.pairs
 
 
 def _farewell(found: Latest, progress: Path, state: Path) -> str:
