@@ -1,5 +1,7 @@
 """The public API, as a person meets it in a notebook: names or paths in, answers out, mistakes in one line at once."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -216,7 +218,7 @@ def test_what_may_be_wrong_with_a_result_is_a_warning(world):
         (lambda t, p: no.predict(t, p, precision="quick"), "precision is 'quick'; expected one of auto, fast, precise"),
         (lambda t, p: no.predict(t, p, options=no.DiscoveryOptions()), "DiscoveryOptions; expected PredictionOptions"),
         (lambda t, p: no.predict(t, p, kind="3j9i"), "no particle is of class '3j9i'; there are pdb_4v4r"),
-        (lambda t, p: no.refine(t, p, "nothing"), "'nothing' is neither a file nor a bead model"),
+        (lambda t, p: no.refine(t, p, "nothing"), "'nothing' is neither a file nor a map that comes"),
         (lambda t, p: no.refine(t, p, "ribosome", symmetry="Q7"), "Q7"),
         (lambda t, p: no.discover(p), "data are given as Particles; expected pairs"),
         (lambda t, p: no.average([(t,)]), "expected (tomogram, particles)"),
@@ -225,8 +227,17 @@ def test_what_may_be_wrong_with_a_result_is_a_warning(world):
             lambda t, p: no.train(t, p, preset="bank"),
             "expected one of default, paper, simulated, template",
         ),
-        (lambda t, p: no.train(t, p, epoch=3), "has no option 'epoch'; expected one of"),
+        (lambda t, p: no.train(t, p, epoch=3), "has no option 'epoch'; did you mean epochs? Expected one of"),
         (lambda t, p: no.simulate("ribosome", particles=-1), "particles is -1; expected"),
+        (lambda t, p: no.predict(t, p, progress="yes"), "progress is 'yes'; expected None, True, or a function"),
+        (lambda t, p: no.Particles(positions=p.positions.T), "expected (N, 3), xyz in Å"),
+        (lambda t, p: no.Particles(positions=[["a", "b", "c"]]), "are no numbers; expected an array (N, 3)"),
+        (lambda t, p: no.Tomogram(t.density, (10, 10, 10), "a"), "expected one positive number"),
+        (lambda t, p: no.Tomogram(t.density[...].astype(complex), 10, "a"), "complex128; expected real numbers"),
+        (lambda t, p: no.symmetry(7), "a symmetry is given as int"),
+        (lambda t, p: no.write_particles(p, "a.star"), "a file is given as Particles; expected its path"),
+        (lambda t, p: no.write_tomogram("a.mrc", t.density), "give voxel_size, in Å"),
+        (lambda t, p: no.load_template(t.density), "expected its path"),
         (lambda t, p: no.simulate([7]), "a template is given as int"),
         (lambda t, p: no.evaluate(p, p.replace(rotations=None)), "no orientations"),
     ],
@@ -236,6 +247,37 @@ def test_a_mistake_is_an_input_error_at_the_call(call, words, world):
     with pytest.raises(no.InputError, match=ONE_LINE) as caught:
         call(tomogram, truth)
     assert words in str(caught.value)
+
+
+def test_tables_arrays_of_other_kinds_and_numpy_s_numbers_are_taken_as_a_notebook_has_them(world, predicted):
+    import dask.array
+    import pandas
+    from scipy.spatial.transform import Rotation
+
+    _, tomogram, truth = world
+    table = predicted.to_dataframe()
+    assert no.evaluate(table, truth).all.median_deg == pytest.approx(no.evaluate(predicted, truth).all.median_deg)
+    picks = pandas.DataFrame(truth.positions, columns=["x", "y", "z"])
+    chunked = no.Tomogram(dask.array.from_array(tomogram.density[...]), np.float32(tomogram.voxel_size), "t")
+    found = no.predict(chunked, picks, "ribosome-4x32", min_distance=np.float32(50))
+    expected = no.predict(tomogram, truth, "ribosome-4x32").rotations
+    np.testing.assert_allclose(found.rotations, expected, atol=1e-5)
+    rotations = Rotation.from_matrix(found.rotations)
+    np.testing.assert_allclose(no.Particles(positions=picks, rotations=rotations).rotations, found.rotations, atol=1e-5)
+    with pytest.raises(no.InputError, match="columns z, y, x; expected x, y, z"):
+        no.Particles(positions=picks[["z", "y", "x"]])
+
+
+def test_what_verbs_take_and_give_is_copied_and_sent_to_other_processes(world, predicted, tmp_path):
+    _, tomogram, truth = world
+    made = [tomogram, predicted, no.symmetry("d7"), no.PredictionOptions(), no.evaluate(predicted, truth)]
+    for item in made:
+        assert repr(pickle.loads(pickle.dumps(item))) == repr(copy.deepcopy(item)) == repr(item)
+        assert len(repr(no.symmetry("D7"))) < 40
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(tomogram)).density[3], tomogram.density[3])
+    no.convert(predicted, tmp_path / "a.csv")
+    no.write_tomogram(tmp_path / "a.mrc", tomogram)
+    assert no.read_tomogram(tmp_path / "a.mrc").extent == tomogram.extent
 
 
 def test_particles_of_several_tomograms_are_chosen_by_the_tomograms_name(world, predicted):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram, read_tomogram
+from napari_orient.engine.io.dialects.tables import particles_of_columns
+from napari_orient.engine.io.star import plain_texts
+from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.options import Options, Value
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.projects.inputs import read_lists, read_project
@@ -16,13 +21,16 @@ from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.progress import follow
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 TomogramLike = Tomogram | Path | str
 """A Tomogram, or the path of a volume."""
-ParticlesLike = Particles | Path | str
-"""Particles, or the path of a list."""
+ParticlesLike: TypeAlias = "Particles | pd.DataFrame | Path | str"
+"""Particles, the path of a list, or a table with the columns of one: x, y, z in Å and perhaps rot, tilt, psi."""
 SymmetryLike = Symmetry | str
 """A Symmetry, or its written form: ``"C1"``, ``"D7@z@x"``."""
-DataLike = TomogramLike | Sequence[TomogramLike] | Sequence[tuple[TomogramLike, ParticlesLike]]
+DataLike: TypeAlias = "TomogramLike | Sequence[TomogramLike] | Sequence[tuple[TomogramLike, ParticlesLike]]"
 """Tomograms with their particles: pairs; or files, folders, patterns, lists and projects of other programs; or
 tomograms alone, beside their list."""
 Progress = bool | None | Callable[[Step], object]
@@ -38,6 +46,8 @@ class ResultWarning(UserWarning):
 
 def answer_of(stream: Generator[Step, None, ResultT], progress: Progress, *, title: str) -> ResultT:
     """Answer of a stream, drained to its end while its steps are shown as asked, under a title."""
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise InputError(f"progress is {progress!r}; expected None, True, or a function that takes a step.")
     if progress is True:
         return follow(stream, title=title)
     try:
@@ -102,13 +112,9 @@ def particles_of(
     """
     if isinstance(given, (str, Path)):
         found = read_lists(given, tomogram=tomogram)
-    elif isinstance(given, Particles):
-        found = given if tomogram is None else _of_tomogram(given, tomogram, alone=alone)
     else:
-        raise InputError(
-            f"particles are given as {_named(given)}; expected Particles or the path of a list. "
-            "Make them: Particles(positions=xyz), in Å."
-        )
+        particles = given if isinstance(given, Particles) else _of_table(given, tomogram)
+        found = particles if tomogram is None else _of_tomogram(particles, tomogram, alone=alone)
     return found if kind is None else found.of_kind(kind)
 
 
@@ -147,6 +153,25 @@ def _paths(data: DataLike, picks: ParticlesLike | None) -> list[Path | str] | No
 def symmetry_of(given: SymmetryLike) -> Symmetry:
     """The symmetry group, parsed if it is given in its written form."""
     return given if isinstance(given, Symmetry) else symmetry(given)
+
+
+def _of_table(given: Any, tomogram: Tomogram | None) -> Particles:
+    """Particles of a table of pandas, whose columns are named as in a list.
+
+    Raises
+    ------
+    InputError
+        If it is something else, or has no coordinates.
+    """
+    if not hasattr(given, "columns"):
+        raise InputError(
+            f"particles are given as {_named(given)}; expected Particles, a table or the path of a list. "
+            "Make them: Particles(positions=xyz), in Å."
+        )
+    columns = {str(name): plain_texts(np.asarray(given[name])) for name in given.columns}
+    extents = {} if tomogram is None else {tomogram.name: tomogram.extent}
+    where = f"the {_named(given)}"
+    return particles_of_columns(columns, ListMetadata(extents=extents), where=where)
 
 
 def _named(given: object) -> str:

@@ -30,7 +30,7 @@ from napari_orient.engine import averaging, prediction
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.duplicates import without_duplicates
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.frames import mirrored
@@ -389,7 +389,7 @@ def evaluate(
 
 
 def convert(
-    source: Path | str,
+    source: ParticlesLike,
     target: Path | str,
     *,
     tomogram: TomogramLike | None = None,
@@ -406,7 +406,8 @@ def convert(
 
     Parameters
     ----------
-    source : a list of any program whose format is read (docs/formats.md has them), or a folder or pattern of several.
+    source : a list of any program whose format is read (docs/formats.md has them), or a folder or pattern of several;
+        or particles.
     target : .star, .csv, .tsv, .tbl or another suffix of a format that is written.
     tomogram : that they lie in; needed where coordinates count from its centre or in its voxels.
     tomograms : RELION's tomograms.star, for sizes of many tomograms.
@@ -429,11 +430,12 @@ def convert(
     metadata = ListMetadata(pixel_size=pixel_size, tomograms=tomograms, centre=centre)
     with planned_outputs([path, *form.companions(path)]):
         opened = None if tomogram is None else tomogram_of(tomogram)
-        particles = read_lists(source, metadata, tomogram=opened)
+        listed = Path(source) if isinstance(source, (str, Path)) else None
+        particles = particles_of(source, opened) if listed is None else read_lists(listed, metadata, tomogram=opened)
     particles = particles if kind is None else particles.of_kind(kind)
     particles = particles if mirror is None else mirrored(particles, mirror)
     size = pixel_size_to_write(form, particles, given=out_pixel_size, read=pixel_size, tomogram=opened)
-    origin = f"napari-orient {__version__}: converted from {Path(source).name}"
+    origin = f"napari-orient {__version__}: converted from {'Python' if listed is None else listed.name}"
     write_particles(target, particles, dialect=form.name, pixel_size=size, centre=out_centre, provenance=origin)
     return particles
 
@@ -516,7 +518,7 @@ def _training_options(
     own = [{item.name for item in base.parameters()} for base in (of_model, of_training)]
     unknown = [name for name in settings if not any(name in names for names in own)]
     if unknown:
-        expected = ", ".join(sorted(own[0] | own[1]))
-        raise InputError(f"a training from {preset!r} has no option {unknown[0]!r}; expected one of {expected}.")
+        expected = expected_one_of(unknown[0], sorted(own[0] | own[1]))
+        raise InputError(f"a training from {preset!r} has no option {unknown[0]!r}{expected}.")
     parts = [{name: value for name, value in settings.items() if name in names} for names in own]
     return of_model.replace(**parts[0]), of_training.replace(**parts[1])

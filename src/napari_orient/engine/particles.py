@@ -80,7 +80,7 @@ class Tomogram:
     Raises
     ------
     InputError
-        If the density is not a volume or the voxel size is not positive.
+        If the density is not a volume of real numbers, or the voxel size is not one positive number.
     """
 
     density: Density
@@ -91,15 +91,10 @@ class Tomogram:
     path: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check shape and voxel size."""
-        if np.ndim(self.density) != 3:
-            raise InputError(
-                f"{self.name} has shape {np.shape(self.density)}; expected a volume of three axes (z, y, x)."
-            )
-        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
-            raise InputError(
-                f"{self.name} has voxels of {self.voxel_size} Å; expected a positive size. Give it yourself."
-            )
+        """Check density and voxel size."""
+        object.__setattr__(self, "density", _checked_density(self.density, self.name))
+        object.__setattr__(self, "voxel_size", _checked_voxel_size(self.voxel_size, self.name))
+        object.__setattr__(self, "name", str(self.name))
 
     def __repr__(self) -> str:
         size = " × ".join(str(count) for count in self.extent.size)
@@ -121,7 +116,8 @@ class Particles:
     Parameters
     ----------
     positions : (N, 3) xyz in Å, from the centre of voxel [0, 0, 0] of the particle's tomogram.
-    rotations : (N, 3, 3) active, reference frame -> tomogram frame, acting on xyz columns; None = unknown.
+    rotations : (N, 3, 3) active, reference frame -> tomogram frame, acting on xyz columns, or SciPy's Rotation of them;
+        None = unknown.
     confidence : (N,) probability, 0 to 1, that the rotation is within 20° of the truth; None = unknown.
     expected_error_deg : (N,) expected root-mean-square error of the rotation in degrees; None = unknown.
     tomogram : (N,) names of the tomograms, or one name for all.
@@ -153,9 +149,8 @@ class Particles:
 
     def __post_init__(self) -> None:
         """Copy every column to an array of its own, and check it."""
-        positions = np.array(self.positions, float).reshape(-1, 3) if np.size(self.positions) else np.zeros((0, 3))
+        positions = _checked_positions(self.positions)
         count = len(positions)
-        _check_finite(positions, "position")
         object.__setattr__(self, "positions", positions)
         if self.rotations is not None:
             object.__setattr__(self, "rotations", _checked_rotations(self.rotations, count))
@@ -432,8 +427,69 @@ def _check_finite(rows: FloatArray, what: str) -> None:
         )
 
 
-def _checked_rotations(rotations: FloatArray, count: int) -> FloatArray:
-    matrices = np.array(rotations, float)
+def _checked_density(density: Any, name: str) -> Density:
+    """The density as it is given, or as an array.
+
+    Raises
+    ------
+    InputError
+        If it is no volume of real numbers.
+    """
+    if not isinstance(getattr(density, "dtype", None), np.dtype):
+        density = np.asarray(density)
+    shape = tuple(density.shape)
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"{name} has shape {shape}; expected a volume of three axes (z, y, x).")
+    if density.dtype.kind not in "biuf":
+        raise InputError(f"{name} holds values of type {density.dtype}; expected real numbers.")
+    found: Density = density
+    return found
+
+
+def _checked_voxel_size(given: Any, name: str) -> float:
+    try:
+        size = np.nan if isinstance(given, str) else float(given)
+    except (TypeError, ValueError):
+        size = np.nan
+    if not (np.isfinite(size) and size > 0):
+        raise InputError(f"{name} has voxels of {given} Å; expected one positive number. Give it yourself.")
+    return size
+
+
+def _checked_positions(given: Any) -> FloatArray:
+    """Positions (N, 3) as an array of their own; of one particle also where they are given as three numbers.
+
+    Raises
+    ------
+    InputError
+        If they are of another shape, no numbers, not finite, or columns of a table that are not x, y and z.
+    """
+    columns = [str(name) for name in getattr(given, "columns", ())]
+    if columns and [name[:1].lower() for name in columns] != ["x", "y", "z"]:
+        raise InputError(f"positions are the columns {shortened(columns)}; expected x, y, z in Å, in this order.")
+    try:
+        positions = np.array(given, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"positions are given as {type(given).__name__} and are no numbers; expected an array (N, 3), xyz in Å."
+        ) from error
+    if positions.size == 0:
+        return np.zeros((0, 3))
+    if positions.shape == (3,):
+        positions = positions[None]
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise InputError(f"positions have shape {positions.shape}; expected (N, 3), xyz in Å.")
+    _check_finite(positions, "position")
+    return positions
+
+
+def _checked_rotations(given: Any, count: int) -> FloatArray:
+    try:
+        matrices = np.array(given.as_matrix() if hasattr(given, "as_matrix") else given, float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"rotations are given as {type(given).__name__} and are no numbers; expected an array (N, 3, 3)."
+        ) from error
     if matrices.shape != (count, 3, 3):
         raise InputError(f"rotations have shape {matrices.shape}; expected ({count}, 3, 3), one for each position.")
     _check_finite(matrices, "rotation")

@@ -200,9 +200,11 @@ def _reading_order(density: Density, voxels: NDArray[np.int_]) -> NDArray[np.int
     chunks = getattr(density, "chunks", None)
     if chunks is None:
         return np.arange(len(voxels))
-    chunk, within = np.divmod(voxels, np.asarray(chunks))
+    # Dask has the sides of all chunks along each axis.
+    sides = np.array([side[0] if isinstance(side, tuple) else side for side in chunks])
+    chunk, within = np.divmod(voxels, sides)
     # Then by octants of the chunk: a patch reaches into the neighbours on its own side alone.
-    return np.lexsort((*(2 * within >= np.asarray(chunks)).T, *chunk.T[::-1]))
+    return np.lexsort((*(2 * within >= sides).T, *chunk.T[::-1]))
 
 
 def _cubes(density: Density, corners: NDArray[np.int_], side: int) -> Iterator[PatchArray]:

@@ -43,6 +43,9 @@ class Symmetry:
     def __len__(self) -> int:
         return len(self.matrices)
 
+    def __repr__(self) -> str:
+        return f"Symmetry({self.name}: {len(self)} rotation{'' if len(self) == 1 else 's'})"
+
     @property
     def point_group(self) -> str:
         """Schoenflies symbol without directions: ``D7``."""
@@ -89,12 +92,14 @@ def symmetry(text: str) -> Symmetry:
     Raises
     ------
     InputError
-        If the group is unknown or a direction is not three numbers.
+        If it is no text, the group is unknown or a direction is not three numbers.
     """
+    if not isinstance(text, str):
+        raise InputError(f"a symmetry is given as {type(text).__name__}; expected a text such as C1 or D7@z@x.")
     point_group, *directions = _split(text)
     frame = _frame([direction(item) for item in directions])
     own = _own_matrices(point_group.upper())
-    return Symmetry(text.strip(), frame @ own @ frame.T, frame)
+    return Symmetry("@".join([point_group.upper(), *directions]), frame @ own @ frame.T, frame)
 
 
 def written_form(point_group: str, *directions: FloatArray) -> str:
