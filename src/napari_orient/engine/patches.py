@@ -43,6 +43,7 @@ def cut_patches(
     voxel_size: float | None = None,
     centring: str = "subvoxel",
     repair: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    level: bool = False,
     beyond: bool = False,
 ) -> PatchArray:
     """Cubes of density centred on each position, (N, side, side, side), indexed [n, z, y, x], mean 0 and deviation 1.
@@ -58,6 +59,7 @@ def cut_patches(
     centring : ``subvoxel`` puts the position exactly on the middle voxel, by windowed-sinc interpolation;
         ``rounded`` takes the nearest voxel as it is (where sizes differ, interpolation is needed anyway).
     repair : what is done to each cube before it is normalised.
+    level : whether ramps of the tomogram are taken out of them; see `normalised`.
     beyond : whether patches may be larger than the tomogram, as a box that was cut about one particle is.
 
     Raises
@@ -75,7 +77,7 @@ def cut_patches(
         cubes = _resampled(tomogram.density, nearest, residual, side=side, ratio=ratio)
     patches = np.empty((len(nearest), side, side, side), np.float32)
     for row, cube in zip(order, cubes, strict=True):
-        normalised(cube if repair is None else repair(cube), out=patches[row])
+        normalised(cube if repair is None else repair(cube), out=patches[row], level=level)
     return patches
 
 
@@ -98,20 +100,26 @@ def nearest_voxel(positions: FloatArray, voxel_size: float) -> FloatArray:
     return centres
 
 
-def normalised(cube: NDArray[Any], *, out: PatchArray | None = None) -> PatchArray:
+def normalised(cube: NDArray[Any], *, out: PatchArray | None = None, level: bool = False) -> PatchArray:
     """The cube at mean 0 and standard deviation 1; a constant cube becomes 0, as do values that are no numbers.
 
     Parameters
     ----------
     out : where it is written to; None takes new memory.
+    level : whether the plane that fits it best by least squares is taken out, if that is a ramp. One that holds little
+        of the cube's variance is that of particle and neighbours, and stays.
     """
-    values = np.empty(np.shape(cube), np.float32) if out is None else out
-    values[...] = cube
-    mean = _plane_means(values).mean()
+    # Each of these passes over the voxels takes a fourteenth of the time that cutting a patch does.
+    cube = np.ascontiguousarray(cube, np.float32)
+    mean = _plane_means(cube).mean()
     if not np.isfinite(mean):
-        return normalised(without_infinite(cube), out=out)
-    values -= mean
+        return normalised(without_infinite(cube), out=out, level=level)
+    values: PatchArray = np.subtract(cube, mean, out=out)
     deviation = _deviation(values)
+    ramp = _ramp(values, deviation) if level else None
+    if ramp is not None:
+        values -= ramp
+        deviation = _deviation(values)
     # The rounding errors of an interpolated constant are no signal.
     if deviation > ROUNDING * abs(mean):
         values /= deviation
@@ -142,24 +150,19 @@ def without_infinite(cube: NDArray[Any]) -> PatchArray:
     return np.where(finite, cube, mean).astype(np.float32)
 
 
-def without_ramp(cube: NDArray[Any]) -> PatchArray:
-    """The cube (n, n, n) less the plane that fits it best by least squares, if that is a ramp; its mean stays.
-
-    A plane that holds little of the cube's variance is that of particle and neighbours, and stays too.
-    """
-    values = np.asarray(cube, np.float32)
-    along_z, beneath = _plane_means(values), values.mean(axis=0)
-    variance = float(_deviation(values - along_z.mean())) ** 2
+def _ramp(cube: PatchArray, deviation: np.float32) -> PatchArray | None:
+    """The plane that fits a cube (n, n, n) of mean 0 best by least squares; None if it is no ramp."""
+    along_z, beneath = _plane_means(cube), cube.mean(axis=0)
     # Lines about the middle are orthogonal to one another: each slope is a regression of its own, and what the plane
     # holds of the variance is the sum over the three.
     profiles = (along_z, beneath.mean(axis=1), beneath.mean(axis=0))
     lines = [_line_about_middle(len(item)) for item in profiles]
     slopes = [float(np.dot(line, item) / np.dot(line, line)) for line, item in zip(lines, profiles, strict=True)]
     held = sum(slope**2 * float(np.dot(line, line)) / len(line) for slope, line in zip(slopes, lines, strict=True))
-    if held <= _LEAST_RAMP * variance:
-        return values
+    if held <= _LEAST_RAMP * float(deviation) ** 2:
+        return None
     z, y, x = (np.float32(slope) * line for slope, line in zip(slopes, lines, strict=True))
-    return np.asarray(values - (z[:, None, None] + y[:, None] + x))
+    return np.asarray(z[:, None, None] + y[:, None] + x)
 
 
 @lru_cache(maxsize=32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
-from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite, without_ramp
+from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -383,11 +382,9 @@ def _cut(
 
     Outliers are filled, and strong ramps are taken out: neither is noise as the model has it.
     """
-
-    def repair(cube: NDArray[Any]) -> NDArray[Any]:
-        return without_ramp(without_infinite(cube) if outliers is None else outliers.fill(cube))
-
-    return torch.from_numpy(cut_patches(tomogram, positions, side=side, centring="rounded", repair=repair)).to(device)
+    repair = without_infinite if outliers is None else outliers.fill
+    patches = cut_patches(tomogram, positions, side=side, centring="rounded", repair=repair, level=True)
+    return torch.from_numpy(patches).to(device)
 
 
 def _outliers(tomogram: Tomogram, positions: FloatArray, reference: Reference) -> OutlierLimits | None:
