@@ -101,10 +101,6 @@ class MatchedFilterSearch:
     filters: CompressedFilters
     informative: Tensor
 
-    def log_likelihood_gain(self, observed: Tensor) -> Tensor:
-        """Gain of each rotation over no particle, (N, J), of coefficients (N, 2, M) about the particle."""
-        return self.filters.scores(observed).clamp_min(0).square() / 2
-
     def best_rotations(self, observed: Tensor, *, count: int, log_prior: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The best rotations (N, count, 3, 3), which lie apart, best first, and their log-likelihood gains (N, count).
 
@@ -113,8 +109,12 @@ class MatchedFilterSearch:
         observed : (N, 2, M) coefficients about the particles.
         log_prior : (N, J) added to the gains; ``-inf`` where a rotation is excluded.
         """
-        gain = self.log_likelihood_gain(observed)
-        gain = gain if log_prior is None else gain + log_prior
+        if log_prior is None:
+            # The gain grows with the score.
+            scores = self.filters.scores(observed)
+            best = self.filters.best_separated(scores, count)
+            return self.filters.rotations[best], _gain_of(scores.gather(1, best))
+        gain = _gain_of(self.filters.scores(observed)) + log_prior
         best = self.filters.best_separated(gain, count)
         return self.filters.rotations[best], gain.gather(1, best)
 
@@ -126,6 +126,11 @@ class MatchedFilterSearch:
     def log_prior(self, prior: RotationPrior) -> Tensor:
         """Log-density of every rotation of the search for each particle of a prior, (N, J)."""
         return prior.log_density_of_grid(self.filters.rotations, spacing=self.filters.spacing)
+
+
+def _gain_of(scores: Tensor) -> Tensor:
+    """Gain in log-likelihood over no particle, nats, that scores are worth."""
+    return scores.clamp_min(0).square() / 2
 
 
 def build_search(
@@ -261,7 +266,8 @@ class Preselection:
     ----------
     basis : (2, m, d), real and imaginary, of the first m coefficients.
     filters : (d, J) of length 1.
-    waves : (S, 2m) shifts to each position, real parts before imaginary.
+    waves : (2, H, m) cosines and sines of the shifts to the first H of the 2 H - 1 positions; the others, from the last
+        backwards, are their opposites, and the middle one is the centre.
     """
 
     basis: Tensor
@@ -272,11 +278,12 @@ class Preselection:
         """The positions (N, count) where any rotation scores best, of coefficients (N, 2, M)."""
         first, second = self.basis
         real, imaginary = observed[:, :, : len(first), None].unbind(1)
-        # The patch's coefficients times the filters', once; then the waves of all positions: one product.
+        # The patch's coefficients times the filters', once; then the waves: opposite positions have opposite sines.
         parts = observed.new_empty(len(observed), 2, *first.shape)
         torch.mul(real, first, out=parts[:, 0]).addcmul_(imaginary, second)
         torch.mul(real, second, out=parts[:, 1]).addcmul_(imaginary, first, value=-1)
-        scores = (self.waves @ parts.flatten(1, 2)) @ self.filters
+        even, odd = (self.waves @ parts).unbind(1)
+        scores = torch.cat([even + odd, (even - odd)[:, :-1].flip(1)], dim=1) @ self.filters
         return scores.amax(-1).topk(count, dim=1).indices
 
 
@@ -421,9 +428,9 @@ def _preselection(model: ForwardModel, filters: CompressedFilters, *, basis: Ten
     basis = _leading_vectors(full, _PRESELECTION_DIMENSIONS)
     compressed = full @ basis
     compressed /= compressed.norm(dim=1, keepdim=True).clamp_min(1e-12)
-    waves = waves[:, :count]
+    half = waves[: len(waves) // 2 + 1, :count]
     return Preselection(
         basis.view(count, 2, -1).transpose(0, 1).contiguous(),
         compressed.T.contiguous(),
-        torch.cat([waves.real, waves.imag], dim=1),
+        torch.stack([half.real, half.imag]),
     )

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, fit_at
+from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, concatenate_fits, fit_at
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
@@ -425,7 +425,7 @@ def _modes(fits: list[Fit], group: Symmetry, *, likelihood_scale: float) -> tupl
     rotations = torch.stack([fit.rotations for fit in fits], dim=1)
     rotvecs = rotations_between(fits[0].rotations, rotations, group)
     log_mass = TEMPERATURE * likelihood_scale * torch.stack([fit.log_posterior for fit in fits], dim=1)
-    log_mass = log_mass + torch.stack([torch.logdet(fit.covariance()) / 2 for fit in fits], dim=1)
+    log_mass = log_mass + concatenate_fits(fits).log_volume().view(len(fits), -1).T
     return rotvecs, log_mass.masked_fill(repeated(rotvecs, log_mass), -torch.inf)
 
 
