@@ -104,13 +104,16 @@ class ReferenceParts:
 
     Parameters
     ----------
-    table : (K³, 8 P) of [value, d/dωx, d/dωy, d/dωz], of each the P parts, of each real and imaginary part.
+    table : (K³, 8 P) of real and imaginary part, of each [value, d/dωx, d/dωy, d/dωz], of each the P parts; over the
+        largest of them, in half precision: what is read of it is as large, and so takes half the time.
     spacing, reach : as of a `Reference`.
+    scale : the largest number of the table.
     """
 
     table: Tensor
     spacing: float
     reach: int
+    scale: float
 
     @classmethod
     def stacked(cls, parts: Iterable[Reference], count: int) -> ReferenceParts:
@@ -118,10 +121,11 @@ class ReferenceParts:
         table, last = torch.zeros(0), None
         for number, last in enumerate(parts):
             if not number:
-                table = last.table.new_empty(len(last.table), 4, count, 2)
-            table[:, :, number] = last.table.view(-1, 2, 4).mT
+                table = last.table.new_empty(len(last.table), 8, count)
+            table[:, :, number] = last.table
         assert last is not None
-        return cls(table.flatten(1), last.spacing, last.reach)
+        scale = float(table.abs().amax())
+        return cls(table.flatten(1).div_(scale).half(), last.spacing, last.reach, scale)
 
     def to(self, device: torch.device | str) -> ReferenceParts:
         """The same parts on a device."""
@@ -132,11 +136,12 @@ class ReferenceParts:
         return self.table.shape[1] // 8
 
     def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor, out: Tensor) -> None:
-        """Write what `Reference.rotated` gives, of every part, to ``out``, (N, 4, P, 2, M)."""
-        bags = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=weight)
-        # One at a time: torch transposes a matrix in blocks that the cache holds, a stack of them number by number.
-        for row, bag in zip(out.flatten(1, 3), bags.view(len(rotations), len(frequency), -1), strict=True):
-            row.copy_(bag.T)
+        """Write what `Reference.rotated` gives, of every part, to ``out``, (N, M, 2, 4 P).
+
+        The last axes are [real, imaginary] and, of each of [value, d/dωx, d/dωy, d/dωz], the parts.
+        """
+        bags = _interpolated(self.table, self.spacing, self.reach, frequency, rotations, weight=self.scale * weight)
+        out.copy_(bags.view(out.shape))
 
 
 def _interpolated(
@@ -148,7 +153,7 @@ def _interpolated(
     """
     place = (rotations.permute(2, 0, 1) @ frequency.T).mul_(1 / spacing).add_(reach)
     nodes, shares = _nodes(place, reach, weight)
-    return torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=shares, mode="sum")
+    return torch.nn.functional.embedding_bag(nodes, table, per_sample_weights=shares.to(table), mode="sum")
 
 
 def interpolation_nodes(place: Tensor, reach: int) -> tuple[Tensor, Tensor]:

@@ -223,7 +223,9 @@ class PoseFinder:
             observation = Observation(self.reference, self.model, observed, prior, noise)
             poses = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
         poses = poses.in_noise(noise)
-        if self.overdispersion is not None:
+        if self.overdispersion is not None and self.fast and self.overdispersion.uniform:
+            poses = poses.with_covariance_factor(self.overdispersion.mean / noise)
+        elif self.overdispersion is not None:
             # Its coefficients are those that the search's matches are fitted on, observed already.
             of_search = found.observed[each, place][..., : len(self.search.model.indices)]
             misfit = self.overdispersion.of(of_search[..., self.search.informative], best)
