@@ -12,6 +12,7 @@ import pytest
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io.columns import POSE_UNKNOWN, VARIABILITY
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.prediction import PredictionTask, load_model
 from napari_orient.engine.projects import distribution
@@ -64,6 +65,17 @@ def test_one_list_holds_all_tomograms_that_are_done_and_the_others_are_named(tmp
     assert {step.total for step in steps} == {300}
     notes = [str(note) for step in steps for note in step.notes]
     assert notes == ["ts_0: a note", "ts_1: a note", "Warning: ts_1 failed: it is flat.", "ts_2: a note"]
+
+
+def test_a_result_that_only_some_tomograms_have_is_kept_and_unknown_in_the_others(tmp_path):
+    result, _ = done(pairs_in(tmp_path, 2), MeanTask())
+    some, other = result.parts
+    result.done[0] = replace(result.done[0], particles=some.replace(extra={**some.extra, VARIABILITY: np.ones(2)}))
+    result.done[1] = replace(
+        result.done[1], particles=other.replace(extra={**other.extra, POSE_UNKNOWN: np.array(["", "x"])})
+    )
+    np.testing.assert_equal(result.particles.extra[VARIABILITY], [1, 1, np.nan, np.nan])
+    assert result.particles.extra[POSE_UNKNOWN].tolist() == ["", "", "", "x"]
 
 
 def test_a_lone_tomogram_fails_as_it_is_and_its_notes_have_no_name(tmp_path):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.inspection.quantities import Neighbours, beam_angle_deg, clusters, face_distance, neighbours
-from napari_orient.engine.io.columns import SCORE
+from napari_orient.engine.io.columns import SCORE, VARIABILITY
 from napari_orient.engine.particles import Extent, FloatArray, Particles
 from napari_orient.engine.streams import Work, run
 
@@ -477,6 +477,7 @@ def _properties(report: Report, placed: Particles, near: Neighbours) -> dict[str
         "distance to the nearest face": face_distance(placed, placed.extents),
         "angle of z to the beam": beam_angle_deg(placed),
     }
-    if SCORE in predicted.extra:
-        own["score"] = np.asarray(predicted.extra[SCORE], float)
+    for name, column in (("score", SCORE), ("variability", VARIABILITY)):
+        if column in predicted.extra:
+            own[name] = np.asarray(predicted.extra[column], float)
     return {name: values for name, values in own.items() if values is not None}

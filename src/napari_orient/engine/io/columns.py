@@ -34,7 +34,12 @@ ERROR_IF_RIGHT = "orientErrorIfRightDeg"
 """Expected root-mean-square error of the rotation if the pose is right, degrees; confidence is the probability of that.
 The expected error counts both: it is large where the pose is likely to be wrong."""
 
-RESULT_COLUMNS = (SCORE, SHIFT, ERROR_IF_RIGHT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR)
+VARIABILITY = "orientVariability"
+"""Coordinate along the leading component of what the particles of a tomogram are beyond the template, where they differ
+from each other: 0 is the template, and at 1 what is different is as strong as it. Its sign and what it is are the
+tomogram's own."""
+
+RESULT_COLUMNS = (SCORE, SHIFT, ERROR_IF_RIGHT, CENTRE_ERROR, AXIS_ERROR, AZIMUTH_ERROR, VARIABILITY)
 
 _SURE = 0.9
 """Probability of being right from which the summary counts a pose as sure; chosen."""
@@ -181,6 +186,23 @@ def _numbers_of_box(particles: Particles, names: Sequence[str]) -> FloatArray | 
 
 def _without(particles: Particles, names: Container[str]) -> dict[str, NDArray[Any]]:
     return {name: column for name, column in particles.extra.items() if name not in names}
+
+
+def with_columns_of_all(parts: Sequence[Particles]) -> list[Particles]:
+    """The particles of several tomograms, each with every result that any of them has: NaN or empty where it has none.
+
+    Some columns are written only of tomograms that they say something of.
+    """
+    known = {name for part in parts for name in (*RESULT_COLUMNS, POSE_UNKNOWN) if name in part.extra}
+
+    def completed(part: Particles) -> Particles:
+        lacking = [name for name in (*RESULT_COLUMNS, POSE_UNKNOWN) if name in known and name not in part.extra]
+        if not lacking:
+            return part
+        empty = {name: np.full(len(part), "" if name == POSE_UNKNOWN else np.nan) for name in lacking}
+        return part.replace(extra={**part.extra, **empty})
+
+    return [completed(part) for part in parts]
 
 
 def result_column(particles: Particles, name: str) -> FloatArray | None:

@@ -34,7 +34,6 @@ from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.model.tilts import shifted_gain
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.rotations import even_rotations
 
 if TYPE_CHECKING:
     from napari_orient.engine.matching.fit import Fit
@@ -242,9 +241,7 @@ def _over_rotations(reference: Reference, grid: Tensor) -> tuple[Tensor, Tensor]
     """Mean over rotations of the reference's transform (real, by Friedel) and of its power, (n, n, n) each."""
     radius = grid.norm(dim=-1)
     shells = torch.arange(0, 1 / reference.resolution, float(grid[0, 0, 1, 0]) / 2)
-    beams = torch.as_tensor(even_rotations(500)[:, :, 2], dtype=torch.float32)
-    values = reference.sample(shells[:, None, None] * beams)[..., 0]
-    ball, power = values[..., 0].mean(1), values.square().sum(-1).mean(1)
+    ball, power = reference.rotational_means(shells)
     inside = radius.numpy() <= 1 / reference.resolution
 
     def on_grid(profile: Tensor) -> Tensor:

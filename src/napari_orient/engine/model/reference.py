@@ -18,12 +18,15 @@ from torch import Tensor
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.grid import soft_ball
+from napari_orient.engine.rotations import even_rotations
 
 _OVERSAMPLING = 3.0
 """Nodes of the table per Fourier coefficient of a box as wide as the map. Linear interpolation then errs by less than
 1 % of the largest value (tests/engine/test_search.py), with the map divided by the interpolation's sinc²."""
 _POWER_KEPT = 0.998
 """Share of the map's power within the radius that is found for it; chosen."""
+_MEAN_ROTATIONS = 500
+"""Rotations that the transform is averaged over; chosen: a shell of a ribosome has a few hundred coefficients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,17 @@ class Reference:
         place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
         found = torch.nn.functional.grid_sample(volume, place, align_corners=True)
         return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
+
+    def rotational_means(self, radii: Tensor) -> tuple[Tensor, Tensor]:
+        """Means over all rotations of the transform, real by Friedel's symmetry, and of its power, (L,) each.
+
+        Parameters
+        ----------
+        radii : (L,) cycles/Å.
+        """
+        directions = torch.as_tensor(even_rotations(_MEAN_ROTATIONS)[:, :, 2], dtype=torch.float32)
+        values = self.sample(radii[:, None, None] * directions)[..., 0]
+        return values[..., 0].mean(1), values.square().sum(-1).mean(1)
 
 
 @dataclass(frozen=True, eq=False)

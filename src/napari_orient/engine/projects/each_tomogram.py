@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import with_columns_of_all
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import SchedulerOptions, distribute
 from napari_orient.engine.projects.stored_results import (
@@ -57,7 +58,7 @@ class ProjectResult:
     @property
     def particles(self) -> Particles:
         """The particles of all tomograms that are done, in the order of their list."""
-        return in_list_order(concatenate(self.parts))
+        return in_list_order(concatenate(with_columns_of_all(self.parts)))
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -22,11 +22,12 @@ from torch import Tensor
 from napari_orient.engine.matching.fit import fit_poses
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.gridding import Coefficients, Gridding
+from napari_orient.engine.model.gridding import Gridding
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.hand_evidence import hand_evidence
 from napari_orient.engine.refinement.posterior import Poses
+from napari_orient.engine.refinement.residuals import residuals
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 
 _SAMPLE = 32
@@ -57,8 +58,6 @@ _UNDETERMINED_HAND = (
     "the hand of this template is not determined here (right with {:.0%}): its mirror image matches about as well. "
     "Compare both hands over all tomograms (mirror auto)."
 )
-_LEAST_WEIGHT = 1e-6
-"""Least whitened gain that a residual is divided by."""
 _SPHERE_OVER_WEDGE = 1.5
 """Coefficients of a whole sphere over those of a wedge of ±60°: rotated patches fill the sphere."""
 
@@ -187,8 +186,7 @@ def residual_power(reference: Reference, model: ForwardModel, patches: Tensor, p
     patches : (N, n, n, n), at least two.
     poses : the reference's in them.
     """
-    reference, model = reference.to("cpu"), model.to("cpu")
-    residual = _residuals(reference, model, patches.cpu(), poses)
+    residual = residuals(reference, model, patches, poses)
     halves = [Gridding(model.box, model.voxel_size) for _ in range(2)]
     for number, half in enumerate(halves):
         half.add(residual.take(torch.arange(number, len(patches), 2)))
@@ -196,21 +194,10 @@ def residual_power(reference: Reference, model: ForwardModel, patches: Tensor, p
     filled = (weight * other) > 0
     both = (weight * other)[filled].sqrt()
     common = float(((first * second.conj()).real[filled] / both).sum())
-    power = reference.transform(halves[0].frequency[filled]).abs().square()
+    power = reference.to("cpu").transform(halves[0].frequency[filled]).abs().square()
     explained = float((both * power).sum() * poses.amplitude.square().mean())
     deviation: float = (_SPHERE_OVER_WEDGE * len(model.indices) / 2) ** 0.5
     return common / explained, 2 * deviation / explained
-
-
-def _residuals(reference: Reference, model: ForwardModel, patches: Tensor, poses: Poses) -> Coefficients:
-    """Patches less their fitted references, about the particles' centres, in the reference's units."""
-    voxels = torch.round(poses.shifts / model.voxel_size)
-    observed = torch.view_as_complex(model.observe(patches, voxels).movedim(1, -1).contiguous())
-    angle = 2 * torch.pi * ((poses.shifts - voxels * model.voxel_size) @ model.frequency.T)
-    predicted = reference.transform(model.frequency @ poses.rotations) * poses.amplitude.clamp_min(0)[:, None]
-    weight = model.whitened_gain.clamp_min(_LEAST_WEIGHT)
-    values = observed * torch.polar(torch.ones_like(angle), angle) / weight - predicted
-    return Coefficients(values, weight.square(), model.frequency, poses.rotations)
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from napari_orient.engine.io.columns import (
     POSE_UNKNOWN,
     SCORE,
     SHIFT,
+    VARIABILITY,
 )
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.noise import not_flat
@@ -46,7 +47,8 @@ from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
 from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
-from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.refinement.variability import Variability, estimate_variability
+from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.templates import Template
 from napari_orient.engine.tilt_geometry import tilt_geometry, tilt_series_of
 from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
@@ -222,6 +224,10 @@ def refine_all(
         noise = found.noise_level[rows]
         return _find(finder, tomogram, particles.take(rows.numpy()), offset=offset, noise=noise)
 
+    def cut_rows(rows: torch.Tensor) -> tuple[torch.Tensor, Poses]:
+        patches, to_picks = _patches(finder, tomogram, particles.take(rows.numpy()))
+        return patches, poses.take(rows).shifted(-to_picks)
+
     poses, log_odds = yield from apply_offset_prior(
         finder,
         found,
@@ -229,7 +235,12 @@ def refine_all(
         batch=batch,
         centre=centre,
     )
-    answer = _result(particles.located_in(tomogram), poses, finder, tomogram, log_odds=log_odds)
+    step = Step(len(particles), len(particles), "Comparing the particles with each other")
+    found_variability = estimate_variability(finder, poses, cut_rows, batch=batch)
+    variability = yield from stoppable(found_variability, step)
+    answer = _result(
+        particles.located_in(tomogram), poses, finder, tomogram, log_odds=log_odds, variability=variability
+    )
     note = duplicates_note(answer.particles, duplicate_distance(template, finder.options.duplicates))
     answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
@@ -394,9 +405,23 @@ def _outliers(tomogram: Tomogram, positions: FloatArray, reference: Reference) -
 
 
 def _result(
-    particles: Particles, poses: Poses, finder: PoseFinder, tomogram: Tomogram, *, log_odds: torch.Tensor | float = 0.0
+    particles: Particles,
+    poses: Poses,
+    finder: PoseFinder,
+    tomogram: Tomogram,
+    *,
+    log_odds: torch.Tensor | float = 0.0,
+    variability: Variability | None = None,
 ) -> RefinementResult:
-    """The particles in their poses; ``log_odds`` (N,) of false over true picks come from elsewhere than the score."""
+    """The particles in their poses.
+
+    Parameters
+    ----------
+    log_odds : (N,) of false over true picks, from elsewhere than the score.
+    variability : of the particles, where they differ from each other.
+    """
+    if variability is not None:
+        poses = variability.widened(poses, likelihood_scale=finder.calibration.likelihood_scale)
     found = particles.positions + poses.shifts.numpy()
     truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
     occluded = occluded_share(finder, tomogram, found)
@@ -421,6 +446,8 @@ def _result(
     if len(finder.group) > 1:
         columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
         columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
+    if variability is not None:
+        columns[VARIABILITY] = variability.coordinates.double().numpy()
     reasons = {POSE_UNKNOWN: unknown.column} if unknown.rows.any() else {}
     kept = without_earlier_results(particles, finder.options.prior)
     return RefinementResult(
@@ -438,5 +465,5 @@ def _result(
         error_if_right_deg=if_right,
         error_if_wrong_deg=if_wrong,
         finder=finder,
-        warnings=(*finder.warnings, *unknown.notes),
+        warnings=(*finder.warnings, *unknown.notes, *([variability.note] if variability else [])),
     )
