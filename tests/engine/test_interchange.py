@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import starfile
 from foreign_lists import POSITIONS, ROTATIONS, SAMPLES, SIZE, WITHOUT_ROTATIONS
 
 from napari_orient.cli import main
@@ -88,8 +89,29 @@ def test_a_list_is_handed_over_with_the_command_to_type_there(project, capsys, p
     assert said[-1].startswith("Flags as documented there, not run")
 
 
-def test_what_is_handed_over_without_a_voxel_size_is_refused_before_it_is_written(project, capsys):
-    assert main(["export", "relion5/particles.star", "out.star", "--for", "warp"]) == 2
-    assert "counts in voxels, whose size is not known" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--tomogram", "TS_01.mrc", "--pixel-size", "1.35"],
+        ["--pixel-size", "1.35"],
+        ["--tomogram", "TS_01.mrc", "--voxel-size", "8"],
+        ["--tomogram", "TS_01.mrc", "--out-pixel-size", "3"],
+        ["--tomograms", "."],
+    ],
+)
+@pytest.mark.parametrize("source", ["relion4/particles.star", "warp/export.star"])
+def test_the_command_that_is_printed_counts_in_the_voxels_that_are_written(project, capsys, source, flags):
+    capsys.readouterr()
+    assert main(["export", source, "out.star", "--for", "warp", *flags]) == 0
+    printed = re.search(r"--coords_angpix (\S+)", capsys.readouterr().out)[1]
+    table = starfile.read("out.star")
+    assert (table["rlnPixelSize"] == float(printed)).all()
+    written = table[["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]].to_numpy() * float(printed)
+    given = float(flags[flags.index("--pixel-size") + 1]) if "--pixel-size" in flags else None
+    np.testing.assert_allclose(written, read_particles(source, pixel_size=given).positions, atol=0.01)
+
+
+def test_what_is_handed_over_is_a_star_file(project):
     assert main(["export", "relion5/particles.star", "out.csv", "--for", "warp"]) == 2
     assert not list(project.glob("out*"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +39,11 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates, read_named_project
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, write_particles, writing_dialect
+from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, names_in_list, write_particles, writing_dialect
 from napari_orient.engine.outputs import Place
-from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
+from napari_orient.engine.outside import outside_words
+from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order, shortened
+from napari_orient.progress import say
 
 if TYPE_CHECKING:
     from napari_orient.engine.io.dialects.dialect import Dialect
@@ -81,10 +83,26 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read one, write the other."""
+    return 1 if write_converted(arguments).failed else None
+
+
+@dataclass(frozen=True, eq=False)
+class Converted:
+    """What was written: the particles, Å of the pixels that were asked for, and whether some could not be read."""
+
+    particles: Particles
+    pixel_size: float | None
+    failed: bool
+
+
+def write_converted(arguments: Namespace) -> Converted:
+    """What was read of the one list, chosen, and written as the other, which is printed."""
     dialect = writing_dialect(arguments.target, arguments.dialect)
     check_optimisation_set(dialect, arguments)
     tomogram, particles, failed = _read(arguments, dialect)
     particles = selected(particles, arguments)
+    if outside := outside_words(particles):
+        say(f"Warning: {outside}")
     if arguments.min_distance is not None:
         particles = checked_duplicates(particles, arguments.min_distance, remove=arguments.remove_duplicates)
     elif arguments.remove_duplicates:
@@ -110,7 +128,7 @@ def perform(arguments: Namespace) -> int | None:
         return path
 
     print(f"{write_answer(write)}: {counted(particles)}, {_words(particles.rotations is not None)}")
-    return 1 if failed else None
+    return Converted(particles, pixel_size, failed)
 
 
 def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Particles, bool]:
@@ -118,7 +136,10 @@ def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Part
     if arguments.tomograms is None:
         tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
         named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
-        return tomogram, _read_list(arguments, dialect, named), False
+        particles = _read_list(arguments, dialect, named)
+        if tomogram is not None:
+            _say_left_out(arguments.source, particles)
+        return tomogram, particles, False
     if arguments.tomogram is not None:
         raise InputError("--tomogram and --tomograms were given; expected the tomogram of the list, or those of it.")
     arguments.paths = [arguments.source]
@@ -126,6 +147,13 @@ def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Part
     sizes = {tomogram.voxel_size for tomogram, _ in project.pairs}
     every = in_list_order(concatenate([particles for _, particles in project.pairs]))
     return (project.pairs[0][0] if len(sizes) == 1 else None), every, bool(project.failed)
+
+
+def _say_left_out(source: Path, particles: Particles) -> None:
+    """Say which tomograms of a list have no particles among those that are written."""
+    others = [] if not source.is_file() else sorted({*names_in_list(source)} - {*particles.tomogram_names})
+    if others:
+        say(f"Note: Particles in {shortened(others)} are left out; --tomograms takes the folder of all tomograms.")
 
 
 def _read_list(arguments: Namespace, dialect: Dialect, tomogram: Tomogram | None) -> Particles:

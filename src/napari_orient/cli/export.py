@@ -18,6 +18,8 @@ from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_import_list, add_reading, add_selection
 from napari_orient.cli.projects import add_duplicates
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.dialects.warp import coordinate_size
+from napari_orient.engine.io.tomograms import ListMetadata
 
 EXAMPLE = """\
   napari-orient export oriented.star for_relion.star --for relion5 --tomograms-star tomograms.star
@@ -106,6 +108,9 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--for", dest="receiver", choices=tuple(RECEIVERS), required=True, help="program that reads it")
     add_selection(parser)
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
+    parser.add_argument(
+        "--tomograms", type=Path, metavar="DIR|STAR", help="the tomograms of IN, where it names several"
+    )
     parser.add_argument("--voxel-size", **LENGTH, help=VOXEL_SIZE_HELP)
     parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     parser.add_argument("--min-distance", **LENGTH, help="count particles nearer than this as one, picked twice")
@@ -120,15 +125,19 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
     return convert.outputs(_conversion(arguments))
 
 
-def perform(arguments: Namespace) -> None:
+def perform(arguments: Namespace) -> int | None:
     """Convert, and say what to do next."""
     given = _conversion(arguments)
     receiver = RECEIVERS[arguments.receiver]
-    size = _coordinate_size(given, receiver)
-    convert.perform(given)
+    if receiver.dialect == "warp":
+        given.out_pixel_size = _tomogram_s_voxels(given)
+    found = convert.write_converted(given)
+    metadata = ListMetadata(extents=found.particles.extents, pixel_size=found.pixel_size)
+    size = f"{coordinate_size(found.particles, metadata):.9g}" if receiver.dialect == "warp" else ""
     print(f"Then, for {receiver.title}:")
     print(*(f"  {line}" for line in receiver.next_steps(arguments.target, size)), sep="\n")
     print(f"Flags as documented there, not run with this list ({receiver.flags_from}).")
+    return 1 if found.failed else None
 
 
 def _conversion(arguments: Namespace) -> Namespace:
@@ -143,7 +152,6 @@ def _conversion(arguments: Namespace) -> Namespace:
         raise InputError(f"{arguments.target} given as list; expected a name that ends in .star.")
     receiver = RECEIVERS[arguments.receiver]
     fixed = {
-        "tomograms": None,
         "dialect": receiver.dialect,
         "optimisation_set": receiver.dialect == "relion5",
         "out_centre": "size/2",
@@ -157,25 +165,10 @@ def _conversion(arguments: Namespace) -> Namespace:
     return Namespace(**{**vars(arguments), **fixed})
 
 
-def _coordinate_size(given: Namespace, receiver: Receiver) -> str:
-    """Size in Å of the voxels that written coordinates count in, as a text.
+def _tomogram_s_voxels(given: Namespace) -> float | None:
+    """Size in Å of the voxels to write in: as given, or the tomogram's; None where the list decides."""
+    if given.out_pixel_size is not None or given.tomogram is None:
+        return None if given.out_pixel_size is None else float(given.out_pixel_size)
+    from napari_orient.engine.io import read_tomogram
 
-    Raises
-    ------
-    InputError
-        If neither the flags nor a tomogram say it, and the program needs it.
-    """
-    if receiver.dialect == "relion5":
-        return ""
-    for size in (given.out_pixel_size, given.voxel_size):
-        if size is not None:
-            return f"{size:g}"
-    if given.tomogram is not None:
-        from napari_orient.engine.io import read_tomogram
-
-        return f"{read_tomogram(given.tomogram).voxel_size:g}"
-    if given.pixel_size is not None:
-        return f"{given.pixel_size:g}"
-    raise InputError(
-        f"{receiver.title} counts in voxels, whose size is not known; give --tomogram, or --out-pixel-size in Å."
-    )
+    return read_tomogram(given.tomogram, voxel_size=given.voxel_size).voxel_size

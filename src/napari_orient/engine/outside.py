@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.io.columns import POSE_UNKNOWN, without_results
+from napari_orient.engine.io.tomograms import find_extents
 from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, check_inside, lies_outside
 from napari_orient.engine.streams import Note
 
@@ -27,6 +28,18 @@ def rows_inside(particles: Particles, extent: Extent, *, name: str) -> NDArray[n
     if len(particles) and outside.mean() >= _MOST_OUTSIDE:
         check_inside(particles, extent, name=name)
     return ~outside
+
+
+def outside_words(particles: Particles) -> str:
+    """A sentence on how many particles lie outside tomograms whose sizes come with them; empty where none does."""
+    found = find_extents(particles.tomogram_names, [particles.extents])
+    names = np.asarray(particles.tomogram)
+    masks = [lies_outside(particles.positions[names == name], extent) for name, extent in found.items()]
+    count = sum(int(mask.sum()) for mask in masks)
+    if count == 0:
+        return ""
+    which = "1 particle lies outside its tomogram" if count == 1 else f"{count} particles lie outside their tomograms"
+    return f"{which}, of {len(particles)}: are pixel size and tomogram right?"
 
 
 def outside_note(inside: NDArray[np.bool_], *, name: str, posed: bool) -> Note | None:

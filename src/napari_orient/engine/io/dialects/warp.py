@@ -76,7 +76,7 @@ def _is_export(file: ListFile) -> bool:
 
 def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     """Write the list that ``ts_export_particles --input_star`` reads."""
-    size = _coordinate_size(particles, metadata)
+    size = coordinate_size(particles, metadata)
     columns: dict[str, Sequence[str]] = {
         **number_columns(PIXELS, particles.positions / size),
         **pose_columns(particles),
@@ -91,7 +91,7 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
     return tuple(notes)
 
 
-def _coordinate_size(particles: Particles, metadata: ListMetadata) -> float:
+def coordinate_size(particles: Particles, metadata: ListMetadata) -> float:
     """Å of the pixels to write in: as given, as it was read, the voxel size that all tomograms share, or else 1."""
     if metadata.pixel_size is not None:
         return float(metadata.pixel_size)
