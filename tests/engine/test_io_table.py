@@ -122,3 +122,11 @@ def test_a_table_of_particles_that_pandas_saved_is_read_back_with_its_poses(tmp_
     np.testing.assert_allclose(read_particles(tmp_path / "a.csv").rotations, golden.rotations, atol=1e-9)
     degrees = write(tmp_path / "b.csv", "x,y,z,Rot (°),Tilt [deg],psi_deg\n1,2,3," + ",".join(map(str, ZYZ)) + "\n")
     np.testing.assert_allclose(read_particles(degrees).rotations[0], MATRIX, atol=2e-6)
+
+
+def test_angles_that_may_be_radians_are_asked_about(tmp_path):
+    angles = np.random.default_rng(0).uniform([-np.pi, 0, -np.pi], [np.pi, np.pi, np.pi], size=(5, 3))
+    for scale, asked in ((1, True), (180 / np.pi, False)):
+        rows = "".join(f"1,2,3,{','.join(map(str, row))}\n" for row in angles * scale)
+        read = read_particles(write(tmp_path / "a.csv", "x,y,z,rot,tilt,psi\n" + rows))
+        assert any("are they radians?" in note for note in read.notes) is asked

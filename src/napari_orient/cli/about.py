@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model_files import SUFFIX, shipped_models
+from napari_orient.engine.model_files import SUFFIX, is_model_file, shipped_models
 from napari_orient.engine.particles import Particles
 
 EXAMPLE = """\
@@ -41,7 +41,7 @@ def perform(arguments: Namespace) -> None:
 
 
 def _about(path: Path) -> list[str]:
-    if str(path) in shipped_models() or path.suffix.lower() == SUFFIX:
+    if str(path) in shipped_models() or path.suffix.lower() == SUFFIX or is_model_file(path):
         return _model(path)
     if not path.exists():
         raise InputError(f"{path} is not there; expected a model, a list, a tomogram, a map or a report.")

@@ -129,6 +129,8 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
     template = None if arguments.template is None else _template(arguments, network)
     if not arguments.paths and template is None:
         raise InputError("no DATA given; expected a PolNet folder or a list with angles, or a --template.")
+    if arguments.resume and not state.exists():
+        raise InputError(f"{state}: no such file; the training never began, or is finished. Leave --resume out.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = _labelled(arguments)
     say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")

@@ -190,6 +190,15 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(_shipped(), key=lambda name: (name != DEFAULT_MODEL, name)))
 
 
+def is_model_file(path: Path) -> bool:
+    """Whether a file begins as safetensors do, with the length of their record of JSON and its bracket."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(9)[5:] == b"\0\0\0{"
+    except OSError:
+        return False
+
+
 @cache
 def shipped_templates() -> tuple[str, ...]:
     """The names of the shipped models that are templates, the default first; only their headers are read."""

@@ -119,6 +119,12 @@ def discover(
     )
 
 
+def _voxels(tomogram: Tomogram, particles: Particles) -> NDArray[np.int_]:
+    """Voxel that each particle lies in, (N, 3)."""
+    voxels: NDArray[np.int_] = np.rint(particles.positions / tomogram.voxel_size).astype(int)
+    return voxels
+
+
 def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
     """Check that a discovery can begin from these picks.
 
@@ -132,6 +138,11 @@ def check_picks(picks: Labelled, options: DiscoveryOptions) -> None:
     count, least = sum(len(particles) for _, particles in picks), _fewest_picks(options.class_count)
     if count < least:
         raise InputError(f"there are {count} picks; expected at least {least}. Pick more particles.")
+    places = sum(len(np.unique(_voxels(tomogram, particles), axis=0)) for tomogram, particles in picks)
+    if places < least:
+        raise InputError(
+            f"{count} picks lie in {places} different voxels; expected at least {least}. Was another list meant?"
+        )
     names = [tomogram.name for tomogram, _ in picks]
     if len(set(names)) < len(names):
         raise InputError(f"two tomograms are called {max(names, key=names.count)}; expected names that differ.")
