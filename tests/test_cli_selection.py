@@ -123,7 +123,7 @@ def test_a_map_has_a_voxel_size_of_its_own(tmp_path, capsys):
     assert "map.mrc states voxels of 1.0 Å" in err
     assert "(--reference-voxel-size)" in err
     status, _, err = run(capsys, *refine, "--reference-voxel-size", "0")
-    assert "a voxel size of 0 Å is given" in err
+    assert "expected a length in Å above 0" in err
     beads = ("refine", volume, path, "--reference", "ribosome", "--reference-voxel-size", "5")
     status, _, err = run(capsys, *beads, "--output", tmp_path / "o.star")
     assert "ribosome, which states its own" in err

@@ -92,7 +92,7 @@ def test_one_tomogram_that_cannot_be_read_stops_no_other(tmp_path):
         assert shown(project) == [ALL[0], ALL[2]]
         assert "TS_02" in project.failed
     assert set(read_project([path], tomograms=folder).failed) == {"TS_02", "TS_04"}
-    with pytest.raises(InputError, match=r"no volume|MRC|bytes"):
+    with pytest.raises(InputError, match="is text; expected a volume"):
         read_project([folder / "TS_02.mrc", path])
 
 
