@@ -221,6 +221,8 @@ def test_what_may_be_wrong_with_a_result_is_a_warning(world):
         (lambda t, p: no.refine(t, p, "nothing"), "'nothing' is neither a file nor a map that comes"),
         (lambda t, p: no.refine(t, p, "ribosome", symmetry="Q7"), "Q7"),
         (lambda t, p: no.discover(p), "data are given as Particles; expected pairs"),
+        (lambda t, p: no.average(t, p[[0] * 8]), "all 8 particles are in one half-set"),
+        (lambda t, p: no.discover(t, p[[0] * 30]), "30 picks lie in 1 different voxels"),
         (lambda t, p: no.average([(t,)]), "expected (tomogram, particles)"),
         (lambda t, p: no.average(t, p.replace(rotations=None)), "no orientations"),
         (

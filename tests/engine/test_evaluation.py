@@ -37,3 +37,20 @@ def test_the_table_says_of_sureness_and_places_what_the_list_says(poses):
     assert "Positions: 3.0 Å" in text
     plain = str(evaluate(predicted.replace(confidence=None, expected_error_deg=None, positions=truth.positions), truth))
     assert not [word for word in ("Sure", "Confidences", "Positions") if word in plain]
+
+
+def test_errors_and_confidences_that_some_poses_lack_are_left_out_of_the_scores(poses):
+    predicted, truth = poses
+    some = predicted.expected_error_deg.copy()
+    some[4] = np.nan
+    lacking = predicted.replace(expected_error_deg=some, confidence=np.where(np.isnan(some), np.nan, 0.5))
+    scores = evaluate(lacking, truth).all
+    known = np.isfinite(some)
+    errors = np.array([1.0, 5.0, 19.0, 21.0, 120.0, 2.0])
+    expected = np.sqrt(np.mean(some[known] ** 2) / np.mean(errors[known] ** 2))
+    assert scores.expected_over_true == pytest.approx(expected)
+    assert scores.right_expected is None
+    assert scores.sure == 3
+    assert (
+        evaluate(truth.replace(expected_error_deg=predicted.expected_error_deg), truth).all.expected_over_true is None
+    )

@@ -147,8 +147,8 @@ def _pose_lines(particles: Particles) -> list[str]:
     if particles.kind is not None:
         kinds, counts = np.unique(np.asarray(particles.kind, str), return_counts=True)
         lines.append("  classes: " + ", ".join(f"{kind} {count}" for kind, count in zip(kinds, counts, strict=True)))
-    if particles.expected_error_deg is not None and len(particles):
-        low, middle, high = np.quantile(particles.expected_error_deg, (0.1, 0.5, 0.9))
+    if particles.expected_error_deg is not None and np.isfinite(particles.expected_error_deg).any():
+        low, middle, high = np.nanquantile(particles.expected_error_deg, (0.1, 0.5, 0.9))
         lines.append(f"  expected error: median {middle:.1f}°, a tenth below {low:.1f}°, a tenth above {high:.1f}°")
     return lines
 

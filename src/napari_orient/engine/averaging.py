@@ -188,6 +188,7 @@ def average(
     voxel_size = voxel_size or labelled[0][0].voxel_size
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
+    _check_halves(numbers, near)
     yield Step(0, total, "Averaging", notes=(*notes_outside, *notes))
     posed = [
         (tomogram, particles.replace(extra={**particles.extra, HALF_SET: own}))
@@ -210,6 +211,22 @@ def average(
     half_of_all = np.zeros(len(every), int)
     half_of_all[every] = numbers
     return replace(found, half_sets=half_of_all)
+
+
+def _check_halves(numbers: IntArray, near: float) -> None:
+    """Check that both half-sets (N,) have particles.
+
+    Raises
+    ------
+    InputError
+        If one has none: the particles lie in one place, or their list puts all into one half.
+    """
+    sizes = [int((numbers == half).sum()) for half in (1, 2)]
+    if min(sizes) == 0:
+        raise InputError(
+            f"all {max(sizes)} particles are in one half-set, for those within {near:.0f} Å of each other share one; "
+            "expected particles in different places. Was a list read right?"
+        )
 
 
 def average_in_relion_frame(

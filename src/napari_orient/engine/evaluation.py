@@ -184,6 +184,8 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
     mine, true = predicted.required_rotations(), truth.required_rotations()
     rms = float(np.sqrt(np.mean(errors**2)))
     expected, confidence = predicted.expected_error_deg, predicted.confidence
+    if confidence is not None and not np.isfinite(confidence).all():
+        confidence = None
     wrong = errors > WRONG_DEG
     return Scores(
         count=len(errors),
@@ -195,7 +197,7 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
         chance_median_deg=float(np.median(_chance_angles(group))),
         r_squared=r_squared(nearest_copy(mine, true, group), true),
         axis_median_deg=float(np.median(axis_angle_deg(mine, true, group))) if len(group) > 1 else None,
-        expected_over_true=_ratio(expected, rms),
+        expected_over_true=_ratio(expected, errors),
         position_median=float(np.median(np.linalg.norm(predicted.positions - truth.positions, axis=1))),
         sure=None if expected is None else int((expected < SURE_DEG).sum()),
         sure_wrong=None if expected is None else int(((expected < SURE_DEG) & wrong).sum()),
@@ -204,9 +206,13 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
     )
 
 
-def _ratio(expected: FloatArray | None, rms: float) -> float | None:
-    """Root-mean-square expected error over the true one; None where either is unknown, or there is no error."""
-    return None if expected is None or rms < _SAME_ROTATION else float(np.sqrt(np.mean(expected**2))) / rms
+def _ratio(expected: FloatArray | None, errors: FloatArray) -> float | None:
+    """Root-mean-square expected error over the true one, of those that have one; None where there is no error."""
+    known = np.zeros(len(errors), bool) if expected is None else np.isfinite(expected)
+    if expected is None or not known.any():
+        return None
+    stated, true = (float(np.sqrt(np.mean(np.square(values[known])))) for values in (expected, errors))
+    return None if true < _SAME_ROTATION else stated / true
 
 
 def r_squared(predicted: FloatArray, truth: FloatArray) -> float:

@@ -60,8 +60,11 @@ class FSC:
     correlation: FloatArray
 
     def resolution(self, threshold: float) -> float:
-        """Å at which the curve first falls below the threshold; the finest shell's where it never does."""
-        below = np.flatnonzero(self.correlation < threshold)
+        """Å at which the curve first falls below the threshold; the finest shell's where it never does.
+
+        A correlation that is no number, as of an empty map, is below.
+        """
+        below = np.flatnonzero(~(self.correlation >= threshold))
         if len(below) == 0:
             return float(1 / self.frequency[-1])
         last = int(below[0])

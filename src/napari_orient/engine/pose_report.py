@@ -136,7 +136,10 @@ def _summary(page: HtmlPage, subject: ReportSubject, report: Report | None) -> N
 
 def _errors_of(subject: ReportSubject, report: Report | None) -> FloatArray | None:
     """Degrees: true errors of the matched particles, else the expected ones of all; None without either."""
-    return subject.particles.expected_error_deg if report is None else report.errors_deg
+    if report is not None:
+        return report.errors_deg
+    expected = subject.particles.expected_error_deg
+    return None if expected is None or not np.isfinite(expected).any() else expected
 
 
 def _headline(subject: ReportSubject, report: Report | None) -> str:
@@ -149,12 +152,12 @@ def _headline(subject: ReportSubject, report: Report | None) -> str:
             f"{report.all.median_deg:.1f}°."
         )
     expected = subject.particles.expected_error_deg
-    if expected is None:
+    if expected is None or not np.isfinite(expected).any():
         return "The list has neither true poses nor expected errors, so how good the poses are cannot be said."
     sure = int((expected <= subject.threshold).sum())
     return (
         f"{sure} poses are expected to be right within {subject.threshold:g}°; the median expected error is "
-        f"{np.median(expected):.1f}°. No true poses were given: what is expected is not what was measured."
+        f"{np.nanmedian(expected):.1f}°. No true poses were given: what is expected is not what was measured."
     )
 
 

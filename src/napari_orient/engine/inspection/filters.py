@@ -128,9 +128,13 @@ def _tree(text: str) -> ast.expr:
         return ast.parse(_unreserved(text.strip()), mode="eval").body
     except SyntaxError as error:
         near = text.strip()[max((error.offset or 1) - 4, 0) :][:12]
-        raise InputError(f"the expression cannot be read near {near!r}; expected one such as {_EXAMPLE}.") from None
+        raise InputError(
+            f"the expression cannot be read near {near!r}; expected one such as {_EXAMPLE} (equal: ==, both: and)."
+        ) from None
     except (ValueError, tokenize.TokenError, MemoryError):
-        raise InputError(f"the expression cannot be read; expected one such as {_EXAMPLE}.") from None
+        raise InputError(
+            f"the expression cannot be read; expected one such as {_EXAMPLE} (equal: ==, both: and)."
+        ) from None
 
 
 def _unreserved(text: str) -> str:
