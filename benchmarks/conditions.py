@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from skimage import restoration
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.tilt_metadata import write_tilt_series
@@ -66,6 +67,7 @@ class Condition:
     false_picks : share of false picks among all.
     few : picks that are given, at random; None gives all.
     header : factor by which the voxel size in the tomogram's header is wrong; picks are right in voxels.
+    denoiser : filter of the whole tomogram: ``nlm`` or ``wiener``; empty for none.
     boxes : ten boxes cut from the tilt images as `real_like` does, instead of a tomogram.
     """
 
@@ -81,6 +83,7 @@ class Condition:
     few: int | None = None
     header: float = 1.0
     boxes: bool = False
+    denoiser: str = ""
 
     def simulation(self) -> SimulationOptions:
         """The simulation's options."""
@@ -196,6 +199,16 @@ CONDITIONS = (
     Condition("filaments", "filaments", {"filaments": 12}),
     Condition("gold", "gold beads", {"gold": 25}),
     Condition("gold_ctf3.5", "gold beads, CTF 3.5 µm", {"gold": 25, "defocus": 3.5}),
+    Condition("gold_sizes", "gold beads of 5 and 10 nm", {"gold": 24, "gold_second_diameter": 50.0}),
+    Condition("gold_large", "gold beads of 10 and 15 nm", {"gold": 20, "gold_second_diameter": 150.0}),
+    Condition("gold_sparse", "five gold beads", {"gold": 5}),
+    Condition("gold_touching", "gold beads in clusters of six", {"gold": 24, "gold_touching": 6}),
+    Condition("gold_border", "gold beads, half of them half outside", {"gold": 20, "gold_at_border": 10}),
+    Condition(
+        "gold_all_ctf3.5",
+        "gold beads of 5 and 10 nm, in pairs or half outside, CTF 3.5 µm",
+        {"gold": 24, "gold_second_diameter": 50.0, "gold_touching": 2, "gold_at_border": 6, "defocus": 3.5},
+    ),
     Condition("proteins", "eight other kinds of protein", {"other_particles": 25}, others=_OTHERS),
     Condition("cell", "all of it, 30 % false picks", _CELL, others=_OTHERS, false_picks=0.3),
     Condition(
@@ -230,6 +243,10 @@ CONDITIONS = (
     Condition("median3", "median of 3³", {"denoising": "median"}),
     Condition("tv", "total variation, mild", {"denoising": "tv", "denoising_strength": 0.5}),
     Condition("tv_strong", "total variation, strong", {"denoising": "tv", "denoising_strength": 3.0}),
+    Condition("nlm", "non-local means", denoiser="nlm"),
+    Condition("nlm_ctf3.5", "non-local means, CTF 3.5 µm", {"defocus": 3.5}, denoiser="nlm"),
+    Condition("denoised", "as a network denoises, wedge half filled", denoiser="wiener"),
+    Condition("denoised_ctf3.5", "the same, CTF 3.5 µm", {"defocus": 3.5}, denoiser="wiener"),
     Condition("localnorm25", "local normalisation, 25 voxels", {"local_normalisation": 25}),
     _boxes("reallike", "ten boxes as real ones, E. coli's 70S"),
     _boxes("reallike_species", "M. pneumoniae's 70S", MYCOPLASMA),
@@ -257,6 +274,8 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
         picks = particles.replace(rotations=None)
         return Scene(condition, seed, tomogram, particles, picks)
     tomogram, particles = run(simulate(kinds, options, seed=seed, name="tomo", counts=counts, others=others))
+    if condition.denoiser:
+        tomogram = replace(tomogram, density=_denoised(tomogram, condition, kinds, others, seed=seed))
     rng = np.random.default_rng([seed, 1])
     truth = concatenate([particles.of_kind(f"pdb_{kind}") for kind in condition.picked])
     picks = _picks(truth, kinds, condition, rng)
@@ -272,6 +291,62 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
             part.replace(positions=part.positions * condition.header).located_in(tomogram) for part in (truth, picks)
         )
     return Scene(condition, seed, tomogram, truth, picks)
+
+
+# --- denoisers --------------------------------------------------------------------------------------------------------
+
+_NLM = {"patch_size": 3, "patch_distance": 3, "fast_mode": True}
+"""Voxels of the patches that non-local means compares, and how far it searches for their like."""
+_MAD_TO_SD = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation."""
+_NLM_STRENGTH = 0.8
+"""Cut-off of the distance between patches, over the noise's deviation: skimage's advice for its fast mode."""
+_QUIET = 0.02
+"""Noise of the tomogram that shows the signal alone, over the condition's."""
+_TV_WEIGHT = 0.5
+"""Weight of the total variation that the missing wedge is filled from, over the filtered density's deviation."""
+_EMPTY = 0.1
+"""Power over that of its shell below which a coefficient is in the missing wedge, as in `networks.tomogram_input`."""
+_FILLED = 0.5
+"""Share of the total variation's coefficients that the wedge is filled with."""
+
+
+def _denoised(
+    tomogram: Tomogram, condition: Condition, kinds: Sequence[Template], others: Sequence[Template], *, seed: int
+) -> np.ndarray:
+    """A tomogram's density (Z, Y, X) after a denoiser."""
+    density = np.asarray(tomogram.density, np.float32)
+    if condition.denoiser == "nlm":
+        # Of the difference between neighbours, by the median: particles and membranes hardly count.
+        deviation = float(np.median(np.abs(np.diff(density, axis=2)))) * _MAD_TO_SD / 2**0.5
+        return np.asarray(
+            restoration.denoise_nl_means(density, h=_NLM_STRENGTH * deviation, sigma=deviation, **_NLM), np.float32
+        )
+    options = replace(condition, options={**condition.options, "noise": _QUIET}).simulation()
+    signal, _ = run(
+        simulate(kinds, options, seed=seed, name="tomo", counts=list(condition.counts.values()), others=others)
+    )
+    return _network_like(density, np.asarray(signal.density, np.float32))
+
+
+def _network_like(density: np.ndarray, signal: np.ndarray) -> np.ndarray:
+    """What a network that learnt to denoise makes of a density (Z, Y, X): Wiener's filter by the true ratio of signal
+    to noise, shell by shell, as networks trained on half tomograms approach it (Buchholz et al. 2019), and the missing
+    wedge half filled by an edge-preserving prior (compare IsoNet, Liu et al. 2022).
+    """
+    spectrum, true = np.fft.rfftn(density), np.fft.rfftn(signal)
+    z, y, x = np.meshgrid(*map(np.fft.fftfreq, density.shape[:2]), np.fft.rfftfreq(density.shape[2]), indexing="ij")
+    shell = np.rint(np.sqrt(z**2 + y**2 + x**2) * max(density.shape)).astype(int)
+    count = np.bincount(shell.ravel())
+    power, true_power, noise = (
+        np.bincount(shell.ravel(), np.abs(part.ravel()) ** 2) / count for part in (spectrum, true, spectrum - true)
+    )
+    filtered = spectrum * (true_power / np.maximum(true_power + noise, 1e-12))[shell]
+    smooth = np.fft.irfftn(filtered, s=density.shape, axes=(0, 1, 2))
+    edges = restoration.denoise_tv_chambolle(smooth, weight=_TV_WEIGHT * float(smooth.std()))
+    ratio = ndimage.uniform_filter(np.abs(spectrum) ** 2, 3) / power[shell]
+    filled = np.where(ratio < _EMPTY, filtered + _FILLED * np.fft.rfftn(edges), filtered)
+    return np.asarray(np.fft.irfftn(filled, s=density.shape, axes=(0, 1, 2)), np.float32)
 
 
 def _picks(truth: Particles, kinds: Sequence[Template], condition: Condition, rng: np.random.Generator) -> Particles:
@@ -461,6 +536,9 @@ def _record(condition: Condition, seed: int) -> dict[str, object]:
         if value != SimulationOptions().to_record()[name]
     }
     record = {**asdict(condition), "options": changed, "seed": seed, "version": 1}
+    if not condition.denoiser:
+        # As folders that were made before there were denoisers have it.
+        del record["denoiser"]
     return json.loads(json.dumps(record))
 
 

@@ -9,14 +9,13 @@ import torch
 from napari_orient.cli import main
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.tilt_series import TiltSeries
+from napari_orient.engine.networks.average_score import prior_log_odds, with_prior
 from napari_orient.engine.networks.mixture import PoseMixture, cube_rotations
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import (
     estimate_whitening,
     mirror_images,
-    prior_log_odds,
     spectra_of,
-    with_prior,
 )
 from napari_orient.engine.parameters import MixtureOptions, NetworkOptions, PredictionOptions, SimulatedTrainingOptions
 from napari_orient.engine.particles import Particles, Tomogram

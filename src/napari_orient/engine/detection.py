@@ -86,6 +86,10 @@ class DetectionModel:
         ----------
         log_odds : of false over true picks by other evidence; see `offset_prior`.
         """
+        return torch.sigmoid(math.log(self.false_share / (1 - self.false_share)) + log_odds - self.log_ratio(score))
+
+    def log_ratio(self, score: Tensor) -> Tensor:
+        """Log-likelihood ratio of a particle over a false pick by the score, (N,); it never falls with the score."""
         scale = self.noise_spread * math.sqrt(6) / math.pi
         mode = self.noise - _EULER_GAMMA * scale
         score = score.clamp(min(mode, self.typical), self.typical)
@@ -94,8 +98,7 @@ class DetectionModel:
         gaussian = torch.exp(-((score - self.typical) / self.typical_spread).square() / 2)
         gaussian = gaussian / (self.typical_spread * math.sqrt(2 * math.pi))
         uniform = 1 / max(self.typical - mode, self.typical_spread)
-        log_true = torch.log((1 - _UNTYPICAL_SHARE) * gaussian + _UNTYPICAL_SHARE * uniform)
-        return torch.sigmoid(log_false - log_true + math.log(self.false_share / (1 - self.false_share)) + log_odds)
+        return torch.log((1 - _UNTYPICAL_SHARE) * gaussian + _UNTYPICAL_SHARE * uniform) - log_false
 
 
 def error_and_confidence(

@@ -26,10 +26,9 @@ from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_
 from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
-from napari_orient.engine.networks.mixture import PoseMixture
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input, with_prior
+from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
@@ -301,7 +300,7 @@ def prepare(
         return NetworkEstimator(tomogram, answer, options, device, model.group, beads)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
-    answers = MixtureAnswer(found, mixture, options, model.group)
+    answers = MixtureAnswer(found, options, model.group)
     return NetworkEstimator(tomogram, answers, options, device, model.group, beads)
 
 
@@ -422,16 +421,16 @@ class MixtureAnswer:
     """What a mixture network answers to the whitened patches about positions."""
 
     found: TomogramInput
-    mixture: PoseMixture
     options: PredictionOptions
     group: Symmetry
 
     def __call__(self, positions: FloatArray) -> NetworkAnswer:
         """Rotations of the particles at positions (N, 3), and errors that count the chance that a pose is wrong."""
         spectra = self.found.spectra(positions, centring=self.options.centring)
-        found, probability, error = self.mixture.predict(spectra)
-        right = _numbers(with_prior(probability.cpu(), self.found.prior))
-        rotations, if_right = _numbers(found), _numbers(error)
+        found, error, posed = self.found.posed(positions, spectra)
+        rotations, if_right, right = (
+            _numbers(part) for part in (found.rotations, error, self.found.evidence.p_right(posed))
+        )
         if_wrong = np.full(len(right), np.sqrt(np.square(random_pose_angles(self.group)).mean()))
         return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)
 

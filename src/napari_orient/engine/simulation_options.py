@@ -97,6 +97,15 @@ class SurroundingsOptions(Options):
 
     gold: int = option(0, help="gold beads", low=0, high=10_000, expert=True)
     gold_diameter: float = option(100.0, help="diameter of gold beads", unit="Å", low=10, high=1000, expert=True)
+    gold_second_diameter: float | None = option(
+        None, help="diameter of every other gold bead; empty is that of all", unit="Å", low=10, high=1000, expert=True
+    )
+    gold_touching: int = option(
+        1, help="gold beads of a cluster, each of which touches another", low=1, high=100, expert=True
+    )
+    gold_at_border: int = option(
+        0, help="of the gold beads, those whose upper or lower half is outside", low=0, high=10_000, expert=True
+    )
     membranes: int = option(0, help="membranes across the tomogram", low=0, high=100, expert=True)
     vesicles: int = option(0, help="vesicles", low=0, high=1000, expert=True)
     filaments: int = option(0, help="filaments, as wide as F-actin", low=0, high=1000, expert=True)

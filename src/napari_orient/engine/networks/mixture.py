@@ -74,6 +74,24 @@ class Poses6D:
         return Poses6D(rotations, shifts, self.logit.gather(1, columns), self.sigma.gather(1, columns))
 
 
+@dataclass(frozen=True, eq=False)
+class BestPoses:
+    """The best pose of each of N patches.
+
+    Parameters
+    ----------
+    rotations : (N, 3, 3) reference frame -> patch frame.
+    shifts : (N, 3) xyz in Å from the patch's centre to the particle's centre of mass.
+    log_odds : (N,) that it is right.
+    error_deg : (N,) rms angle in degrees if it is.
+    """
+
+    rotations: Tensor
+    shifts: Tensor
+    log_odds: Tensor
+    error_deg: Tensor
+
+
 def joined(first: Poses6D, second: Poses6D) -> Poses6D:
     """The hypotheses of both, (N, H + K)."""
     names = ("rotations", "shifts", "logit", "sigma")
@@ -236,17 +254,19 @@ class PoseMixture(nn.Module):
 
         The error is the expected rms angle (N,) in degrees. Both are calibrated, if calibration was measured.
         """
-        rotations, log_odds, sigma = self.best(spectra)
+        found = self.best(spectra)
+        return found.rotations, *self.calibrated(found)
+
+    def calibrated(self, found: BestPoses) -> tuple[Tensor, Tensor]:
+        """The probability (N,) that each pose is right, and its error in degrees (N,) if so, as far as calibrated."""
         slope, offset, floor, factor = torch.nan_to_num(self.calibration, nan=0.0).unbind()
         if bool(torch.isnan(self.calibration).any()):
-            return rotations, torch.sigmoid(log_odds), sigma
-        return rotations, torch.sigmoid(slope * log_odds + offset), torch.sqrt(floor + factor * sigma.square())
+            return torch.sigmoid(found.log_odds), found.error_deg
+        error = torch.sqrt(floor + factor * found.error_deg.square())
+        return torch.sigmoid(slope * found.log_odds + offset), error
 
-    def best(self, spectra: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The best hypotheses: rotations (N, 3, 3), log-odds (N,) of being right, and rms angles (N,) in degrees.
-
-        The odds are those against the other modes that were found, and against there being no particle.
-        """
+    def best(self, spectra: Tensor) -> BestPoses:
+        """The best hypotheses; their log-odds are those against other modes and against there being no particle."""
         found = self.hypotheses(spectra)
         first = found.rotations[:, :1].transpose(-1, -2) @ found.rotations
         copies = first[:, :, None] @ self.group
@@ -255,7 +275,13 @@ class PoseMixture(nn.Module):
         others = torch.where(other, found.logit, -math.inf)
         against = torch.logaddexp(others.logsumexp(1), torch.zeros_like(found.logit[:, 0]))
         log_odds = torch.where(spectra.abs().sum((1, 2, 3)) > 0, found.logit[:, 0] - against, _NOTHING)
-        return found.rotations[:, 0], log_odds, torch.rad2deg(found.sigma[:, 0]) * 3**0.5
+        return BestPoses(found.rotations[:, 0], found.shifts[:, 0], log_odds, torch.rad2deg(found.sigma[:, 0]) * 3**0.5)
+
+    @torch.inference_mode()
+    def views_of(self, spectra: Tensor, found: BestPoses) -> Tensor:
+        """Whitened patches, given by their half-spectra, sampled in their poses, (N, F)."""
+        cubes = self.fine_cubes(spectra)
+        return self.posed_views(cubes, found.rotations[:, None], found.shifts[:, None])[:, 0]
 
 
 def view_lattice(options: MixtureOptions) -> tuple[Tensor, Tensor]:

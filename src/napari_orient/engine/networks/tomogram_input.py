@@ -8,9 +8,8 @@ frequency, and the signs of the contrast transfer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.grid import offsets, soft_ball
 from napari_orient.engine.model.noise import radial_level
-from napari_orient.engine.networks.mixture import PoseMixture
+from napari_orient.engine.networks.average_score import PosedPatches, PoseEvidence, joined_patches
+from napari_orient.engine.networks.mixture import BestPoses, PoseMixture
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
@@ -35,12 +35,8 @@ _SIGNIFICANT = 3.0
 """Standard errors from which one contrast, or hand, is better than the other."""
 _LEAST_DIFFERENCE = 2.0
 """Log-odds a pick by which the other contrast must be better, at least; chosen: one pick has no standard error."""
-_SHARE = 0.7
-"""Share of right poses among the simulated patches that probabilities are calibrated with."""
-_PSEUDO = 5.0
-"""Picks that this share counts as where a tomogram's own is estimated; chosen on real-like simulations."""
-_SWEEPS = 20
-"""Sweeps of expectation and maximisation; chosen, more than convergence needs."""
+_AVERAGED = 64
+"""Picks, at most, whose patches are averaged in the poses found: twice as many say hardly more of the others."""
 _SCALES = (1 / 1.05, 1.05)
 """Sizes of the particles, beside their own, at which log-odds are compared; it learnt from sizes within 2.5 %."""
 _LEAST_SIZE_DIFFERENCE = 0.5
@@ -59,7 +55,7 @@ class TomogramInput:
     whitening : from the mean power of its picks.
     dark : whether particles are darker than their surroundings.
     scale : size of the particles, in the tomogram's Å, over that of those it learnt from: 1 unless another fits better.
-    prior : log-odds that a pick of this tomogram has a right pose, over those where probabilities were calibrated.
+    evidence : of right poses, beside the network's own.
     notes : for a person: what looks wrong.
     """
 
@@ -68,13 +64,30 @@ class TomogramInput:
     whitening: Whitening
     dark: bool = True
     scale: float = 1.0
-    prior: float = 0.0
+    evidence: PoseEvidence = field(default_factory=PoseEvidence)
     notes: tuple[Note, ...] = ()
 
     def spectra(self, positions: FloatArray, *, centring: str = "rounded") -> Tensor:
         """Whitened half-spectra of patches about positions (N, 3), particles bright, on the network's device."""
         patches = self.patches(positions, centring=centring)
         return self.whitening.apply(-patches if self.dark else patches)
+
+    @torch.inference_mode()
+    def posed(self, positions: FloatArray, spectra: Tensor) -> tuple[BestPoses, Tensor, PosedPatches]:
+        """Poses of whitened half-spectra of patches about positions (N, 3), their errors if right, and both as posed.
+
+        The errors (N,) are in degrees; what is posed is on the CPU.
+        """
+        found = self.mixture.best(spectra)
+        right, error = self.mixture.calibrated(found)
+        views = self.mixture.views_of(spectra, found)
+        return found, error, PosedPatches(positions, right.cpu(), found.log_odds.cpu(), views.cpu())
+
+    def mirrored(self, positions: FloatArray, *, centring: str) -> Tensor:
+        """Those of the patches' mirror images; see `mirror_images`."""
+        patches = self.patches(positions, centring=centring)
+        whitening = replace(self.whitening, filter=mirror_images(self.whitening.filter[None], half=True)[0])
+        return whitening.apply(mirror_images(-patches if self.dark else patches))
 
     def patches(self, positions: FloatArray, *, centring: str) -> Tensor:
         """Patches (N, n, n, n) about positions (N, 3) at the input's scale; see `patches_of`."""
@@ -132,7 +145,7 @@ def estimate_input(
             found = yield from _whitened(replace(found, scale=scale), places, centring=centring)
             found = _noted(found, _size_text(tomogram, scale))
             break
-    found = _checked(found, found.patches(some, centring=centring))
+    found = yield from _with_evidence(found, picks.positions, centring=centring)
     yield Step(1, 1, "Estimated the tomogram's spectrum", notes=found.notes)
     return found
 
@@ -167,7 +180,7 @@ def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
 @torch.inference_mode()
 def _log_odds(found: TomogramInput, patches: Tensor) -> Tensor:
     """Log-odds (N,) that the best pose of each patch is right."""
-    return found.mixture.best(found.whitening.apply(-patches if found.dark else patches))[1]
+    return found.mixture.best(found.whitening.apply(-patches if found.dark else patches)).log_odds
 
 
 def _with_contrast(found: TomogramInput, patches: Tensor) -> tuple[TomogramInput, Tensor]:
@@ -194,49 +207,33 @@ def _noted(found: TomogramInput, text: str) -> TomogramInput:
     return replace(found, notes=(*found.notes, Note(text, "warning")))
 
 
-@torch.inference_mode()
-def _checked(found: TomogramInput, patches: Tensor) -> TomogramInput:
-    """The input with the share of right poses estimated, and warnings of the hand and of improbable poses."""
-    mixture, whitening = found.mixture, found.whitening
-    patches = -patches if found.dark else patches
-    mirrored = Whitening(mirror_images(whitening.filter[None], half=True)[0], mixture.options)
-    mirror_odds = mixture.best(mirrored.apply(mirror_images(patches)))[1]
-    if _better(mirror_odds, mixture.best(whitening.apply(patches))[1]):
+def _with_evidence(found: TomogramInput, positions: FloatArray, *, centring: str) -> Stream[Step, TomogramInput]:
+    """The input with the evidence of right poses estimated, and warnings of the hand and of improbable poses."""
+    places = positions[evenly_spaced_rows(len(positions), _AVERAGED)]
+    rows = evenly_spaced_rows(len(places), _SAMPLE)
+    posed: list[PosedPatches] = []
+    for done, some in _batches(places):
+        yield Step(done, len(places) + len(rows), "Averaging particles in the poses found")
+        posed.append(found.posed(some, found.spectra(some, centring=centring))[2])
+    yield Step(len(places), len(places) + len(rows), "Checking the tomogram's hand")
+    sample, some = joined_patches(posed), places[rows]
+    mirrored = found.posed(some, found.mirrored(some, centring=centring))[2]
+    if _better(mirrored.log_odds, sample.take(torch.from_numpy(rows)).log_odds):
         found = _noted(
             found,
             "the mirror images of the particles fit this network better than the particles themselves: is the "
             "tomogram's hand right, and is it the right molecule?",
         )
-    _, right, _ = mixture.predict(whitening.apply(patches))
-    prior = prior_log_odds(right.cpu())
-    median = float(with_prior(right.cpu(), prior).median())
+    radius = found.mixture.options.mask_radius * found.scale
+    evidence = PoseEvidence.estimate(sample, mirrored, radius=radius)
+    median = float(evidence.p_right(sample).median())
     if median < _UNSURE:
         found = _noted(
             found,
             f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
             "picks.",
         )
-    return replace(found, prior=prior)
-
-
-def prior_log_odds(right: Tensor) -> float:
-    """Log-odds, >= 0, of right poses in a tomogram over those of the calibration, from calibrated probabilities (N,).
-
-    Expectation and maximisation of the share of right poses (Saerens et al. 2002, eq. 2.4), with the calibration's
-    share as some picks more: few picks change it little. It only raises probabilities: low ones are as often a matter
-    of noise as of false picks, and noise is in each of them already.
-    """
-    share = calibrated = math.log(_SHARE / (1 - _SHARE))
-    for _ in range(_SWEEPS):
-        sum_right = float(with_prior(right, share - calibrated).sum())
-        mean = (sum_right + _PSEUDO * _SHARE) / (len(right) + _PSEUDO)
-        share = math.log(mean / (1 - mean))
-    return max(share - calibrated, 0.0)
-
-
-def with_prior(right: Tensor, prior: float) -> Tensor:
-    """Probabilities (N,) where the log-odds of right poses beforehand are so much higher."""
-    return torch.sigmoid(torch.logit(right.double(), eps=1e-9) + prior).to(right)
+    return replace(found, evidence=evidence)
 
 
 def _better(first: Tensor, second: Tensor, *, least: float = _LEAST_DIFFERENCE) -> bool:

@@ -180,10 +180,14 @@ class CrowdedVolume:
         """A place (3,) xyz in Å where none of these points about it, (P, 3) Å, is in matter; None after many tries."""
         size = np.array(self.density.shape[::-1])
         for _ in range(tries):
-            place = rng.uniform(-0.5, size - 0.5)
-            if self._overlap(solid / self._voxel_size, place) == 0:
-                return np.asarray(place * self._voxel_size)
+            place = rng.uniform(-0.5, size - 0.5) * self._voxel_size
+            if self.is_free(solid, place):
+                return np.asarray(place)
         return None
+
+    def is_free(self, solid: FloatArray, place: FloatArray) -> bool:
+        """Whether none of these points about a place (3,) xyz in Å, (P, 3) Å, is in matter."""
+        return self._overlap(solid / self._voxel_size, place / self._voxel_size) == 0
 
     def fill(self, shape: RotatableTemplate, count: int, *, must_fit: bool = True) -> Iterator[int]:
         """Add ``count`` particles of a shape, chain after chain; yields how many are in.

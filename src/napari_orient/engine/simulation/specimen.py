@@ -92,7 +92,7 @@ def crowded_specimen(
     placed = yield from fill(crowd, shapes[:count], contents.counts, total=total)
     most = [options.surroundings.other_particles] * len(contents.others)
     placed += yield from fill(crowd, shapes[count:], most, total=total, must_fit=False)
-    points.append(gold(options.surroundings, crowd, surroundings))
+    points += gold(options.surroundings, crowd, surroundings)
     return Specimen([*points, *_bodies(contents, crowd, placed, options, states)])
 
 
@@ -193,6 +193,10 @@ _GOLD_DENSITY = 12.0
 """Density of gold over a template's peak: its electrons scatter that much more per volume than a protein's in ice."""
 _TRIES = 200
 """Places tried for a gold bead before the volume is full of other matter."""
+_TOUCHING = 1.0
+"""Å by which beads that touch may overlap; for rounding."""
+_FROM_BORDER_GOLD = 200.0
+"""Å from the middle of a bead at the border to any particle and to other such beads, at the least; chosen."""
 
 
 def membranes(options: SurroundingsOptions, extent: FloatArray, rng: np.random.Generator) -> Points:
@@ -261,15 +265,68 @@ def filaments(options: SurroundingsOptions, extent: FloatArray, rng: np.random.G
     return Points(points[inside], _SUBUNIT_DENSITY, _SUBUNIT_WIDTH)
 
 
-def gold(options: SurroundingsOptions, crowd: CrowdedVolume, rng: np.random.Generator) -> Points:
-    """Gold beads wherever no other matter is; as many as fit."""
-    radius = options.gold_diameter / 2
-    ball = (random_rotations(_TRIES, rng) @ [0.0, 0.0, radius]).reshape(-1, 3)
-    beads = []
-    for _ in range(options.gold):
-        place = crowd.free_place(ball, _TRIES, rng)
+def gold(options: SurroundingsOptions, crowd: CrowdedVolume, rng: np.random.Generator) -> list[Points]:
+    """Gold beads wherever no other matter is, as many as fit: first those at the border, then clusters."""
+    radii = [options.gold_diameter / 2, (options.gold_second_diameter or options.gold_diameter) / 2]
+    turned = random_rotations(_TRIES, rng)
+    balls = [(turned @ [0.0, 0.0, radius]).reshape(-1, 3) for radius in radii]
+    places = _gold_at_border(min(options.gold_at_border, options.gold), crowd, rng)
+    cluster: list[FloatArray] = []
+    while len(places) < options.gold:
+        index = len(places) % 2
+        place = _beside(cluster, radii, crowd, balls, index=index, rng=rng) if cluster else None
+        if place is None:
+            # What is in a cluster counts as matter once it is complete.
+            _occupy_cluster(crowd, cluster, balls, first=len(places) - len(cluster))
+            cluster = []
+            place = crowd.free_place(balls[index], _TRIES, rng)
         if place is None:
             break
-        crowd.occupy(ball + place)
-        beads.append(place - crowd.centre)
-    return Points(np.array(beads).reshape(-1, 3), _GOLD_DENSITY, radius, is_sphere=True)
+        cluster.append(place)
+        places.append(place)
+        if len(cluster) == options.gold_touching:
+            _occupy_cluster(crowd, cluster, balls, first=len(places) - len(cluster))
+            cluster = []
+    beads = np.array(places).reshape(-1, 3) - crowd.centre
+    kinds = 1 if radii[0] == radii[1] else 2
+    return [Points(beads[kind::kinds], _GOLD_DENSITY, radii[kind], is_sphere=True) for kind in range(kinds)]
+
+
+def _occupy_cluster(
+    crowd: CrowdedVolume, cluster: Sequence[FloatArray], balls: Sequence[FloatArray], *, first: int
+) -> None:
+    for number, place in enumerate(cluster, start=first):
+        crowd.occupy(balls[number % 2] + place)
+
+
+def _gold_at_border(count: int, crowd: CrowdedVolume, rng: np.random.Generator) -> list[FloatArray]:
+    """Places of beads on the lower or upper face, in turn, far from all particles."""
+    places: list[FloatArray] = []
+    others = np.array(crowd.positions).reshape(-1, 3)
+    for _ in range(_TRIES * count):
+        place = rng.uniform(0.1, 0.9, 3) * 2 * crowd.centre
+        place[2] = 2 * crowd.centre[2] * (len(places) % 2)
+        near = np.linalg.norm(np.array([*others, *places]).reshape(-1, 3) - place, axis=1) < _FROM_BORDER_GOLD
+        if len(places) < count and not near.any():
+            places.append(place)
+    return places
+
+
+def _beside(
+    cluster: Sequence[FloatArray],
+    radii: Sequence[float],
+    crowd: CrowdedVolume,
+    balls: Sequence[FloatArray],
+    *,
+    index: int,
+    rng: np.random.Generator,
+) -> FloatArray | None:
+    """A place where a bead touches the last one of a cluster, and overlaps with nothing; None after many tries."""
+    # Sizes alternate: the last bead has the other one, and so on.
+    apart = [radii[index] + radii[(index + back) % 2] for back in range(len(cluster), 0, -1)]
+    for rotation in random_rotations(_TRIES, rng):
+        place: FloatArray = cluster[-1] + rotation[2] * apart[-1]
+        clear = np.linalg.norm(np.array(cluster) - place, axis=1) > np.array(apart) - _TOUCHING
+        if clear.all() and crowd.is_free(balls[index], place):
+            return place
+    return None

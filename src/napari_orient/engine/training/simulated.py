@@ -432,7 +432,7 @@ def errors_deg(network: PoseMixture, pool: Pool, *, batch: int = 64) -> Tensor:
     angles = []
     for rows in torch.arange(len(pool)).split(batch):
         part = pool.take(rows).to(network.frames.device)
-        rotations, _, _ = network.best(part.spectra)
+        rotations = network.best(part.spectra).rotations
         angles.append(residual(network.group, rotations[:, None], part.rotations)[1][:, 0].cpu())
     return torch.rad2deg(torch.cat(angles))[pool.right]
 
@@ -447,7 +447,9 @@ def calibrate(network: PoseMixture, pool: Pool, *, batch: int = 64) -> dict[str,
     network.eval()
     device = network.frames.device
     found = [network.best(pool.spectra[rows].to(device)) for rows in torch.arange(len(pool)).split(batch)]
-    rotations, log_odds, predicted = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+    rotations, log_odds, predicted = (
+        torch.cat([getattr(item, name) for item in found]).cpu() for name in ("rotations", "log_odds", "error_deg")
+    )
     errors = torch.rad2deg(residual(network.group.cpu(), rotations[:, None], pool.rotations)[1][:, 0])
     right = pool.right & (errors <= _RIGHT_DEG)
     slope, offset = logistic_regression(log_odds.double(), right.double())
