@@ -38,6 +38,32 @@ def test_no_rows_are_taken_as_well_as_some():
     np.testing.assert_array_equal(five_particles().take([3, 1]).extra["score"], [2, 4])
 
 
+def test_columns_are_copied_when_they_are_given_and_shared_when_they_stay():
+    given = np.tile(np.eye(3), (5, 1, 1))
+    particles = five_particles().replace(rotations=given, tomogram="a")
+    assert not np.shares_memory(particles.rotations, given)
+    other = particles.replace(confidence=np.ones(5))
+    assert other.rotations is particles.rotations
+    assert particles.take(np.full(5, True)) is particles
+    assert not np.shares_memory(particles[1:3].rotations, particles.rotations)
+    assert particles.adopting(rotations=given).rotations is given
+    with pytest.raises(InputError, match="confidence has 4 rows"):
+        particles.replace(confidence=np.ones(4))
+    with pytest.raises(InputError, match="rotations"):
+        particles.replace(positions=np.zeros((4, 3)))
+
+
+def test_one_name_for_all_takes_the_memory_of_one():
+    for particles in (
+        Particles(positions=np.zeros((1000, 3)), tomogram="TS_01"),
+        Particles(positions=np.zeros((1000, 3)), tomogram=np.array(["TS_01"] * 1000)).take(np.arange(500)),
+        concatenate([Particles(positions=np.zeros((9, 3)), tomogram="TS_01")] * 2),
+    ):
+        assert particles.tomogram_names == ["TS_01"]
+        assert particles.tomogram.strides == (0,)
+        assert particles.tomogram.tolist() == ["TS_01"] * len(particles)
+
+
 def test_particles_and_tomograms_describe_themselves_in_a_line():
     assert repr(five_particles()) == "Particles(5 in 2 tomograms; rotations given; classes pdb_4v4r, pdb_3j9i)"
     assert repr(Particles(positions=np.zeros((2, 3)), tomogram="a")) == "Particles(2 in 1 tomogram; positions only)"

@@ -5,8 +5,9 @@ Space is xyz in Å; position (0, 0, 0) is the centre of voxel [0, 0, 0]; arrays 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import copy as shallow_copy
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -111,7 +112,8 @@ class Tomogram:
 class Particles:
     """Particles in one or more tomograms: positions, and rotations with their uncertainty where these are known.
 
-    ``particles[3]``, ``particles[10:20]`` and ``particles[particles.confidence > 0.9]`` are Particles too.
+    ``particles[3]``, ``particles[10:20]`` and ``particles[particles.confidence > 0.9]`` are Particles too. Columns are
+    never written to: what `replace` does not change is shared by both.
 
     Parameters
     ----------
@@ -149,20 +151,18 @@ class Particles:
 
     def __post_init__(self) -> None:
         """Copy every column to an array of its own, and check it."""
-        positions = _checked_positions(self.positions)
-        count = len(positions)
-        object.__setattr__(self, "positions", positions)
-        if self.rotations is not None:
-            object.__setattr__(self, "rotations", _checked_rotations(self.rotations, count))
-        for name in ("confidence", "expected_error_deg"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, _column(name, np.array(getattr(self, name), float), count))
-        names = np.full(count, self.tomogram) if isinstance(self.tomogram, str) else np.array(self.tomogram, str)
-        object.__setattr__(self, "tomogram", _column("tomogram", names, count))
-        if self.kind is not None:
-            object.__setattr__(self, "kind", _column("kind", np.array(self.kind, str), count))
-        if self.list_row is not None:
-            object.__setattr__(self, "list_row", _column("list_row", np.array(self.list_row, int), count))
+        self._settle([item.name for item in fields(self)], copy=True)
+
+    def _settle(self, names: Container[str], *, copy: bool) -> None:
+        """Check the columns of these names and take them as arrays, copied or not; check the length of all."""
+        if "positions" in names:
+            object.__setattr__(self, "positions", _checked_positions(self.positions, copy=copy))
+        count = len(self.positions)
+        for name, checked in _CHECKED.items():
+            column = getattr(self, name)
+            if column is not None:
+                found = checked(column, count, copy=copy) if name in names else column
+                object.__setattr__(self, name, _column(name, found, count))
         extra = {name: _column(name, np.asarray(column), count) for name, column in self.extra.items()}
         object.__setattr__(self, "extra", extra)
 
@@ -204,29 +204,36 @@ class Particles:
         return self.replace(extents={**self.extents, **dict.fromkeys(names, tomogram.extent)})
 
     def replace(self, **changes: Any) -> Self:
-        """The same particles with some columns changed."""
-        return replace(self, **changes)
+        """The same particles with some columns changed; the others are the same arrays, and are not checked again."""
+        return self._changed(changes, checked=changes, copy=True)
+
+    def adopting(self, **changes: Any) -> Self:
+        """As `replace`, but new arrays become the particles' own instead of copies: nobody else may write to them."""
+        return self._changed(changes, checked=changes, copy=False)
+
+    def _changed(self, changes: Mapping[str, Any], *, checked: Container[str], copy: bool) -> Self:
+        strange = changes.keys() - {item.name for item in fields(self)}
+        if strange:
+            raise TypeError(f"particles have no {shortened(sorted(strange))}")
+        other = shallow_copy(self)
+        for name, value in changes.items():
+            object.__setattr__(other, name, value)
+        other._settle(checked, copy=copy)
+        return other
 
     def take(self, rows: NDArray[Any] | Sequence[int] | slice) -> Self:
         """Particles of these rows: a mask, indices or a slice."""
-        if not isinstance(rows, slice):
-            # NumPy makes an empty list an array of floats, which is no index.
-            rows = np.asarray(rows) if len(rows) else np.zeros(0, int)
-
-        def part(column: Any) -> Any:
-            return None if column is None else column[rows]
-
-        return replace(
-            self,
-            positions=self.positions[rows],
-            rotations=part(self.rotations),
-            confidence=part(self.confidence),
-            expected_error_deg=part(self.expected_error_deg),
-            tomogram=part(self.tomogram),
-            kind=part(self.kind),
-            list_row=part(self.list_row),
-            extra={name: column[rows] for name, column in self.extra.items()},
-        )
+        if isinstance(rows, slice):
+            # Arrays of their own: a view would hold all the others in memory.
+            rows = np.arange(len(self))[rows]
+        # NumPy makes an empty list an array of floats, which is no index.
+        rows = np.asarray(rows) if len(rows) else np.zeros(0, int)
+        if rows.dtype == bool and len(rows) == len(self) and rows.all():
+            return self
+        positions = self.positions[rows]
+        columns = {name: _taken(getattr(self, name), rows, len(positions)) for name in _CHECKED}
+        extra = {name: column[rows] for name, column in self.extra.items()}
+        return self._changed({"positions": positions, **columns, "extra": extra}, checked=("positions",), copy=False)
 
     def of_kind(self, code: str) -> Self:
         """Particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
@@ -295,18 +302,14 @@ def concatenate(parts: Sequence[Particles]) -> Particles:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else np.concatenate(columns)
 
-    shared = [name for name in parts[0].extra if all(name in part.extra for part in parts)] if parts else []
-    return Particles(
-        positions=np.concatenate([part.positions for part in parts]) if parts else np.zeros((0, 3)),
-        rotations=joined("rotations") if parts else None,
-        confidence=joined("confidence") if parts else None,
-        expected_error_deg=joined("expected_error_deg") if parts else None,
-        tomogram=np.concatenate([np.asarray(part.tomogram) for part in parts]) if parts else "",
-        kind=joined("kind") if parts else None,
-        list_row=joined("list_row") if parts else None,
+    if not parts:
+        return Particles(positions=np.zeros((0, 3)))
+    shared = [name for name in parts[0].extra if all(name in part.extra for part in parts)]
+    return parts[0].adopting(
+        positions=joined("positions"),
+        **{name: joined(name) for name in _CHECKED},
         extents={name: extent for part in parts for name, extent in part.extents.items()},
         extra={name: np.concatenate([part.extra[name] for part in parts]) for name in shared},
-        blocks=parts[0].blocks if parts else {},
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
@@ -357,6 +360,12 @@ def labelled_of_kind(pairs: Labelled, kind: str) -> list[tuple[Tomogram, Particl
     if pairs and not chosen:
         concatenate([particles for _, particles in pairs]).of_kind(kind)
     return chosen
+
+
+def names_column(names: Sequence[str]) -> TextArray:
+    """Names (N,) as a column of particles; one name for all takes the memory of one."""
+    first = names[0] if names else ""
+    return np.broadcast_to(np.array(first), len(names)) if set(names) <= {first} else np.array(names, str)
 
 
 def shortened(names: Sequence[str], *, most: int = 5) -> str:
@@ -456,8 +465,8 @@ def _checked_voxel_size(given: Any, name: str) -> float:
     return size
 
 
-def _checked_positions(given: Any) -> FloatArray:
-    """Positions (N, 3) as an array of their own; of one particle also where they are given as three numbers.
+def _checked_positions(given: Any, *, copy: bool) -> FloatArray:
+    """Positions (N, 3) as an array, copied or not; of one particle also where they are given as three numbers.
 
     Raises
     ------
@@ -468,7 +477,7 @@ def _checked_positions(given: Any) -> FloatArray:
     if columns and [name[:1].lower() for name in columns] != ["x", "y", "z"]:
         raise InputError(f"positions are the columns {shortened(columns)}; expected x, y, z in Å, in this order.")
     try:
-        positions = np.array(given, float)
+        positions = _numbers(given, copy=copy)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"positions are given as {type(given).__name__} and are no numbers; expected an array (N, 3), xyz in Å."
@@ -483,9 +492,9 @@ def _checked_positions(given: Any) -> FloatArray:
     return positions
 
 
-def _checked_rotations(given: Any, count: int) -> FloatArray:
+def _checked_rotations(given: Any, count: int, *, copy: bool) -> FloatArray:
     try:
-        matrices = np.array(given.as_matrix() if hasattr(given, "as_matrix") else given, float)
+        matrices = _numbers(given.as_matrix() if hasattr(given, "as_matrix") else given, copy=copy)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"rotations are given as {type(given).__name__} and are no numbers; expected an array (N, 3, 3)."
@@ -502,3 +511,39 @@ def _checked_rotations(given: Any, count: int) -> FloatArray:
         row = int(np.flatnonzero(~proper)[0]) + 1
         raise InputError(f"{int((~proper).sum())} of {count} rotations are not proper rotations (first: row {row}).")
     return matrices
+
+
+def _numbers(given: Any, *, copy: bool) -> FloatArray:
+    """Numbers as an array, which is another one than that given, or, not copied, the same if it has the type."""
+    return np.array(given, float) if copy else np.asarray(given, float)
+
+
+def _texts(given: Any, count: int, *, copy: bool) -> TextArray:
+    """Texts as an array (count,); one text for all takes the memory of one."""
+    texts: TextArray = np.array(given, str) if copy or isinstance(given, str) else np.asarray(given, str)
+    if texts.ndim == 0:
+        return np.broadcast_to(texts, count)
+    return _repeated(texts) if texts.ndim == 1 and len(texts) > 1 and bool((texts == texts[0]).all()) else texts
+
+
+def _repeated(texts: TextArray) -> TextArray:
+    return np.broadcast_to(texts[0], len(texts))
+
+
+def _taken(column: NDArray[Any] | None, rows: NDArray[Any], count: int) -> NDArray[Any] | None:
+    """Rows of a column, of which there are so many; None where there is no column."""
+    if column is None:
+        return None
+    # Where all have one text, an index would write it out.
+    return np.broadcast_to(column[0], count) if count and column.strides == (0,) else column[rows]
+
+
+_CHECKED: Mapping[str, Callable[..., NDArray[Any]]] = {
+    "rotations": _checked_rotations,
+    "confidence": lambda given, _, *, copy: _numbers(given, copy=copy),
+    "expected_error_deg": lambda given, _, *, copy: _numbers(given, copy=copy),
+    "tomogram": _texts,
+    "kind": _texts,
+    "list_row": lambda given, _, *, copy: np.array(given, int) if copy else np.asarray(given, int),
+}
+"""Columns (N, ...) beside positions and extra ones: what makes an array of each as it is given, for N particles."""

@@ -376,6 +376,15 @@ class NetworkAnswer:
     confidence: FloatArray | None = None
     if_right_deg: FloatArray | None = None
 
+    def write_to(self, columns: dict[str, FloatArray], rows: slice, *, count: int) -> None:
+        """Write what is known to the rows of columns of all ``count`` particles, which are made when first needed."""
+        for name, values in vars(self).items():
+            if values is None:
+                continue
+            if name not in columns:
+                columns[name] = np.empty((count, *values.shape[1:]))
+            columns[name][rows] = values
+
 
 @dataclass(frozen=True, eq=False)
 class MLPAnswer:
@@ -435,11 +444,6 @@ class MixtureAnswer:
         return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)
 
 
-def _joined(parts: list[FloatArray | None]) -> FloatArray | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if known else None
-
-
 def _numbers(tensor: torch.Tensor) -> FloatArray:
     return np.asarray(tensor.double().cpu().numpy())
 
@@ -473,18 +477,19 @@ class NetworkEstimator:
         size = device_batch_size(self.device, self.options.batch)
         yield Step(0, len(particles), words)
         batches = [places[start : start + size] for start in range(0, len(places), size)]
-        answers: list[NetworkAnswer] = []
+        columns, done = dict[str, FloatArray](), 0
         for first in range(0, len(batches), worker_count()):
-            answers += in_parallel(self.answer, batches[first : first + worker_count()], device=self.device)
-            yield Step(min(size * len(answers), len(particles)), len(particles), words)
-        posed = particles.replace(
-            rotations=np.concatenate([item.rotations for item in answers]),
-            expected_error_deg=_joined([item.expected_deg for item in answers]),
-            confidence=_joined([item.confidence for item in answers]),
+            for item in in_parallel(self.answer, batches[first : first + worker_count()], device=self.device):
+                item.write_to(columns, slice(done, done + len(item.rotations)), count=len(particles))
+                done += len(item.rotations)
+            yield Step(done, len(particles), words)
+        if_right = {ERROR_IF_RIGHT: columns["if_right_deg"]} if "if_right_deg" in columns else {}
+        posed = particles.adopting(
+            rotations=columns["rotations"],
+            expected_error_deg=columns.get("expected_deg"),
+            confidence=columns.get("confidence"),
+            extra={**particles.extra, **if_right},
         )
-        if_right = _joined([item.if_right_deg for item in answers])
-        if if_right is not None:
-            posed = posed.replace(extra={**posed.extra, ERROR_IF_RIGHT: if_right})
         if self.beads is not None:
             posed = _unknown_on_gold(posed, self.beads, self.group, voxel_size=self.tomogram.voxel_size)
         return posed.located_in(self.tomogram)

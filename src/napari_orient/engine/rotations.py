@@ -103,6 +103,9 @@ HALF_TURNS: FloatArray = np.array(
 DECIMALS = 6
 """Decimals of numbers in written files: angles in degrees, positions in Å, shares."""
 
+_BLOCK_ROWS = 16_384
+"""Rotations that are made of angles, or angles of rotations, together: memory, not the result; chosen."""
+
 _UPRIGHT_DEG = 1e-4
 """Degrees from tilt 0° or 180° within which rot and psi are rotations about one axis; rot alone is written for both.
 A hundred times the last decimal, so that rounding cannot move a particle across."""
@@ -112,7 +115,12 @@ def zyz_to_matrix(angles_deg: FloatArray) -> FloatArray:
     """Rotations, (N, 3, 3), of RELION's rot, tilt, psi (N, 3) in degrees: the inverse of intrinsic ZYZ."""
     from scipy.spatial.transform import Rotation
 
-    return Rotation.from_euler("ZYZ", angles_deg, degrees=True).inv().as_matrix()
+    angles_deg = np.asarray(angles_deg, float)
+    matrices = np.empty((len(angles_deg), 3, 3))
+    for first in range(0, len(angles_deg), _BLOCK_ROWS):
+        rows = slice(first, first + _BLOCK_ROWS)
+        matrices[rows] = Rotation.from_euler("ZYZ", angles_deg[rows], degrees=True).inv().as_matrix()
+    return matrices
 
 
 def matrix_to_zyz(matrices: FloatArray) -> FloatArray:
@@ -120,7 +128,14 @@ def matrix_to_zyz(matrices: FloatArray) -> FloatArray:
 
     psi is 0 where tilt is 0° or 180°. Computed from the matrix, for SciPy warns once for every such particle.
     """
-    r = np.asarray(matrices, float)
+    matrices = np.asarray(matrices, float)
+    angles = np.empty((len(matrices), 3))
+    for first in range(0, len(matrices), _BLOCK_ROWS):
+        angles[first : first + _BLOCK_ROWS] = _zyz(matrices[first : first + _BLOCK_ROWS])
+    return angles
+
+
+def _zyz(r: FloatArray) -> FloatArray:
     tilt = np.degrees(np.arctan2(np.hypot(r[:, 2, 0], r[:, 2, 1]), r[:, 2, 2])).round(DECIMALS)
     rot = np.degrees(np.arctan2(r[:, 2, 1], r[:, 2, 0]))
     psi = np.degrees(np.arctan2(r[:, 1, 2], -r[:, 0, 2]))

@@ -95,7 +95,10 @@ def numbers(table: Mapping[str, Sequence[str]], columns: Sequence[str], *, where
     InputError
         As `single`.
     """
-    return np.stack([single(table, name, where=where) for name in columns], axis=1)
+    found = np.empty((len(table[columns[0]]), len(columns)))
+    for place, name in enumerate(columns):
+        found[:, place] = single(table, name, where=where)
+    return found
 
 
 def single(table: Mapping[str, Sequence[str]], name: str, *, where: str, finite: bool = True) -> FloatArray:

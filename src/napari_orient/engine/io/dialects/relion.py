@@ -77,7 +77,7 @@ from napari_orient.engine.io.tomograms import (
     tomogram_names,
     tomograms_of_set_beside,
 )
-from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+from napari_orient.engine.particles import Extent, FloatArray, Particles, names_column, shortened
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
@@ -317,12 +317,11 @@ class RelionTable:
         dropped = {*OWN, *(SEARCH_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
         known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
         sizes = {GLOBAL: extents_table(known)} if known and GLOBAL not in self.blocks else {}
-        return Particles(
-            positions=positions,
+        return Particles(positions=positions).adopting(
             rotations=rotations,
             confidence=self.column(CONFIDENCE),
             expected_error_deg=self.column(EXPECTED_ERROR),
-            tomogram=np.array(self.names, str),
+            tomogram=names_column(self.names),
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
             list_row=self.rows,
             extra={

@@ -47,7 +47,7 @@ from napari_orient.engine.io.tomograms import (
     tomogram_names,
 )
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.particles import FloatArray, Particles, TextArray
+from napari_orient.engine.particles import FloatArray, Particles, TextArray, names_column
 from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 
 _ANGLES = ("rot", "tilt", "psi")
@@ -94,12 +94,11 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     rotations = _rotations(table, where=where)
     if "confidence" in table and not _is_own_confidence(table, posed=rotations is not None):
         table = {PICKERS_SCORE if name == "confidence" else name: values for name, values in table.items()}
-    return Particles(
-        positions=_positions(table, names, metadata, where=where),
+    return Particles(positions=_positions(table, names, metadata, where=where)).adopting(
         rotations=rotations,
         confidence=_optional(table, "confidence", where=where),
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
-        tomogram=np.array(names, str),
+        tomogram=names_column(names),
         kind=np.array(table["class"], str) if "class" in table else None,
         list_row=rows,
         notes=(*notes, *_angles_note(table)),
