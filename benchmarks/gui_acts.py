@@ -130,7 +130,7 @@ def main() -> None:
         assert arrows.visible, f"no axes of {layers.role(layer)}"
     axes = acts.count
     print(card.result.text(), flush=True)
-    acts.click(card.onward)
+    acts.click(card.running.onward)
     acts.picture("3_failures")
     assert acts.dock.step == "Inspect"
     print(f"red and green axes in {axes} acts, the failures in {acts.count - axes} more")

@@ -37,6 +37,7 @@ from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
 from napari_orient.gui.figure import save_figure
 from napari_orient.gui.layers import PICKS
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.particles_dock import ParticlesDock
@@ -85,12 +86,11 @@ def empty_page(name: str, path: Path) -> None:
 
 
 def opened(viewer: napari.Viewer, folder: Path) -> None:
-    """Open the demo's files by the form on the page Data."""
-    form = page_of(viewer, "Data").form
-    form.tomogram_row.show_path(next(folder.glob("*.mrc")))
-    form.particles_row.show_path(folder / "picks.star")
-    form.truth_row.show_path(folder / "truth.star")
-    form.open.click()
+    """Open the demo's files, the page Data beside them."""
+    session = session_of(viewer)
+    page_of(viewer, "Data")
+    open_paths(session, [next(folder.glob("*.mrc")), folder / "picks.star", folder / "truth.star"])
+    session.take_for_truth(session.index.particles()[0])
     wait(lambda: True)
     viewer.reset_view()
 
@@ -178,7 +178,7 @@ def correct(folder: Path, path: Path, theme: str = "dark") -> None:
         dock.particles.layer.selected_data = {12, 14}
         dock.set_status("rejected")
         dock.rotate_by("10 20 30")
-        dock.history_list.undo.click()
+        dock.undo()
         take_picture(viewer, path)
 
 
@@ -211,8 +211,8 @@ def discovering(folder: Path, path: Path, theme: str = "dark") -> None:
     """Discover on the demo's picks: before, midway through the first start, and, as the picture is called, done."""
     with window(theme) as viewer:
         dock = page_of(viewer, "Discover")
-        dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "picks.star")
-        wait(lambda: dock.picks.reading is None)
+        open_paths(dock.session, [next(folder.glob("*.mrc")), folder / "picks.star"])
+        wait(lambda: True)
         stage(viewer, path, "start")
         dock.run()
         wait(lambda: dock.running.job is None or _done(dock.running.job.last) >= 17, 1800)
@@ -225,8 +225,8 @@ def kinds(folder: Path, path: Path, theme: str = "dark") -> None:
     """Discover two kinds in the demo's picks of both."""
     with window(theme) as viewer:
         dock = page_of(viewer, "Discover")
-        dock.picks.open_paths(next(folder.glob("*.mrc")), folder / "mixed.star")
-        wait(lambda: dock.picks.reading is None)
+        open_paths(dock.session, [next(folder.glob("*.mrc")), folder / "mixed.star"])
+        wait(lambda: True)
         dock.options.widgets["classes"].value = "2"
         dock.run()
         wait(lambda: dock.running.job is None, 1800)

@@ -13,7 +13,7 @@ from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.gui import layers
 from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.opening import OpenForm
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
@@ -29,13 +29,11 @@ def by_the_command_line(world, out: Path) -> bytes:
 
 def by_the_docks(world, out: Path, viewer, qtbot) -> bytes:
     docks = []
-    for kind in (OpenForm, PredictCard, ExportCard):
+    open_paths(session_of(viewer), [world.tomogram, world.truth])
+    for kind in (PredictCard, ExportCard):
         docks.append(kind(viewer))
         viewer.window.add_dock_widget(docks[-1], name=kind.__name__)
-    load, ask, export = docks
-    load.tomogram_row.show_path(world.tomogram)
-    load.particles_row.show_path(world.truth)
-    load.open_files()
+    ask, export = docks
     ask.show_model(str(world.model))
     ask.run()
     session = session_of(viewer)
@@ -65,12 +63,12 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     correct.rotate("y", 30.0)
     correct.set_status("accepted")
     assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst
-    for button, steps in ((correct.history_list.undo, 2), (correct.history_list.redo, 2)):
-        for _ in range(steps):
-            button.click()
+    for act in (correct.undo, correct.redo):
+        for _ in range(2):
+            act()
         export.file.show_path(out)
         export.export()
-        assert (out.read_bytes() == predicted) == (button is correct.history_list.undo)
+        assert (out.read_bytes() == predicted) == (act == correct.undo)
     again = read_particles(out)
     np.testing.assert_allclose(angle_deg(again.rotations, first.rotations)[worst], 30, atol=1e-3)
     assert (again.extra["orientStatus"][worst], again.extra["orientCorrected"][worst]) == ("accepted", "1")

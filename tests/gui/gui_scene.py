@@ -12,7 +12,7 @@ from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.widgets import Deferred
+from napari_orient.gui.event_loop import Deferred
 
 VOXEL_SIZE = 13.5
 

@@ -46,7 +46,7 @@ def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path
     assert "Wrote" in dock.saved.text()
     poses = tmp_path / "tomo_001_rec.star"
     tomogram = read_tomogram(world.tomogram)
-    write_particles(poses, dock.request().particles, extents={tomogram.name: tomogram.extent})
+    write_particles(poses, dock.request().pairs[0][1], extents={tomogram.name: tomogram.extent})
     words = ["average", world.tomogram, poses, "--side", 24, "--output", tmp_path / "cli.mrc"]
     assert main([str(word) for word in words]) == 0
     for name in ("", "_half1", "_half2"):

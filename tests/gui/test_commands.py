@@ -13,6 +13,7 @@ from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui import commands, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.pages import correct_page
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
@@ -120,7 +121,8 @@ def test_long_work_is_begun_and_stopped_by_commands(opened, qtbot):
 
 def test_a_command_that_cannot_act_says_what_is_missing(opened, monkeypatch):
     lines = []
-    monkeypatch.setattr(commands, "show_error", lines.append)
+    for module in (commands, correct_page):
+        monkeypatch.setattr(module, "show_error", lines.append)
     monkeypatch.setattr(commands, "show_info", lines.append)
     call("export.start")
     call("correct.undo")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gui_scene import VOXEL_SIZE, make_scene, settle
+from gui_scene import VOXEL_SIZE, make_scene
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QWidget
@@ -18,6 +18,7 @@ from napari_orient.engine.templates import Template
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
+from napari_orient.gui.dock_strips import TomogramHeader
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.map_choice import read_reference
 from napari_orient.gui.pages.correct_page import CorrectPage
@@ -87,11 +88,12 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
     np.testing.assert_allclose(drawn, after[2, :, 2][::-1], atol=1e-6)
     assert "2 of 12 selected" in dock.counts.text()
     assert "2 corrected" in dock.counts.text()
-    dock.history_list.undo.click()
-    dock.history_list.undo.click()
+    dock.undo()
+    dock.undo()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
-    assert not dock.history_list.undo.isEnabled()
-    assert dock.history_list.redo.text() == "Redo: rotate 2 particl…"
+    header = dock.session.docks["OrientDock"].header
+    assert not header.undo.isEnabled()
+    assert header.redo.toolTip() == "Redo: rotate 2 particles by +25° about y"
 
 
 def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
@@ -222,17 +224,21 @@ def test_moves_go_along_the_tomogram_s_or_the_particles_own_axes(bare):
     ]
 
 
-def test_a_click_on_a_line_of_the_history_goes_there(bare):
+def test_a_line_of_the_menu_of_edits_goes_there(bare, qtbot):
     _, layer, dock = bare
+    header = TomogramHeader(dock.session)
+    qtbot.addWidget(header)
     layer.selected_data = {0}
     states = [layers.particles_of(layer).rotations[0]]
     for _ in range(3):
         dock.rotate("x", 30)
         states.append(layers.particles_of(layer).rotations[0])
-    settle(dock)
-    dock.history_list.list.itemClicked.emit(dock.history_list.list.item(2))
+    header.edits.menu().aboutToShow.emit()
+    lines = header.edits.menu().actions()
+    assert [line.isChecked() for line in lines] == [True, False, False, False]
+    lines[2].trigger()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[1])
-    dock.history_list.list.itemClicked.emit(dock.history_list.list.item(0))
+    lines[0].trigger()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[3])
 
 
@@ -259,8 +265,8 @@ def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene
     np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
     np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
     np.testing.assert_array_equal(np.delete(after.rotations, [1, 7], 0), np.delete(before.rotations, [1, 7], 0))
-    assert dock.history_list.undo.toolTip() == "Undo: predict 2 particles (Ctrl+Z)"
-    dock.history_list.undo.click()
+    assert dock.session.last_history.undoable == "predict 2 particles"
+    dock.undo()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
 
 
@@ -289,7 +295,7 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     others = np.delete(np.arange(len(truth)), [2, 5])
     np.testing.assert_array_equal(refined.rotations[others], off.rotations[others])
     assert np.isfinite(layer.features["expected_error_deg"].to_numpy(float)[[2, 5]]).all()
-    dock.history_list.undo.click()
+    dock.undo()
     np.testing.assert_array_equal(layers.particles_of(layer).rotations, off.rotations)
 
 

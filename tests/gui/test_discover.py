@@ -25,8 +25,9 @@ from napari_orient.gui import discovery_layers, layers, maps
 from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.discovery_layers import PROVISIONAL, DiscoveryPreview
-from napari_orient.gui.discovery_panel import INSPECT, OTHERS, PREDICT, TRAIN
+from napari_orient.gui.discovery_panel import OTHERS, PREDICT, TRAIN
 from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.pages.discover_card import DiscoverCard
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import TrainCard
@@ -93,8 +94,7 @@ def test_the_dock_finds_what_the_command_line_finds_and_leads_onward(small, qtbo
     viewer = ViewerModel()
     dock = docked(viewer, qtbot)
     assert not dock.running.start.isEnabled()
-    dock.picks.open_paths(*small.files)
-    qtbot.waitUntil(lambda: dock.picks.reading is None)
+    open_paths(dock.session, small.files)
     assert dock.note.text() == "32 picks in 1 tomogram; voxels of 10 Å"
     viewer.dims.set_point(0, 230.0)
     dock.running.start.click()
@@ -177,10 +177,10 @@ def onward_to_train(dock, viewer, qtbot):
     qtbot.addWidget(training)
     dock.take_next_step(TRAIN)
     (points,) = dock._on_view()
-    assert training.from_layers.chosen() == [points]
+    assert [item.layer for item in training.from_particles.chosen()] == [points]
     sure = len(discovery_layers.well_determined_rows(points))
     assert sure > 25
-    assert [len(particles) for _, particles in training.from_layers.pairs()] == [sure]
+    assert [len(particles) for _, particles in training.from_particles.pairs()] == [sure]
     assert (points.features["status"] == ACCEPTED).sum() == sure
     session_of(viewer).history(points).undo()
     assert "status" not in points.features or not (points.features["status"] == ACCEPTED).any()
@@ -295,8 +295,8 @@ def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
     wide = DiscoveryOptions.of(**{**QUICK.to_record(), "diameter": 300.0})
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks, options=wide)
     dock.running.start.click()
-    qtbot.waitUntil(lambda: bool(dock.result_panel.hints.text()), timeout=60_000)
-    assert "look smaller than the diameter of 300 Å" in dock.result_panel.hints.text()
+    qtbot.waitUntil(lambda: bool(dock.running.warnings.text() + dock.running.remarks.text()), timeout=60_000)
+    assert "look smaller than the diameter of 300 Å" in dock.running.warnings.text() + dock.running.remarks.text()
     dock.session.jobs.stop()
     finish(dock, qtbot)
 
@@ -323,10 +323,10 @@ def test_the_truth_s_positions_are_offered_and_chosen_only_where_there_are_no_pi
     session.show_tomogram(small.tomogram)
     truth = session.show_particles(small.picks, small.tomogram.extent, role=TRUTH, name="truth")
     dock = docked(viewer, qtbot)
-    assert dock.picks.chosen() == [truth]
+    assert [item.layer for item in dock.picks.chosen()] == [truth]
     dock.picks.choose()
     picks = session.show_particles(small.picks, small.tomogram.extent, role=PICKS, name="picks")
-    assert dock.picks.chosen() == [picks]
+    assert [item.layer for item in dock.picks.chosen()] == [picks]
 
 
 def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make_napari_viewer, qtbot):
@@ -350,7 +350,9 @@ def test_pages_are_opened_by_the_way_onward(small, make_napari_viewer):
     viewer = make_napari_viewer()
     card = page_of(viewer, "Discover")
     dock = card.session.docks["OrientDock"]
-    for way, step in ((INSPECT, "Inspect"), (OTHERS, "Data"), (TRAIN, "Poses")):
+    card.running.onward.click()
+    assert dock.step == "Inspect"
+    for way, step in ((OTHERS, "Data"), (TRAIN, "Poses")):
         card.take_next_step(way)
         assert dock.step == step
     assert dock.page("Poses").buttons["Train"].isChecked()
@@ -494,8 +496,7 @@ def test_io_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_
     write_particles(tmp_path / "picks.star", both, extents=dict.fromkeys(names, small.tomogram.extent))
     viewer = ViewerModel()
     dock = docked(viewer, qtbot)
-    dock.picks.open_paths(*(tmp_path / f"{name}.mrc" for name in names), tmp_path / "picks.star")
-    qtbot.waitUntil(lambda: dock.picks.reading is None)
+    open_paths(dock.session, [*(tmp_path / f"{name}.mrc" for name in names), tmp_path / "picks.star"])
     assert dock.note.text().startswith("44 picks in 2 tomograms")
     assert {tomogram.name: len(part) for tomogram, part in dock.picks.pairs()} == {"TS_1": 12, "TS_2": 32}
     assert [layer.visible for layer in of_role(viewer, PICKS)] == [True, False]

@@ -19,7 +19,8 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.dock_strips import count_text
-from napari_orient.gui.opening import OpenForm
+from napari_orient.gui.opening import open_paths
+from napari_orient.gui.pages.data_page import DataPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import FORMATS, ExportCard
 from napari_orient.gui.pages.view_cards import ArrowsCard
@@ -28,7 +29,7 @@ from napari_orient.gui.session import session_of
 PLUGIN = "napari-orient"
 
 
-DOCKS = {"Load": OpenForm, "Predict": PredictCard, "Arrows": ArrowsCard, "Export": ExportCard}
+DOCKS = {"Data": DataPage, "Predict": PredictCard, "Arrows": ArrowsCard, "Export": ExportCard}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def dock(qtbot):
     def opened_dock(viewer, name):
         viewers.append(viewer)
         if isinstance(viewer, Viewer):
-            return page_of(viewer, "Data").form if name == "Load" else page_of(viewer, name)
+            return page_of(viewer, name)
         made = DOCKS[name](viewer)
         qtbot.addWidget(made)
         return made
@@ -68,11 +69,9 @@ def opened_window(make_napari_viewer, dock, scene):
 
 
 def loaded(viewer, scene, dock):
-    load = dock(viewer, "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    load.particles_row.show_path(scene.picks)
-    load.truth_row.show_path(scene.true)
-    load.open.click()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc, scene.picks, scene.true])
+    session.take_for_truth(session.index.particles()[0])
     prediction = dock(viewer, "Predict")
     prediction.show_model(str(scene.model))
     return prediction
@@ -83,27 +82,10 @@ def finish(prediction, qtbot):
     qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
 
 
-# --- Load -----------------------------------------------------------------------------------------------------------
+# --- Data -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_load_dock_says_what_to_do_and_cannot_be_opened(dock):
-    load = dock(ViewerModel(), "Load")
-    assert not load.open.isEnabled()
-    assert "Open Sample" in load.open_note.text()
-
-
-def test_load_says_what_it_found(dock, scene):
-    load = dock(ViewerModel(), "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    load.particles_row.show_path(scene.picks)
-    assert "56 × 48 × 32 voxels" in load.tomogram_note.text()
-    assert "voxel size: MRC header" in load.tomogram_note.text()
-    assert load.voxel_size.value() == 13.5
-    assert "12 particles: 8 pdb_4v4r, 4 pdb_3j9i" in load.particles_note.text()
-    assert [load.kind.itemText(row) for row in range(3)] == ["all classes (12)", "pdb_4v4r (8)", "pdb_3j9i (4)"]
-
-
-def test_load_opens_tomogram_picks_and_truth_where_they_belong(opened_window, scene):
+def test_files_are_opened_where_they_belong(opened_window, scene):
     viewer, _ = opened_window
     (image,), (picks,), (truth,) = (by_role(viewer, role) for role in ("tomogram", "picks", "truth"))
     assert tuple(image.scale) == tuple(picks.scale) == tuple(truth.scale) == (13.5,) * 3
@@ -115,70 +97,99 @@ def test_load_opens_tomogram_picks_and_truth_where_they_belong(opened_window, sc
     assert axes_layer(viewer, picks) is None
 
 
-def test_load_opens_one_class_alone(dock, scene):
+def test_a_list_brings_its_tomograms_along_where_their_files_lie_beside_it(dock, scene):
+    path = scene.folder / "both.star"
+    both = concatenate([scene.truth, scene.truth.replace(tomogram="TS_02")])
+    write_particles(path, both, extents={"TS_01": scene.extent, "TS_02": scene.extent})
+    write_tomogram(scene.folder / "TS_02.mrc", read_tomogram(scene.mrc).density.copy(), voxel_size=13.5)
     viewer = ViewerModel()
-    load = dock(viewer, "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    load.particles_row.show_path(scene.picks)
-    load.kind.setCurrentIndex(2)
-    load.open.click()
-    (picks,) = by_role(viewer, "picks")
-    assert set(layers.particles_of(picks).kind) == {"pdb_3j9i"}
-    assert len(picks.data) == 4
+    session, data = session_of(viewer), dock(viewer, "Data")
+    open_paths(session, [path])
+    settle(data)
+    assert [image.name for image in by_role(viewer, "tomogram")] == ["TS_01"]
+    assert session.tomograms.names() == ["TS_01", "TS_02"]
+    assert session.tomograms.has_volume("TS_02")
+    assert data.note.text() == ""
+    session.tomograms.choose("TS_02")
+    assert session.tomograms.current.name == "TS_02"
+    assert len(session.tomograms.particles()[0].data) == 12
 
 
 @pytest.mark.parametrize("stated", [0, 1])
-def test_a_header_that_does_not_know_its_voxel_size_is_flagged_and_can_be_overridden(dock, scene, stated):
+def test_a_header_that_does_not_know_its_voxel_size_is_asked_for_it(dock, scene, stated):
     write_tomogram(scene.mrc, read_tomogram(scene.mrc).density.copy(), voxel_size=stated)
     viewer = ViewerModel()
-    load = dock(viewer, "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    load.particles_row.show_path(scene.picks)
-    assert not load.open.isEnabled()
-    assert "voxel" in load.tomogram_note.text()
-    assert "--" not in load.tomogram_note.text()
-    load.voxel_size.setValue(13.5)
-    assert "voxel size: given" in load.tomogram_note.text()
-    load.open.click()
+    data = dock(viewer, "Data")
+    open_paths(session_of(viewer), [scene.mrc])
+    assert data.question.isVisibleTo(data)
+    assert "voxel size" in data.question.why.text()
+    assert "--" not in data.question.why.text()
+    assert not data.question.open.isEnabled()
+    data.question.box.setValue(13.5)
+    data.question.open.click()
+    assert not data.question.isVisibleTo(data)
     (image,) = by_role(viewer, "tomogram")
     assert tuple(image.scale) == (13.5,) * 3
 
 
-def test_load_marks_a_broken_file_and_opens_nothing(dock, scene):
+def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
+    path = scene.folder / "old.star"
+    path.write_text("data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n20 21 10\n")
+    scene.mrc.unlink()
+    viewer = ViewerModel()
+    data = dock(viewer, "Data")
+    open_paths(session_of(viewer), [path])
+    assert data.question.isVisibleTo(data)
+    data.question.box.setValue(2.5)
+    data.question.open.click()
+    np.testing.assert_allclose(layers.particles_of(by_role(viewer, "picks")[0]).positions, [[50, 52.5, 25]])
+
+
+def test_a_broken_file_is_said_in_one_line_and_opens_nothing(dock, scene, shown):
     scene.mrc.write_bytes(b"no tomogram")
-    load = dock(ViewerModel(), "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    assert "11 bytes" in load.tomogram_note.text()
-    assert not load.open.isEnabled()
-    load.tomogram_row.show_path(scene.folder / "missing.mrc")
-    assert "no such file" in load.tomogram_note.text()
+    viewer = ViewerModel()
+    open_paths(session_of(viewer), [scene.mrc, scene.folder / "missing.mrc"])
+    assert "11 bytes" in shown[0]
+    assert "no such file" in shown[1]
+    assert not viewer.layers
 
 
-def test_load_takes_a_list_of_several_tomograms_apart(dock, scene):
-    path = scene.folder / "both.star"
-    both = concatenate([scene.truth, scene.truth.replace(tomogram="TS_02")])
-    write_particles(path, both, extents={"TS_01": scene.extent, "TS_02": scene.extent})
-    load = dock(ViewerModel(), "Load")
-    load.particles_row.show_path(path)
-    assert "Choose the tomogram first" in load.particles_note.text()
-    load.tomogram_row.show_path(scene.mrc)
-    assert "12 particles" in load.particles_note.text()
+def test_a_list_that_is_open_is_selected_and_read_again_only_if_its_file_changed(scene, shown):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc, scene.picks])
+    (picks,) = by_role(viewer, "picks")
+    viewer.layers.selection = set()
+    open_paths(session, [scene.picks])
+    assert by_role(viewer, "picks") == [picks]
+    assert viewer.layers.selection == {picks}
+    assert "is open already" in shown[-1]
+    fewer = scene.truth.take(slice(0, 5)).replace(rotations=None)
+    write_particles(scene.picks, fewer, extents={"TS_01": scene.extent})
+    open_paths(session, [scene.picks])
+    assert by_role(viewer, "picks") == [picks]
+    assert len(picks.data) == 5
+    assert "has changed" in shown[-1]
+    session.history(picks).undo()
+    assert len(picks.data) == 12
 
 
-def test_load_refuses_particles_of_another_tomogram_and_says_what_a_list_counts_in(dock, scene):
-    load = dock(ViewerModel(), "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    other = scene.folder / "other.star"
-    write_particles(other, scene.truth.replace(tomogram="TS_02"), extents={"TS_02": scene.extent})
-    load.particles_row.show_path(other)
-    assert "no particle of TS_01; it has TS_02" in load.particles_note.text()
-    assert "--" not in load.particles_note.text()
-    assert not load.open.isEnabled()
-    pixels = scene.folder / "pixels.star"
-    write_particles(pixels, scene.truth, extents={"TS_01": scene.extent}, dialect="relion4", pixel_size=2.7)
-    load.particles_row.show_path(pixels)
-    assert "Coordinates count in pixels of 2.7 Å (the list's own)" in load.particles_note.text()
-    assert load.open.isEnabled()
+def test_poses_of_a_list_become_the_true_ones_by_a_click_on_inspect(opened_window, scene, qtbot):
+    viewer, prediction = opened_window
+    (truth,) = by_role(viewer, "truth")
+    viewer.layers.remove(truth)
+    open_paths(session_of(viewer), [scene.true])
+    prediction.particles.choose(by_role(viewer, "picks")[0])
+    finish(prediction, qtbot)
+    page = page_of(viewer, "Inspect")
+    settle(page)
+    assert page.compare.isVisibleTo(page)
+    assert "true_error" not in page.inspected.columns
+    page.compare.click()
+    settle(page)
+    assert page.inspected.error_column == "true_error"
+    assert not page.compare.isVisibleTo(page)
+    assert [layer.name for layer in by_role(viewer, "truth")] == ["TS_01_true"]
 
 
 def test_predict_warns_of_particles_of_another_open_tomogram(dock, opened, scene, tmp_path):
@@ -192,32 +203,6 @@ def test_predict_warns_of_particles_of_another_open_tomogram(dock, opened, scene
     assert "In TS_01" in prediction.input_note.text()
     viewer.layers.remove(session.tomograms.current)
     assert "These particles are of TS_01, not of TS_09" in prediction.input_note.text()
-
-
-def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
-    path = scene.folder / "old.star"
-    path.write_text("data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n20 21 10\n")
-    load = dock(ViewerModel(), "Load")
-    assert not load.pixel_line.isVisibleTo(load)
-    load.particles_row.show_path(path)
-    assert load.pixel_line.isVisibleTo(load)
-    load.pixel_size.setValue(2.5)
-    np.testing.assert_allclose(load.particles.positions, [[50, 52.5, 25]])
-
-
-def test_a_simulation_s_list_is_taken_as_truth_and_its_positions_as_picks(dock, tmp_path, scene):
-    path = tmp_path / "TS_01_motif_list.csv"
-    row = "cprotein\t1\tpdb_4v4r\t0\t300\t200\t100\t0.545545\t-0.109109\t0.763763\t0.327327\n"
-    path.write_text("type\tlabel\tcode\tpolymer\tx\ty\tz\tq1\tq2\tq3\tq4\n" + row)
-    viewer = ViewerModel()
-    load = dock(viewer, "Load")
-    load.tomogram_row.show_path(scene.mrc)
-    load.particles_row.show_path(path)
-    assert load.truth_row.path == path
-    load.open.click()
-    (picks,), (truth,) = by_role(viewer, "picks"), by_role(viewer, "truth")
-    assert layers.particles_of(picks).rotations is None
-    assert layers.particles_of(truth).rotations is not None
 
 
 # --- Predict --------------------------------------------------------------------------------------------------------
@@ -380,10 +365,10 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
             raise RuntimeError("size mismatch")
 
     broken = Broken(np.asarray(image.data))
-    (request,) = prediction.request()
+    request = prediction.request()
+    ((tomogram, picks),) = request.pairs
     with qtbot.captureExceptions() as flown:
-        broken_request = replace(request, tomogram=replace(request.tomogram, density=broken))
-        prediction.start([broken_request])
+        prediction.start(replace(request, pairs=[(replace(tomogram, density=broken), picks)]))
         qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
     assert "size mismatch" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
@@ -420,7 +405,7 @@ def test_two_viewers_do_not_mix(dock, make_napari_viewer, scene, tmp_path, qtbot
     assert session_of(viewer) is not session_of(other)
     assert [len(layer.data) for layer in by_role(viewer, "predicted")] == [8]
     assert by_role(other, "predicted") == []
-    assert other_prediction.request()[0].tomogram.name == "TS_09"
+    assert other_prediction.request().pairs[0][0].name == "TS_09"
     assert session_of(viewer).drawing.view == ViewOptions()
 
 
@@ -507,8 +492,10 @@ def test_what_a_template_found_of_the_tomogram_stands_in_the_predict_dock(opened
     template.save(tmp_path / "blobs.safetensors")
     prediction.show_model(str(tmp_path / "blobs.safetensors"))
     finish(prediction, qtbot)
-    told = prediction.result.text()
-    assert "Missing wedge:" in told
-    assert "Moved by" in told
+    details = prediction.running.remarks.text()
+    assert "Missing wedge:" in details
+    assert "Moved by" in details
+    assert prediction.running.details.isVisibleTo(prediction)
+    assert not prediction.running.remarks.isVisibleTo(prediction), "details wait in their fold"
     (layer,) = by_role(prediction.session.viewer, "predicted")
     assert "orientMovedAngst" in layer.features

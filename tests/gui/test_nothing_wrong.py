@@ -1,6 +1,5 @@
 """Nothing wrong by default: each fault that a user met, by the act that made it."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,9 +8,7 @@ from gui_scene import VOXEL_SIZE, make_scene, settle
 from inspection_scene import fill, truth_of
 from napari.components import ViewerModel
 from napari.layers import Points
-from npe2 import PluginManifest
 
-import napari_orient
 from napari_orient.engine.inspection.corrections import REJECTED
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
@@ -23,7 +20,7 @@ from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.dock_strips import TomogramHeader, ViewStrip
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import OpenForm, open_paths
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
 from napari_orient.gui.pages.inspect_page import InspectPage
@@ -31,7 +28,6 @@ from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import SurfaceCard
-from napari_orient.gui.particle_sources import PicksChoice
 from napari_orient.gui.session import session_of
 
 PLUGIN = "napari-orient"
@@ -79,16 +75,15 @@ def test_choosing_a_tomogram_shows_its_layers_alone_and_the_others_come_back_as_
     assert not first.visible, "what a person has hidden stays hidden"
 
 
-def test_files_opened_by_discover_beside_an_open_tomogram_are_shown_and_come_back(tmp_path, qtbot):
+def test_files_opened_beside_an_open_tomogram_are_shown_and_come_back(tmp_path):
     viewer = ViewerModel()
     session = session_of(viewer)
     (tmp_path / "other").mkdir()
     first, second = make_scene(tmp_path), make_scene(tmp_path / "other", name="TS_02", count=5, seed=8)
     open_paths(session, [first.mrc, first.picks])
-    choice = add(qtbot, PicksChoice(session))
     for _ in range(2):
-        choice.open_paths(second.mrc, second.picks)
-        qtbot.waitUntil(lambda: choice.reading is None and session.tomograms.name == "TS_02", timeout=30_000)
+        open_paths(session, [second.mrc, second.picks])
+        assert session.tomograms.name == "TS_02"
         assert shown_names(viewer) == {"TS_02"}
     assert len(by_role(viewer, layers.TOMOGRAM)) == 2, "what is open is not opened twice"
     session.tomograms.choose("TS_01")
@@ -103,13 +98,12 @@ def test_predict_takes_the_tomogram_of_its_particles_whichever_was_opened_first(
     card.show_model(str(scenes[0].model))
     for name, count in (("TS_01", 8), ("TS_02", 4)):
         session_of(viewer).tomograms.choose(name)
-        assert card.onward.isHidden(), "a result is shown in its own tomogram alone"
-        (request,) = card.request()
-        assert (request.tomogram.name, request.picks.tomogram_names) == (name, [name])
-        assert len(request.picks) == count
+        assert card.running.onward.isHidden(), "a result is shown in its own tomogram alone"
+        ((tomogram, picks),) = card.request().pairs
+        assert (tomogram.name, picks.tomogram_names, len(picks)) == (name, [name], count)
         card.running.start.click()
         qtbot.waitUntil(lambda: card.running.job is None and card.session.drawing.complete, timeout=30_000)
-        assert not card.onward.isHidden()
+        assert not card.running.onward.isHidden()
 
 
 def test_all_tomograms_are_predicted_in_one_act_and_written_to_one_list(two, qtbot, tmp_path):
@@ -122,7 +116,7 @@ def test_all_tomograms_are_predicted_in_one_act_and_written_to_one_list(two, qtb
     card.running.start.click()
     qtbot.waitUntil(lambda: card.running.job is None and card.session.drawing.complete, timeout=30_000)
     assert "17 orientations in 2 tomograms" in card.result.text()
-    assert not card.onward.isHidden()
+    assert not card.running.onward.isHidden()
     export = add(qtbot, ExportCard(viewer))
     export.every.setChecked(True)
     export.file.show_path(tmp_path / "all.star")
@@ -136,6 +130,7 @@ def test_a_list_of_sixty_tomograms_makes_no_layers_but_the_first_s(make_napari_v
     path = tmp_path / "project.star"
     every = concatenate([scene.truth.replace(tomogram=name, kind=None) for name in names])
     write_particles(path, every, extents=dict.fromkeys(names, scene.extent))
+    scene.mrc.unlink()
     viewer = make_napari_viewer()
     viewer.open(str(path), plugin=PLUGIN)
     switch = session_of(viewer).tomograms
@@ -206,21 +201,16 @@ def test_a_header_without_a_voxel_size_is_asked_for_when_it_is_dropped(make_napa
     write_tomogram(scene.mrc, read_tomogram(scene.mrc).density.copy(), voxel_size=1.0)
     viewer = make_napari_viewer()
     viewer.open(str(scene.mrc), plugin=PLUGIN)
-    form = page_of(viewer, "Data").form
-    assert form.tomogram_row.path == scene.mrc
-    form.voxel_size.setValue(VOXEL_SIZE)
-    form.open.click()
+    question = page_of(viewer, "Data").question
+    assert scene.mrc.name in question.why.text()
+    question.box.setValue(VOXEL_SIZE)
+    question.open.click()
     assert [layers.voxel_size(layer) for layer in by_role(viewer, "tomogram")] == [VOXEL_SIZE]
 
 
 def test_a_tomogram_that_is_open_is_not_opened_twice(make_napari_viewer, scene):
     viewer = make_napari_viewer()
-    form = page_of(viewer, "Data").form
-    form.tomogram_row.show_path(scene.mrc)
-    form.particles_row.show_path(scene.picks)
-    form.open.click()
-    assert form.tomogram_row.path is None
-    assert not form.open.isEnabled()
+    open_paths(session_of(viewer), [scene.mrc, scene.mrc])
     viewer.open(str(scene.mrc), plugin=PLUGIN)
     assert len(by_role(viewer, "tomogram")) == 1
 
@@ -356,12 +346,6 @@ def test_the_header_follows_a_later_change_of_voxel_size_and_offers_undo_after_t
     assert not header.undo.isHidden()
     header.undo.click()
     assert layers.STATUS not in layer.features.columns, "as it was before the edit"
-
-
-def test_the_page_data_calls_the_samples_as_napari_s_menu_does(qtbot):
-    form = add(qtbot, OpenForm(ViewerModel()))
-    menu = PluginManifest.from_file(Path(napari_orient.__file__).with_name("napari.yaml")).display_name
-    assert f"File ▸ Open Sample ▸ {menu}." in form.open_note.text()
 
 
 def test_particles_of_another_tomogram_are_named_in_their_row_with_the_remedy(scene):

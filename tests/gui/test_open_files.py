@@ -5,27 +5,23 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_orient.engine.io import read_particles, write_tomogram
-from napari_orient.gui import readers
 from napari_orient.gui.layers import TRUTH
-from napari_orient.gui.opening import OpenForm, open_paths
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.pages.result_cards import ExportCard, FigureCard
 from napari_orient.gui.pages.train_card import TrainCard
-from napari_orient.gui.particle_sources import PicksChoice
 from napari_orient.gui.session import session_of
+from napari_orient.gui.tomogram_switch import ListedParticles
 
 OPEN = "is open here, and would be written over. Name another file."
 
 
 @pytest.fixture
 def opened(scene, qtbot):
-    """A viewer with a tomogram, picks and true poses, opened by the form on the page Data."""
+    """A viewer with a tomogram, picks and true poses."""
     viewer = ViewerModel()
-    form = OpenForm(viewer)
-    qtbot.addWidget(form)
-    form.tomogram_row.show_path(scene.mrc)
-    form.particles_row.show_path(scene.picks)
-    form.truth_row.show_path(scene.true)
-    form.open.click()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc, scene.picks, scene.true])
+    session.take_for_truth(session.index.particles()[0])
     return viewer
 
 
@@ -56,7 +52,7 @@ def test_a_link_to_an_open_file_and_a_list_that_has_no_layers_yet_are_open_too(o
     assert OPEN in export.done.text()
     session, listed = session_of(opened), scene.folder / "listed.star"
     listed.write_bytes(scene.true.read_bytes())
-    part = readers.ListedParticles(read_particles(listed), TRUTH, "listed", path=listed)
+    part = ListedParticles(read_particles(listed), TRUTH, "listed", path=listed)
     session.tomograms.list_particles("TS_02", part)
     export.file.show_path(listed)
     export.button.click()
@@ -74,7 +70,7 @@ def polnet_folder(folder, names):
     return folder
 
 
-@pytest.mark.parametrize("door", ["dropped", "opened by Discover", "a list with a table of tomograms"])
+@pytest.mark.parametrize("door", ["a folder", "a list with a table of tomograms"])
 def test_every_file_that_was_read_for_a_layer_is_open_whatever_it_came_in(door, tmp_path, qtbot, scene):
     viewer = ViewerModel()
     session = session_of(viewer)
@@ -83,19 +79,11 @@ def test_every_file_that_was_read_for_a_layer_is_open_whatever_it_came_in(door, 
         columns = ["rlnTomoName", "rlnTomoTiltSeriesPixelSize", "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"]
         heads = "\n".join(f"_{column}" for column in columns)
         read[1].write_text(f"data_global\n\nloop_\n{heads}\nTS_01 13.5 56 48 32\n")
-        form = OpenForm(viewer)
-        qtbot.addWidget(form)
-        form.particles_row.show_path(read[0])
-        form.open.click()
+        open_paths(session, [read[0]])
     else:
         folder = polnet_folder(tmp_path / "polnet", ["tomo_001", "tomo_002"])
         read = sorted(folder.rglob("*.csv"))
-        if door == "dropped":
-            open_paths(session, [folder])
-        else:
-            picks = PicksChoice(session)
-            qtbot.addWidget(picks)
-            picks.open_paths(folder)
+        open_paths(session, [folder])
         qtbot.waitUntil(lambda: session.jobs.running is None and len(session.index.particles()) > 0)
     before = [path.read_bytes() for path in read]
     export = card_of(viewer, ExportCard, qtbot)

@@ -58,7 +58,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     turn_right(session.history(layer), truth, range(CORRECTED), np.random.default_rng(0))
     train = made(TrainCard)
     train.source.setCurrentText(ON_VIEW)
-    train.from_layers.choose(layer)
+    train.from_particles.choose(layer)
     train.network.show_options(SMALL_NETWORK)
     train.training.show_options(QUICK_TRAINING.replace(epochs=60, batch=16))
     train.file.show_path(tmp_path / "corrected.safetensors")

@@ -17,8 +17,9 @@ from napari_orient.gui import layers
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.edits import rotate, set_status
 from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.opening import open_paths
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.pages.train_card import IN_FILES, ON_VIEW, SIMULATED, TrainCard
+from napari_orient.gui.pages.train_card import OPEN, SIMULATED, TrainCard
 from napari_orient.gui.particle_sources import LabelledTrainingSet
 from napari_orient.gui.session import session_of
 
@@ -46,7 +47,7 @@ def dock(qtbot):
     """Makes a Train dock, small and quick, beside a viewer without a window."""
     viewers = []
 
-    def made(viewer=None, source=IN_FILES):
+    def made(viewer=None, source=OPEN):
         viewers.append(viewer or ViewerModel())
         dock = TrainCard(viewers[-1])
         qtbot.addWidget(dock)
@@ -70,8 +71,9 @@ def choose_network(dock, name):
 
 
 def read(dock, qtbot, *paths):
-    dock.from_files.paths.add_paths(*paths)
-    qtbot.waitUntil(lambda: dock.from_files.reading is None, timeout=60_000)
+    open_paths(dock.session, paths)
+    qtbot.waitUntil(lambda: dock.session.jobs.running is None, timeout=60_000)
+    settle(dock)
 
 
 def finish(dock, qtbot):
@@ -145,7 +147,7 @@ def test_the_dock_and_the_command_line_make_the_same_template_to_the_byte(world,
 def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tmp_path, qtbot):
     viewer, out = ViewerModel(), tmp_path / "stopped.safetensors"
     truth = on_view(viewer, world)
-    training, prediction = dock(viewer, ON_VIEW), PredictCard(viewer)
+    training, prediction = dock(viewer, OPEN), PredictCard(viewer)
     qtbot.addWidget(prediction)
     training.file.show_path(out)
     begin(training, qtbot)
@@ -189,7 +191,7 @@ def test_a_stopped_training_can_go_on_to_the_same_end(world, dock, tmp_path, qtb
 def test_a_layer_deleted_while_it_is_learnt_does_no_harm(world, dock, tmp_path, qtbot):
     viewer = ViewerModel()
     truth = on_view(viewer, world)
-    training = dock(viewer, ON_VIEW)
+    training = dock(viewer, OPEN)
     training.file.show_path(tmp_path / "mine.safetensors")
     set_options(training, {**FEW_EPOCHS, "epochs": 40})
     training.running.start.click()
@@ -272,21 +274,21 @@ def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     truth = on_view(viewer, world)
     particles = layers.particles_of(truth)
     predicted = session_of(viewer).show_particles(particles, None, role=PREDICTED, name="predicted")
-    training = dock(viewer, ON_VIEW)
-    training.from_layers.choose(predicted)
+    training = dock(viewer, OPEN)
+    training.from_particles.choose(predicted)
     assert "No particles" in training.data_note.text()
     assert not training.running.start.isEnabled()
     session, thirds = session_of(viewer), np.arange(0, len(particles), 3)
     set_status(session.history(predicted), thirds, "accepted")
     settle(training)
     assert "30 particles with orientations in 1 tomogram" in training.data_note.text()
-    assert "predicted · 30 accepted or corrected" in training.from_layers.list.item(0).text()
+    assert "predicted · 30 accepted or corrected" in training.from_particles.list.item(0).text()
     rotate(session.history(predicted), np.array([1, 4]), axis_rotation("z", 20), words="by 20°")
     settle(training)
     assert "32 particles" in training.data_note.text()
     set_status(session.history(truth), thirds, "rejected")
     settle(training)
-    training.from_layers.choose(truth)
+    training.from_particles.choose(truth)
     assert "60 particles" in training.data_note.text()
 
 
@@ -296,8 +298,8 @@ def test_of_several_classes_the_largest_is_chosen_and_can_be_changed(world, dock
     path, extent = tmp_path / "mixed.star", read_tomogram(world.tomogram).extent
     write_particles(path, particles.replace(kind=kinds, tomogram="tomo_001_rec"), extents={"tomo_001_rec": extent})
     training = dock()
-    training.from_files.tomograms.show_path(world.tomogram.parent)
-    read(training, qtbot, path)
+    read(training, qtbot, world.tomogram, path)
+    training.from_particles.choose(*training.session.index.particles())
     assert training.kind.currentData() == "pdb_1abc"
     training.file.show_path(tmp_path / "mine.safetensors")
     assert training.running.start.isEnabled()
@@ -311,13 +313,8 @@ def test_what_cannot_be_learnt_from_is_said_at_once(world, dock, tmp_path, qtbot
     training.file.show_path(tmp_path / "mine.pt")
     assert "ends in .safetensors" in training.file_note.text()
     training.file.show_path(tmp_path / "mine.safetensors")
-    read(training, qtbot, tmp_path / "nothing.star")
-    assert "no such file" in training.data_note.text()
+    assert "No particles with orientations" in training.data_note.text()
     assert not training.running.start.isEnabled()
-    training.from_files.paths.list.setCurrentRow(0)
-    training.from_files.paths.remove.click()
-    qtbot.waitUntil(lambda: training.from_files.reading is None, timeout=60_000)
-    assert "Add or drop" in training.data_note.text()
 
 
 def test_a_preset_fills_in_all_options(dock):

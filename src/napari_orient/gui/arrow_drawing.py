@@ -22,15 +22,19 @@ from napari_orient.gui.colours import (
     legend_of,
     particle_colours,
 )
+from napari_orient.gui.event_loop import Deferred
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.particle_values import InspectionModel, drawn_particles
 from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
-from napari_orient.gui.widgets import Deferred
 
 _POSED_SHARE = 0.9
 """Share of a layer's picks that must have a pose in another layer for their rings to be hidden."""
+
+
+MANY_PARTICLES = 2000
+"""Particles above which an edit's arrows are drawn in a turn of the event loop of their own: 10,000 take 0.2 s."""
 
 
 class ArrowDrawing:
@@ -94,6 +98,8 @@ class ArrowDrawing:
         """Draw the points after an edit, unless that edit has drawn them already."""
         if points in self._ahead:
             self._ahead.discard(points)
+        elif len(points.data) > MANY_PARTICLES:
+            self.draw_later(points)
         else:
             self.draw(points)
 

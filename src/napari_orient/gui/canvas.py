@@ -109,7 +109,8 @@ def frame(session: Session, positions: FloatArray, *, margin: float) -> None:
     height, width = canvas_size(viewer)
     direction, up = _level_view(positions, upright=height > width)
     view.set_view_direction(tuple(direction), tuple(up))
-    on_screen = np.abs(layers.flip(positions - middle) @ screen_axes(viewer).T).max(axis=0) + margin
+    # One particle alone would fill the canvas: its neighbours are to be seen too.
+    on_screen = np.maximum(np.abs(layers.flip(positions - middle) @ screen_axes(viewer).T).max(axis=0), margin) + margin
     room = np.maximum(np.array([width, height]) - 2 * _RIM, 1)
     view.zoom = float((room / (2 * on_screen)).min())
     stand_behind(session, positions)

@@ -5,6 +5,7 @@ A command clicks the button of its page. The Orient dock is opened first if it i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import napari
@@ -15,7 +16,8 @@ from napari_orient.gui.orient_dock import POSES, RESULT, VIEW, OrientDock
 from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
 from napari_orient.gui.viewer_dock import ViewerDock
-from napari_orient.gui.widgets import CardPage, LayerChoice
+from napari_orient.gui.widgets.basic import CardPage
+from napari_orient.gui.widgets.inputs import LayerChoice
 
 NAMES = {OrientDock: "Orient (Orient)", ParticlesDock: "Particles (Orient)"}
 """What napari's menu calls the frames of the docks; under the same name a command opens no second one."""
@@ -73,41 +75,45 @@ def _viewer() -> napari.Viewer:
     return viewer
 
 
-def _click(button: Any, why_not: str) -> None:
-    """Click a button, or show ``why_not`` as an error if it is disabled."""
-    if button.isEnabled():
-        button.click()
-    else:
-        show_error(why_not)
+Command = Callable[[], None]
+
+
+def _clicks(page: str, button: Callable[[Any], Any], why_not: str) -> Command:
+    """A command that clicks a button of a page or card, or shows ``why_not`` as an error if it is disabled."""
+
+    def command() -> None:
+        found = button(open_page(page))
+        if found.isEnabled():
+            found.click()
+        else:
+            show_error(why_not)
+
+    return command
+
+
+def _starts(card: str, what: str, step: str) -> Command:
+    """A command that starts a card's job with the settings of the card."""
+    return _clicks(card, lambda found: found.running.start, f"{what} cannot start: see the page {step}.")
+
+
+def _does(page: str, act: Callable[[Any], object]) -> Command:
+    """A command that does what a page can do."""
+
+    def command() -> None:
+        act(open_page(page))
+
+    return command
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
-
-def discover() -> None:
-    """Start discovery with the settings of its card."""
-    _click(open_page("Discover").running.start, "discovery cannot start: see the page Poses.")
-
-
-def predict() -> None:
-    """Start prediction with the settings of its card."""
-    dock = open_page("Predict")
-    _click(dock.running.start, "prediction cannot start: see the page Poses.")
-
-
-def train() -> None:
-    """Start training with the settings of its card."""
-    _click(open_page("Train").running.start, "training cannot start: see the page Poses.")
-
-
-def average() -> None:
-    """Start averaging with the settings of its card."""
-    _click(open_page("Average").running.start, "averaging cannot start: see the page Result.")
-
-
-def export() -> None:
-    """Write the file that the page Result names."""
-    _click(open_page("Export").button, "nothing to export: open particles and name a file on the page Result.")
+discover = _starts("Discover", "discovery", POSES)
+predict = _starts("Predict", "prediction", POSES)
+train = _starts("Train", "training", POSES)
+average = _starts("Average", "averaging", RESULT)
+export = _clicks(
+    "Export", lambda card: card.button, "nothing to export: open particles and name a file on the page Result."
+)
 
 
 def stop() -> None:
@@ -118,15 +124,9 @@ def stop() -> None:
 
 # --- viewing ----------------------------------------------------------------------------------------------------------
 
-
-def next_worst() -> None:
-    """Go to the particle with the next largest error."""
-    open_page("Inspect").go_to_worst(1)
-
-
-def previous_worst() -> None:
-    """Go back to the previous particle."""
-    open_page("Inspect").go_to_worst(-1)
+next_worst = _does("Inspect", lambda page: page.go_to_worst(1))
+previous_worst = _does("Inspect", lambda page: page.go_to_worst(-1))
+show_surfaces = _clicks("Surface", lambda card: card.shown, "no particles with orientations: predict some.")
 
 
 def show_arrows() -> None:
@@ -134,89 +134,21 @@ def show_arrows() -> None:
     session_of(_viewer()).drawing.toggle_arrows()
 
 
-def show_surfaces() -> None:
-    """Show the reference at every pose, or hide it."""
-    _click(open_page("Surface").shown, "no particles with orientations: predict some.")
-
-
 # --- correcting -------------------------------------------------------------------------------------------------------
 
-
-def undo() -> None:
-    """Undo the last edit of particles."""
-    _click(open_page("Correct").history_list.undo, "nothing to undo in the layer on the page Correct.")
-
-
-def redo() -> None:
-    """Redo the edit that was undone last."""
-    _click(open_page("Correct").history_list.redo, "nothing to redo in the layer on the page Correct.")
-
-
-def accept() -> None:
-    """Accept the selected particles."""
-    open_page("Correct").set_status(ACCEPTED)
-
-
-def reject() -> None:
-    """Reject the selected particles."""
-    open_page("Correct").set_status(REJECTED)
-
-
-def clear() -> None:
-    """Clear the status of the selected particles."""
-    open_page("Correct").set_status("")
-
-
-def delete() -> None:
-    """Delete the selected particles."""
-    open_page("Correct").delete()
-
-
-def reset() -> None:
-    """Restore the predicted poses of the selected particles."""
-    open_page("Correct").reset()
-
-
-def predict_selected() -> None:
-    """Predict the selected particles again."""
-    open_page("Correct").predict()
-
-
-def refine_selected() -> None:
-    """Refine the selected particles against the reference."""
-    open_page("Correct").refine()
-
-
-def live() -> None:
-    """Switch live prediction on or off."""
-    open_page("Correct").live_box.click()
-
-
-def rotate_x() -> None:
-    """Rotate the selected particles about their own x axis by the page's step, right-handed."""
-    open_page("Correct").rotation_pad.press("x", 1)
-
-
-def rotate_x_back() -> None:
-    """The same, left-handed."""
-    open_page("Correct").rotation_pad.press("x", -1)
-
-
-def rotate_y() -> None:
-    """Rotate the selected particles about their own y axis by the page's step, right-handed."""
-    open_page("Correct").rotation_pad.press("y", 1)
-
-
-def rotate_y_back() -> None:
-    """The same, left-handed."""
-    open_page("Correct").rotation_pad.press("y", -1)
-
-
-def rotate_z() -> None:
-    """Rotate the selected particles about their own z axis by the page's step, right-handed."""
-    open_page("Correct").rotation_pad.press("z", 1)
-
-
-def rotate_z_back() -> None:
-    """The same, left-handed."""
-    open_page("Correct").rotation_pad.press("z", -1)
+undo = _does("Correct", lambda page: page.undo())
+redo = _does("Correct", lambda page: page.redo())
+accept = _does("Correct", lambda page: page.set_status(ACCEPTED))
+reject = _does("Correct", lambda page: page.set_status(REJECTED))
+clear = _does("Correct", lambda page: page.set_status(""))
+delete = _does("Correct", lambda page: page.delete())
+reset = _does("Correct", lambda page: page.reset())
+predict_selected = _does("Correct", lambda page: page.predict())
+refine_selected = _does("Correct", lambda page: page.refine())
+live = _does("Correct", lambda page: page.live_box.click())
+rotate_x = _does("Correct", lambda page: page.rotation_pad.press("x", 1))
+rotate_x_back = _does("Correct", lambda page: page.rotation_pad.press("x", -1))
+rotate_y = _does("Correct", lambda page: page.rotation_pad.press("y", 1))
+rotate_y_back = _does("Correct", lambda page: page.rotation_pad.press("y", -1))
+rotate_z = _does("Correct", lambda page: page.rotation_pad.press("z", 1))
+rotate_z_back = _does("Correct", lambda page: page.rotation_pad.press("z", -1))

@@ -15,13 +15,12 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.discovery_layers import PROVISIONAL_COLOUR
 from napari_orient.gui.maps import FSCPlot, MapView
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     ACCENT,
     BAD,
     GOOD,
     MUTED,
     WARNING,
-    FileRow,
     NoteLabel,
     Panel,
     combo_box,
@@ -30,13 +29,14 @@ from napari_orient.gui.widgets import (
     push_button,
     silent,
 )
+from napari_orient.gui.widgets.inputs import FileRow
 from napari_orient.gui.widgets.plot import Line, Plot
 
 COLOURS = {STRUCTURE: GOOD, DOUBTFUL: WARNING, NOTHING: BAD}
 FINAL_COLOUR = (0.83, 0.88, 0.96)
 """Colour of a map's surface once it has a verdict, RGB 0 to 1."""
 
-PREDICT, INSPECT, OTHERS, TRAIN = NEXT_STEPS = ("predict", "inspect", "others", "train")
+PREDICT, OTHERS, TRAIN = NEXT_STEPS = ("predict", "others", "train")
 MATCH_HEIGHT = 118
 """Height in pixels of the plot of best matches."""
 
@@ -48,7 +48,6 @@ LEAST_SCALE = (2.5, 6.0)
 
 _BUTTONS = {
     PREDICT: ("Use for Predict", "Make this map the model in use, so that Predict matches other picks with it"),
-    INSPECT: ("Inspect", "Go to the page Inspect: scores, expected errors, patches beside the map"),
     OTHERS: ("Predict other tomograms", "Make this map the model in use, and go to the page Data to open others"),
     TRAIN: (
         "Train a model on these poses",
@@ -86,7 +85,7 @@ class VerdictBanner(QFrame):
         tint = f"rgba({ground.red()}, {ground.green()}, {ground.blue()}, 38)"
         self.setStyleSheet(
             f"VerdictBanner {{background: {tint}; border: none; border-left: 4px solid {colour}; border-radius: 2px;}}"
-            "QLabel {background: transparent;} NoteLabel {font-weight: 700; font-size: 14px;}"
+            "QLabel {background: transparent;} NoteLabel {font-weight: 700;}"
         )
         self.headline.say(headline, colour)
         self.reasons.setText(reasons)
@@ -119,7 +118,7 @@ class DiscoveryResultPanel(Panel):
             "with random rotations. For pure noise the curve stays there."
         )
         self.fsc = FSCPlot(height=FSC_HEIGHT)
-        self.details, self.tips, self.done, self.saved, self.hints = (NoteLabel() for _ in range(5))
+        self.details, self.tips, self.done, self.saved = (NoteLabel() for _ in range(4))
         self.buttons = {name: push_button(*words) for name, words in _BUTTONS.items()}
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self.next_step.emit(name))
@@ -128,10 +127,9 @@ class DiscoveryResultPanel(Panel):
         tip = "Write the particles and, beside them, the map, half maps, FSC and template"
         self.save = push_button("Save poses, map and template", tip)
         self._onward, self._saving = Panel(), Panel()
-        self._onward.add(equal_width_row(self.buttons[PREDICT], self.buttons[INSPECT]))
-        self._onward.add(self.buttons[OTHERS], self.buttons[TRAIN])
+        self._onward.add(equal_width_row(self.buttons[PREDICT], self.buttons[OTHERS]), self.buttons[TRAIN])
         self._saving.add(self.file, self.save, self.saved)
-        self.add(self.banner, self.hints, self.structure_line, self.view, self.match, self.fsc, self.details, self.tips)
+        self.add(self.banner, self.structure_line, self.view, self.match, self.fsc, self.details, self.tips)
         self.add(self._onward, self.done, self._saving)
         self.structure.currentIndexChanged.connect(self._show_structure)
         self.file.picked.connect(self._allow_save)
@@ -147,14 +145,12 @@ class DiscoveryResultPanel(Panel):
         self.view.picture = None
         self._across = (1.0, float(options.rounds + 2))
         self.banner.say(RUNNING_TEXT, ACCENT)
-        for line in (self.done, self.saved, self.hints):
+        for line in (self.done, self.saved):
             line.say("")
         self._show_parts()
 
     def add_round(self, step: DiscoveryStep) -> None:
-        """Record a round for the plot, and show its notes."""
-        if step.notes:
-            self.hints.say("\n".join(map(str, step.notes)), WARNING)
+        """Record a round for the plot."""
         if step.start is not None and step.peak is not None:
             self._peaks.setdefault(step.start, []).append(step.peak)
 

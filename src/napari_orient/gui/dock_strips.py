@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari.layers import Image, Points
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
 from napari_orient.gui import layers
 from napari_orient.gui.colours import COLOURINGS
 from napari_orient.gui.edits import History
+from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layers import PICKS, PREDICTED, STATUS, TRUTH
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     MUTED,
     WARNING,
-    Deferred,
     NoteLabel,
     Panel,
     combo_box,
-    listen,
+    counted,
     number_box,
     push_button,
     row,
@@ -33,8 +34,8 @@ from napari_orient.gui.widgets import (
 THICKEST = 10_000.0
 """Å, the thickest slice that is offered: thicker than any tomogram."""
 
-SLAB_WIDTH = 84
-"""Least width in pixels of the slab's field without its buttons: fits ``slab 10000 Å``."""
+SLAB_WIDTH = 7
+"""Least width of the slab's field without its buttons, in widths of an M: fits ``slab 10000 Å`` in any font."""
 
 
 # --- above the pages -------------------------------------------------------------------------------------------------
@@ -53,8 +54,15 @@ class TomogramHeader(Panel):
         self.before, self.after = _tool("◀", "Previous tomogram"), _tool("▶", "Next tomogram")
         self.voxels, self.counts = NoteLabel(), NoteLabel()
         self.undo, self.redo = _tool("↶ Undo", "Undo the last edit of particles"), _tool("↷", "Redo")
+        self.edits = _tool("▾", "The edits: go back to one, or on")
+        self.edits.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        # napari's style leaves no room for the menu's own arrow.
+        self.edits.setStyleSheet("QToolButton::menu-indicator {image: none;}")
+        self.edits.setMenu(QMenu(self.edits))
         self.column.setSpacing(2)
-        self.add(row(self.before, self.choice, self.after, stretch=1), row(self.voxels, self.undo, self.redo))
+        self.add(
+            row(self.before, self.choice, self.after, stretch=1), row(self.voxels, self.undo, self.redo, self.edits)
+        )
         self.add(self.counts)
         self.choice.activated.connect(lambda place: session.tomograms.choose(self._names[place]))
         self.before.clicked.connect(lambda: session.tomograms.step(-1))
@@ -63,6 +71,8 @@ class TomogramHeader(Panel):
             listen(self, emitter, self._counting.ask)
         self.undo.clicked.connect(lambda: self._edit(History.undo))
         self.redo.clicked.connect(lambda: self._edit(History.redo))
+        if (menu := self.edits.menu()) is not None:
+            menu.aboutToShow.connect(self._fill_edits)
         listen(self, session.events.history, self._show_history)
         self._show_history()
         self.show_state()
@@ -82,6 +92,20 @@ class TomogramHeader(Panel):
             button.setVisible(history is not None)
             button.setEnabled(bool(words))
             button.setToolTip(f"{verb}: {words}" if words else f"Nothing to {verb.lower()}")
+        self.edits.setVisible(history is not None and len(history.steps) > 1)
+
+    def _fill_edits(self) -> None:
+        """Offer the edits, the newest first: one that is chosen is undone or redone up to there."""
+        menu, history = self.edits.menu(), self.session.last_history
+        if menu is None or history is None:
+            return
+        menu.clear()
+        for count in range(len(history.steps), -1, -1):
+            words = history.steps[count - 1].words if count else "before all edits"
+            action = menu.addAction(words, partial(history.go_to, count))
+            if action is not None:
+                action.setCheckable(True)
+                action.setChecked(count == history.done)
 
     def show_state(self, event: Any = None) -> None:
         """Show the current tomogram and its counts."""
@@ -125,19 +149,21 @@ def count_text(found: list[Points]) -> str:
     """How many picks a tomogram has, and how many are posed, accepted and rejected."""
     if not found:
         return "no particles"
-    picks = [layer for layer in found if layers.role(layer) in (PICKS, "")]
     posed = [layer for layer in found if layers.role(layer) == PREDICTED]
-    truth = [layer for layer in found if layers.role(layer) == TRUTH]
-    counts = {
-        "picks": sum(len(layer.data) for layer in picks),
-        "posed" if len(posed) < 2 else f"poses in {len(posed)} layers": sum(
-            int(layers.has_pose(layer).sum()) for layer in posed
-        ),
-        "true poses": sum(len(layer.data) for layer in truth),
-        ACCEPTED: _with_status(found, ACCEPTED),
-        REJECTED: _with_status(found, REJECTED),
-    }
-    return " · ".join(f"{number:,} {word}" for word, number in counts.items() if number) or "no particles"
+    poses = sum(int(layers.has_pose(layer).sum()) for layer in posed)
+    several = f"{counted(poses, 'pose')} in {len(posed)} layers"
+    words = [
+        counted(_points_in(found, PICKS, ""), "pick"),
+        f"{poses:,} posed" if len(posed) < 2 else several,
+        counted(_points_in(found, TRUTH), "true pose"),
+        f"{_with_status(found, ACCEPTED):,} {ACCEPTED}",
+        f"{_with_status(found, REJECTED):,} {REJECTED}",
+    ]
+    return " · ".join(text for text in words if not text.startswith("0 ")) or "no particles"
+
+
+def _points_in(found: list[Points], *roles: str) -> int:
+    return sum(len(layer.data) for layer in found if layers.role(layer) in roles)
 
 
 def _with_status(found: list[Points], status: str) -> int:
@@ -229,7 +255,7 @@ class ViewStrip(Panel):
         self.slab.setKeyboardTracking(False)
         self.slab.setAccessibleName("Slab")
         # napari's style sheet has a width of its own for such fields.
-        self.slab.setStyleSheet(f"QDoubleSpinBox {{min-width: {SLAB_WIDTH}px;}}")
+        self.slab.setStyleSheet(f"QDoubleSpinBox {{min-width: {SLAB_WIDTH}em;}}")
         self.more = _tool("⚙", "All options of arrows and surfaces")
         self.more.setCheckable(True)
         self.toggles = QHBoxLayout()

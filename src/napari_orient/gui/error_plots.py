@@ -6,7 +6,7 @@ The functions draw into any axes: those of a chart on the screen, and those of a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from qtpy.QtGui import QMouseEvent
 from napari_orient.engine.inspection.failures import Association
 from napari_orient.engine.particles import FloatArray
 from napari_orient.gui.layer_rows import Rows
-from napari_orient.gui.widgets import ACCENT, BAD
+from napari_orient.gui.widgets.basic import ACCENT, BAD
 from napari_orient.gui.widgets.plot import LEFT, TEXT, Chart, Pixels, counts_axis, number_axis
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 BINS = 72
 """Bins of the histogram: of 2.5° over 180°."""
+
+NARROW_BINS = 36
+"""Bins of a histogram in axes narrower than `_NARROW`: thinner bars could be neither seen nor clicked."""
+
+_NARROW = 220
+"""Pixels of the histogram's axes below which it has fewer bins: bars of 3 pixels."""
 
 CHOSEN = "#ffc53d"
 """Colour of what is selected: bars, and rings round points."""
@@ -60,28 +66,34 @@ Mask = NDArray[np.bool_]
 class Bars:
     """A histogram of errors (N,) in degrees up to ``high``, of the rows in the mask; larger ones are in the last bin.
 
-    ``chance`` are the shares of random rotations in the bins, or None to leave them out.
+    ``chance`` are the shares of random rotations in the bins, of which there are ``number``, or None to leave them out.
     """
 
     errors: FloatArray
     shown: Mask
     high: float
     chance: FloatArray | None = None
+    number: int = BINS
 
     @property
     def edges(self) -> FloatArray:
-        """Edges of the bins in degrees, (BINS + 1,)."""
-        return np.linspace(0, self.high, BINS + 1)
+        """Edges of the bins in degrees, (number + 1,)."""
+        return np.linspace(0, self.high, self.number + 1)
+
+    def merged(self, number: int) -> Bars:
+        """The same histogram with fewer bins, of which each is a whole number of these."""
+        chance = None if self.chance is None else self.chance.reshape(number, -1).sum(axis=1)
+        return replace(self, chance=chance, number=number)
 
     def bins(self) -> Rows:
         """The bin of every particle, (N,)."""
         share = np.nan_to_num(self.errors / self.high)
-        return np.asarray(np.clip(np.floor(share * BINS), 0, BINS - 1), int)
+        return np.asarray(np.clip(np.floor(share * self.number), 0, self.number - 1), int)
 
     def counts(self, mask: Mask) -> Rows:
-        """Number of particles in the mask by bin, (BINS,)."""
+        """Number of particles in the mask by bin, (number,)."""
         usable = mask & self.shown & np.isfinite(self.errors)
-        return np.asarray(np.bincount(self.bins()[usable], minlength=BINS), int)
+        return np.asarray(np.bincount(self.bins()[usable], minlength=self.number), int)
 
     def top(self) -> float:
         """Upper end of the axis of counts."""
@@ -95,14 +107,14 @@ def draw_bars(axes: Axes, bars: Bars, *, threshold: float, chosen: Rows, ink: st
     _draw_counts(axes, edges, bars.counts(bars.shown), top, np.where(right, ACCENT, BAD))
     mask = np.zeros(len(bars.errors), bool)
     mask[chosen] = True
-    _draw_counts(axes, edges, bars.counts(mask), top, np.full(BINS, CHOSEN))
+    _draw_counts(axes, edges, bars.counts(mask), top, np.full(bars.number, CHOSEN))
     if bars.chance is not None:
         expected = bars.chance * bars.counts(bars.shown).sum()
         middles = (edges[:-1] + edges[1:]) / 2
         axes.plot(middles, expected, ":", color=ink, alpha=0.8, linewidth=1.4)
         peak = int(np.argmax(expected))
         at = (float(middles[peak]), float(min(expected[peak], top * 0.8)))
-        side = "right" if peak > BINS / 2 else "center"
+        side = "right" if peak > bars.number / 2 else "center"
         axes.annotate("chance", at, xytext=(0, 5), textcoords="offset points", ha=side, fontsize=text, color=ink)
     counts_axis(axes, top)
     number_axis(axes.xaxis, 0, bars.high)
@@ -202,20 +214,29 @@ class ErrorHistogram(Chart):
 
     def __init__(self) -> None:
         super().__init__(y_label="particles", height=MIN_HEIGHT)
-        self.bars = Bars(np.zeros(0), np.zeros(0, bool), 180.0)
+        self._all_bins = Bars(np.zeros(0), np.zeros(0, bool), 180.0)
         self._chosen: Rows = np.zeros(0, int)
 
     def show_errors(self, bars: Bars, *, label: str, threshold: float, chosen: Rows) -> None:
         """Show this histogram of the quantity with this name, these rows highlighted."""
-        self.bars, self.x_label, self.threshold, self._chosen = bars, label, threshold, chosen
+        self._all_bins, self.x_label, self.threshold, self._chosen = bars, label, threshold, chosen
         self.renew()
 
+    @property
+    def bars(self) -> Bars:
+        """The histogram as it is drawn: with fewer bins where there is little room."""
+        return self._all_bins.merged(NARROW_BINS) if self.area.width() < _NARROW else self._all_bins
+
     def _draw(self, axes: Axes) -> None:
+        if not np.isfinite(self.bars.errors).any():
+            axes.set(xticks=[], yticks=[], xlabel="")
+            axes.text(0.5, 0.5, "no errors known yet", ha="center", color=self.ink, fontsize=TEXT)
+            return
         draw_bars(axes, self.bars, threshold=self.threshold or 0.0, chosen=self._chosen, ink=self.ink)
 
     def _bin_at(self, at: QPointF) -> int:
         share = self.values_at(at)[0] / self.bars.high
-        return int(np.floor(share * BINS)) if 0 <= share < 1 else -1
+        return int(np.floor(share * self.bars.number)) if 0 <= share < 1 else -1
 
     def _rows_at(self, at: QPointF) -> Rows:
         usable = self.bars.shown & np.isfinite(self.bars.errors)
@@ -332,4 +353,4 @@ class AssociationBars(Chart):
 def _chance_text(one: Association) -> str:
     if not one.significant:
         return "chance"
-    return f"p = {one.p_value:.0e}" if one.p_value < 0.001 else f"p = {one.p_value:.3f}"
+    return "p < 0.001" if one.p_value < 0.001 else f"p = {one.p_value:.3f}"

@@ -123,12 +123,11 @@ class FailureView:
         self._leaving += self._added.values()
         before = {layer: visible for layer, visible in self._visible.items() if layer in viewer.layers}
         # Where another tomogram is shown meanwhile, the camera is that one's.
-        if camera_too and not any(visible and self._is_elsewhere(layer) for layer, visible in before.items()):
-            restore_camera(viewer, self._camera)
+        back = camera_too and not any(visible and self._is_elsewhere(layer) for layer, visible in before.items())
         for image, position in self._planes.items():
             if image in viewer.layers:
                 image.plane.position = position
-        self._work.start(self._showing_again(before, self.layer))
+        self._work.start(self._showing_again(before, self.layer, self._camera if back else None))
         self._added, self._visible, self._planes, self.layer = {}, {}, {}, None
         self.session.events.view()
 
@@ -137,9 +136,14 @@ class FailureView:
         switch = self.session.tomograms
         return switch.owner(layer) not in ("", switch.name)
 
-    def _showing_again(self, before: dict[Layer, bool], inspected: Points | None) -> Generator[None, None, None]:
-        """Show the layers again as they were before, one between two yields."""
+    def _showing_again(
+        self, before: dict[Layer, bool], inspected: Points | None, camera_before: dict[str, Any] | None
+    ) -> Generator[None, None, None]:
+        """Put the camera back, then show the layers again as they were before, one between two yields."""
         viewer = self.session.viewer
+        if camera_before is not None:
+            restore_camera(viewer, camera_before)
+            yield
         if inspected is not None and inspected in viewer.layers:
             self._repaint(inspected)
             viewer.layers.selection = {inspected}
@@ -260,6 +264,9 @@ class FailureView:
             layer.face_color, layer.border_color = self._colours
         elif layers.role(layer) in (PREDICTED, TRUTH):
             layers.paint(layer, self.session.drawing.view.ink(layers.role(layer)))
+        if layers.role(layer) in (PREDICTED, TRUTH):
+            # Of a particle selected while it was pale; points that are added would be.
+            layer.current_face_color = np.array([*self.session.drawing.view.ink(layers.role(layer)), 1.0])
 
     def _show_vectors(
         self, name: str, arrows: FloatArray, colours: FloatArray, *, width: float, length: float, style: str = "line"
@@ -332,6 +339,9 @@ class FailureView:
                 on_screen = directions(rotations[wrong], "all") @ right_up.T
                 crowded += np.nan_to_num(np.maximum(on_screen @ sides.T, 0) ** 2).sum(axis=1)
         length, size = self.session.drawing.view.display.length, layers.voxel_size(layer)
+        crowded += _towards_others(
+            layers.flip(values.particles.positions[wrong]) @ right_up.T, sides, within=3 * length
+        )
         away = sides[crowded.argmin(axis=1)] @ right_up * length * LABEL_DISTANCE
         return np.asarray((layers.flip(values.particles.positions[wrong]) + away) / size)
 
@@ -378,6 +388,15 @@ class FailureView:
         chosen = self.inspected.chosen
         rows: NDArray[Any] = chosen if len(chosen) else np.flatnonzero(self.inspected.failed)
         return np.asarray(particles.positions[rows])
+
+
+def _towards_others(places: FloatArray, sides: FloatArray, *, within: float) -> FloatArray:
+    """How far each side of places (K, 2) on the screen points to others no further than ``within``, (K, S)."""
+    apart = places[None] - places[:, None]
+    away = np.linalg.norm(apart, axis=-1, keepdims=True)
+    near = (away > 0) & (away < within)
+    towards = np.where(near, apart / np.maximum(away, 1e-9), 0.0) @ sides.T
+    return np.asarray((np.maximum(towards, 0) ** 2).sum(axis=1))
 
 
 def _same(shown: FloatArray, wanted: FloatArray) -> bool:

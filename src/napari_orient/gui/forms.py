@@ -85,7 +85,17 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         InputError
             If a value does not fit.
         """
-        return self._kind.of(**{name: value_of(self._parameters[name], w) for name, w in self.widgets.items()})
+        return self._kind.of(**self.values())
+
+    def values(self) -> dict[str, Value]:
+        """Values of the options that have a row, by name.
+
+        Raises
+        ------
+        InputError
+            If one does not fit.
+        """
+        return {name: value_of(self._parameters[name], widget) for name, widget in self.widgets.items()}
 
     def show_options(self, options: OptionsT) -> None:
         """Show these options."""

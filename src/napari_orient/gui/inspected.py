@@ -217,6 +217,13 @@ class InspectedParticles(QObject):
         if event.source is self.layer and action in ("changed", "added", "removed"):
             self._renewing.ask()
 
+    def other_poses(self) -> Points | None:
+        """Poses that came with a list in this tomogram, to compare those inspected with; None where truth is known."""
+        switch, layer = self.session.tomograms, self.layer
+        if layer is None or layers.role(layer) != PREDICTED or switch.particles(TRUTH):
+            return None
+        return next((other for other in switch.particles(PICKS) if layers.has_pose(other).any()), None)
+
     # --- errors -------------------------------------------------------------------------------------------------
 
     def renew(self) -> None:
@@ -351,7 +358,9 @@ class InspectedParticles(QObject):
     def _associations(self) -> tuple[Association, ...]:
         """What goes with the error: columns by their titles."""
         columns = self.columns
-        names = [name for name in PROPERTIES if name in columns and name != self.error_column]
+        # The score is made of the expected error: that they go together says nothing.
+        trivial = {self.error_column, "score" if self.error_column == "expected_error" else ""}
+        names = [name for name in PROPERTIES if name in columns and name not in trivial]
         if int(np.isfinite(self.errors).sum()) < LEAST_FOR_ASSOCIATION:
             return ()
         return associations(self.errors, {property_name(name): columns[name] for name in names})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,15 @@ from napari_orient.gui.layers import TRUTH
 
 
 class LayerIndex:
-    """The tomograms and particles that one viewer shows; it does not keep the viewer alive."""
+    """The tomograms and particles that one viewer shows; it does not keep the viewer alive.
+
+    ``listed`` are tomograms by name that have no layers yet.
+    """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = weakref.ref(viewer)
         self._current: weakref.ref[Image] | None = None
+        self.listed: Mapping[str, object] = {}
         self.drawn_in: weakref.WeakKeyDictionary[Points, Image] = weakref.WeakKeyDictionary()
 
     @property
@@ -103,7 +107,12 @@ class LayerIndex:
         drawn_in = self.drawn_in.get(points)
         if not name and drawn_in in shown.values():
             return drawn_in
-        return next(iter(shown.values())) if len(shown) == 1 else None
+        return next(iter(shown.values())) if len(shown) == 1 and not self._is_of_others(name, shown) else None
+
+    def _is_of_others(self, name: str, shown: Iterable[str]) -> bool:
+        """Whether a tomogram's name is one of several, of which another is that of what is shown."""
+        named = {*map(layers.own_tomogram, self.particles()), *self.listed}
+        return bool(name) and any(other and _match(other, shown) is not None for other in named - {name})
 
     def points_of(self, drawing: Layer) -> Points | None:
         """The particles that a layer of arrows or surfaces is drawn from, or None."""

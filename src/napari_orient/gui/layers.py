@@ -283,6 +283,7 @@ def particles_parts(
         "blocks": dict(particles.blocks),
         "provenance": provenance,
         "path": "" if path is None else str(path.resolve()),
+        "stamp": file_stamp(path),
         "files": [str(file.resolve()) for file in files],
     }
     keywords = {
@@ -296,6 +297,14 @@ def particles_parts(
         **world(grid),
     }
     return flip(particles.positions) / grid, keywords, "points"
+
+
+def file_stamp(path: Path | None) -> tuple[int, int] | None:
+    """Time of the last change of a file, in ns, and its bytes: other ones where it was written anew; None without."""
+    if path is None or not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def adopt(points: Points, tomogram: Tomogram) -> None:

@@ -26,7 +26,7 @@ from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import NUMBER
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import BAD, GOOD, MUTED
+from napari_orient.gui.widgets.basic import BAD, GOOD, MUTED
 
 IMMEDIATE_LIMIT = 0.05
 """Seconds that a prediction may take in the window's thread: one frame at 20 a second."""

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QInputDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.templates import Template, bead_class, bead_models, load_template
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import listen, shrinkable, silent
+from napari_orient.gui.widgets.basic import Choice, silent
 
 _USUAL = 10.0
 """Å that the question begins with: the voxel size of PolNet's templates."""
@@ -94,7 +95,7 @@ def is_template(name: str) -> bool:
         return False
 
 
-class MapChoice(QComboBox):
+class MapChoice(Choice):
     """A choice among bead models, other names, and a file; ``chosen`` is emitted with the name that is chosen.
 
     Parameters
@@ -110,7 +111,6 @@ class MapChoice(QComboBox):
         self._kinds, self._at_first = kinds, at_first
         self._voxel_sizes: dict[str, float] = {}
         self.setToolTip(tip)
-        shrinkable(self)
         self._fill()
         self.activated.connect(self._activated)
 

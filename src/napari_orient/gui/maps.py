@@ -19,7 +19,7 @@ from napari_orient.engine.model.grid import offsets, soft_ball
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.layers import KEY, MAP
-from napari_orient.gui.widgets import ACCENT, GOOD, WARNING
+from napari_orient.gui.widgets.basic import ACCENT, GOOD, WARNING
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
 THRESHOLDS = {0.5: WARNING, 0.143: GOOD}

@@ -1,277 +1,44 @@
-"""Files opened as layers: what is dropped, volumes before lists, and a form that opens one tomogram with options."""
+"""Files opened as layers: volumes and lists as parts of layers, folders in a job, and files that are open already.
+
+A list brings its tomograms along, where their files are found. The first tomogram gets layers, others when chosen.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from napari.utils.notifications import show_error
+from napari.layers import Layer, Points
+from napari.utils.notifications import show_error, show_info
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import (
-    VOLUME_SUFFIXES,
     holds_true_poses,
     is_polnet_folder,
+    match_tomogram,
     names_volume,
     read_labelled,
     read_particles,
     read_provenance,
     read_tomogram,
-    same_tomogram,
+    volumes_of_list,
 )
 from napari_orient.engine.outputs import recorded_reads
-from napari_orient.engine.outside import rows_inside
-from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.pages.base import DockPage
+from napari_orient.gui import layers
+from napari_orient.gui.axes import ViewOptions, axes_parts
+from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH, LayerParts
+from napari_orient.gui.napari_csv import is_napari_csv, read_napari_csv
 from napari_orient.gui.session import Session
 from napari_orient.gui.state_in_file import with_model_found
 from napari_orient.gui.tomogram_switch import ListedParticles
-from napari_orient.gui.widgets import (
-    BAD,
-    GOOD,
-    WARNING,
-    FileRow,
-    NoteLabel,
-    combo_box,
-    labelled,
-    list_filter,
-    primary_button,
-    show_classes,
-    silent,
-    size_box,
-)
-
-TOMOGRAMS = f"Tomograms ({' '.join(f'*{suffix}' for suffix in VOLUME_SUFFIXES)});;All files (*)"
-LISTS = list_filter()
 
 PLUGIN = "napari-orient"
-
-
-class OpenForm(DockPage):
-    """Reads the chosen files, shows what they hold, and opens them as layers."""
-
-    def build(self) -> None:
-        """Make the widgets, and connect them."""
-        self.tomogram: Tomogram | None = None
-        self.particles: Particles | None = None
-        self.truth: Particles | None = None
-        self._header_size = 0.0
-        self._own_truth: Path | None = None
-        self._files: dict[Path, list[Path]] = {}
-        self.tomogram_row = FileRow(caption="Choose a tomogram", kinds=TOMOGRAMS, hint=".mrc, .rec, .mrc.gz, .zarr, …")
-        self.tomogram_note = NoteLabel()
-        self.voxel_size = size_box("Voxel size of the tomogram in Å. Type a value to override the file's header.")
-        self.particles_row = FileRow(caption="Choose a particle list", kinds=LISTS, hint=".star, .csv, .tbl, …")
-        self.particles_note = NoteLabel()
-        self.pixel_size = size_box("Pixel size in Å of the list's coordinates: the unbinned one of the tilt series.")
-        self.kind = combo_box("Open only the particles of this class")
-        self.truth_row = FileRow(caption="Choose a list of true poses", kinds=LISTS, hint="optional")
-        self.truth_note = NoteLabel()
-        self.open = primary_button("Open", "Open these files as layers", self.open_files)
-        self.open_note = NoteLabel()
-        self.add_heading("Tomogram")
-        self.add(self.tomogram_row, labelled({"Voxel size": self.voxel_size}), self.tomogram_note)
-        self.add_heading("Particles")
-        self.pixel_line = labelled({"Pixel size": self.pixel_size})
-        self.kind_line = labelled({"Class": self.kind})
-        self.add(self.particles_row, self.particles_note, self.pixel_line, self.kind_line)
-        self.add_heading("True poses")
-        self.add(self.truth_row, self.truth_note)
-        self.column.addSpacing(10)
-        self.add(self.open, self.open_note)
-        self.tomogram_row.picked.connect(self._tomogram_picked)
-        self.particles_row.picked.connect(self._particles_picked)
-        self.truth_row.picked.connect(self._read_lists)
-        self.voxel_size.valueChanged.connect(self._size_changed)
-        self.pixel_size.valueChanged.connect(self._read_lists)
-
-    # --- reading what was chosen ----------------------------------------------------------------------------------
-
-    def _tomogram_picked(self, path: Path | None) -> None:
-        self._header_size = 0.0
-        if path is not None:
-            # Errors are shown below, where the file is read again with the voxel size that the user gives.
-            with suppress(InputError):
-                self._header_size = read_tomogram(path).voxel_size
-        with silent(self.voxel_size):
-            self.voxel_size.setValue(self._header_size)
-        self._size_changed()
-
-    def _given_size(self) -> float | None:
-        """The voxel size typed by the user; None while it is that of the header."""
-        typed = self.voxel_size.value()
-        return None if typed == 0 or typed == round(self._header_size, self.voxel_size.decimals()) else typed
-
-    def _size_changed(self, *_: object) -> None:
-        path = self.tomogram_row.path
-        self.tomogram = None
-        if path is None:
-            self.tomogram_note.say("")
-        else:
-            try:
-                self.tomogram = read_tomogram(path, voxel_size=self._given_size())
-                self._show_tomogram_note(self.tomogram)
-            except InputError as error:
-                self.tomogram_note.say(dock_message(error), WARNING if "voxel size" in str(error) else BAD)
-        self._read_lists()
-
-    def _show_tomogram_note(self, tomogram: Tomogram) -> None:
-        size, edge = tomogram.extent.size, tomogram.voxel_size
-        text = f"{' × '.join(map(str, size))} voxels\n{' × '.join(f'{n * edge / 10:.0f}' for n in size)} nm"
-        lines = [f"{text} · voxel size: {tomogram.voxel_size_source}", *tomogram.notes]
-        if self._given_size() is not None and edge == 1:
-            self.tomogram_note.say(f"{text}\n1.0 Å is often a placeholder: check the voxel size.", WARNING)
-        else:
-            self.tomogram_note.say("\n".join(lines), GOOD)
-
-    def _particles_picked(self, path: Path | None) -> None:
-        with silent(self.pixel_size):
-            self.pixel_size.setValue(0)
-        self._read_lists()
-        # Only the positions of a simulation's list become picks: its poses are the truth.
-        posed = self.particles is not None and self.particles.rotations is not None
-        if self.truth_row.path in (None, self._own_truth):
-            self._own_truth = path if path is not None and posed and holds_true_poses(path) else None
-            self.truth_row.show_path(self._own_truth)
-
-    def _read_lists(self, *_: object) -> None:
-        self.particles = self._read_list(self.particles_row.path, self.particles_note)
-        self.truth = self._read_list(self.truth_row.path, self.truth_note)
-        if self.truth is not None and self.truth.rotations is None:
-            self.truth = None
-            self.truth_note.say("This list has no orientations, so it cannot hold true poses.", BAD)
-        self.show_state()
-
-    def _read_list(self, path: Path | None, note: NoteLabel) -> Particles | None:
-        if path is None:
-            note.say("")
-            return None
-        try:
-            size = self.pixel_size.value() or None
-            known = self.session.index.extents()
-            with recorded_reads() as self._files[path]:
-                read = read_particles(path, tomogram=self.tomogram, extents=known, pixel_size=size)
-            found = self._of_one_tomogram(with_model_found(read, path))
-        except InputError as error:
-            self.pixel_line.setVisible(self.pixel_line.isVisible() or _asks_for_size(str(error)))
-            note.say(dock_message(error), BAD)
-            return None
-        other = self._other_tomogram(path, found)
-        lines = [particle_summary(found), *map(dock_text, found.notes), other]
-        note.say("\n".join(filter(None, lines)), WARNING if other else GOOD)
-        return found
-
-    def _other_tomogram(self, path: Path, particles: Particles) -> str:
-        """A warning where a list seems to be of another tomogram than the one chosen; else empty."""
-        if self.tomogram is None:
-            return ""
-        # PolNet's lists hold no name of their tomogram but that of the file.
-        if holds_true_poses(path) and not same_tomogram(path.stem, self.tomogram.name):
-            return f"The list is named {path.stem}, the tomogram {self.tomogram.name}: do they belong together?"
-        try:
-            rows_inside(particles, self.tomogram.extent, name=self.tomogram.name)
-        except InputError as error:
-            return dock_message(error)
-        return ""
-
-    def _of_one_tomogram(self, particles: Particles) -> Particles:
-        """The particles, if they can be opened without a tomogram.
-
-        Raises
-        ------
-        InputError
-            If no tomogram is chosen, and they are of several.
-        """
-        names = particles.tomogram_names
-        if len(names) > 1:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise InputError(f"The list is of {len(names)} tomograms ({shown}). Choose the tomogram first.")
-        return particles
-
-    def show_state(self, *_: object) -> None:
-        """Show the classes of the particles read, and whether the files can be opened."""
-        found = self.truth if self.particles is None else self.particles
-        counts = Counter(found.kind.tolist()) if found is not None and found.kind is not None else Counter()
-        show_classes(self.kind, counts, sum(counts.values()))
-        self.kind_line.setVisible(len(counts) > 1)
-        needs_pixel = self.pixel_size.value() > 0 or _asks_for_size(self.particles_note.text())
-        self.pixel_line.setVisible(self.particles_row.path is not None and needs_pixel)
-        chosen = [self.tomogram_row.path, self.particles_row.path, self.truth_row.path]
-        read = [self.tomogram, self.particles, self.truth]
-        complete = all(found is not None for path, found in zip(chosen, read, strict=True) if path is not None)
-        self.open.setEnabled(complete and any(chosen))
-        if not any(chosen):
-            self.open_note.say("Choose a tomogram and a particle list. No files? File ▸ Open Sample ▸ Orient.")
-        else:
-            self.open_note.say("" if complete else "Correct the errors above first.")
-
-    # --- opening ------------------------------------------------------------------------------------------------
-
-    def open_files(self) -> None:
-        """Open the files as layers: the tomogram, its picks, and their true poses."""
-        extent = self._extent()
-        if self.tomogram is not None and self.session.tomograms.image(self.tomogram.name) is None:
-            self.session.show_tomogram(self.tomogram)
-        stem = self.tomogram.name if self.tomogram is not None else None
-        if self.truth is not None:
-            name = f"{stem or _path(self.truth_row).stem} truth"
-            true, path = self._of_class(self.truth), _path(self.truth_row)
-            files = self._files.get(path, ())
-            self.session.show_particles(true, extent, role=TRUTH, name=name, path=path, files=files)
-        if self.particles is not None:
-            # If one list is both, its poses are the true ones and the picks have none.
-            same = self.truth is not None and self.truth_row.path == self.particles_row.path
-            picks = self.particles.replace(rotations=None) if same else self.particles
-            name = f"{stem or _path(self.particles_row).stem} picks"
-            path = _path(self.particles_row)
-            line = "" if picks.rotations is None else read_provenance(path)
-            said: dict[str, Any] = {"provenance": line, "path": path, "files": self._files.get(path, ())}
-            self.session.show_particles(self._of_class(picks), extent, role=PICKS, name=name, **said)
-        if self.tomogram is not None:
-            self.session.tomograms.choose(self.tomogram.name)
-        self.session.viewer.reset_view()
-        # What was opened is not there to be opened once more, nor its truth for another tomogram.
-        for row in (self.truth_row, self.particles_row, self.tomogram_row):
-            row.show_path(None)
-        self.open_note.say("Opened. Next: Predict if there is a model of the particles, else Discover.", GOOD)
-
-    def _extent(self) -> Extent | None:
-        if self.tomogram is not None:
-            return self.tomogram.extent
-        extents = self.session.index.extents()
-        return next(iter(extents.values())) if len(extents) == 1 else None
-
-    def _of_class(self, particles: Particles) -> Particles:
-        code = self.kind.currentData()
-        return particles if code is None or particles.kind is None else particles.of_kind(code)
-
-
-def _asks_for_size(text: str) -> bool:
-    """Whether a note asks for the size of the pixels or voxels that coordinates count in."""
-    return "pixel size" in text or "voxel size" in text
-
-
-def particle_summary(particles: Particles) -> str:
-    """A text of a list's particles: number, classes, with or without orientations."""
-    text = f"{len(particles)} particles" if len(particles) != 1 else "1 particle"
-    counts = [] if particles.kind is None else Counter(particles.kind.tolist()).most_common()
-    if len(counts) == 1:
-        text += f" of {counts[0][0]}"
-    elif counts:
-        text += ": " + ", ".join(f"{number} {code}" for code, number in counts[:4]) + (", …" if counts[4:] else "")
-    return f"{text}\n{'With orientations' if particles.rotations is not None else 'No orientations'}"
-
-
-def dock_message(error: InputError) -> str:
-    """The error's text without the names of command-line options, which are fields in a dock."""
-    line = dock_text(str(error))
-    return line[:1].upper() + line[1:]
+_USUAL_VIEW = ViewOptions()
 
 
 def dock_text(text: str) -> str:
@@ -280,32 +47,262 @@ def dock_text(text: str) -> str:
     return re.sub(r" \(--[\w-]+\)", "", text)
 
 
-def _path(row: FileRow) -> Path:
-    return row.path or Path("particles")
+def asks_for_size(error: InputError) -> bool:
+    """Whether a file cannot be read for want of the size of its voxels, or of the pixels that it counts in."""
+    return "pixel size" in str(error) or "voxel size" in str(error)
 
 
-Pairs = list[tuple[Tomogram, Particles]]
+# --- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def volume_parts(path: Path, *, voxel_size: float | None = None) -> LayerParts:
+    """An image layer of a volume, read by parts; notes on how it was read are shown.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    tomogram = read_tomogram(path, voxel_size=voxel_size)
+    for note in tomogram.notes:
+        show_info(f"{tomogram.name}: {note}")
+    return layers.tomogram_parts(tomogram)
+
+
+def volume_is_open(session: Session, path: Path) -> bool:
+    """Whether the tomogram of this file is open; it is shown then."""
+    opened = [image for image in session.index.volumes() if layers.about(image).get("path") == str(path.resolve())]
+    if opened:
+        session.tomograms.choose(layers.tomogram_name(opened[0]))
+    return bool(opened)
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+def list_parts(session: Session | None, path: Path, *, pixel_size: float | None = None) -> list[LayerParts]:
+    """Layers of a list: points, with arrows where it has orientations, in the tomograms that are open.
+
+    Where none of its own is open, the first of its tomograms is, if its file is found. Particles of the others are
+    listed: they get layers when their tomogram is chosen. Without a session all are returned.
+
+    Raises
+    ------
+    InputError
+        If the list cannot be read, or has none of the tomograms that are open while its own are not found.
+    """
+    if is_napari_csv(path):
+        return _parts_of_napari_csv(session, path)
+    opened = {} if session is None else session.index.extents()
+    volumes = {} if session is None else _volumes_not_open(session, path, opened)
+    with recorded_reads() as files:
+        particles = _read(path, opened, {name: volume.extent for name, volume in volumes.items()}, pixel_size)
+    particles = with_model_found(particles, path)
+    if particles.notes:
+        show_info(f"{path.name}: {' '.join(dock_text(note) for note in particles.notes)}")
+    shown, others = _placed(particles, opened, volumes, every=session is None)
+    found: list[LayerParts] = []
+    view = _USUAL_VIEW if session is None else session.drawing.view
+    for name, part in shown:
+        if name in volumes:
+            found.append(layers.tomogram_parts(volumes[name]))
+        extent = opened.get(name) or (volumes[name].extent if name in volumes else None)
+        found += particle_parts(part, extent, path, files=files, view=view)
+    for name, part in others:
+        assert session is not None
+        said = (_role(part, path), f"{path.stem} {name}", read_provenance(path), path, files)
+        session.tomograms.list_particles(name, ListedParticles(part, *said), volume=volumes.get(name))
+    return found
+
+
+def _parts_of_napari_csv(session: Session | None, path: Path) -> list[LayerParts]:
+    """Layers of a table that napari saved, which counts in voxels of the tomogram that is shown."""
+    image = None if session is None else session.tomograms.current
+    tomogram = None if image is None else layers.tomogram_of(image)
+    particles = read_napari_csv(path, voxel_size=None if tomogram is None else tomogram.voxel_size)
+    if tomogram is None:
+        return particle_parts(particles, None, path)
+    return particle_parts(particles.replace(tomogram=tomogram.name), tomogram.extent, path)
+
+
+def _volumes_not_open(session: Session, path: Path, opened: Mapping[str, Extent]) -> dict[str, Tomogram]:
+    """Tomograms of a list whose files are found, other than those that are open."""
+    found = volumes_of_list(path)
+    if all(match_tomogram(name, opened) is not None for name in found):
+        return {}
+    files = {str(layers.about(image).get("path", "")) for image in session.index.volumes()}
+    return {
+        name: volume
+        for name, volume in found.items()
+        if (name or not opened)
+        and match_tomogram(name, opened) is None
+        and (volume.path is None or str(Path(volume.path).resolve()) not in files)
+    }
+
+
+def _read(path: Path, opened: Mapping[str, Extent], found: Mapping[str, Extent], pixel_size: float | None) -> Particles:
+    """The particles of a list, of every tomogram that can be placed: of those open, and those whose files are found."""
+    extents = {**found, **opened}
+    if len(extents) != 1:
+        return read_particles(path, extents=extents, pixel_size=pixel_size)
+    own = read_particles(path, tomogram=next(iter(extents)), extents=extents, pixel_size=pixel_size)
+    with suppress(InputError):
+        every = read_particles(path, extents=extents, pixel_size=pixel_size)
+        if len(every.tomogram_names) > len(own.tomogram_names):
+            return every
+    return own
+
+
+Placed = list[tuple[str, Particles]]
+
+
+def _placed(
+    particles: Particles, opened: Mapping[str, Extent], volumes: Mapping[str, Tomogram], *, every: bool
+) -> tuple[Placed, Placed]:
+    """The particles of each tomogram and the name it is open under: those to show, and those to list.
+
+    Raises
+    ------
+    InputError
+        If none of the list's tomograms is open or found, but others are.
+    """
+    names = particles.tomogram_names
+    parts = [(name, particles.of_tomogram(name)) for name in names]
+    if every:
+        return parts, []
+    if len(opened) == 1 and len(names) < 2 and not volumes:
+        return [(next(iter(opened)), particles)], []
+    pairs = [(match_tomogram(name, opened), name, part) for name, part in parts]
+    own = [(match, part) for match, _, part in pairs if match is not None]
+    others = [(name, part) for match, name, part in pairs if match is None]
+    if own:
+        return own, others
+    first = next((name for name, _ in others if name in volumes), None)
+    if first is None and opened:
+        raise InputError(f"the list is of {', '.join(names[:3])}; open are {', '.join(opened)}. Rename one of them.")
+    shown = [(name, part) for name, part in others if name == first] or others[:1]
+    return shown, [(name, part) for name, part in others if name != shown[0][0]]
+
+
+def particle_parts(
+    particles: Particles,
+    extent: Extent | None,
+    path: Path,
+    *,
+    files: Sequence[Path] = (),
+    view: ViewOptions = _USUAL_VIEW,
+) -> list[LayerParts]:
+    """A points layer of a list's particles in one tomogram, after its arrows where it has orientations."""
+    said: dict[str, Any] = {"provenance": read_provenance(path), "path": path, "files": files}
+    name = _layer_name(path.stem, next(iter(particles.tomogram_names), ""))
+    points = layers.particles_parts(particles, extent, role=_role(particles, path), name=name, **said)
+    axes = axes_parts(particles, points, view)
+    return [points] if axes is None else [axes, points]
+
+
+def _layer_name(stem: str, tomogram: str) -> str:
+    """Name of a list's layer: the file's, and the tomogram's where that does not have it already."""
+    return stem if tomogram in stem else f"{stem} {tomogram}"
+
+
+def _role(particles: Particles, path: Path) -> str:
+    """Poses with an expected error were predicted; those of a simulation's list are the truth; others are picks."""
+    if particles.rotations is None:
+        return PICKS
+    if particles.expected_error_deg is not None:
+        return PREDICTED
+    return TRUTH if holds_true_poses(path) else PICKS
+
+
+def list_is_open(session: Session, path: Path) -> bool:
+    """Whether a list is open; its layers are selected then, and renewed, as one step that can be undone, if it changed.
+
+    Raises
+    ------
+    InputError
+        If it changed and cannot be read.
+    """
+    where, stamp, switch = path.resolve(), layers.file_stamp(path), session.tomograms
+    own = [layer for layer in session.index.particles() if layers.about(layer).get("path") == str(where)]
+    listed = [item for item in switch.sets() if item.listed is not None and item.listed.path == path]
+    if not own and not listed:
+        return False
+    changed = [layer for layer in own if layers.about(layer).get("stamp") != stamp]
+    if changed:
+        particles = read_particles(path, extents=session.index.extents())
+        for layer in changed:
+            _renew(session, layer, particles, path)
+    if own and switch.owner(own[0]) != switch.name:
+        switch.choose(switch.owner(own[0]))
+    elif not own:
+        switch.choose(listed[0].tomogram)
+    session.viewer.layers.selection = set(own) or session.viewer.layers.selection
+    again = "has changed since it was opened: its particles were read again, which Undo takes back"
+    show_info(f"{path.name} {again if changed else 'is open already: its layer is selected'}.")
+    return True
+
+
+def _renew(session: Session, layer: Points, particles: Particles, path: Path) -> None:
+    """Read the particles of a layer anew from its list, which has changed."""
+    name = match_tomogram(layers.own_tomogram(layer), particles.tomogram_names)
+    own = particles if name is None or len(particles.tomogram_names) < 2 else particles.of_tomogram(name)
+    if layers.role(layer) == PICKS and not layers.has_pose(layer).any():
+        own = own.replace(rotations=None)
+    session.replace_particles(layer, own, provenance=read_provenance(path), words=f"read {path.name} again")
+    layers.about(layer)["stamp"] = layers.file_stamp(path)
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 def open_paths(session: Session, paths: Sequence[Path]) -> None:
-    """Open files through the readers that napari calls, and PolNet folders in a job; an error is shown in one line."""
+    """Open files, volumes before lists, and PolNet folders in a job; what is wrong with one is said by `refuse`."""
     folders = [path for path in paths if path.is_dir() and not names_volume(path)]
     files = [path for path in paths if path not in folders]
     for path in sorted(files, key=lambda item: not names_volume(item)):
         try:
-            session.viewer.open(str(path), plugin=PLUGIN)
-        except (InputError, ValueError) as error:
-            show_error(f"{path.name}: {error}")
-        # A list is read with the sizes of the tomograms before it.
-        session.tomograms.arrange()
+            open_file(session, path)
+        except InputError as error:
+            refuse(session, path, error)
+    session.tomograms.arrange()
     if folders:
         job = session.jobs.start(_read_folders(folders), title="Opening", immediately=True)
         job.answered.connect(lambda found: list_pairs(session, *found))
 
 
-def _read_folders(folders: Sequence[Path]) -> Stream[Step, tuple[Pairs, list[Path]]]:
+def open_file(session: Session, path: Path, *, size: float | None = None) -> None:
+    """Open a volume or a list as layers, or show those that it has.
+
+    Parameters
+    ----------
+    size : Å; of the volume's voxels, or of the pixels that the list counts in, where it does not state that.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    volume = names_volume(path)
+    if volume_is_open(session, path) if volume else list_is_open(session, path):
+        return
+    parts = [volume_parts(path, voxel_size=size)] if volume else list_parts(session, path, pixel_size=size)
+    for data, keywords, kind in parts:
+        session.viewer.add_layer(Layer.create(data, keywords, kind))
+
+
+def refuse(session: Session, path: Path, error: InputError) -> None:
+    """Say why a file cannot be opened, in one line; let the page Data ask for a size that it does not state."""
+    words = dock_text(str(error))
+    if asks_for_size(error):
+        session.show_page("Data")
+        session.events.size_wanted(path=path, words=words)
+    else:
+        show_error(words)
+
+
+def _read_folders(folders: Sequence[Path]) -> Stream[Step, tuple[Labelled, list[Path]]]:
     """The tomograms of PolNet's folders with their particles, and the files that were read for them."""
-    pairs: Pairs = []
+    pairs: list[tuple[Tomogram, Particles]] = []
     read: list[Path] = []
     for number, folder in enumerate(folders):
         yield Step(number, len(folders), f"Reading {folder.name}")
@@ -317,12 +314,15 @@ def _read_folders(folders: Sequence[Path]) -> Stream[Step, tuple[Pairs, list[Pat
     return pairs, read
 
 
-def list_pairs(session: Session, pairs: Pairs, files: Sequence[Path]) -> None:
+def list_pairs(session: Session, pairs: Labelled, files: Sequence[Path]) -> None:
     """List tomograms with their particles, true poses apart, and show the first: only that gets layers.
 
-    ``files`` were read for them, and are not written over while any of them is open.
+    ``files`` were read for them, and are not written over while any of them is open. What is there is not listed again.
     """
+    known = {item.tomogram for item in session.tomograms.sets() if set(files) & set(_files_of(item.source))}
     for tomogram, particles in pairs:
+        if tomogram.name in known:
+            continue
         part = ListedParticles(particles.replace(rotations=None), PICKS, f"{tomogram.name} picks", files=files)
         session.tomograms.list_particles(tomogram.name, part, volume=tomogram)
         if particles.rotations is not None:
@@ -331,3 +331,8 @@ def list_pairs(session: Session, pairs: Pairs, files: Sequence[Path]) -> None:
     if pairs:
         session.tomograms.choose(pairs[0][0].name)
         session.viewer.reset_view()
+
+
+def _files_of(source: Points | ListedParticles) -> list[Path]:
+    files = layers.about(source).get("files", ()) if isinstance(source, Points) else source.files
+    return [Path(file) for file in files]

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QPushButton,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QWidget,
@@ -23,19 +22,12 @@ from qtpy.QtWidgets import (
 
 from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.dock_strips import JobLine, ReplacedNotice, TomogramHeader, ViewStrip
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.viewer_dock import ViewerDock
-from napari_orient.gui.widgets import (
-    ACCENT,
-    CardPage,
-    LayerChoice,
-    Panel,
-    listen,
-    paths_in,
-    push_button,
-    silent,
-)
+from napari_orient.gui.widgets.basic import ACCENT, CardPage, PageFrame, Panel, push_button, silent
+from napari_orient.gui.widgets.inputs import LayerChoice, paths_in
 
 WIDTH = 380
 """Least width in pixels of the dock: fits the widest page with its scroll bar at the default font."""
@@ -110,11 +102,7 @@ class OrientDock(ViewerDock):
         """The page of this name, made if it was not yet shown."""
         if name not in self._pages:
             page = self._pages[name] = _makers()[name](self.session.viewer)
-            frame = QScrollArea()
-            frame.setWidgetResizable(True)
-            frame.setFrameShape(QFrame.Shape.NoFrame)
-            frame.setWidget(page)
-            self.stack.addWidget(frame)
+            self.stack.addWidget(PageFrame(page))
             if isinstance(page, CardPage):
                 page.card_shown.connect(self._show_primary)
         return self._pages[name]
@@ -288,12 +276,12 @@ class StepBar(QWidget):
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(2)
         for button in self.buttons.values():
-            line.addWidget(button)
+            line.addWidget(button, 1)
 
     def _button(self, name: str) -> QPushButton:
         button = push_button(name, _STEP_TIPS[name])
         button.setCheckable(True)
-        button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.setStyleSheet(
             "QPushButton {padding: 6px 0; border-radius: 3px;}"
             f"QPushButton:checked {{background: {ACCENT}; color: white; font-weight: 600;}}"

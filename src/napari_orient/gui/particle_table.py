@@ -15,8 +15,7 @@ from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 from napari_orient.gui.colours import VERDICTS, named
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.particle_values import QUANTITIES, Quantity
-from napari_orient.gui.widgets import BAD, WARNING
-from napari_orient.gui.widgets.basic import tone
+from napari_orient.gui.widgets.basic import BAD, WARNING, tone
 
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
@@ -154,6 +153,8 @@ def _is_informative(column: NDArray[Any] | None, name: str) -> bool:
         return False
     if name in ("class", "neighbour_class"):
         return len(set(column.tolist())) > 1
+    if name == "cluster":
+        return bool(column.any())
     return name != "status" or bool((column != "").any())
 
 
@@ -168,6 +169,7 @@ class ParticleTable(QTableView):
         self.particles = ParticleTableModel()
         self.particles.tone_of = partial(tone, widget=self)
         self._silent = False
+        self._automatic: tuple[str, Qt.SortOrder] | None = None
         self.setModel(self.particles)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -217,11 +219,13 @@ class ParticleTable(QTableView):
             heads.blockSignals(False)
 
     def sort_worst_first(self) -> None:
-        """Sort by the true error, or else by the expected one, the largest first."""
+        """Sort by the true error, or else by the expected one, the largest first, unless a person has sorted."""
         names = [quantity.name for quantity in self.particles.quantities]
         wanted = next((name for name in reversed(_ERRORS) if name in names), None)
-        if wanted is not None:
+        if wanted is not None and self.particles.sorted_by in (None, self._automatic):
+            self._silent = True
             self.sortByColumn(names.index(wanted), Qt.SortOrder.DescendingOrder)
+            self._silent, self._automatic = False, self.particles.sorted_by
 
     def _width_of(self, quantity: Quantity) -> int:
         """Width in pixels of a column's title or longest value; Qt's own estimate is twice as wide."""

@@ -28,12 +28,13 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.failures import Association
 from napari_orient.gui.canvas import center_on
 from napari_orient.gui.error_plots import ErrorHistogram, ErrorScatter
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.inspected import PROPERTIES, RowFilter, column_of_property, property_name
 from napari_orient.gui.particle_table import ParticleTable
 from napari_orient.gui.particle_values import QUANTITIES
 from napari_orient.gui.patch_view import PatchView
 from napari_orient.gui.viewer_dock import ViewerDock
-from napari_orient.gui.widgets import BAD, MUTED, NoteLabel, listen, row, shrinkable
+from napari_orient.gui.widgets.basic import BAD, MUTED, NoteLabel, combo_box, row
 
 HISTOGRAM = "histogram of errors"
 _UNITS = {item.name: item.unit for item in QUANTITIES}
@@ -68,10 +69,8 @@ class ParticlesDock(ViewerDock):
         """Make the dock's widgets."""
         self.inspected = self.session.inspected
         self.filters, self.table, self.note = ParticleFilter(), ParticleTable(), NoteLabel()
-        self.plot = QComboBox()
-        self.plot.setToolTip("What is plotted: the errors, or the errors against a property of the particles")
-        self.plot.setAccessibleName("Plot")
-        shrinkable(self.plot)
+        tip = "What is plotted: the errors, or the errors against a property of the particles"
+        self.plot = combo_box(tip, name="Plot")
         self.histogram, self.scatter, self.charts = ErrorHistogram(), ErrorScatter(), QStackedWidget()
         self.patch = PatchView(self.session)
         for chart in (self.histogram, self.scatter):
@@ -87,7 +86,6 @@ class ParticlesDock(ViewerDock):
         grid.addWidget(self.parts, 0, 0)
         self._connect()
         self._renew()
-        self.table.sort_worst_first()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """High enough at first for a plot with its labels, where the window is."""
@@ -129,6 +127,7 @@ class ParticlesDock(ViewerDock):
         columns = self.inspected.columns
         self.filters.show_columns(columns, self.inspected.filter)
         self.table.show_columns(columns, self.inspected.shown)
+        self.table.sort_worst_first()
         self._offer_plots()
         self._show_threshold()
         self._show_chosen()

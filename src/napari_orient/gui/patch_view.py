@@ -20,10 +20,11 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.gui import layers
+from napari_orient.gui.event_loop import Deferred
 from napari_orient.gui.map_choice import ReferenceChoice, read_reference
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import MUTED, Deferred, NoteLabel, labelled
+from napari_orient.gui.widgets.basic import MUTED, NoteLabel, labelled
 
 SIDE = 400.0
 """Side of a patch in Å: a ribosome and its neighbours."""
@@ -310,13 +311,13 @@ class SliceGrid(QWidget):
             title, pictures = self.columns[column]
             painter.drawImage(square, pictures[plane])
             if one or plane == 0:
-                text = f"{title}, {SLICES[plane]}" if one and column == 0 else title
+                text = title
                 room = max(wide, square.width())
                 if painter.fontMetrics().horizontalAdvance(text) > room:
                     text = _SHORT.get(title, title)
                 above = QRectF(square.center().x() - room / 2, square.top() - _HEAD, room, _HEAD)
                 painter.drawText(above, _CENTRE, text)
-            if not one and column == 0:
+            if column == 0:
                 painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])
         painter.end()
 

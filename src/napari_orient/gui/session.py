@@ -80,7 +80,8 @@ class Session:
         changed; ``tomogram`` when another tomogram is shown or layers come and go; ``page`` (``name``, ``card``) when
         a page of the Orient dock is to be shown; ``training_layers`` (``layers``) when layers are chosen to train on;
         ``replaced`` when a file has replaced settings; ``history`` when particles were edited; ``arranged`` when layers
-        that were opened are in their order; ``property`` (``name``) when errors are to be plotted against a property.
+        that were opened are in their order; ``property`` (``name``) when errors are to be plotted against a property;
+        ``size_wanted`` (``path``, ``words``) when a file does not state the size of its voxels or pixels.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -98,6 +99,7 @@ class Session:
             property=None,
             replaced=None,
             history=None,
+            size_wanted=None,
         )
         self.index = LayerIndex(viewer)
         self.inspection = InspectionModel(self.index, self.events)
@@ -323,6 +325,14 @@ class Session:
             self.drawing.hide_rings()
         self.tomograms.inserted(event.value)
 
+    def take_for_truth(self, points: Points) -> None:
+        """Take the poses of these particles for the true ones, and draw them as such."""
+        layers.about(points)["role"] = TRUTH
+        self.drawing.paint(points)
+        self.drawing.draw(points)
+        self.events.tomogram()
+        self.inspection.set_options(self.inspection.options)
+
     def adopt(self, points: Points, tomogram: Image) -> None:
         """Take points drawn by hand as picks of this tomogram, and follow them as such."""
         if layers.role(points) not in (PICKS, PREDICTED, TRUTH):
@@ -377,6 +387,7 @@ class Session:
             if arrows is not None:
                 self.viewer.layers.remove(arrows)
             self.drawing.show_legend()
+            self.events.history()
         self.tomograms.removed(event.value)
 
 

@@ -12,8 +12,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.particles import Particles
 from napari_orient.gui import layers
+from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.layer_rows import Rows, rows_of
-from napari_orient.gui.widgets import Deferred, combo_box, listen, number_box
+from napari_orient.gui.tomogram_switch import ParticleSet
+from napari_orient.gui.widgets.basic import combo_box, number_box
 
 KEPT, ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = (
     "all but rejected",
@@ -129,6 +131,20 @@ class SubsetChoice(QWidget):
         layer, rows = self._layer, self.rows()
         assert layer is not None
         return particles_in(layer, rows)
+
+    def taken(self, item: ParticleSet) -> Particles | None:
+        """The particles of any set that the choice takes, under their tomogram's name; all of those without a layer.
+
+        Raises
+        ------
+        InputError
+            If only some of them have an orientation.
+        """
+        if item.listed is not None:
+            return item.named(item.listed.particles)
+        assert item.layer is not None
+        rows = self.rows_in(item.layer)
+        return item.named(particles_in(item.layer, rows)) if len(rows) else None
 
 
 def particles_in(layer: Points, rows: Rows) -> Particles:

@@ -1,4 +1,7 @@
-"""The tomograms of a viewer: one is shown, the layers of the others are hidden, and some have no layers yet."""
+"""The tomograms of a viewer: one is shown, the layers of the others are hidden, and some have no layers yet.
+
+What works on several tomograms asks for their particles as `ParticleSet`, whether they are in layers or not.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
+from numpy.typing import NDArray
 
 from napari_orient.engine.io import same_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import show_scale_bar
+from napari_orient.gui.event_loop import Deferred
 from napari_orient.gui.layer_index import LayerIndex
-from napari_orient.gui.layers import AXES, PREDICTED, SURFACE, TOMOGRAM
-from napari_orient.gui.widgets import Deferred
+from napari_orient.gui.layer_rows import rows_of
+from napari_orient.gui.layers import AXES, PREDICTED, SURFACE, TOMOGRAM, TRUTH
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +46,60 @@ class ListedTomogram:
     parts: list[ListedParticles] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class ParticleSet:
+    """Particles of one role in one tomogram: those of a layer, or listed ones, which have no layer yet."""
+
+    tomogram: str
+    source: Points | ListedParticles
+
+    @property
+    def layer(self) -> Points | None:
+        """The layer that holds them, or None."""
+        return self.source if isinstance(self.source, Points) else None
+
+    @property
+    def listed(self) -> ListedParticles | None:
+        """The particles that have no layer yet, or None."""
+        return None if isinstance(self.source, Points) else self.source
+
+    @property
+    def name(self) -> str:
+        """The layer's name, or that which it will have."""
+        return self.source.name
+
+    @property
+    def role(self) -> str:
+        """What they are: picks, predicted or true."""
+        return layers.role(self.source) if isinstance(self.source, Points) else self.source.role
+
+    def __len__(self) -> int:
+        return len(self.source.data if isinstance(self.source, Points) else self.source.particles)
+
+    def picks(self) -> Particles:
+        """The particles without their poses, under their tomogram's name where they have none."""
+        own = self.source
+        return self.named(layers.picks_of(own) if isinstance(own, Points) else own.particles.replace(rotations=None))
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether there are orientations among what is known of them."""
+        if isinstance(self.source, Points):
+            posed = set(layers.ROTATION_COLUMNS) <= set(self.source.features.columns)
+            return bool(layers.about(self.source)) and posed
+        return self.source.particles.rotations is not None
+
+    def posed(self, wanted: NDArray[np.bool_]) -> Particles:
+        """The particles of the mask (N,) that have a pose, with it."""
+        if isinstance(self.source, Points):
+            return self.named(rows_of(self.source, np.flatnonzero(wanted & layers.has_pose(self.source))))
+        return self.named(self.source.particles.take(wanted))
+
+    def named(self, particles: Particles) -> Particles:
+        """Particles of the set under their tomogram's name where they have none."""
+        return particles if any(particles.tomogram_names) else particles.replace(tomogram=self.tomogram)
+
+
 class TomogramSwitch:
     """The current tomogram of one viewer; ``events.tomogram`` is emitted when it, or what there is to choose, changes.
 
@@ -52,6 +112,7 @@ class TomogramSwitch:
         self.index, self.events, self._show_listed = index, events, show
         self.name = ""
         self.listed: dict[str, ListedTomogram] = {}
+        index.listed = self.listed
         self._hidden: weakref.WeakSet[Layer] = weakref.WeakSet()
         self._opening = False
         self._arranging = Deferred(self.arrange)
@@ -91,6 +152,35 @@ class TomogramSwitch:
             entry.parts.append(part)
         self.events.tomogram()
 
+    def sets(self, *roles: str) -> list[ParticleSet]:
+        """Particles of every tomogram, the newest layers first, then listed ones; of these roles, if any are given."""
+        found = [ParticleSet(self.owner(layer), layer) for layer in self.index.particles(*roles)]
+        parts = [(entry.name, part) for entry in self.listed.values() for part in entry.parts]
+        return found + [ParticleSet(name, part) for name, part in parts if not roles or part.role in roles]
+
+    def tomogram(self, name: str) -> Tomogram | None:
+        """The tomogram of this name as it is on view, or as it is listed; None where its volume is not known.
+
+        Raises
+        ------
+        InputError
+            If its layer cannot serve as a tomogram.
+        """
+        image, entry = self.image(name), self.listed.get(name)
+        return layers.tomogram_of(image) if image is not None else None if entry is None else entry.tomogram
+
+    def has_volume(self, name: str) -> bool:
+        """Whether the volume of the tomogram of this name is known."""
+        return self.image(name) is not None or (name in self.listed and self.listed[name].tomogram is not None)
+
+    def truth(self, name: str) -> Particles | None:
+        """The true particles of this tomogram, or None where there are none."""
+        layer = self.index.truth_of(name) if self.image(name) is not None or name not in self.listed else None
+        if layer is not None:
+            return layers.particles_of(layer)
+        parts = self.listed[name].parts if name in self.listed else []
+        return next((part.particles for part in parts if part.role == TRUTH), None)
+
     def listed_files(self) -> list[Path]:
         """The files of tomograms that have no layers yet, and of their particles."""
         found = [entry.tomogram.path for entry in self.listed.values() if entry.tomogram is not None]
@@ -126,7 +216,15 @@ class TomogramSwitch:
                 layer.visible = True
             elif owner not in (name, ""):
                 self.hide(layer)
+        self._activate_own()
         self.events.tomogram()
+
+    def _activate_own(self) -> None:
+        """Let no layer of a hidden tomogram be the active one, which keys and controls of napari's act on."""
+        chosen = self.index.viewer.layers.selection
+        if chosen.active is not None and self.owner(chosen.active) not in (self.name, ""):
+            own = sorted(self.particles(), key=lambda layer: layers.role(layer) != PREDICTED)
+            chosen.active = next((layer for layer in (*own, self.current) if layer is not None and layer.visible), None)
 
     def _make_layers(self, name: str) -> None:
         listed = self._listed_name(name)
@@ -193,6 +291,7 @@ class TomogramSwitch:
             show_scale_bar(viewer)
         if self.name:
             self._make_layers(self.name)
+        self._activate_own()
         self.events.arranged()
 
 

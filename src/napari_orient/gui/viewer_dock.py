@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Self
 
+import napari.settings
 import napari.viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
-from napari_orient.gui.event_loop import import_ahead, when_destroyed
+from napari_orient.gui.event_loop import import_ahead, listen, when_destroyed
 from napari_orient.gui.session import Session, session_of
 
 _AREAS = {"right": Qt.DockWidgetArea.RightDockWidgetArea, "bottom": Qt.DockWidgetArea.BottomDockWidgetArea}
@@ -45,7 +46,14 @@ class ViewerDock(QWidget):
         self._placed: weakref.ref[QDockWidget] | None = None
         when_destroyed(self, _forgetter(self.session, type(self).__name__))
         import_ahead()
+        self._scale_fonts()
+        listen(self, napari.settings.get_settings().appearance.events.font_size, self._scale_fonts)
         self.build()
+
+    def _scale_fonts(self, event: object = None) -> None:
+        """Give napari's size of text to what its style leaves at Qt's own."""
+        points = napari.settings.get_settings().appearance.font_size
+        self.setStyleSheet(f"QTableView, QHeaderView, QToolButton {{font-size: {points}pt;}}")
 
     def build(self) -> None:
         """Make the dock's widgets."""

@@ -34,7 +34,13 @@ from napari_orient.engine.io.dialects.relion_project import (
     write_import_list,
     write_optimisation_set,
 )
-from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, read_labelled
+from napari_orient.engine.io.labelled import (
+    Failures,
+    names_in_list,
+    particles_of_each,
+    read_labelled,
+    volumes_of_list,
+)
 from napari_orient.engine.io.particle_lists import (
     check_particles_fit,
     pixel_size_to_write,
@@ -79,6 +85,7 @@ __all__ = [
     "recognise",
     "recognise_content",
     "same_tomogram",
+    "volumes_of_list",
     "write_import_list",
     "write_optimisation_set",
     "write_particles",

@@ -165,6 +165,19 @@ def names_in_list(path: Path | str) -> list[str]:
     return [name for name in _names_and_files(Path(path)) if name]
 
 
+def volumes_of_list(path: Path | str) -> dict[str, Tomogram]:
+    """The tomograms of a list whose files are found and can be read, by the list's names for them.
+
+    They are looked for where `read_labelled` does: where the list's own columns or the optimisation set say, in a
+    tomograms.star beside it, then beside it by name.
+    """
+    failed: Failures = {}
+    try:
+        return _opened_all(_volume_files(Path(path), None, failed), None, failed)
+    except InputError:
+        return {}
+
+
 def _names_and_files(path: Path) -> Mapping[str, Path | None]:
     file = ListFile(path)
     dialect = reading_dialect(file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import napari.viewer
@@ -13,10 +12,12 @@ from qtpy.QtWidgets import QWidget
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.gui import layers
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PREDICTED
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets import JobRow, LayerChoice, NoteLabel, Panel, listen
+from napari_orient.gui.widgets.basic import NoteLabel, Panel
+from napari_orient.gui.widgets.inputs import JobRow, LayerChoice
 
 
 class DockPage(Panel):
@@ -50,10 +51,15 @@ class ParticlesPage(DockPage):
     def choose_particles(self, *, empty: str = "none open", own_points: bool = False) -> LayerChoice:
         """The choice of the layer; `layer_chosen` is called when another is chosen.
 
-        ``own_points`` : whether points that a person adds are chosen by themselves, as particles opened from files are.
+        Of the tomogram that is shown, particles opened from files are chosen by themselves when they come.
+        ``own_points`` : whether points that a person adds are so too.
         """
-        new: Callable[[Layer], object] = bool if own_points else layers.role
-        choice = LayerChoice(self.session.viewer, self.offered, empty=empty, chosen_when_new=new)
+
+        def wanted(layer: Layer) -> bool:
+            switch = self.session.tomograms
+            return bool(own_points or layers.role(layer)) and switch.owner(layer) in (switch.name, "")
+
+        choice = LayerChoice(self.session.viewer, self.offered, empty=empty, chosen_when_new=wanted)
         choice.chosen.connect(self.layer_chosen)
         listen(self, self.session.events.tomogram, self.tomogram_changed)
         return choice
@@ -74,7 +80,8 @@ class ParticlesPage(DockPage):
         return sorted(self.session.index.particles(), key=lambda layer: layers.role(layer) != PREDICTED)
 
     def opened(self) -> None:
-        """Show the particles of the layer that is chosen at first."""
+        """Show the particles of the layer that is chosen at first: of the tomogram that is shown."""
+        self.tomogram_changed()
         self.layer_chosen()
 
     def layer_chosen(self, *_: object) -> None:
@@ -107,8 +114,8 @@ class JobCard(DockPage):
 
     @property
     def primary(self) -> QWidget:
-        """The button that starts the job."""
-        return self.running.start
+        """The button that starts the job, and the one that leads on from its result."""
+        return self.running.buttons
 
     def run(self) -> None:
         """Start a job as the fields are now, unless one runs; show an error in one line."""

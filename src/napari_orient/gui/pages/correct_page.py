@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Points
-from napari.utils.notifications import show_warning
-from qtpy.QtCore import Qt, Signal
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QListWidgetItem, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QPushButton, QSizePolicy, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import (
@@ -33,24 +33,22 @@ from napari_orient.gui import edits, layers
 from napari_orient.gui.canvas_input import bind_keys
 from napari_orient.gui.colours import AXIS_SHADES
 from napari_orient.gui.edits import History, count_words
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import Rows, rows_of
 from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
 from napari_orient.gui.live_prediction import LivePrediction
 from napari_orient.gui.map_choice import ReferenceChoice
 from napari_orient.gui.pages.base import ParticlesPage
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     GOOD,
     MUTED,
     WARNING,
-    Deferred,
     NoteLabel,
     Panel,
     combo_box,
     equal_width_row,
     labelled,
-    list_box,
-    listen,
     number_box,
     push_button,
     row,
@@ -58,8 +56,8 @@ from napari_orient.gui.widgets import (
 
 STATUS_BUTTONS = {ACCEPTED: ("Accept", "G"), REJECTED: ("Reject", "B"), "": ("Clear", "C")}
 HOW_TO_SELECT = (
-    "Click a particle, with Shift several. In 3D, a drag with Alt rotates about its own z axis, "
-    "with Alt+Shift about x, with Alt+Ctrl about y."
+    "Click a particle, with Shift several. In 3D a drag rotates them about their own axes: "
+    "Alt z, Alt+Shift x, Alt+Ctrl y."
 )
 PREDICT, REFINE, LIVE = "Shift-P", "Shift-R", "Shift-L"
 """Keys of Predict, Refine and Live; napari itself binds none of them."""
@@ -72,9 +70,6 @@ AXIS_COLOURS = {axis: QColor.fromRgbF(*shade).name() for axis, shade in zip("xyz
 ROTATION_KEYS = {("x", -1): "J", ("x", 1): "L", ("y", -1): "K", ("y", 1): "I", ("z", -1): "U", ("z", 1): "O"}
 """Keys that rotate by one step about an own axis, by axis and sign: the six under the right hand."""
 
-_SHORT = 16
-"""Characters of an edit's name on the Undo and Redo buttons, as fit a narrow dock; the tooltip shows it whole."""
-
 DEFAULT_ANGLE = 10.0
 """Degrees of a rotation step at first: visible, and small beside any symmetry's step."""
 
@@ -83,9 +78,6 @@ DEFAULT_SHIFT = 5.0
 
 LONGEST_SHIFT = 1000.0
 """Å, the largest move offered: several particles' diameters."""
-
-HISTORY_HEIGHT = 96
-"""Height in pixels of the list of edits: about five lines."""
 
 
 def estimate_poses(
@@ -126,7 +118,7 @@ class CorrectPage(ParticlesPage):
         self.live = LivePrediction(self.session, self)
         self.particles = self.choose_particles()
         self.counts, self.note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel()
-        self.rotation_pad, self.move_pad, self.history_list = RotationPad(), MovePad(), HistoryList()
+        self.rotation_pad, self.move_pad = RotationPad(), MovePad()
         self.reference = ReferenceChoice(self.session, kinds=self.classes)
         self.live_box = QCheckBox("Live: predict picks as they are added or dragged")
         self.live_box.setToolTip(
@@ -141,8 +133,6 @@ class CorrectPage(ParticlesPage):
         self.add(self.move_pad)
         self.add_heading("Pose")
         self.add(self._pose_row(), labelled({"Reference": self.reference}), self.live_box, self.live_note)
-        self.add_heading("History")
-        self.add(self.history_list)
         self.rotation_pad.stepped.connect(self.rotate)
         self.rotation_pad.typed.connect(self.rotate_by)
         self.move_pad.stepped.connect(self.move_by)
@@ -188,11 +178,7 @@ class CorrectPage(ParticlesPage):
         }
         keys |= {key: partial(self.set_status, status) for status, (_, key) in STATUS_BUTTONS.items()}
         keys |= {PREDICT: self.predict, REFINE: self.refine, LIVE: self.live_box.click}
-        return keys | {
-            "H": self.reset,
-            "Control-Z": self.history_list.undo.click,
-            "Control-Shift-Z": self.history_list.redo.click,
-        }
+        return keys | {"H": self.reset, "Control-Z": self.undo, "Control-Shift-Z": self.redo}
 
     # --- selection ----------------------------------------------------------------------------------------------
 
@@ -215,8 +201,7 @@ class CorrectPage(ParticlesPage):
         return np.array([] if self.layer is None else sorted(self.layer.selected_data), int)
 
     def show_state(self, *_: object) -> None:
-        """Show the edits, and what can be done with the selected particles."""
-        self.history_list.show_history(self._history)
+        """Show what can be done with the selected particles."""
         self._show_counts()
 
     def _show_counts(self, event: object = None) -> None:
@@ -272,6 +257,20 @@ class CorrectPage(ParticlesPage):
     def reset(self, *_: object) -> None:
         """Restore the predicted poses of the selected particles."""
         self._edit(edits.reset)
+
+    def undo(self) -> None:
+        """Undo the last edit of the layer."""
+        if self._history is None or not self._history.undoable:
+            show_error("nothing to undo in the layer on the page Correct.")
+        else:
+            self._history.undo()
+
+    def redo(self) -> None:
+        """Redo the edit that was undone last."""
+        if self._history is None or not self._history.redoable:
+            show_error("nothing to redo in the layer on the page Correct.")
+        else:
+            self._history.redo()
 
     # --- prediction and refinement ----------------------------------------------------------------------------
 
@@ -445,57 +444,3 @@ class MovePad(Panel):
     def _pressed(self, axis: str, sign: int) -> None:
         shift = sign * self.length.value() * np.eye(3)["xyz".index(axis)]
         self.stepped.emit(shift, str(self.frame.currentData()))
-
-
-class HistoryList(Panel):
-    """Edits of a layer, newest first, with Undo and Redo; a click on a line goes back to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._history: History | None = None
-        self._listing = Deferred(self._list, parent=self)
-        self.undo, self.redo = push_button("Undo", act=self._undo), push_button("Redo", act=self._redo)
-        self.list = list_box("History", "Click a line to undo or redo up to it", height=HISTORY_HEIGHT)
-        self.list.itemClicked.connect(self._clicked)
-        self.empty = NoteLabel("No edits yet.")
-        self.add(equal_width_row(self.undo, self.redo), self.empty, self.list)
-
-    def show_history(self, history: History | None) -> None:
-        """Show this history: the Undo and Redo buttons now, the list after pending events."""
-        self._history = history
-        for button, verb, key, words in (
-            (self.undo, "Undo", "Ctrl+Z", "" if history is None else history.undoable),
-            (self.redo, "Redo", "Ctrl+Shift+Z", "" if history is None else history.redoable),
-        ):
-            button.setEnabled(bool(words))
-            button.setText(verb + (f": {words[:_SHORT]}" + "…" * (len(words) > _SHORT) if words else ""))
-            button.setToolTip(f"{verb}: {words} ({key})" if words else f"Nothing to {verb.lower()}")
-        self._listing.ask()
-
-    def _list(self) -> None:
-        steps = [] if self._history is None else self._history.steps
-        done = 0 if self._history is None else self._history.done
-        self.list.clear()
-        for count in range(len(steps), 0, -1):
-            item = QListWidgetItem(steps[count - 1].words)
-            item.setData(Qt.ItemDataRole.UserRole, count)
-            item.setToolTip(steps[count - 1].words)
-            font = item.font()
-            font.setItalic(count > done)
-            font.setBold(count == done)
-            item.setFont(font)
-            self.list.addItem(item)
-        self.list.setVisible(bool(steps))
-        self.empty.setVisible(not steps)
-
-    def _undo(self) -> None:
-        if self._history is not None:
-            self._history.undo()
-
-    def _redo(self) -> None:
-        if self._history is not None:
-            self._history.redo()
-
-    def _clicked(self, item: QListWidgetItem) -> None:
-        if self._history is not None:
-            self._history.go_to(int(item.data(Qt.ItemDataRole.UserRole)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from napari.layers import Points
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
@@ -14,28 +15,33 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import VOLUME_SUFFIXES
 from napari_orient.engine.outside import rows_inside
 from napari_orient.gui import layers
+from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import PLUGIN, OpenForm, dock_text, open_paths
+from napari_orient.gui.opening import PLUGIN, dock_text, open_file, open_paths
 from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     BAD,
-    Deferred,
-    Fold,
+    WARNING,
     NoteLabel,
+    Panel,
     equal_width_row,
-    list_filter,
-    listen,
     primary_button,
     push_button,
+    row,
     silent,
+    size_box,
+    tone,
 )
-from napari_orient.gui.widgets.basic import tone
+from napari_orient.gui.widgets.inputs import list_filter
 
 COLUMNS = ("Tomogram", "Voxel", "Picks", "True", "Posed")
 FILES = list_filter(*VOLUME_SUFFIXES, title="Tomograms and particle lists")
-TABLE_HEIGHT = 168
-"""Height in pixels of the table: its header and about five rows."""
+FEWEST_ROWS = 2
+"""Rows that the table has room for, at least."""
+
+MOST_ROWS = 6
+"""Rows that the table has room for, at most: it scrolls beyond."""
 
 PLACEHOLDER = 1.0
 """Å: the voxel size that programs write where they know none."""
@@ -55,16 +61,17 @@ class DataPage(DockPage):
         tip = "Open a small simulated tomogram, with picks and true poses"
         self.sample = push_button("Sample", tip, self._sample)
         self.table = _table()
-        self.form = OpenForm(self.session.viewer)
-        self.fold = Fold("Open with options", self.form)
+        self.question = SizeQuestion()
+        self.question.answered.connect(self._open_with_size)
         self.onward = primary_button("Find the orientations", "Go to the page Poses")
-        self.add(self.hint, equal_width_row(self.files, self.folder, self.sample), self.table, self.note)
-        self.add(self.onward, self.fold)
+        self.add(equal_width_row(self.files, self.folder, self.sample), self.question, self.hint, self.table, self.note)
+        self.add(self.onward)
         self.onward.clicked.connect(lambda: self.session.show_page("Poses"))
         self.table.cellClicked.connect(lambda line, _: self.session.tomograms.choose(self._names[line]))
         self.table.itemChanged.connect(self._voxel_size_typed)
         for emitter in (self.session.events.tomogram, self.session.events.arranged):
             listen(self, emitter, self._showing.ask)
+        listen(self, self.session.events.size_wanted, self._ask_size)
 
     @property
     def primary(self) -> QWidget:
@@ -85,11 +92,13 @@ class DataPage(DockPage):
     def _sample(self) -> None:
         self.attempt(partial(self.session.viewer.open_sample, PLUGIN, "simulated"))
 
-    def ask_voxel_size(self, path: Path) -> None:
-        """Ask for the voxel size of a file that does not say it: the form below holds the file, and waits for it."""
-        self.fold.open(True)
-        self.form.tomogram_row.show_path(path)
-        self.form.voxel_size.setFocus()
+    def _ask_size(self, event: Any) -> None:
+        """Ask for the size of a file's voxels or pixels, which it does not state."""
+        self.question.ask(event.path, event.words)
+        self.reveal(self.question)
+
+    def _open_with_size(self, path: Path, size: float) -> None:
+        self.question.setVisible(not self.attempt(partial(open_file, self.session, path, size=size)))
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -104,14 +113,16 @@ class DataPage(DockPage):
                 for column, text in enumerate(self._cells(name)):
                     self._show_cell(line, column, text, wrong=problems[name])
         self.table.setVisible(bool(self._names))
+        _fit_height(self.table)
         if switch.name in self._names:
             self.table.selectRow(self._names.index(switch.name))
         found = [f"{name}: {words}" for name, words in problems.items() if words]
         self.note.say("\n".join(found[:3]), BAD)
         self.hint.say(
-            "A click shows a tomogram; the voxel size can be typed."
+            "Click a row to show it. A voxel size can be typed."
             if self._names
-            else "Drop tomograms and particle lists anywhere in the window, or open them here."
+            else "Drop tomograms and lists of particles anywhere in the window, or open them here. "
+            "A list brings its tomograms along where their files are beside it."
         )
         self.onward.setEnabled(bool(self.session.index.tomograms() and self.session.index.particles()))
 
@@ -157,6 +168,35 @@ class DataPage(DockPage):
         self._showing.ask()
 
 
+class SizeQuestion(Panel):
+    """Asks for the size in Å that a file does not state; ``answered`` emits the file and the size."""
+
+    answered = Signal(object, float)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._path = Path()
+        self.why = NoteLabel()
+        self.box = size_box("Å per voxel of a tomogram, or per unbinned pixel that a list counts in")
+        self.box.setAccessibleName("Size")
+        self.open = push_button("Open", "Open the file with this size", self._answer)
+        self.open.setEnabled(False)
+        self.add(self.why, row(self.box, self.open))
+        self.box.valueChanged.connect(lambda size: self.open.setEnabled(size > 0))
+        self.setVisible(False)
+
+    def ask(self, path: Path, why: str) -> None:
+        """Ask for the size of this file."""
+        self._path = path
+        self.why.say(f"{path.name}: {why}", WARNING)
+        self.box.setValue(0)
+        self.setVisible(True)
+        self.box.setFocus()
+
+    def _answer(self) -> None:
+        self.answered.emit(self._path, self.box.value())
+
+
 def _counts(session: Session, name: str, roles: tuple[str, ...]) -> list[int]:
     """How many particles of these roles a tomogram has, in layers and listed."""
     switch = session.tomograms
@@ -193,10 +233,16 @@ def _outside(layer: Points, session: Session) -> str:
     return ""
 
 
+def _fit_height(table: QTableWidget) -> None:
+    """Make a table as high as its rows are, within bounds."""
+    header, rows = table.horizontalHeader(), min(max(table.rowCount(), FEWEST_ROWS), MOST_ROWS)
+    high = 0 if header is None else header.sizeHint().height()
+    table.setFixedHeight(high + rows * table.rowHeight(0) + 2 * table.frameWidth() + 2)
+
+
 def _table() -> QTableWidget:
     table = QTableWidget(0, len(COLUMNS))
     table.setHorizontalHeaderLabels(list(COLUMNS))
-    table.setFixedHeight(TABLE_HEIGHT)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setAccessibleName("Tomograms")

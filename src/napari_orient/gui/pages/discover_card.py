@@ -26,7 +26,7 @@ from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.particles import Labelled, Particles
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
@@ -38,16 +38,17 @@ from napari_orient.gui.discovery_layers import (
     true_errors,
     well_determined_rows,
 )
-from napari_orient.gui.discovery_panel import INSPECT, OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
+from napari_orient.gui.discovery_panel import OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
 from napari_orient.gui.edits import set_status
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS
 from napari_orient.gui.map_choice import AlignmentChoice, Map
 from napari_orient.gui.pages.base import JobCard, show_device
-from napari_orient.gui.particle_sources import Pairs, PicksChoice
+from napari_orient.gui.particle_sources import PicksChecklist, count_text
 from napari_orient.gui.preferences import Preferences
-from napari_orient.gui.widgets import BAD, GOOD, LABEL_WIDTH, WARNING, Fold, JobRow, NoteLabel, Panel, labelled
+from napari_orient.gui.widgets.basic import BAD, GOOD, LABEL_WIDTH, WARNING, Fold, NoteLabel, Panel, labelled
+from napari_orient.gui.widgets.inputs import JobRow
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
 STOPPED_EARLY_TEXT = "Stopped before the first round ended\nNo layer was changed."
@@ -63,7 +64,7 @@ DRAW_INTERVAL = 0.5
 class DiscoveryRequest:
     """Input of a discovery job: values copied from layers and fields, so later edits do not affect it."""
 
-    pairs: Pairs
+    pairs: Labelled
     options: DiscoveryOptions
     align_to: Map | None = None
 
@@ -81,7 +82,7 @@ class DiscoverCard(JobCard):
         self._drawn = 0.0
         self._shown: list[Points] = []
         self._maps: list[Image] = []
-        self.picks = PicksChoice(self.session)
+        self.picks = PicksChecklist(self.session)
         self.options = OptionsForm(
             DiscoveryOptions,
             labels={"classes": "Classes", "max_shift": "Search range (Å)"},
@@ -103,6 +104,7 @@ class DiscoverCard(JobCard):
         self.options.changed.connect(self.show_state)
         self.running.asked.connect(self.run)
         self.running.ended.connect(self._ended)
+        self.running.onward.clicked.connect(self._inspect)
         self.result_panel.next_step.connect(self.take_next_step)
         self.result_panel.saving.connect(self.save)
 
@@ -126,17 +128,20 @@ class DiscoverCard(JobCard):
             return False
         self._draw_rings(options.diameter)
         sizes = {tomogram.voxel_size for tomogram, _ in pairs}
-        text = f"{pick_count_text(pairs)}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
+        text = f"{count_text(pairs, 'pick')}; voxels of {', '.join(f'{size:g}' for size in sorted(sizes))} Å"
         self.note.say(text, WARNING if 1.0 in sizes else GOOD)
         return True
 
     def _draw_rings(self, diameter: float) -> None:
         """Draw the picks as rings of the given diameter, to compare with the particles."""
-        for layer in self.picks.chosen():
+        for layer in self._picked_layers():
             size = diameter / layers.voxel_size(layer)
             if layers.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
                 layer.size = size
                 layer.border_width = RING_LINE_WIDTH / diameter
+
+    def _picked_layers(self) -> list[Points]:
+        return [item.layer for item in self.picks.chosen() if item.layer is not None]
 
     # --- discovery ----------------------------------------------------------------------------------------------
 
@@ -154,8 +159,8 @@ class DiscoverCard(JobCard):
 
     def start(self, request: DiscoveryRequest) -> None:
         """Start a discovery; its preview is drawn meanwhile, and kept when it is stopped."""
-        self._request, self._pick_layers = request, self.picks.chosen()
-        self._last, self._drawn = None, 0.0
+        self._request, self._pick_layers = request, self._picked_layers()
+        self._last, self._drawn, self._shown = None, 0.0, []
         tomograms = [tomogram for tomogram, _ in request.pairs]
         self._preview = DiscoveryPreview(self.session, tomograms, before=self._maps)
         self.result_panel.begin(request.options)
@@ -169,7 +174,7 @@ class DiscoverCard(JobCard):
 
     def _fold_away(self, request: DiscoveryRequest) -> None:
         """Fold the input away, to make room for the result."""
-        self.fold.button.setText(f"{pick_count_text(request.pairs)} · {request.options.diameter:g} Å")
+        self.fold.button.setText(f"{count_text(request.pairs, 'pick')} · {request.options.diameter:g} Å")
         self.fold.open(False)
 
     def _stepped(self, step: DiscoveryStep) -> None:
@@ -253,6 +258,9 @@ class DiscoverCard(JobCard):
             self.result_panel.show_ended(FAILED_TEXT, BAD)
         if self.result_panel.found is None:
             self.fold.open(True)
+        shown = outcome != "failed" and bool(self._on_view())
+        tip = "Go to the page Inspect: scores, expected errors, failures"
+        self.running.lead_on("Inspect the poses" if shown else "", tip)
         self._preview = None
         self.show_state()
 
@@ -282,10 +290,8 @@ class DiscoverCard(JobCard):
     # --- next steps ---------------------------------------------------------------------------------------------
 
     def take_next_step(self, step: str) -> None:
-        """Continue with the result: `PREDICT`, `OTHERS`, `TRAIN` or `INSPECT`."""
-        self.attempt(
-            {PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train, INSPECT: self._inspect}[step]
-        )
+        """Continue with the result: `PREDICT`, `OTHERS` or `TRAIN`."""
+        self.attempt({PREDICT: self._use, OTHERS: self._predict_others, TRAIN: self._train}[step])
 
     def _predict_others(self) -> None:
         """Make the map the model in use, and show the page Data, where others are opened."""
@@ -347,12 +353,6 @@ class DiscoverCard(JobCard):
 def _class_of(found: Discovery, label: int) -> str:
     """The class of a structure's particles; empty if there is one structure."""
     return class_name(label) if len(found.structures) > 1 else ""
-
-
-def pick_count_text(pairs: Pairs) -> str:
-    """A text of the number of picks and tomograms."""
-    total = sum(len(picks) for _, picks in pairs)
-    return f"{total} picks in {len(pairs)} tomogram{'s' if len(pairs) != 1 else ''}"
 
 
 def saved_files_text(places: DiscoveryPaths, *, whole: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,27 +21,24 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.failures import LEAST_FOR_ASSOCIATION, FailureRegion
 from napari_orient.engine.inspection.quantities import InspectionOptions, symmetries_by_class
-from napari_orient.engine.options import Parameter
 from napari_orient.gui.canvas import center_on
 from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
-from napari_orient.gui.forms import show_value, value_of, widget_of
+from napari_orient.gui.event_loop import Deferred, listen
+from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.inspected import headline
 from napari_orient.gui.layers import TRUTH, role
 from napari_orient.gui.pages.base import DockPage
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     LABEL_WIDTH,
     MUTED,
-    Deferred,
-    Fold,
-    LayerChoice,
     NoteLabel,
     labelled,
-    listen,
     primary_button,
     push_button,
     row,
     silent,
 )
+from napari_orient.gui.widgets.inputs import LayerChoice
 
 NEXT, PREVIOUS = "N", "Shift+N"
 """Keys that go to the particle with the next largest error, and back."""
@@ -64,17 +62,22 @@ class InspectPage(DockPage):
         """Make the widgets, and connect them."""
         self.inspected, self.view = self.session.inspected, self.session.failure_view
         self._later = Deferred(self._show_settings_as_they_are, parent=self)
-        parameters = {item.name: item for item in InspectionOptions.parameters()}
-        self.parameters = {name: parameters[name] for name in _SETTINGS}
-        self.settings = {name: widget_of(item) for name, item in self.parameters.items()}
+        self.form = OptionsForm(
+            InspectionOptions,
+            labels=_SETTINGS,
+            hidden=("cluster_distance", "tolerance"),
+            first=("threshold",),
+            label_width=LABEL_WIDTH,
+        )
+        self.settings = self.form.widgets
         self.settings["symmetry"].native.setPlaceholderText("by class")
-        self.settings["diameter"].native.setPlaceholderText("automatic")
         self.particles = LayerChoice(
             self.session.viewer, self.inspected.offered, empty="none open", chosen_when_new=role
         )
         self.headline, self.note = NoteLabel(), NoteLabel()
         self.headline.setObjectName("headline")
-        self.setStyleSheet("#headline {font-size: 14px; font-weight: 600;}")
+        self.setStyleSheet("#headline {font-weight: 600;}")
+        self.compare = push_button("Compare", "Take these poses for the true ones from now on", self._take_for_truth)
         self.show_failures = primary_button(
             "Show the failures in 3D", "Frame the failures: right particles grey, the plane behind"
         )
@@ -85,20 +88,16 @@ class InspectPage(DockPage):
         self.calibration = ErrorScatter()
         self.calibration.setMinimumHeight(CALIBRATION_HEIGHT)
         self.next = push_button(f"Next worst ({NEXT})", f"Go to the particle with the next largest error ({NEXT})")
-        self.previous = push_button("Previous", f"Go to the previous particle ({PREVIOUS})")
+        self.previous = push_button("Previous (⇧N)", f"Go to the previous particle ({PREVIOUS})")
         self._lay_out()
         self._connect()
 
     def _lay_out(self) -> None:
-        fields = {name: self.settings[name].native for name in _SETTINGS}
-        threshold = labelled({_SETTINGS["threshold"]: fields["threshold"]}, width=LABEL_WIDTH)
-        others = labelled({_SETTINGS[name]: fields[name] for name in ("symmetry", "diameter")}, width=LABEL_WIDTH)
-        self.add(labelled({"Particles": self.particles}, width=LABEL_WIDTH), self.headline, self.note)
+        self.add(labelled({"Particles": self.particles}, width=LABEL_WIDTH), self.headline, self.note, self.compare)
         self.add(row(self.show_failures, self.back), row(self.next, self.previous))
         self.regions_heading = self.add_heading("Failure regions")
-        self.add(self.regions, self.gathering)
-        self.add(threshold, Fold("Symmetry and diameter", others))
-        self.add_heading("What goes with the error")
+        self.add(self.regions, self.gathering, self.form)
+        self.bars_heading = self.add_heading("What goes with the error")
         self.add(self.bars, self.bars_note)
         self.calibration_heading = self.add_heading("Expected against true error")
         self.add(self.calibration)
@@ -117,9 +116,7 @@ class InspectPage(DockPage):
         self.bars.picked.connect(lambda name: self.session.events.property(name=name))
         self.calibration.chosen.connect(self._dot_clicked)
         self.calibration.threshold_moved.connect(self._set_threshold)
-        self.settings["threshold"].changed.connect(self._threshold_changed)
-        for name in ("symmetry", "diameter"):
-            self.settings[name].changed.connect(self._apply_settings)
+        self.form.changed.connect(self._apply_settings)
         inspected.renewed.connect(self.show_state)
         inspected.counted.connect(self._show_counts)
         inspected.filtered.connect(self._show_calibration)
@@ -129,26 +126,28 @@ class InspectPage(DockPage):
 
     # --- settings -----------------------------------------------------------------------------------------------
 
-    def _apply_settings(self, *_: object) -> None:
+    def _apply_settings(self) -> None:
         try:
-            values = {name: value_of(self.parameters[name], self.settings[name]) for name in ("symmetry", "diameter")}
+            values = self.form.values()
             symmetries_by_class(str(values["symmetry"] or ""))
-            self.inspected.set_options(**values)
         except InputError as error:
             self.note.refuse(error)
+            return
+        now = self.inspected.options.to_record()
+        if all(values[name] == now[name] for name in values if name != "threshold"):
+            self.inspected.set_threshold(float(str(values["threshold"])))
+        else:
+            self.inspected.set_options(**values)
 
     def _show_settings_as_they_are(self) -> None:
-        record = self.inspected.options.to_record()
-        for name, item in self.parameters.items():
-            with self.settings[name].changed.blocked():
-                if _value_or_none(item, self.settings[name]) != record[name]:
-                    show_value(item, self.settings[name], record[name])
+        with suppress(InputError):
+            if self.inspected.options.to_record().items() >= self.form.values().items():
+                return
+        with silent(self.form):
+            self.form.show_options(self.inspected.options)
 
     def _set_threshold(self, threshold: float) -> None:
         self.settings["threshold"].value = threshold
-
-    def _threshold_changed(self, *_: object) -> None:
-        self.inspected.set_threshold(float(self.settings["threshold"].value))
 
     # --- showing ------------------------------------------------------------------------------------------------
 
@@ -164,15 +163,14 @@ class InspectPage(DockPage):
 
     def _show_counts(self) -> None:
         inspected = self.inspected
-        if self.settings["threshold"].value != inspected.threshold:
-            self._show_settings_as_they_are()
+        self._show_settings_as_they_are()
         self._show_headline()
         failures = int(inspected.failed.sum())
         words = {0: "No failures to show", 1: "Show the failure in 3D"}
         self.show_failures.setText(words.get(failures, f"Show the {failures} failures in 3D"))
         self.show_failures.setEnabled(failures > 0)
         for button in (self.next, self.previous):
-            button.setEnabled(len(inspected) > 0)
+            button.setEnabled(bool(np.isfinite(inspected.errors).any()))
         self._show_buttons()
         self.regions.show_regions(inspected.regions)
         self.regions_heading.setVisible(bool(inspected.regions))
@@ -180,6 +178,7 @@ class InspectPage(DockPage):
         self.gathering.say("" if found is None or failures < 2 else found.words(failures), MUTED)
         self.bars.show_associations(inspected.associations)
         self.bars_note.say(self._bars_text(), MUTED)
+        self.bars_heading.setVisible(bool(self.bars_note.text()))
         self._show_calibration()
 
     def _show_headline(self) -> None:
@@ -194,6 +193,10 @@ class InspectPage(DockPage):
             return
         self.headline.say(*headline(inspected))
         self.note.say("\n".join(details(inspected)), MUTED)
+        other = inspected.other_poses()
+        self.compare.setVisible(other is not None)
+        if other is not None:
+            self.compare.setText(f"Compare with the poses of {other.name}")
 
     def _bars_text(self) -> str:
         inspected = self.inspected
@@ -224,6 +227,11 @@ class InspectPage(DockPage):
         self.back.setEnabled(self.view.active)
 
     # --- acts ---------------------------------------------------------------------------------------------------
+
+    def _take_for_truth(self) -> None:
+        other = self.inspected.other_poses()
+        if other is not None:
+            self.session.take_for_truth(other)
 
     def _frame(self, rows: Any) -> None:
         self.view.show(rows)
@@ -341,11 +349,3 @@ class RegionList(QListWidget):
         place = self.row(item)
         if place < min(len(self._regions), MOST_REGIONS):
             self.picked.emit(self._regions[place])
-
-
-def _value_or_none(item: Parameter, widget: Any) -> Any:
-    """A widget's value, or None if it is invalid."""
-    try:
-        return value_of(item, widget)
-    except InputError:
-        return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Points
+from napari.layers import Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QFileDialog
 
@@ -20,30 +19,30 @@ from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.prediction import Model, PoseEstimator, load_model, predict, provenance
-from napari_orient.engine.streams import Note, Step, Stream, map_steps
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
+from napari_orient.engine.prediction import Model, PoseEstimator, PredictionTask, load_model, predict, provenance
+from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.axes import axes_layer
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.base import JobCard, ParticlesPage, show_device
 from napari_orient.gui.particle_values import in_frame_of
-from napari_orient.gui.tomogram_switch import ListedParticles
-from napari_orient.gui.widgets import (
+from napari_orient.gui.tomogram_switch import ListedParticles, ParticleSet
+from napari_orient.gui.widgets.basic import (
     GOOD,
     LABEL_WIDTH,
     MUTED,
     WARNING,
-    JobRow,
     NoteLabel,
     combo_box,
+    counted,
     labelled,
-    listen,
-    primary_button,
-    show_classes,
     silent,
 )
+from napari_orient.gui.widgets.inputs import JobRow, show_classes
 
 MODEL_FILES = "Models (*.safetensors);;All files (*)"
 FROM_FILE = "from a file…"
@@ -56,16 +55,6 @@ GOOD_SHARE = 0.8
 RIGHT = 20.0
 """Degrees up to which a pose counts as right here, and a median expected error as good: the paper's threshold."""
 
-_PARTS = 100
-"""Parts that the progress of one of several tomograms is counted in."""
-
-
-def _unpredicted(found: list[Points]) -> list[Points]:
-    """Those of the layers that were not predicted, true poses last."""
-    return sorted(
-        (layer for layer in found if layers.role(layer) != PREDICTED), key=lambda layer: layers.role(layer) == TRUTH
-    )
-
 
 class PredictCard(JobCard, ParticlesPage):
     """Predicts the orientations of the chosen particles; shows them as layers with arrows."""
@@ -73,8 +62,9 @@ class PredictCard(JobCard, ParticlesPage):
     def build(self) -> None:
         """Make the widgets, and connect them."""
         self.loaded: Model | None = None
-        self._requests: list[PredictionRequest] = []
+        self._request: PredictionRequest | None = None
         self._predicted: set[str] = set()
+        self._onward = ""
         self.particles = self.choose_particles(own_points=True)
         self.extent = combo_box("Predict the particles of the tomogram that is shown, or of every tomogram")
         self.kind = combo_box("Predict only the particles of this class")
@@ -86,13 +76,12 @@ class PredictCard(JobCard, ParticlesPage):
             first=BASIC,
             label_width=LABEL_WIDTH,
         )
-        self.running = JobRow("Predict orientations", "Predict the orientation of every chosen particle")
-        self.onward = primary_button("Inspect the poses", "Go to the page Inspect", self._inspect)
-        self.onward.hide()
+        tip = "Predict the orientation of every chosen particle"
+        self.running = JobRow("Predict orientations", tip, stopped="")
         inputs = {"Particles": self.particles, "Class": self.kind, "Model": self.model}
         self.all_line = labelled({"On": self.extent}, width=LABEL_WIDTH)
         self.add(labelled(inputs, width=LABEL_WIDTH), self.all_line, self.input_note, self.card)
-        self.add(self.options, self.device_note, self.running, self.result, self.onward)
+        self.add(self.options, self.device_note, self.result, self.running)
         self._connect()
 
     def _connect(self) -> None:
@@ -101,7 +90,8 @@ class PredictCard(JobCard, ParticlesPage):
         self.model.activated.connect(self._model_chosen)
         self.options.changed.connect(self.show_state)
         self.running.asked.connect(self.run)
-        self.running.ended.connect(self.show_state)
+        self.running.onward.clicked.connect(self._inspect)
+        self.running.ended.connect(self._ended)
         listen(self, self.session.events.model, self._model_changed)
         listen(self, self.session.events.preferences, self._show_preferred)
 
@@ -120,7 +110,8 @@ class PredictCard(JobCard, ParticlesPage):
 
     def offered(self) -> list[Points]:
         """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
-        return _unpredicted(self.session.tomograms.particles())
+        found = [layer for layer in self.session.tomograms.particles() if layers.role(layer) != PREDICTED]
+        return sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
 
     def tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
@@ -130,9 +121,10 @@ class PredictCard(JobCard, ParticlesPage):
 
     def _show_result(self) -> None:
         """Show the result, and the button that leads on from it, in the tomograms that it is of."""
-        here = self.session.tomograms.name in self._predicted
+        here = self.session.tomograms.name in self._predicted and bool(self.session.tomograms.particles(PREDICTED))
         self.result.setVisible(here and bool(self.result.text()))
-        self.onward.setVisible(here)
+        if self.running.job is None:
+            self.running.lead_on(self._onward if here else "", "Go to the page Inspect")
 
     def _fill_models(self) -> None:
         for name in shipped_models():
@@ -245,87 +237,76 @@ class PredictCard(JobCard, ParticlesPage):
 
     # --- prediction ----------------------------------------------------------------------------------------------
 
-    def _others(self) -> list[tuple[Image, Points] | str]:
-        """The other tomograms whose particles could be predicted: their layers, or their names."""
-        switch, found = self.session.tomograms, list[tuple[Image, Points] | str]()
-        for name in switch.names():
-            image, entry = switch.image(name), switch.listed.get(name)
-            if name == switch.name:
-                continue
-            own = [item for item in self.session.index.particles() if switch.owner(item) == name]
-            layer = next(iter(_unpredicted(own)), None)
-            if image is not None and layer is not None:
-                found.append((image, layer))
-            elif entry is not None and entry.tomogram is not None and entry.parts:
-                found.append(name)
-        return found
+    def _others(self) -> list[ParticleSet]:
+        """Particles of each other tomogram whose volume is known: its picks, or else its true poses."""
+        switch, found = self.session.tomograms, dict[str, ParticleSet]()
+        for item in sorted(switch.sets(), key=lambda item: item.role == TRUTH):
+            if item.role != PREDICTED and item.tomogram not in (switch.name, "") and switch.has_volume(item.tomogram):
+                found.setdefault(item.tomogram, item)
+        return [found[name] for name in switch.names() if name in found]
 
-    def request(self) -> list[PredictionRequest]:
-        """The job's input: for the tomogram that is shown, and for the others where all are wanted.
+    def request(self) -> PredictionRequest:
+        """The job's input: of the tomogram that is shown, and of the others where all are wanted.
 
         Raises
         ------
         InputError
             If an input is missing or inconsistent.
         """
-        image = self.image
-        if self.layer is None or image is None:
+        if self.layer is None or self.image is None:
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
-        first = self._request_of(image, self.layer)
-        others = self._others() if self.extent.currentIndex() == 1 else []
-        more = [self._listed_request(other) if isinstance(other, str) else self._request_of(*other) for other in others]
-        return [first, *(request for request in more if len(request.picks))]
-
-    def _request_of(self, image: Image, points: Points) -> PredictionRequest:
-        tomogram, picks = layers.tomogram_of(image), layers.picks_of(points)
-        if self.kind.currentData() is not None:
-            picks = picks.of_kind(self.kind.currentData())
-        if not any(picks.tomogram_names):
-            picks = picks.replace(tomogram=tomogram.name)
-        truth = self.session.index.truth_of(tomogram.name)
-        true = None if truth is None else layers.particles_of(truth)
-        return PredictionRequest(tomogram, picks, self._model(), self.options.options(), true, (image, points))
-
-    def _listed_request(self, name: str) -> PredictionRequest:
-        entry = self.session.tomograms.listed[name]
-        assert entry.tomogram is not None
-        picks = entry.parts[0].particles.replace(rotations=None)
-        kinds = [] if picks.kind is None else picks.kind.tolist()
-        wanted = self.kind.currentData()
-        picks = picks.of_kind(wanted) if wanted in kinds else picks if wanted is None else picks.take([])
-        truth = next((part.particles for part in entry.parts if part.role == TRUTH), None)
-        return PredictionRequest(entry.tomogram, picks, self._model(), self.options.options(), truth, name)
-
-    def _model(self) -> Model:
         if self.loaded is None:
             raise InputError("prediction needs a model. Choose one.")
-        return self.loaded
+        own = ParticleSet(layers.tomogram_name(self.image), self.layer)
+        pairs, sources = [], []
+        for item in [own, *(self._others() if self.extent.currentIndex() == 1 else [])]:
+            tomogram, picks = self.session.tomograms.tomogram(item.tomogram), self._of_class(item.picks())
+            if tomogram is not None and (item is own or len(picks)):
+                pairs.append((tomogram, picks))
+                sources.append(item)
+        truths = [self.session.tomograms.truth(item.tomogram) for item in sources]
+        return PredictionRequest(pairs, sources, truths, KeptPrediction(self.loaded, self.options.options()))
 
-    def start(self, request: list[PredictionRequest]) -> None:
+    def _of_class(self, picks: Particles) -> Particles:
+        code = self.kind.currentData()
+        return picks if code is None or picks.kind is None else picks.take(picks.kind == code)
+
+    def start(self, request: PredictionRequest) -> None:
         """Start the prediction; the result of a tomogram whose layers are removed meanwhile is discarded."""
-        self._requests, self._predicted = request, set()
+        self._request, self._predicted = request, set()
         self.result.say("")
-        self._show_result()
-        job = self.session.jobs.start(predict_all(request), title="Predict", show=self._deliver)
+        job = self.session.jobs.start(request.stream(), title="Predict", show=self._deliver)
         self.running.follow(job)
 
-    def _deliver(self, results: list[PredictionResult | None] | None) -> Iterator[None]:
-        """Show each tomogram's poses, one layer at a time."""
+    def _deliver(self, _: ProjectResult | None) -> Iterator[None]:
+        """Show the poses of each tomogram that is done, one layer at a time; a stopped job's too."""
+        request = self._request
+        assert request is not None
         done = []
-        for request, result in zip(self._requests, results or (), strict=False):
-            source = request.source
-            if result is None:
-                continue
-            if isinstance(source, tuple) and not all(layer in self.session.viewer.layers for layer in source):
+        for place in sorted(request.result.done):
+            layer, image = request.sources[place].layer, self.session.tomograms.image(request.sources[place].tomogram)
+            if layer is not None and (layer not in self.session.viewer.layers or image is None):
                 show_warning("The tomogram or the particles were removed meanwhile; their prediction was discarded.")
                 continue
-            done.append(result)
-            self._show_predicted(result, request)
+            done.append(place)
+            self._show_predicted(request, place)
             yield
         if done:
-            self._predicted = {request.tomogram.name for request in self._requests}
-            self.result.say(result_text(done), result_colour(done))
-            self._offer_onward(done)
+            results = [request.answer(place) for place in done]
+            self._predicted = {request.sources[place].tomogram for place in done}
+            self.result.say(result_text(results), result_colour(results))
+            self.running.add_details(*result_details(results))
+            count, true = failures(results, self.session.inspection.options.threshold)
+            self._onward = onward_text(count, "failure" if true else "unsure pose")
+            self._show_result()
+
+    def _ended(self, outcome: str) -> None:
+        if outcome == "stopped":
+            self.running.words.say(
+                f"Stopped; {'what was done is shown' if self._predicted else 'nothing was changed'}."
+            )
+        self.show_state()
+        self._show_result()
 
     def _inspect(self) -> None:
         """Show the poses on the page Inspect, and frame the failures in 3D where there are any."""
@@ -339,40 +320,30 @@ class PredictCard(JobCard, ParticlesPage):
         if inspected.failed.any():
             self.session.failure_view.show(np.zeros(0, int))
 
-    def _offer_onward(self, done: list[PredictionResult]) -> None:
-        """Name the button that leads on by what there is to inspect."""
-        count, true = failures(done, self.session.inspection.options.threshold)
-        what = ("failure" if true else "unsure pose") + ("" if count == 1 else "s")
-        self.onward.setText(f"Inspect the {count} {what}" if count else "Inspect the poses")
-        self._show_result()
-        self.reveal(self.onward)
-
-    def _show_predicted(self, result: PredictionResult, request: PredictionRequest) -> None:
-        source, line = request.source, provenance(request.model, request.options, count=len(request.picks))
-        if isinstance(source, str):
-            part = ListedParticles(result.predicted, PREDICTED, f"{source} predicted", line)
-            self.session.tomograms.list_particles(source, part)
+    def _show_predicted(self, request: PredictionRequest, place: int) -> None:
+        model, (tomogram, picks), item = request.task.model, request.pairs[place], request.sources[place]
+        predicted, line = request.answer(place).predicted, provenance(model, request.task.options, count=len(picks))
+        if item.layer is None:
+            part = ListedParticles(predicted, PREDICTED, f"{item.tomogram} predicted", line)
+            self.session.tomograms.list_particles(item.tomogram, part)
             return
-        image, points = source
-        if result.estimator is not None:
-            self.session.prepared[image] = (self.session.model, result.estimator)
-        made_by = {"source": layers.identity(points), "model": request.model.name}
-        frame = {layers.FRAME: request.model.card[layers.FRAME]} if layers.FRAME in request.model.card else {}
-        of_source = [
-            layer
-            for layer in self.session.index.particles(PREDICTED)
-            if layers.about(layer).get("source") == made_by["source"]
-        ]
+        image, points = self.session.tomograms.image(item.tomogram), item.layer
+        if image is not None and tomogram.name in request.task.estimators:
+            self.session.prepared[image] = (self.session.model, request.task.estimators[tomogram.name])
+        made_by = {"source": layers.identity(points), "model": model.name}
+        frame = {layers.FRAME: model.card[layers.FRAME]} if layers.FRAME in model.card else {}
+        every = self.session.index.particles(PREDICTED)
+        of_source = [layer for layer in every if layers.about(layer).get("source") == made_by["source"]]
         for layer in of_source:
-            if layers.about(layer).get("model") == request.model.name:
-                self.session.replace_particles(layer, result.predicted, provenance=line, words="predict again")
+            if layers.about(layer).get("model") == model.name:
+                self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
                 return
         name = f"{points.name.removesuffix(' picks').removesuffix(' truth')} predicted"
         layer = self.session.show_particles(
-            result.predicted,
-            request.tomogram.extent,
+            predicted,
+            tomogram.extent,
             role=PREDICTED,
-            name=f"{name} ({request.model.name})" if name in self.session.viewer.layers else name,
+            name=f"{name} ({model.name})" if name in self.session.viewer.layers else name,
             provenance=line,
             immediately=False,
         )
@@ -385,100 +356,67 @@ class PredictCard(JobCard, ParticlesPage):
 
 
 @dataclass(frozen=True, eq=False)
+class KeptPrediction(PredictionTask):
+    """Prediction of a project's tomograms, whose estimators are kept by tomogram, so that Live begins at once."""
+
+    estimators: dict[str, PoseEstimator] = field(default_factory=dict)
+
+    def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, Particles]:
+        """The picks with rotations, confidence and expected error."""
+        keep = partial(self.estimators.__setitem__, tomogram.name)
+        return predict(tomogram, particles, self.model, self.options, like=self.like, prepared=keep)
+
+
+@dataclass(frozen=True, eq=False)
 class PredictionRequest:
     """Input of a prediction job: values copied from the layers, so later edits do not affect it.
 
-    ``source`` is where the result belongs: the layers asked for, or the name of a tomogram that has no layers yet.
+    Parameters
+    ----------
+    pairs : tomograms with the picks to predict.
+    sources : the particles asked for in each, where its answer belongs.
+    truths : true particles in each, or None.
+    result : what is done of it.
     """
 
-    tomogram: Tomogram
-    picks: Particles
-    model: Model
-    options: PredictionOptions
-    truth: Particles | None
-    source: tuple[Image, Points] | str
+    pairs: Labelled
+    sources: Sequence[ParticleSet]
+    truths: Sequence[Particles | None]
+    task: KeptPrediction
+    result: ProjectResult = field(default_factory=ProjectResult)
+
+    def stream(self) -> Stream[Step, ProjectResult]:
+        """The prediction, as the command line does it."""
+        return for_each_tomogram(self.pairs, self.task, self.result)
+
+    def answer(self, place: int) -> PredictionResult:
+        """The answer for one of the tomograms that are done."""
+        outcome, model = self.result.done[place], self.task.model
+        assert outcome.particles is not None
+        report = _report(outcome.particles, self.truths[place], model)
+        return PredictionResult(outcome.particles, outcome.seconds, report, own_frame=layers.FRAME in model.card)
 
 
 @dataclass(frozen=True, eq=False)
 class PredictionResult:
-    """Predicted particles, seconds taken, the evaluation against true poses if there are any, and notes.
+    """Predicted particles, seconds taken, and the evaluation against true poses if there are any.
 
-    ``own_frame`` is true of a model in a frame of its own, as a discovered map is; ``estimator`` predicts further
-    picks of the tomogram at once.
+    ``own_frame`` is true of a model in a frame of its own, as a discovered map is.
     """
 
     predicted: Particles
     seconds: float
     report: Report | None
-    notes: tuple[Note, ...] = ()
     own_frame: bool = False
-    estimator: PoseEstimator | None = None
 
 
-def predict_and_evaluate(request: PredictionRequest) -> Stream[Step, PredictionResult]:
-    """The prediction as a stream, evaluated at its end if true poses are given."""
-    began = time.monotonic()
-    notes: list[Note] = []
-    prepared: list[PoseEstimator] = []
-    stream = predict(request.tomogram, request.picks, request.model, request.options, prepared=prepared.append)
-    predicted = yield from _with_notes(stream, notes)
-    seconds = time.monotonic() - began
-    own_frame = layers.FRAME in request.model.card
-    return PredictionResult(predicted, seconds, _report(predicted, request), tuple(notes), own_frame, prepared[-1])
-
-
-def predict_all(requests: Sequence[PredictionRequest]) -> Stream[Step, list[PredictionResult | None]]:
-    """The result of each request, in order; None for a tomogram that failed, which a note says, where there are more.
-
-    Raises
-    ------
-    InputError
-        If the only one cannot be predicted, or none can.
-    """
-    if len(requests) == 1:
-        return [(yield from predict_and_evaluate(requests[0]))]
-    results: list[PredictionResult | None] = []
-    failed: list[str] = []
-    for place, request in enumerate(requests):
-        name = request.tomogram.name
-        try:
-            among = partial(_among, place, len(requests), name)
-            results.append((yield from map_steps(predict_and_evaluate(request), among)))
-        except InputError as error:
-            failed.append(f"{name}: {error}")
-            results.append(None)
-            yield Step(
-                _PARTS * (place + 1), _PARTS * len(requests), f"{name} failed", notes=(Note(failed[-1], "warning"),)
-            )
-    if len(failed) == len(requests):
-        raise InputError(failed[0])
-    return results
-
-
-def _among(place: int, count: int, name: str, step: Step) -> Step:
-    """A step of one tomogram as one of all."""
-    done = _PARTS * place + _PARTS * step.done // max(step.total, 1)
-    return Step(done, _PARTS * count, f"{name} ({place + 1} of {count}): {step.message}", notes=step.notes, whole=True)
-
-
-def _with_notes(stream: Stream[Step, Particles], notes: list[Note]) -> Stream[Step, Particles]:
-    """The same stream; the notes of its steps are appended to ``notes``."""
-
-    def collected(step: Step) -> Step:
-        notes.extend(step.notes)
-        return step
-
-    return map_steps(stream, collected)
-
-
-def _report(predicted: Particles, request: PredictionRequest) -> Report | None:
-    if request.truth is None:
+def _report(predicted: Particles, truth: Particles | None, model: Model) -> Report | None:
+    if truth is None:
         return None
-    truth = request.truth
-    if layers.FRAME in request.model.card:
-        truth = in_frame_of(predicted, truth, request.model.group)
+    if layers.FRAME in model.card:
+        truth = in_frame_of(predicted, truth, model.group)
     try:
-        return evaluate(predicted, truth, group=request.model.group)
+        return evaluate(predicted, truth, group=model.group)
     except InputError:
         return None  # The true poses are of other particles: the prediction stands without an evaluation.
 
@@ -488,20 +426,24 @@ def failures(results: Sequence[PredictionResult], threshold: float) -> tuple[int
     reports = [result.report for result in results if result.report is not None]
     if reports:
         return sum(int((report.errors_deg > threshold).sum()) for report in reports), True
-    expected = [result.predicted.expected_error_deg for result in results]
-    return sum(int((errors > threshold).sum()) for errors in expected if errors is not None), False
+    return int((_expected(results) > threshold).sum()), False
+
+
+def onward_text(count: int, what: str) -> str:
+    """What the button that leads to Inspect says: how many failures, or poses that are unsure, there are."""
+    if count < 2:
+        return f"Inspect the {what}" if count else "Inspect the poses"
+    return f"Inspect the {counted(count, what)}"
 
 
 def result_text(results: Sequence[PredictionResult]) -> str:
-    """Results in a few lines: count, time, expected error and, with true poses, true error beside chance."""
-    total, seconds = sum(len(result.predicted) for result in results), sum(result.seconds for result in results)
+    """Results in a few lines: the count, and the true error beside chance, or without true poses the expected error."""
+    total = sum(len(result.predicted) for result in results)
     where = f" in {len(results)} tomograms" if len(results) > 1 else ""
-    lines = [f"{total} orientations{where} in {seconds:.1f} s"]
-    for result in results if len(results) == 1 else ():
-        lines += [line[0].upper() + line[1:] for line in pose_summary(result.predicted)]
-    if len(results) > 1:
-        expected = _expected(results)
-        lines += [f"Expected error {np.median(expected):.1f}° (median)"] if len(expected) else []
+    lines = [f"{counted(total, 'orientation')}{where}"]
+    expected = _expected(results)
+    if len(expected):
+        lines.append(f"Expected error {np.median(expected):.1f}° (median)")
     reports = [result.report for result in results if result.report is not None]
     if reports:
         errors, by_chance = np.concatenate([report.errors_deg for report in reports]), reports[0].all
@@ -510,7 +452,15 @@ def result_text(results: Sequence[PredictionResult]) -> str:
         lines.append(f"True error {np.median(errors):.1f}° (median of {len(errors)}; {chance}){frame}")
         share = float((errors <= RIGHT).mean())
         lines.append(f"{share:.1%} within 20° of the truth (chance {by_chance.chance_within['20']:.1%})")
-    return "\n".join([*lines, *(str(note) for result in results for note in result.notes)])
+    return "\n".join(lines)
+
+
+def result_details(results: Sequence[PredictionResult]) -> list[str]:
+    """What else the command line says of results: how long they took, and of one tomogram how its picks moved."""
+    lines = [f"Took {sum(result.seconds for result in results):.1f} s"]
+    for result in results if len(results) == 1 else ():
+        lines += [line[0].upper() + line[1:] for line in pose_summary(result.predicted)]
+    return lines
 
 
 def _expected(results: Sequence[PredictionResult]) -> FloatArray:

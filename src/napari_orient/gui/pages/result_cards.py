@@ -24,7 +24,7 @@ from napari_orient.engine.averaging import Average, average, average_paths, writ
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import Dialect, ListFile, read_particles, write_particles, written_dialects
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import Extent, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui import layers
 from napari_orient.gui.figure import SUFFIXES, default_name, save_figure
@@ -32,20 +32,22 @@ from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.maps import FSCPlot, MapView, map_layer
 from napari_orient.gui.pages.base import DockPage, JobCard, ParticlesPage
 from napari_orient.gui.state_in_file import with_state
-from napari_orient.gui.subsets import SubsetChoice, particles_in, rejected
-from napari_orient.gui.widgets import (
+from napari_orient.gui.subsets import SubsetChoice, rejected
+from napari_orient.gui.tomogram_switch import ParticleSet
+from napari_orient.gui.widgets.basic import (
     GOOD,
     LABEL_WIDTH,
     MUTED,
     WARNING,
-    FileRow,
-    JobRow,
     NoteLabel,
+    Panel,
     combo_box,
+    counted,
     labelled,
     primary_button,
     push_button,
 )
+from napari_orient.gui.widgets.inputs import FileRow, JobRow
 
 PREVIEWED = 6
 """Rows of the preview, as many as fit without scrolling."""
@@ -74,30 +76,79 @@ def write(
     return write_particles(path, particles, extents=extents, dialect=form.name, provenance=provenance)
 
 
-class ExportCard(ParticlesPage):
+class SubsetPage(ParticlesPage):
+    """A card on some of a layer's particles, or on those of the same kind in all tomograms."""
+
+    subset: SubsetChoice
+    every: QCheckBox
+
+    def choose_subset(self) -> QWidget:
+        """The choice of the layer's particles, and a box below for all tomograms; `show_state` follows both."""
+        self.particles = self.choose_particles()
+        self.subset, self.every = SubsetChoice(), QCheckBox("All tomograms together")
+        self.every.setToolTip("The particles of every tomogram that are of the same kind as this layer's")
+        self.subset.changed.connect(self.show_state)
+        self.every.toggled.connect(self.show_state)
+        holder = Panel()
+        holder.add(labelled({"Particles": self.particles, "Which": self.subset}, width=LABEL_WIDTH), self.every)
+        return holder
+
+    def layer_chosen(self, *_: object) -> None:
+        """Offer the particles of the layer that is chosen now."""
+        self.subset.set_layer(self.layer)
+        self.show_state()
+
+    def show_every(self) -> None:
+        """Offer all tomograms where others have such particles too."""
+        self.every.setVisible(len(self.alike()) > 1)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the particles of all tomograms are meant."""
+        return self.every.isChecked() and self.every.isVisibleTo(self)
+
+    def alike(self) -> list[ParticleSet]:
+        """Particles of the chosen layer's role, one set for each tomogram, in the order of the tomograms."""
+        found: dict[str, ParticleSet] = {}
+        for item in [] if self.layer is None else self.session.tomograms.sets(layers.role(self.layer)):
+            if item.layer is self.layer or item.tomogram not in found:
+                found[item.tomogram] = item
+        return [found[name] for name in self.session.tomograms.names() if name in found]
+
+    def chosen(self) -> list[tuple[ParticleSet, Particles]]:
+        """The particles meant, of each tomogram.
+
+        Raises
+        ------
+        InputError
+            If there are none, or only some have an orientation.
+        """
+        if self.layer is None or not self.whole:
+            particles, owner = self.subset.particles(), self.session.tomograms.owner
+            assert self.layer is not None
+            return [(ParticleSet(owner(self.layer), self.layer), particles)]
+        parts = [(item, self.subset.taken(item)) for item in self.alike()]
+        return [(item, particles) for item, particles in parts if particles is not None]
+
+
+class ExportCard(SubsetPage):
     """Previews and writes the chosen particles of a layer."""
 
     def build(self) -> None:
         """Make the widgets, and connect them."""
-        self.particles = self.choose_particles()
         tip = "The program that will read the file; its coordinates and angles are written"
         self.form = combo_box(tip, [form.title for form in FORMATS])
         kinds = ";;".join(f"{form.title} (*{form.suffixes[0]})" for form in FORMATS)
         self.file = FileRow(caption="Write to", kinds=kinds, hint="file to write", saving=True)
-        self.subset = SubsetChoice()
         self.note, self.preview_note, self.source_note, self.done = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file", self.export)
-        self.every = QCheckBox("All tomograms in one list")
-        self.every.setToolTip("Write the particles of every tomogram that are of the same kind as this layer's")
         self.add_heading("Particles")
-        self.add(labelled({"Layer": self.particles, "Which": self.subset, "Format": self.form}), self.every, self.note)
+        self.add(self.choose_subset(), labelled({"Format": self.form}, width=LABEL_WIDTH), self.note)
         self.add_heading("File")
         self.add(self.file, self.button, self.done)
         self.add_heading("Preview")
         self.add(self.table, self.preview_note, self.source_note)
-        self.subset.changed.connect(self.show_state)
-        self.every.toggled.connect(self.show_state)
         self.form.currentIndexChanged.connect(self._format_chosen)
         self.file.picked.connect(self._file_picked)
 
@@ -110,10 +161,9 @@ class ExportCard(ParticlesPage):
 
     def layer_chosen(self, *_: object) -> None:
         """Preview the particles of the layer that is chosen now."""
-        self.subset.set_layer(self.layer)
         if self.file.path is None and self.layer is not None:
             self.file.line.setPlaceholderText(f"such as {self.layer.name.replace(' ', '_')}{self.format.suffixes[0]}")
-        self.show_state()
+        super().layer_chosen()
 
     def _format_chosen(self, *_: object) -> None:
         path = self.file.path
@@ -133,62 +183,27 @@ class ExportCard(ParticlesPage):
         self.table.setVisible(False)
         self.preview_note.say("")
         self.source_note.say("")
-        self.every.setVisible(len(self._alike()) > 1 or bool(self._listed()))
+        self.show_every()
         if self.layer is None:
             self.note.say("No particles open yet: open or predict some.", WARNING)
         else:
             try:
-                self._preview(self.layer, self.chosen())
+                self._preview(self.layer, self._chosen_particles())
             except InputError as error:
                 self.note.refuse(error)
         self._show_button()
 
     # --- particles ------------------------------------------------------------------------------------------------
 
-    @property
-    def _whole(self) -> bool:
-        """Whether the particles of all tomograms are written."""
-        return self.every.isChecked() and self.every.isVisibleTo(self)
-
-    def _alike(self) -> list[Points]:
-        """The layers of the chosen layer's role, one for each tomogram, in the order of the tomograms."""
-        chosen, switch = self.layer, self.session.tomograms
-        if chosen is None:
-            return []
-        found = {switch.owner(layer): layer for layer in self.session.index.particles(layers.role(chosen))[::-1]}
-        found[switch.owner(chosen)] = chosen
-        return [found[name] for name in switch.names() if name in found]
-
-    def _listed(self) -> list[Particles]:
-        """Particles of the chosen layer's role in tomograms that have no layers yet."""
-        role = "" if self.layer is None else layers.role(self.layer)
-        parts = [part for entry in self.session.tomograms.listed.values() for part in entry.parts]
-        return [part.particles for part in parts if part.role == role]
-
-    def chosen(self) -> Particles:
-        """The particles to write: of the chosen layer, or of all tomograms.
-
-        Raises
-        ------
-        InputError
-            If there are none, or only some have an orientation.
-        """
-        if not self._whole:
-            return self.subset.particles()
-        rows = [(layer, self.subset.rows_in(layer)) for layer in self._alike()]
-        parts = [self._named(particles_in(layer, part), layer) for layer, part in rows if len(part)]
-        return concatenate([*parts, *self._listed()])
-
-    def _named(self, particles: Particles, layer: Points) -> Particles:
-        """The particles under their tomogram's name where they had none."""
-        named = any(particles.tomogram_names)
-        return particles if named else particles.replace(tomogram=self.session.tomograms.owner(layer))
+    def _chosen_particles(self) -> Particles:
+        """The particles to write, in one list."""
+        return concatenate([particles for _, particles in self.chosen()])
 
     def _count_text(self, layer: Points, particles: Particles) -> str:
         """A line such as ``65 of 67 particles, with orientations; 2 rejected are left out``."""
-        aside = int(rejected(layer).sum()) if self.subset.leaves_out and not self._whole else 0
-        where = f" of {len(particles.tomogram_names)} tomograms" if self._whole else ""
-        subset = "" if self._whole or len(particles) == len(layer.data) else f" of {len(layer.data)}"
+        aside = int(rejected(layer).sum()) if self.subset.leaves_out and not self.whole else 0
+        where = f" of {len(particles.tomogram_names)} tomograms" if self.whole else ""
+        subset = "" if self.whole or len(particles) == len(layer.data) else f" of {len(layer.data)}"
         posed = "with orientations" if particles.rotations is not None else "positions only, no orientations"
         left = f"; {aside} rejected {'is' if aside == 1 else 'are'} left out" if aside else ""
         return f"{len(particles)}{subset} particles{where}, {posed}{left}"
@@ -218,19 +233,21 @@ class ExportCard(ParticlesPage):
 
     def _write(self, path: Path, particles: Particles) -> tuple[str, ...]:
         layer, extents = self.layer, self._extents(particles)
-        if layer is not None and self.format.carries_tables and not self._whole:
+        if layer is not None and self.format.carries_tables and not self.whole:
             particles = with_state(particles, layer, self.subset.rows(), self.session, path=path)
         return write(path, particles, extents=extents, form=self.format, provenance=self._provenance())
 
     def _extents(self, particles: Particles) -> dict[str, Extent]:
         """The sizes of the particles' tomograms, as far as they are known."""
-        if not self._whole:
+        if not self.whole:
             extent = None if self.layer is None else self.session.index.extent_of(self.layer)
             return {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-        alike = {layers.own_tomogram(item): item for item in self._alike()}
-        found = {name: self.session.index.extent_of(item) for name, item in alike.items()}
+        volumes = {name: entry.tomogram for name, entry in self.session.tomograms.listed.items()}
+        listed = {name: volume.extent for name, volume in volumes.items() if volume is not None}
+        alike = [item.layer for item in self.alike() if item.layer is not None]
+        found = {layers.own_tomogram(layer): self.session.index.extent_of(layer) for layer in alike}
         opened = {name: extent for name, extent in found.items() if extent is not None}
-        return {**particles.extents, **opened, **self.session.index.extents()}
+        return {**listed, **particles.extents, **opened, **self.session.index.extents()}
 
     def _provenance(self) -> str:
         return "" if self.layer is None else layers.own_provenance(self.layer)
@@ -251,7 +268,7 @@ class ExportCard(ParticlesPage):
         if not path.suffix:
             path = path.with_suffix(self.format.suffixes[0])
             self.file.show_path(path)
-        self.attempt(lambda: self._export(path, self.chosen()), note=self.done)
+        self.attempt(lambda: self._export(path, self._chosen_particles()), note=self.done)
         self.reveal(self.done)
 
     def _export(self, path: Path, particles: Particles) -> None:
@@ -306,28 +323,25 @@ def _preview_table() -> QTableWidget:
 class AveragingRequest:
     """Input of an averaging job: values copied from the layers, so later edits do not affect it."""
 
-    tomogram: Tomogram
-    particles: Particles
+    pairs: Labelled
     symmetry: str
     options: AveragingOptions
 
 
-class AverageCard(JobCard, ParticlesPage):
+class AverageCard(JobCard, SubsetPage):
     """Averages the chosen particles; shows the map beside the tomogram and its Fourier shell correlation."""
 
     def build(self) -> None:
         """Make the widgets, and connect them."""
         self.average_map: Average | None = None
         self._source: tuple[str, Tomogram] | None = None
-        self.particles = self.choose_particles()
-        self.subset = SubsetChoice()
         self.symmetry = QLineEdit("C1")
         self.symmetry.setToolTip(
             "Symmetry to impose, with its axes if they are not z and x: D7@z@x. auto: determine it from the average."
         )
         self.options = OptionsForm(AveragingOptions, label_width=LABEL_WIDTH)
         self.note, self.result, self.saved = NoteLabel(), NoteLabel(), NoteLabel()
-        self.running = JobRow("Average", "Average the chosen particles at their poses", with_notes=True)
+        self.running = JobRow("Average", "Average the chosen particles at their poses")
         self.view, self.plot = MapView(), FSCPlot(height=PLOT_HEIGHT)
         self.halves = QCheckBox("Show half maps")
         self.halves.setToolTip("Add the two half maps as layers too")
@@ -335,7 +349,7 @@ class AverageCard(JobCard, ParticlesPage):
         tip = "Write the map (.mrc), its half maps beside it and the FSC as CSV"
         self.save = push_button("Save map, half maps and FSC", tip, self.save_map)
         self.add_heading("Particles")
-        self.add(labelled({"Particles": self.particles, "Which": self.subset}, width=LABEL_WIDTH), self.note)
+        self.add(self.choose_subset(), self.note)
         self.add_heading("Average")
         self.add(labelled({"Symmetry": self.symmetry}, width=LABEL_WIDTH), self.options, self.halves)
         self.add(self.running, self.view, self.plot, self.result)
@@ -343,7 +357,7 @@ class AverageCard(JobCard, ParticlesPage):
         self.add(self.file, self.save, self.saved)
         for widget in (self.view, self.plot):
             widget.setVisible(False)
-        for signal in (self.subset.changed, self.file.picked, self.running.ended):
+        for signal in (self.file.picked, self.running.ended):
             signal.connect(self.show_state)
         self.running.asked.connect(self.run)
 
@@ -353,13 +367,9 @@ class AverageCard(JobCard, ParticlesPage):
 
     # --- input --------------------------------------------------------------------------------------------------
 
-    def layer_chosen(self, *_: object) -> None:
-        """Offer the particles of the layer that is chosen now."""
-        self.subset.set_layer(self.layer)
-        self.show_state()
-
     def show_state(self, *_: object) -> None:
         """Show how many particles would be averaged, or what is missing."""
+        self.show_every()
         self.save.setEnabled(self.average_map is not None and self.file.path is not None)
         self.running.allow(self._check_particles())
 
@@ -369,11 +379,12 @@ class AverageCard(JobCard, ParticlesPage):
             self.note.say("A tomogram and particles with orientations are needed: open them, then predict.", WARNING)
             return False
         try:
-            count = len(self.subset.particles())
+            chosen = self.chosen()
         except InputError as error:
             self.note.refuse(error)
             return False
-        text = f"{count} of {len(layer.data)} particles"
+        count, total = sum(len(part) for _, part in chosen), sum(len(item) for item, _ in chosen)
+        text = f"{count} of {counted(total, 'particle')}{f' in {len(chosen)} tomograms' if len(chosen) > 1 else ''}"
         other = self.session.index.mismatch(layer, image)
         self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
         return count > 1
@@ -388,21 +399,19 @@ class AverageCard(JobCard, ParticlesPage):
         InputError
             If an input is missing or inconsistent.
         """
-        image = self.image
-        if image is None:
-            raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
         _symmetry_group(self.symmetry.text())
-        return AveragingRequest(
-            layers.tomogram_of(image), self.subset.particles(), self.symmetry.text(), self.options.options()
-        )
+        found = [(self.session.tomograms.tomogram(item.tomogram), particles) for item, particles in self.chosen()]
+        pairs = [(tomogram, particles) for tomogram, particles in found if tomogram is not None]
+        if not pairs:
+            raise InputError("averaging needs a tomogram and its particles. Open what is missing.")
+        return AveragingRequest(pairs, self.symmetry.text(), self.options.options())
 
     def start(self, request: AveragingRequest) -> None:
         """Start averaging; the map becomes a layer even if the particles have been removed meanwhile."""
-        self._source = ("particles" if self.layer is None else self.layer.name, request.tomogram)
+        self._source = ("particles" if self.layer is None else self.layer.name, request.pairs[0][0])
         self.result.say("")
         self.saved.say("")
-        pairs = [(request.tomogram, request.particles)]
-        stream = average(pairs, group=_symmetry_group(request.symmetry), options=request.options)
+        stream = average(request.pairs, group=_symmetry_group(request.symmetry), options=request.options)
         job = self.session.jobs.start(stream, title="Average")
         job.answered.connect(self._deliver)
         self.running.follow(job)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,54 +36,57 @@ from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.forms import OptionsForm, OptionsT
 from napari_orient.gui.pages.base import JobCard
 from napari_orient.gui.particle_sources import (
-    FilesSource,
     LabelledTrainingSet,
-    LayersSource,
-    Pairs,
+    PosesChecklist,
     TemplateSource,
     TrainingSet,
     class_counts,
-    training_count_text,
+    count_text,
 )
-from napari_orient.gui.widgets import (
+from napari_orient.gui.widgets.basic import (
     ACCENT,
     GOOD,
     LABEL_WIDTH,
     MUTED,
     WARNING,
-    FileRow,
     Fold,
-    JobRow,
     NoteLabel,
     Panel,
     combo_box,
     labelled,
-    listen,
     push_button,
-    show_classes,
 )
+from napari_orient.gui.widgets.inputs import FileRow, JobRow, show_classes
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 
-ON_VIEW, IN_FILES, SIMULATED = SOURCES = ("open layers", "files", "simulated tomograms")
-EMPTY_TEXTS = {
-    ON_VIEW: "No particles with orientations chosen: open true poses, or accept predicted ones.",
-    IN_FILES: "Add or drop a PolNet folder or a particle list with angles.",
-}
+OPEN, SIMULATED = SOURCES = ("open particles", "simulated tomograms")
+NONE_CHOSEN = "No particles with orientations chosen: open lists or a PolNet folder, or accept predicted poses."
 PRESET_LABELS = {
     "default": "network (default)",
     "paper": "network (paper)",
     "simulated": "network (simulations)",
     "template": "template (average)",
 }
+KINDS: Mapping[type[Options], type[Options]] = {
+    NetworkOptions: TrainingOptions,
+    MixtureOptions: SimulatedTrainingOptions,
+    TemplateOptions: TemplateTrainingOptions,
+}
+"""Options of each kind of model, and those of its training."""
+
 FILE_KINDS = "Models (*.safetensors)"
 FEWEST = 300
 """Particles below which a network is advised against; chosen, far fewer than any shipped one learnt from."""
 
 NEAR_CHANCE = 0.6
 """Share of the median error by chance from which a model is not put to use by itself; chosen: 0.6 of 126° is 76°."""
+
+GOOD_MEDIAN = 20.0
+"""Degrees of median validation error up to which a training is shown as good: the paper's threshold."""
 
 DRAW_INTERVAL = 0.2
 """Seconds between two updates of the curves, at least, so that painting does not slow the window."""
@@ -135,26 +141,21 @@ class TrainCard(JobCard):
         )
         for name in TRAINABLE:
             self.preset.addItem(PRESET_LABELS.get(name, name), name)
-        self.from_layers, self.from_files, self.from_template = self.sources = (
-            LayersSource(self.session),
-            FilesSource(),
-            TemplateSource(),
-        )
-        self.network, self.training = _form(NetworkOptions), _form(TrainingOptions)
-        self.mixture, self.simulated_training = _form(MixtureOptions), _form(SimulatedTrainingOptions)
-        self.template, self.template_training = _form(TemplateOptions), _form(TemplateTrainingOptions)
+        self.from_particles, self.from_template = PosesChecklist(self.session), TemplateSource()
+        self.sources = (self.from_particles, self.from_template)
         self._forms: dict[type[Options], tuple[OptionsForm[Any], OptionsForm[Any]]] = {
-            NetworkOptions: (self.network, self.training),
-            MixtureOptions: (self.mixture, self.simulated_training),
-            TemplateOptions: (self.template, self.template_training),
+            kind: (_form(kind), _form(training)) for kind, training in KINDS.items()
         }
+        self.network, self.training = self._forms[NetworkOptions]
+        self.mixture, self.simulated_training = self._forms[MixtureOptions]
+        self.template, self.template_training = self._forms[TemplateOptions]
         self.file = FileRow(caption="Write the model to", kinds=FILE_KINDS, hint="mine.safetensors", saving=True)
         self.resume = QCheckBox("Resume")
         self.resume.setToolTip("Continue a stopped training; data and options must be the same as before")
         self.data_note, self.file_note, self.result = NoteLabel(), NoteLabel(), NoteLabel()
         tip = "Make this model the one in use, although it is hardly better than chance"
         self.use = push_button("Use it all the same", tip, self._use_anyway)
-        self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="", with_notes=True)
+        self.running = JobRow("Train", "Train the model; the best so far is kept on disk", stopped="")
         self.curves = TrainingCurves()
         self._lay_out()
         self._connect()
@@ -185,6 +186,7 @@ class TrainCard(JobCard):
             form.changed.connect(self.show_state)
         listen(self, self.session.events.preferences, self._show_preferred)
         self.running.asked.connect(self.run)
+        self.running.onward.clicked.connect(lambda: self.session.show_page("Poses", card="Predict"))
         self.running.ended.connect(self._ended)
 
     def opened(self) -> None:
@@ -203,7 +205,10 @@ class TrainCard(JobCard):
     # --- input --------------------------------------------------------------------------------------------------
 
     def _data_changed(self, *_: object) -> None:
-        counts = {} if self._simulates else class_counts(self._pairs_or_none())
+        counts = Counter[str]()
+        if not self._simulates:
+            with suppress(InputError):
+                counts = class_counts(self.from_particles.pairs())
         show_classes(self.kind, counts, sum(counts.values()))
         if len(counts) > 1 and self.kind.currentData() is None:
             self.kind.setCurrentIndex(1)  # One class must be chosen: the largest is first.
@@ -215,15 +220,6 @@ class TrainCard(JobCard):
     @property
     def _simulates(self) -> bool:
         return self.source.currentText() == SIMULATED
-
-    def _pairs_or_none(self) -> Pairs:
-        try:
-            return self._pairs()
-        except InputError:
-            return []
-
-    def _pairs(self) -> Pairs:
-        return self.from_layers.pairs() if self.source.currentText() == ON_VIEW else self.from_files.pairs()
 
     def _preset_chosen(self, *_: object) -> None:
         network, training = TRAINABLE[self.preset.currentData()]
@@ -254,23 +250,21 @@ class TrainCard(JobCard):
         if self._simulates:
             self.data_note.say("")
             return True
-        if self.from_files.reading is not None:
-            self.data_note.say("Reading…")
-            return False
         try:
-            pairs = self._pairs()
+            pairs = self.from_particles.pairs()
         except InputError as error:
             self.data_note.refuse(error)
             return False
         if not any(len(particles) for _, particles in pairs):
-            self.data_note.say(EMPTY_TEXTS[self.source.currentText()], WARNING)
+            self.data_note.say(NONE_CHOSEN, WARNING)
             return False
         kind = self.kind.currentData()
         chosen = pairs if kind is None else labelled_of_kind(pairs, kind)
         count = sum(len(particles) for _, particles in chosen)
         single = "\nOne tomogram: part of it is held out for validation." if len(chosen) == 1 else ""
         few = "\nA network needs thousands of particles: average a template instead." if self._few(count) else ""
-        self.data_note.say(training_count_text(chosen) + single + few, WARNING if few else GOOD)
+        words = count_text(chosen, "particle with orientations", "particles with orientations")
+        self.data_note.say(words + single + few, WARNING if few else GOOD)
         return True
 
     def _few(self, count: int) -> bool:
@@ -284,7 +278,8 @@ class TrainCard(JobCard):
             device = device_words(self.forms[1].options().compute.chosen())
             output, state = training_files(self._output())
             if self.running.job is None:
-                self.session.check_outputs(output, state, read=self._files_read())
+                template = Path(self.from_template.template.name)
+                self.session.check_outputs(output, state, read=[template] if template.is_file() else [])
         except InputError as error:
             self.file_note.refuse(error)
             return False
@@ -294,12 +289,6 @@ class TrainCard(JobCard):
             replaced = "No file named: the model is lost when napari is closed.\n"
         self.file_note.say(f"{replaced}Runs on {device}", WARNING if replaced else MUTED)
         return True
-
-    def _files_read(self) -> list[Path]:
-        """The files that the training reads, other than those of open layers."""
-        named = [Path(self.from_template.template.name)] if self._simulates else self.from_files.paths.paths
-        tomograms = [tomogram.path for tomogram, _ in self._pairs_or_none()] if not self._simulates else []
-        return [path for path in (*named, *map(Path, filter(None, tomograms))) if path.is_file()]
 
     def _output(self) -> Path:
         """The file of the model: as it was named, or one in a folder that is gone with the viewer."""
@@ -320,7 +309,9 @@ class TrainCard(JobCard):
         """
         output = self._output()
         simulated = self.from_template.training_set(beside=output) if self._simulates else None
-        training_set: TrainingSet = simulated or LabelledTrainingSet(self._pairs(), self.kind.currentData())
+        training_set: TrainingSet = simulated or LabelledTrainingSet(
+            self.from_particles.pairs(), self.kind.currentData()
+        )
         resume = self.resume.isVisibleTo(self) and self.resume.isChecked()
         network, training = (form.options() for form in self.forms)
         return TrainingRequest(training_set, network, training, output, resume)
@@ -336,8 +327,10 @@ class TrainCard(JobCard):
 
     def _stepped(self, step: Step) -> None:
         if isinstance(step, Milestone):
-            self.curves.setVisible(True)
             self.curves.add_milestone(step)
+            if len(self.curves.milestones) == 1:
+                self.curves.setVisible(True)
+                self.reveal(self.curves.errors)
 
     def _ended(self, outcome: str) -> None:
         if self._request is not None and self.curves.milestones:
@@ -345,7 +338,8 @@ class TrainCard(JobCard):
             useless = self._no_better_than_chance()
             if not useless:
                 self.session.model = str(self._request.output)
-            good = outcome == "done" and not useless
+                self.running.lead_on("Predict with it", "Go to Known model, where this model is in use now")
+            good = outcome == "done" and self.curves.best["validation_median_deg"] <= GOOD_MEDIAN
             self.result.say(self._result_text(outcome), GOOD if good else WARNING)
             self.reveal(self.result)
             self.use.setVisible(useless)

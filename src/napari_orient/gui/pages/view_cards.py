@@ -11,11 +11,12 @@ from napari_orient.engine.errors import InputError
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED, PALETTES
+from napari_orient.gui.event_loop import listen
 from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.map_choice import ReferenceChoice
 from napari_orient.gui.pages.base import DockPage, ParticlesPage
 from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
-from napari_orient.gui.widgets import GOOD, WARNING, NoteLabel, combo_box, labelled, listen, row, silent
+from napari_orient.gui.widgets.basic import GOOD, WARNING, NoteLabel, combo_box, labelled, row, silent
 
 LABELS = {
     "length": "Arrow length (Å)",

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QPaintEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -23,6 +23,9 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -129,7 +132,7 @@ class CardPage(Panel):
         line.setSpacing(0)
         for name, button in self.buttons.items():
             self._group.addButton(button)
-            line.addWidget(button)
+            line.addWidget(button, 1)
             button.clicked.connect(lambda _, name=name: self.show_card(name))
         self.column.addLayout(line)
         self.show_card(next(iter(self.names)))
@@ -160,7 +163,7 @@ def _choice_button(text: str, tip: str) -> QPushButton:
     button = push_button(text, tip)
     button.setCheckable(True)
     button.setStyleSheet("QPushButton {padding: 5px 0;}")
-    button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return button
 
 
@@ -224,12 +227,21 @@ def push_button(text: str, tip: str = "", act: Callable[[], object] | None = Non
 def primary_button(text: str, tip: str = "", act: Callable[[], object] | None = None) -> QPushButton:
     """The one button of a dock that does what the dock is for."""
     button = push_button(text, tip, act)
-    button.setStyleSheet(
-        f"QPushButton {{background: {ACCENT}; color: white; font-weight: 600; padding: 7px 14px; border-radius: 3px;}}"
-        "QPushButton:hover {background: #4a90ea;} QPushButton:pressed {background: #2567bd;}"
-        "QPushButton:disabled {background: rgba(128, 128, 128, 60); color: rgba(160, 160, 160, 150);}"
-    )
+    emphasise(button, True)
     return button
+
+
+_PLAIN_STYLE = "QPushButton {padding: 7px 14px; border-radius: 3px;}"
+_PRIMARY_STYLE = (
+    f"QPushButton {{background: {ACCENT}; color: white; font-weight: 600; padding: 7px 14px; border-radius: 3px;}}"
+    "QPushButton:hover {background: #4a90ea;} QPushButton:pressed {background: #2567bd;}"
+    "QPushButton:disabled {background: rgba(128, 128, 128, 60); color: rgba(160, 160, 160, 150);}"
+)
+
+
+def emphasise(button: QPushButton, on: bool) -> None:
+    """Paint a button as the one to press next, or as plain as others."""
+    button.setStyleSheet(_PRIMARY_STYLE if on else _PLAIN_STYLE)
 
 
 def row(*widgets: QWidget, stretch: int = 0) -> QWidget:
@@ -249,7 +261,7 @@ def equal_width_row(*widgets: QWidget) -> QWidget:
     line.setContentsMargins(0, 0, 0, 0)
     line.setSpacing(4)
     for widget in widgets:
-        widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         line.addWidget(widget, 1)
     return holder
 
@@ -274,14 +286,43 @@ def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:
     return holder
 
 
-def combo_box(tip: str, entries: Iterable[str] = (), *, name: str = "") -> QComboBox:
-    """A choice among entries, `shrinkable`; ``name`` is its accessible name where no label stands beside it."""
-    choice = QComboBox()
+class Choice(QComboBox):
+    """A choice that can be narrower than its longest entry, so that it never pushes a dock out of its frame.
+
+    An entry that is too long is shortened in its middle: names of layers, tomograms and files differ at their ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Paint the entry chosen, shortened to the room that there is."""
+        painter, option, style = QStylePainter(self), QStyleOptionComboBox(), self.style()
+        self.initStyleOption(option)
+        if style is not None:
+            kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
+            room = style.subControlRect(kind, option, part, self).width() - _TEXT_MARGIN - self._icon_width(option)
+            option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideMiddle, room)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def _icon_width(self, option: QStyleOptionComboBox) -> int:
+        return 0 if option.currentIcon.isNull() else option.iconSize.width() + 4
+
+
+_TEXT_MARGIN = 8
+"""Pixels left free of the text of a choice, as napari's style insets it."""
+
+
+def combo_box(tip: str, entries: Iterable[str] = (), *, name: str = "") -> Choice:
+    """A choice among entries; ``name`` is its accessible name where no label stands beside it."""
+    choice = Choice()
     choice.addItems(list(entries))
     choice.setToolTip(tip)
     if name:
         choice.setAccessibleName(name)
-    shrinkable(choice)
     return choice
 
 
@@ -315,12 +356,6 @@ def silent(*emitters: QObject) -> Iterator[None]:
             emitter.blockSignals(blocked)
 
 
-def shrinkable(choice: QComboBox) -> None:
-    """Let a choice be narrower than its longest entry, so that it never pushes a dock out of its frame."""
-    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    choice.setMinimumContentsLength(12)
-
-
 class Fold(QWidget):
     """Contents that one seldom needs, behind a line that opens and closes them by mouse or keyboard."""
 
@@ -345,6 +380,35 @@ class Fold(QWidget):
         self.button.setChecked(wanted)
         self.button.setArrowType(Qt.ArrowType.DownArrow if wanted else Qt.ArrowType.RightArrow)
         self.contents.setVisible(wanted)
+
+
+class PageFrame(QScrollArea):
+    """A page that scrolls up and down, never sideways: it is as wide as what it holds needs, whatever the font is."""
+
+    def __init__(self, page: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(page)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """The page's least width, beside the scroll bar."""
+        page, bar, least = self.widget(), self.verticalScrollBar(), super().minimumSizeHint()
+        if page is None or bar is None:
+            return least
+        return QSize(page.minimumSizeHint().width() + bar.sizeHint().width(), least.height())
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Ask for another width where the page does."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and what is counted: ``1 particle``, ``1,200 particles``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def number_box(

@@ -8,39 +8,28 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Layer
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent, QPaintEvent
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFileDialog,
-    QHBoxLayout,
-    QLineEdit,
-    QStyle,
-    QStyleOptionComboBox,
-    QStylePainter,
-    QWidget,
-)
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
 from napari_orient.engine.io import read_suffixes
 from napari_orient.gui.event_loop import listen
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.widgets.basic import (
     WARNING,
+    Choice,
+    Fold,
     NoteLabel,
     Panel,
-    equal_width_row,
-    list_box,
+    emphasise,
     primary_button,
     push_button,
-    shrinkable,
+    row,
     silent,
 )
 
 LIST_HEIGHT = 60
 """Height in pixels of a list of files or layers: about three lines."""
-
-_TEXT_MARGIN = 8
-"""Pixels left free of the text of a choice of layers, as napari's style insets it."""
 
 
 def list_filter(*more: str, title: str = "Particle lists") -> str:
@@ -119,76 +108,6 @@ class FileRow(QWidget):
             self.picked.emit(self.path)
 
 
-class DropTarget(Panel):
-    """Files and folders may be dropped on it, many at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setAcceptDrops(True)
-
-    def drop(self, *paths: Path) -> None:
-        """What is done with what was dropped."""
-
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Take files and folders."""
-        if event is not None and paths_in(event):
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Hand on what was dropped."""
-        self.drop(*paths_in(event))
-
-
-class PathList(DropTarget):
-    """Files and folders, chosen one after the other or dropped together; ``changed`` is emitted when they change."""
-
-    changed = Signal()
-
-    def __init__(self, *, kinds: str, tip: str) -> None:
-        super().__init__()
-        self._kinds = kinds
-        self.list = list_box("Files and folders", tip, height=LIST_HEIGHT)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
-        self.list.currentRowChanged.connect(lambda row: self.remove.setEnabled(row >= 0))
-        self.add_file, self.add_folder, self.remove = (
-            push_button("Add list…", "Add a list of particles with orientations", self._ask_file),
-            push_button("Add folder…", "Add a result folder of PolNet", self._ask_folder),
-            push_button("Remove", "Take the chosen line away", self._remove),
-        )
-        self.remove.setEnabled(False)
-        self.add(self.list, equal_width_row(self.add_file, self.add_folder, self.remove))
-
-    @property
-    def paths(self) -> list[Path]:
-        """The paths, in order."""
-        items = (self.list.item(row) for row in range(self.list.count()))
-        return [Path(item.text()) for item in items if item is not None]
-
-    def add_paths(self, *paths: Path) -> None:
-        """Add these paths to the list."""
-        new = [path for path in paths if path not in self.paths]
-        self.list.addItems([str(path) for path in new])
-        if new:
-            self.changed.emit()
-
-    def drop(self, *paths: Path) -> None:
-        """Add what was dropped."""
-        self.add_paths(*paths)
-
-    def _ask_file(self) -> None:
-        names, _ = QFileDialog.getOpenFileNames(self, "Add lists of particles", "", self._kinds)
-        self.add_paths(*map(Path, names))
-
-    def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Add a folder")
-        if name:
-            self.add_paths(Path(name))
-
-    def _remove(self) -> None:
-        self.list.takeItem(self.list.currentRow())
-        self.changed.emit()
-
-
 def show_classes(choice: QComboBox, counts: Mapping[str, int], total: int) -> None:
     """Offer the classes with their numbers, the largest first, after all of them (None); the choice stays if it can.
 
@@ -206,7 +125,7 @@ def show_classes(choice: QComboBox, counts: Mapping[str, int], total: int) -> No
         choice.setEnabled(len(counts) > 1)
 
 
-class LayerChoice(QComboBox):
+class LayerChoice(Choice):
     """A choice among the viewer's layers that pass a test, newest first; ``chosen`` is emitted with it, or None."""
 
     chosen = Signal(object)
@@ -224,7 +143,6 @@ class LayerChoice(QComboBox):
         self.setToolTip("Which of the viewer's layers to take; one that is opened is chosen by itself")
         self._wanted, self._empty, self._chosen_when_new = wanted, empty, chosen_when_new
         self._layers: list[Layer] = []
-        shrinkable(self)
         for event in ("inserted", "removed", "reordered"):
             listen(self, getattr(viewer.layers.events, event), self.refresh)
         self.currentIndexChanged.connect(self._emit_chosen)
@@ -263,17 +181,6 @@ class LayerChoice(QComboBox):
         if self.layer is not kept or not found:
             self._emit_chosen()
 
-    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Paint a name that is too long shortened in its middle: names of layers differ at their ends."""
-        painter, option, style = QStylePainter(self), QStyleOptionComboBox(), self.style()
-        self.initStyleOption(option)
-        if style is not None:
-            kind, part = QStyle.ComplexControl.CC_ComboBox, QStyle.SubControl.SC_ComboBoxEditField
-            room = style.subControlRect(kind, option, part, self).width() - _TEXT_MARGIN
-            option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideMiddle, room)
-        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
-        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
-
     def _rename(self, event: Any = None) -> None:
         for index, layer in enumerate(self._layers):
             self.setItemText(index, layer.name)
@@ -283,23 +190,28 @@ class LayerChoice(QComboBox):
 
 
 class JobRow(Panel):
-    """The button that starts a job (``asked``); ``ended`` is emitted with the outcome of the job that it follows."""
+    """The button that starts a job (``asked``), the one that leads on from its result, and what its steps noted.
+
+    Warnings stand below the buttons, as the command line prints them; what is only to be known waits in a fold.
+    ``ended`` is emitted with the outcome of the job that it follows.
+    """
 
     asked = Signal()
     ended = Signal(str)
 
-    def __init__(
-        self, text: str, tip: str, *, stopped: str = "Stopped; nothing was changed.", with_notes: bool = False
-    ) -> None:
-        """``stopped`` is what is said when the job was stopped; notes of its steps are shown where asked for."""
+    def __init__(self, text: str, tip: str, *, stopped: str = "Stopped; nothing was changed.") -> None:
+        """``stopped`` is what is said when the job was stopped."""
         super().__init__()
         self.job: Job | None = None
-        self._stopped, self._with_notes = stopped, with_notes
-        self._possible = True
-        self.start = primary_button(text, tip)
+        self._stopped, self._possible = stopped, True
+        self.start, self.onward = primary_button(text, tip), primary_button("Go on", "Go on to the next step")
         self.start.clicked.connect(self.asked)
-        self.words, self.notes = NoteLabel(), NoteLabel()
-        self.add(self.start, self.words, self.notes)
+        self.buttons = row(self.start, self.onward)
+        self.words, self.warnings, self.remarks = NoteLabel(), NoteLabel(), NoteLabel()
+        self.details = Fold("Details", self.remarks)
+        self.add(self.buttons, self.words, self.warnings, self.details)
+        self.lead_on("")
+        self.add_details()
 
     def follow(self, job: Job) -> None:
         """Wait for this job to end."""
@@ -308,20 +220,39 @@ class JobRow(Panel):
         job.stepped.connect(self._stepped)
         job.ended.connect(self._ended)
         self.start.setEnabled(False)
+        self.lead_on("")
         self.words.say("Starting…" if job.begun else "Waiting for the job before it…")
-        self.notes.say("")
+        self.warnings.say("")
+        self.remarks.say("")
+        self.add_details()
 
     def allow(self, possible: bool) -> None:
         """Whether a job can be started, once none is running."""
         self._possible = possible
         self.start.setEnabled(possible and self.job is None)
 
+    def lead_on(self, text: str, tip: str = "") -> None:
+        """Show the button that leads on, as the one to press next; none where the text is empty."""
+        if text:
+            self.onward.setText(text)
+            self.onward.setToolTip(tip)
+        self.onward.setVisible(bool(text))
+        emphasise(self.start, not text)
+
+    def add_details(self, *lines: str) -> None:
+        """Add lines to the fold, which is there where it holds any."""
+        self.remarks.say("\n".join([*filter(None, [self.remarks.text()]), *lines]))
+        self.details.setVisible(bool(self.remarks.text()))
+        self.remarks.setVisible(self.details.button.isChecked())
+
     def _reached(self, step: Any) -> None:
         self.words.say("")
 
     def _stepped(self, step: Any) -> None:
-        if self._with_notes and step.notes:
-            self.notes.say("\n".join([*filter(None, [self.notes.text()]), *map(str, step.notes)]), WARNING)
+        warnings = [str(note) for note in step.notes if note.severity == "warning"]
+        if warnings:
+            self.warnings.say("\n".join([*filter(None, [self.warnings.text()]), *warnings]), WARNING)
+        self.add_details(*(str(note) for note in step.notes if note.severity != "warning"))
 
     def _ended(self, outcome: str) -> None:
         self.job = None
