@@ -382,14 +382,17 @@ class Fold(QWidget):
         self.contents.setVisible(wanted)
 
 
+WIDEST_PAGE = 440
+"""Pixels that a page asks for at most, for large texts: beside napari's own panels a laptop's screen has no more."""
+
+
 class PageFrame(QScrollArea):
-    """A page that scrolls up and down, never sideways: it is as wide as what it holds needs, whatever the font is."""
+    """A page that scrolls: it is as wide as what it holds needs at the size of text that napari has, within bounds."""
 
     def __init__(self, page: QWidget) -> None:
         super().__init__()
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(page)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -397,7 +400,8 @@ class PageFrame(QScrollArea):
         page, bar, least = self.widget(), self.verticalScrollBar(), super().minimumSizeHint()
         if page is None or bar is None:
             return least
-        return QSize(page.minimumSizeHint().width() + bar.sizeHint().width(), least.height())
+        wanted = page.minimumSizeHint().width() + bar.sizeHint().width()
+        return QSize(min(wanted, WIDEST_PAGE), least.height())
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Ask for another width where the page does."""
