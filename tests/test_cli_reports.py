@@ -160,6 +160,9 @@ def test_about_reads_every_kind_of_file_back(lab, tmp_path, capsys):
     assert "6 × 5 × 4 voxels of unknown size" in capsys.readouterr().out
     assert main(["about", str(tmp_path / "short.mrc")]) == 2
     assert "is cut short" in capsys.readouterr().err
+    assert main(["about", str(lab)]) == 0
+    assert "tomograms: map.mrc, tomo.mrc" in (said := capsys.readouterr().out)
+    assert "lists of particles: " in said
     (tmp_path / "page.html").write_text("<p>none of ours</p>")
     assert main(["about", str(tmp_path / "page.html")]) == 2
     assert "no report of this program" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Say what a file is: a model and its card, a particle list, a tomogram or map, tilt metadata, or a report.
+"""Say what a file is: a model, a particle list, a tomogram or map, tilt metadata, a report; or what is in a folder.
 
 Nothing is written, and of a tomogram the header alone is read.
 """
@@ -13,8 +13,9 @@ import numpy as np
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.model_files import SUFFIX, is_model_file, shipped_models
-from napari_orient.engine.particles import Particles
+from napari_orient.engine.particles import Particles, shortened
 
 EXAMPLE = """\
   napari-orient about oriented.star
@@ -47,6 +48,8 @@ def _about(path: Path) -> list[str]:
         raise InputError(f"{path} is not there; expected a model, a list, a tomogram, a map or a report.")
     if path.suffix.lower() in (".html", ".htm"):
         return _report(path)
+    if path.is_dir() and not is_zarr(path):
+        return _folder(path)
     if _is_volume(path):
         return _volume(path)
     refusals = []
@@ -59,8 +62,25 @@ def _about(path: Path) -> list[str]:
     raise InputError(f"{refusals[0]} It is neither model, tomogram, map, tilt metadata nor report either.")
 
 
+def _folder(path: Path) -> list[str]:
+    """Lines on the tomograms and lists that a folder stands for where a verb is given it.
+
+    Raises
+    ------
+    InputError
+        If it holds none.
+    """
+    from napari_orient.engine.projects.inputs import project_files
+
+    files = project_files([path])
+    what = "folder of simulated tomograms and their particles (PolNet's layout)" if files.polnet else "folder"
+    named = {"tomograms": files.volumes, "lists of particles": files.lists}
+    lines = [f"  {name}: {shortened([item.name for item in items])}" for name, items in named.items() if items]
+    return [f"{path}: {what}", *lines, *(f"  {note}" for note in files.notes)]
+
+
 def _is_volume(path: Path) -> bool:
-    """Whether a file is to be described as a volume: by its content, or else its name; a folder may be OME-Zarr."""
+    """Whether a file is to be described as a volume: by its content, or else its name; a folder is one of OME-Zarr."""
     from napari_orient.engine.io.dialects import ListFile, recognise_content
     from napari_orient.engine.io.volumes.formats import names_volume
 
