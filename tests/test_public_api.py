@@ -267,6 +267,8 @@ def test_tables_arrays_of_other_kinds_and_numpy_s_numbers_are_taken_as_a_noteboo
     np.testing.assert_allclose(found.rotations, expected, atol=1e-5)
     rotations = Rotation.from_matrix(found.rotations)
     np.testing.assert_allclose(no.Particles(positions=picks, rotations=rotations).rotations, found.rotations, atol=1e-5)
+    with pytest.warns(ResultWarning, match="as they would if they counted in voxels of 10 Å"):
+        no.predict(tomogram, picks / 10, "ribosome-4x32")
     with pytest.raises(no.InputError, match="columns z, y, x; expected x, y, z"):
         no.Particles(positions=picks[["z", "y", "x"]])
 

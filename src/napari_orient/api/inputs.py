@@ -12,6 +12,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import match_tomogram, read_tomogram
 from napari_orient.engine.io.dialects.tables import particles_of_columns
+from napari_orient.engine.io.particle_lists import questions_on_poses, questions_on_units
 from napari_orient.engine.io.star import plain_texts
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.options import Options, Value
@@ -132,13 +133,30 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
         for name, words in project.failed.items():
             warnings.warn(f"{name} is left out: {words}", ResultWarning, stacklevel=4)
         pairs = list(project.pairs)
+        _ask(pairs, paths[-1])
     elif picks is not None:
         tomograms: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
         alone = len(tomograms) == 1
         pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in map(tomogram_of, tomograms)]
+        if not isinstance(picks, Particles):
+            _ask(pairs, picks if isinstance(picks, (str, Path)) else "table.csv")
     else:
         pairs = [_pair(item) for item in _sequence(data)]
     return pairs if kind is None else labelled_of_kind(pairs, kind)
+
+
+def _ask(pairs: Labelled, path: Path | str) -> None:
+    """Warn where what was read of a list is unlikely: of coordinates in another unit, angles in radians."""
+    asked = (
+        question
+        for tomogram, particles in pairs
+        for question in (
+            *questions_on_poses(particles),
+            *questions_on_units(particles.located_in(tomogram), path),
+        )
+    )
+    for question in dict.fromkeys(asked):
+        warnings.warn(question, ResultWarning, stacklevel=4)
 
 
 def _paths(data: DataLike, picks: ParticlesLike | None) -> list[Path | str] | None:
