@@ -130,3 +130,11 @@ def test_angles_that_may_be_radians_are_asked_about(tmp_path):
         rows = "".join(f"1,2,3,{','.join(map(str, row))}\n" for row in angles * scale)
         read = read_particles(write(tmp_path / "a.csv", "x,y,z,rot,tilt,psi\n" + rows))
         assert any("are they radians?" in note for note in read.notes) is asked
+
+
+def test_particles_of_other_tomograms_stay_out_whatever_the_column_of_names_is_called(tmp_path):
+    for name in ("TS", "file name", "dataset"):
+        path = write(tmp_path / "a.csv", f"x,y,z,{name},note\n1,2,3,rec_TS_01.mrc,a\n4,5,6,rec_TS_02.mrc,b\n")
+        np.testing.assert_allclose(read_particles(path, tomogram="TS_01").positions, [[1, 2, 3]])
+    path = write(tmp_path / "b.csv", "x,y,z,note,group\n1,2,3,a,1\n4,5,6,b,2\n")
+    assert [len(read_particles(path, tomogram=name)) for name in ("TS_01", "1", "tomo_001")] == [2, 2, 2]

@@ -100,7 +100,7 @@ _CALIBRATED_ANEW = 1e-3
 _NAME_COLUMNS = (
     *("tomogram", "rlntomoname", "rlnmicrographname", "tomogramname", "tomoname", "tomogramid", "tomoid", "tomo"),
     *("tomogramfile", "experiment", "experimentname", "runname", "runid", "run", "tiltseries", "tiltseriesname"),
-    *("tiltseriesid", "tsname", "tsid", "wrpsourcename", "micrograph", "micrographname"),
+    *("tiltseriesid", "tsname", "tsid", "ts", "wrpsourcename", "micrograph", "micrographname"),
 )
 """Names under which programs and people write a particle's tomogram, in small letters and digits alone, those that mean
 nothing else first."""
@@ -120,6 +120,26 @@ def tomogram_names(table: Mapping[str, Sequence[str]]) -> list[str]:
     short = {text: plain_name(text) for text in set(table[found])}
     apart = len(set(short.values())) == len(short)
     return [short[text] if apart else text for text in table[found]]
+
+
+_MOST_NAMES = 10_000
+"""Different texts of a column above which they are no names of tomograms. Chosen: data sets have hundreds."""
+
+
+def column_of_tomogram(table: Mapping[str, Sequence[str]], tomogram: str) -> str | None:
+    """The column whose texts name this tomogram and others, where none is called as such; None where there is none."""
+    for name, texts in table.items():
+        different: set[str] = set()
+        for text in texts:
+            different.add(plain_name(text))
+            if len(different) > _MOST_NAMES:
+                break
+        else:
+            # Numbers count particles, classes and much else: a name has a letter.
+            words = [text for text in different if any(map(str.isalpha, text))]
+            if len(different) > 1 and any(same_tomogram(tomogram, word) for word in words):
+                return name
+    return None
 
 
 def read_tomograms(path: Path | str) -> Table:

@@ -41,8 +41,10 @@ from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, 
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
+    column_of_tomogram,
     find_extents,
     fit_only_in_angstrom,
+    plain_name,
     rows_of_tomogram,
     tomogram_names,
 )
@@ -86,6 +88,11 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     if len(table) < len(read):
         raise InputError(f"{where} has two columns of one name; rename or remove one.")
     names, rows = tomogram_names(table), None
+    if tomogram is not None and not any(names):
+        column = column_of_tomogram({name: table[name] for name in table if name not in _OWN}, tomogram)
+        if column is not None:
+            names = [plain_name(text) for text in table[column]]
+            notes = (*notes, f"Column {column} has the name of {tomogram}: particles with another there are left out.")
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
