@@ -19,13 +19,15 @@ CENTRES = np.array(
 STRENGTHS = np.array([1.0, 0.9, 1.1, 1.0, 0.95, 1.05, 1.0])
 
 
-def rays_and_beads() -> tuple[np.ndarray, np.ndarray]:
+def rays_and_beads(
+    centres: np.ndarray = CENTRES, strengths: np.ndarray = STRENGTHS, radii: np.ndarray | float = 4.5
+) -> tuple[np.ndarray, np.ndarray]:
     """Dark balls with a ray along z and another across it, and the balls alone, (z, y, x) each."""
     z, y, x = np.indices(SHAPE, sparse=True)
     whole, balls = np.zeros((2, *SHAPE))
-    for centre, strength in zip(CENTRES, STRENGTHS, strict=True):
+    for centre, strength, radius in zip(centres, strengths, np.broadcast_to(radii, len(centres)), strict=True):
         dz, dy, dx = (axis - place for axis, place in zip((z, y, x), centre, strict=True))
-        ball = -20 * strength / (1 + np.exp(2 * (np.sqrt(dz**2 + dy**2 + dx**2) - 4.5)))
+        ball = -20 * strength / (1 + np.exp(2 * (np.sqrt(dz**2 + dy**2 + dx**2) - radius)))
         ray = sum(-2 * strength * np.exp(-(dy**2 + (dx + slope * dz) ** 2) / 18) for slope in (0.0, 1.2))
         balls += ball
         whole += ball + ray
@@ -70,6 +72,23 @@ def test_beads_go_with_their_rays_and_leave_the_rest(golden: tuple[Tomogram, Gol
     assert np.sqrt(np.mean(left[rays] ** 2)) < 0.35 * np.sqrt(np.mean(gold[rays] ** 2))
     assert np.sqrt(np.mean(left[np.abs(balls) > 1] ** 2)) < 0.1 * np.sqrt(np.mean(gold[np.abs(balls) > 1] ** 2))
     assert np.sqrt(np.mean(left[np.abs(gold) < 0.01] ** 2)) < 0.1
+
+
+def test_beads_of_two_sizes_and_in_a_cluster_are_each_subtracted_with_their_own_image(
+    noise: np.ndarray, picks: np.ndarray
+) -> None:
+    cluster = [[30.0, 50.0, 50.0], [30.0, 59.0, 52.0], [37.0, 54.0, 55.0], [24.0, 55.0, 57.0]]
+    alone = [[15.0, 20.0, 22.0], [45.0, 24.0, 80.0], [12.0, 85.0, 30.0]]
+    small = [[47.0, 90.0, 85.0], [30.0, 33.0, 96.0], [40.0, 80.0, 55.0], [20.0, 25.0, 50.0], [33.0, 95.0, 15.0]]
+    centres, radii = np.array([*cluster, *alone, *small]), np.repeat([4.5, 2.5], [7, 5])
+    strengths = np.ones(12)
+    density = (noise + rays_and_beads(centres, strengths, radii)[0]).astype(np.float32)
+    beads = beads_of(density, picks)
+    assert beads is not None
+    assert np.bincount(beads.sizes).tolist() == [7, 5]
+    left = np.asarray(beads.subtracted_from(Tomogram(density, SIZE, "t")).density) - noise
+    balls = np.abs(rays_and_beads(centres, strengths, radii)[1]) > 1
+    assert np.sqrt(np.mean(left[balls] ** 2)) < 0.12 * np.sqrt(np.mean((density - noise)[balls] ** 2))
 
 
 def test_a_part_that_is_read_is_that_of_the_whole(golden: tuple[Tomogram, GoldBeads]) -> None:

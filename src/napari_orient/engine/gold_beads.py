@@ -1,21 +1,22 @@
-"""Gold beads (fiducial markers), their rays included: one image, estimated from the beads themselves, and subtracted.
+"""Gold beads (fiducial markers), their rays included: an image of each size, estimated from the beads, and subtracted.
 
 Tilts are few and end at the missing wedge, and so a reconstruction spreads a bead over rays that reach hundreds of Å
-beyond it; to fill the bead leaves them. Reconstruction is linear and the beads of a tomogram are alike: about bead i,
+beyond it; to fill the bead leaves them. Reconstruction is linear and the beads of one size are alike: about bead i,
 at the voxel nearest to its centre, the density is ::
 
     d_i(v) = a_i M(v) - a_i s_i · ∇M(v) + e_i(v)
 
-with M the image of a bead, a_i its strength, s_i its shift of less than a voxel (to first order), and e_i all else,
-particles and noise. M, a and s are estimated by alternating least squares, each bead with the others subtracted. M is
-shrunk towards 0 where it is no greater than its standard error (Wiener's filter, voxel by voxel): from few beads only
-what is strongest is subtracted.
+with M the image of a bead of that size, a_i its strength, s_i its shift of less than a voxel (to first order), and e_i
+all else, particles and noise. M, a and s are estimated by alternating least squares, the largest beads first, each with
+the others subtracted. Beads that touch are divided where their outline narrows: at the maxima of the distance from it.
+M is shrunk towards 0 where it is no greater than its standard error (Wiener's filter, voxel by voxel): from few beads
+only what is strongest is subtracted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,14 +45,30 @@ _MARGIN = 16
 """Voxels about a block that are searched with it, to hold a bead of up to that size whole."""
 _LEAST_VOXELS = 27
 """Voxels of outlying density that are a bead, at the least: a diameter of 3 to 4 voxels."""
-_LEAST_VOLUME = 1 / 3
-"""Volume of a bead over the median, at the least."""
-_MOST_TOUCHING = 4
-"""Beads that touch each other, at most; what is larger is a film's edge or ice."""
+_SIZE_GAP = 1.6
+"""Ratio of volumes next to each other in order from which they are of two sizes. Simulated beads of one size differ by
+1.2, by 1.5 where some are half outside; those of 10 and 15 nm by 3.4."""
+_MOST_TOUCHING = 12
+"""Beads that touch each other, at most; what has more parts is a film's edge or ice. Chosen."""
+_LEAST_PART = 0.5
+"""Distance from its outline of the middle of one of several beads, over that of the largest; less is a corner of it."""
+_OUTLINE_BLUR = 1.5
+"""Voxels, standard deviation of the Gaussian that outliers are smoothed by before their outline is drawn; as in
+`voxel_outliers`."""
+_BLOCK_OF_MAXIMUM = 15
+"""Voxels of the cube whose largest density counts as that of a bead; 10 nm are 10 voxels of 10 Å. Chosen."""
+_LEAST_OF_HIGHEST = 0.4
+"""Density of a bead, smoothed, over that of the densest of those that rays join; of 5 beside 10 nm it is 0.5."""
+_PADDING = 3
+"""Voxels beside an outlier that its smoothed density reaches to."""
+_DEPTH_BLUR = 0.7
+"""Voxels, the same of distances from the outline: one maximum a bead."""
+_BETWEEN_PARTS = 5
+"""Voxels of the cube in which the middle of a bead is the only maximum; smaller beads have a diameter of 4."""
 _LEAST_BEADS = 4
 """Beads from which their image is estimated: of fewer it would hold much of the particles beside them."""
-_SWEEPS = 5
-"""Sweeps of k-means over beads that touch; the fits mend what is left."""
+_CLUSTER = 4
+"""Cores within which beads are of one cluster; chosen: six that touch span 3 to 6 of them."""
 _ROUNDS = 3
 """Rounds of estimating the image, and strengths and shifts of the beads."""
 _CORE_MARGIN = 3
@@ -69,19 +86,48 @@ _CAUTION = 2.0
 
 
 @dataclass(frozen=True, eq=False)
+class BeadImage:
+    """The image of a bead of one size, about its middle.
+
+    Parameters
+    ----------
+    density : (n, n, n) M, centred on its middle voxel; n is odd.
+    gradient : (3, m, m, m) its derivatives along z, y and x about the middle, per voxel; m is odd.
+    """
+
+    density: Volume
+    gradient: Volume
+
+    @classmethod
+    def blank(cls, *, half: int, core: int) -> BeadImage:
+        """An image that is not known yet, reaching so many voxels, and its derivatives."""
+        side, inner = 2 * half + 1, 2 * min(core, half) + 1
+        return cls(np.zeros((side,) * 3, np.float32), np.zeros((3, inner, inner, inner), np.float32))
+
+    @property
+    def core(self) -> int:
+        """Voxels from the middle within which beads are compared with the image."""
+        return int(self.gradient.shape[1]) // 2
+
+    def times(self, factor: float) -> BeadImage:
+        """The image of a stronger bead."""
+        return BeadImage(self.density * np.float32(factor), self.gradient * np.float32(factor))
+
+
+@dataclass(frozen=True, eq=False)
 class GoldBeads:
     """The beads of a tomogram.
 
     Parameters
     ----------
-    image : (n, n, n) M, centred on its middle voxel; n is odd.
-    gradient : (3, m, m, m) its derivatives along z, y and x about the middle, per voxel; m is odd.
+    images : of a bead of each size.
+    sizes : (B,) which of these a bead has.
     voxels : (B, 3) zyx, the voxels nearest to the beads' centres.
-    strengths : (B, 4) what image and derivatives are multiplied by.
+    strengths : (B, 4) what image and derivatives are multiplied by, 0 of what is unlike its image.
     """
 
-    image: Volume
-    gradient: Volume
+    images: tuple[BeadImage, ...]
+    sizes: NDArray[np.int_]
     voxels: NDArray[np.int_]
     strengths: FloatArray
 
@@ -90,7 +136,8 @@ class GoldBeads:
 
     def add_to(self, block: Volume, corner: NDArray[np.int_], row: int, *, sign: float = 1.0) -> None:
         """Add a bead, times ``sign``, to a block (z, y, x) whose first voxel is ``corner``."""
-        for part, factor in zip((self.image, *self.gradient), sign * self.strengths[row], strict=True):
+        image = self.images[self.sizes[row]]
+        for part, factor in zip((image.density, *image.gradient), sign * self.strengths[row], strict=True):
             place = self.voxels[row] - len(part) // 2 - corner
             low, high = np.maximum(place, 0), np.minimum(place + len(part), block.shape)
             if factor and (high > low).all():
@@ -104,8 +151,18 @@ class GoldBeads:
 
     def hold(self, positions: FloatArray, voxel_size: float) -> NDArray[np.bool_]:
         """Which positions (N, 3), xyz in Å, lie on a bead, where no particle's centre is, (N,)."""
-        apart = np.linalg.norm(positions[:, None, ::-1] / voxel_size - self.voxels, axis=2).min(axis=1)
-        return np.asarray(apart < _HELD_RADII * (len(self.gradient[0]) // 2 - _CORE_MARGIN))
+        apart = np.linalg.norm(positions[:, None, ::-1] / voxel_size - self.voxels, axis=2)
+        radii = np.array([image.core - _CORE_MARGIN for image in self.images])[self.sizes]
+        return np.asarray((apart < _HELD_RADII * radii).any(axis=1))
+
+    @property
+    def alike(self) -> NDArray[np.bool_]:
+        """Which are like their image, (B,): the others have no strength."""
+        return np.asarray(self.strengths[:, 0] != 0)
+
+    def take(self, rows: NDArray[np.bool_]) -> GoldBeads:
+        """Some of the beads."""
+        return replace(self, sizes=self.sizes[rows], voxels=self.voxels[rows], strengths=self.strengths[rows])
 
     def subtracted_from(self, tomogram: Tomogram) -> Tomogram:
         """The tomogram less its beads; they are subtracted whenever a part of it is read."""
@@ -153,67 +210,42 @@ def estimate_gold_beads(
         return None
     half = min(round(_REACH / size), _MOST_REACH)
     found = yield from _search(tomogram, positions, limits, far=side / 2 / size * math.sqrt(3) + half)
-    if len(found) < _LEAST_BEADS:
-        return None
-    usual = float(np.median([len(item.voxels) for item in found]))
-    centres = np.concatenate([_centres(item, usual) for item in found])
-    core = math.ceil((3 * usual / (4 * math.pi)) ** (1 / 3)) + _CORE_MARGIN
-    return (yield from _estimated(tomogram.density, np.rint(centres).astype(int), half=half, core=min(core, half)))
+    groups = _size_groups(found)
+    return (yield from _estimated(tomogram.density, groups, half=half)) if groups else None
 
 
 # --- the search -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class _Outlier:
-    """Outlying voxels that touch each other, (n, 3) zyx, and the sign of their density."""
+class _Candidate:
+    """What may be a bead: its centre (3,) zyx, voxels, and the sign of its density."""
 
-    voxels: NDArray[np.int_]
+    centre: FloatArray
+    volume: float
     sign: float
 
 
-def _search(tomogram: Tomogram, positions: FloatArray, limits: OutlierLimits, *, far: float) -> Work[list[_Outlier]]:
+def _search(tomogram: Tomogram, positions: FloatArray, limits: OutlierLimits, *, far: float) -> Work[list[_Candidate]]:
     """What may be beads within so many voxels of a pick: outliers of one sign, and not too small."""
     picks, shape = positions[:, ::-1] / tomogram.voxel_size, np.array(tomogram.density.shape)
-    found: list[_Outlier] = []
+    found: list[_Candidate] = []
     for step in np.ndindex(*(-(-shape // _BLOCK))):
         low = np.array(step) * _BLOCK
         high = np.minimum(low + _BLOCK, shape)
         if (np.linalg.norm(picks - picks.clip(low, high), axis=1) > far).all():
             continue
-        found += [item for item in _outliers(tomogram.density, low, high, limits) if len(item.voxels) >= _LEAST_VOXELS]
+        found += _candidates(tomogram.density, low, high, limits)
         yield
-    if not found:
-        return []
-    sign = np.sign(sum(item.sign * len(item.voxels) for item in found))
-    return [item for item in found if item.sign == sign]
+    sign = np.sign(sum(item.sign * item.volume for item in found))
+    return [item for item in found if item.sign == sign and item.volume >= _LEAST_VOXELS]
 
 
-def _centres(outlier: _Outlier, usual: float) -> FloatArray:
-    """The centres (k, 3) of the beads in an outlier, given a bead's usual number of voxels; none of what is no bead."""
-    voxels = outlier.voxels.astype(float)
-    count = max(round(len(voxels) / usual), 1)
-    if len(voxels) < _LEAST_VOLUME * usual or count > _MOST_TOUCHING:
-        return np.zeros((0, 3))
-    centres: FloatArray = voxels.mean(axis=0, keepdims=True)
-    if count == 1:
-        return centres
-    # k-means, begun with voxels that lie far from each other.
-    centres = voxels[np.linalg.norm(voxels - centres, axis=1).argmax()][None]
-    while len(centres) < count:
-        nearest = np.linalg.norm(voxels[:, None] - centres, axis=2).min(axis=1)
-        centres = np.concatenate([centres, voxels[nearest.argmax()][None]])
-    for _ in range(_SWEEPS):
-        own = np.linalg.norm(voxels[:, None] - centres, axis=2).argmin(axis=1)
-        centres = np.stack([voxels[own == number].mean(axis=0) for number in range(count)])
-    return centres
-
-
-def _outliers(
+def _candidates(
     density: Density, low: NDArray[np.int_], high: NDArray[np.int_], limits: OutlierLimits
-) -> Iterator[_Outlier]:
-    """The outliers whose centroids lie in a block."""
-    from scipy.ndimage import find_objects, label
+) -> Iterator[_Candidate]:
+    """The outliers, those that touch divided, whose centres lie in a block."""
+    from scipy.ndimage import find_objects, gaussian_filter, label
 
     corner = np.maximum(low - _MARGIN, 0)
     cube = np.asarray(density[tuple(map(slice, corner, np.minimum(high + _MARGIN, density.shape)))], np.float32)
@@ -228,47 +260,119 @@ def _outliers(
         values = np.where(labels[box] == number, cube[box], 0.0)
         sign = float(np.sign((values * np.abs(values)).sum()))
         weight = np.maximum(sign * values, 0)
-        # Half of the largest density is a bead's own; what rings about it is weaker.
-        weight[weight < weight.max() / 2] = 0
         if not weight.any():
             continue
-        voxels = np.argwhere(weight) + [part.start for part in box] + corner
-        centre = voxels.mean(axis=0)
-        if ((centre >= low) & (centre < high)).all():
-            yield _Outlier(voxels, sign)
+        # Smoothed, for under a contrast transfer a bead is a shell.
+        weight = gaussian_filter(np.pad(weight, _PADDING), _OUTLINE_BLUR)
+        for voxels in _bead_voxels(weight):
+            centre = voxels.mean(axis=0) - _PADDING + [part.start for part in box] + corner
+            if ((centre >= low) & (centre < high)).all():
+                yield _Candidate(centre, len(voxels), sign)
+
+
+def _bead_voxels(weight: Volume) -> Iterator[NDArray[np.int_]]:
+    """The voxels (n, 3) of each bead in an outlier, from its density, positive and smoothed, (z, y, x).
+
+    What rings about a bead, and rays that join it to others, are weaker than half of it.
+    """
+    from scipy.ndimage import label, maximum_filter
+
+    highest = maximum_filter(weight, _BLOCK_OF_MAXIMUM)
+    parts, count = label(weight >= np.maximum(highest / 2, _LEAST_OF_HIGHEST * weight.max()))
+    for number in range(1, count + 1):
+        yield from _divided(parts == number)
+
+
+def _divided(inside: NDArray[np.bool_]) -> list[NDArray[np.int_]]:
+    """The voxels (n, 3) of each bead in an outlier (z, y, x), divided where its outline narrows; of ice none."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum_filter
+
+    voxels = np.argwhere(inside)
+    depth = gaussian_filter(distance_transform_edt(inside), _DEPTH_BLUR)
+    highest = (maximum_filter(depth, _BETWEEN_PARTS) == depth) & (depth >= _LEAST_PART * depth.max())
+    middles, radii = np.argwhere(highest), depth[highest]
+    if len(middles) == 1:
+        return [voxels]
+    if len(middles) > _MOST_TOUCHING:
+        return []
+    # To the ball whose surface is nearest, as of a power diagram.
+    power = np.square(voxels[:, None] - middles).sum(axis=2) - np.square(radii)
+    own = power.argmin(axis=1)
+    return [voxels[own == number] for number in range(len(middles))]
+
+
+@dataclass(frozen=True, eq=False)
+class _SizeGroup:
+    """Candidates of one size: the voxels nearest to their centres, (B, 3) zyx, and the typical volume in voxels."""
+
+    voxels: NDArray[np.int_]
+    volume: float
+
+    @property
+    def core(self) -> int:
+        """Voxels from the middle within which beads are compared with their image."""
+        return math.ceil(math.cbrt(3 * self.volume / (4 * math.pi))) + _CORE_MARGIN
+
+
+def _size_groups(found: list[_Candidate]) -> list[_SizeGroup]:
+    """The candidates by their size, the largest first; of a size of few nothing is known."""
+    order = sorted(found, key=lambda item: -item.volume)
+    volumes = np.array([item.volume for item in order])
+    centres = np.array([item.centre for item in order]).reshape(-1, 3)
+    ends = np.flatnonzero(volumes[:-1] > _SIZE_GAP * volumes[1:]) + 1
+    groups = zip(np.split(centres, ends), np.split(volumes, ends), strict=True)
+    return [
+        _SizeGroup(np.rint(own).astype(int), float(np.median(sizes)))
+        for own, sizes in groups
+        if len(own) >= _LEAST_BEADS
+    ]
 
 
 # --- the image --------------------------------------------------------------------------------------------------------
 
 
-def _estimated(density: Density, voxels: NDArray[np.int_], *, half: int, core: int) -> Work[GoldBeads | None]:
-    """The beads about these voxels (B, 3), by alternating least squares; None where too few are alike."""
-    shape = (2 * half + 1,) * 3
+def _estimated(density: Density, groups: Sequence[_SizeGroup], *, half: int) -> Work[GoldBeads | None]:
+    """The beads of these sizes, the largest first, by alternating least squares; None where too few are alike."""
+    sizes = np.repeat(np.arange(len(groups)), [len(group.voxels) for group in groups])
     # At first every bead has the strength 1, and an image that is not known.
-    strengths = np.tile([1.0, 0.0, 0.0, 0.0], (len(voxels), 1))
-    beads = GoldBeads(np.zeros(shape, np.float32), np.zeros((3, *(2 * core + 1,) * 3), np.float32), voxels, strengths)
+    beads = GoldBeads(
+        images=tuple(BeadImage.blank(half=half, core=group.core) for group in groups),
+        sizes=sizes,
+        voxels=np.concatenate([group.voxels for group in groups]),
+        strengths=np.tile([1.0, 0.0, 0.0, 0.0], (len(sizes), 1)),
+    )
     for _ in range(_ROUNDS):
-        sums = np.zeros((4, *shape), np.float32)
-        for row in range(len(beads)):
-            cube, valid = _alone(density, beads, row, half=half)
-            cube -= np.median(cube[valid > 0]) * valid
-            strength, *shift = beads.strengths[row]
-            own = _middle(cube, core)
-            own -= np.tensordot(np.float32(shift), beads.gradient, 1)
-            sums[0] += np.float32(strength) * cube
-            sums[1] += np.float32(strength**2) * valid
-            sums[2] += np.square(cube)
-            sums[3] += valid
-            yield
-        beads = _with_image(beads, sums, core=core)
-        beads = yield from _fitted(density, beads, core=core)
-        if len(beads) < _LEAST_BEADS:
-            return None
-    return beads
+        for size in range(len(groups)):
+            sums = yield from _sums(density, beads, size)
+            beads = yield from _fitted(density, _with_image(beads, size, sums), size)
+            own = beads.sizes == size
+            if (own & beads.alike).sum() < _LEAST_BEADS:
+                beads.strengths[own] = 0
+    beads = beads.take(beads.alike)
+    return beads if len(beads) else None
 
 
-def _with_image(beads: GoldBeads, sums: Volume, *, core: int) -> GoldBeads:
-    """The beads with their image from sums over beads, (4, n, n, n).
+def _sums(density: Density, beads: GoldBeads, size: int) -> Work[Volume]:
+    """Sums over the beads of a size that its image follows from, (4, n, n, n); see `_with_image`."""
+    image = beads.images[size]
+    half, core = len(image.density) // 2, image.core
+    sums = np.zeros((4, *image.density.shape), np.float32)
+    for row in np.flatnonzero((beads.sizes == size) & beads.alike).tolist():
+        cube, valid = _alone(density, beads, row, half=half)
+        cube -= np.median(cube[valid > 0]) * valid
+        strength, *shift = beads.strengths[row]
+        own = _middle(cube, core)
+        own -= np.tensordot(np.float32(shift), image.gradient, 1)
+        sums[0] += np.float32(strength) * cube
+        sums[1] += np.float32(strength**2) * valid
+        sums[2] += np.square(cube)
+        sums[3] += valid
+        yield
+    return sums
+
+
+def _with_image(beads: GoldBeads, size: int, sums: Volume) -> GoldBeads:
+    """The beads with the image of a size from sums over its beads, (4, n, n, n).
 
     These are strength times density, squared strength, squared density, and number: where fewer beads than
     `_LEAST_BEADS` lie so far inside the tomogram that a voxel of the image is there, it stays 0.
@@ -276,45 +380,71 @@ def _with_image(beads: GoldBeads, sums: Volume, *, core: int) -> GoldBeads:
     from scipy.ndimage import gaussian_filter
 
     match, weight, power, count = sums[0], np.maximum(sums[1], 1e-6), sums[2], sums[3]
-    image = match / weight
+    before = beads.images[size].density
+    image = before + _undone_overlap(match / weight - before, beads, size)
     image[count < _LEAST_BEADS] = 0
     residual = np.maximum(power - match * image, 0) / np.maximum(count - 1, 1)
     error = gaussian_filter(residual / weight, _BLUR)
     image *= np.clip(1 - _CAUTION * error / np.maximum(gaussian_filter(np.square(image), _BLUR), 1e-12), 0, 1)
     image *= _taper(len(image))
-    middle = _middle(image, core + 1)
+    middle = _middle(image, beads.images[size].core + 1)
     inner = slice(1, -1)
     gradient = np.stack([np.gradient(middle, axis=axis)[inner, inner, inner] for axis in range(3)])
-    return replace(beads, image=image, gradient=gradient)
+    return _with_image_of(beads, size, BeadImage(image, gradient))
 
 
-def _fitted(density: Density, beads: GoldBeads, *, core: int) -> Work[GoldBeads]:
-    """The beads with strengths and shifts fitted, without those that are unlike the image."""
-    parts = (_middle(beads.image, core), *beads.gradient)
+def _undone_overlap(step: Volume, beads: GoldBeads, size: int) -> Volume:
+    """The step (n, n, n) from an image to the mean of its beads less the others, as far as these do not share it.
+
+    The others were subtracted with the image as it was, and all beads of a cluster take any step. So the mean is the
+    least squares' step times A(k) = Σ a_i a_j exp(-2πi k·(x_i - x_j)) / Σ a_i² over pairs that are near each other:
+    the number of beads in a cluster, at frequencies that do not resolve it. Without this, the image of three beads that
+    touch diverges.
+    """
+    from scipy.fft import irfftn, rfftn
+
+    own = np.flatnonzero((beads.sizes == size) & beads.alike)
+    apart = beads.voxels[own][:, None] - beads.voxels[own]
+    near = np.abs(apart).max(axis=2) <= min(_CLUSTER * beads.images[size].core, len(step) // 2)
+    strength = beads.strengths[own, 0]
+    pairs = np.zeros(step.shape, np.float32)
+    np.add.at(pairs, tuple(apart[near].T), np.outer(strength, strength)[near])
+    overlap = rfftn(pairs).real / max(float(strength @ strength), 1e-12)
+    undone: Volume = irfftn(rfftn(step) / np.maximum(overlap, 1), s=step.shape)
+    return undone
+
+
+def _with_image_of(beads: GoldBeads, size: int, image: BeadImage) -> GoldBeads:
+    return replace(beads, images=(*beads.images[:size], image, *beads.images[size + 1 :]))
+
+
+def _fitted(density: Density, beads: GoldBeads, size: int) -> Work[GoldBeads]:
+    """The beads, those of a size with strengths and shifts fitted, one after the other.
+
+    What is unlike the image gets no strength: beside beads that are not subtracted yet it may be one all the same.
+    """
+    image, rows = beads.images[size], np.flatnonzero(beads.sizes == size)
+    parts = (_middle(image.density, image.core), *image.gradient)
     # The last part is what the density about the bead is without it.
     basis = np.stack([*parts, np.ones_like(parts[0])]).reshape(5, -1).astype(float)
-    voxels, strengths, alike = beads.voxels.copy(), beads.strengths.copy(), np.ones(len(beads), bool)
-    for row in range(len(beads)):
-        cube, valid = _alone(density, beads, row, half=core)
+    fitted = replace(beads, voxels=beads.voxels.copy(), strengths=beads.strengths.copy())
+    for row in rows.tolist():
+        cube, valid = _alone(density, fitted, row, half=image.core)
         weight, values = valid.ravel(), cube.ravel().astype(float)
         found = np.linalg.lstsq((basis * weight) @ basis.T, (basis * weight) @ values, rcond=None)[0]
         shift = -found[1:4] / found[0] if found[0] > 0 else np.full(3, np.inf)
         explained = found[0] * basis[0] + found[4]
         correlation = _correlation(explained[weight > 0], values[weight > 0])
-        alike[row] = correlation >= _LEAST_CORRELATION and np.abs(shift).max() <= _FARTHEST_SHIFT
-        if alike[row]:
+        fitted.strengths[row] = 0
+        if correlation >= _LEAST_CORRELATION and np.abs(shift).max() <= _FARTHEST_SHIFT:
             whole = np.rint(shift)
-            voxels[row] += whole.astype(int)
-            strengths[row] = found[0] * np.array([1.0, *(whole - shift)])
+            fitted.voxels[row] += whole.astype(int)
+            fitted.strengths[row] = found[0] * np.array([1.0, *(whole - shift)])
         yield
-    scale = strengths[alike, 0].mean() if alike.any() else 1.0
-    return replace(
-        beads,
-        image=beads.image * np.float32(scale),
-        gradient=beads.gradient * np.float32(scale),
-        voxels=voxels[alike],
-        strengths=strengths[alike] / scale,
-    )
+    alike = fitted.strengths[rows, 0][fitted.alike[rows]]
+    scale = float(alike.mean()) if len(alike) else 1.0
+    fitted.strengths[rows] /= scale
+    return _with_image_of(fitted, size, image.times(scale))
 
 
 def _correlation(first: FloatArray, second: FloatArray) -> float:
@@ -330,7 +460,8 @@ def _alone(density: Density, beads: GoldBeads, row: int, *, half: int) -> tuple[
     low, high = np.maximum(corner, 0), np.minimum(corner + 2 * half + 1, density.shape)
     block = np.array(density[tuple(map(slice, low, high))], np.float32)
     block[~np.isfinite(block)] = np.median(block[np.isfinite(block)])
-    near = np.abs(beads.voxels - beads.voxels[row]).max(axis=1) <= half + len(beads.image) // 2
+    reach = len(beads.images[0].density) // 2
+    near = np.abs(beads.voxels - beads.voxels[row]).max(axis=1) <= half + reach
     for other in np.flatnonzero(near).tolist():
         if other != row:
             beads.add_to(block, low, other, sign=-1.0)
