@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from gui_scene import VOXEL_SIZE, make_scene, settle
-from inspection_scene import fill, truth_of
+from inspection_scene import EXTENT, fill, truth_of
 from napari.components import ViewerModel
 from napari.layers import Points
 
@@ -25,7 +25,7 @@ from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.pages.data_page import problem_of
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.pages.result_cards import ExportCard
+from napari_orient.gui.pages.result_cards import AverageCard, ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import SurfaceCard
 from napari_orient.gui.session import session_of
@@ -117,6 +117,10 @@ def test_all_tomograms_are_predicted_in_one_act_and_written_to_one_list(two, qtb
     qtbot.waitUntil(lambda: card.running.job is None and card.session.drawing.complete, timeout=30_000)
     assert "17 orientations in 2 tomograms" in card.result.text()
     assert not card.running.onward.isHidden()
+    average = add(qtbot, AverageCard(viewer))
+    average.every.setChecked(True)
+    assert "17 of 17 particles in 2 tomograms" in average.note.text()
+    assert [tomogram.name for tomogram, _ in average.request().pairs] == ["TS_01", "TS_02"]
     export = add(qtbot, ExportCard(viewer))
     export.every.setChecked(True)
     export.file.show_path(tmp_path / "all.star")
@@ -156,6 +160,57 @@ def test_a_tomogram_chosen_while_failures_of_another_are_framed_shows_its_own_po
         for layer, shown in ((own, True), (other, False)):
             assert (layer.visible, axes_layer(viewer, layer).visible) == (shown, shown), name
         assert export.layer is own, "the card follows the tomogram"
+
+
+def test_a_card_opened_late_takes_the_tomogram_that_is_shown_and_keys_act_on_none_that_is_hidden(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    first = fill(viewer, truth_of(tomogram="TS_01"))
+    fill(viewer, truth_of(tomogram="TS_02", seed=6))
+    session.tomograms.arrange()
+    session.tomograms.choose("TS_01")
+    assert add(qtbot, AverageCard(viewer)).layer is first
+    assert viewer.layers.selection.active is first
+    seconds = session.show_particles(layers.particles_of(first), EXTENT, role=PREDICTED, name="other")
+    layers.about(seconds)["tomogram"] = "TS_02"
+    session.tomograms.choose("TS_01")
+    assert session.tomograms.owner(viewer.layers.selection.active) == "TS_01"
+
+
+def test_particles_whose_volume_is_missing_do_not_fall_on_another_tomogram(scene, tmp_path):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    both = concatenate([scene.truth, scene.truth.replace(tomogram="XY_7")])
+    path = tmp_path / "lists" / "both.star"
+    path.parent.mkdir()
+    write_particles(path, both, extents={"TS_01": scene.extent, "XY_7": scene.extent})
+    open_paths(session, [path])
+    open_paths(session, [scene.mrc])
+    session.tomograms.choose("XY_7")
+    (layer,) = session.tomograms.particles()
+    assert session.index.tomogram_of(layer) is None
+    session.tomograms.choose("TS_01")
+    assert {session.tomograms.owner(item) for item in session.tomograms.particles()} == {"TS_01"}
+
+
+def test_undo_goes_with_the_layer_that_it_was_of(qtbot):
+    viewer = ViewerModel()
+    layer, session = fill(viewer), session_of(viewer)
+    header = add(qtbot, TomogramHeader(session))
+    edits.set_status(session.history(layer), np.array([1]), REJECTED)
+    assert header.undo.isEnabled()
+    viewer.layers.remove(layer)
+    assert not header.undo.isVisibleTo(header)
+
+
+def test_a_list_without_particles_cannot_be_predicted_and_the_card_says_so(qtbot):
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    fill(viewer)
+    session.show_particles(truth_of().take([]), EXTENT, role=layers.PICKS, name="none")
+    card = add(qtbot, PredictCard(viewer))
+    assert "no particles in none" in card.input_note.text()
+    assert not card.running.start.isEnabled()
 
 
 def test_the_legend_names_what_is_on_view_alone(qtbot):

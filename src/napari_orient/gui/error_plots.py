@@ -219,7 +219,10 @@ class ErrorHistogram(Chart):
 
     def show_errors(self, bars: Bars, *, label: str, threshold: float, chosen: Rows) -> None:
         """Show this histogram of the quantity with this name, these rows highlighted."""
-        self._all_bins, self.x_label, self.threshold, self._chosen = bars, label, threshold, chosen
+        known = bool(np.isfinite(bars.errors).any())
+        self._all_bins, self._chosen = bars, chosen
+        self.x_label, self.y_label = (label, "particles") if known else ("", "")
+        self.threshold = threshold if known else None
         self.renew()
 
     @property
@@ -229,7 +232,7 @@ class ErrorHistogram(Chart):
 
     def _draw(self, axes: Axes) -> None:
         if not np.isfinite(self.bars.errors).any():
-            axes.set(xticks=[], yticks=[], xlabel="")
+            axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "no errors known yet", ha="center", color=self.ink, fontsize=TEXT)
             return
         draw_bars(axes, self.bars, threshold=self.threshold or 0.0, chosen=self._chosen, ink=self.ink)

@@ -56,9 +56,14 @@ LABEL_DISTANCE = 0.55
 _SIDES = 16
 """Sides of a particle that are tried for its label."""
 
+LEAST_LABEL_DISTANCE = 26.0
+"""Pixels from a particle's centre to that of its label, at least: so that it lies beside the particle from afar too."""
+
+LABEL_ROOM = (66.0, 22.0)
+"""Width and height in pixels that a label fills; of labels that would overlap the one nearer to the middle is shown."""
+
 MOST_LABELS = 100
-"""Failures with a label, those nearest to the middle of the view; chosen: more overlap, and napari takes 1 ms for each
-whenever the camera is rotated."""
+"""Failures with a label, at most: napari takes 1 ms for each whenever the camera is rotated."""
 
 _OVER_ALL = "translucent_no_depth"
 
@@ -235,21 +240,30 @@ class FailureView:
             width = WIDER * WIDTHS[role] * length
             self._show_vectors(f"failures, {role}", arrows, shades, width=width, length=length, style=style)
             yield
-        self._show_labels(self._labelled())
+        self._show_labels(*self._labels())
 
     def _in_full(self) -> Rows:
         """Rows in full colours, ascending: failures, and what is selected to be inspected or corrected."""
         chosen = self.inspected.chosen
         return np.union1d(np.flatnonzero(self.inspected.failed), chosen if len(chosen) <= MOST_LABELS else chosen[:0])
 
-    def _labelled(self) -> Rows:
-        """Failures that have a label: the nearest to the middle of the view, in ascending order."""
-        wrong, values = np.flatnonzero(self.inspected.failed), self.inspected.values
+    def _labels(self) -> tuple[Rows, FloatArray]:
+        """Failures that have room for a label, and the labels' places, (K, 3) zyx in voxels; the middle comes first."""
+        wrong, values, layer = np.flatnonzero(self.inspected.failed), self.inspected.values, self.inspected.layer
         assert values is not None
-        if len(wrong) <= MOST_LABELS:
-            return wrong
-        away = np.linalg.norm(values.particles.positions[wrong] - camera_center(self.session.viewer), axis=1)
-        return np.sort(wrong[np.argsort(away, kind="stable")[:MOST_LABELS]])
+        assert layer is not None
+        viewer = self.session.viewer
+        away = np.linalg.norm(values.particles.positions[wrong] - camera_center(viewer), axis=1)
+        wrong = wrong[np.argsort(away, kind="stable")[: 2 * MOST_LABELS]]
+        places = self._label_places(wrong)
+        on_screen = places @ screen_axes(viewer).T * layers.voxel_size(layer) * camera(viewer).zoom
+        kept: list[int] = []
+        for number, place in enumerate(on_screen):
+            apart = np.abs(on_screen[kept] - place)
+            if len(kept) < MOST_LABELS and not (apart < LABEL_ROOM).all(axis=1).any():
+                kept.append(number)
+        kept = sorted(kept, key=lambda number: int(wrong[number]))
+        return wrong[kept], places[kept]
 
     def _paint_points(self, layer: Points, full: Rows) -> None:
         """Grey for right particles, or nothing where they are left out; the role's colour for those in full colours."""
@@ -294,12 +308,12 @@ class FailureView:
             )
             self._add(name, layer)
 
-    def _show_labels(self, wrong: Rows) -> None:
-        """Write the region and the error of each failure beside it, where its arrows leave room."""
+    def _show_labels(self, wrong: Rows, places: FloatArray) -> None:
+        """Write the region and the error of these failures at their labels' places."""
         name, inspected = "failures, angles", self.inspected
         regions = {int(row): region.name for region in inspected.regions for row in region.rows}
         texts = [f"{regions[int(row)]} {inspected.errors[row]:.0f}°" for row in wrong]
-        old, places = self._added.get(name), self._label_places(wrong)
+        old = self._added.get(name)
         if isinstance(old, Points) and old in self.session.viewer.layers:
             old.data = places
             if list(old.features["label"]) != texts:
@@ -327,7 +341,7 @@ class FailureView:
         self._add(name, layer)
 
     def _label_places(self, wrong: Rows) -> FloatArray:
-        """Places of the labels, (K, 3) zyx in voxels: each on the side of its particle that shows fewest arrows."""
+        """Places of labels, (K, 3) zyx in voxels: each where fewest arrows and others are about its particle."""
         values, layer = self.inspected.values, self.inspected.layer
         assert values is not None
         assert layer is not None
@@ -342,7 +356,8 @@ class FailureView:
         crowded += _towards_others(
             layers.flip(values.particles.positions[wrong]) @ right_up.T, sides, within=3 * length
         )
-        away = sides[crowded.argmin(axis=1)] @ right_up * length * LABEL_DISTANCE
+        distance = max(length * LABEL_DISTANCE, LEAST_LABEL_DISTANCE / camera(self.session.viewer).zoom)
+        away = sides[crowded.argmin(axis=1)] @ right_up * distance
         return np.asarray((layers.flip(values.particles.positions[wrong]) + away) / size)
 
     def _true_rotations(self, values: ParticleValues) -> FloatArray | None:
@@ -382,7 +397,7 @@ class FailureView:
             stand_behind(self.session, self._framed(values.particles))
             labels = self._added.get("failures, angles")
             if isinstance(labels, Points):
-                self._show_labels(self._labelled())
+                self._show_labels(*self._labels())
 
     def _framed(self, particles: Particles) -> FloatArray:
         chosen = self.inspected.chosen

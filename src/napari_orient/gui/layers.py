@@ -299,6 +299,14 @@ def particles_parts(
     return flip(particles.positions) / grid, keywords, "points"
 
 
+def take_role(points: Points, role: str) -> None:
+    """Give particles another role, and the size and rim of its points."""
+    style = _POINTS_STYLE[role]
+    about(points)["role"] = role
+    points.size = style["diameter"] / voxel_size(points)
+    points.border_width = style["border_width"]
+
+
 def file_stamp(path: Path | None) -> tuple[int, int] | None:
     """Time of the last change of a file, in ns, and its bytes: other ones where it was written anew; None without."""
     if path is None or not path.is_file():

@@ -237,8 +237,8 @@ def list_is_open(session: Session, path: Path) -> bool:
     elif not own:
         switch.choose(listed[0].tomogram)
     session.viewer.layers.selection = set(own) or session.viewer.layers.selection
-    again = "has changed since it was opened: its particles were read again, which Undo takes back"
-    show_info(f"{path.name} {again if changed else 'is open already: its layer is selected'}.")
+    again = "has changed: its particles were read again, which Undo takes back"
+    show_info(f"{path.name} {again if changed else 'is open already, and selected'}.")
     return True
 
 

@@ -58,7 +58,6 @@ class OrientDock(ViewerDock):
         """Make the dock's widgets; no page yet."""
         self._pages: dict[str, Panel] = {}
         self._mouse = MouseTools(self.session, self._clickable)
-        self.setMinimumWidth(WIDTH)
         self.setAcceptDrops(True)
         self.header, self.steps = TomogramHeader(self.session), StepBar()
         self.stack, self.primary, self.view_strip = QStackedWidget(), QStackedWidget(), ViewStrip(self.session)
@@ -82,6 +81,11 @@ class OrientDock(ViewerDock):
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """The least width at first: the canvas needs the room more."""
         return QSize(WIDTH, super().sizeHint().height())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """What the pages need, and no less than the usual width."""
+        least = super().minimumSizeHint()
+        return QSize(max(WIDTH, least.width()), least.height())
 
     def _first_page(self) -> str:
         index = self.session.index

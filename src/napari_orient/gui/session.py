@@ -327,9 +327,11 @@ class Session:
 
     def take_for_truth(self, points: Points) -> None:
         """Take the poses of these particles for the true ones, and draw them as such."""
-        layers.about(points)["role"] = TRUTH
+        layers.take_role(points, TRUTH)
         self.drawing.paint(points)
         self.drawing.draw(points)
+        for layer in (points, *self.index.drawings_of(points)):
+            layer.visible = True
         self.events.tomogram()
         self.inspection.set_options(self.inspection.options)
 

@@ -439,7 +439,7 @@ class MovePad(Panel):
             }
         )
         self.pad.pressed.connect(self._pressed)
-        self.add(labelled({"Step": row(self.length, self.frame)}), self.pad)
+        self.add(labelled({"Step": row(self.length, self.frame, stretch=1)}), self.pad)
 
     def _pressed(self, axis: str, sign: int) -> None:
         shift = sign * self.length.value() * np.eye(3)["xyz".index(axis)]

@@ -214,6 +214,9 @@ class PredictCard(JobCard, ParticlesPage):
             missing = "tomogram" if not self.session.index.tomograms() else "particles"
             self.input_note.say(f"No {missing} open yet: use the page Data.", WARNING)
             return False
+        if not len(points.data):
+            self.input_note.say(f"There are no particles in {points.name}: add points, or open another list.", WARNING)
+            return False
         try:
             tomogram = layers.tomogram_of(image)
         except InputError as error:

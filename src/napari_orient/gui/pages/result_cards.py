@@ -90,7 +90,7 @@ class SubsetPage(ParticlesPage):
         self.subset.changed.connect(self.show_state)
         self.every.toggled.connect(self.show_state)
         holder = Panel()
-        holder.add(labelled({"Particles": self.particles, "Which": self.subset}, width=LABEL_WIDTH), self.every)
+        holder.add(labelled({"Particles": self.particles, "Which": self.subset}), self.every)
         return holder
 
     def layer_chosen(self, *_: object) -> None:
@@ -143,8 +143,7 @@ class ExportCard(SubsetPage):
         self.note, self.preview_note, self.source_note, self.done = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.table = _preview_table()
         self.button = primary_button("Export", "Write the file", self.export)
-        self.add_heading("Particles")
-        self.add(self.choose_subset(), labelled({"Format": self.form}, width=LABEL_WIDTH), self.note)
+        self.add(self.choose_subset(), labelled({"Format": self.form}), self.note)
         self.add_heading("File")
         self.add(self.file, self.button, self.done)
         self.add_heading("Preview")
@@ -348,7 +347,6 @@ class AverageCard(JobCard, SubsetPage):
         self.file = FileRow(caption="Save the map as", kinds="Maps (*.mrc)", hint="average.mrc", saving=True)
         tip = "Write the map (.mrc), its half maps beside it and the FSC as CSV"
         self.save = push_button("Save map, half maps and FSC", tip, self.save_map)
-        self.add_heading("Particles")
         self.add(self.choose_subset(), self.note)
         self.add_heading("Average")
         self.add(labelled({"Symmetry": self.symmetry}, width=LABEL_WIDTH), self.options, self.halves)
