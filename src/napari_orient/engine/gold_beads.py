@@ -77,6 +77,8 @@ _HELD_RADII = 1.5
 """Radii of a bead from its centre within which a pick is on it: the half is what a pick may be off. Chosen."""
 _LEAST_CORRELATION = 0.7
 """Correlation of a bead with the image, within the core, below which it is none and stays."""
+_FIRST_CORRELATION = 0.4
+"""The same in the first round, when beads that touch still hide each other: those of simulated clusters have 0.5."""
 _FARTHEST_SHIFT = 3.0
 """Voxels by which a bead may lie off the centroid of its outlying voxels."""
 _BLUR = 2.0
@@ -341,10 +343,10 @@ def _estimated(density: Density, groups: Sequence[_SizeGroup], *, half: int) -> 
         voxels=np.concatenate([group.voxels for group in groups]),
         strengths=np.tile([1.0, 0.0, 0.0, 0.0], (len(sizes), 1)),
     )
-    for _ in range(_ROUNDS):
+    for least in np.linspace(_FIRST_CORRELATION, _LEAST_CORRELATION, _ROUNDS):
         for size in range(len(groups)):
             sums = yield from _sums(density, beads, size)
-            beads = yield from _fitted(density, _with_image(beads, size, sums), size)
+            beads = yield from _fitted(density, _with_image(beads, size, sums), size, least=least)
             own = beads.sizes == size
             if (own & beads.alike).sum() < _LEAST_BEADS:
                 beads.strengths[own] = 0
@@ -418,10 +420,10 @@ def _with_image_of(beads: GoldBeads, size: int, image: BeadImage) -> GoldBeads:
     return replace(beads, images=(*beads.images[:size], image, *beads.images[size + 1 :]))
 
 
-def _fitted(density: Density, beads: GoldBeads, size: int) -> Work[GoldBeads]:
+def _fitted(density: Density, beads: GoldBeads, size: int, *, least: float) -> Work[GoldBeads]:
     """The beads, those of a size with strengths and shifts fitted, one after the other.
 
-    What is unlike the image gets no strength: beside beads that are not subtracted yet it may be one all the same.
+    What correlates less than ``least`` with the image gets no strength.
     """
     image, rows = beads.images[size], np.flatnonzero(beads.sizes == size)
     parts = (_middle(image.density, image.core), *image.gradient)
@@ -436,7 +438,7 @@ def _fitted(density: Density, beads: GoldBeads, size: int) -> Work[GoldBeads]:
         explained = found[0] * basis[0] + found[4]
         correlation = _correlation(explained[weight > 0], values[weight > 0])
         fitted.strengths[row] = 0
-        if correlation >= _LEAST_CORRELATION and np.abs(shift).max() <= _FARTHEST_SHIFT:
+        if correlation >= least and np.abs(shift).max() <= _FARTHEST_SHIFT:
             whole = np.rint(shift)
             fitted.voxels[row] += whole.astype(int)
             fitted.strengths[row] = found[0] * np.array([1.0, *(whole - shift)])
