@@ -644,7 +644,7 @@ def test_training_on_several_classes_at_once_is_refused(world, tmp_path, capsys)
 
 
 def test_a_mistake_in_a_real_process_is_one_line_and_exit_2(tmp_path):
-    command = [sys.executable, "-m", "napari_orient.cli", "evaluate", "none.star", "none.star"]
+    command = [sys.executable, "-m", "napari_orient", "evaluate", "none.star", "none.star"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "napari-orient: none.star: no such file.\n"

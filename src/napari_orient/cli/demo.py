@@ -12,6 +12,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,6 +142,9 @@ def _view(arguments: Namespace) -> int:
         return 0
     if not has_display():
         say("There is no display here, so napari is not opened; see picture.png.")
+        return 0
+    if find_spec("napari") is None:
+        say("napari is not installed here (pip install 'napari-orient[viewer]'); see picture.png.")
         return 0
     say("Opening napari; close its window to end.")
     ended = subprocess.run([sys.executable, "-m", "napari_orient.gui.demo_viewer", str(arguments.output)], check=False)
