@@ -71,6 +71,9 @@ def read_named_project(arguments: Namespace) -> Project:
     InputError
         If there is no list, or no tomogram with particles is left.
     """
+    tilts = getattr(arguments, "tilts", "")
+    if tilts and not Path(tilts).exists():
+        raise InputError(f"--tilts {tilts}: no such file or folder.")
     found = read_project(
         arguments.paths,
         metadata=list_metadata(arguments),

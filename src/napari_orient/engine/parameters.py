@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from napari_orient.engine.devices import ComputeOptions
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, seed_option, suboptions
-from napari_orient.engine.symmetry import symmetry_option
+from napari_orient.engine.symmetry import direction, symmetry_option
 
 if TYPE_CHECKING:
     import torch
@@ -45,12 +45,15 @@ class WedgeOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        """Check each option, and that the tilt axis is a letter or an angle."""
+        """Check each option, that the tilt axis is a letter or an angle, and that the tilts are a range."""
         super().__post_init__()
         if self.tilt_axis not in _TILT_AXES and not _is_angle(self.tilt_axis):
             raise InputError(
                 f"tilt_axis is {self.tilt_axis!r}; expected found, x, y, none, or an angle from -180 to 180 degrees."
             )
+        low, high = self.lowest_tilt, self.highest_tilt
+        if low is not None and high is not None and low >= high:
+            raise InputError(f"tilts run from {low:g}° to {high:g}°; expected lowest_tilt below highest_tilt.")
 
 
 def _is_angle(text: str) -> bool:
@@ -159,6 +162,10 @@ class DuplicateOptions(Options):
         return default if self.min_distance is None else self.min_distance
 
 
+PRIOR_AXES = ("x", "y", "z", "main")
+"""Names of the axes of a reference that a prior may be of, beside directions of three numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PriorOptions(Options):
     """What is known of rotations beforehand: a direction that an axis lies along, or rotations to search near."""
@@ -188,6 +195,12 @@ class PriorOptions(Options):
         choices=("known", "either"),
         expert=True,
     )
+
+    def __post_init__(self) -> None:
+        """Check each option, and that the axis is one."""
+        super().__post_init__()
+        if self.prior_axis not in PRIOR_AXES:
+            direction(self.prior_axis)
 
     @property
     def given(self) -> bool:
