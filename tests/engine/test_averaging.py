@@ -9,8 +9,10 @@ from scipy.ndimage import gaussian_filter
 from streams import followed
 
 from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.environment import free_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
+from napari_orient.engine.model.gridding import Gridding
 from napari_orient.engine.model.map_symmetry import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
@@ -153,3 +155,14 @@ def test_the_symmetry_that_an_average_shows_is_proposed_imposed_and_told_of():
     assert np.degrees(np.arccos(abs(found.group.main_axis @ np.array([1, 2, 2]) / 3))) < 3
     assert notes[0] == f"Symmetry {found.group.name} proposed."
     assert "4-fold about" in notes[1]
+
+
+def test_a_map_that_memory_cannot_hold_is_refused_before_it_is_taken(seen):
+    assert Gridding.bytes_of(24) == Gridding(24, VOXEL_SIZE).rows.nbytes
+    side = next(side for side in range(24, 10_000, 24) if Gridding.bytes_of(side) > (free_memory() or 2**50))
+    if side > 512:
+        with pytest.raises(InputError, match="expected a whole number from 8 to 512"):
+            AveragingOptions(side=side)
+        return
+    with pytest.raises(InputError, match=f"an average of {side} voxels along each side takes about"):
+        run(average([seen[:2]], options=AveragingOptions(side=side)))

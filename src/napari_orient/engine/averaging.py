@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.devices import device_batch_size, single_threaded_steps
 from napari_orient.engine.duplicates import HALF_SET, IntArray, half_sets
+from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import in_frame, relion_frame, relion_symmetry
 from napari_orient.engine.io import write_tomogram
@@ -61,6 +62,8 @@ _WINDOW_MARGIN = 5
 _DUPLICATE_SHARE = 0.25
 """Distance below which two particles are one, over the mask's radius, which may be twice the particle's. Chosen: noise
 that two particles share adds up in a map only where their positions agree to about its resolution."""
+_SUMS_HELD = 6
+"""Sums in memory at once: of both halves so far, those of one tomogram, and the two together."""
 _C1 = symmetry("C1")
 _DEFAULTS = AveragingOptions()
 _CPU = torch.device("cpu")
@@ -186,6 +189,8 @@ def average(
     for _, particles in labelled:
         particles.required_rotations()
     voxel_size = voxel_size or labelled[0][0].voxel_size
+    what = f"an average of {options.side} voxels along each side"
+    check_memory(_SUMS_HELD * Gridding.bytes_of(options.side), what, remedy="Take a smaller side.")
     near = duplicate_distance(options, voxel_size)
     numbers, notes = half_sets([particles for _, particles in labelled], near, seed=options.seed)
     _check_halves(numbers, near)

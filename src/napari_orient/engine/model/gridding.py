@@ -52,6 +52,15 @@ class Coefficients:
         return Coefficients(self.values[chosen], self.weight, self.frequency, self.rotations[chosen], share)
 
 
+_PARTS = 3
+"""Numbers at a node: the real and the imaginary sum, and that of the weights."""
+
+
+def _reach(side: int) -> int:
+    """Nodes from the grid's middle to its end."""
+    return _OVERSAMPLING * side // 2 + 1
+
+
 class Gridding:
     """Sums of rotated coefficients and of their weights, on a fine grid of Fourier space.
 
@@ -64,8 +73,13 @@ class Gridding:
         self.interpolations = interpolations
         self.side, self.voxel_size = side, voxel_size
         self.spacing = 1 / (_OVERSAMPLING * side * voxel_size)
-        self.reach = _OVERSAMPLING * side // 2 + 1
-        self.rows = torch.zeros((2 * self.reach + 1) ** 3, 3)
+        self.reach = _reach(side)
+        self.rows = torch.zeros((2 * self.reach + 1) ** 3, _PARTS)
+
+    @staticmethod
+    def bytes_of(side: int) -> int:
+        """Bytes of the sums of a map of so many voxels along each side."""
+        return (2 * _reach(side) + 1) ** 3 * _PARTS * torch.float32.itemsize
 
     def to(self, device: torch.device | str) -> Gridding:
         """The same sums on a device: what is added there must lie there, and maps are made on the CPU."""
