@@ -8,6 +8,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -68,7 +69,7 @@ class Parser(argparse.ArgumentParser):
             If a word is no option, an argument is missing, or a value does not fit.
         """
         known = [flag for action in self._actions for flag in action.option_strings]
-        words = None if args is None else list(args)
+        words = None if args is None else [_at_home(word) for word in args]
         for word in takewhile(lambda word: word != "--", words or ()):
             name = word.partition("=")[0]
             if _LIKE_OPTION.match(name) and name not in known:
@@ -80,6 +81,16 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         raise argparse.ArgumentError(action, f"{value!r} given{expected_one_of(str(value), map(str, action.choices))}")
+
+
+def _at_home(word: str) -> str:
+    """The word with ``~/`` as the person's own folder: shells leave it as it is in quotes and behind ``--output=``."""
+    option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if value == "~" or value.startswith("~/"):
+        # Without HOME there is no such folder.
+        with suppress(RuntimeError):
+            value = str(Path(value).expanduser())
+    return f"{option}{sign}{value}"
 
 
 def _unknown_option(name: str, word: str, known: Sequence[str]) -> str:
