@@ -32,7 +32,8 @@ import napari_orient as no
 ```
 
 Eight verbs do what the command line and the docks do. Each blocks until the work is done and returns the answer.
-Where a tomogram, a list, a map or a model is wanted, its path or name will do. Options are keywords
+Where a tomogram, a list, a map or a model is wanted, its path or name will do; for a list also a table of pandas with
+the same columns (`x`, `y`, `z` in Å, and perhaps `rot`, `tilt`, `psi`; those of `to_dataframe()`). Options are keywords
 (`no.discover(tomogram, picks, diameter=290)`), or an Options object (`options=`), or both; [options.md](options.md)
 lists them. `progress=True` shows a line of progress; a function given as `progress` is called with every
 [Step](#step). What cannot be done is said at once, by an `InputError` of one line: what was given, what was expected,

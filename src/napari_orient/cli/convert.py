@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -151,7 +152,11 @@ def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Part
 
 def _say_left_out(source: Path, particles: Particles) -> None:
     """Say which tomograms of a list have no particles among those that are written."""
-    others = [] if not source.is_file() else sorted({*names_in_list(source)} - {*particles.tomogram_names})
+    others: list[str] = []
+    if source.is_file():
+        # Some lists cannot be read without the tomogram, which is known of the one alone.
+        with suppress(InputError):
+            others = sorted({*names_in_list(source)} - {*particles.tomogram_names})
     if others:
         say(f"Note: Particles in {shortened(others)} are left out; --tomograms takes the folder of all tomograms.")
 

@@ -132,9 +132,7 @@ def _tree(text: str) -> ast.expr:
             f"the expression cannot be read near {near!r}; expected one such as {_EXAMPLE} (equal: ==, both: and)."
         ) from None
     except (ValueError, tokenize.TokenError, MemoryError):
-        raise InputError(
-            f"the expression cannot be read; expected one such as {_EXAMPLE} (equal: ==, both: and)."
-        ) from None
+        raise InputError(f"the expression cannot be read; expected one such as {_EXAMPLE}.") from None
 
 
 def _unreserved(text: str) -> str:
