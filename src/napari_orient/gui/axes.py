@@ -115,7 +115,7 @@ def axes_parts(
         "metadata": {KEY: {"role": AXES, "of": said["id"], DRAWN: np.flatnonzero(rows)}},
         **layers.world(size),
     }
-    arrows = _arrows(particles if rows.all() else particles.take(rows), size, options.axes)
+    arrows = arrows_of(particles if rows.all() else particles.take(rows), size, options.axes)
     if len(arrows) > MANY and keywords["vector_style"] == "arrow":
         keywords["vector_style"] = "triangle"
     if not len(arrows):
@@ -148,8 +148,8 @@ def _flat(shades: FloatArray) -> FloatArray:
     return np.hstack([flat, np.ones((len(flat), 1))])
 
 
-def _arrows(particles: Particles, size: float, axes: str) -> FloatArray:
-    """Arrows (N·A, 2, 3) as starts and directions."""
+def arrows_of(particles: Particles, size: float, axes: str) -> FloatArray:
+    """Arrows of particles' axes, (N·A, 2, 3) zyx in voxels of this size in Å: starts and directions."""
     along = directions(particles.required_rotations(), axes)
     starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
     return np.stack([starts, along.reshape(-1, 3)], axis=1)

@@ -15,7 +15,7 @@ from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer, directions, take_arrows
+from napari_orient.gui.axes import arrows_of, axes_layer, take_arrows
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.layers import KEY, PICKS, PREDICTED
@@ -83,11 +83,8 @@ class DiscoveryPreview:
                 self._show_own(tomogram, particles.take(own), axes, class_count)
 
     def _show_own(self, tomogram: Tomogram, particles: Particles, axes: str, class_count: int) -> None:
-        size = tomogram.voxel_size
-        along = directions(particles.required_rotations(), axes)
-        starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
-        arrows = np.stack([starts, along.reshape(-1, 3)], axis=1).astype(np.float32)
-        colours = np.repeat(_colours(particles, class_count), along.shape[1], axis=0)
+        arrows = arrows_of(particles, tomogram.voxel_size, axes).astype(np.float32)
+        colours = np.repeat(_colours(particles, class_count), len(arrows) // len(particles), axis=0)
         layer = self._arrows.get(tomogram.name)
         if layer is None:
             if self._within_budget():

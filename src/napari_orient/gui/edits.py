@@ -23,6 +23,7 @@ from napari_orient.engine.io.columns import POSE_UNKNOWN, RESULT_COLUMNS
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layer_rows, layers
 from napari_orient.gui.layer_rows import Rows, forget, put_rows, recall, remember, renew_pose_columns, rows_of
+from napari_orient.gui.widgets.basic import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,12 +224,7 @@ class History:
         finally:
             self._depth -= 1
         verb = {"added": "add", "removed": "delete", "changed": "drag"}[action]
-        self._push(f"{verb} {count_words(len(at))}", before)
-
-
-def count_words(count: int) -> str:
-    """``1 particle``, ``12 particles``."""
-    return f"{count} particle" + ("" if count == 1 else "s")
+        self._push(f"{verb} {counted(len(at), 'particle')}", before)
 
 
 def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> None:
@@ -239,7 +235,7 @@ def rotate(history: History, rows: Rows, matrix: FloatArray, *, words: str) -> N
     InputError
         If no row is given, or a particle has no orientation.
     """
-    with _history_step(history, rows, f"rotate {count_words(len(rows))} {words}"):
+    with _history_step(history, rows, f"rotate {counted(len(rows), 'particle')} {words}"):
         particles = rows_of(history.layer, rows)
         remember(history.layer, rows)
         every = np.arange(len(particles))
@@ -260,7 +256,7 @@ def move(history: History, rows: Rows, shift: FloatArray, *, frame: str) -> None
         If no row is given, or ``frame`` is ``own`` and a particle has no orientation.
     """
     along = " ".join(f"{name} {step:+g}" for name, step in zip("xyz", shift, strict=True) if step)
-    with _history_step(history, rows, f"move {count_words(len(rows))} by {along} Å, {frame} axes"):
+    with _history_step(history, rows, f"move {counted(len(rows), 'particle')} by {along} Å, {frame} axes"):
         posed = frame == "own" or layers.has_pose(history.layer)[rows].all()
         particles = rows_of(history.layer, rows) if posed else layers.picks_of(history.layer).take(rows)
         remember(history.layer, rows)
@@ -276,7 +272,7 @@ def delete(history: History, rows: Rows) -> None:
     InputError
         If no row is given.
     """
-    with _history_step(history, rows, f"delete {count_words(len(rows))}"):
+    with _history_step(history, rows, f"delete {counted(len(rows), 'particle')}"):
         history.layer.selected_data = set(rows.tolist())
         history.layer.remove_selected()
 
@@ -289,7 +285,7 @@ def set_status(history: History, rows: Rows, status: str) -> None:
     InputError
         If no row is given.
     """
-    with _history_step(history, rows, f"{STATUS_ACTIONS[status]} {count_words(len(rows))}"):
+    with _history_step(history, rows, f"{STATUS_ACTIONS[status]} {counted(len(rows), 'particle')}"):
         particles = layers.picks_of(history.layer).take(rows)
         put_rows(history.layer, rows, corrections.with_status(particles, np.arange(len(rows)), status))
 
@@ -302,13 +298,13 @@ def reset(history: History, rows: Rows) -> None:
     InputError
         If no row is given.
     """
-    with _history_step(history, rows, f"reset {count_words(len(rows))}"):
+    with _history_step(history, rows, f"reset {counted(len(rows), 'particle')}"):
         recall(history.layer, rows)
 
 
 def assign_poses(history: History, rows: Rows, particles: Particles, *, words: str) -> None:
     """Replace the poses of particles by predicted or refined ones, to which Reset then returns."""
-    with _history_step(history, rows, f"{words} {count_words(len(rows))}"):
+    with _history_step(history, rows, f"{words} {counted(len(rows), 'particle')}"):
         write_poses(history, rows, particles)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
-from napari_orient.gui.axes import WIDTHS, directions
+from napari_orient.gui.axes import WIDTHS, arrows_of, directions
 from napari_orient.gui.canvas import (
     camera,
     camera_center,
@@ -425,8 +425,6 @@ def _arrows(
     """Arrows (M, 2, 3) of particles' axes in voxels, zyx, and their colours (M, 4), z's the brightest of three."""
     if particles is None or particles.rotations is None or not len(particles):
         return np.zeros((0, 2, 3)), np.zeros((0, 4))
-    along = directions(particles.rotations, axes)
-    starts = np.repeat(layers.flip(particles.positions) / size, along.shape[1], axis=0)
-    bright = np.array([[DIM], [DIM], [1.0]])[-along.shape[1] :]
-    shades = np.tile(np.hstack([bright * ink, np.ones_like(bright)]), (len(particles), 1))
-    return np.stack([starts, along.reshape(-1, 3)], axis=1), shades
+    arrows = arrows_of(particles, size, axes)
+    bright = np.array([[DIM], [DIM], [1.0]])[-(len(arrows) // len(particles)) :]
+    return arrows, np.tile(np.hstack([bright * ink, np.ones_like(bright)]), (len(particles), 1))

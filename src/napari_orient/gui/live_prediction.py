@@ -21,12 +21,12 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.prediction import Model, PoseEstimator, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import edits, layers
-from napari_orient.gui.edits import History, count_words
+from napari_orient.gui.edits import History
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import Rows
 from napari_orient.gui.layers import NUMBER
 from napari_orient.gui.session import Session
-from napari_orient.gui.widgets.basic import BAD, GOOD, MUTED
+from napari_orient.gui.widgets.basic import BAD, GOOD, MUTED, counted
 
 IMMEDIATE_LIMIT = 0.05
 """Seconds that a prediction may take in the window's thread: one frame at 20 a second."""
@@ -173,7 +173,9 @@ class LivePrediction(QObject):
         self._waiting.clear()
         picks = self._picks(rows)
         self._requested = dict(zip(self._numbers()[rows].tolist(), self._history.layer.data[rows].copy(), strict=True))
-        self._run(_predict_stream(self.prepared.predict, picks), f"Live: {count_words(len(rows))}", self._deliver)
+        self._run(
+            _predict_stream(self.prepared.predict, picks), f"Live: {counted(len(rows), 'particle')}", self._deliver
+        )
 
     def _deliver(self, predicted: Particles) -> None:
         history = self._history
@@ -225,12 +227,12 @@ class LivePrediction(QObject):
         )
 
     def _show_status(self, predicted: Particles, seconds: float) -> None:
-        text = f"Predicted {count_words(len(predicted))}"
+        text = f"Predicted {counted(len(predicted), 'particle')}"
         if predicted.expected_error_deg is not None:
             text += f": expected error {np.median(predicted.expected_error_deg):.1f}°"
         self.status_changed.emit(text + (f", {1000 * seconds:.0f} ms" if seconds else ""), GOOD)
 
 
 def _predict_stream(predict: PoseEstimator, picks: Particles) -> Stream[Step, Particles]:
-    yield Step(0, 1, f"Predicting {count_words(len(picks))}")
+    yield Step(0, 1, f"Predicting {counted(len(picks), 'particle')}")
     return predict(picks)

@@ -214,8 +214,12 @@ def _role(particles: Particles, path: Path) -> str:
     return TRUTH if holds_true_poses(path) else PICKS
 
 
-def list_is_open(session: Session, path: Path) -> bool:
+def list_is_open(session: Session, path: Path, *, pixel_size: float | None = None) -> bool:
     """Whether a list is open; its layers are selected then, and renewed, as one step that can be undone, if it changed.
+
+    Parameters
+    ----------
+    pixel_size : Å; of the pixels that it counts in, where it does not state that.
 
     Raises
     ------
@@ -225,11 +229,11 @@ def list_is_open(session: Session, path: Path) -> bool:
     where, stamp, switch = path.resolve(), layers.file_stamp(path), session.tomograms
     own = [layer for layer in session.index.particles() if layers.about(layer).get("path") == str(where)]
     listed = [item for item in switch.sets() if item.listed is not None and item.listed.path == path]
-    if not own and not listed:
-        return False
     changed = [layer for layer in own if layers.about(layer).get("stamp") != stamp]
+    if (not own and not listed) or (changed and is_napari_csv(path)):
+        return False
     if changed:
-        particles = read_particles(path, extents=session.index.extents())
+        particles = _read(path, session.index.extents(), {}, pixel_size)
         for layer in changed:
             _renew(session, layer, particles, path)
     if own and switch.owner(own[0]) != switch.name:
@@ -283,7 +287,7 @@ def open_file(session: Session, path: Path, *, size: float | None = None) -> Non
         If it cannot be read.
     """
     volume = names_volume(path)
-    if volume_is_open(session, path) if volume else list_is_open(session, path):
+    if volume_is_open(session, path) if volume else list_is_open(session, path, pixel_size=size):
         return
     parts = [volume_parts(path, voxel_size=size)] if volume else list_parts(session, path, pixel_size=size)
     for data, keywords, kind in parts:

@@ -32,7 +32,7 @@ from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui import edits, layers
 from napari_orient.gui.canvas_input import bind_keys
 from napari_orient.gui.colours import AXIS_SHADES
-from napari_orient.gui.edits import History, count_words
+from napari_orient.gui.edits import History
 from napari_orient.gui.event_loop import listen
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layer_rows import Rows, rows_of
@@ -47,6 +47,7 @@ from napari_orient.gui.widgets.basic import (
     NoteLabel,
     Panel,
     combo_box,
+    counted,
     equal_width_row,
     labelled,
     number_box,
@@ -297,7 +298,7 @@ class CorrectPage(ParticlesPage):
         options = PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
         stream = estimate_poses(layers.tomogram_of(image), every, chosen, model, options=options, refining=refining)
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
-        self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {count_words(len(rows))}")
+        self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {counted(len(rows), 'particle')}")
         self.job.answered.connect(partial(self._deliver, words))
         self.job.ended.connect(self._ended)
         self._show_counts()

@@ -489,7 +489,9 @@ def card_text(model: Model) -> str:
     if card.get("classes"):
         lines.append(f"Trained on {', '.join(card['classes'])}")
     if isinstance(card.get("particles"), Mapping):
-        lines.append(f"{card['particles'].get('training', 0):,} particles{_count(card.get('tomograms'))}")
+        tomograms = card.get("tomograms")
+        where = f" in {counted(tomograms, 'tomogram')}" if isinstance(tomograms, int) and tomograms else ""
+        lines.append(f"{card['particles'].get('training', 0):,} particles{where}")
     if {"patch_side", "patch_voxel_size"} <= set(options):
         lines.append(f"patches of {options['patch_side']}³ voxels of {options['patch_voxel_size']:g} Å")
     if isinstance(card.get("figures"), Mapping) and "validation_median_deg" in card["figures"]:
@@ -501,10 +503,3 @@ def full_card_text(model: Model) -> str:
     """All entries of a model's options and card, one a line."""
     entries: dict[str, Any] = {"kind": model.kind, **model.options_record(), **model.card}
     return "\n".join(f"{name}: {value}" for name, value in entries.items())
-
-
-def _count(tomograms: object) -> str:
-    """How many tomograms, where it is known: `` in 1 tomogram``."""
-    if not isinstance(tomograms, int) or not tomograms:
-        return ""
-    return " in 1 tomogram" if tomograms == 1 else f" in {tomograms} tomograms"
