@@ -89,8 +89,9 @@ def opened(viewer: napari.Viewer, folder: Path) -> None:
     """Open the demo's files, the page Data beside them."""
     session = session_of(viewer)
     page_of(viewer, "Data")
-    open_paths(session, [next(folder.glob("*.mrc")), folder / "picks.star", folder / "truth.star"])
+    open_paths(session, [next(folder.glob("*.mrc")), folder / "truth.star"])
     session.take_for_truth(session.index.particles()[0])
+    open_paths(session, [folder / "picks.star"])
     wait(lambda: True)
     viewer.reset_view()
 

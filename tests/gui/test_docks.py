@@ -71,8 +71,9 @@ def opened_window(make_napari_viewer, dock, scene):
 def loaded(viewer, scene, dock):
     session = session_of(viewer)
     open_paths(session, [scene.mrc, scene.picks, scene.true])
-    session.take_for_truth(session.index.particles()[0])
     prediction = dock(viewer, "Predict")
+    session.take_for_truth(session.index.particles()[0])
+    assert layers.role(prediction.layer) == "picks", "not what has become the truth"
     prediction.show_model(str(scene.model))
     return prediction
 

@@ -64,7 +64,7 @@ class PredictCard(JobCard, ParticlesPage):
         self.loaded: Model | None = None
         self._request: PredictionRequest | None = None
         self._predicted: set[str] = set()
-        self._onward = ""
+        self._onward = self._role = ""
         self.particles = self.choose_particles(own_points=True)
         self.extent = combo_box("Predict the particles of the tomogram that is shown, or of every tomogram")
         self.kind = combo_box("Predict only the particles of this class")
@@ -116,6 +116,8 @@ class PredictCard(JobCard, ParticlesPage):
     def tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
         super().tomogram_changed()
+        if self._role == PICKS and self.layer is not None and layers.role(self.layer) == TRUTH:
+            self.particles.choose(self.offered()[0])  # Taken for the truth meanwhile.
         self.show_state()
         self._show_result()
 
@@ -182,6 +184,7 @@ class PredictCard(JobCard, ParticlesPage):
 
     def layer_chosen(self, *_: object) -> None:
         """Offer the classes of the layer that is chosen now."""
+        self._role = "" if self.layer is None else layers.role(self.layer)
         kinds = None if self.layer is None else layers.picks_of(self.layer).kind
         counts = Counter() if kinds is None else Counter(kinds.tolist())
         show_classes(self.kind, counts, 0 if self.layer is None else len(self.layer.data))
