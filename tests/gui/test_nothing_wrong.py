@@ -12,7 +12,7 @@ from napari.layers import Points
 from napari_orient.engine.inspection.corrections import REJECTED
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
-from napari_orient.engine.particles import Particles, concatenate
+from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui import edits, layers
 from napari_orient.gui.axes import axes_layer
@@ -22,7 +22,7 @@ from napari_orient.gui.dock_strips import TomogramHeader, ViewStrip
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.orient_dock import OrientDock
-from napari_orient.gui.pages.data_page import problem_of
+from napari_orient.gui.pages.data_page import DataPage, problem_of
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import AverageCard, ExportCard
@@ -268,6 +268,26 @@ def test_a_tomogram_that_is_open_is_not_opened_twice(make_napari_viewer, scene):
     open_paths(session_of(viewer), [scene.mrc, scene.mrc])
     viewer.open(str(scene.mrc), plugin=PLUGIN)
     assert len(by_role(viewer, "tomogram")) == 1
+
+
+def test_a_sample_that_is_open_is_shown_and_not_opened_twice(qtbot):
+    viewer = ViewerModel()
+    session, density = session_of(viewer), np.zeros((4, 5, 6), np.float32)
+    for name in ("sample_001", "TS_01"):
+        session.show_tomogram(Tomogram(density, 10.0, name))
+    add(qtbot, DataPage(viewer)).sample.click()
+    assert len(viewer.layers) == 2
+    assert session.tomograms.name == "sample_001"
+
+
+def test_only_failures_says_so_where_there_are_none(qtbot, shown):
+    viewer = ViewerModel()
+    fill(viewer, truth_of(tomogram="TS_01"), turns=np.full(6, 1.0))
+    strip = add(qtbot, ViewStrip(session_of(viewer)))
+    strip.failures.click()
+    strip._showing.settle()
+    assert "No particle here" in shown[-1]
+    assert not strip.failures.isChecked()
 
 
 def test_what_napari_saves_as_csv_opens_again(make_napari_viewer, scene):

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from napari.layers import Image, Points
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QMenu, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
@@ -303,6 +304,8 @@ class ViewStrip(Panel):
 
     def _show_failures(self, on: bool) -> None:
         self.session.failure_view.show_only(on)
+        if on and not self.session.failure_view.only:
+            show_info("No particle here has an error above the threshold of the page Inspect.")
         self._showing.ask()
 
     def show_state(self, event: Any = None) -> None:

@@ -19,6 +19,7 @@ from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.opening import PLUGIN, dock_text, open_file, open_paths
 from napari_orient.gui.pages.base import DockPage
+from napari_orient.gui.sample_data import PLAIN
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets.basic import (
     BAD,
@@ -90,6 +91,9 @@ class DataPage(DockPage):
             open_paths(self.session, [Path(name)])
 
     def _sample(self) -> None:
+        if self.session.tomograms.image(PLAIN.name) is not None:
+            self.session.tomograms.choose(PLAIN.name)
+            return
         self.attempt(partial(self.session.viewer.open_sample, PLUGIN, "simulated"))
 
     def _ask_size(self, event: Any) -> None:
