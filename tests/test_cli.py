@@ -649,6 +649,10 @@ def test_training_on_several_classes_at_once_is_refused(world, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == [mixed]
 
 
+def test_an_empty_name_is_no_folder(capsys):
+    assert "an empty name given; expected a file or folder" in refused(["convert", "", "o.csv"], capsys)
+
+
 def test_a_mistake_in_a_real_process_is_one_line_and_exit_2(tmp_path):
     command = [sys.executable, "-m", "napari_orient", "evaluate", "none.star", "none.star"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -136,5 +136,8 @@ def test_particles_of_other_tomograms_stay_out_whatever_the_column_of_names_is_c
     for name in ("TS", "file name", "dataset"):
         path = write(tmp_path / "a.csv", f"x,y,z,{name},note\n1,2,3,rec_TS_01.mrc,a\n4,5,6,rec_TS_02.mrc,b\n")
         np.testing.assert_allclose(read_particles(path, tomogram="TS_01").positions, [[1, 2, 3]])
+    text = "data_particles\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_of\n1 2 3 TS_01\n4 5 6 TS_02\n"
+    star = read_particles(write(tmp_path / "a.star", text), tomogram="TS_01", pixel_size=2.0)
+    np.testing.assert_allclose(star.positions, [[2, 4, 6]])
     path = write(tmp_path / "b.csv", "x,y,z,note,group\n1,2,3,a,1\n4,5,6,b,2\n")
     assert [len(read_particles(path, tomogram=name)) for name in ("TS_01", "1", "tomo_001")] == [2, 2, 2]

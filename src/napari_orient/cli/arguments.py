@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self.register("type", Path, _path)
         self._expert_help: dict[argparse.Action, str] = {}
 
     def add_expert(self, action: argparse.Action) -> None:
@@ -81,6 +82,19 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         raise argparse.ArgumentError(action, f"{value!r} given{expected_one_of(str(value), map(str, action.choices))}")
+
+
+def _path(text: str) -> Path:
+    """The path of a text.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If the text is empty, which would stand for the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name given; expected a file or folder. Is a shell variable empty?")
+    return Path(text)
 
 
 def _at_home(word: str) -> str:

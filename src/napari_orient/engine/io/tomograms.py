@@ -142,6 +142,11 @@ def column_of_tomogram(table: Mapping[str, Sequence[str]], tomogram: str) -> str
     return None
 
 
+def column_note(column: str, tomogram: str) -> str:
+    """A sentence on the column that `column_of_tomogram` found."""
+    return f"Column {column} has the name of {tomogram}: particles with another there are left out."
+
+
 def read_tomograms(path: Path | str) -> Table:
     """Table of tomograms (``data_global``) of a ``tomograms.star``.
 

@@ -62,6 +62,8 @@ from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
     binned_extents,
+    column_note,
+    column_of_tomogram,
     extents_beside,
     extents_table,
     find_extents,
@@ -70,6 +72,7 @@ from napari_orient.engine.io.tomograms import (
     given_source,
     optimisation_set,
     pixel_sizes,
+    plain_name,
     read_tomograms,
     rows_of_tomogram,
     table_extents,
@@ -224,12 +227,15 @@ class RelionTable:
 
     def of_tomogram(self, tomogram: str | None) -> RelionTable:
         """Rows of one tomogram; all rows, if the list names no tomogram."""
-        names = self.names
+        names, notes = self.names, self.notes
+        if tomogram is not None and not any(names) and (column := column_of_tomogram(self.table, tomogram)):
+            names = [plain_name(text) for text in self.table[column]]
+            notes = (*notes, column_note(column, tomogram))
         if tomogram is None or not any(names):
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
         table: Table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
-        return replace(self, table=table, rows=rows)
+        return replace(self, table=table, rows=rows, notes=notes)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:
         """Rotations of three columns of angles, (N, 3, 3); None where the file has none of the three."""

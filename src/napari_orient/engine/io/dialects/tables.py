@@ -41,6 +41,7 @@ from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, 
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
+    column_note,
     column_of_tomogram,
     find_extents,
     fit_only_in_angstrom,
@@ -92,7 +93,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
         column = column_of_tomogram({name: table[name] for name in table if name not in _OWN}, tomogram)
         if column is not None:
             names = [plain_name(text) for text in table[column]]
-            notes = (*notes, f"Column {column} has the name of {tomogram}: particles with another there are left out.")
+            notes = (*notes, column_note(column, tomogram))
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
