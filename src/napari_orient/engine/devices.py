@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from napari_orient.engine.environment import is_gpu_memory_error
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option
-from napari_orient.engine.streams import NoteWarning
+from napari_orient.engine.streams import NoteWarning, map_steps
 
 if TYPE_CHECKING:
     import torch
@@ -181,6 +181,57 @@ def in_parallel(
         return list(pool.map(work, parts))
 
 
+def side_by_side(
+    streams: Sequence[Generator[StepT, None, ResultT]], *, device: torch.device
+) -> Generator[list[StepT | None], None, list[ResultT]]:
+    """The answers of streams that do not need each other, in order, which take their steps side by side.
+
+    Yielded is the step that each has taken, None where it took none. On a CPU each has a thread of its own and an even
+    share of the workers; on a GPU, or with one worker, they follow each other. The answers are the same.
+    """
+    workers = worker_count() if device.type == "cpu" else 1
+    if workers < 2 or len(streams) < 2:
+        return (yield from _one_by_one(streams))
+    share = max(1, workers // len(streams))
+    # A thread for each: what a stream sets for its thread, it finds there again.
+    pools = [ThreadPoolExecutor(1, initializer=_become_worker, initargs=(share,)) for _ in streams]
+    answers, running = dict[int, ResultT](), list(range(len(streams)))
+    try:
+        while running:
+            taken = {number: pools[number].submit(_advanced, streams[number], answers, number) for number in running}
+            steps = [taken[number].result() if number in taken else None for number in range(len(streams))]
+            running = [number for number in running if number not in answers]
+            if running:
+                yield steps
+    finally:
+        for pool, stream in zip(pools, streams, strict=True):
+            pool.submit(stream.close).result()
+            pool.shutdown()
+    return [answers[number] for number in range(len(streams))]
+
+
+def _one_by_one(
+    streams: Sequence[Generator[StepT, None, ResultT]],
+) -> Generator[list[StepT | None], None, list[ResultT]]:
+    answers = list[ResultT]()
+    for number, stream in enumerate(streams):
+
+        def alone(step: StepT, number: int = number) -> list[StepT | None]:
+            return [step if other == number else None for other in range(len(streams))]
+
+        answers.append((yield from map_steps(stream, alone)))
+    return answers
+
+
+def _advanced(stream: Generator[StepT, None, ResultT], answers: dict[int, ResultT], number: int) -> StepT | None:
+    """The next step of a stream; None where it is over, and its answer is put among the others."""
+    try:
+        return next(stream)
+    except StopIteration as end:
+        answers[number] = end.value
+        return None
+
+
 def _in_memory(function: Callable[[PartT], ResultT], part: PartT) -> list[ResultT]:
     """The function's answer for a part; where a GPU's memory does not hold it, those for its halves, in order."""
     try:
@@ -210,8 +261,8 @@ def _halves(part: PartT) -> tuple[PartT, PartT] | None:
     return whole[: len(whole) // 2], whole[len(whole) // 2 :]
 
 
-def _become_worker() -> None:
-    _OWN.workers = 1
+def _become_worker(workers: int = 1) -> None:
+    _OWN.workers = workers
     _set_own_threads(1)
 
 

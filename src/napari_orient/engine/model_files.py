@@ -202,12 +202,23 @@ def is_model_file(path: Path) -> bool:
 @cache
 def shipped_templates() -> tuple[str, ...]:
     """The names of the shipped models that are templates, the default first; only their headers are read."""
-    return tuple(name for name in shipped_models() if _kind_in_header(_shipped()[name]) == TEMPLATE)
+    return tuple(name for name in shipped_models() if _shipped_kind(name) == TEMPLATE)
 
 
-def _kind_in_header(path: Path) -> str:
+def shipped_symmetry(name: str) -> tuple[str, tuple[str, ...]]:
+    """Symmetry and classes of particles of a shipped model; only its header is read, which needs no torch."""
+    record = _shipped_record(name)
+    return str(record["options"].get("symmetry") or "C1"), tuple(map(str, record["card"].get("classes", ())))
+
+
+def _shipped_kind(name: str) -> str:
+    kind = str(_shipped_record(name)["kind"])
+    return _OLD_KINDS.get(kind, kind)
+
+
+@cache
+def _shipped_record(name: str) -> Mapping[str, Any]:
     from safetensors import safe_open
 
-    with safe_open(path, framework="numpy") as opened:
-        kind = str(_record(path, (opened.metadata() or {})[_HEADER])["kind"])
-    return _OLD_KINDS.get(kind, kind)
+    with safe_open(_shipped()[name], framework="numpy") as opened:
+        return _record(_shipped()[name], (opened.metadata() or {})[_HEADER])

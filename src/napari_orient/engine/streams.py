@@ -46,6 +46,7 @@ class NoteWarning(UserWarning):
 
 StepT = TypeVar("StepT", bound=Step)
 ResultT = TypeVar("ResultT")
+YieldT = TypeVar("YieldT")
 
 Stream = Generator[StepT, None, ResultT]
 """A long task: each ``next`` is progress, ``close()`` is Stop, the return value is the answer."""
@@ -54,7 +55,9 @@ Work = Generator[None, None, ResultT]
 """Part of a long task that reports no progress of its own: at each ``next`` it can be stopped."""
 
 
-def map_steps(stream: Generator[Any, None, ResultT], change: Callable[[Any], StepT]) -> Stream[StepT, ResultT]:
+def map_steps(
+    stream: Generator[Any, None, ResultT], change: Callable[[Any], YieldT]
+) -> Generator[YieldT, None, ResultT]:
     """The answer of a stream; what a function makes of each step is yielded in its place."""
     try:
         while True:
@@ -66,7 +69,7 @@ def map_steps(stream: Generator[Any, None, ResultT], change: Callable[[Any], Ste
         stream.close()
 
 
-def stoppable(work: Generator[Any, None, ResultT], step: StepT) -> Stream[StepT, ResultT]:
+def stoppable(work: Generator[Any, None, ResultT], step: YieldT) -> Generator[YieldT, None, ResultT]:
     """The answer of a part of a task; the step is yielded wherever the part can be stopped."""
     return map_steps(work, lambda _: step)
 

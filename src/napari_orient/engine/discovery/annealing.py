@@ -21,7 +21,7 @@ scores, where there are two, separates false picks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,7 +78,7 @@ class AnnealingStep:
     assignment: Assignment
 
 
-def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Iterator[AnnealingStep]:
+def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Generator[AnnealingStep, None, None]:
     """The rounds of one start, from random rotations to the best ones."""
     rng, generator = np.random.default_rng(seed), torch.Generator(spectra.device).manual_seed(seed)
     grid, assignment = even_rotations(options.search), _initial_assignment(spectra, options, rng)

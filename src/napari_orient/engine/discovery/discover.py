@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.devices import device_words, single_threaded_steps
+from napari_orient.engine.devices import device_words, side_by_side, single_threaded_steps
 from napari_orient.engine.discovery.annealing import (
     COLD_ROUNDS,
     AnnealingStep,
@@ -266,30 +266,41 @@ class DiscoveryRun:
         ----------
         first : number of the first start, among those of all numbers of classes.
         """
-        results = list(made)
-        while len(results) < (most or self.options.starts) and not _last_agrees(results):
-            results.append((yield from self._start(spectra, len(results) + 1, number_in_all=first + len(results))))
+        results, most = list(made), most or self.options.starts
+        while len(results) < most and not _last_agrees(results):
+            # One alone agrees with none, so that there are two at least.
+            numbers = [len(results) + 1] if results or most < 2 else [1, 2]
+            results += yield from self._made_starts(spectra, numbers, before=first - 1)
         return results
 
-    def _start(
-        self, spectra: PatchSpectra, number: int, *, number_in_all: int
-    ) -> Stream[DiscoveryStep, AnnealingResult]:
-        several = number_in_all > number
-        title = f"{self.options.class_count} kinds, start" if several else "Start"
-        every = self.every.take(self.rows)
-        seed = self.options.seed * 1000 + number
-        for step in anneal(spectra, self.options, seed):
-            yield self.counter.step(
-                f"{title} {number}, round {step.number} on {device_words(self.device)}",
-                # Two starts are expected: a third one's steps count for none.
-                advance=int(number <= 2),
-                class_count=self.options.class_count,
-                maps=step.maps,
-                particles=self.posed(step.assignment, every),
-                start=number_in_all,
-                peak=float(step.assignment.peak.mean()),
-            )
-        return self._result(step)
+    def _made_starts(
+        self, spectra: PatchSpectra, numbers: Sequence[int], *, before: int
+    ) -> Stream[DiscoveryStep, list[AnnealingResult]]:
+        """Results of the starts of these numbers, which are made side by side; the first one's maps are shown.
+
+        Parameters
+        ----------
+        before : starts made for other numbers of classes.
+        """
+        title = f"{self.options.class_count} kinds, start" if before else "Start"
+        every, last = self.every.take(self.rows), dict[int, AnnealingStep]()
+        starts = [anneal(spectra, self.options, self.options.seed * 1000 + number) for number in numbers]
+        for steps in side_by_side(starts, device=self.device):
+            taken = {number: step for number, step in zip(numbers, steps, strict=True) if step is not None}
+            last |= taken
+            for number, step in taken.items():
+                shown = number == min(taken)
+                yield self.counter.step(
+                    f"{title} {number}, round {step.number} on {device_words(self.device)}",
+                    # Two starts are expected: a third one's steps count for none.
+                    advance=int(number <= 2),
+                    class_count=self.options.class_count,
+                    maps=step.maps if shown else (),
+                    particles=self.posed(step.assignment, every) if shown else None,
+                    start=before + number,
+                    peak=float(step.assignment.peak.mean()),
+                )
+        return [self._result(last[number]) for number in numbers]
 
     def _result(self, last: AnnealingStep) -> AnnealingResult:
         references = masked_references(last.maps, self.options, self.device)

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.detection import error_and_confidence, random_pose_angles
-from napari_orient.engine.devices import device_batch_size
+from napari_orient.engine.devices import device_batch_size, side_by_side
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
@@ -45,7 +45,7 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.posterior import FitCalibration, Poses, summarise_modes
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
-from napari_orient.engine.streams import Step, Stream, Work
+from napari_orient.engine.streams import Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.engine.templates import Template
 
@@ -158,18 +158,30 @@ def _poses(
     device: torch.device,
 ) -> Work[Poses]:
     """Poses against the maps of the particles' own halves."""
-    parts, order = [], []
-    for number, reference in enumerate(maps):
-        own = np.flatnonzero(half == number)
-        if len(own):
-            model, likelihood_scale = yield from estimate_forward_model(reference, patches, own, wedge)
-            fits = []
-            for _, fit in patches.fits(reference.to(device), model.to(device), own, device=device):
-                fits.append(fit)
-                yield
-            parts.append(poses_from_fits(fits, group, likelihood_scale=likelihood_scale))
-            order.append(own)
-    return Poses.concatenated(parts).take(torch.as_tensor(np.argsort(np.concatenate(order))))
+    rows = [np.flatnonzero(half == number) for number in range(len(maps))]
+    there = [(reference, own) for reference, own in zip(maps, rows, strict=True) if len(own)]
+    work = [_poses_of_half(patches, own, reference, group, wedge=wedge, device=device) for reference, own in there]
+    parts = yield from stoppable(side_by_side(work, device=device), None)
+    order = np.concatenate([own for _, own in there])
+    return Poses.concatenated(parts).take(torch.as_tensor(np.argsort(order)))
+
+
+def _poses_of_half(
+    patches: ParticlePatches,
+    own: NDArray[np.int_],
+    reference: Reference,
+    group: Symmetry,
+    *,
+    wedge: Wedge,
+    device: torch.device,
+) -> Work[Poses]:
+    """Poses of some rows against the map of their half."""
+    model, likelihood_scale = yield from estimate_forward_model(reference, patches, own, wedge)
+    fits = []
+    for _, fit in patches.fits(reference.to(device), model.to(device), own, device=device):
+        fits.append(fit)
+        yield
+    return poses_from_fits(fits, group, likelihood_scale=likelihood_scale)
 
 
 def estimate_forward_model(
@@ -288,23 +300,32 @@ def match_half_maps(
     """
     parts, chances = [], []
     for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
-        order, matched = [], list[RefinementResult]()
-        for number, density in ((1, found.first_half), (2, found.second_half)):
-            rows = np.flatnonzero(own == 2) if number == 1 else np.flatnonzero(own != 2)
-            if len(rows):
-                template = Template(
-                    found.filtered(density, radius=options.radius),
-                    voxel_size=found.voxel_size,
-                    symmetry=found.group.name,
-                )
-                result = yield from refine(tomogram, particles.take(rows), template, _refinement_options(options))
-                matched.append(result)
-                order.append(rows)
+        # The first half map finds the second half, and the other one the rest.
+        second = own == 2
+        order = [np.flatnonzero(second), np.flatnonzero(~second)]
+        matched = yield from side_by_side(
+            [
+                _matched(tomogram, particles.take(rows), density, found, options)
+                for density, rows in zip((found.first_half, found.second_half), order, strict=True)
+                if len(rows)
+            ],
+            device=options.compute.chosen(),
+        )
         place = np.argsort(np.concatenate(order))
         parts.append(concatenate([result.particles for result in matched]).take(place))
         chances.append(np.concatenate([_chances(result) for result in matched])[place])
     before = concatenate([part for _, part in labelled]).required_rotations()
     return with_map_errors(concatenate(parts), np.concatenate(chances), before, half > 0, group=found.group)
+
+
+def _matched(
+    tomogram: Tomogram, particles: Particles, density: NDArray[np.float32], found: Average, options: DiscoveryOptions
+) -> Stream[Step, RefinementResult]:
+    """Picks of a tomogram as a half map finds them."""
+    template = Template(
+        found.filtered(density, radius=options.radius), voxel_size=found.voxel_size, symmetry=found.group.name
+    )
+    return (yield from refine(tomogram, particles, template, _refinement_options(options)))
 
 
 def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:
