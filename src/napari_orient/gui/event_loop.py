@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
 MOMENT = 40
@@ -100,13 +102,22 @@ class IdleWork(QObject):
                     then(answer.value)
 
 
-_NEEDED_SOON = ("pandas", "matplotlib.backends.backend_agg", "matplotlib.figure")
-"""What the first list of particles and the first chart import: together half a second of processor time."""
+_NEEDED_SOON = ("torch", "scipy.spatial.transform", "pandas", "matplotlib.backends.backend_agg", "matplotlib.figure")
+"""What the first prediction, list of particles and chart import: together two seconds of processor time."""
 
 
 def import_ahead() -> None:
-    """Import what is needed soon in a thread: the window answers meanwhile. What is there already costs nothing."""
-    threading.Thread(target=lambda: list(map(importlib.import_module, _NEEDED_SOON)), daemon=True).start()
+    """Import what is needed soon in a thread, once the window is drawn; what is there already costs nothing."""
+    # Not before: Python runs one thread at a time, and the import would take half of what draws the window.
+    if QCoreApplication.instance() is not None and not all(name in sys.modules for name in _NEEDED_SOON):
+        QTimer.singleShot(0, _import_in_thread)
+
+
+def _import_in_thread() -> None:
+    thread = threading.Thread(target=lambda: list(map(importlib.import_module, _NEEDED_SOON)), daemon=True)
+    thread.start()
+    # Python must not end in the middle of torch's own start.
+    atexit.register(thread.join)
 
 
 class _Ear:

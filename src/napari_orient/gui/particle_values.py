@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import Inspection, InspectionOptions, inspect, symmetries_by_class
 from napari_orient.engine.io.columns import OUTLIER
+from napari_orient.engine.model_files import shipped_models, shipped_symmetry
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.symmetry import Symmetry, symmetry
 from napari_orient.engine.templates import bead_models, bead_symmetry
@@ -252,12 +253,15 @@ class InspectionModel:
 
 def _taught(model: str) -> tuple[str, frozenset[str]]:
     """The symmetry that a network was trained with, C1 where unknown, and the classes that it was trained on."""
+    if not model:
+        return "C1", frozenset()
+    if model in shipped_models():
+        name, classes = shipped_symmetry(model)
+        return symmetry(name).name, frozenset(classes)
     from napari_orient.engine.prediction import load_model
 
     try:
-        found = load_model(model) if model else None
+        found = load_model(model)
     except InputError:
-        found = None
-    if found is None:
         return "C1", frozenset()
     return found.group.name, frozenset(found.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Points
@@ -15,9 +16,6 @@ from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_orient.engine.environment import machine_error
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection.similarity import ReferenceComparison, compare_with_reference, estimate_patch_wedge
-from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.event_loop import Deferred
@@ -25,6 +23,12 @@ from napari_orient.gui.map_choice import ReferenceChoice, read_reference
 from napari_orient.gui.particle_values import ParticleValues
 from napari_orient.gui.session import Session
 from napari_orient.gui.widgets.basic import MUTED, NoteLabel, labelled
+
+if TYPE_CHECKING:
+    # Where they are used they are imported, in a thread: they need torch, which takes a second and a half.
+    from napari_orient.engine.inspection.similarity import ReferenceComparison
+    from napari_orient.engine.model.reference import Reference
+    from napari_orient.engine.model.wedge import Wedge
 
 SIDE = 400.0
 """Side of a patch in Å: a ribosome and its neighbours."""
@@ -172,6 +176,8 @@ class PatchView(QWidget):
         return f"{text}; reference: {wedge.words}"
 
     def _comparison(self, layer: Points, values: ParticleValues, row: int) -> ReferenceComparison:
+        from napari_orient.engine.inspection.similarity import compare_with_reference
+
         tomogram = self._tomogram(layer)
         particles, partner = values.particles, int(values.inspection.partner[row])
         truth = None if values.truth is None or partner < 0 else values.truth.rotations
@@ -200,6 +206,9 @@ def _side(tomogram: Tomogram) -> int:
 
 def _prepared(layer: weakref.ref[Points], tomogram: Tomogram, positions: FloatArray, key: ReferenceKey) -> _Prepared:
     """The reference, none without a name, and the missing wedge estimated from the patches about some positions."""
+    from napari_orient.engine.inspection.similarity import estimate_patch_wedge
+    from napari_orient.engine.model.reference import build_reference
+
     name, own_size, voxel_size = key
     try:
         reference = None

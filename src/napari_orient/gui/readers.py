@@ -18,6 +18,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import ListFile, names_volume, recognise_content, write_particles
 from napari_orient.gui import layers
 from napari_orient.gui.commands import dock_of, open_page, page_of
+from napari_orient.gui.event_loop import import_ahead
 from napari_orient.gui.layers import LayerParts
 from napari_orient.gui.napari_csv import is_napari_csv
 from napari_orient.gui.opening import (
@@ -101,6 +102,7 @@ def _parts_of_list(session: Session | None, path: Path) -> list[LayerParts]:
 
 def _checked(path: Path, read: Callable[[], list[LayerParts]]) -> list[LayerParts]:
     """What a file is read as; in a window `refuse` shows an error: napari's own account of it fills the screen."""
+    import_ahead()
     try:
         return read()
     except InputError as error:
