@@ -80,6 +80,13 @@ def test_what_cannot_be_refined_or_averaged_is_refused_in_one_line(lab, tmp_path
     refine = ["refine", lab / "tomo.mrc", lab / "picks.star", "--output", tmp_path / "out.star"]
     assert "no such file" in refused([*refine, "--reference", lab / "nothing.mrc"], capsys)
     assert "symmetry" in refused([*refine, "--reference", lab / "map.mrc", "--symmetry", "Q3"], capsys)
+    named = [*refine, "--reference", lab / "map.mrc", "--map"]
+    assert "there are no rounds. Give --rounds 3" in refused([*named, tmp_path / "own.mrc"], capsys)
+    assert "ends in .mrc" in refused([*named, tmp_path / "own.tif", "--rounds", "1"], capsys)
+    predict = ["predict", lab / "tomo.mrc", lab / "picks.star", "--output", tmp_path / "out.star", "--rounds", "1"]
+    assert "rounds correct a template, and" in refused([*predict, "--model", "ribosome-4x32"], capsys)
+    unweighted = ["average", lab / "tomo.mrc", lab / "truth.star", "--weights", "confidence"]
+    assert "no confidences" in refused([*unweighted, "--output", tmp_path / "out.mrc"], capsys)
     average = ["average", lab / "tomo.mrc", lab / "picks.star"]
     assert "no orientations" in refused([*average, "--output", tmp_path / "out.mrc"], capsys)
     assert "ends in .mrc" in refused([*average, "--output", tmp_path / "out.tif"], capsys)
@@ -130,6 +137,18 @@ def project(tmp_path_factory):
     write_tomogram(folder / "map.mrc", molecule().density(24), voxel_size=VOXEL_SIZE)
     write_tomogram(folder / "mirrored.mrc", molecule().density(24)[:, :, ::-1].copy(), voxel_size=VOXEL_SIZE)
     return folder
+
+
+def test_a_reference_that_its_particles_correct_is_written_and_said(project, tmp_path, capsys):
+    words = ["refine", project / "both.star", "--reference", project / "map.mrc", "--precision", "fast", *QUICK]
+    out, own = tmp_path / "refined.star", tmp_path / "own.mrc"
+    few = ["--max-shift", "0", "--rotations", "250", "--rounds", "1", "--map", own, "--output", out]
+    assert main([str(word) for word in [*words, *few]]) == 0
+    assert re.search(r"Round 1(:| is not kept).* of 24 poses are expected to be right", capsys.readouterr().err)
+    assert "corrected by the particles" in out.read_text().splitlines()[0]
+    found = read_tomogram(own)
+    assert found.voxel_size == VOXEL_SIZE
+    assert np.corrcoef(found.density.ravel(), molecule().density(len(found.density)).ravel())[0, 1] > 0.8
 
 
 def refined(words, out, capsys, *, status=0):

@@ -27,6 +27,7 @@ from napari_orient.api.inputs import (
     tomogram_of,
 )
 from napari_orient.engine import averaging, prediction
+from napari_orient.engine.adaptation import checked_map_path, predict_project, refine_and_adapt
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.duplicates import without_duplicates
@@ -34,7 +35,7 @@ from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.frames import mirrored
-from napari_orient.engine.io import pixel_size_to_write, write_particles, writing_dialect
+from napari_orient.engine.io import pixel_size_to_write, write_particles, write_tomogram, writing_dialect
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network
@@ -49,12 +50,11 @@ from napari_orient.engine.parameters import (
     PredictionOptions,
     RefinementOptions,
 )
-from napari_orient.engine.particles import Labelled, Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.distribution import SchedulerOptions
-from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
+from napari_orient.engine.projects.each_tomogram import ProjectResult, ProjectRun
 from napari_orient.engine.projects.inputs import read_lists
 from napari_orient.engine.projects.stored_results import StoredResults
-from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.refinement import refine as refinement
 from napari_orient.engine.refinement.hand import choose_hand
 from napari_orient.engine.simulation import simulate as simulation
@@ -218,10 +218,11 @@ def predict(
     pairs = pairs_of(data, picks, kind=kind)
     found = _mirrored(_model_of(model)) if mirror else _model_of(model)
     against = None if reference is None else _template_of(reference)
-    task = prediction.PredictionTask(found, chosen, against)
-    result = _for_each(pairs, task, progress, title="Predicting", scheduler=scheduler, parts=parts)
+    result = ProjectResult()
+    stream = predict_project(pairs, found, chosen, result, reference=against, run=_run_of(scheduler, parts))
+    answer_of(stream, progress, title="Predicting")
     near = prediction.shortest_distance(found, chosen, reference=against)
-    return without_duplicates(result, near) if remove_duplicates else result
+    return without_duplicates(result.particles, near) if remove_duplicates else result.particles
 
 
 def refine(
@@ -232,6 +233,7 @@ def refine(
     symmetry: SymmetryLike | None = None,
     kind: str | None = None,
     mirror: bool | str = False,
+    map_output: Path | str | None = None,
     remove_duplicates: bool = False,
     scheduler: SchedulerLike = "",
     parts: Path | str | None = None,
@@ -251,13 +253,15 @@ def refine(
     kind : refine the picks of this class alone, such as ``"4v4r"``.
     mirror : match the mirror image of the reference, x -> -x; poses are those of the mirrored map. ``"auto"`` compares
         both hands over all tomograms first.
+    map_output : with ``rounds=3``: the corrected reference to write, .mrc.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
     scheduler : where several tomograms are worked on: ``""`` this process, ``"local:4"`` four, the address of a Dask
         scheduler, ``"slurm:8"`` eight jobs; or `SchedulerOptions`. A script that starts processes needs
         ``if __name__ == "__main__":``.
     parts : folder in which the particles of each tomogram are kept when it is done, with a table of how each stands;
         what is there of the same content, whatever files are called, is not done again.
-    options, settings : of `RefinementOptions`, such as ``max_shift=10``, or ``tilts="tomograms.star"``.
+    options, settings : of `RefinementOptions`, such as ``max_shift=10``, ``tilts="tomograms.star"``, or ``rounds=3``:
+        the reference is corrected by the particles' own average three times; see `engine.adaptation`.
     progress : None, True, or a function that is called with every step.
 
     Of several tomograms one that fails is warned of, and left out.
@@ -275,10 +279,18 @@ def refine(
     elif mirror:
         template = template.mirrored()
 
-    task = refinement.RefinementTask(template, chosen)
-    result = _for_each(pairs, task, progress, title="Refining", scheduler=scheduler, parts=parts)
+    map_path = None if map_output is None else checked_map_path(map_output, chosen, flag="rounds=3")
+    result, run = ProjectResult(), _run_of(scheduler, parts)
+    if chosen.adaptation.rounds:
+        stream = refine_and_adapt(pairs, template, chosen, result, run)
+        corrected = answer_of(stream, progress, title="Refining")
+        if map_path:
+            write_tomogram(map_path, corrected.density, voxel_size=corrected.voxel_size)
+    else:
+        task = refinement.RefinementTask(template, chosen)
+        answer_of(run.over(pairs, task, result), progress, title="Refining")
     near = refinement.duplicate_distance(template, chosen.duplicates)
-    return without_duplicates(result, near) if remove_duplicates else result
+    return without_duplicates(result.particles, near) if remove_duplicates else result.particles
 
 
 def discover(
@@ -448,23 +460,15 @@ def run(stream: Any) -> Any:
     return drained(stream) if isinstance(stream, Generator) else stream
 
 
-def _for_each(
-    pairs: Labelled,
-    task: TomogramTask,
-    progress: Progress,
-    *,
-    title: str,
-    scheduler: SchedulerLike,
-    parts: Path | str | None,
-) -> Particles:
-    """The particles of every tomogram after a task, as one."""
+def _run_of(scheduler: SchedulerLike, parts: Path | str | None) -> ProjectRun:
+    """Where tomograms are worked on; what is done is kept in a folder, which is made, and taken from there."""
     where = _scheduler_of(scheduler)
-    stored = None if parts is None else StoredResults(Path(parts), Path(parts) / "status.csv")
-    if stored is not None:
-        stored.folder.mkdir(parents=True, exist_ok=True)
-        stored.check()
-    stream = for_each_tomogram(pairs, task, ProjectResult(), scheduler=where, stored=stored, resume=stored is not None)
-    return answer_of(stream, progress, title=title).particles
+    if parts is None:
+        return ProjectRun(where)
+    stored = StoredResults(Path(parts), Path(parts) / "status.csv")
+    stored.folder.mkdir(parents=True, exist_ok=True)
+    stored.check()
+    return ProjectRun(where, stored, resume=True)
 
 
 def _scheduler_of(given: SchedulerLike) -> SchedulerOptions:

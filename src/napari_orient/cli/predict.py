@@ -27,11 +27,12 @@ from napari_orient.cli.projects import (
     check_reference_flags,
     check_result,
     checked_duplicates,
-    do_project,
+    do_work,
     hand_to_match,
     project_run,
     read_named_project,
     run_outputs,
+    say_rounds,
     show_plan,
     with_group,
     with_hand,
@@ -42,6 +43,7 @@ from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Labelled, concatenate
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.engine.projects.inputs import Project
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.progress import say
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
+    from napari_orient.engine.adaptation import predict_project
     from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
     from napari_orient.engine.templates import Template, load_template
 
@@ -108,13 +111,19 @@ def perform(arguments: Namespace) -> int | None:
 
     task, run = PredictionTask(model, options, reference), project_run(arguments, project)
     if arguments.dry_run:
+        say_rounds(options.adaptation)
         return show_plan(project, task, run)
+
+    def work(result: ProjectResult) -> Stream[Step, object]:
+        return predict_project(*(project.pairs, model, options, result), reference=reference, run=run)
 
     def write(result: ProjectResult) -> None:
         near = shortest_distance(model, options, reference=reference)
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         line = provenance(model, options, count=count, reference=against)
+        if options.adaptation.rounds:
+            line += ", corrected by the particles"
         write_poses(
             arguments,
             kept,
@@ -125,7 +134,7 @@ def perform(arguments: Namespace) -> int | None:
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )
 
-    return 1 if do_project(project, task, write, run).failed else None
+    return 1 if do_work(project, work, write, run).failed else None
 
 
 def _with_hands(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,16 @@ from napari_orient.engine.io import check_particles_fit
 from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.projects.distribution import SLURM, SchedulerOptions, slurm_script
-from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, byte_count, for_each_tomogram, plan
+from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, ProjectRun, byte_count, plan
 from napari_orient.engine.projects.inputs import Project, read_project
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import AUTO
 from napari_orient.progress import Stopped, follow, say, time_words
 
 if TYPE_CHECKING:
-    from napari_orient.engine.parameters import RefinementOptions
+    from napari_orient.engine.parameters import AdaptationOptions, RefinementOptions
     from napari_orient.engine.templates import Template
 
 _HERE = SchedulerOptions()
@@ -233,20 +234,6 @@ def add_dry_run(parser: Parser) -> None:
     )
 
 
-@dataclass(frozen=True)
-class ProjectRun:
-    """How the tomograms of a project are worked on.
-
-    Parameters
-    ----------
-    stored : where the particles of each are kept; None keeps them nowhere.
-    """
-
-    scheduler: SchedulerOptions = _HERE
-    stored: StoredResults | None = None
-    resume: bool = False
-
-
 def project_run(arguments: Namespace, project: Project) -> ProjectRun:
     """How the tomograms are worked on, as the flags of `add_run` say.
 
@@ -275,20 +262,27 @@ def run_outputs(output: Path) -> list[Path]:
 def do_project(
     project: Project, task: TomogramTask, write: Callable[[ProjectResult], None], run: ProjectRun | None = None
 ) -> ProjectResult:
-    """The result of a task done for each tomogram, written; what is done when Ctrl-C comes is written too.
+    """The result of a task done for each tomogram, written; see `do_work`."""
+    run = run or ProjectRun()
+    return do_work(project, lambda result: run.over(project.pairs, task, result), write, run)
+
+
+def do_work(
+    project: Project,
+    work: Callable[[ProjectResult], Stream[Step, object]],
+    write: Callable[[ProjectResult], None],
+    run: ProjectRun,
+) -> ProjectResult:
+    """The result that the work on a project fills, written; what is done when Ctrl-C comes is written too.
 
     Raises
     ------
     Stopped
         By Ctrl-C, if some of several tomograms were done.
     """
-    run = run or ProjectRun()
     result = ProjectResult(failed=dict(project.failed))
-    stream = for_each_tomogram(
-        project.pairs, task, result, scheduler=run.scheduler, stored=run.stored, resume=run.resume
-    )
     try:
-        follow(stream)
+        follow(work(result))
     except KeyboardInterrupt as stop:
         if not result.done:
             raise
@@ -311,6 +305,12 @@ def show_plan(project: Project, task: TomogramTask, run: ProjectRun) -> int:
     if run.scheduler.kind == SLURM:
         print(f"\n{slurm_script(run.scheduler)}")
     return 1 if project.failed else 0
+
+
+def say_rounds(adaptation: AdaptationOptions) -> None:
+    """Print that a plan is of the first refinement, where rounds follow it."""
+    if adaptation.rounds:
+        say(f"This is the first refinement; each of the {adaptation.rounds} rounds after it takes twice as long.")
 
 
 def show_inputs(project: Project) -> int:

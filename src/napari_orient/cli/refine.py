@@ -4,7 +4,9 @@ TOMOGRAM... are volumes (MRC, OME-Zarr, EM, HDF5 or TIFF), PICKS the list of the
 further starts. A list that names its tomograms, or a PolNet folder, serves alone. The reference is a map of the
 particle (an MRC file, particle bright, or the name of a template or bead model). Wedge, noise and contrast are
 estimated from each tomogram itself. OUT gets the particles of all, recentred, with angles, confidence and expected
-error. A tomogram that fails is reported and the rest is done; the exit status is 1 then.
+error. With --rounds the particles' own average corrects the reference, as far as two halves of them agree; each half is
+matched with what the other half shows. A tomogram that fails is reported and the rest is done; the exit status is 1
+then.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_orient import __version__
-from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
+from napari_orient.cli.answers import add_report, model_words, report_outputs, write_answer, write_poses
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import list_outputs
 from napari_orient.cli.projects import (
@@ -24,23 +27,31 @@ from napari_orient.cli.projects import (
     add_run,
     check_result,
     checked_duplicates,
-    do_project,
+    do_work,
     hand_to_match,
     project_run,
     read_named_project,
     run_outputs,
+    say_rounds,
     show_plan,
     with_group,
     with_hand,
 )
+from napari_orient.engine.io import write_tomogram
+from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult
+from napari_orient.engine.streams import Step, Stream
 from napari_orient.progress import say
+
+if TYPE_CHECKING:
+    from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
   napari-orient refine Tomo001_rec.mrc picks.star --reference 4v4r.mrc --output refined.star
   napari-orient refine Tomo001_rec.mrc Tomo002_rec.mrc oriented.star --reference ribosome --output refined.star
-  napari-orient refine particles.star --reference map.mrc --mirror auto --output refined.star"""
+  napari-orient refine particles.star --reference map.mrc --mirror auto --output refined.star
+  napari-orient refine particles.star --reference ribosome --rounds 3 --map own.mrc --output refined.star"""
 
 
 def declare(parser: Parser) -> None:
@@ -55,6 +66,7 @@ def declare(parser: Parser) -> None:
         help="of the map, with its axes where they are not z and x: D7@z@x; auto proposes what the map shows",
     )
     add_mirror(parser)
+    parser.add_argument("--map", type=Path, metavar="MAP", help="with --rounds: the corrected reference to write, .mrc")
     add_duplicates(parser)
     add_run(parser)
     add_report(parser)
@@ -62,17 +74,20 @@ def declare(parser: Parser) -> None:
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The list, what stands beside it, how each tomogram stands, and the report."""
-    beside = run_outputs(arguments.output)
-    return [*list_outputs(arguments.output, arguments), *beside, *report_outputs(arguments)]
+    """The list, what stands beside it, how each tomogram stands, the report and the corrected reference."""
+    beside, map_ = run_outputs(arguments.output), [arguments.map] if arguments.map else []
+    return [*list_outputs(arguments.output, arguments), *beside, *report_outputs(arguments), *map_]
 
 
 def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
+    from napari_orient.engine.adaptation import checked_map_path, refine_and_adapt
     from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
     from napari_orient.engine.templates import load_template
 
     options = options_from(arguments, RefinementOptions())
+    if arguments.map:
+        checked_map_path(arguments.map, options, flag="--rounds 3")
     loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
     template = with_group(loaded, arguments.symmetry)
     project = read_named_project(arguments)
@@ -81,21 +96,44 @@ def perform(arguments: Namespace) -> int | None:
     template = with_hand(template, project.pairs, options, hand_to_match(arguments))
     task, run = RefinementTask(template, options), project_run(arguments, project)
     if arguments.dry_run:
+        say_rounds(options.adaptation)
         return show_plan(project, task, run)
+    corrected: list[Template] = []
+
+    def work(result: ProjectResult) -> Stream[Step, object]:
+        if not options.adaptation.rounds:
+            return (yield from run.over(project.pairs, task, result))
+        found = yield from refine_and_adapt(*(project.pairs, template, options, result), run=run)
+        corrected.append(found)
+        return found
 
     def write(result: ProjectResult) -> None:
         near = duplicate_distance(template, options.duplicates)
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         ways = " and ".join(result.methods)
-        words = f"napari-orient {__version__}: refined against {template.name}, {template.group.name}, {ways}"
+        against = f"{template.name}, {template.group.name}"
+        if corrected:
+            against += ", corrected by the particles"
+        if corrected and arguments.map:
+            _write_map(corrected[0], arguments.map)
         write_poses(
             arguments,
             kept,
-            provenance=words,
+            provenance=f"napari-orient {__version__}: refined against {against}, {ways}",
             pairs=project.pairs,
             group=template.group,
-            template=template,
-            model={"refined against": f"{template.name}, {template.group.name}", **model_words(template.card)},
+            template=corrected[0] if corrected else template,
+            model={"refined against": against, **model_words(template.card)},
         )
 
-    return 1 if do_project(project, task, write, run).failed else None
+    return 1 if do_work(project, work, write, run).failed else None
+
+
+def _write_map(template: Template, path: Path) -> None:
+    """Write the corrected reference, elsewhere where its place cannot be written."""
+
+    def write(place: Place) -> Path:
+        write_tomogram(place(path), template.density, voxel_size=template.voxel_size)
+        return place(path)
+
+    say(f"{write_answer(write)}: the corrected reference")

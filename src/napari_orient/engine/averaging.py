@@ -57,6 +57,8 @@ _SAMPLE = 256
 """Most patches of a tomogram that its noise is estimated from."""
 _MEASURED = 0.5
 """Least weight of the wedge, 0 to 1, of coefficients that the level of the noise in a shell is taken from."""
+_LEAST_SHARE = 0.001
+"""Least weight of a particle by its confidence, 0 to 1: a map of particles without any is still a map; chosen."""
 _WINDOW_MARGIN = 5
 """Voxels from the window's end to the patch's face."""
 _DUPLICATE_SHARE = 0.25
@@ -398,16 +400,31 @@ def _batches(
     index, frequency, view, weight, shifts, rotations = (
         values.to(device) for values in (index, frequency, view, weight, shifts, rotations)
     )
+    shares = _shares(particles, options)
     batch = device_batch_size(device, _BATCH)
     for start in range(0, len(particles), batch):
         rows = np.arange(start, min(start + batch, len(particles)))
         cubes = cut_patches(tomogram, voxel_centres[rows], side=side, voxel_size=voxel_size)
         spectrum = torch.fft.rfftn(torch.from_numpy(cubes).to(device) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
         angle = 2 * torch.pi * shifts[rows] @ frequency.T
-        yield (
-            rows,
-            Coefficients(spectrum * torch.polar(torch.ones_like(angle), angle), weight, frequency, rotations[rows]),
-        )
+        values = spectrum * torch.polar(torch.ones_like(angle), angle)
+        share = None if shares is None else shares[rows].to(device)
+        yield rows, Coefficients(values, weight, frequency, rotations[rows], share)
+
+
+def _shares(particles: Particles, options: AveragingOptions) -> torch.Tensor | None:
+    """Weight of each particle, (N,); None where all count alike.
+
+    Raises
+    ------
+    InputError
+        If they are to be weighted by confidence, and have none.
+    """
+    if options.weights == "equal":
+        return None
+    if particles.confidence is None:
+        raise InputError("the particles have no confidences to be weighted by. Leave the weights at equal.")
+    return torch.as_tensor(particles.confidence, dtype=torch.float32).nan_to_num().clamp(_LEAST_SHARE, 1)
 
 
 def average_paths(output: Path) -> tuple[Path, Path, Path, Path]:

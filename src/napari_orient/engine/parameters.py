@@ -209,6 +209,20 @@ class PriorOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdaptationOptions(Options):
+    """How a reference is corrected by the particles that are refined against it."""
+
+    rounds: int = option(
+        0,
+        help="times that the template is corrected by the particles' own average, over all tomograms, and all are "
+        "refined anew, each half against what the other half shows",
+        low=0,
+        high=20,
+    )
+    seed: int = seed_option("of the random halves")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefinementOptions(Options):
     """How poses are found and refined against a reference."""
 
@@ -221,6 +235,7 @@ class RefinementOptions(Options):
     ctf: CTFOptions = suboptions(CTFOptions)
     prior: PriorOptions = suboptions(PriorOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)
+    adaptation: AdaptationOptions = suboptions(AdaptationOptions)
     starts: int = option(3, help="matches refined by the precise way", low=1, high=32, expert=True)
     calibration: int = option(
         256, help="particles that noise and gain are estimated from", low=1, high=100_000, expert=True
@@ -336,6 +351,11 @@ class AveragingOptions(Options):
         choices=("ball", "map"),
     )
     contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
+    weights: str = option(
+        "equal",
+        help="of the particles; confidence: each by the probability that its pose is right",
+        choices=("equal", "confidence"),
+    )
     wedge: WedgeOptions = suboptions(WedgeOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)
     seed: int = seed_option("of the random halves")
@@ -357,6 +377,7 @@ class PredictionOptions(Options):
     ctf: CTFOptions = suboptions(CTFOptions)
     prior: PriorOptions = suboptions(PriorOptions)
     duplicates: DuplicateOptions = suboptions(DuplicateOptions)
+    adaptation: AdaptationOptions = suboptions(AdaptationOptions)
     batch: int = option(64, help="patches predicted at once by a network", low=1, high=4096, expert=True)
     centring: str = option(
         "rounded",
@@ -376,6 +397,7 @@ class PredictionOptions(Options):
             ctf=self.ctf,
             prior=self.prior,
             duplicates=self.duplicates,
+            adaptation=self.adaptation,
             compute=self.compute,
         )
 

@@ -282,8 +282,10 @@ class Preselection:
         parts = observed.new_empty(len(observed), 2, *first.shape)
         torch.mul(real, first, out=parts[:, 0]).addcmul_(imaginary, second)
         torch.mul(real, second, out=parts[:, 1]).addcmul_(imaginary, first, value=-1)
-        even, odd = (self.waves @ parts).unbind(1)
-        scores = torch.cat([even + odd, (even - odd)[:, :-1].flip(1)], dim=1) @ self.filters
+        symmetric, antisymmetric = (self.waves @ parts).unbind(1)
+        scores = (
+            torch.cat([symmetric + antisymmetric, (symmetric - antisymmetric)[:, :-1].flip(1)], dim=1) @ self.filters
+        )
         return scores.amax(-1).topk(count, dim=1).indices
 
 

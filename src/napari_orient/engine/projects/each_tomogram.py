@@ -80,6 +80,7 @@ def for_each_tomogram(
     scheduler: SchedulerOptions = _HERE,
     stored: StoredResults | None = None,
     resume: bool = False,
+    last: bool = True,
 ) -> Stream[Step, ProjectResult]:
     """The result, with the task done for every tomogram; a note begins with its tomogram where there are several.
 
@@ -89,6 +90,7 @@ def for_each_tomogram(
     scheduler : where the tomograms are worked on: in this process, in several, or on a cluster.
     stored : where the particles of each tomogram are kept as soon as it is done.
     resume : take from there what is done, by the content of tomogram, particles, model and options.
+    last : whether what is stored of other runs is removed at the end.
 
     Raises
     ------
@@ -109,9 +111,32 @@ def for_each_tomogram(
     if not result.done and result.failed:
         name, words = next(iter(result.failed.items()))
         raise run.unexpected or InputError(f"all {len(result.failed)} tomograms failed; {name}: {words}")
-    if run.stored is not None:
+    if run.stored is not None and last:
         run.stored.remove_others()
     return result
+
+
+@dataclass(frozen=True)
+class ProjectRun:
+    """Where the tomograms of a project are worked on, and where what is done is kept.
+
+    Parameters
+    ----------
+    stored : where the particles of each are kept; None keeps them nowhere.
+    resume : take from there what is done.
+    """
+
+    scheduler: SchedulerOptions = _HERE
+    stored: StoredResults | None = None
+    resume: bool = False
+
+    def over(
+        self, pairs: Labelled, task: TomogramTask, result: ProjectResult, *, last: bool = True
+    ) -> Stream[Step, ProjectResult]:
+        """The result, with the task done for every tomogram; see `for_each_tomogram`."""
+        return for_each_tomogram(
+            pairs, task, result, scheduler=self.scheduler, stored=self.stored, resume=self.resume, last=last
+        )
 
 
 class _Run:

@@ -169,7 +169,8 @@ def _other_molecule(finder: PoseFinder, patches: Tensor, poses: Poses) -> str:
         return ""
     return (
         f"the particles have density in common that this template lacks, {share:.0%} of what it explains: "
-        "is it the right molecule? Average them to see what they are."
+        "is it the right molecule? Average them to see what they are; of another species, let them correct it (refine, "
+        "rounds 3)."
     )
 
 

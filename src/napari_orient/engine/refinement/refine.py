@@ -160,7 +160,9 @@ class RefinementTask:
     def content(self, tomogram: Tomogram) -> tuple[object, ...]:
         """Template, options and the tilt series that belongs to the tomogram."""
         series = tilt_series_of(tomogram, self.options.wedge)
-        return (self.template, self.options.replace(tilts=""), series and series[0])
+        # Rounds are of a project: a tomogram's poses against one template are the same for any number of them.
+        options = self.options.replace(tilts="", rounds=0, seed=0)
+        return (self.template, options, series and series[0])
 
     def method(self, count: int) -> str:
         """Fast or precise."""

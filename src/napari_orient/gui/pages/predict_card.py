@@ -14,6 +14,7 @@ from napari.layers import Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QFileDialog
 
+from napari_orient.engine.adaptation import predict_project
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io import pose_summary
@@ -72,7 +73,7 @@ class PredictCard(JobCard, ParticlesPage):
         self.input_note, self.card, self.device_note, self.result = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.options = OptionsForm(
             PredictionOptions,
-            labels={"centring": "Patch centre", "max_shift": "Search range (Å)"},
+            labels={"centring": "Patch centre", "max_shift": "Search range (Å)", "rounds": "Template corrected"},
             first=BASIC,
             label_width=LABEL_WIDTH,
         )
@@ -284,7 +285,7 @@ class PredictCard(JobCard, ParticlesPage):
         job = self.session.jobs.start(request.stream(), title="Predict", show=self._deliver)
         self.running.follow(job)
 
-    def _deliver(self, _: ProjectResult | None) -> Iterator[None]:
+    def _deliver(self, _: object) -> Iterator[None]:
         """Show the poses of each tomogram that is done, one layer at a time; a stopped job's too."""
         request = self._request
         assert request is not None
@@ -391,8 +392,10 @@ class PredictionRequest:
     task: KeptPrediction
     result: ProjectResult = field(default_factory=ProjectResult)
 
-    def stream(self) -> Stream[Step, ProjectResult]:
+    def stream(self) -> Stream[Step, object]:
         """The prediction, as the command line does it."""
+        if self.task.options.adaptation.rounds:
+            return predict_project(self.pairs, self.task.model, self.task.options, self.result)
         return for_each_tomogram(self.pairs, self.task, self.result)
 
     def answer(self, place: int) -> PredictionResult:
