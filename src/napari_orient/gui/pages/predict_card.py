@@ -64,8 +64,8 @@ class PredictCard(JobCard, ParticlesPage):
         """Make the widgets, and connect them."""
         self.loaded: Model | None = None
         self._request: PredictionRequest | None = None
-        self._predicted: set[str] = set()
-        self._onward = self._role = ""
+        self._onward: dict[str, str] = {}
+        self._role = ""
         self.particles = self.choose_particles(own_points=True)
         self.extent = combo_box("Predict the particles of the tomogram that is shown, or of every tomogram")
         self.kind = combo_box("Predict only the particles of this class")
@@ -124,10 +124,11 @@ class PredictCard(JobCard, ParticlesPage):
 
     def _show_result(self) -> None:
         """Show the result, and the button that leads on from it, in the tomograms that it is of."""
-        here = self.session.tomograms.name in self._predicted and bool(self.session.tomograms.particles(PREDICTED))
-        self.result.setVisible(here and bool(self.result.text()))
+        switch = self.session.tomograms
+        onward = self._onward.get(switch.name, "") if switch.particles(PREDICTED) else ""
+        self.result.setVisible(bool(onward and self.result.text()))
         if self.running.job is None:
-            self.running.lead_on(self._onward if here else "", "Go to the page Inspect")
+            self.running.lead_on(onward, "Go to the page Inspect")
 
     def _fill_models(self) -> None:
         for name in shipped_models():
@@ -280,7 +281,7 @@ class PredictCard(JobCard, ParticlesPage):
 
     def start(self, request: PredictionRequest) -> None:
         """Start the prediction; the result of a tomogram whose layers are removed meanwhile is discarded."""
-        self._request, self._predicted = request, set()
+        self._request, self._onward = request, {}
         self.result.say("")
         job = self.session.jobs.start(request.stream(), title="Predict", show=self._deliver)
         self.running.follow(job)
@@ -300,18 +301,18 @@ class PredictCard(JobCard, ParticlesPage):
             yield
         if done:
             results = [request.answer(place) for place in done]
-            self._predicted = {request.sources[place].tomogram for place in done}
             self.result.say(result_text(results), result_colour(results))
             self.running.add_details(*result_details(results))
-            count, true = failures(results, self.session.inspection.options.threshold)
-            self._onward = onward_text(count, "failure" if true else "unsure pose")
+            threshold = self.session.inspection.options.threshold
+            self._onward = {
+                request.sources[place].tomogram: onward_text(result, threshold)
+                for place, result in zip(done, results, strict=True)
+            }
             self._show_result()
 
     def _ended(self, outcome: str) -> None:
         if outcome == "stopped":
-            self.running.words.say(
-                f"Stopped; {'what was done is shown' if self._predicted else 'nothing was changed'}."
-            )
+            self.running.words.say(f"Stopped; {'what was done is shown' if self._onward else 'nothing was changed'}.")
         self.show_state()
         self._show_result()
 
@@ -430,16 +431,10 @@ def _report(predicted: Particles, truth: Particles | None, model: Model) -> Repo
         return None  # The true poses are of other particles: the prediction stands without an evaluation.
 
 
-def failures(results: Sequence[PredictionResult], threshold: float) -> tuple[int, bool]:
-    """How many poses are beyond a threshold in degrees, and whether that is by true errors or by expected ones."""
-    reports = [result.report for result in results if result.report is not None]
-    if reports:
-        return sum(int((report.errors_deg > threshold).sum()) for report in reports), True
-    return int((_expected(results) > threshold).sum()), False
-
-
-def onward_text(count: int, what: str) -> str:
-    """What the button that leads to Inspect says: how many failures, or poses that are unsure, there are."""
+def onward_text(result: PredictionResult, threshold: float) -> str:
+    """What the button that leads to Inspect says: how many failures there are, or poses that are unsure, in degrees."""
+    errors = _expected([result]) if result.report is None else result.report.errors_deg
+    what, count = "unsure pose" if result.report is None else "failure", int((errors > threshold).sum())
     if count < 2:
         return f"Inspect the {what}" if count else "Inspect the poses"
     return f"Inspect the {counted(count, what)}"
