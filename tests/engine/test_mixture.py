@@ -384,5 +384,7 @@ def test_a_box_smaller_than_the_patch_is_taken(scene):
     box = Tomogram(tomogram.density[z : z + 32, y : y + 32, x : x + 32].copy(), 10.0, "box")
     one = true.take([int(row)])
     moved = one.replace(positions=one.positions - np.array([x, y, z]) * 10, rotations=None)
-    found, _ = predicted(box, moved)
+    found, notes = predicted(box, moved)
     assert float(angle_deg(found.required_rotations(), one.required_rotations())[0]) < 20
+    # One pick says nothing of sizes.
+    assert not any("voxel size" in note for note in notes)
