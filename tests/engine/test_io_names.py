@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, same_tomogram
+from napari_orient.engine.io import match_tomogram, read_particles, same_tomogram, write_particles
+from napari_orient.engine.particles import Extent, Particles
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,16 @@ def test_the_very_name_wins_over_names_that_mean_the_same():
 def test_two_tomograms_that_fit_one_name_are_both_named():
     with pytest.raises(InputError, match="fits both TS_01_half1 and TS_01_half2"):
         match_tomogram("TS_01", ["TS_01_half1", "TS_01_half2"])
+
+
+@pytest.mark.parametrize("name", ["data_1", "loop_", "#x", "it's", "gr id#1", 'a"b', "1"])
+@pytest.mark.parametrize("suffix", [".tbl", ".em", ".csv", ".tsv", ".star"])
+def test_names_like_a_format_s_own_words_are_read_back(tmp_path, name, suffix):
+    extent = Extent((100, 100, 50), 10.0)
+    rotations = [[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]] * 2
+    particles = Particles(positions=[[100.0, 200, 300]] * 2, rotations=rotations, tomogram=name, extents={name: extent})
+    earlier = particles.replace(tomogram="earlier", extents={"earlier": extent})
+    for other in (".em", ".tbl"):
+        write_particles(tmp_path / f"a{other}", earlier, pixel_size=10.0)
+    write_particles(tmp_path / f"a{suffix}", particles, pixel_size=10.0)
+    assert read_particles(tmp_path / f"a{suffix}", extents={name: extent}).tomogram_names == [name]

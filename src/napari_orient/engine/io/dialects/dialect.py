@@ -26,6 +26,10 @@ _KEPT_BYTES = 2**22
 """Bytes of a file whose text is kept while its dialect is looked for; a larger one is read again each time."""
 
 
+_BLOCK = re.compile(r"^[ \t]*data_([^\s,;|]*)[ \t]*(?:#.*)?$", re.MULTILINE | re.IGNORECASE)
+"""The line that begins a STAR block, alone: a row of a table may begin with a name such as ``data_01``."""
+
+
 class ListFile:
     """A file that may hold a list of particles, with what dialects recognise it by; each read once, when asked for.
 
@@ -96,7 +100,7 @@ class ListFile:
     @cached_property
     def blocks(self) -> tuple[str, ...]:
         """Names of its STAR blocks, without ``data_``."""
-        return tuple(re.findall(r"^\s*data_(\S*)", self.text, flags=re.MULTILINE | re.IGNORECASE))
+        return tuple(_BLOCK.findall(self.text))
 
     @cached_property
     def tags(self) -> frozenset[str]:

@@ -62,10 +62,12 @@ class NumberedTomograms:
 def tomograms_beside(path: Path) -> NumberedTomograms:
     """Tomograms that a file beside a list names; none where there is no such file.
 
-    The file has the list's name, or is the only one of its kind in the folder.
+    The file has the list's name, or is the only one of its kind in the folder. Lists of several programs may have one
+    name: a table of Dynamo's takes its own ``.doc`` before the file that belongs to the others.
     """
     own = path.with_name(path.stem + _TABLE)
-    if own.is_file():
+    is_dynamo = path.suffix.lower() == ".tbl" and path.with_suffix(".doc").is_file()
+    if own.is_file() and not is_dynamo:
         return _read_table(own)
     for suffix, read in ((".doc", _numbered_lines), (".vll", _lines)):
         same, others = path.with_suffix(suffix), sorted(path.parent.glob(f"*{suffix}"))
