@@ -47,8 +47,8 @@ _LEAST = 0.1
 """Least φ: ribosomes between gold beads have 0.25."""
 _BATCH = 4
 """Patches whose directions are computed together on a CPU, 1.5 MB: 2 and 8 are slower. Speed, not the result."""
-_TYPICAL_DOF = 25
-"""Degrees of freedom d of a particle, about: the 32 directions less the seven absorbed."""
+_TYPICAL_DOF = 28
+"""Degrees of freedom d of a particle, about: the 32 directions less the four absorbed."""
 _UNIFORM_SPREAD = 0.1
 """Relative standard deviation of the φ that particles are given, below which a tomogram's are all alike: it changes an
 expected error by 5 %. PolNet's have 0.04 to 0.06, simulated ones with a CTF 0.15, among gold 0.5."""
