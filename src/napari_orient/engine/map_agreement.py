@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from napari_orient.engine.averaging import Average, average
+from napari_orient.engine.averaging import Average, average, duplicate_distance
+from napari_orient.engine.duplicates import duplicate_rows
 from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
@@ -103,7 +104,10 @@ def map_agreement(
     side = 2 * (int(np.ceil(template.radius / voxel_size)) + _EDGE_VOXELS)
     side = min(side, int(min(tomogram.density.shape) * tomogram.voxel_size / voxel_size) // 2 * 2)
     options = replace(AveragingOptions.of(side=side), wedge=wedge)
-    found = yield from average([(tomogram, particles.take(rows))], options=options, voxel_size=voxel_size)
+    chosen = particles.take(rows)
+    if (~duplicate_rows(chosen, duplicate_distance(options, voxel_size))).sum() < 2:
+        return None  # One place gives no two halves.
+    found = yield from average([(tomogram, chosen)], options=options, voxel_size=voxel_size)
     return compared_with_map(found, template)
 
 

@@ -102,7 +102,7 @@ class PoseEvidence:
         """
         prior = prior_log_odds(sample.right)
         weights = with_prior(sample.right, prior)
-        if float(weights.sum()) < _LEAST_RIGHT:
+        if float(weights.sum()) < _LEAST_RIGHT or not _apart(sample, sample, radius).any():
             return cls(prior)
         average, prior = AverageScore.estimate(sample, weights, mirrored, radius=radius)
         return cls(prior, average)
@@ -160,10 +160,14 @@ class AverageScore:
 
 def _scores(patches: PosedPatches, sample: PosedPatches, weights: Tensor, radius: float) -> Tensor:
     """Scores (N,) of patches against the averages of a sample's views by weights (M,), as far as they lie apart."""
-    apart = torch.cdist(torch.from_numpy(patches.positions), torch.from_numpy(sample.positions))
-    averages = ((apart > radius).to(weights) * weights) @ sample.views
+    averages = (_apart(patches, sample, radius).to(weights) * weights) @ sample.views
     scores: Tensor = (patches.views * averages).sum(1) / averages.norm(dim=1).clamp_min(1e-6)
     return scores
+
+
+def _apart(patches: PosedPatches, sample: PosedPatches, radius: float) -> Tensor:
+    """Whether picks (N,) and those of a sample (M,) lie farther apart than a radius in Å, (N, M)."""
+    return torch.cdist(torch.from_numpy(patches.positions), torch.from_numpy(sample.positions)) > radius
 
 
 def _distributions(scores: Tensor, p_right: Tensor, mirrored: Tensor) -> DetectionModel:
