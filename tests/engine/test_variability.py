@@ -66,8 +66,9 @@ def test_half_of_the_particles_bent_are_told_from_the_others_and_expect_larger_e
     assert np.mean((coordinate > limit) == other) > 0.95
     assert abs(np.median(coordinate[~other])) < 0.1
     expected = found.particles.extra[ERROR_IF_RIGHT]
-    assert np.median(expected[other]) > 1.5 * np.median(expected[~other])
-    assert 0.6 < np.sqrt(np.mean(expected[other] ** 2) / np.mean(error[other] ** 2)) < 1.7
+    assert np.median(expected[other]) > 2 * np.median(expected[~other])
+    # This bend is one that the pose absorbs more of than most.
+    assert 0.45 < np.sqrt(np.mean(expected[other] ** 2) / np.mean(error[other] ** 2)) < 1.7
 
 
 def test_projection_and_back_projection_are_adjoint() -> None:

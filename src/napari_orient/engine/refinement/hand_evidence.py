@@ -32,7 +32,6 @@ from napari_orient.engine.model.reference import mirrored
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.patch_fits import LOW_SNR_PLACES, LOW_SNR_STARTS, patches_per_batch, search_and_fit
 from napari_orient.engine.refinement.posterior import draw_poses
-from napari_orient.engine.refinement.tomogram_model import LEAST_PARTICLES
 from napari_orient.engine.streams import Work
 
 _PRIOR = 0.9
@@ -131,10 +130,7 @@ def hand_evidence(finder: PoseFinder, patches: Tensor) -> Work[HandEvidence | No
     difference = hands.difference
     if float(difference.mean()) > _DECISIVE * float(difference.std()) / len(difference) ** 0.5:
         return None
-    both = [hands]
-    if len(patches) >= LEAST_PARTICLES:
-        model = _other_model(finder, hands, patches)
-        both.append((yield from _compared(finder, patches, model)))
+    both = [hands, (yield from _compared(finder, patches, _other_model(finder, hands, patches)))]
     generator = torch.Generator().manual_seed(_SEED)
     expected, chirality = [], []
     for some in both:
