@@ -67,12 +67,9 @@ PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold col
 by themselves, 90.7 % without the widening (99.3 and 98.5 % with the offset prior); it takes three times as long."""
 _ROUNDS = 2
 """Rounds of fitting poses and estimating gain and noise from them."""
-_LEAST_FOR_GAIN = 2
-"""Particles from which gain and noise are estimated from fitted poses. Without it a particle's own density counts as
-noise: 3, 5 and 7 simulated ribosomes (four tomograms each, no CTF, 3.5 µm, noise × 3) expect 1.1 to 1.7 times their
-true error, with it 0.9 to 1.1."""
-_LEAST_FOR_TILTS = 8
-"""Particles from which the shifts of the tilt images, two numbers each, are estimated; chosen."""
+_LEAST_PARTICLES = 2
+"""Particles from which gain, noise and tilt shifts are estimated from fitted poses. Without that a particle's own
+density counts as noise: simulated ribosomes, 3 to 7 a tomogram, expect 1.1 to 1.8 times their true error."""
 _NOISE_PATCHES = 32
 """Patches of simulated noise that are searched for the distribution of false scores."""
 _NOISE_SEED = 0
@@ -218,7 +215,7 @@ def _begun_alike(own: Acquisition, sample: ParticleSample) -> Stream[Step, _Begu
 def _with_aligned_tilts(begun: _Begun, sample: ParticleSample) -> Stream[Step, tuple[ForwardModel, Fit]]:
     """The model with the shifts of the tilt images, where there are enough particles to estimate them; and its fit."""
     model, reference = begun.model, sample.reference
-    if len(sample.patches) < _LEAST_FOR_TILTS:
+    if len(sample.patches) < _LEAST_PARTICLES:
         return model, begun.fit
     step = _step(4 + _ROUNDS, "Aligning the tilt images")
     observed = model.observe(sample.patches, begun.centres)
@@ -314,7 +311,7 @@ def _gain_and_noise(
         step = _step(4 + number, "Estimating gain and noise")
         observed = model.observe(patches, centres)
         fit = yield from refit(reference, model, observed, fit, step=step, prior=prior)
-        if len(patches) >= _LEAST_FOR_GAIN:
+        if len(patches) >= _LEAST_PARTICLES:
             drawn = yield from fit_at_drawn_poses(reference, model, observed, fit, step=step)
             model = calibrate(reference, model, observed, drawn, wedge=sample.geometry.wedge)
         low_snr = float(fit.score.mean()) < _LOW_SNR_SCORE
@@ -340,7 +337,7 @@ def _with_error_model(
     own = fit_at(reference, model, observed, fit.rotations, fit.shifts)
     excess = estimate_bound_excess(reference, model, own, likelihood_scale=scale, generator=generator)
     count = len(patches)
-    gained = optimism(count) if count >= _LEAST_FOR_GAIN else 0.0
+    gained = optimism(count) if count >= _LEAST_PARTICLES else 0.0
     return replace(finder, calibration=FitCalibration(scale, excess, gained))
 
 
