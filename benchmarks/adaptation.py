@@ -8,8 +8,7 @@ folder of real particles (see `real.py`). The template is the shipped one of --m
 condition or the folder says so; --model own takes the particles' own map, which nothing has to be corrected in.
 
 n: particles. ≤ 5°, ≤ 10°, ≤ 20°: share of them, up to the rotation between the two maps' frames. wrong: poses off by
-more than 20°, and how many the confidences leave open. ratio: expected over true error (rms) of those within 20°. sure:
-expected below 10°, and of these off by more than 20°. s:
+more than 20°, and how many the confidences leave open. sure: expected below 10°, and of these off by more than 20°. s:
 processor seconds since the start.
 """
 
@@ -44,7 +43,7 @@ RADIUS = 130.0
 """Å of the ball in which two ribosomes' maps are laid over each other."""
 RESOLUTION = 30.0
 """Å to which maps are compared."""
-COLUMNS = ("poses", "n", "≤ 5°", "≤ 10°", "≤ 20°", "median", "wrong", "ratio", "sure", "s")
+COLUMNS = ("poses", "n", "≤ 5°", "≤ 10°", "≤ 20°", "median", "wrong", "sure", "s")
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,12 @@ def row(name: str, result: ProjectResult, subject: Subject, rotation: np.ndarray
         for column in ("expected_error_deg", "confidence")
     )
     sure, near = expected < SURE_DEG, error <= WRONG_DEG
-    ratio = np.sqrt(np.mean(expected[near] ** 2) / np.mean(error[near] ** 2))
     cells = [
         name,
         str(len(error)),
         *(f"{100 * (error <= limit).mean():.0f} %" for limit in (5, 10, 20)),
         f"{np.median(error):.1f}°",
         f"{(~near).sum()} of {(1 - confidence).sum():.1f}",
-        f"{ratio:.2f}",
         f"{sure.sum()}, {(sure & ~near).sum()} wrong",
         f"{seconds:.0f}",
     ]
