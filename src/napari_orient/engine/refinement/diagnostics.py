@@ -139,7 +139,10 @@ def _uncertain(poses: Poses) -> str:
     expected = float(poses.expected_error_deg.median())
     if expected < _UNCERTAIN_DEG:
         return ""
-    return f"the median expected error is {expected:.0f}°: this template hardly determines these particles' poses."
+    return (
+        f"the median expected error is {expected:.0f}°: this template hardly determines these particles' poses. "
+        "Of another species, it may be corrected by many of them (rounds 3)."
+    )
 
 
 def _low_score(finder: PoseFinder, poses: Poses) -> tuple[str, float]:
