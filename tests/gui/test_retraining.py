@@ -11,7 +11,7 @@ from napari_orient.gui import edits, layers
 from napari_orient.gui.layers import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.pages.train_card import ON_VIEW, TrainCard
+from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.session import session_of
 
 CORRECTED = 180
@@ -57,7 +57,6 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
 
     turn_right(session.history(layer), truth, range(CORRECTED), np.random.default_rng(0))
     train = made(TrainCard)
-    train.source.setCurrentText(ON_VIEW)
     train.from_particles.choose(layer)
     train.network.show_options(SMALL_NETWORK)
     train.training.show_options(QUICK_TRAINING.replace(epochs=60, batch=16))
