@@ -1,15 +1,18 @@
 """The window at 1100 × 700 with both docks open: nothing makes it grow, and nothing is cut off."""
 
 import numpy as np
+import pytest
 from inspection_scene import fill
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.gui.commands import CARDS, dock_of, page_of
 from napari_orient.gui.edits import set_status
+from napari_orient.gui.maps import MapView
 from napari_orient.gui.orient_dock import STEPS, OrientDock
 from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
+from napari_orient.gui.widgets.basic import PageFrame
 
 SIZE = (1100, 700)
 PAGES = [*CARDS, *(step for step in STEPS if step not in CARDS.values())]
@@ -42,3 +45,19 @@ def test_at_1100_by_700_no_page_makes_the_window_grow_and_none_is_cut_off(make_n
     assert particles.height() >= 150
     assert particles.width() >= particles.minimumSizeHint().width(), "table, plot or patch are cut off"
     assert viewer.window._qt_viewer.canvas.native.width() >= 300
+
+
+@pytest.mark.parametrize("width", [343, 397])
+def test_a_map_in_a_page_that_just_needs_a_scroll_bar_keeps_its_height(qtbot, width):
+    """Narrower by a scroll bar it is lower and needs none: it was laid out without end, and napari ended."""
+    page, view = QWidget(), MapView()
+    column = QVBoxLayout(page)
+    column.addWidget(view)
+    column.addWidget(QLabel("below"))
+    frame = PageFrame(page)
+    qtbot.addWidget(frame)
+    frame.show()
+    for height in range(220, 330):
+        frame.resize(width, height)
+        QApplication.processEvents()
+    assert 2 * view.width() / 3 - 30 < view.height() < 2 * view.width() / 3 + 50

@@ -12,7 +12,7 @@ from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
-from qtpy.QtWidgets import QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy, QStyle, QWidget
 
 from napari_orient.engine.map_resolution import FSC
 from napari_orient.engine.model.grid import offsets, soft_ball
@@ -154,6 +154,7 @@ class MapView(QWidget):
         self.picture: MapPicture | None = None
         self.setToolTip("The map from three sides, masked by a sphere of the given diameter, and its central slices")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._fitted = 0
 
     def show_map(self, density: NDArray[np.float32], voxel_size: float, *, radius: float, colour: Colour) -> None:
         """Show a map (n, n, n); the surface is masked by a sphere of ``radius`` Å."""
@@ -161,8 +162,15 @@ class MapView(QWidget):
         self.update()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Set the height to two rows of squares and their titles."""
-        self.setFixedHeight(int(2 * self._side(self.width()) + _GAP + _HEAD))
+        """Set the height to two rows of squares and their titles.
+
+        It stays where the width changes by a scroll bar: a lower view may need none, and would grow again without end.
+        """
+        style = self.style()
+        bar = style.pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent) if style is not None else 0
+        if abs(self.width() - self._fitted) > bar:
+            self._fitted = self.width()
+            self.setFixedHeight(int(2 * self._side(self.width()) + _GAP + _HEAD))
 
     def _side(self, width: float) -> float:
         return max(24.0, min((width - 2 * _GAP) / 3, _LARGEST))
