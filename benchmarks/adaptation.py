@@ -170,7 +170,7 @@ def main() -> None:
             name = f"after round {number}" if number else "first template"
             print(row(name, result, subject, rotation, time.process_time() - began), flush=True)
             number, shown = number + 1, result.done
-    before, after = (similarity(item, subject.own, rotation, origin) for item in (template, corrected))
+    before, after = (similarity(item, subject.own, rotation, origin) for item in (template, corrected or template))
     words = f"the mean of shells to {RESOLUTION:.0f} Å: {before:.3f}, {after:.3f} at the end"
     print(f"\nCorrelation with the particles' own map, {words}.")
     print("\n".join(notes))

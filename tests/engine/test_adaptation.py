@@ -154,3 +154,16 @@ def test_too_few_particles_are_refused_before_the_work(pairs):
     few = [(volume, particles.take([0, 1])) for volume, particles in picks_of(pairs)]
     with pytest.raises(InputError, match="4 particles cannot correct a reference; expected at least 16"):
         next(refine_and_adapt(few, template(molecule()), OPTIONS.replace(rounds=1), ProjectResult()))
+
+
+def test_poses_of_which_hardly_any_is_right_correct_nothing():
+    volume, picks, places = tomogram(molecule(), noise=12.0, seed=3, count=(1, 4, 4))
+    pairs, result = [(volume, picks.replace(positions=places, rotations=None))], ProjectResult()
+    corrected, steps, _ = drained(
+        refine_and_adapt(pairs, template(relative(molecule())), OPTIONS.replace(rounds=3), result), result
+    )
+    assert corrected is None
+    notes = [str(note) for step in steps for note in step.notes]
+    assert any("too few for the particles to correct the template" in note for note in notes)
+    assert not any(note.startswith("Round") for note in notes)
+    assert len(result.particles) == 16

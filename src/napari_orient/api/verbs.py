@@ -253,7 +253,7 @@ def refine(
     kind : refine the picks of this class alone, such as ``"4v4r"``.
     mirror : match the mirror image of the reference, x -> -x; poses are those of the mirrored map. ``"auto"`` compares
         both hands over all tomograms first.
-    map_output : with ``rounds=3``: the corrected reference to write, .mrc.
+    map_output : with ``rounds=3``: the corrected reference to write, .mrc; nothing is where it stays as it was.
     remove_duplicates : of particles that lie nearer than ``min_distance`` keep the one of best score.
     scheduler : where several tomograms are worked on: ``""`` this process, ``"local:4"`` four, the address of a Dask
         scheduler, ``"slurm:8"`` eight jobs; or `SchedulerOptions`. A script that starts processes needs
@@ -284,7 +284,7 @@ def refine(
     if chosen.adaptation.rounds:
         stream = refine_and_adapt(pairs, template, chosen, result, run)
         corrected = answer_of(stream, progress, title="Refining")
-        if map_path:
+        if map_path and corrected:
             write_tomogram(map_path, corrected.density, voxel_size=corrected.voxel_size)
     else:
         task = refinement.RefinementTask(template, chosen)

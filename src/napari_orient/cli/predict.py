@@ -114,15 +114,19 @@ def perform(arguments: Namespace) -> int | None:
         say_rounds(options.adaptation)
         return show_plan(project, task, run)
 
+    corrected: list[Template] = []
+
     def work(result: ProjectResult) -> Stream[Step, object]:
-        return predict_project(*(project.pairs, model, options, result), reference=reference, run=run)
+        found = yield from predict_project(*(project.pairs, model, options, result), reference=reference, run=run)
+        corrected.extend([found] if found else [])
+        return found
 
     def write(result: ProjectResult) -> None:
         near = shortest_distance(model, options, reference=reference)
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
         line = provenance(model, options, count=count, reference=against)
-        if options.adaptation.rounds:
+        if corrected:
             line += ", corrected by the particles"
         write_poses(
             arguments,
@@ -130,7 +134,7 @@ def perform(arguments: Namespace) -> int | None:
             provenance=line,
             pairs=project.pairs,
             group=(reference or model).group,
-            template=reference or (model if isinstance(model, Template) else None),
+            template=corrected[0] if corrected else reference or (model if isinstance(model, Template) else None),
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )
 

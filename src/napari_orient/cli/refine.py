@@ -104,7 +104,7 @@ def perform(arguments: Namespace) -> int | None:
         if not options.adaptation.rounds:
             return (yield from run.over(project.pairs, task, result))
         found = yield from refine_and_adapt(*(project.pairs, template, options, result), run=run)
-        corrected.append(found)
+        corrected.extend([found] if found else [])
         return found
 
     def write(result: ProjectResult) -> None:
@@ -114,8 +114,8 @@ def perform(arguments: Namespace) -> int | None:
         against = f"{template.name}, {template.group.name}"
         if corrected:
             against += ", corrected by the particles"
-        if corrected and arguments.map:
-            _write_map(corrected[0], arguments.map)
+        if arguments.map:
+            _write_map(corrected, arguments.map)
         write_poses(
             arguments,
             kept,
@@ -129,11 +129,14 @@ def perform(arguments: Namespace) -> int | None:
     return 1 if do_work(project, work, write, run).failed else None
 
 
-def _write_map(template: Template, path: Path) -> None:
-    """Write the corrected reference, elsewhere where its place cannot be written."""
+def _write_map(corrected: Sequence[Template], path: Path) -> None:
+    """Write the corrected reference where there is one, elsewhere where its place cannot be written."""
+    if not corrected:
+        say(f"{path} is not written: the reference was not corrected.")
+        return
 
     def write(place: Place) -> Path:
-        write_tomogram(place(path), template.density, voxel_size=template.voxel_size)
+        write_tomogram(place(path), corrected[0].density, voxel_size=corrected[0].voxel_size)
         return place(path)
 
     say(f"{write_answer(write)}: the corrected reference")

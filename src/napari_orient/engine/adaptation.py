@@ -43,6 +43,10 @@ from napari_orient.engine.templates import Template
 
 _LEAST_PARTICLES = 16
 """Particles of a project that a reference is corrected by, at the least: the gain of fewer is noise; chosen."""
+_LEAST_RIGHT = 0.3
+"""Share of the poses that are expected to be right, from which a reference is corrected by them. Simulated ribosomes of
+another species: with 34 % or more, rounds made more poses right and the confidences held; with 23 % no more were right
+after three rounds, and 79 of 100 wrong where the confidences left 62 open."""
 _LEAST_POWER = 1e-12
 """Power of the template in a shell, of the greatest, below which it holds nothing: rounding of single precision."""
 _SMOOTH = (0.25, 0.5, 0.25)
@@ -229,10 +233,11 @@ def refine_and_adapt(
     options: RefinementOptions,
     result: ProjectResult,
     run: ProjectRun = _HERE,
-) -> Stream[Step, Template]:
-    """The reference corrected by all particles, which are refined against it in rounds.
+) -> Stream[Step, Template | None]:
+    """The reference corrected by all particles, which are refined against it in rounds; None where it stays as it was.
 
-    A round that makes the poses less certain in the mean is not kept, and is the last.
+    Too few poses that are expected to be right correct nothing. A round that makes the poses less certain in the mean
+    is not kept, and is the last.
 
     Parameters
     ----------
@@ -295,7 +300,7 @@ def predict_project(
 
 def _rounds(
     pairs: Labelled, work: _RoundInputs, result: ProjectResult, notes: tuple[Note, ...]
-) -> Stream[Step, Template]:
+) -> Stream[Step, Template | None]:
     """The reference corrected by all particles, each of which has its half; see `refine_and_adapt`."""
     rounds = work.options.adaptation.rounds
     progress, total = _Progress(rounds), sum(len(particles) for _, particles in pairs)
@@ -303,7 +308,10 @@ def _rounds(
     yield from progress.of(
         work.run.over(pairs, RefinementTask(work.template, work.options), result, last=False), _REFINING
     )
-    adapted = yield from progress.of(_adapted(pairs, result, work), _AVERAGING)
+    if rounds and _expected_right(result.done) < _LEAST_RIGHT * total:
+        yield progress.step("Ended", Note(_too_few_words(_expected_right(result.done), total), "warning"))
+        return None
+    adapted, corrected = (yield from progress.of(_adapted(pairs, result, work), _AVERAGING)), False
     for number in range(1, rounds + 1):
         progress.prefix = f"Round {number} of {rounds}: "
         before = result.done
@@ -320,9 +328,9 @@ def _rounds(
             yield progress.step("Ended", *failed, Note(f"Round {number} is not kept, and is the last: {words}."))
             break
         yield progress.step("Corrected", *failed, Note(f"Round {number}: {words}. {adapted.words}"))
-        result.done = after
+        result.done, corrected = after, True
         adapted = yield from progress.of(_adapted(pairs, result, work), _AVERAGING)
-    return adapted.template
+    return adapted.template if corrected else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -382,6 +390,13 @@ def _without_halves(outcome: Outcome) -> Outcome:
         return outcome
     extra = {name: column for name, column in particles.extra.items() if name != HALF_SET}
     return replace(outcome, particles=particles.replace(extra=extra))
+
+
+def _too_few_words(right: float, total: int) -> str:
+    return (
+        f"{right:.0f} of {total} poses are expected to be right: too few for the particles to correct the template, "
+        f"which takes {_LEAST_RIGHT:.0%}. It stays as it is."
+    )
 
 
 def _expected_right(done: Mapping[int, Outcome]) -> float:
