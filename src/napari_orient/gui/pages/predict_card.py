@@ -73,7 +73,12 @@ class PredictCard(JobCard, ParticlesPage):
         self.input_note, self.card, self.device_note, self.result = NoteLabel(), NoteLabel(), NoteLabel(), NoteLabel()
         self.options = OptionsForm(
             PredictionOptions,
-            labels={"centring": "Patch centre", "max_shift": "Search range (Å)", "rounds": "Template corrected"},
+            labels={
+                "centring": "Patch centre",
+                "max_shift": "Search range (Å)",
+                "rounds": "Correction rounds",
+                "seed": "Seed of the halves",
+            },
             first=BASIC,
             label_width=LABEL_WIDTH,
         )
