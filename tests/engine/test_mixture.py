@@ -308,9 +308,12 @@ def test_a_map_becomes_a_network_on_the_command_line(tmp_path, monkeypatch):
 
 
 def test_the_share_of_right_poses_raises_probabilities_that_are_high_and_no_others():
-    assert prior_log_odds(torch.full((32,), 0.99)) > 1
-    assert prior_log_odds(torch.full((1,), 0.99)) < 0.5
-    assert prior_log_odds(torch.full((32,), 0.2)) == 0
+    assert prior_log_odds(torch.full((32,), 0.99), torch.ones(32)) > 1
+    assert prior_log_odds(torch.full((1,), 0.99), torch.ones(1)) < 0.5
+    assert prior_log_odds(torch.full((32,), 0.2), torch.ones(32)) == 0
+    # Picks of one particle are one.
+    of_one = prior_log_odds(torch.full((32,), 0.99), torch.full((32,), 1 / 32))
+    assert of_one == pytest.approx(prior_log_odds(torch.full((1,), 0.99), torch.ones(1)))
     raised = with_prior(torch.tensor([0.5, 0.9]), 1.0)
     torch.testing.assert_close(torch.logit(raised), torch.logit(torch.tensor([0.5, 0.9])) + 1)
 

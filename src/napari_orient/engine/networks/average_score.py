@@ -100,9 +100,10 @@ class PoseEvidence:
         ----------
         radius : Å about a pick within which others show the same particle.
         """
-        prior = prior_log_odds(sample.right)
+        once = _once(sample, radius)
+        prior = prior_log_odds(sample.right, once)
         weights = with_prior(sample.right, prior)
-        if float(weights.sum()) < _LEAST_RIGHT or not _apart(sample, sample, radius).any():
+        if float((weights * once).sum()) < _LEAST_RIGHT or not _apart(sample, sample, radius).any():
             return cls(prior)
         average, prior = AverageScore.estimate(sample, weights, mirrored, radius=radius)
         return cls(prior, average)
@@ -135,13 +136,14 @@ class AverageScore:
         cls, sample: PosedPatches, weights: Tensor, mirrored: PosedPatches, *, radius: float
     ) -> tuple[AverageScore, float]:
         """Estimate the distributions of scores, and, given these, the prior log-odds of right poses."""
+        once = _once(sample, radius)
         own, of_mirrored = (_scores(patches, sample, weights, radius) for patches in (sample, mirrored))
         scores = _distributions(own, weights, of_mirrored)
         for _ in range(_SWEEPS):
             evident = with_prior(sample.right, scores.log_ratio(own))
-            scores = _distributions(own, with_prior(evident, prior_log_odds(evident)), of_mirrored)
+            scores = _distributions(own, with_prior(evident, prior_log_odds(evident, once)), of_mirrored)
         found = cls(sample, weights, radius, scores)
-        return found, prior_log_odds(with_prior(sample.right, found.weight * scores.log_ratio(own)))
+        return found, prior_log_odds(with_prior(sample.right, found.weight * scores.log_ratio(own)), once)
 
     def score(self, patches: PosedPatches) -> Tensor:
         """Scores (N,) of patches in their poses; 0 where no pick of the sample is left to compare with."""
@@ -170,6 +172,11 @@ def _apart(patches: PosedPatches, sample: PosedPatches, radius: float) -> Tensor
     return torch.cdist(torch.from_numpy(patches.positions), torch.from_numpy(sample.positions)) > radius
 
 
+def _once(sample: PosedPatches, radius: float) -> Tensor:
+    """Weights (N,) by which picks of one particle, which lie within a radius in Å, count together as one."""
+    return 1 / (~_apart(sample, sample, radius)).sum(1).to(sample.right)
+
+
 def _distributions(scores: Tensor, p_right: Tensor, mirrored: Tensor) -> DetectionModel:
     """The distributions of scores (N,), given how likely each is a particle's, and scores of mirror images (M,)."""
     mean, spread = _weighted(scores, p_right)
@@ -196,8 +203,10 @@ def _weighted(values: Tensor, weights: Tensor) -> tuple[float, float]:
     return float(mean), float(((weights * (values - mean).square()).sum() / total).sqrt())
 
 
-def prior_log_odds(right: Tensor) -> float:
+def prior_log_odds(right: Tensor, once: Tensor) -> float:
     """Log-odds, >= 0, of right poses in a tomogram over those of the calibration, from calibrated probabilities (N,).
+
+    Picks of one particle count as one, by the weights ``once`` (N,): ten picks of one place say no more than one.
 
     Expectation and maximisation of the share of right poses (Saerens et al. 2002, eq. 2.4), with the calibration's
     share as some picks more: few picks change it little. It only raises probabilities: low ones are as often a matter
@@ -205,8 +214,8 @@ def prior_log_odds(right: Tensor) -> float:
     """
     share = calibrated = math.log(_SHARE / (1 - _SHARE))
     for _ in range(_SWEEPS):
-        sum_right = float(with_prior(right, share - calibrated).sum())
-        mean = (sum_right + _PSEUDO * _SHARE) / (len(right) + _PSEUDO)
+        sum_right = float((with_prior(right, share - calibrated) * once).sum())
+        mean = (sum_right + _PSEUDO * _SHARE) / (float(once.sum()) + _PSEUDO)
         share = math.log(mean / (1 - mean))
     return max(share - calibrated, 0.0)
 
