@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from streams import followed
 
 from napari_orient.engine.devices import (
     in_parallel,
@@ -165,7 +166,7 @@ CPU = torch.device("cpu")
 def test_streams_step_side_by_side_each_in_a_thread_of_its_own_with_its_share_of_the_workers():
     torch.set_num_threads(4)
     together = threading.Barrier(2, timeout=20)
-    steps, answers = drained(side_by_side([counted(3, together=together), counted(3, together=together)], device=CPU))
+    steps, answers = followed(side_by_side([counted(3, together=together), counted(3, together=together)], device=CPU))
     assert answers == [(3, 1, 2), (3, 1, 2)]
     threads = [{step[1] for step in column} for column in zip(*steps, strict=True)]
     assert [len(own) for own in threads] == [1, 1]
@@ -174,7 +175,7 @@ def test_streams_step_side_by_side_each_in_a_thread_of_its_own_with_its_share_of
 
 
 def test_a_stream_that_ends_early_waits_for_the_others_and_all_are_closed_at_a_stop():
-    steps, answers = drained(side_by_side([counted(1), counted(3)], device=CPU))
+    steps, answers = followed(side_by_side([counted(1), counted(3)], device=CPU))
     assert [[None if step is None else step[0] for step in taken] for taken in steps] == [[0, 0], [None, 1], [None, 2]]
     assert [answer[0] for answer in answers] == [1, 3]
     ended: list[int] = []
@@ -187,9 +188,9 @@ def test_a_stream_that_ends_early_waits_for_the_others_and_all_are_closed_at_a_s
 def test_with_one_worker_or_on_a_gpu_streams_follow_each_other_here():
     here = threading.get_ident()
     expected = [[(0, here), None], [None, (0, here)]]
-    assert drained(side_by_side([counted(1), counted(1)], device=torch.device("cuda")))[0] == expected
+    assert followed(side_by_side([counted(1), counted(1)], device=torch.device("cuda")))[0] == expected
     torch.set_num_threads(1)
-    assert drained(side_by_side([counted(1), counted(1)], device=CPU))[0] == expected
+    assert followed(side_by_side([counted(1), counted(1)], device=CPU))[0] == expected
 
 
 def test_an_error_in_one_of_the_streams_is_raised_here_and_closes_the_others():
@@ -199,15 +200,5 @@ def test_an_error_in_one_of_the_streams_is_raised_here_and_closes_the_others():
 
     ended: list[int] = []
     with pytest.raises(ValueError, match="of the second"):
-        drained(side_by_side([counted(5, ended=ended), failing()], device=CPU))
+        followed(side_by_side([counted(5, ended=ended), failing()], device=CPU))
     assert ended == [5]
-
-
-def drained(stream):
-    """The steps of a stream, and its answer."""
-    steps = []
-    while True:
-        try:
-            steps.append(next(stream))
-        except StopIteration as end:
-            return steps, end.value

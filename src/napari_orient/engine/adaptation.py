@@ -38,7 +38,7 @@ from napari_orient.engine.prediction import Model, PredictionTask
 from napari_orient.engine.projects.each_tomogram import PARTS, ProjectResult, ProjectRun
 from napari_orient.engine.projects.task import Outcome
 from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance, refine
-from napari_orient.engine.streams import Note, ResultT, Step, Stream, map_steps
+from napari_orient.engine.streams import Note, ResultT, Step, Stream, map_steps, quiet
 from napari_orient.engine.templates import Template
 
 _LEAST_PARTICLES = 16
@@ -318,7 +318,7 @@ def _rounds(
         rows, found = sorted(before), ProjectResult()
         task = HalvesTask(adapted.of_half, work.options)
         yield from progress.of(
-            _quiet(work.run.over([pairs[row] for row in rows], task, found, last=False)), 2 * _REFINING
+            quiet(work.run.over([pairs[row] for row in rows], task, found, last=False)), 2 * _REFINING
         )
         after = {**before, **{rows[place]: outcome for place, outcome in found.done.items()}}
         now, then = _expected_right(after), _expected_right(before)
@@ -366,11 +366,6 @@ class _Progress:
         answer = yield from map_steps(stream, among)
         self._done = begun + PARTS * weight
         return answer
-
-
-def _quiet(stream: Generator[Step, None, ResultT]) -> Stream[Step, ResultT]:
-    """A stream without its notes: they are those of the first refinement."""
-    return map_steps(stream, lambda step: replace(step, notes=()))
 
 
 def _in_halves(pairs: Labelled, near: float, *, seed: int) -> tuple[Labelled, tuple[Note, ...]]:
@@ -423,4 +418,4 @@ def _adapted(pairs: Labelled, result: ProjectResult, work: _RoundInputs) -> Stre
     )
     device = work.options.compute.chosen()
     stream = average(posed, group=work.template.group, options=averaging, device=device, scheduler=work.run.scheduler)
-    return adapt_reference(work.template, (yield from _quiet(stream)))
+    return adapt_reference(work.template, (yield from quiet(stream)))

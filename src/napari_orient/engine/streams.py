@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 
@@ -67,6 +67,11 @@ def map_steps(
         return answer
     finally:
         stream.close()
+
+
+def quiet(stream: Generator[Any, None, ResultT]) -> Stream[Step, ResultT]:
+    """The same stream without its notes."""
+    return map_steps(stream, lambda step: replace(step, notes=()))
 
 
 def stoppable(work: Generator[Any, None, ResultT], step: YieldT) -> Generator[YieldT, None, ResultT]:

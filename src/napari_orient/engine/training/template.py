@@ -6,7 +6,7 @@ the labels.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from napari_orient.engine.parameters import RefinementOptions, SearchOptions, Te
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import mean_rotation
-from napari_orient.engine.streams import ResultT, Step, Stream, map_steps
+from napari_orient.engine.streams import Step, Stream, quiet
 from napari_orient.engine.symmetry import AUTO, Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.training.validation import Milestone, ValidationErrors
@@ -189,8 +189,3 @@ def _nearest(particles: Particles, labels: Particles, group: Symmetry, centre: F
     rotations = nearest_copy(particles.required_rotations(), labels.required_rotations(), group)
     moved = (particles.required_rotations() - rotations) @ centre
     return particles.replace(rotations=rotations, positions=particles.positions + moved)
-
-
-def quiet(stream: Generator[Step, None, ResultT]) -> Stream[Step, ResultT]:
-    """The same stream without its notes."""
-    return map_steps(stream, lambda step: replace(step, notes=()))
