@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
+from napari_orient.engine.discovery.class_symmetry import candidate_groups
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry, search_mirror_image
 from napari_orient.engine.streams import run
@@ -51,6 +52,17 @@ def test_an_axis_of_a_cubic_group_alone_proposes_none(name):
 
 def test_a_cubic_group_along_x_y_and_z_needs_no_directions():
     assert propose_symmetry(map_of("T", off=np.zeros(3)), VOXEL_SIZE).group.name == "T"
+
+
+@pytest.mark.parametrize(("place", "width"), [((23.7, -43.8, -8.6), 24.9), ((53.8, 20.3, -15.5), 25.7)])
+def test_a_cubic_map_that_is_nearly_round_about_an_axis_is_found_and_leads_to_its_own_group(place, width):
+    # As apoferritin at low resolution, where a three-fold or a four-fold axis is nearly round. So smooth a map leaves the
+    # axes uncertain by a few degrees.
+    density = Molecule(symmetry("O").matrices @ np.array(place), np.ones(24), width).density(28)
+    proposed = propose_symmetry(density, VOXEL_SIZE)
+    assert proposed.round_about is not None
+    assert same_group(proposed, "O") < 4.0
+    assert candidate_groups(proposed)[0].point_group == "O"
 
 
 @pytest.mark.parametrize("seed", [1, 4])

@@ -181,15 +181,17 @@ def _better(own: FloatArray, best: FloatArray) -> bool:
 
 
 def candidate_groups(proposal: SymmetryProposal) -> list[Symmetry]:
-    """The groups that a proposal leads to, largest first: with and without the two-fold axes across the main one."""
-    order, axis, across = len(proposal.group), proposal.group.main_axis, proposal.across
-    if order == 1:
-        if proposal.round_about is None:
-            return []
+    """The groups that a proposal leads to, largest first: a cubic one, and the main axis with and without those across."""
+    across = proposal.across
+    if len(proposal.group) > 1:
+        order, axis = proposal.axes[0].order, proposal.axes[0].direction
+    elif proposal.round_about is not None:
         order, axis = ROUND, proposal.round_about
-    elif proposal.group.point_group.startswith("D"):
-        order //= 2
+    else:
+        return []
     groups = [symmetry(written_form(f"C{order}", axis))]
     if across is not None and across.holds:
         groups.insert(0, symmetry(written_form(f"D{order}", axis, across.direction)))
+    if proposal.cubic is not None:
+        groups.insert(0, proposal.cubic.group)
     return groups

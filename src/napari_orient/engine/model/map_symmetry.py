@@ -199,7 +199,10 @@ def search_symmetry(
         if not order:
             return SymmetryProposal(symmetry("C1"), (), _two_fold_across(fine, round_about), round_about)
         main, across = _refined(fine, _axis(fine, order, round_about), _two_fold_across(coarse, round_about))
-        return SymmetryProposal(_group(main, across), (main,), across, round_about)
+        # About an axis of a cubic group, whose coarsest harmonic is two thirds round about it, a map looks round too.
+        cubic = yield from search_cubic(coarse, fine, main.direction, order, least=_LEAST_CORRELATION)
+        group = _group(main, across) if cubic is None else cubic.group
+        return SymmetryProposal(group, (main,), across, round_about, cubic)
     axes = []
     for order in ORDERS:
         axes.append(_best_axis(coarse, order))
@@ -466,6 +469,9 @@ _GROUPS = {3: "T", 4: "O", 5: "I"}
 """The cubic group whose axes of highest order are of an order."""
 _STEP_DEG = 3.0
 """Step of the angle about the main axis that is tried; a map of ten resolution elements a radius changes within 6."""
+_AS_WELL = 0.05
+"""Correlation by which copies in a group that contains T may be worse than those in T, and count as well; chosen. Where
+a map is nearly round about a three-fold axis, only that axis stands out."""
 _UPRIGHT_DEG = 0.5
 """Angle within which a group's axes count as x, y and z, and need no directions in its name."""
 
@@ -527,9 +533,21 @@ def search_cubic(
 
     place = minimum(loss, np.zeros(6), step=1.0, xatol=0.02, fatol=1e-7, maxiter=600)
     yield
-    frame = frame_at(place)
-    found = _least_over_angles(fine.at(frame @ others @ frame.T, about=place[3:]), others)
-    return CubicSymmetry(_named(name, frame), found) if found >= least else None
+    found = list[CubicSymmetry]()
+    for containing, turned in _containing(name):
+        frame, others = frame_at(place) @ turned, symmetry(containing).matrices[1:]
+        copies = _least_over_angles(fine.at(frame @ others @ frame.T, about=place[3:]), others)
+        found.append(CubicSymmetry(_named(containing, frame), copies))
+    least = max(least, found[0].correlation - _AS_WELL)
+    return next((item for item in reversed(found) if item.correlation >= least), None)
+
+
+def _containing(name: str) -> Iterator[tuple[str, FloatArray]]:
+    """A cubic group and those that contain it in its own frame, smallest first, with the rotation (3, 3) of theirs."""
+    yield name, np.eye(3)
+    if name == "T":
+        yield "O", np.eye(3)
+        yield from (("I", turned) for turned in _normaliser("T"))
 
 
 def _axis_of_order(group: Symmetry, order: int) -> FloatArray:
