@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from denoisers import network_like, non_local_means
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
-from skimage import restoration
 
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.tilt_metadata import write_tilt_series
@@ -43,6 +43,15 @@ EUKARYOTIC = "6qzp"
 """Human 80S ribosome."""
 CROWD = ("1bxn", "1f4a", "2uv8", "3cf3", "6pxm", "7n4y")
 """Other macromolecules of a cell: Rubisco, β-galactosidase, fatty-acid synthase, p97 and two more."""
+GROUPS: Mapping[str, str] = {
+    PROTEASOME: "D7@-0.6373,0.7642,0.0994@-0.1175,0.0308,-0.9926",
+    "6utj": "C7",
+    "2uv8": "D3@-0.5739,0.5735,0.5846@-0.7074,-0.7068,-0.0010",
+    "1f4a": "D2@-0.0051,-0.9999,0.0119@-0.4566,-0.0083,-0.8897",
+    "7n4y": "C2@-0.0126,0.0110,0.9999",
+    "6pxm": "O",
+}
+"""Groups of the maps that have one: each correlates to 0.99 with its copies at 10 Å."""
 LARGE_SUBUNIT_FRAME = Rotation.from_rotvec([55.06, 65.11, 15.12], degrees=True).as_matrix()
 """Poses of 4v4r_50S.mrc times this are those of 4v4r.mrc, ± 1°: from 35 subunits of known poses, matched with 4v4r."""
 OFF = 10.0
@@ -69,6 +78,10 @@ class Condition:
     header : factor by which the voxel size in the tomogram's header is wrong; picks are right in voxels.
     denoiser : filter of the whole tomogram: ``nlm`` or ``wiener``; empty for none.
     boxes : ten boxes cut from the tilt images as `real_like` does, instead of a tomogram.
+    off : Å that a pick is off along each axis, at the most.
+    shifted : voxels along each axis that all picks are off besides: half a one where programs number voxels otherwise.
+    doubled : share of the true picks that are given twice, each off by itself.
+    cropped : voxels that are cut off the tomogram at every face after its reconstruction.
     """
 
     name: str
@@ -84,6 +97,10 @@ class Condition:
     header: float = 1.0
     boxes: bool = False
     denoiser: str = ""
+    off: float = OFF
+    shifted: float = 0.0
+    doubled: float = 0.0
+    cropped: int = 0
 
     def simulation(self) -> SimulationOptions:
         """The simulation's options."""
@@ -260,8 +277,8 @@ CONDITIONS = (
 
 
 def template_of(folder: Path, stem: str) -> Template:
-    """A map of the folder under the class ``pdb_STEM``."""
-    return replace(load_template(folder / f"{stem}.mrc"), name=f"pdb_{stem}")
+    """A map of the folder under the class ``pdb_STEM``, with its symmetry."""
+    return replace(load_template(folder / f"{stem}.mrc"), name=f"pdb_{stem}", symmetry=GROUPS.get(stem, "C1"))
 
 
 def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
@@ -278,12 +295,19 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
         tomogram = replace(tomogram, density=_denoised(tomogram, condition, kinds, others, seed=seed))
     rng = np.random.default_rng([seed, 1])
     truth = concatenate([particles.of_kind(f"pdb_{kind}") for kind in condition.picked])
+    if condition.cropped:
+        tomogram, particles, truth = _cropped(tomogram, particles, truth, condition.cropped)
     picks = _picks(truth, kinds, condition, rng)
     if condition.few is not None:
         rows = np.sort(rng.permutation(len(truth))[: condition.few])
         truth, picks = truth.take(rows), picks.take(rows)
+    if condition.doubled:
+        rows = rng.permutation(len(truth))[: round(condition.doubled * len(truth))]
+        again = _picks(truth.take(rows), kinds, condition, rng)
+        truth, picks = concatenate([truth, truth.take(rows)]), concatenate([picks, again])
+    picks = picks.replace(positions=picks.positions + condition.shifted * tomogram.voxel_size)
     if condition.false_picks:
-        wrong = _false_picks(tomogram, particles, condition, rng)
+        wrong = _false_picks(tomogram, particles, condition, rng, true=len(picks))
         picks = picks.replace(positions=np.concatenate([picks.positions, wrong]), extra={}, kind=None, tomogram="tomo")
     if condition.header != 1:
         tomogram = replace(tomogram, voxel_size=tomogram.voxel_size * condition.header)
@@ -293,22 +317,8 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
     return Scene(condition, seed, tomogram, truth, picks)
 
 
-# --- denoisers --------------------------------------------------------------------------------------------------------
-
-_NLM = {"patch_size": 3, "patch_distance": 3, "fast_mode": True}
-"""Voxels of the patches that non-local means compares, and how far it searches for their like."""
-_MAD_TO_SD = 1.4826
-"""Standard deviation of a Gaussian over its median absolute deviation."""
-_NLM_STRENGTH = 0.8
-"""Cut-off of the distance between patches, over the noise's deviation: skimage's advice for its fast mode."""
 _QUIET = 0.02
 """Noise of the tomogram that shows the signal alone, over the condition's."""
-_TV_WEIGHT = 0.5
-"""Weight of the total variation that the missing wedge is filled from, over the filtered density's deviation."""
-_EMPTY = 0.1
-"""Power over that of its shell below which a coefficient is in the missing wedge, as in `networks.tomogram_input`."""
-_FILLED = 0.5
-"""Share of the total variation's coefficients that the wedge is filled with."""
 
 
 def _denoised(
@@ -317,44 +327,36 @@ def _denoised(
     """A tomogram's density (Z, Y, X) after a denoiser."""
     density = np.asarray(tomogram.density, np.float32)
     if condition.denoiser == "nlm":
-        # Of the difference between neighbours, by the median: particles and membranes hardly count.
-        deviation = float(np.median(np.abs(np.diff(density, axis=2)))) * _MAD_TO_SD / 2**0.5
-        return np.asarray(
-            restoration.denoise_nl_means(density, h=_NLM_STRENGTH * deviation, sigma=deviation, **_NLM), np.float32
-        )
+        return non_local_means(density)
     options = replace(condition, options={**condition.options, "noise": _QUIET}).simulation()
     signal, _ = run(
         simulate(kinds, options, seed=seed, name="tomo", counts=list(condition.counts.values()), others=others)
     )
-    return _network_like(density, np.asarray(signal.density, np.float32))
-
-
-def _network_like(density: np.ndarray, signal: np.ndarray) -> np.ndarray:
-    """What a network that learnt to denoise makes of a density (Z, Y, X): Wiener's filter by the true ratio of signal
-    to noise, shell by shell, as networks trained on half tomograms approach it (Buchholz et al. 2019), and the missing
-    wedge half filled by an edge-preserving prior (compare IsoNet, Liu et al. 2022).
-    """
-    spectrum, true = np.fft.rfftn(density), np.fft.rfftn(signal)
-    z, y, x = np.meshgrid(*map(np.fft.fftfreq, density.shape[:2]), np.fft.rfftfreq(density.shape[2]), indexing="ij")
-    shell = np.rint(np.sqrt(z**2 + y**2 + x**2) * max(density.shape)).astype(int)
-    count = np.bincount(shell.ravel())
-    power, true_power, noise = (
-        np.bincount(shell.ravel(), np.abs(part.ravel()) ** 2) / count for part in (spectrum, true, spectrum - true)
-    )
-    filtered = spectrum * (true_power / np.maximum(true_power + noise, 1e-12))[shell]
-    smooth = np.fft.irfftn(filtered, s=density.shape, axes=(0, 1, 2))
-    edges = restoration.denoise_tv_chambolle(smooth, weight=_TV_WEIGHT * float(smooth.std()))
-    ratio = ndimage.uniform_filter(np.abs(spectrum) ** 2, 3) / power[shell]
-    filled = np.where(ratio < _EMPTY, filtered + _FILLED * np.fft.rfftn(edges), filtered)
-    return np.asarray(np.fft.irfftn(filled, s=density.shape, axes=(0, 1, 2)), np.float32)
+    return network_like(density, np.asarray(signal.density, np.float32))
 
 
 def _picks(truth: Particles, kinds: Sequence[Template], condition: Condition, rng: np.random.Generator) -> Particles:
-    positions = truth.positions + rng.uniform(-OFF, OFF, truth.positions.shape)
+    positions = truth.positions + rng.uniform(-condition.off, condition.off, truth.positions.shape)
     if condition.picks == "mass":
         centre = _centre_of_mass(kinds[0])
         positions = positions + truth.required_rotations() @ centre
     return truth.replace(positions=positions, rotations=None)
+
+
+def _cropped(
+    tomogram: Tomogram, particles: Particles, truth: Particles, count: int
+) -> tuple[Tomogram, Particles, Particles]:
+    """A tomogram without so many voxels at every face, and the particles whose origins still lie in it."""
+    inner = slice(count, -count)
+    small = replace(tomogram, density=np.ascontiguousarray(tomogram.density[inner, inner, inner]))
+    size = np.array(small.extent.size) * small.voxel_size
+
+    def inside(these: Particles) -> Particles:
+        moved = these.replace(positions=these.positions - count * small.voxel_size).located_in(small)
+        margin = small.voxel_size
+        return moved.take(((moved.positions > margin) & (moved.positions < size - 2 * margin)).all(axis=1))
+
+    return small, inside(particles), inside(truth)
 
 
 def _centre_of_mass(template: Template) -> np.ndarray:
@@ -363,11 +365,13 @@ def _centre_of_mass(template: Template) -> np.ndarray:
 
 
 def _false_picks(
-    tomogram: Tomogram, particles: Particles, condition: Condition, rng: np.random.Generator
+    tomogram: Tomogram, particles: Particles, condition: Condition, rng: np.random.Generator, *, true: int
 ) -> np.ndarray:
-    """False picks (N, 3): four on what is darkest, a third on proteasomes, others on dark places or anywhere."""
-    true = particles.of_kind(f"pdb_{condition.picked[0]}").positions
-    count = round(condition.false_picks / (1 - condition.false_picks) * len(true))
+    """False picks (N, 3) beside so many true ones: four on what is darkest, a third on proteasomes where there are any,
+    others on dark places or anywhere.
+    """
+    count = round(condition.false_picks / (1 - condition.false_picks) * true)
+    picked = np.asarray(particles.kind) == f"pdb_{condition.picked[0]}"
     smooth = ndimage.gaussian_filter(np.asarray(tomogram.density), 1.5)
     shape, size = np.array(smooth.shape), tomogram.voxel_size
     inner = smooth[6:-6, 6:-6, 6:-6]
@@ -375,17 +379,17 @@ def _false_picks(
     darkest = np.stack(np.unravel_index(order[:20_000], inner.shape), axis=1)[:, ::-1] + 6
     dark = darkest[rng.permutation(len(darkest))]
     anywhere = rng.uniform(6, shape[::-1] - 7, (2000, 3))
-    proteasomes = particles.of_kind(f"pdb_{PROTEASOME}").positions / size
-    wanted = ((darkest, 4), (proteasomes, count // 3), (dark, count // 4), (anywhere, count))
+    others = particles.positions[~picked & (np.asarray(particles.kind) == f"pdb_{PROTEASOME}")] / size
+    wanted = ((darkest, 4), (others, count // 3), (dark, count // 4), (anywhere, count))
     chosen: list[np.ndarray] = []
     for places, most in wanted:
         taken = 0
         for place in places * size:
-            apart = np.linalg.norm(np.array([*true, *chosen]) - place, axis=1).min()
+            apart = np.linalg.norm(np.array([*particles.positions[picked], *chosen]) - place, axis=1).min()
             if apart > 180 and taken < most and len(chosen) < count:
                 chosen.append(place)
                 taken += 1
-    return np.array(chosen) + rng.uniform(-OFF, OFF, (len(chosen), 3))
+    return np.array(chosen).reshape(-1, 3) + rng.uniform(-OFF, OFF, (len(chosen), 3))
 
 
 # --- boxes as those of real particles ---------------------------------------------------------------------------------
@@ -529,17 +533,21 @@ def scene(condition: Condition, templates: Path, *, seed: int, cache: Path | Non
     return Scene(condition, seed, tomogram, truth, picks, folder)
 
 
+_LATER = ("denoiser", "off", "shifted", "doubled", "cropped")
+"""Fields that came after the first folders were made."""
+
+
 def _record(condition: Condition, seed: int) -> dict[str, object]:
     changed = {
         name: value
         for name, value in condition.simulation().to_record().items()
         if value != SimulationOptions().to_record()[name]
     }
-    record = {**asdict(condition), "options": changed, "seed": seed, "version": 1}
-    if not condition.denoiser:
-        # As folders that were made before there were denoisers have it.
-        del record["denoiser"]
-    return json.loads(json.dumps(record))
+    plain = Condition("", "")
+    # Folders that were made before there were these have none of them.
+    later = [name for name in _LATER if getattr(condition, name) == getattr(plain, name)]
+    asked = {name: value for name, value in asdict(condition).items() if name not in later}
+    return json.loads(json.dumps({**asked, "options": changed, "seed": seed, "version": 1}))
 
 
 def _write(folder: Path, made: Scene, asked: Mapping[str, object]) -> None:

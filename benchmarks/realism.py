@@ -32,6 +32,7 @@ import torch
 from conditions import (
     CONDITIONS,
     EUKARYOTIC,
+    GROUPS,
     LARGE_SUBUNIT,
     LARGE_SUBUNIT_FRAME,
     MITOCHONDRIAL,
@@ -117,7 +118,7 @@ def measured(found: Scene, model: str, templates: Path) -> Outcome:
     subunits = np.asarray(true.kind) == f"pdb_{LARGE_SUBUNIT}"
     truth[subunits] = truth[subunits] @ LARGE_SUBUNIT_FRAME
     mine = poses.required_rotations()[is_true] @ _frame(found, model, templates)
-    group = symmetry("C1") if found.condition.picked[0] != PROTEASOME else load_model("proteasome").group
+    group = symmetry(GROUPS.get(found.condition.picked[0], "C1"))
     if model == "discover":
         mine = mine @ global_rotation(truth, mine, near_deg=25.0)
     expected, confidence = (
