@@ -55,9 +55,9 @@ def test_a_cubic_group_along_x_y_and_z_needs_no_directions():
 
 
 @pytest.mark.parametrize(("place", "width"), [((23.7, -43.8, -8.6), 24.9), ((53.8, 20.3, -15.5), 25.7)])
-def test_a_cubic_map_that_is_nearly_round_about_an_axis_is_found_and_leads_to_its_own_group(place, width):
-    # As apoferritin at low resolution, where a three-fold or a four-fold axis is nearly round. So smooth a map leaves the
-    # axes uncertain by a few degrees.
+def test_a_cubic_map_that_is_nearly_round_about_an_axis_leads_to_its_own_group(place, width):
+    # As apoferritin at low resolution, where a three-fold or a four-fold axis is nearly round. So smooth a map leaves
+    # the axes uncertain by a few degrees.
     density = Molecule(symmetry("O").matrices @ np.array(place), np.ones(24), width).density(28)
     proposed = propose_symmetry(density, VOXEL_SIZE)
     assert proposed.round_about is not None

@@ -181,7 +181,7 @@ def _better(own: FloatArray, best: FloatArray) -> bool:
 
 
 def candidate_groups(proposal: SymmetryProposal) -> list[Symmetry]:
-    """The groups that a proposal leads to, largest first: a cubic one, and the main axis with and without those across."""
+    """The groups that a proposal leads to, largest first: a cubic one, the main axis with and without those across."""
     across = proposal.across
     if len(proposal.group) > 1:
         order, axis = proposal.axes[0].order, proposal.axes[0].direction
