@@ -6,7 +6,12 @@ from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.discovery.class_symmetry import candidate_groups
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.map_symmetry import SymmetryProposal, propose_symmetry, search_mirror_image
+from napari_orient.engine.model.map_symmetry import (
+    SymmetryProposal,
+    propose_symmetry,
+    search_mirror_image,
+    search_symmetry,
+)
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
@@ -86,7 +91,7 @@ def test_a_round_map_proposes_nothing():
 def test_noise_that_halves_do_not_share_hides_no_symmetry():
     density, rng = map_of("C5@-1,2,0.5"), np.random.default_rng(0)
     halves = tuple(density + rng.normal(size=density.shape) * 0.06 * density.max() for _ in range(2))
-    proposed = propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves)
+    proposed = run(search_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves))
     assert same_group(proposed, "C5@-1,2,0.5") < 1.2
 
 
@@ -94,16 +99,16 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
 def test_noise_that_halves_do_not_share_makes_no_symmetry(seed: int) -> None:
     density, rng = map_of("C1", seed=seed), np.random.default_rng(seed)
     halves = tuple(density + rng.normal(size=density.shape) * 0.25 * density.max() for _ in range(2))
-    assert propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves).group.name == "C1"
+    assert run(search_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves)).group.name == "C1"
 
 
 def test_of_what_is_nearly_round_only_a_cyclic_order_above_the_noise_is_proposed():
     halves = ring_halves(7, right=40)
-    proposed = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    proposed = run(search_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves))
     assert proposed.group.name.startswith("C7")
     assert "its cyclic order rises above the noise" in list(proposed.words())[1]
     halves = ring_halves(7, right=0)
-    nothing = propose_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves)
+    nothing = run(search_symmetry(sum(halves) / 2, VOXEL_SIZE, halves=halves))
     assert nothing.group.name == "C1", "every order fits, and two-fold axes of no group"
     assert abs(nothing.round_about[2]) > 0.995
     assert "no cyclic order stands out" in list(nothing.words())[1]

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
@@ -29,8 +28,8 @@ from napari_orient.engine.duplicates import HALF_SET, half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import BALL_RADIUS, FSC, ball_mask
 from napari_orient.engine.model.forward import box_side
-from napari_orient.engine.model.grid import frequencies
-from napari_orient.engine.model.reference import build_reference
+from napari_orient.engine.model.grid import shells
+from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.parameters import AveragingOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
@@ -104,19 +103,19 @@ def adapt_reference(template: Template, found: Average) -> AdaptedReference:
     """The template corrected shell by shell by an average in its own frame, on the voxels of the average."""
     side, voxel_size = len(found.density), found.voxel_size
     mask = ball_mask(side, voxel_size, min(template.radius + voxel_size, BALL_RADIUS * side * voxel_size))
-    shells = _Shells.of(side, voxel_size)
+    in_shells = _Shells(shells(side))
+    own = resampled(template.density, template.voxel_size, side=side, to=voxel_size, resolution=2 * voxel_size)
     expected, whole, first, second = (
-        np.fft.fftn(density * mask)
-        for density in (_on_grid(template, side, voxel_size), found.density, found.first_half, found.second_half)
+        np.fft.fftn(density * mask) for density in (own, found.density, found.first_half, found.second_half)
     )
-    gain = shells.gain(whole, expected)
-    differences = [each - gain[shells.index] * expected for each in (whole, first, second)]
-    correlation = shells.correlation(differences[1], differences[2])
-    power = shells.sums(np.abs(expected) ** 2)
-    factor = (np.sign(gain) * power.sum() / (np.abs(gain) * power).sum())[shells.index]
+    gain = in_shells.gain(whole, expected)
+    differences = [each - gain[in_shells.index] * expected for each in (whole, first, second)]
+    correlation = in_shells.correlation(differences[1], differences[2])
+    power = in_shells.sums(np.abs(expected) ** 2)
+    factor = (np.sign(gain) * power.sum() / (np.abs(gain) * power).sum())[in_shells.index]
 
     def corrected(difference: NDArray[np.complex128], weight: FloatArray) -> Template:
-        transform = factor * (gain[shells.index] * expected + weight[shells.index] * difference)
+        transform = factor * (gain[in_shells.index] * expected + weight[in_shells.index] * difference)
         density = np.fft.ifftn(transform).real * mask
         return replace(template, density=density.astype(np.float32), voxel_size=voxel_size)
 
@@ -130,17 +129,6 @@ def adapt_reference(template: Template, found: Average) -> AdaptedReference:
     )
 
 
-def _on_grid(template: Template, side: int, voxel_size: float) -> FloatArray:
-    """The template's density on other voxels about the same origin, (n, n, n), low-passed to what they hold."""
-    reference = build_reference(template.density, template.voxel_size, resolution=2 * voxel_size)
-    place = frequencies(side, voxel_size)
-    transform = reference.transform(place.reshape(-1, 3)).reshape(side, side, side)
-    # From the origin of the frame, the middle of the box, to that of the array, its first voxel.
-    angle = -2 * torch.pi * place.sum(dim=-1) * (side - 1) / 2 * voxel_size
-    density: FloatArray = torch.fft.ifftn(transform * torch.polar(torch.ones_like(angle), angle)).real.double().numpy()
-    return density * (template.voxel_size / voxel_size) ** 3
-
-
 @dataclass(frozen=True, eq=False)
 class _Shells:
     """Shells of frequency, one coefficient wide; what is estimated of one is averaged with its neighbours.
@@ -151,12 +139,6 @@ class _Shells:
     """
 
     index: NDArray[np.int_]
-
-    @classmethod
-    def of(cls, side: int, voxel_size: float) -> _Shells:
-        """The shells of a cube."""
-        radius = frequencies(side, voxel_size).norm(dim=-1).numpy() * side * voxel_size
-        return cls(np.rint(radius).astype(int))
 
     def sums(self, values: FloatArray) -> FloatArray:
         """Sum of values (n, n, n) over each shell."""

@@ -35,7 +35,7 @@ from napari_orient.engine.map_resolution import (
     map_resolution,
     mask_about,
 )
-from napari_orient.engine.model.grid import frequencies, half_sphere
+from napari_orient.engine.model.grid import half_sphere, radial_frequencies
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
@@ -147,7 +147,7 @@ class Average:
         radius : Å of the mask; None for 0.4 boxes.
         """
         side = len(density)
-        grid = frequencies(side, self.voxel_size).norm(dim=-1).numpy()
+        grid = radial_frequencies(side, self.voxel_size)
         curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
         curve = np.where(grid > 1 / max(finest, self.fsc.resolution(0.143)), 0.0, curve)
         filtered = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.model.grid import frequencies, offsets, soft_ball
+from napari_orient.engine.model.grid import offsets, radial_frequencies, shells, soft_ball
 from napari_orient.engine.rotations import FloatArray
 
 BALL_RADIUS = 0.4
@@ -155,7 +155,7 @@ def _with_random_phases(
     spectrum = np.fft.fftn(density)
     noise = np.fft.fftn(generator.normal(size=density.shape))
     phase = noise / np.maximum(np.abs(noise), 1e-30)
-    grid = frequencies(len(density), voxel_size).norm(dim=-1).numpy()
+    grid = radial_frequencies(len(density), voxel_size)
     shell = 1 / (len(density) * voxel_size)
     random: FloatArray = np.fft.ifftn(np.where(grid >= beyond - shell / 2, np.abs(spectrum) * phase, spectrum)).real
     return random
@@ -165,7 +165,7 @@ def fourier_shell_correlation(first: FloatArray, second: FloatArray, voxel_size:
     """Correlation of two maps (n, n, n) in shells one coefficient wide, up to Nyquist, without the origin."""
     side = len(first)
     one, two = np.fft.fftn(first), np.fft.fftn(second)
-    shell = np.rint(frequencies(side, voxel_size).norm(dim=-1).numpy() * side * voxel_size).astype(int).ravel()
+    shell = shells(side).ravel()
     cross, own, other = (
         np.bincount(shell, values.ravel())[1 : side // 2 + 1]
         for values in ((one * two.conj()).real, np.abs(one) ** 2, np.abs(two) ** 2)
@@ -208,7 +208,7 @@ def mask_about(first: FloatArray, second: FloatArray, voxel_size: float) -> Floa
 
 def _low_passed(density: FloatArray, resolution: float, voxel_size: float) -> FloatArray:
     """The density after a Gaussian that halves the amplitude at a resolution in Å."""
-    grid = frequencies(len(density), voxel_size).norm(dim=-1).numpy()
+    grid = radial_frequencies(len(density), voxel_size)
     passed: FloatArray = np.fft.ifftn(np.fft.fftn(density) * 0.5 ** np.square(grid * resolution)).real
     return passed
 
@@ -250,7 +250,7 @@ def _local_correlations(
 
     side = len(first)
     one, two = np.fft.fftn(first), np.fft.fftn(second)
-    shell = frequencies(side, voxel_size).norm(dim=-1).numpy() * side * voxel_size
+    shell = radial_frequencies(side, voxel_size) * side * voxel_size
     for middle in range(2, side // 2 + 1):
         band = np.exp(-np.square(shell - middle) / 2)
         a, b = (np.fft.ifftn(part * band).real for part in (one, two))

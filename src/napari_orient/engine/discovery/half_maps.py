@@ -36,7 +36,7 @@ from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
 from napari_orient.engine.model.forward import ForwardModel, box_side
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.grid import frequencies
+from napari_orient.engine.model.grid import radial_frequencies
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AveragingOptions, DiscoveryOptions, RefinementOptions, SearchOptions
@@ -107,7 +107,7 @@ def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options
 
 def joined_halves(found: Average, options: DiscoveryOptions) -> list[NDArray[np.float32]]:
     """The two half maps, in their coarse detail the map of all: apart, they would rotate away from each other."""
-    grid = frequencies(len(found.density), found.voxel_size).norm(dim=-1).numpy()
+    grid = radial_frequencies(len(found.density), found.voxel_size)
     coarse = grid < 1 / (_JOINED * options.diameter)
     whole = np.fft.fftn(found.density)
     halves = (np.fft.fftn(part) for part in (found.first_half, found.second_half))

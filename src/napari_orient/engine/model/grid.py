@@ -1,9 +1,13 @@
-"""Fourier coefficients of a patch: their frequencies, and the half ball of them that is matched."""
+"""Grids of a patch: frequencies of its coefficients, offsets of its voxels, shells, and the place of a peak in it."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from napari_orient.engine.rotations import FloatArray
 
 _LOWEST_IN_BALL = 0.15
 """Lowest frequency of a half ball over the highest: below, a map's transform hardly changes with a rotation."""
@@ -21,6 +25,36 @@ def offsets(side: int, voxel_size: float) -> Tensor:
     line = (torch.arange(side, dtype=torch.float32) - side // 2) * voxel_size
     z, y, x = torch.meshgrid(line, line, line, indexing="ij")
     return torch.stack([x, y, z], dim=-1)
+
+
+def radial_frequencies(side: int, voxel_size: float) -> FloatArray:
+    """Lengths of the frequencies of all coefficients of a patch, (n, n, n) in cycles/Å, indexed [kz, ky, kx]."""
+    length: FloatArray = frequencies(side, voxel_size).norm(dim=-1).numpy()
+    return length
+
+
+def shells(side: int) -> NDArray[np.int_]:
+    """The shell of frequency, one coefficient wide, of each coefficient of a patch, (n, n, n)."""
+    return np.rint(radial_frequencies(side, 1 / side)).astype(int)
+
+
+def peak_place(values: FloatArray, allowed: NDArray[np.bool_] | None = None) -> FloatArray:
+    """Place of the highest value in a cube, (3,) [z, y, x] in voxels, by a parabola along each axis.
+
+    Parameters
+    ----------
+    values : (n, n, n); opposite faces adjoin.
+    allowed : (n, n, n) where the peak is looked for; None is everywhere.
+    """
+    searched = values if allowed is None else np.where(allowed, values, -np.inf)
+    highest = np.array(np.unravel_index(searched.argmax(), values.shape))
+    offset = []
+    for step in np.eye(3, dtype=int):
+        low, middle, high = (values[tuple((highest + by * step) % len(values))] for by in (-1, 0, 1))
+        curvature = low - 2 * middle + high
+        offset.append(float((low - high) / (2 * curvature)) if curvature < 0 else 0.0)
+    place: FloatArray = highest + offset
+    return place
 
 
 def soft_ball(distance: Tensor, radius: float, edge: float) -> Tensor:

@@ -17,13 +17,14 @@ All angles of one step are tried, and the best is refined together with the axis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from napari_orient.engine.devices import single_threaded
+from napari_orient.engine.model.grid import frequencies, peak_place
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.self_correlation import (
     FINE_POINTS,
@@ -149,15 +150,9 @@ class SymmetryProposal:
 
 
 @single_threaded()
-def propose_symmetry(
-    density: FloatArray,
-    voxel_size: float,
-    *,
-    halves: tuple[FloatArray, FloatArray] | None = None,
-    radius: float | None = None,
-) -> SymmetryProposal:
-    """The answer of `search_symmetry`."""
-    return run(search_symmetry(density, voxel_size, halves=halves, radius=radius))
+def propose_symmetry(density: FloatArray, voxel_size: float) -> SymmetryProposal:
+    """The answer of `search_symmetry` for one map."""
+    return run(search_symmetry(density, voxel_size))
 
 
 def search_symmetry(
@@ -184,7 +179,7 @@ def search_symmetry(
         If the map is no cube, flat or not finite.
     """
     resolution = _FINEST * voxel_size
-    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves or (density,)]
+    maps = _references(halves or (density,), voxel_size, radius)
     centre = centre_of_mass(np.asarray(density), voxel_size)
     coarse = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
     if coarse.isotropic:
@@ -228,11 +223,10 @@ def search_two_fold_across(
     radius: float,
 ) -> Work[SymmetryAxis]:
     """The best two-fold axis across a given axis (3,) of a map; see `search_symmetry`."""
-    resolution = _FINEST * voxel_size
-    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
+    maps = _references(halves, voxel_size, radius)
     yield
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    fine = SelfCorrelation(maps, centre, resolution=resolution, points=FINE_POINTS)
+    fine = SelfCorrelation(maps, centre, resolution=_FINEST * voxel_size, points=FINE_POINTS)
     yield
     return _two_fold_across(fine, axis)
 
@@ -246,11 +240,10 @@ def search_mirror_image(
     ----------
     halves, radius : as in `search_symmetry`.
     """
-    resolution = _FINEST * voxel_size
-    maps = [build_reference(part, voxel_size, resolution=resolution, radius=radius) for part in halves]
+    maps = _references(halves, voxel_size, radius)
     yield
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    correlation = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
+    correlation = SelfCorrelation(maps, centre, resolution=_FINEST * voxel_size, points=POINTS)
     grid, found = even_rotations(_MIRROR_ROTATIONS), []
     for some in np.array_split(grid, len(grid) // ROTATIONS_AT_A_TIME):
         found.append(correlation.at(some, mirrored=True))
@@ -262,6 +255,11 @@ def search_mirror_image(
         return -float(correlation.at(rotated[None], mirrored=True)[0])
 
     return -loss(minimum(loss, np.zeros(3), step=0.1, xatol=1e-3, fatol=1e-4, maxiter=120))
+
+
+def _references(maps: Sequence[FloatArray], voxel_size: float, radius: float | None) -> list[Reference]:
+    """Maps in Fourier space, to the finest detail that is compared."""
+    return [build_reference(part, voxel_size, resolution=_FINEST * voxel_size, radius=radius) for part in maps]
 
 
 # --- axes -----------------------------------------------------------------------------------------------------------
@@ -438,9 +436,7 @@ def symmetry_centre(density: FloatArray, voxel_size: float, group: Symmetry) -> 
 def _shift_between(reference: Reference, matrix: FloatArray) -> FloatArray:
     """Shift in Å, (3,) xyz, at which the map rotated by a matrix correlates best with the map itself."""
     step = 1 / (4.2 * reference.radius)
-    line = torch.fft.fftfreq(_SPAN, 1 / (_SPAN * step), dtype=torch.float32)
-    z, y, x = torch.meshgrid(line, line, line, indexing="ij")
-    frequency = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+    frequency = frequencies(_SPAN, 1 / (_SPAN * step)).reshape(-1, 3)
     inside = frequency.norm(dim=-1) <= 1 / reference.resolution
     rotation = torch.as_tensor(matrix, dtype=torch.float32)
     own, other = (
@@ -450,17 +446,7 @@ def _shift_between(reference: Reference, matrix: FloatArray) -> FloatArray:
     cross = torch.zeros(_SPAN**3, dtype=torch.complex64)
     cross[inside] = own * other.conj()
     match = torch.fft.fftshift(torch.fft.ifftn(cross.reshape(_SPAN, _SPAN, _SPAN)).real).numpy()
-    peak = np.array(np.unravel_index(match.argmax(), match.shape))
-    place = [_vertex(np.take(match, range(peak[axis] - 1, peak[axis] + 2), axis), peak, axis) for axis in (2, 1, 0)]
-    return (np.array(place) - _SPAN // 2) / (_SPAN * step)
-
-
-def _vertex(slab: FloatArray, peak: FloatArray, axis: int) -> float:
-    """Position of the peak along an axis, from the parabola through three values."""
-    at = [slice(None) if other == axis else int(peak[other]) for other in range(3)]
-    low, middle, high = slab[tuple(at)]
-    curve = low - 2 * middle + high
-    return float(peak[axis] + (0.5 * (low - high) / curve if curve else 0.0))
+    return (peak_place(match)[::-1] - _SPAN // 2) / (_SPAN * step)
 
 
 # --- cubic groups -----------------------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.grid import soft_ball
-from napari_orient.engine.rotations import even_rotations
+from napari_orient.engine.model.grid import frequencies, soft_ball
+from napari_orient.engine.rotations import FloatArray, even_rotations
 
 _OVERSAMPLING = 3.0
 """Nodes of the table per Fourier coefficient of a box as wide as the map. Linear interpolation then errs by less than
@@ -248,6 +248,21 @@ def build_reference(
     table = torch.stack([value, y * kz - z * ky, z * kx - x * kz, x * ky - y * kx], dim=-1)
     rows = torch.view_as_real(table).movedim(-1, -2).reshape(-1, 8).float().contiguous()
     return Reference(rows, spacing, reach, radius, resolution, (centre[0], centre[1], centre[2]))
+
+
+def resampled(density: np.ndarray, voxel_size: float, *, side: int, to: float, resolution: float) -> FloatArray:
+    """A map on other voxels about the same origin, (side, side, side) [z, y, x], low-passed to a resolution in Å.
+
+    Parameters
+    ----------
+    density : (n, n, n).
+    voxel_size, to : Å, of the map and of the voxels asked for.
+    """
+    transform = build_reference(density, voxel_size, resolution=resolution).transform(frequencies(side, to))
+    # From the origin of the frame, the middle of the box, to that of the array, its first voxel.
+    angle = -2 * torch.pi * frequencies(side, to).sum(dim=-1) * (side - 1) / 2 * to
+    found: FloatArray = torch.fft.ifftn(transform * torch.polar(torch.ones_like(angle), angle)).real.double().numpy()
+    return found * (voxel_size / to) ** 3
 
 
 def _transform_at_nodes(kept: Tensor, wave: Tensor, place: Tensor, axis: int | None) -> Tensor:
