@@ -7,7 +7,7 @@ from phantom import Molecule, tomogram
 from pretend import pretended_gpu
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.discovery.azimuths import (
+from napari_orient.engine.discovery.class_symmetry import (
     AngularHarmonics,
     CyclicOrder,
     angular_harmonics,

@@ -27,7 +27,7 @@ from napari_orient.engine.discovery.structures import hand_note, with_azimuth_er
 from napari_orient.engine.discovery.verdict import DOUBTFUL, NOTHING, STRUCTURE, PoseEquivalence, Verdict
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, OUTLIER
-from napari_orient.engine.model.map_symmetry import propose_symmetry
+from napari_orient.engine.model.map_symmetry import search_symmetry
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
@@ -293,7 +293,7 @@ def test_the_azimuth_of_what_is_round_about_an_axis_is_no_disagreement() -> None
 def candidates(folds: int, *, right: int) -> list[Symmetry]:
     """Groups that the noisy average of rings of blobs may have: some turned right, a hundred turned at random."""
     halves = ring_halves(folds, right=right)
-    return candidate_groups(propose_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves, radius=75.0))
+    return candidate_groups(run(search_symmetry((halves[0] + halves[1]) / 2, VOXEL_SIZE, halves=halves, radius=75.0)))
 
 
 def test_what_is_nearly_round_may_be_round_unless_a_cyclic_order_rises_above_the_noise() -> None:
@@ -330,7 +330,7 @@ def test_a_symmetry_is_imposed_that_explains_held_out_particles_better() -> None
 def test_a_pseudo_symmetry_explains_held_out_particles_worse_and_is_not_imposed() -> None:
     found, search = in_true_poses(with_one_copy_heavier(molecule(group=symmetry("C2")), 1.15))
     halves = found.average.first_half, found.average.second_half
-    proposed = propose_symmetry(found.average.density, VOXEL_SIZE, halves=halves, radius=QUICK.radius)
+    proposed = run(search_symmetry(found.average.density, VOXEL_SIZE, halves=halves, radius=QUICK.radius))
     assert proposed.group.point_group == "C2", "the map alone looks symmetric"
     chosen = run(search.imposed(found))
     assert chosen.average.group.name == "C1"

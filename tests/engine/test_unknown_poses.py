@@ -16,7 +16,7 @@ from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, normalised
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.refine import RefinementResult, refine
-from napari_orient.engine.refinement.unknown_poses import centre_of_mass, too_far
+from napari_orient.engine.refinement.uncertainty import centre_of_mass, too_far
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template

@@ -12,8 +12,7 @@ from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from whitened import shown
 
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, VARIABILITY
-from napari_orient.engine.model.component_grid import ComponentGrid
-from napari_orient.engine.model.gridding import Coefficients
+from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.variability import two_groups

@@ -23,12 +23,12 @@ from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.gold_beads import GoldBeads, find_gold_beads
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN
-from napari_orient.engine.map_agreement import map_agreement
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input
+from napari_orient.engine.other_molecule import compare_with_shipped, map_agreement
 from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
@@ -48,7 +48,6 @@ from napari_orient.engine.refinement.refine import (
     refine_all,
     refine_with,
 )
-from napari_orient.engine.refinement.shipped_fit import compare_with_shipped
 from napari_orient.engine.resident import ResidentTomogram, fits_on
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Note, Step, Stream, run, stoppable

@@ -1,8 +1,10 @@
-"""Figures of a pose report, drawn without a screen, on white: errors, directions, places, maps, and particles."""
+"""Figures drawn without a screen: of a pose report, on white, and the overview of an evaluation, on black."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,16 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from napari_orient.engine.averaging import Average
-from napari_orient.engine.evaluation import chance_shares
-from napari_orient.engine.inspection.failures import Failures
-from napari_orient.engine.inspection.similarity import ReferenceComparison
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.evaluation import Report, chance_shares
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import even_rotations
-from napari_orient.engine.symmetry import Symmetry
+from napari_orient.engine.symmetry import Symmetry, symmetry
 
-PREDICTED_COLOUR, TRUE_COLOUR, QUIET_COLOUR = "#c8102e", "#1a7f37", "#8e8e93"
-"""Predicted (red), true (green), and what serves to compare (grey): dark on white, and of different lightness."""
+if TYPE_CHECKING:
+    from napari_orient.engine.averaging import Average
+    from napari_orient.engine.inspection.failures import Failures
+    from napari_orient.engine.inspection.similarity import ReferenceComparison
+
+PREDICTED_COLOUR, QUIET_COLOUR = "#c8102e", "#8e8e93"
+"""Predicted (red), and what serves to compare (grey): dark on white, and of different lightness."""
 _VIEWS_PER_BIN = 3
 """Particles to a bin of the plot of views, about, so that chance alone leaves few bins empty."""
 _MOST_BINS = 18
@@ -164,3 +169,119 @@ def uniform_views_p(rotations: FloatArray) -> float:
     beam = rotations[:, 2, :]
     tensor = beam.T @ beam / max(len(beam), 1)
     return float(chdtrc(5, 7.5 * len(beam) * (float((tensor**2).sum()) - 1 / 3)))
+
+
+# --- the overview of an evaluation ------------------------------------------------------------------------------------
+
+LIGHT_RED, LIGHT_GREEN = "#ff3b30", "#34c759"
+"""Predicted and true, on black."""
+_FOREGROUND = "#e8e8ea"
+_BACKGROUND = "#1c1c20"
+_SMOOTHING = 0.7
+"""Standard deviation in voxels of the Gaussian that the slab is smoothed with."""
+_SLAB = 300.0
+"""Å, thickness of the slab."""
+_ARROW = 150.0
+"""Å, length of an arrow."""
+
+
+def overview(tomogram: Tomogram, report: Report, *, title: str) -> Figure:
+    """The tomogram's middle slab with predicted (red) and true (green) z axes, and a histogram of errors, on black."""
+    figure = Figure(figsize=(14, 7.2), facecolor=_BACKGROUND, layout="constrained")
+    FigureCanvasAgg(figure)
+    slab_axes, histogram_axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    _draw_slab(slab_axes, tomogram, report)
+    _draw_errors(histogram_axes, report)
+    figure.suptitle(title, color=_FOREGROUND, fontsize=15)
+    return figure
+
+
+def _draw_slab(axes: Axes, tomogram: Tomogram, report: Report) -> None:
+    """Draw the mean over a slab in the middle, and the projection along the beam of every particle's z axis in it."""
+    extent = tomogram.extent
+    middle = extent.size[2] / 2 * extent.voxel_size
+    axes.imshow(_slab(tomogram), cmap="gray", origin="lower", extent=_frame(tomogram))
+    drawn = ((report.truth, LIGHT_GREEN, "true", 0.009), (report.predicted, LIGHT_RED, "predicted", 0.0045))
+    for particles, colour, label, width in drawn:
+        near = particles.take(np.abs(particles.positions[:, 2] - middle) <= _SLAB / 2)
+        axis = near.required_rotations()[:, :, 2] * _ARROW
+        axes.quiver(
+            *(near.positions[:, 0], near.positions[:, 1], axis[:, 0], axis[:, 1]),
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=colour,
+            width=width,
+            alpha=0.9,
+            label=f"{label} z axis",
+        )
+    axes.set(xlabel="x (Å)", ylabel="y (Å)", title=f"{tomogram.name}: {_SLAB:.0f} Å slab")
+    legend = axes.legend(loc="upper right", facecolor=_BACKGROUND, edgecolor="none", labelcolor=_FOREGROUND)
+    legend.get_frame().set_alpha(0.85)
+    _style(axes)
+
+
+def _draw_errors(axes: Axes, report: Report) -> None:
+    """Draw a histogram of errors in degrees beside that of random rotations; 20° is marked."""
+    edges = np.arange(0, 181, 2.5)
+    shares = np.histogram(report.errors_deg, edges)[0] * (100 / max(len(report.errors_deg), 1))
+    axes.stairs(shares, edges, fill=True, color=LIGHT_RED, label="predicted")
+    chance = chance_shares(edges, symmetry(report.symmetry)) * 100
+    axes.stairs(chance, edges, color="#8e8e93", linewidth=1.5, label="chance")
+    axes.axvline(20, color=_FOREGROUND, linewidth=1, linestyle="--")
+    axes.annotate(
+        "20°",
+        (20, 0.97),
+        xycoords=("data", "axes fraction"),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="top",
+        color=_FOREGROUND,
+    )
+    scores = report.all
+    axes.set(
+        xlabel="angle between predicted and true rotation (°)",
+        ylabel="share of particles (%)",
+        title=f"{scores.count} particles: median {scores.median_deg:.1f}°, {scores.within['20']:.1%} within 20°",
+        xlim=(0, 180),
+    )
+    axes.legend(loc="center right", facecolor=_BACKGROUND, edgecolor="none", labelcolor=_FOREGROUND)
+    _style(axes)
+
+
+def save_figure(figure: Figure, path: Path | str) -> None:
+    """Write the figure to an image file, which appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=110, facecolor=figure.get_facecolor())
+
+
+def _slab(tomogram: Tomogram) -> NDArray[Any]:
+    from scipy.ndimage import gaussian_filter
+
+    half = max(1, round(_SLAB / tomogram.voxel_size / 2))
+    middle = tomogram.density.shape[0] // 2
+    mean = np.asarray(tomogram.density[max(middle - half, 0) : middle + half], np.float32).mean(axis=0)
+    return np.asarray(gaussian_filter(mean, _SMOOTHING))
+
+
+def _frame(tomogram: Tomogram) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the slab in Å: the outer edges of its voxels."""
+    x, y, _ = tomogram.extent.size
+    size = tomogram.voxel_size
+    return -size / 2, (x - 0.5) * size, -size / 2, (y - 0.5) * size
+
+
+def _style(axes: Axes) -> None:
+    axes.set_facecolor("#26262b")
+    axes.tick_params(colors=_FOREGROUND)
+    axes.xaxis.label.set_color(_FOREGROUND)
+    axes.yaxis.label.set_color(_FOREGROUND)
+    axes.title.set_color(_FOREGROUND)
+    for spine in axes.spines.values():
+        spine.set_color("#55555c")

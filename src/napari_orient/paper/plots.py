@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray
-from napari_orient.engine.report_plots import PREDICTED_COLOUR, TRUE_COLOUR
+from napari_orient.engine.report_figures import LIGHT_GREEN, LIGHT_RED
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.paper.stages import Record
@@ -62,7 +62,7 @@ def draw_axes(truth: Particles, predicted: Mapping[str, Particles], *, name: str
     FigureCanvasAgg(figure)
     for column, (title, output) in enumerate(predicted.items(), start=1):
         panel: Any = figure.add_subplot(1, len(predicted), column, projection="3d")
-        for particles, colour, label in ((truth, TRUE_COLOUR, "true"), (output, PREDICTED_COLOUR, "predicted")):
+        for particles, colour, label in ((truth, LIGHT_GREEN, "true"), (output, LIGHT_RED, "predicted")):
             arrows = particles.required_rotations()[:, :, 2]
             panel.quiver(*truth.positions.T, *arrows.T, length=length, color=colour, linewidth=1.3, label=label)
         panel.set(title=f"{title}: {len(truth)} particles of {name}", xlabel="x (Å)", ylabel="y (Å)", zlabel="z (Å)")

@@ -5,25 +5,50 @@
    the held-out likelihood (`held_out`), and the axis alone only where that is better by another 1 %. A pseudo-symmetry
    that the particles do not have lowers it as soon as they show the difference.
 3. A map that is nearly round about an axis is averaged as round, by the same test. The cyclic order is then estimated
-   from the particles (`azimuths`), and imposed, by the same test.
+   from the particles, and imposed, by the same test.
 
 The main axis comes to lie along z, a two-fold one along x.
+
+**Cyclic order of a round map**, and each particle's azimuth. Particles that are round about an axis at the detail of
+the search come out of it at random azimuths; the repeats about that axis in their average are chance. The particles
+themselves still have them:
+
+1. Each particle is fitted to the round map, and the residual ``r(ω, h, φ)`` is expanded over rings of frequencies about
+   z in angular harmonics ``c_n(ω, h) = Σ r exp(-inφ)``. A particle of order q has those of n = q, 2q, 3q, ...; at
+   azimuth φ₀ they carry the phase ``exp(inφ₀)``.
+2. For each n the particles' vectors ``c_n`` are one pattern times a phase each, and noise. Without any phase, the
+   pattern is the leading eigenvector of their covariance (Singer, Applied and Computational Harmonic Analysis 30, 20,
+   2011).
+3. The pattern of one half of the particles is looked for in the other half: its mean power there is 1 for noise, with a
+   standard error of 1/√N. What model errors add is the same for all n, and is taken from their median.
+4. The cyclic order is what all harmonics that stand out are multiples of; the pattern's phase in a particle, over that
+   order, is its azimuth.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.discovery.azimuths import angular_harmonics, estimate_cyclic_order, with_azimuths
-from napari_orient.engine.discovery.half_maps import average_in_halves
+from napari_orient.engine.discovery.half_maps import (
+    ParticlePatches,
+    average_in_halves,
+    estimate_forward_model,
+    fsc_weighted_reference,
+    poses_from_fits,
+)
 from napari_orient.engine.discovery.held_out import LikelihoodGain, class_log_likelihoods
 from napari_orient.engine.frames import in_frame
+from napari_orient.engine.matching.fit import Fit
+from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
     SymmetryProposal,
@@ -31,9 +56,11 @@ from napari_orient.engine.model.map_symmetry import (
     search_two_fold_across,
     symmetry_centre,
 )
+from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
+from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Stream, Work
 from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
 
@@ -195,3 +222,229 @@ def candidate_groups(proposal: SymmetryProposal) -> list[Symmetry]:
     if proposal.cubic is not None:
         groups.insert(0, proposal.cubic.group)
     return groups
+
+
+_STANDARD_ERRORS = 6.0
+"""Least standard errors by which a harmonic's held-out power is above the median harmonic's, to stand out."""
+_SHARE_OF_STRONGEST = 0.25
+"""Least excess over the median, as a share of the strongest harmonic's: the missing wedge lets a sixth of it appear in
+harmonics two away (measured on rings of blobs of order 7)."""
+_LEAST_ORDER = 3
+"""Lowest cyclic order that counts: whatever is slightly squashed repeats twice in a whole rotation."""
+_RADIUS_POWER = 0.95
+"""Share of a map's power that lies within what is taken as its radius about z."""
+_MEASURED = 0.9
+"""Least share of the particles to have measured a ring of frequencies, for it to be used."""
+_C1 = symmetry("C1")
+
+
+# --- cyclic order and azimuths ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CyclicOrder:
+    """The cyclic order about z that particles have.
+
+    Parameters
+    ----------
+    order : 0 where no harmonic stands out.
+    power : of each harmonic, the mean power in particles of the pattern of others; 1 for noise.
+    """
+
+    order: int
+    power: dict[int, float]
+
+    @property
+    def words(self) -> str:
+        """The order and why, in a line."""
+        others = max((power for order, power in self.power.items() if order % self.order), default=0.0)
+        return (
+            f"In the residuals of the round map, the pattern of {self.order} repeats in a whole rotation that half of "
+            f"the particles have is {self.power[self.order]:.1f} times as strong in the others as noise would be, that "
+            f"of any other number {others:.1f} times at most."
+        )
+
+
+def estimate_cyclic_order(harmonics: dict[int, Tensor], half: NDArray[np.int_]) -> CyclicOrder:
+    """The cyclic order that angular harmonics have.
+
+    Parameters
+    ----------
+    harmonics : of each order, (N, B) complex, as `AngularHarmonics` has them.
+    half : (N,) 0 or 1.
+    """
+    power = {order: held_out_power(part, half) for order, part in harmonics.items()}
+    return CyclicOrder(cyclic_order_of(power, len(half)), power)
+
+
+def held_out_power(part: Tensor, half: NDArray[np.int_]) -> float:
+    """Mean power in N particles (N, B) of the pattern of the half that each is not in; 1 for white noise."""
+    halves = [part[torch.as_tensor(half == number)] for number in (0, 1)]
+    sums = [(own @ _pattern(other).conj()).abs().square().sum() for own, other in (halves, halves[::-1])]
+    return float(sum(sums)) / len(part)
+
+
+def cyclic_order_of(power: dict[int, float], count: int) -> int:
+    """The greatest common divisor of the harmonics that stand out, if it is one of them itself; else 0.
+
+    Parameters
+    ----------
+    power : of each harmonic, as `held_out_power` of so many particles.
+    """
+    median = float(np.median(list(power.values()))) if power else 0.0
+    excess = {order: value - median for order, value in power.items() if order >= _LEAST_ORDER}
+    least = max(
+        _STANDARD_ERRORS * max(median, 1.0) / math.sqrt(count), _SHARE_OF_STRONGEST * max(excess.values(), default=0.0)
+    )
+    standing_out = [order for order, value in excess.items() if value >= least]
+    order = math.gcd(*standing_out) if standing_out else 0
+    return order if order in standing_out else 0
+
+
+def with_azimuths(labelled: Labelled, part: Tensor, order: int) -> list[tuple[Tomogram, Particles]]:
+    """The particles, all brought to one azimuth about z.
+
+    Parameters
+    ----------
+    part : (N, B) complex, the harmonics of this order.
+    """
+    azimuths = (part @ _pattern(part).conj()).angle().double() / order
+    corrections = rotvec_to_matrix(-azimuths[:, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.double)).numpy()
+    return [
+        (tomogram, particles.replace(rotations=particles.required_rotations() @ own))
+        for (tomogram, particles), own in zip(labelled, split_like(labelled, corrections), strict=True)
+    ]
+
+
+def _pattern(part: Tensor) -> Tensor:
+    """Leading eigenvector (B,) of the covariance of particles (N, B)."""
+    vectors: Tensor = torch.linalg.eigh(part.T @ part.conj())[1]
+    return vectors[:, -1]
+
+
+# --- angular harmonics of the residuals -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class AngularHarmonics:
+    """Angular harmonics about z of the residuals of N particles.
+
+    Parameters
+    ----------
+    labelled : the particles as they were fitted to the round map.
+    parts : of each order n, (N, B) complex, over B rings of frequencies about z; noise has a mean square of 1 in each.
+    """
+
+    labelled: list[tuple[Tomogram, Particles]]
+    parts: dict[int, Tensor]
+
+
+def angular_harmonics(
+    labelled: Labelled,
+    average: Average,
+    options: DiscoveryOptions,
+    wedges: Sequence[Wedge],
+    *,
+    device: torch.device,
+) -> Work[AngularHarmonics]:
+    """The harmonics of the particles' residuals, once they are fitted to their average, which is round about z."""
+    reference = fsc_weighted_reference(average.density, average, options)
+    rings, on_device, fitted = _Rings.of(reference), reference.to(device), []
+    sums = []
+    for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
+        patches, rows = ParticlePatches.holding(reference, tomogram, particles), np.arange(len(particles))
+        model, likelihood_scale = yield from estimate_forward_model(reference, patches, rows, wedge)
+        model, fits = model.to(device), []
+        for observed, fit in patches.fits(on_device, model, rows, device=device):
+            sums.append(rings.normalised_sums(model, fit, _residual(on_device, model, observed, fit)).cpu())
+            fits.append(fit)
+            yield
+        poses = poses_from_fits(fits, _C1, likelihood_scale=likelihood_scale)
+        fitted.append((tomogram, patches.particles_in(poses, _C1, options)))
+    rotations = np.concatenate([part.required_rotations() for _, part in fitted])
+    radius = radius_about_z(average.as_reference(), average.voxel_size)
+    harmonics = _whitened(torch.cat(sums), {order: rings.that_resolve(order, radius) for order in ORDERS})
+    return AngularHarmonics(
+        fitted, {order: _without_wedge_artefacts(part, rotations, order) for order, part in harmonics.items()}
+    )
+
+
+def _whitened(sums: Tensor, rings: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Of each order, the sums (N, orders, B) in its rings (B,) that most particles measured, noise brought to 1.
+
+    What most orders have in common is noise: in each ring it is the median of their mean squares.
+    """
+    level = sums.abs().square().mean(0).median(dim=0).values.sqrt().clamp_min(1e-9)
+    measured = (sums[:, 0] != 0).double().mean(0) >= _MEASURED
+    parts = {order: (sums[:, at] / level)[:, measured & rings[order]] for at, order in enumerate(ORDERS)}
+    return {order: part for order, part in parts.items() if part.shape[1]}
+
+
+def _residual(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Tensor:
+    """Patches less the fitted reference, about its origin: whitened coefficients (N, M), complex."""
+    angle = 2 * torch.pi * (fit.shifts @ model.frequency.T)
+    patch = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * torch.polar(torch.ones_like(angle), angle)
+    predicted = reference.transform(model.frequency @ fit.rotations) * model.whitened_gain
+    residual: Tensor = patch - fit.amplitude[:, None].clamp_min(0) * predicted
+    return residual
+
+
+def radius_about_z(density: FloatArray, voxel_size: float) -> float:
+    """Å from the axis z within which nearly all of a map's power lies."""
+    line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
+    distance = np.hypot(line[:, None], line).ravel()
+    order = np.argsort(distance)
+    within = np.cumsum(np.square(density).sum(axis=0).ravel()[order])
+    return float(distance[order][np.searchsorted(within, _RADIUS_POWER * within[-1])])
+
+
+@dataclass(frozen=True)
+class _Rings:
+    """Rings of frequencies about z, as fine as a map's size needs: ``count`` outward, and as many up and down."""
+
+    spacing: float
+    count: int
+
+    @classmethod
+    def of(cls, reference: Reference) -> _Rings:
+        spacing = 1 / (2 * reference.radius)
+        return cls(spacing, math.ceil(1 / reference.resolution / spacing) + 1)
+
+    def normalised_sums(self, model: ForwardModel, fit: Fit, residual: Tensor) -> Tensor:
+        """Sums over each ring of coefficients times gain and wave, over the root of gain squared, (N, orders, B)."""
+        # With their Friedel mates the coefficients fill whole rings.
+        frequency = torch.cat([model.frequency, -model.frequency]) @ fit.rotations
+        weight = model.whitened_gain.repeat(2)
+        x, y, z = frequency.unbind(-1)
+        outward, up = (x.hypot(y) / self.spacing).long(), (z / self.spacing).round().long()
+        ring = outward.clamp_max(self.count - 1) * (2 * self.count + 1) + up.clamp(-self.count, self.count) + self.count
+        values, sums = torch.cat([residual, residual.conj()], dim=1) * weight, []
+        wave = torch.complex(x, -y) / x.hypot(y).clamp_min(1e-9)
+        for order in range(1, max(ORDERS) + 1):
+            values = values * wave
+            if order in ORDERS:
+                sums.append(torch.complex(self._sum(ring, values.real), self._sum(ring, values.imag)))
+        power = self._sum(ring, weight.square().expand_as(x))[:, None]
+        return torch.where(power > 0, torch.stack(sums, dim=1) / power.clamp_min(1e-9).sqrt(), 0)
+
+    def _sum(self, ring: Tensor, values: Tensor) -> Tensor:
+        return values.new_zeros(len(values), self.count * (2 * self.count + 1)).scatter_add(1, ring, values)
+
+    def that_resolve(self, order: int, radius: float) -> Tensor:
+        """Mask (B,) of the rings far enough out to hold a harmonic of density within a radius of the axis.
+
+        The Bessel function of order n is next to nothing at arguments below n.
+        """
+        outward = (torch.arange(self.count) + 0.5) * self.spacing
+        return (2 * torch.pi * radius * outward > order).repeat_interleave(2 * self.count + 1)
+
+
+def _without_wedge_artefacts(part: Tensor, rotations: FloatArray, order: int) -> Tensor:
+    """Harmonics (N, B) less what depends on how the tomogram's axes lie about the particle's.
+
+    Where the wedge's model is not exact it leaves some of the round map, which rotates with the beam and the tilt axis.
+    """
+    azimuth = np.arctan2(rotations[:, :, 1], rotations[:, :, 0])
+    basis, _ = torch.linalg.qr(torch.as_tensor(np.exp(-1j * order * azimuth), dtype=part.dtype))
+    rest: Tensor = part - basis @ (basis.conj().T @ part)
+    return rest

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.changed_density import ChangedDensity
+from napari_orient.engine.io.volumes.on_demand import ChangedDensity
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import raw_cubes

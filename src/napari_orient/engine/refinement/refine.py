@@ -45,8 +45,13 @@ from napari_orient.engine.refinement.overdispersion import template_parts
 from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
-from napari_orient.engine.refinement.uncertainty import truncated_share, truncation_error_deg
-from napari_orient.engine.refinement.unknown_poses import occluded_share, particle_side, unknown_poses
+from napari_orient.engine.refinement.uncertainty import (
+    occluded_share,
+    particle_side,
+    truncated_share,
+    truncation_error_deg,
+    unknown_poses,
+)
 from napari_orient.engine.refinement.variability import Variability, estimate_variability
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.templates import Template
@@ -426,9 +431,10 @@ def _result(
         poses = variability.widened(poses, likelihood_scale=finder.calibration.likelihood_scale)
     found = particles.positions + poses.shifts.numpy()
     truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
-    occluded = occluded_share(finder, tomogram, found)
+    occluded = occluded_share(finder.outliers, finder.reference, tomogram, found)
     poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
-    unknown = unknown_poses(poses, finder, truncated=truncated, occluded=occluded)
+    max_shift = finder.options.search.max_shift
+    unknown = unknown_poses(poses, finder.reference, max_shift=max_shift, truncated=truncated, occluded=occluded)
     p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)
     poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))

@@ -1,4 +1,4 @@
-"""Calibration of the expected error: likelihood scale and optimism of a tomogram's model, error of truncated particles.
+"""Calibration of the expected error: likelihood scale and optimism of a tomogram's model; truncated and unknown poses.
 
 **Likelihood scale.** The Cramér-Rao bound H⁻¹ is right where the noise is stationary and as strong as its spectrum
 says. It is measured all over a patch, though, and holds neighbours, which keep out of where the particle itself is:
@@ -23,19 +23,30 @@ that is more than a nat, for a hundred next to nothing.
 
 **Truncation.** Of a particle that reaches beyond the tomogram the fit takes the rest for empty; the error grows with
 the share of its volume that is cut off.
+
+**Unknown poses.** Some poses are no answer, whatever they score: at the tomogram's edge, on outliers of density, far
+from the pick. Their probability of being right is that of a random pose, and the list says why.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.matching.fit import Fit, design_matrix, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.particles import Extent, FloatArray, evenly_spaced_rows
+from napari_orient.engine.particles import Extent, FloatArray, Tomogram, evenly_spaced_rows
+from napari_orient.engine.patches import raw_cubes
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.representations import matrix_to_rotvec
+from napari_orient.engine.streams import Note
+from napari_orient.engine.voxel_outliers import OutlierLimits
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
 """Likelihood scale of ribosomes and proteasomes in PolNet's tomograms, 1.2 to 1.5; the prior mean of an estimate."""
@@ -58,8 +69,8 @@ _MOST_EXCESS = 100.0
 _MODEL_PARAMETERS = 16.0
 """p, effective parameters of a tomogram's model. Of six simulated series of ten ribosomes, scores of 6 to 9, 24 of 60
 poses are wrong; probabilities leave 13.7 open with p = 0, 27.6 with 20, 37.9 with 40 (log-loss 0.68, 0.57, 0.82)."""
-MAX_TRUNCATED_SHARE = 0.25
-"""Share of a particle's volume outside the tomogram above which its pose counts as unknown; chosen."""
+_MOST_LACKING = 0.25
+"""Share of a particle's volume outside the tomogram, or on outliers, above which its pose is unknown; chosen."""
 _ERROR_OF_TRUNCATION_DEG = 24.0
 """Degrees of error per share outside. Measured on one simulated molecule cut off at its sides, shares up to 0.25."""
 
@@ -184,3 +195,116 @@ def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> Flo
 def truncation_error_deg(share: FloatArray) -> FloatArray:
     """Root-mean-square error of the rotation, degrees, that truncated shares (N,) add to what the noise leaves."""
     return _ERROR_OF_TRUNCATION_DEG * share
+
+
+# --- unknown poses ----------------------------------------------------------------------------------------------------
+
+_SHIFT_SLACK = 10.0
+"""Å beyond the largest shift allowed that a particle may be found at: a voxel of the search and a picker's rounding."""
+_CENTRE_ERRORS = 2.0
+"""Expected errors of the centre that it may be found farther still."""
+_FARTHEST_CENTRE = 0.5
+"""Radii of the reference within which its centre of mass lies, if its density says where that is at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownPoses:
+    """Which poses are unknown, and why.
+
+    Parameters
+    ----------
+    reasons : the rows of each reason, (N,) each; of several the first counts.
+    notes : a line for each reason that there is.
+    """
+
+    reasons: dict[str, NDArray[np.bool_]]
+    notes: tuple[Note, ...]
+
+    @property
+    def rows(self) -> NDArray[np.bool_]:
+        """The rows of all reasons, (N,)."""
+        return np.asarray(np.any(list(self.reasons.values()), axis=0), np.bool_)
+
+    @property
+    def column(self) -> NDArray[np.str_]:
+        """The reason of each row, (N,), empty where there is none."""
+        texts = np.full(len(self.rows), "", dtype=object)
+        for reason, rows in reversed(self.reasons.items()):
+            texts[rows] = reason
+        return texts.astype(str)
+
+
+def unknown_poses(
+    poses: Poses, reference: Reference, *, max_shift: float, truncated: FloatArray, occluded: FloatArray
+) -> UnknownPoses:
+    """The poses that are unknown, whatever their score.
+
+    Parameters
+    ----------
+    poses : with shifts from the picks.
+    max_shift : Å along each axis, as far as picks may be off.
+    truncated, occluded : (N,) shares of each particle outside the tomogram and on outliers of density, 0 to 1.
+    """
+    found = {
+        "outside the tomogram": (
+            truncated > _MOST_LACKING,
+            "{} more than a quarter outside the tomogram",
+            "",
+        ),
+        "gold or another outlier": (
+            occluded > _MOST_LACKING,
+            "{} on gold or another outlier of density",
+            "",
+        ),
+        "beyond the largest shift": (
+            too_far(poses, reference, max_shift=max_shift),
+            f"{{}} farther from the pick than a shift of {max_shift:g} Å along each axis allows",
+            " Allow larger shifts if picks may be so far off.",
+        ),
+    }
+    notes = [
+        Note(
+            f"{text.format(_count(int(rows.sum())))}: the pose is unknown, and the expected error says so.{advice}",
+            "warning",
+        )
+        for rows, text, advice in found.values()
+        if rows.any()
+    ]
+    return UnknownPoses({reason: rows for reason, (rows, *_) in found.items()}, tuple(notes))
+
+
+def _count(count: int) -> str:
+    return "1 particle lies" if count == 1 else f"{count} particles lie"
+
+
+def too_far(poses: Poses, reference: Reference, *, max_shift: float) -> NDArray[np.bool_]:
+    """Which particles were found farther from their picks than is allowed along an axis, (N,).
+
+    Picks may refer to the reference's origin or to its centre of mass; the nearer one counts.
+    """
+    error = poses.shift_covariance.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    allowed = max_shift + _SHIFT_SLACK + _CENTRE_ERRORS * error
+    of_mass = poses.shifts + (poses.rotations @ centre_of_mass(reference).to(poses.rotations))
+    far = [((shifts.abs() - allowed).amax(1) > 0) for shifts in (poses.shifts, of_mass)]
+    return np.asarray((far[0] & far[1]).numpy())
+
+
+def centre_of_mass(reference: Reference) -> Tensor:
+    """Centre of mass of a reference, (3,) xyz in Å from its origin; the origin where its density has no mean."""
+    centre = torch.tensor(reference.centre)
+    return centre if float(centre.norm()) < _FARTHEST_CENTRE * reference.radius else torch.zeros(3)
+
+
+def occluded_share(
+    outliers: OutlierLimits | None, reference: Reference, tomogram: Tomogram, positions: FloatArray
+) -> FloatArray:
+    """Share of the volume of particles at positions (N, 3), xyz in Å, that outliers of density take, (N,)."""
+    if outliers is None:
+        return np.zeros(len(positions))
+    side = particle_side(reference, tomogram)
+    return np.array([outliers.share(cube) for cube in raw_cubes(tomogram, positions, side=side)])
+
+
+def particle_side(reference: Reference, tomogram: Tomogram) -> int:
+    """Voxels of a cube that holds a particle, even."""
+    return 2 * math.ceil(reference.radius / tomogram.voxel_size)

@@ -40,8 +40,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.model.component_grid import ComponentGrid
-from napari_orient.engine.model.gridding import Coefficients
+from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.particles import FloatArray, evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.posterior import Poses

@@ -1,4 +1,4 @@
-"""Volumes that are read from their files on demand: chunk by chunk, or where the voxels lie one after the other.
+"""Volumes read on demand: chunk by chunk, or where the voxels lie one after the other; some changed as they are read.
 
 Chunks used last stay in memory, decoded. Voxels that lie one after the other are never mapped into memory: a mapped
 file that another program shortens (as IMOD does, which writes a reconstruction over an old one) kills the process at
@@ -9,8 +9,10 @@ is wanted, and leaves neither the pages in memory nor a descriptor for every tom
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.environment import os_error_words
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.particles import Density
 
 CACHE_BYTES = 192 * 2**20
 """Bytes of decoded chunks that stay in memory: three chunks of 256³ float32 voxels, as the CryoET Data Portal writes
@@ -113,20 +116,9 @@ class ChunkedDensity(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """The voxels asked for, as an array that may be written to."""
-        bounds, within = zip(*map(_bounds, self._keys(key), self.shape), strict=True)
+        bounds, within = _bounds_of(key, self.shape)
         chosen: NDArray[Any] = self._part(bounds)[within]
         return chosen
-
-    def _keys(self, key: Any) -> tuple[Any, ...]:
-        """One integer or slice for each axis."""
-        keys = key if isinstance(key, tuple) else (key,)
-        if any(item is Ellipsis for item in keys):
-            at = next(index for index, item in enumerate(keys) if item is Ellipsis)
-            whole = (slice(None),) * (self.ndim - len(keys) + 1)
-            keys = (*keys[:at], *whole, *keys[at + 1 :])
-        if len(keys) > self.ndim:
-            raise IndexError(f"{len(keys)} indices were given for a volume of {self.ndim} axes")
-        return (*keys, *(slice(None),) * (self.ndim - len(keys)))
 
     def _part(self, bounds: tuple[tuple[int, int], ...]) -> NDArray[Any]:
         """Voxels between bounds along each axis."""
@@ -186,6 +178,18 @@ def _read_by(shape: Any, dtype: Any, chunks: Any, read: Any, where: str) -> Chun
 def first_line(error: Exception) -> str:
     """First line of an error's text, or its kind where it has none."""
     return str(error).strip().split("\n", maxsplit=1)[0] or type(error).__name__
+
+
+def _bounds_of(key: Any, shape: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], tuple[Any, ...]]:
+    """Bounds along each axis of what a key of integers and slices touches, and the key within these bounds."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(item is Ellipsis for item in keys):
+        at = next(index for index, item in enumerate(keys) if item is Ellipsis)
+        keys = (*keys[:at], *(slice(None),) * (len(shape) - len(keys) + 1), *keys[at + 1 :])
+    if len(keys) > len(shape):
+        raise IndexError(f"{len(keys)} indices were given for a volume of {len(shape)} axes")
+    bounds, within = zip(*map(_bounds, (*keys, *(slice(None),) * (len(shape) - len(keys))), shape), strict=True)
+    return bounds, within
 
 
 def _bounds(key: Any, length: int) -> tuple[tuple[int, int], Any]:
@@ -313,3 +317,47 @@ class _OpenFiles:
 
 
 _open_files = _OpenFiles()
+
+
+# --- voxels changed as they are read ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedDensity(ABC):
+    """A volume (Z, Y, X) with some voxels changed whenever they are read; the tomogram stays as it is.
+
+    Parameters
+    ----------
+    density : as it was measured.
+    """
+
+    density: Density
+
+    ndim = 3
+    dtype = np.dtype(np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along z, y, x."""
+        return tuple(self.density.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Voxels of a chunk along z, y, x, where the density is read by chunks."""
+        chunks: tuple[int, ...] | None = getattr(self.density, "chunks", None)
+        return chunks
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The whole volume, read."""
+        return np.asarray(self[...], dtype)
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        """The voxels asked for, as an array that may be written to."""
+        bounds, within = _bounds_of(key, self.shape)
+        block = np.array(self.density[tuple(slice(*both) for both in bounds)], np.float32)
+        self._change(block, np.array([low for low, _ in bounds]))
+        return np.asarray(block[within], np.float32)
+
+    @abstractmethod
+    def _change(self, block: NDArray[np.float32], corner: NDArray[np.int_]) -> None:
+        """Change a block (z, y, x) in place, whose first voxel is ``corner`` (3,) of the volume."""
