@@ -8,9 +8,11 @@ import pytest
 from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import write_particles, write_tomogram
+from napari_orient.engine.io import read_suffixes, write_particles, write_tomogram
+from napari_orient.engine.io.tomograms import plain_name
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.projects.inputs import project_files, read_lists, read_project
+from napari_orient.engine.projects.files import project_files
+from napari_orient.engine.projects.inputs import read_lists, read_project
 
 NAMES = ("TS_01", "TS_02", "TS_03")
 
@@ -80,6 +82,8 @@ def test_lists_of_one_tomogram_each_belong_to_the_tomogram_that_they_are_named_a
         write(folder / f"{name}_picks.csv", "x,y,z\n" + "10,20,30\n" * number)
     project = read_project([folder])
     assert [(tomogram.name, len(own)) for tomogram, own in project.pairs] == [("TS_01", 1), ("TS_02", 2), ("TS_03", 3)]
+    for suffix in read_suffixes():
+        assert plain_name(f"picks/TS_01{suffix}") == "TS_01"
     everything = read_lists(folder)
     assert everything.tomogram_names == ["TS_01_picks", "TS_02_picks", "TS_03_picks"]
     assert len(read_lists(folder / "TS_0[12]*.csv")) == 3
@@ -94,6 +98,23 @@ def test_one_tomogram_that_cannot_be_read_stops_no_other(tmp_path):
     assert set(read_project([path], tomograms=folder).failed) == {"TS_02", "TS_04"}
     with pytest.raises(InputError, match="is text; expected a volume"):
         read_project([folder / "TS_02.mrc", path])
+
+
+def test_the_list_of_a_tomogram_that_cannot_be_read_is_no_failure_of_its_own(tmp_path):
+    folder = volumes(tmp_path / "data")
+    for name in NAMES[:2]:
+        write(folder / f"{name}.coords", "1 2 3\n")
+    (folder / "TS_02.mrc").write_bytes(b"no volume")
+    project = read_project([folder])
+    assert ([tomogram.name for tomogram, _ in project.pairs], [*project.failed]) == (["TS_01"], ["TS_02"])
+    assert project.notes[-1] == "Without particles in the lists, and left out: TS_03."
+
+
+def test_of_a_folder_beside_a_list_that_is_named_the_tomograms_alone_are_meant(tmp_path):
+    folder, path = volumes(tmp_path / "data"), picks(tmp_path / "picks.star")
+    picks(folder / "older.star", NAMES[:1])
+    project = read_project([folder, path])
+    assert (shown(project), project.notes) == (ALL, ("picks.star is read; the particles of older.star are not.",))
 
 
 def test_one_row_that_is_wrong_stops_its_tomogram_alone(tmp_path):
@@ -155,6 +176,13 @@ def test_a_project_of_relion_is_its_newest_job_with_particles(tmp_path):
     assert shown(project) == ALL
     assert project.notes[-1].endswith("Refine3D/job011/run_it002_optimisation_set.star of its newest job is read.")
     assert shown(read_project([tmp_path / "Extract" / "job009"])) == ALL[:1]
+    other = picks(tmp_path / "elsewhere" / "refined.star", NAMES[1:])
+    table = tmp_path / "Tomograms" / "job010" / "tomograms.star"
+    for named in (tmp_path, tmp_path / "Refine3D" / "job011", table.parent, table):
+        assert shown(read_project([named, other])) == ALL[1:]
+        assert shown(read_project([other], tomograms=named)) == ALL[1:]
+    with pytest.raises(InputError, match="no list of particles"):
+        read_project([table])
 
 
 def test_a_project_of_warptools_is_its_reconstructions_and_the_lists_of_its_matching(tmp_path):

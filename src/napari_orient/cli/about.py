@@ -70,7 +70,7 @@ def _folder(path: Path) -> list[str]:
     InputError
         If it holds none.
     """
-    from napari_orient.engine.projects.inputs import project_files
+    from napari_orient.engine.projects.files import project_files
 
     files = project_files([path])
     what = "folder of simulated tomograms and their particles (PolNet's layout)" if files.polnet else "folder"

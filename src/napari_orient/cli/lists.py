@@ -27,7 +27,7 @@ from napari_orient.engine.io import (
     written_suffixes,
 )
 from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, labelled_of_kind, shortened
 from napari_orient.engine.projects.inputs import read_lists
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.progress import say
@@ -37,6 +37,8 @@ VOXEL_SIZE_HELP = "the tomogram's, where its header is wrong; chooses the level 
 FRAMES = ("own", "relion")
 """Frames that poses of a symmetric particle are written in: the map's own, and that which RELION expects."""
 
+_SAME_VOXELS = 0.01
+"""Share by which voxel sizes may differ and be one size; chosen: headers round, magnifications differ by more."""
 _TOMOGRAMS_SAID = 4
 """Tomograms whose sizes are printed one by one. Chosen: a screen has room for more."""
 
@@ -121,6 +123,18 @@ def say_tomograms(tomograms: Sequence[Tomogram]) -> None:
     if sizes:
         shown = f"{sizes[0]:g}" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g}"
         say(f"{len(tomograms) - _TOMOGRAMS_SAID} more tomograms, voxels of {shown} Å")
+    say_notes(_unusual_voxels(tomograms))
+
+
+def _unusual_voxels(tomograms: Sequence[Tomogram]) -> list[str]:
+    """A sentence that names the tomograms whose voxels are not those of most; none where all are alike."""
+    sizes = [tomogram.voxel_size for tomogram in tomograms]
+    usual = max(sizes, key=sizes.count, default=0.0)
+    others = {one.name: one.voxel_size for one in tomograms if abs(one.voxel_size / usual - 1) > _SAME_VOXELS}
+    if not others:
+        return []
+    named = shortened([f"{name} ({size:g} Å)" for name, size in others.items()])
+    return [f"Voxels are of {usual:g} Å in {len(sizes) - len(others)} of {len(sizes)} tomograms, but not in {named}."]
 
 
 def say_notes(notes: Sequence[str], arguments: Namespace | None = None) -> None:

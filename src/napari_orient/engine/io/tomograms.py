@@ -447,7 +447,9 @@ _NAMES_HELD = 100_000
 """Names whose plain forms stay in memory: lists name a thousand tomograms, each compared with a thousand; chosen."""
 
 _SUFFIXES = re.compile(
-    r"\.(mrcs?|rec|map|st|ali|tomostar|star|csv|tsv|txt|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2)$", re.IGNORECASE
+    r"\.(mrcs?|rec|map|ccp4|st|ali|tomostar|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2|"
+    r"star|csv|tsv|txt|tbl|mod|cbox|coords|xyz|xml|json|ndjson|jsonl)$",
+    re.IGNORECASE,
 )
 _TAGS = re.compile(
     r"[_-](rec([_-]b\d+)?|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
