@@ -30,7 +30,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.evaluation import chance
-from napari_orient.engine.io import read_polnet_folder
+from napari_orient.engine.io.dialects.polnet import read_polnet_folder
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.networks.mlp import fourier_bin
 from napari_orient.engine.networks.network import Network

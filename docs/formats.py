@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from napari_orient.engine.io import DIALECTS
-from napari_orient.engine.io.dialects import UNREADABLE
+from napari_orient.engine.io.dialects import DIALECTS, UNREADABLE
 
 PAGE = Path(__file__).with_suffix(".md")
 

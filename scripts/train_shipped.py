@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from napari_orient.engine.evaluation import evaluate
-from napari_orient.engine.io import read_labelled, write_polnet_tomogram
+from napari_orient.engine.io import read_labelled
+from napari_orient.engine.io.dialects.polnet import write_polnet_tomogram
 from napari_orient.engine.parameters import (
     NetworkOptions,
     TemplateOptions,

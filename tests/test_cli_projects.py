@@ -6,6 +6,7 @@ import pytest
 from napari_orient.cli import main
 from napari_orient.cli.projects import do_project
 from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.projects.each_tomogram import ProjectRun
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.progress import Stopped
 from projects_tasks import MeanTask
@@ -17,13 +18,18 @@ def pairs(count):
     return [(Tomogram(volume, 10.0, name), Particles(positions=np.zeros((2, 3)), tomogram=name)) for name in names]
 
 
+def means_written(task, written):
+    project, run = Project(pairs(3)), ProjectRun()
+    do_project(project, lambda result: run.over(project.pairs, task, result), written.append, run)
+
+
 def test_what_is_done_when_ctrl_c_comes_is_written():
     written = []
     with pytest.raises(Stopped, match="2 of 3 tomograms that are done were written"):
-        do_project(Project(pairs(3)), MeanTask(stopped=("ts_2",)), written.append)
+        means_written(MeanTask(stopped=("ts_2",)), written)
     assert written[0].particles.tomogram_names == ["ts_0", "ts_1"]
     with pytest.raises(KeyboardInterrupt):
-        do_project(Project(pairs(3)), MeanTask(stopped=("ts_0",)), written.append)
+        means_written(MeanTask(stopped=("ts_0",)), written)
     assert len(written) == 1
 
 

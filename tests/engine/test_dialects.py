@@ -29,16 +29,8 @@ from foreign_lists import (
 from io_fixtures import write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
-    DIALECTS,
-    ListFile,
-    read_labelled,
-    read_particles,
-    recognise,
-    write_particles,
-    write_tomogram,
-    written_dialects,
-)
+from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
+from napari_orient.engine.io.dialects import DIALECTS, ListFile, recognise, written_dialects
 from napari_orient.engine.particles import Extent, Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.rotations import angle_deg, even_rotations
 

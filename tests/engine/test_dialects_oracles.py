@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, field_validator
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial.transform import Rotation
 
-from napari_orient.engine.io import read_particles, write_particles, written_dialects
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.dialects import written_dialects
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import angle_deg, even_rotations, random_rotations
 

@@ -5,7 +5,8 @@ import pytest
 from io_fixtures import MATRIX, ZYZ, angles, coordinates, golden_particles, star_loop, write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import DIALECTS, ListFile, read_particles, recognise, write_particles
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.dialects import DIALECTS, ListFile, recognise
 from napari_orient.engine.particles import Extent
 
 TOMOGRAM = {"s01": Extent((1000, 900, 300), 10.0)}

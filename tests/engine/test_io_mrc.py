@@ -14,8 +14,9 @@ import pytest
 from io_fixtures import patched, saved_mrc, volume
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import header_voxel_size, read_tomogram, write_tomogram
+from napari_orient.engine.io import read_tomogram, write_tomogram
 from napari_orient.engine.io.volumes import mrc
+from napari_orient.engine.io.volumes.mrc import header_voxel_size
 from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 
 

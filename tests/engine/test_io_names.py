@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_particles, same_tomogram, write_particles
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.tomograms import match_tomogram, same_tomogram
 from napari_orient.engine.particles import Extent, Particles
 
 

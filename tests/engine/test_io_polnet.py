@@ -12,15 +12,13 @@ from io_fixtures import MATRIX, WXYZ, golden_particles, write
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
+from napari_orient.engine.io import read_labelled, read_particles, write_tomogram
+from napari_orient.engine.io.dialects.polnet import (
     is_polnet_folder,
     membrane_points,
     polnet_results,
-    read_labelled,
-    read_particles,
     read_polnet_folder,
     write_polnet_tomogram,
-    write_tomogram,
 )
 from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import Particles, Tomogram

@@ -9,8 +9,9 @@ from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import mirrored
-from napari_orient.engine.io import read_particles, write_optimisation_set, write_particles
+from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES, renewed_pose_columns, without_images, without_results
+from napari_orient.engine.io.dialects.relion_project import write_optimisation_set
 from napari_orient.engine.particles import Extent
 from napari_orient.engine.rotations import angle_deg, zyz_to_matrix
 

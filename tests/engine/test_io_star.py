@@ -11,7 +11,8 @@ from io_fixtures import MATRIX, ZYZ, angles, coordinates, golden_particles, prop
 from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_particles, write_import_list, write_particles
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.dialects.relion_project import write_import_list
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import angle_deg
 

@@ -16,9 +16,9 @@ from io_fixtures import saved_mrc, volume
 from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import names_volume, read_labelled, read_tomogram, write_tomogram
+from napari_orient.engine.io import read_labelled, read_tomogram, write_tomogram
 from napari_orient.engine.io.volumes import on_demand
-from napari_orient.engine.io.volumes.formats import volume_name, volumes_in
+from napari_orient.engine.io.volumes.formats import names_volume, volume_name, volumes_in
 from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches

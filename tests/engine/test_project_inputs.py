@@ -8,7 +8,8 @@ import pytest
 from io_fixtures import angles, coordinates, star_loop, write
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_suffixes, write_particles, write_tomogram
+from napari_orient.engine.io import write_particles, write_tomogram
+from napari_orient.engine.io.dialects import read_suffixes
 from napari_orient.engine.io.tomograms import plain_name
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.projects.files import project_files

@@ -11,8 +11,15 @@ from streams import followed
 
 from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import pose_summary, read_particles, write_particles
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, RESULT_COLUMNS, VARIABILITY, without_results
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.columns import (
+    AXIS_ERROR,
+    AZIMUTH_ERROR,
+    RESULT_COLUMNS,
+    VARIABILITY,
+    pose_summary,
+    without_results,
+)
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import UnknownOptionWarning

@@ -5,7 +5,8 @@ import pytest
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QWidget
 
-from napari_orient.engine.io import VOLUME_SUFFIXES, read_suffixes, written_dialects
+from napari_orient.engine.io.dialects import read_suffixes, written_dialects
+from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES
 from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.orient_dock import OrientDock
 from napari_orient.gui.particles_dock import ParticlesDock

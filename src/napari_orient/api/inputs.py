@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, read_tomogram
+from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.io.dialects.tables import particles_of_columns
 from napari_orient.engine.io.particle_lists import questions_on_poses, questions_on_units
 from napari_orient.engine.io.star import plain_texts
-from napari_orient.engine.io.tomograms import ListMetadata
+from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram
 from napari_orient.engine.options import Options, Value
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
 from napari_orient.engine.projects.inputs import read_lists, read_project

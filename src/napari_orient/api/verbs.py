@@ -35,7 +35,9 @@ from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.evaluation import evaluate as evaluate_particles
 from napari_orient.engine.frames import mirrored
-from napari_orient.engine.io import pixel_size_to_write, write_particles, write_tomogram, writing_dialect
+from napari_orient.engine.io import write_particles, write_tomogram
+from napari_orient.engine.io.dialects import writing_dialect
+from napari_orient.engine.io.particle_lists import pixel_size_to_write
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network

@@ -144,7 +144,8 @@ def _volume_of_unknown_size(path: Path, error: InputError) -> list[str]:
 
 
 def _list(path: Path) -> list[str]:
-    from napari_orient.engine.io import read_particles, read_provenance
+    from napari_orient.engine.io import read_particles
+    from napari_orient.engine.io.particle_lists import read_provenance
 
     particles = read_particles(path)
     names = particles.tomogram_names

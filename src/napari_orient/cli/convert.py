@@ -40,7 +40,10 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.cli.projects import add_duplicates, checked_duplicates, read_named_project
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, names_in_list, write_particles, writing_dialect
+from napari_orient.engine.io import write_particles
+from napari_orient.engine.io.dialects import writing_dialect
+from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, SizeUnknownError
+from napari_orient.engine.io.labelled import names_in_list
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.outside import outside_words
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order, shortened

@@ -19,13 +19,8 @@ from typing import TYPE_CHECKING
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.folders import FolderClaim
-from napari_orient.engine.io import (
-    read_particles,
-    read_provenance,
-    read_tomogram,
-    write_particles,
-    write_tomogram,
-)
+from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.model_files import DEFAULT_MODEL
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.parameters import PredictionOptions

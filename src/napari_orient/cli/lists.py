@@ -10,22 +10,24 @@ from pathlib import Path
 from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import MIRRORS, ROTATIONS_ABOUT_X, mirrored, rotated_about_x
-from napari_orient.engine.io import (
-    CENTRES,
+from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.io.columns import pose_summary
+from napari_orient.engine.io.dialects import (
     Dialect,
     holds_true_poses,
-    import_list_path,
-    membrane_points,
-    optimisation_set_paths,
-    pixel_size_to_write,
-    pose_summary,
-    read_tomogram,
-    write_import_list,
-    write_optimisation_set,
     writing_dialect,
     written_dialects,
     written_suffixes,
 )
+from napari_orient.engine.io.dialects.polnet import membrane_points
+from napari_orient.engine.io.dialects.relion_coordinates import CENTRES
+from napari_orient.engine.io.dialects.relion_project import (
+    import_list_path,
+    optimisation_set_paths,
+    write_import_list,
+    write_optimisation_set,
+)
+from napari_orient.engine.io.particle_lists import pixel_size_to_write
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, labelled_of_kind, shortened
 from napari_orient.engine.projects.inputs import read_lists

@@ -27,7 +27,7 @@ from napari_orient.cli.projects import (
     check_reference_flags,
     check_result,
     checked_duplicates,
-    do_work,
+    do_project,
     hand_to_match,
     project_run,
     read_named_project,
@@ -138,7 +138,7 @@ def perform(arguments: Namespace) -> int | None:
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )
 
-    return 1 if do_work(project, work, write, run).failed else None
+    return 1 if do_project(project, work, write, run).failed else None
 
 
 def _with_hands(

@@ -20,7 +20,7 @@ from napari_orient.cli.lists import (
     volume_text,
 )
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import check_particles_fit
+from napari_orient.engine.io.particle_lists import check_particles_fit
 from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.projects.distribution import SLURM, SchedulerOptions, slurm_script
@@ -260,14 +260,6 @@ def run_outputs(output: Path) -> list[Path]:
 
 
 def do_project(
-    project: Project, task: TomogramTask, write: Callable[[ProjectResult], None], run: ProjectRun | None = None
-) -> ProjectResult:
-    """The result of a task done for each tomogram, written; see `do_work`."""
-    run = run or ProjectRun()
-    return do_work(project, lambda result: run.over(project.pairs, task, result), write, run)
-
-
-def do_work(
     project: Project,
     work: Callable[[ProjectResult], Stream[Step, object]],
     write: Callable[[ProjectResult], None],

@@ -27,7 +27,7 @@ from napari_orient.cli.projects import (
     add_run,
     check_result,
     checked_duplicates,
-    do_work,
+    do_project,
     hand_to_match,
     project_run,
     read_named_project,
@@ -126,7 +126,7 @@ def perform(arguments: Namespace) -> int | None:
             model={"refined against": against, **model_words(template.card)},
         )
 
-    return 1 if do_work(project, work, write, run).failed else None
+    return 1 if do_project(project, work, write, run).failed else None
 
 
 def _write_map(corrected: Sequence[Template], path: Path) -> None:

@@ -16,7 +16,7 @@ from napari_orient.cli.answers import add_failures, model_words, report_outputs,
 from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_reading, add_selection, open_tomogram, read_list, selected
 from napari_orient.cli.projects import check_reference_flags
-from napari_orient.engine.io import read_provenance
+from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.symmetry import symmetry
 

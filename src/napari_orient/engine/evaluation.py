@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram
+from napari_orient.engine.io.tomograms import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import PAPER_20_DEG, chance_within, even_rotations
 from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry

@@ -12,7 +12,8 @@ import napari
 from napari.layers import Layer
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_particles, read_provenance, read_tomogram
+from napari_orient.engine.io import read_particles, read_tomogram
+from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.particles import Tomogram
 from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import page_of

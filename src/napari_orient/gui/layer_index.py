@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import match_tomogram, same_tomogram
+from napari_orient.engine.io.tomograms import match_tomogram, same_tomogram
 from napari_orient.engine.particles import Extent
 from napari_orient.gui import layers
 from napari_orient.gui.layers import TRUTH

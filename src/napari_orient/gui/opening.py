@@ -15,17 +15,13 @@ from napari.layers import Layer, Points
 from napari.utils.notifications import show_error, show_info
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
-    holds_true_poses,
-    is_polnet_folder,
-    match_tomogram,
-    names_volume,
-    read_labelled,
-    read_particles,
-    read_provenance,
-    read_tomogram,
-    volumes_of_list,
-)
+from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
+from napari_orient.engine.io.dialects import holds_true_poses
+from napari_orient.engine.io.dialects.polnet import is_polnet_folder
+from napari_orient.engine.io.labelled import volumes_of_list
+from napari_orient.engine.io.particle_lists import read_provenance
+from napari_orient.engine.io.tomograms import match_tomogram
+from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.engine.outputs import recorded_reads
 from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram
 from napari_orient.engine.streams import Step, Stream

@@ -15,7 +15,9 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import ListFile, names_volume, recognise_content, write_particles
+from napari_orient.engine.io import write_particles
+from napari_orient.engine.io.dialects import ListFile, recognise_content
+from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.gui import layers
 from napari_orient.gui.commands import dock_of, open_page, page_of
 from napari_orient.gui.event_loop import import_ahead

@@ -15,7 +15,7 @@ from napari.layers import Image, Layer, Points
 from napari.utils.events import EmitterGroup
 from numpy.typing import NDArray
 
-from napari_orient.engine.io import same_tomogram
+from napari_orient.engine.io.tomograms import same_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.gui import layers
 from napari_orient.gui.canvas import show_scale_bar

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import polnet_results, read_polnet_folder, write_polnet_tomogram
+from napari_orient.engine.io.dialects.polnet import polnet_results, read_polnet_folder, write_polnet_tomogram
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, holding_kind

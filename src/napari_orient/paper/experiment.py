@@ -21,7 +21,8 @@ import torch
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.folders import FolderClaim
-from napari_orient.engine.io import read_polnet_folder, write_particles
+from napari_orient.engine.io import write_particles
+from napari_orient.engine.io.dialects.polnet import read_polnet_folder
 from napari_orient.engine.model_files import ModelFile
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network

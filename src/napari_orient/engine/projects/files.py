@@ -12,27 +12,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
-    ListFile,
-    is_polnet_folder,
-    match_tomogram,
-    names_in_list,
-    names_volume,
-    read_polnet_folder,
-    read_provenance,
-    read_suffixes,
-    recognise_content,
-)
+from napari_orient.engine.io.dialects import ListFile, read_suffixes, recognise_content
+from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
+from napari_orient.engine.io.labelled import names_in_list
+from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.io.star import read_star
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
+    match_tomogram,
     optimisation_set,
     plain_name,
     read_tomograms,
     tomogram_files,
     tomograms_of_set_beside,
 )
-from napari_orient.engine.io.volumes.formats import volumes_in
+from napari_orient.engine.io.volumes.formats import names_volume, volumes_in
 from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.particles import shortened
 

@@ -11,17 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import (
-    Failures,
-    match_tomogram,
-    names_in_list,
-    particles_of_each,
-    read_labelled,
-    read_particles,
-    read_suffixes,
-    read_tomogram,
-)
-from napari_orient.engine.io.tomograms import ListMetadata, plain_name
+from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
+from napari_orient.engine.io.dialects import read_suffixes
+from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each
+from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram, plain_name
 from napari_orient.engine.io.volumes.formats import volumes_in
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, shortened
 from napari_orient.engine.projects.files import ProjectFiles, project_files, relion_table

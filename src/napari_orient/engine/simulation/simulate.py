@@ -20,7 +20,7 @@ import numpy as np
 from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.folders import RECORD, FolderClaim
-from napari_orient.engine.io import polnet_tomogram_folder, write_polnet_tomogram
+from napari_orient.engine.io.dialects.polnet import polnet_tomogram_folder, write_polnet_tomogram
 from napari_orient.engine.io.tilt_metadata import write_tilt_series
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.particles import Particles, Tomogram

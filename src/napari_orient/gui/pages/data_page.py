@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import VOLUME_SUFFIXES
+from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES
 from napari_orient.engine.outside import rows_inside
 from napari_orient.gui import layers
 from napari_orient.gui.event_loop import Deferred, listen

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_orient.engine.adaptation import predict_project
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
-from napari_orient.engine.io import pose_summary
+from napari_orient.engine.io.columns import pose_summary
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram

@@ -22,7 +22,8 @@ from qtpy.QtWidgets import (
 
 from napari_orient.engine.averaging import Average, average, average_paths, write_average
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import Dialect, ListFile, read_particles, write_particles, written_dialects
+from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io.dialects import Dialect, ListFile, written_dialects
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry

@@ -12,7 +12,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLineEdit, QWidget
 
-from napari_orient.engine.io import read_suffixes
+from napari_orient.engine.io.dialects import read_suffixes
 from napari_orient.gui.event_loop import listen
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.widgets.basic import (
