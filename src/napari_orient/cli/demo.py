@@ -22,7 +22,7 @@ from napari_orient.engine.folders import FolderClaim
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.model_files import DEFAULT_MODEL
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import write_text
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import follow, say
@@ -126,8 +126,7 @@ def _predict(files: DemoFiles, model: Model) -> None:
     predicted = follow(predict(tomogram, picks, model, options))
     write_particles(files.predicted, predicted, provenance=provenance(model, options, count=len(picks)))
     report = evaluate(predicted, read_particles(files.truth))
-    with replacing(files.report) as beside:
-        beside.write_text(f"{report}\n", encoding="utf-8")
+    write_text(files.report, f"{report}\n")
     save_figure(overview(tomogram, report, title="napari-orient demo"), files.picture)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.outputs import LEAST_BYTES, check_writable, replacing
+from napari_orient.engine.outputs import LEAST_BYTES, check_writable, write_text
 from napari_orient.engine.scratch import PREFIX, Lock, LockUnsupported, remove_left_over
 
 RECORD = "napari-orient.json"
@@ -114,8 +114,7 @@ class FolderClaim:
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         path = self.folder / RECORD
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            with replacing(path) as beside:
-                beside.write_text(text, encoding="utf-8")
+            write_text(path, text)
 
 
 def read_folder_record(folder: Path) -> dict[str, Any] | None:

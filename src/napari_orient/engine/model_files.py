@@ -123,8 +123,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = existing_file(path)
     try:
         tensors, text = _content(path)
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
     except (SafetensorError, OSError, ValueError) as error:
         if not isinstance(error, OSError) and _is_whole(path):
             # A Ctrl-C fell into the library, which makes an error of its own of it.

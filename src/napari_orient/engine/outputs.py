@@ -66,6 +66,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
         beside.replace(target)
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write a file of text in UTF-8, its lines ended alike on every system; see `replacing`."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
 @contextmanager
 def making_folder(path: Path) -> Iterator[Path]:
     """Context with an empty folder beside ``path``, which becomes it if the block succeeds, and is removed else.
@@ -310,12 +316,12 @@ def given_path(given: object) -> Path:
 
 
 def existing_file(path: Path | str) -> Path:
-    """The path, checked: a file that exists, is not empty, and is not to be written by this work.
+    """The path, checked: a file that exists, may be read, is not empty, and is not to be written by this work.
 
     Raises
     ------
     InputError
-        If there is no such file, it is a folder, it is empty, or it is to be written.
+        If there is no such file, it is a folder, it may not be read, it is empty, or it is to be written.
     """
     path = given_path(path)
     try:
@@ -326,6 +332,9 @@ def existing_file(path: Path | str) -> Path:
         if not path.is_file():
             raise InputError(f"{path} is a pipe or a device; expected a file. Write what comes out of it to one first.")
         empty = path.stat().st_size == 0
+        path.open("rb").close()
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by you; change its permissions.") from error
     except OSError as error:
         raise InputError(f"{_shortened(path)} cannot be read: {os_error_words(error)}.") from error
     if empty:

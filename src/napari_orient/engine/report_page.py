@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,8 +108,7 @@ class HtmlPage:
         InputError
             If the place cannot be written.
         """
-        with replacing(path) as beside:
-            beside.write_text(self.text, encoding="utf-8")
+        write_text(path, self.text)
 
 
 _RECORD_TAG = '<script type="application/json" id="napari-orient-report">'

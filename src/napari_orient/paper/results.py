@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from napari_orient.engine.inspection.quantities import neighbours
 from napari_orient.engine.io import read_particles
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import write_text
 from napari_orient.engine.particles import FloatArray, Particles, holding_kind
 from napari_orient.engine.report_figures import save_figure
 from napari_orient.engine.streams import Step, Stream
@@ -66,8 +66,7 @@ def write_results(experiment: Experiment, check: Path | None) -> Stream[Step, No
     folder = experiment.files.folder
     write_record(folder / "results.json", record)
     for name, text in table_texts(record).items():
-        with replacing(folder / name) as beside:
-            beside.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     drawn: dict[str, Callable[[], Figure]] = {
         "figure2_angles.png": lambda: _angles(experiment),
         "figure2_axes.png": lambda: _axes(experiment),

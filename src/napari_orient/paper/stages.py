@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.folders import first_difference
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import write_text
 from napari_orient.engine.streams import Step, Stream
 
 Record = dict[str, Any]
@@ -116,8 +116,7 @@ def read_record(path: Path) -> Record:
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record to a file, which appears whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
 def _plain(record: Mapping[str, Any]) -> Record:

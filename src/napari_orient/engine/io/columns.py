@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.io.star import column_texts, decimals, plain_texts
+from napari_orient.engine.io.star import Table, column_texts, decimals, plain_texts, single
 from napari_orient.engine.particles import FloatArray, Particles, TextArray
 from napari_orient.engine.rotations import matrix_to_zyz, zyz_to_matrix
 
@@ -108,6 +108,25 @@ def written_column(name: str, column: NDArray[Any]) -> Sequence[str]:
     if name in (*RESULT_COLUMNS, *BOX_COLUMNS):
         return column_texts(column)
     return plain_texts(column)
+
+
+def carried_columns(
+    table: Table, *, own: Container[str], dropped: Container[str], where: str
+) -> dict[str, NDArray[Any]]:
+    """Columns of a list that have no place of their own in particles: results as numbers, all others as text.
+
+    Parameters
+    ----------
+    own : names with a meaning in the list's dialect, of which another program's column is marked.
+    dropped : columns that are not carried.
+    """
+    return {
+        without_mark(name, own): single(table, name, where=where, finite=False)
+        if name in RESULT_COLUMNS
+        else np.array(values, str)
+        for name, values in table.items()
+        if name not in dropped
+    }
 
 
 def without_results(particles: Particles) -> Particles:

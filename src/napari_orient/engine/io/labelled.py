@@ -15,7 +15,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
-from napari_orient.engine.io.particle_lists import read_particles
+from napari_orient.engine.io.particle_lists import read_list, read_particles
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
     match_tomogram,
@@ -27,7 +27,7 @@ from napari_orient.engine.io.tomograms import (
     tomogram_files,
 )
 from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
-from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
+from napari_orient.engine.particles import Particles, Tomogram, shortened
 
 Failures = dict[str, str]
 """What is wrong, by the name of each tomogram that cannot be worked on."""
@@ -68,15 +68,24 @@ def read_labelled(
                 f"{path} is no PolNet result folder; expected one with motif lists, or a list of particles."
             )
         return read_polnet_folder(path, voxel_size=voxel_size, failed=failed)
-    given = None if tomograms is None else Path(tomograms)
+    metadata = ListMetadata(pixel_size=pixel_size, tomograms=tomograms, centre=centre, first_voxel=first_voxel)
+    return tomograms_of_list(path, metadata, voxel_size=voxel_size, failed=failed)
+
+
+def tomograms_of_list(
+    path: Path, metadata: ListMetadata, *, voxel_size: float | None, failed: Failures | None
+) -> list[tuple[Tomogram, Particles]]:
+    """Tomograms that a list names, each with its own particles; see `read_labelled`.
+
+    Parameters
+    ----------
+    metadata : how the list is read; the tomograms are in its ``tomograms``, RELION's table or a folder of volumes.
+    """
+    given = None if metadata.tomograms is None else Path(metadata.tomograms)
     opened = _opened_all(_volume_files(path, given, failed), voxel_size, failed)
-    metadata = ListMetadata(
-        pixel_size=pixel_size,
-        tomograms=given if given is not None and given.is_file() else None,
-        centre=centre,
-        first_voxel=first_voxel,
-    )
-    return _joined(path, [(tomogram, (name,)) for name, tomogram in opened.items()], metadata, failed)
+    table = given if given is not None and given.is_file() else None
+    found = [(tomogram, (name,)) for name, tomogram in opened.items()]
+    return _joined(path, found, replace(metadata, tomograms=table), failed)
 
 
 def particles_of_each(
@@ -104,7 +113,7 @@ def particles_of_each(
     """
     path = Path(path)
     if len(tomograms) == 1:
-        return [(tomograms[0], _read(path, metadata, tomogram=tomograms[0]))]
+        return [(tomograms[0], read_list(path, metadata.of(tomograms[0])))]
     names = names_in_list(path)
     if not names:
         return [_named_after(path, tomograms, metadata)]
@@ -151,7 +160,7 @@ def _named_after(path: Path, tomograms: Sequence[Tomogram], metadata: ListMetada
             f"{path} does not say which tomogram its particles lie in, and {len(tomograms)} are given. Name the file "
             "as its tomogram, or add a column of names."
         )
-    return names[own], _read(path, metadata, tomogram=names[own])
+    return names[own], read_list(path, metadata.of(names[own]))
 
 
 def names_in_list(path: Path | str) -> list[str]:
@@ -272,7 +281,7 @@ def _joined(
     # Rows that are not wanted must not stop the reading for want of their tomogram's size: any will do.
     sizes = {**dict.fromkeys(others, next(iter(extents.values()))), **extents} if extents else extents
     try:
-        particles = _read(path, metadata, extents=sizes)
+        particles = read_list(path, replace(metadata, extents=sizes))
     except InputError:
         if failed is None or len(found) < 2:
             raise
@@ -305,27 +314,9 @@ def _one_by_one(
     errors = []
     for tomogram, names in found:
         try:
-            yield tomogram, _read(path, metadata, tomogram=replace(tomogram, name=names[0])).located_in(tomogram)
+            yield tomogram, read_list(path, metadata.of(replace(tomogram, name=names[0]))).located_in(tomogram)
         except InputError as error:
             errors.append(error)
             failed[tomogram.name] = str(error)
     if len(errors) == len(found):
         raise errors[0]
-
-
-def _read(
-    path: Path,
-    metadata: ListMetadata,
-    *,
-    tomogram: Tomogram | None = None,
-    extents: Mapping[str, Extent] | None = None,
-) -> Particles:
-    return read_particles(
-        path,
-        tomogram=tomogram,
-        extents=extents,
-        pixel_size=metadata.pixel_size,
-        tomograms=metadata.tomograms,
-        centre=metadata.centre,
-        first_voxel=metadata.first_voxel,
-    )

@@ -52,24 +52,25 @@ def read_particles(
     InputError
         If the file is missing, empty or of an unknown kind, or its content does not fit.
     """
-    sizes = dict(extents or {})
-    if isinstance(tomogram, Tomogram):
-        sizes[tomogram.name] = tomogram.extent
-        tomogram = tomogram.name
     metadata = ListMetadata(
-        extents=sizes,
+        extents=dict(extents or {}),
         pixel_size=pixel_size,
-        tomogram=tomogram,
+        tomogram=None if isinstance(tomogram, Tomogram) else tomogram,
         tomograms=tomograms,
         centre=centre,
         first_voxel=first_voxel,
     )
+    return read_list(path, metadata.of(tomogram) if isinstance(tomogram, Tomogram) else metadata)
+
+
+def read_list(path: Path | str, metadata: ListMetadata) -> Particles:
+    """Particles of a list, with what is known beside it; see `read_particles`."""
     particles = _read(ListFile(path), metadata)
     if particles.list_row is None:
         particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
-    given = _given_sizes(particles, tomograms)
-    particles = particles.replace(extents={**given, **particles.extents, **own, **sizes})
+    given = _given_sizes(particles, metadata.tomograms)
+    particles = particles.replace(extents={**given, **particles.extents, **own, **metadata.extents})
     if any(own.get(name) != extent for name, extent in given.items()):
         # Those of the tilt series: RELION counts from their centres, whatever binned tomogram is open.
         particles = particles.replace(blocks={**particles.blocks, GLOBAL: extents_table({**own, **given})})

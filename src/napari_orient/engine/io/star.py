@@ -79,12 +79,16 @@ def write_star(
         If the file cannot be written.
     """
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="\n") as stream:
-        if provenance:
-            stream.write(f"# {' '.join(provenance.split())}\n")
+        stream.write(provenance_line(provenance))
         for name, table in blocks.items():
             if version:
                 stream.write(f"\n# version {version}\n")
             stream.writelines(_list(name, table) if name in _LISTS else _loop(name, table))
+
+
+def provenance_line(provenance: str) -> str:
+    """The first line of a list, which says where its poses come from; empty where nothing is said."""
+    return f"# {' '.join(provenance.split())}\n" if provenance else ""
 
 
 def numbers(table: Mapping[str, Sequence[str]], columns: Sequence[str], *, where: str) -> FloatArray:

@@ -24,15 +24,8 @@ def text_encoding(path: Path, *, expected: str) -> str:
     Raises
     ------
     InputError
-        If it is not text, or may not be read.
+        If it is not text.
     """
-    try:
-        return _encoding(path, expected)
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
-
-
-def _encoding(path: Path, expected: str) -> str:
     decoder, encoding = codecs.getincrementaldecoder("utf-8")(), "utf-8-sig"
     with path.open("rb") as stream:
         if stream.read(2) in UTF16:

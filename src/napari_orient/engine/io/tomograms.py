@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.star import Table, numbers, read_star, single
-from napari_orient.engine.particles import Extent, FloatArray, shortened
+from napari_orient.engine.particles import Extent, FloatArray, Tomogram, shortened
 
 GLOBAL = "global"
 GROUP = "rlnOpticsGroup"
@@ -74,6 +74,10 @@ class ListMetadata:
         if self.pixel_size is not None:
             check_size(self.pixel_size, "a pixel size (--pixel-size)")
 
+    def of(self, tomogram: Tomogram) -> ListMetadata:
+        """The same of the particles of one opened tomogram alone."""
+        return replace(self, tomogram=tomogram.name, extents={**self.extents, tomogram.name: tomogram.extent})
+
 
 def check_size(size: float, what: str) -> None:
     """Check that a size in Å is a positive number.
@@ -91,7 +95,12 @@ def given_source(given: float, own: FloatArray | None) -> str:
     """Where a pixel size in Å that was given is from, and what the list itself says (N,) where that is another."""
     if own is None or not len(own) or np.allclose(own, given, rtol=_CALIBRATED_ANEW):
         return "as given"
-    return f"as given; the list says {shortened(sorted({f'{size:g}' for size in own.tolist()}, key=float))}"
+    return f"as given; the list says {different_sizes(own)}"
+
+
+def different_sizes(sizes: Iterable[float]) -> str:
+    """The sizes in Å that differ, the smallest first, as text; of many, the first ones."""
+    return shortened(sorted({f"{size:g}" for size in sizes}, key=float))
 
 
 _CALIBRATED_ANEW = 1e-3

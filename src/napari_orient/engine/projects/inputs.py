@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
+from napari_orient.engine.io import read_labelled, read_tomogram
 from napari_orient.engine.io.dialects import read_suffixes
-from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each
+from napari_orient.engine.io.labelled import Failures, names_in_list, particles_of_each, tomograms_of_list
+from napari_orient.engine.io.particle_lists import read_list
 from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram, plain_name
 from napari_orient.engine.io.volumes.formats import volumes_in
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, shortened
@@ -88,15 +89,8 @@ def read_project(
     else:
         named = _volumes_named(tomograms) or files.table
         for path in files.lists:
-            pairs += read_labelled(
-                path,
-                tomograms=named or metadata.tomograms,
-                voxel_size=voxel_size,
-                pixel_size=metadata.pixel_size,
-                centre=metadata.centre,
-                first_voxel=metadata.first_voxel,
-                failed=failed,
-            )
+            sources = replace(metadata, tomograms=named or metadata.tomograms)
+            pairs += tomograms_of_list(path, sources, voxel_size=voxel_size, failed=failed)
     return Project(_together(pairs), failed, tuple(notes))
 
 
@@ -221,15 +215,7 @@ def read_lists(path: Path | str, metadata: ListMetadata = _PLAIN, *, tomogram: T
 
 
 def _read_list(path: Path, metadata: ListMetadata, tomogram: Tomogram | None, *, alone: bool) -> Particles:
-    found = read_particles(
-        path,
-        tomogram=tomogram,
-        extents=metadata.extents,
-        pixel_size=metadata.pixel_size,
-        tomograms=metadata.tomograms,
-        centre=metadata.centre,
-        first_voxel=metadata.first_voxel,
-    )
+    found = read_list(path, metadata if tomogram is None else metadata.of(tomogram))
     unnamed = not alone and not any(found.tomogram_names)
     return found.replace(tomogram=plain_name(path.name)) if unnamed else found
 

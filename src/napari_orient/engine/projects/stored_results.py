@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.model_files import ModelFile
 from napari_orient.engine.options import Options
-from napari_orient.engine.outputs import check_writable, replacing
+from napari_orient.engine.outputs import check_writable, replacing, write_text
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.projects.task import Outcome, TomogramTask
 from napari_orient.engine.streams import Note
@@ -161,8 +161,7 @@ class StoredResults:
         for item in states:
             seconds = f"{item.seconds:.1f}" if item.seconds else ""
             rows.writerow((item.name, item.state, item.count, seconds, item.method, " | ".join(item.notes)))
-        with replacing(self.table) as beside:
-            beside.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        write_text(self.table, text.getvalue())
 
     def timings(self) -> list[tuple[int, float]]:
         """Particles and seconds of each tomogram whose particles are kept, most recent runs alone."""
@@ -376,8 +375,7 @@ class FileDigests:
     def save(self) -> None:
         """Write the digests; what is not there any more is forgotten."""
         self._found = {name: record for name, record in self._found.items() if Path(name).exists()}
-        with replacing(self.path) as beside:
-            beside.write_text(json.dumps(self._found, indent=1), encoding="utf-8")
+        write_text(self.path, json.dumps(self._found, indent=1))
 
 
 def _read_records(path: Path) -> dict[str, list[str]]:

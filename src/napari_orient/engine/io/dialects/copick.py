@@ -30,7 +30,7 @@ from napari_orient.engine.io.dialects.voxels import (
     sizes_to_write,
 )
 from napari_orient.engine.io.tomograms import ListMetadata, rows_of_tomogram
-from napari_orient.engine.outputs import existing_file, replacing
+from napari_orient.engine.outputs import existing_file, write_text
 from napari_orient.engine.particles import FloatArray, Particles, concatenate, shortened
 
 USER = "copickUser"
@@ -194,8 +194,7 @@ def _write_picks(path: Path, particles: Particles, metadata: ListMetadata, *, pr
         "points": list(_points(particles)),
         "trust_orientation": particles.rotations is not None,
     }
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(picks, indent=4, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+    write_text(path, json.dumps(picks, indent=4, ensure_ascii=False) + "\n")
     name = "_".join(str(picks[key]) for key in ("user_id", "session_id", "pickable_object_name"))
     place = f"ExperimentRuns/{runs[0] or 'RUN'}/Picks/{name}.json"
     held = (USER, SESSION, SPACING, INSTANCE, score_name(particles))
@@ -475,8 +474,7 @@ def _write_ndjson(path: Path, particles: Particles, metadata: ListMetadata, *, p
         if instance is not None:
             point["instance_id"] = int(instance[row])
         lines.append(json.dumps(point))
-    with replacing(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_text(path, "\n".join(lines) + "\n")
     said = f"Positions are in voxels of {sizes[0]:g} Å; the file says neither that nor the tomogram's name."
     return (said, *left_out(particles, "The portal's ndjson", held=(INSTANCE,)))
 

@@ -22,6 +22,7 @@ from napari_orient.engine.io.dialects.numbered import (
     whole_numbers,
     write_doc,
 )
+from napari_orient.engine.io.dialects.text_tables import check_lengths
 from napari_orient.engine.io.dialects.voxels import (
     CLASS_NUMBER,
     SCORE,
@@ -35,7 +36,7 @@ from napari_orient.engine.io.dialects.voxels import (
 )
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import write_text
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
 
@@ -95,11 +96,7 @@ def _table(file: ListFile) -> Table:
             f"{file.path} has {count} columns; expected {_FEWEST} to {len(_COLUMNS)} numbers a row, as in a table of "
             "Dynamo. Was it written by another program?"
         )
-    wrong = next((number for number, row in enumerate(rows, start=1) if len(row) != len(rows[0])), None)
-    if wrong is not None:
-        raise InputError(
-            f"{file.path}: row {wrong} has {len(rows[wrong - 1])} values; expected {len(rows[0])} as in row 1. Mend it."
-        )
+    check_lengths(rows, file.path)
     names = [*_COLUMNS, *(f"column{number}" for number in range(len(_COLUMNS) + 1, len(rows[0]) + 1))]
     return dict(zip(names, zip(*rows, strict=True), strict=False))
 
@@ -149,9 +146,8 @@ def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenan
     columns |= _triple(("x", "y", "z"), rows.voxels)
     if particles.rotations is not None:
         columns |= _triple(("tdrot", "tilt", "narot"), matrix_to_zxz(particles.rotations.transpose(0, 2, 1)))
-    with replacing(path) as beside:
-        cells = zip(*(columns[name] for name in _COLUMNS), strict=True)
-        beside.write_text("".join(" ".join(row) + "\n" for row in cells), encoding="utf-8", newline="\n")
+    cells = zip(*(columns[name] for name in _COLUMNS), strict=True)
+    write_text(path, "".join(" ".join(row) + "\n" for row in cells))
     write_doc(path.with_suffix(".doc"), rows.numbers, {})
     return (size_note(rows.sizes), *rows.notes, *_notes(path, particles))
 

@@ -42,18 +42,16 @@ from napari_orient.engine.io.dialects.voxels import (
 )
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.io.volumes.em import HEADER_BYTES, em_header
+from napari_orient.engine.outputs import replacing, write_text
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
 
+_LAST_MACHINE = 6
+"""Largest first byte of an EM file, which says what machine wrote it."""
+
 EM_ROWS = 20
 """Values of a particle in an EM motive list."""
-
-_HEADER_BYTES = 512
-"""Length of the header of an EM file."""
-
-_TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
-"""Types of a value by the header's fourth byte."""
 
 _FIRST_VOXEL = 1
 """TOM and AV3, which are MATLAB programs, count voxels from 1."""
@@ -70,17 +68,13 @@ _CARRIED_ROWS = (2, 3, 7, 14, 15, 16)
 
 def em_array(file: ListFile) -> FloatArray | None:
     """Values of an EM file of two dimensions, (N, values of each); None where it is no such file, or not whole."""
-    head = file.head[:_HEADER_BYTES]
-    if len(head) < _HEADER_BYTES or head[3] not in _TYPES or head[0] > 6:
+    if not file.head or file.head[0] > _LAST_MACHINE:
         return None
-    size = file.path.stat().st_size - _HEADER_BYTES
-    for order in "<>":
-        dtype = np.dtype(f"{order}{_TYPES[head[3]]}")
-        columns, count, depth = np.frombuffer(head, f"{order}i4", count=3, offset=4).tolist()
-        if min(columns, count) > 0 and depth == 1 and columns * count * dtype.itemsize == size:
-            values = np.fromfile(file.path, dtype, offset=_HEADER_BYTES)
-            return values.reshape(count, columns).astype(float)
-    return None
+    header = em_header(file.path)
+    if header is None or header.size[2] > 1:
+        return None
+    columns, count, _ = header.size
+    return np.fromfile(file.path, header.dtype, offset=HEADER_BYTES).reshape(count, columns).astype(float)
 
 
 def _is_em_list(file: ListFile) -> bool:
@@ -155,7 +149,7 @@ def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, prove
         values[:, [16, 18, 17]] = matrix_to_zxz(particles.rotations)
     header = bytes((6, 0, 0, 5)) + np.array([EM_ROWS, len(particles), 1], "<i4").tobytes()
     with replacing(path) as beside:
-        beside.write_bytes(header.ljust(_HEADER_BYTES, b"\0") + values.astype("<f4").tobytes())
+        beside.write_bytes(header.ljust(HEADER_BYTES, b"\0") + values.astype("<f4").tobytes())
     held = (OBJECT, *(f"motl_{row}" for row in _CARRIED_ROWS))
     return _written_notes(path, particles, metadata, rows, held=held, title="An EM motive list", provenance=provenance)
 
@@ -299,8 +293,7 @@ def _write_stopgap_file(path: Path, columns: Mapping[str, Sequence[str]]) -> Non
     head = f"\ndata_{_BLOCK}\n\nloop_\n" + "".join(f"_{name}\n" for name in columns) + "\n"
     rows = zip(*columns.values(), strict=True)
     lines = (" " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + "\n" for row in rows)
-    with replacing(path) as beside:
-        beside.write_text(head + "".join(lines), encoding="utf-8", newline="\n")
+    write_text(path, head + "".join(lines))
 
 
 STOPGAP = Dialect(

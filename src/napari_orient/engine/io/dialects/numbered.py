@@ -29,8 +29,9 @@ from napari_orient.engine.io.dialects.voxels import (
     sizes_to_write,
     texts,
 )
+from napari_orient.engine.io.star import provenance_line
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, found_file, plain_name, same_tomogram
-from napari_orient.engine.outputs import replacing
+from napari_orient.engine.outputs import replacing, write_text
 from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 
 NUMBER = "tomogramNumber"
@@ -255,8 +256,7 @@ def write_doc(path: Path, numbers: Mapping[str, int], files: Mapping[str, str]) 
     # Names are written as they are read again, so that the same list gives the same bytes.
     plain = _plain_names({number: name for name, number in numbers.items()})
     lines = [f"{number} {files.get(name, plain[number])}\n" for name, number in numbers.items() if name]
-    with replacing(path) as beside:
-        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+    write_text(path, "".join(lines))
 
 
 def table_of_tomograms_path(path: Path) -> Path:
@@ -272,7 +272,7 @@ def write_table_of_tomograms(
     extents = find_extents(numbers, [metadata.extents, particles.extents])
     target = table_of_tomograms_path(path)
     with replacing(target) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(f"# {' '.join(provenance.split())}\n" if provenance else "")
+        stream.write(provenance_line(provenance))
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_HEADER)
         for name, number in numbers.items():

@@ -31,7 +31,7 @@ from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
 from napari_orient.engine.io.volumes.formats import read_tomogram
 from napari_orient.engine.io.volumes.mrc import write_mrc
-from napari_orient.engine.outputs import check_writable, making_folder, replacing
+from napari_orient.engine.outputs import check_writable, making_folder, write_text
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, Tomogram
 from napari_orient.engine.rotations import matrix_to_wxyz, wxyz_to_matrix
 
@@ -329,8 +329,7 @@ def _labels(folder: Path, codes: TextArray) -> dict[str, int]:
         if code not in labels:
             labels[code] = models[f"{code}.pns"] = max(models.values(), default=0) + 1
     lines = ["MODEL\tLABEL", *(f"{model}\t{label}" for model, label in models.items())]
-    with replacing(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_text(path, "\n".join(lines) + "\n")
     return labels
 
 
@@ -346,8 +345,7 @@ def _write_list(path: Path, particles: Particles, rotations: FloatArray, labels:
         "\t".join((kind, str(labels[code]), code, str(polymer), *(f"{value:.8g}" for value in row)))
         for kind, code, polymer, row in zip(types, kinds, polymers, values.tolist(), strict=True)
     ]
-    with replacing(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 # --- the dialect ----------------------------------------------------------------------------------------------------

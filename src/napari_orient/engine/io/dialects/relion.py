@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
     BOX_COLUMNS,
-    RESULT_COLUMNS,
     box_centres,
     box_rotations,
+    carried_columns,
     with_mark,
     without_images,
-    without_mark,
     written_column,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, Writer
@@ -64,6 +63,7 @@ from napari_orient.engine.io.tomograms import (
     binned_extents,
     column_note,
     column_of_tomogram,
+    different_sizes,
     extents_beside,
     extents_table,
     find_extents,
@@ -157,8 +157,7 @@ def _extents_in_tables(source: RelionTable, metadata: ListMetadata) -> dict[str,
 def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
     """Å of one pixel or voxel of each particle, (N, 1), and a sentence on it."""
     sizes, origin = source.pixel_sizes_and_source(metadata)
-    different = sorted({f"{size:g}" for size in sizes.tolist()}, key=float)
-    return sizes[:, None], f"Coordinates count in pixels of {shortened(different)} Å ({origin})."
+    return sizes[:, None], f"Coordinates count in pixels of {different_sizes(sizes)} Å ({origin})."
 
 
 def _priors_note(source: RelionTable) -> tuple[str, ...]:
@@ -330,13 +329,7 @@ class RelionTable:
             tomogram=names_column(self.names),
             kind=np.array(self.table[CLASS], str) if CLASS in self.table else None,
             list_row=self.rows,
-            extra={
-                without_mark(name, OWN): single(self.table, name, where=str(self.path), finite=False)
-                if name in RESULT_COLUMNS
-                else np.array(values, str)
-                for name, values in self.table.items()
-                if name not in dropped
-            },
+            extra=carried_columns(self.table, own=OWN, dropped=dropped, where=str(self.path)),
             blocks={**self.blocks, **sizes},
         )
 

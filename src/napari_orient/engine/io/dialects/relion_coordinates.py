@@ -24,6 +24,7 @@ from napari_orient.engine.io.tomograms import (
     SIZE,
     TOMOGRAM,
     ListMetadata,
+    different_sizes,
     export_optics,
     extents_beside,
     extents_table,
@@ -32,7 +33,7 @@ from napari_orient.engine.io.tomograms import (
     read_tomograms,
     table_extents,
 )
-from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+from napari_orient.engine.particles import Extent, FloatArray, Particles
 from napari_orient.engine.rotations import DECIMALS, matrix_to_zyz
 
 CENTRED = ("rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst")
@@ -189,10 +190,9 @@ def written_pixel_sizes(
         return WrittenPixels(None, False)
     # Sizes in a table that came with the list are those of the tilt series; an opened tomogram is most often binned.
     unbinned = set(names) <= set(particles.blocks.get(GLOBAL, {}).get(TOMOGRAM, ()))
-    shown = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
     written, counts = _IN_VOXELS[dialect]
     note = (
-        f"{written} in the tomogram's voxels, {shown} Å; {counts} in pixels of the tilt series. "
+        f"{written} in the tomogram's voxels, {different_sizes(sizes)} Å; {counts} in pixels of the tilt series. "
         "Give their size if it is another (--out-pixel-size)."
     )
     return WrittenPixels(sizes, True, () if unbinned else (note,))
@@ -246,11 +246,12 @@ def covers(table: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> b
 
 def _unused_pixel_size(size: float, found: Mapping[str, Extent]) -> tuple[str, ...]:
     """A sentence where a size of pixels is given and RELION's table of tomograms states another."""
-    other = sorted({f"{extent.voxel_size:g}" for extent in found.values()} - {f"{size:g}"}, key=float)
+    other = [extent.voxel_size for extent in found.values() if f"{extent.voxel_size:g}" != f"{size:g}"]
     if not other:
         return ()
     return (
-        f"Pixels of {size:g} Å are not used: RELION 5 counts in Å, from the table's sizes in {shortened(other)} Å.",
+        f"Pixels of {size:g} Å are not used: RELION 5 counts in Å, from the table's sizes in "
+        f"{different_sizes(other)} Å.",
     )
 
 

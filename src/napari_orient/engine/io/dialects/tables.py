@@ -20,9 +20,8 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
     PICKERS_SCORE,
-    RESULT_COLUMNS,
+    carried_columns,
     with_mark,
-    without_mark,
     written_column,
 )
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
@@ -30,6 +29,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     POSITION,
     VOXEL,
     angle_names,
+    check_lengths,
     coordinate_columns,
     first_cells,
     is_number,
@@ -37,7 +37,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     split_cells,
 )
 from napari_orient.engine.io.dialects.voxels import SCORE, VoxelRows, particles_in_voxels, without_defaults
-from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, single
+from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, provenance_line, single
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
@@ -110,13 +110,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
         kind=np.array(table["class"], str) if "class" in table else None,
         list_row=rows,
         notes=(*notes, *_angles_note(table)),
-        extra={
-            without_mark(name, _OWN): single(table, name, where=where, finite=False)
-            if name in RESULT_COLUMNS
-            else np.array(values, str)
-            for name, values in table.items()
-            if name not in (*_OWN, TOMOGRAM)
-        },
+        extra=carried_columns(table, own=_OWN, dropped=(*_OWN, TOMOGRAM), where=where),
     )
 
 
@@ -142,8 +136,7 @@ def write_table(path: Path | str, particles: Particles, *, provenance: str = "")
     columns = _columns(particles)
     delimiter = "\t" if Path(path).suffix.lower() == ".tsv" else ","
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
-        if provenance:
-            stream.write(f"# {' '.join(provenance.split())}\n")
+        stream.write(provenance_line(provenance))
         writer = csv.writer(stream, delimiter=delimiter, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
@@ -425,11 +418,7 @@ def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
     cells = list(split_cells(lines, file.path))
     if not cells or len(cells[0]) < 3:
         raise InputError(f"{where} has no particles: it holds no three columns of numbers. Choose another file.")
-    wrong = next((number for number, row in enumerate(cells, start=1) if len(row) != len(cells[0])), None)
-    if wrong is not None:
-        raise InputError(
-            f"{where}: row {wrong} has {len(cells[wrong - 1])} values; expected {len(cells[0])} as in row 1. Mend it."
-        )
+    check_lengths(cells, file.path)
     counters = _leading_counters(cells)
     table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
     axes = tuple(table)[counters : counters + 3]

@@ -237,3 +237,18 @@ def _length(unit: str) -> float | None:
 def angle_names(names: Sequence[str]) -> list[str]:
     """Those names that most likely are of angles, and not of those that are read."""
     return [name for name in names if name.lower() in _ANGLE_NAMES]
+
+
+def check_lengths(rows: Sequence[Sequence[str]], path: Path) -> None:
+    """Check that all rows have as many values as the first.
+
+    Raises
+    ------
+    InputError
+        If one has more or fewer: which.
+    """
+    wrong = next((number for number, row in enumerate(rows, start=1) if len(row) != len(rows[0])), None)
+    if wrong is not None:
+        raise InputError(
+            f"{path}: row {wrong} has {len(rows[wrong - 1])} values; expected {len(rows[0])} as in row 1. Mend it."
+        )

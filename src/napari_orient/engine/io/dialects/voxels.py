@@ -21,6 +21,7 @@ from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
     binned_extents,
+    different_sizes,
     find_extents,
     given_source,
     read_tomograms,
@@ -76,7 +77,6 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
     own = None if rows.own_sizes is None else rows.own_sizes[chosen]
     sizes, origin = voxel_sizes(names, metadata, own=own, extents=rows.extents, where=where)
     first = rows.first if metadata.first_voxel is None else metadata.first_voxel
-    different = shortened(sorted({f"{size:g}" for size in sizes.tolist()}, key=float))
     counted = f", counted from {first}" if first else ""
     return Particles(
         positions=(rows.voxels[chosen] - first) * sizes[:, None],
@@ -89,7 +89,7 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
             **{name: column[chosen] for name, column in rows.extra.items()},
             VOXEL_SIZE: np.array([f"{size:.9g}" for size in sizes.tolist()], str),
         },
-        notes=(f"Coordinates count in voxels of {different} Å ({origin}){counted}.", *rows.notes),
+        notes=(f"Coordinates count in voxels of {different_sizes(sizes)} Å ({origin}){counted}.", *rows.notes),
     )
 
 
@@ -157,7 +157,7 @@ def sizes_to_write(path: Path, particles: Particles, metadata: ListMetadata) -> 
 
 def size_note(sizes: FloatArray) -> str:
     """A sentence on the voxels that coordinates are written in."""
-    return f"Coordinates are in voxels of {shortened(sorted({f'{size:g}' for size in sizes.tolist()}, key=float))} Å."
+    return f"Coordinates are in voxels of {different_sizes(sizes)} Å."
 
 
 def rotations_unless_zero(

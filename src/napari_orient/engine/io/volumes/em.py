@@ -18,7 +18,7 @@ from napari_orient.engine.particles import Density, Tomogram, evenly_spaced_rows
 SUFFIXES = (".em",)
 """Suffixes of EM files."""
 
-_HEADER_BYTES = 512
+HEADER_BYTES = 512
 """Length of the header."""
 
 _TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
@@ -65,13 +65,13 @@ class EmHeader:
 def em_header(path: Path) -> EmHeader | None:
     """Header of an EM file; None where the file is no EM file, or not whole."""
     with path.open("rb") as stream:
-        raw = stream.read(_HEADER_BYTES)
-    if len(raw) < _HEADER_BYTES or raw[3] not in _TYPES:
+        raw = stream.read(HEADER_BYTES)
+    if len(raw) < HEADER_BYTES or raw[3] not in _TYPES:
         return None
     for order in ("<", ">"):
         size = np.frombuffer(raw, f"{order}i4", count=3, offset=4).tolist()
         dtype = np.dtype(f"{order}{_TYPES[raw[3]]}")
-        if min(size) > 0 and path.stat().st_size == _HEADER_BYTES + dtype.itemsize * int(np.prod(size, dtype=object)):
+        if min(size) > 0 and path.stat().st_size == HEADER_BYTES + dtype.itemsize * int(np.prod(size, dtype=object)):
             parameters = np.frombuffer(raw, f"{order}i4", count=40, offset=96)
             return EmHeader((size[0], size[1], size[2]), dtype, int(parameters[_PIXEL_SIZE_PARAMETER]))
     return None
@@ -109,8 +109,8 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
     size = voxel_size_in_force(path, sides, source="EM header", given=voxel_size, flag=flag)
     voxel_type, sign_note = header.dtype, ""
     if voxel_type.itemsize == 1:
-        voxel_type, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=_HEADER_BYTES))
-    density = stored_density(path, voxel_type, (z, y, x), offset=_HEADER_BYTES)
+        voxel_type, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=HEADER_BYTES))
+    density = stored_density(path, voxel_type, (z, y, x), offset=HEADER_BYTES)
     notes = [note for note in (unit_note if voxel_size is None else "", sign_note) if note]
     return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
 

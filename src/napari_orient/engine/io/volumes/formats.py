@@ -109,11 +109,8 @@ def _read_file(path: Path, magic: bytes, voxel_size: float | None, flag: str) ->
 
 
 def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_MAGIC_BYTES)
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+    with path.open("rb") as stream:
+        return stream.read(_MAGIC_BYTES)
 
 
 def volume_name(path: Path) -> str:

@@ -202,11 +202,8 @@ def read_header(path: Path) -> Header:
     actual = path.stat().st_size
     if actual < HEADER_BYTES:
         raise InputError(f"{path} has {actual} bytes, less than an MRC header; is it an MRC file, copied completely?")
-    try:
-        with path.open("rb") as stream:
-            header = parsed_header(stream.read(HEADER_BYTES))
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
+    with path.open("rb") as stream:
+        header = parsed_header(stream.read(HEADER_BYTES))
     check_complete(path, header, actual)
     return header
 
@@ -427,8 +424,6 @@ def _unpacked(path: Path, count: int) -> bytes:
     try:
         with _opened(path) as stream:
             return stream.read(count)
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read by you; change its permissions.") from error
     except _UNREADABLE as error:
         raise InputError(f"{path} cannot be unpacked ({error}). Copy or download it again.") from error
 
