@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.rotations import matrix_to_zyz
+from napari_orient.engine.rotations import are_proper, matrix_to_zyz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -504,9 +504,8 @@ def _checked_rotations(given: Any, count: int, *, copy: bool) -> FloatArray:
     _check_finite(matrices, "rotation")
     proper = np.ones(count, bool)
     for first in range(0, count, _BLOCK_ROWS):
-        some = matrices[first : first + _BLOCK_ROWS]
-        off = np.abs(some @ some.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-        proper[first : first + _BLOCK_ROWS] = (off < 1e-3) & (np.linalg.det(some) > 0)
+        block = slice(first, first + _BLOCK_ROWS)
+        proper[block] = are_proper(matrices[block])
     if not proper.all():
         row = int(np.flatnonzero(~proper)[0]) + 1
         raise InputError(f"{int((~proper).sum())} of {count} rotations are not proper rotations (first: row {row}).")

@@ -34,6 +34,14 @@ def angle_deg(first: FloatArray, second: FloatArray) -> FloatArray:
     return angle
 
 
+def are_proper(matrices: FloatArray) -> NDArray[np.bool_]:
+    """Which matrices (N, 3, 3) are proper rotations, (N,): finite, orthonormal to 1e-3, and no reflections."""
+    finite = np.asarray(np.isfinite(matrices)).all(axis=(1, 2), keepdims=True)
+    matrices = matrices if finite.all() else np.where(finite, matrices, 0.0)
+    off = np.abs(matrices @ matrices.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    return np.asarray((off < 1e-3) & (np.linalg.det(matrices) > 0))
+
+
 def chance_within(angle: float) -> float:
     """Probability that a random rotation lies within this many degrees X of another: ``(X − sin X) / π``."""
     radians = math.radians(angle)

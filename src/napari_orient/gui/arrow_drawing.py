@@ -25,7 +25,7 @@ from napari_orient.gui.colours import (
 from napari_orient.gui.event_loop import Deferred
 from napari_orient.gui.layer_index import LayerIndex
 from napari_orient.gui.layer_rows import Rows
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.layers import AXES, PICKS, PREDICTED, SURFACE, TRUTH
 from napari_orient.gui.particle_values import InspectionModel, drawn_particles
 from napari_orient.gui.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
 
@@ -54,7 +54,7 @@ class ArrowDrawing:
         self._shapes: dict[Points, tuple[SurfaceShape, float]] = {}
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
-        self._finishing = Deferred(self._finish)
+        self._finishing, self._clearing = Deferred(self._finish), Deferred(self._remove_orphans)
         self.viewer.dims.events.ndisplay.connect(self._turned)
         self.events.inspection.connect(self._inspection_changed)
 
@@ -165,7 +165,7 @@ class ArrowDrawing:
 
     def toggle_arrows(self) -> None:
         """Hide all arrows or, where none is shown, show all."""
-        drawn = [layer for layer in self.viewer.layers if layers.role(layer) == layers.AXES]
+        drawn = [layer for layer in self.viewer.layers if layers.role(layer) == AXES]
         wanted = not any(layer.visible for layer in drawn)
         for layer in drawn:
             layer.visible = wanted
@@ -177,6 +177,24 @@ class ArrowDrawing:
         """
         self._shapes[points] = shape, level
         return self._draw_surface(points)
+
+    def remove(self, points: Points) -> None:
+        """Remove what is drawn of particles whose layer was removed.
+
+        A selected layer waits for a moment: where a person removes all that are selected, napari is about to do so.
+        """
+        self._shapes.pop(points, None)
+        for layer in self.index.drawings_of(points):
+            if layer in self.viewer.layers.selection:
+                self._clearing.ask()
+            else:
+                self.viewer.layers.remove(layer)
+
+    def _remove_orphans(self) -> None:
+        """Remove arrows and surfaces of particles that are gone."""
+        for layer in list(self.viewer.layers):
+            if layers.role(layer) in (AXES, SURFACE) and self.index.points_of(layer) is None:
+                self.viewer.layers.remove(layer)
 
     def hide_surface(self, points: Points) -> None:
         """Remove the layer's surfaces."""

@@ -56,7 +56,7 @@ def page_of(viewer: napari.Viewer, name: str) -> Any:
     before = dock.step
     dock.show_page(step, name if name in CARDS else "")
     page = dock.page(step)
-    found = page.card(name) if isinstance(page, CardPage) else page
+    found = page.card(name) if name in CARDS and isinstance(page, CardPage) else page
     choice, active = getattr(found, "particles", None), viewer.layers.selection.active
     if before != step and isinstance(choice, LayerChoice) and active is not None:
         choice.choose(active)

@@ -318,5 +318,7 @@ class ViewStrip(Panel):
             self.slab.setValue(display.slab)
         for role, box in {TRUTH: self.truth, PICKS: self.rings}.items():
             found = self.session.tomograms.particles(role)
+            for layer in found:
+                listen(self, layer.events.visible, self._showing.ask)
             box.setEnabled(bool(found))
             box.setChecked(any(layer.visible for layer in found))

@@ -218,7 +218,7 @@ class FailureView:
         """Draw the points, then the arrows of one kind between two yields, then the labels."""
         inspected = self.inspected
         values, layer = inspected.values, inspected.layer
-        if values is None or layer is None:
+        if values is None or layer is None or inspected.outdated:
             return
         full = self._in_full()
         self._paint_points(layer, values.rows[full])

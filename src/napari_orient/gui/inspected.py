@@ -155,6 +155,11 @@ class InspectedParticles(QObject):
             raise ReferenceError("this session is gone")
         return session
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the layer has changed since its particles were measured; they will be again in a moment."""
+        return self._renewing.waiting
+
     def settle(self) -> None:
         """Do now what was put off: after edits of the layer, and in idle time."""
         self._renewing.settle()
@@ -488,7 +493,7 @@ class InspectedParticles(QObject):
 
     def _points_chosen(self, event: Any = None) -> None:
         """Follow the selection of the layer's points."""
-        if self._linking or self._renewing.waiting:
+        if self._linking or self.outdated:
             return
         self.chosen = self._chosen_in_layer()
         self.selected.emit()

@@ -6,6 +6,7 @@ scale (Å per voxel), units and axis labels, so that napari's world is in Å and
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -22,6 +23,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import columns as file_columns
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.particles import Density, Extent, FloatArray, Particles, Tomogram, evenly_spaced_rows
+from napari_orient.engine.rotations import are_proper
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,11 +103,18 @@ def identity(layer: Layer) -> str:
 
 
 def make_own(layer: Layer, others: Iterable[Layer]) -> bool:
-    """Whether napari has copied the layer from another; then it gets an identity, so that edits reach one alone."""
-    own = about(layer).get("id")
-    copied = any(other is not layer and own and about(other).get("id") == own for other in others)
+    """Whether napari has copied the layer from another of particles; then it gets an identity of its own.
+
+    So edits reach one alone. A copy of arrows or surfaces is a layer of the person's: it follows no particles.
+    """
+    said = about(layer)
+    own, drawn_of = said.get("id"), (said.get("role"), said.get("of"))
+    others = [about(other) for other in others if other is not layer]
+    copied = any(own and other.get("id") == own for other in others)
     if copied:
-        layer.metadata = {**layer.metadata, KEY: {**deepcopy(about(layer)), "id": uuid4().hex}}
+        layer.metadata = {**layer.metadata, KEY: {**deepcopy(said), "id": uuid4().hex}}
+    elif drawn_of[1] and any((other.get("role"), other.get("of")) == drawn_of for other in others):
+        layer.metadata = {name: value for name, value in layer.metadata.items() if name != KEY}
     return copied
 
 
@@ -125,8 +134,27 @@ def holds_particles(layer: Layer) -> bool:
     return isinstance(layer, Points) and layer.ndim == 3 and has_cubic_voxels(layer) and role(layer) != FAILURES
 
 
+GEOMETRY_EVENTS = ("scale", "translate", "rotate", "shear", "units")
+"""Events of a layer whose place in the world changes."""
+
+_CUBIC: weakref.WeakKeyDictionary[Layer, bool] = weakref.WeakKeyDictionary()
+"""Layers whose voxels were examined since they changed: every act asks a hundred times, and napari takes 0.1 ms."""
+
+
 def has_cubic_voxels(layer: Layer) -> bool:
     """Whether a layer's voxels are cubes, neither stretched nor mirrored nor rotated."""
+    if layer not in _CUBIC:
+        for name in GEOMETRY_EVENTS:
+            getattr(layer.events, name).connect(_forget_voxels, position="first")
+        _CUBIC[layer] = _voxels_are_cubic(layer)
+    return _CUBIC[layer]
+
+
+def _forget_voxels(event: Any) -> None:
+    _CUBIC.pop(event.source, None)
+
+
+def _voxels_are_cubic(layer: Layer) -> bool:
     sides = _voxel_sides(layer)
     upright = np.allclose(layer.rotate, np.eye(3)) and np.allclose(layer.shear, 0)
     return bool(upright and (sides > 0).all() and np.allclose(sides, sides[0], rtol=1e-3))
@@ -436,9 +464,8 @@ def rotations_in(layer: Points) -> FloatArray:
 
 
 def has_pose(layer: Points) -> NDArray[np.bool_]:
-    """Which particles of a layer have an orientation of their own, (N,)."""
-    posed: NDArray[np.bool_] = np.isfinite(rotations_in(layer)).all(axis=(1, 2)) & ~added_later(layer)
-    return posed
+    """Which particles of a layer have an orientation of their own, (N,); a matrix edited into no rotation is none."""
+    return are_proper(rotations_in(layer)) & ~added_later(layer)
 
 
 def added_later(layer: Points) -> NDArray[np.bool_]:

@@ -169,6 +169,7 @@ class ParticleTable(QTableView):
         self.particles = ParticleTableModel()
         self.particles.tone_of = partial(tone, widget=self)
         self._silent = False
+        self._held: Rows = np.zeros(0, int)
         self._automatic: tuple[str, Qt.SortOrder] | None = None
         self.setModel(self.particles)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -187,6 +188,15 @@ class ParticleTable(QTableView):
         assert picked is not None
         self._picked = picked
         self._picked.selectionChanged.connect(self._emit_chosen)
+        # Qt keeps places selected where rows change theirs; it is particles that are selected.
+        self.particles.layoutAboutToBeChanged.connect(self._hold_chosen)
+        self.particles.layoutChanged.connect(self._choose_held)
+
+    def _hold_chosen(self) -> None:
+        self._held = self.chosen_rows
+
+    def _choose_held(self) -> None:
+        self.choose(self._held)
 
     def _set_heads(self) -> None:
         rows, heads = self.verticalHeader(), self.horizontalHeader()
@@ -267,11 +277,11 @@ class ParticleTable(QTableView):
         for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(places) else ():
             top, bottom = (self.particles.index(int(run[end]), column) for end, column in ((0, 0), (-1, last)))
             selection.select(top, bottom)
-        self._silent = True
+        before, self._silent = self._silent, True
         self._picked.select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
         if len(places):
             self.scrollTo(self.particles.index(int(places[0]), 0))
-        self._silent = False
+        self._silent = before
 
     def _emit_activated(self, index: QModelIndex) -> None:
         """Emit the row that was clicked; not one that was added to others."""

@@ -20,11 +20,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.outputs import check_outputs, overwritten
 from napari_orient.engine.particles import Extent, Particles, Tomogram
-from napari_orient.gui import axes, layers
+from napari_orient.gui import layers
 from napari_orient.gui.arrow_drawing import ArrowDrawing
 from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.canvas import show_scale_bar, show_slab
-from napari_orient.gui.colours import AXIS, ROLE
 from napari_orient.gui.edits import History, announce
 from napari_orient.gui.jobs import JobQueue
 from napari_orient.gui.layer_index import LayerIndex
@@ -124,6 +123,7 @@ class Session:
             emitter.connect(self._show_slab)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.events.reordered.connect(self._reordered)
         for layer in viewer.layers:
             self._follow(layer)
             self.tomograms.inserted(layer)
@@ -350,8 +350,8 @@ class Session:
             layer.events.data.connect(self._changed, position="last")
             layer.events.features.connect(self._features_changed)
         if isinstance(layer, Image | Points):
-            layer.events.scale.connect(self._moved)
-            layer.events.translate.connect(self._moved)
+            for name in layers.GEOMETRY_EVENTS:
+                getattr(layer.events, name).connect(self._moved)
 
     def _changed(self, event: Any) -> None:
         done = str(getattr(event, "action", "")).rsplit(".", maxsplit=1)[-1].lower() in ("added", "removed", "changed")
@@ -359,7 +359,7 @@ class Session:
             self.drawing.redraw(event.source)
 
     def _moved(self, event: Any) -> None:
-        """Follow a change of a layer's scale or place: the arrows of its points, the voxel size of its volume."""
+        """Follow a change of a layer's place in the world: the arrows of its points, the voxel size of its volume."""
         layer = event.source
         if layer not in self.viewer.layers:
             return
@@ -368,26 +368,26 @@ class Session:
         self.events.tomogram()
 
     def _features_changed(self, event: Any) -> None:
-        """Colour the arrows anew where a value that they show may have changed."""
+        """Draw the arrows anew, in a moment: a value that they show may have changed, or a pose by hand."""
         points = event.source
         if layers.role(points) == PREDICTED:
             layers.show_badges(points)
-        if self.drawing.view.display.colour not in (ROLE, AXIS) and points in self.viewer.layers:
+        if points in self.viewer.layers:
             self.drawing.recolour(points)
+
+    def _reordered(self, event: Any) -> None:
+        self.events.tomogram()
 
     def _removed(self, event: Any) -> None:
         if isinstance(event.value, Points):
             event.value.events.data.disconnect(self._changed)
             event.value.events.features.disconnect(self._features_changed)
-            event.value.events.scale.disconnect(self._moved)
-            event.value.events.translate.disconnect(self._moved)
+            for name in layers.GEOMETRY_EVENTS:
+                getattr(event.value.events, name).disconnect(self._moved)
             self._histories.pop(event.value, None)
             if layers.role(event.value) == PREDICTED:
                 self.drawing.hide_rings()
-            self.drawing.hide_surface(event.value)
-            arrows = axes.axes_layer(self.viewer, event.value)
-            if arrows is not None:
-                self.viewer.layers.remove(arrows)
+            self.drawing.remove(event.value)
             self.drawing.show_legend()
             self.events.history()
         self.tomograms.removed(event.value)
