@@ -73,8 +73,28 @@ def test_an_outlier_stays_where_it_is() -> None:
     assert torch.allclose(shrunk.rotations[0], poses.rotations[0], atol=1e-3)
 
 
-def test_of_few_poses_no_prior_is_estimated() -> None:
-    assert OffsetPrior.estimate(found(8), max_shift=30.0) is None
+def test_of_few_poses_the_spread_lies_between_what_is_usual_and_theirs_whatever_an_outlier() -> None:
+    poses = found(9)
+    shifts = poses.shifts.clone()
+    shifts[0] = torch.tensor([-28.0, 25.0, 28.0])
+    prior = prior_of(replace(poses, shifts=shifts))
+    assert torch.allclose(prior.mean, OFFSET, atol=4.0)
+    spread = prior.covariance.diagonal().sqrt()
+    assert float(spread.min()) > SPREAD
+    assert float(spread.max()) < 10.0
+    inlier = prior.p_inlier(replace(poses, shifts=shifts))
+    assert float(inlier[0]) < 0.01
+    assert float(inlier[1:].min()) > 0.95
+
+
+def test_of_three_poses_one_far_off_is_doubted_and_of_two_nothing_is_said() -> None:
+    poses = found(3)
+    shifts = poses.shifts.clone()
+    shifts[0] = torch.tensor([-28.0, 28.0, -28.0])
+    inlier = prior_of(replace(poses, shifts=shifts)).p_inlier(replace(poses, shifts=shifts))
+    assert float(inlier[0]) < 0.5
+    assert float(inlier[1:].min()) > 0.9
+    assert OffsetPrior.estimate(found(2), max_shift=30.0) is None
 
 
 def test_the_pose_at_the_common_offset_wins_over_an_outlier_that_matches_little_better() -> None:

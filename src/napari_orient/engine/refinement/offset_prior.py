@@ -4,7 +4,8 @@ Picks of one list are off alike: the particle lies at an offset t from its pick,
 
     p(t) = (1 - ε) N(t; μ, Σ) + ε U(within reach)
 
-μ and Σ are estimated from the better determined half of the particles. A pose whose shift t has covariance S, and whose
+μ and Σ are estimated from the better determined half of the particles, medians and median deviations; of few from all,
+by expectation and maximisation of the same mixture, with conjugate priors that count as a few particles. A pose whose shift t has covariance S, and whose
 rotation has the covariance C with it, then has the posterior mean
 
     t - w S (S + Σ)⁻¹ (t - μ),        R · exp(-w C (S + Σ)⁻¹ (t - μ)),
@@ -30,8 +31,16 @@ from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import Symmetry
 
-_LEAST_COUNT = 24
-"""Particles from which the prior is estimated; of fewer, a common offset cannot be distinguished from chance."""
+_LEAST_COUNT = 3
+"""Particles from which the prior is estimated."""
+_MANY = 24
+"""Particles from which medians of the better determined half give it; of fewer these are too uncertain."""
+_USUAL_SPREAD = 1 / 3
+"""Standard deviation of offsets along an axis, over the largest shift, that is expected beforehand; chosen."""
+_PRIOR_COUNT = 4
+"""Particles that the usual spread counts as, beside those of a list of few; chosen."""
+_EM_STEPS = 10
+"""Steps of expectation and maximisation."""
 _OUTLIER_SHARE = 0.05
 """ε, share of picks whose offset is like no other's; chosen."""
 _SURE = 0.95
@@ -40,6 +49,10 @@ _LEAST_SPREAD = 2.0
 """Å, least standard deviation of the offsets along an axis: no list of picks is better than that."""
 _MAD_TO_SD = 1.4826
 """Standard deviation of a Gaussian over its median absolute deviation."""
+
+
+def _log_outlier(max_shift: float) -> float:
+    return math.log(_OUTLIER_SHARE) - 3 * math.log(2 * max(max_shift, _LEAST_SPREAD))
 
 
 FindAt = Callable[[Tensor, Tensor], Poses]
@@ -93,7 +106,7 @@ class OffsetPrior:
 
     @classmethod
     def estimate(cls, poses: Poses, *, max_shift: float) -> OffsetPrior | None:
-        """Estimate from the better determined half of the particles; None of few.
+        """Estimate from the better determined half of the particles, or from all of few; None of one or two.
 
         Parameters
         ----------
@@ -101,13 +114,32 @@ class OffsetPrior:
         """
         if len(poses.shifts) < _LEAST_COUNT:
             return None
+        if len(poses.shifts) < _MANY:
+            return cls._of_few(poses, max_shift=max_shift)
         error = poses.expected_error_deg
         half = poses.take((error <= error.median()).nonzero().squeeze(1))
         mean = half.shifts.median(0).values
         spread = _MAD_TO_SD * (half.shifts - mean).abs().median(0).values
         noise = half.shift_covariance.diagonal(dim1=-2, dim2=-1).median(0).values
         covariance = torch.diag((spread.square() - noise).clamp_min(_LEAST_SPREAD**2))
-        return cls(mean, covariance, math.log(_OUTLIER_SHARE) - 3 * math.log(2 * max(max_shift, _LEAST_SPREAD)))
+        return cls(mean, covariance, _log_outlier(max_shift))
+
+    @classmethod
+    def _of_few(cls, poses: Poses, *, max_shift: float) -> OffsetPrior:
+        """Estimate by expectation and maximisation, with a Gaussian prior on μ and a scaled inverse χ² prior on Σ."""
+        usual = max(_USUAL_SPREAD * max_shift, _LEAST_SPREAD) ** 2
+        prior = cls(poses.shifts.median(0).values, usual * torch.eye(3).to(poses.shifts), _log_outlier(max_shift))
+        own = poses.shift_covariance.diagonal(dim1=-2, dim2=-1)
+        for _ in range(_EM_STEPS):
+            spread = prior.covariance.diagonal()
+            inlier = (prior.p_inlier(poses) * poses.p_right)[:, None]
+            # Of each particle's true offset along each axis, the posterior mean and variance.
+            kept = spread / (spread + own)
+            mean = (inlier * kept / spread * poses.shifts).sum(0) / ((inlier * kept / spread).sum(0) + 1 / usual)
+            square = (kept * (poses.shifts - mean)).square() + kept * own
+            variance = (_PRIOR_COUNT * usual + (inlier * square).sum(0)) / (_PRIOR_COUNT + inlier.sum(0))
+            prior = replace(prior, mean=mean, covariance=torch.diag(variance.clamp_min(_LEAST_SPREAD**2)))
+        return prior
 
     def p_inlier(self, poses: Poses) -> Tensor:
         """Probability w that an offset found is no outlier, (N,)."""
