@@ -49,20 +49,22 @@ class Kind:
 
     Parameters
     ----------
-    models : that are measured with it; ``refine`` has its own map.
+    templates : one of them, drawn at random, is measured; ``refine`` has the particle's own map.
     diameter : Å.
     noise : the largest factor of the noise that leaves it some information.
     weight : how often it is drawn.
+    networks : that are measured too.
     """
 
-    models: tuple[str, ...]
+    templates: tuple[str, ...]
     diameter: float
     noise: float
     weight: float
+    networks: tuple[str, ...] = ()
 
 
 KINDS: Mapping[str, Kind] = {
-    RIBOSOME: Kind(("refine", "ribosome", "ribosome-mlp"), 300, 5, 3),
+    RIBOSOME: Kind(("refine", "ribosome"), 300, 5, 3, ("ribosome-mlp",)),
     EUKARYOTIC: Kind(("refine", "ribosome-80S"), 330, 5, 2),
     PROTEASOME: Kind(("refine", "proteasome"), 190, 1.7, 2),
     LARGE_SUBUNIT: Kind(("refine",), 300, 4, 1),
@@ -81,6 +83,10 @@ _SHARE_FILLED = 0.4
 """Of the volume by the cubes that hold a particle each, at the most: as many as chains of them reach."""
 _NARROWEST = 1200.0
 """Å along x and y, at the least."""
+_BOUND_OF = 6
+"""Particles that the bound is computed of."""
+_WITH_METADATA = 1 / 3
+"""Share of the tomograms whose tilt metadata a template is given."""
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
@@ -203,8 +209,8 @@ CHANGES: Mapping[str, Callable[[np.random.Generator, Kind], Changes]] = {
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int, without: Sequence[str] = ()) -> tuple[Condition, Kind]:
-    """The condition that a seed draws, without some of its changes, and its particle's kind."""
+def drawn(seed: int, without: Sequence[str] = ()) -> tuple[Condition, tuple[str, ...]]:
+    """The condition that a seed draws, without some of its changes, and the models that are measured with it."""
     rng, weights = np.random.default_rng([seed, 7]), np.array([kind.weight for kind in KINDS.values()])
     stem = list(KINDS)[rng.choice(len(KINDS), p=weights / weights.sum())]
     kind, count = KINDS[stem], int(rng.integers(15, 50))
@@ -220,7 +226,9 @@ def drawn(seed: int, without: Sequence[str] = ()) -> tuple[Condition, Kind]:
     label = f"{stem}: " + ", ".join(_words({**options, **{key: fields[key] for key in fields if fields[key]}}))
     name = f"combination{seed}" + "".join(f"_without_{item}" for item in sorted(set(without) & set(chosen)))
     fields["options"] = {**_size(kind, count, ratio, options.get("voxel_size", 10.0), fields), **options}
-    return Condition(name, label, counts={stem: count}, picked=(stem,), **fields), kind
+    template, metadata = str(rng.choice(kind.templates)), rng.random() < _WITH_METADATA and "metadata" not in without
+    models = (f"{template}+tilts" if metadata else template, *kind.networks)
+    return Condition(name, label, counts={stem: count}, picked=(stem,), **fields), models
 
 
 def _size(kind: Kind, count: int, ratio: float, voxel: float, fields: Changes) -> Changes:
@@ -242,13 +250,15 @@ def _words(changes: Changes) -> Iterator[str]:
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
-def outcomes(condition: Condition, kind: Kind, given: argparse.Namespace, kept: dict[str, Any], seed: int) -> Iterator:
+def outcomes(
+    condition: Condition, models: Sequence[str], given: argparse.Namespace, kept: dict[str, Any], seed: int
+) -> Iterator[tuple[str, Outcome]]:
     """Each model and what it makes of the tomogram, from the file of results where it is there."""
-    models = [model for model in kind.models if not given.models or model in given.models]
+    models = [model for model in models if not given.models or model.partition("+")[0] in given.models]
     missing = [model for model in models if f"{condition.name}/{model}" not in kept]
     if missing:
         found = scene(condition, given.templates, seed=seed, cache=given.cache)
-        limit = kept.get(f"{condition.name}/bound") or bound(found, given.templates, aligned=False)
+        limit = kept.get(f"{condition.name}/bound") or bound(found, given.templates, aligned=False, most=_BOUND_OF)
         kept[f"{condition.name}/bound"] = limit
         for model in missing:
             try:
@@ -339,7 +349,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of tomograms, made where they are missing")
     parser.add_argument("--seeds", nargs="+", default=["1000"], metavar="FIRST-LAST")
     parser.add_argument("--models", nargs="+")
-    parser.add_argument("--without", nargs="+", default=[], choices=list(CHANGES))
+    parser.add_argument("--without", nargs="+", default=[], choices=[*CHANGES, "metadata"])
     parser.add_argument("--json", type=Path, help="file of results, read and added to")
     parser.add_argument("--list", action="store_true", help="print what is drawn and make nothing")
     given = parser.parse_args()
@@ -347,14 +357,14 @@ def main() -> None:
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     results: list[tuple[str, str, Outcome]] = []
     for seed in (number for text in given.seeds for number in _seeds(text)):
-        condition, kind = drawn(seed, given.without)
+        condition, models = drawn(seed, given.without)
         print(f"{seed}  {condition.what}", flush=True)
         if given.list:
             continue
         started = time.process_time()
-        for model, found in outcomes(condition, kind, given, kept, seed):
+        for model, found in outcomes(condition, models, given, kept, seed):
             results.append((f"{seed} {condition.what}", model, found))
-            print(f"    {model:<12} {line(found)}", flush=True)
+            print(f"    {model:<15} {line(found)}", flush=True)
         print(f"    {time.process_time() - started:.0f} s", flush=True)
     if results:
         _summary(results)
@@ -362,13 +372,13 @@ def main() -> None:
 
 def _summary(results: Sequence[tuple[str, str, Outcome]]) -> None:
     print("\nTotals")
-    for name in dict.fromkeys(model for _, model, _ in results):
-        tally = Tally.of([found for _, model, found in results if model == name])
-        print(f"    {name:<12} n {tally.n}  {tally.words}")
+    for name in dict.fromkeys(model.partition("+")[0] for _, model, _ in results):
+        tally = Tally.of([found for _, model, found in results if model.partition("+")[0] == name])
+        print(f"    {name:<15} n {tally.n}  {tally.words}")
     tally = Tally.of([found for *_, found in results])
     print(f"    {'all':<12} n {tally.n}  {tally.words}\nWorst by deviation")
     for what, model, found in sorted(results, key=lambda item: -Tally.of([item[2]]).deviation)[:10]:
-        print(f"    {model:<12} {Tally.of([found]).words}   {what}")
+        print(f"    {model:<15} {Tally.of([found]).words}   {what}")
 
 
 if __name__ == "__main__":

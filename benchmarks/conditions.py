@@ -527,7 +527,8 @@ def scene(condition: Condition, templates: Path, *, seed: int, cache: Path | Non
     asked = _record(condition, seed)
     if not (folder / "condition.json").exists() or json.loads((folder / "condition.json").read_text()) != asked:
         _write(folder, make(condition, templates, seed=seed), asked)
-    tomogram = replace(read_tomogram(folder / "tomo.mrc"), name="tomo")
+    # Without its path, for what lies beside a tomogram is taken for its tilt metadata: these are given or not.
+    tomogram = replace(read_tomogram(folder / "tomo.mrc"), name="tomo", path=None)
     extents = {"tomo": tomogram.extent}
     truth, picks = (read_particles(folder / name, extents=extents) for name in ("truth.star", "picks.star"))
     return Scene(condition, seed, tomogram, truth, picks, folder)

@@ -188,7 +188,7 @@ def _between(templates: Path, first: str, second: str) -> np.ndarray:
     return rotation
 
 
-def bound(found: Scene, templates: Path, *, aligned: bool) -> list[float]:
+def bound(found: Scene, templates: Path, *, aligned: bool, most: int = _BOUND_OF) -> list[float]:
     """The bound of some of the scene's particles, degrees; none where no microscope is simulated."""
     options = found.condition.simulation()
     if not options.is_physical:
@@ -197,7 +197,7 @@ def bound(found: Scene, templates: Path, *, aligned: bool) -> list[float]:
     exposed = exposure(options, tilt_series(options, rng), shifts=rng, errors=rng)
     template = template_of(templates, found.condition.picked[0])
     rotations = found.truth.required_rotations()
-    rows = np.unique(np.linspace(0, len(rotations) - 1, _BOUND_OF).astype(int))
+    rows = np.unique(np.linspace(0, len(rotations) - 1, most).astype(int))
     return _rounded(image_bound(template, rotations[rows], exposed, aligned=aligned))
 
 
