@@ -5,8 +5,8 @@ Picks of one list are off alike: the particle lies at an offset t from its pick,
     p(t) = (1 - ε) N(t; μ, Σ) + ε U(within reach)
 
 μ and Σ are estimated from the better determined half of the particles, medians and median deviations; of few from all,
-by expectation and maximisation of the same mixture, with conjugate priors that count as a few particles. A pose whose shift t has covariance S, and whose
-rotation has the covariance C with it, then has the posterior mean
+by expectation and maximisation of the same mixture, with conjugate priors that count as a few particles. A pose whose
+shift t has covariance S, and whose rotation has the covariance C with it, then has the posterior mean
 
     t - w S (S + Σ)⁻¹ (t - μ),        R · exp(-w C (S + Σ)⁻¹ (t - μ)),
 
