@@ -21,7 +21,7 @@ import random
 import tempfile
 import time
 import weakref
-from contextlib import nullcontext
+from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ def main() -> int:
     get_settings().plugins.extension2reader = dict.fromkeys(patterns, "napari-orient") | {"*.png": "napari"}
     every = 0
     for seed in range(given.seed, given.seed + given.seeds):
-        with tempfile.TemporaryDirectory() as folder:
+        # What a person names without a folder is written beside the world's files, and goes with them.
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
             found = run(seed, given.until or given.acts, World(Path(folder)), quiet=given.quiet, profiled=given.profile)
         for fault in found:
             print(f"FAULT {fault}", flush=True)

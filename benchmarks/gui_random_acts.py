@@ -59,7 +59,7 @@ TEXTS = (
     "0",
     "-1",
 )
-TEXTS += ("12.5", "1e9", "x" * 80, "30 40 50", "out.star", "average.mrc", "a/b/c.png", "out.csv", "~")
+TEXTS += ("12.5", "1e9", "x" * 80, "30 40 50", "out.star", "average.mrc", "a/b/c.png", "out.csv")
 PALETTE = [
     "accept",
     "reject",
