@@ -1,5 +1,7 @@
 """Many tomograms on the command line: what is done survives a stop, and is not done again."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,8 @@ def pairs(count):
 
 def means_written(task, written):
     project, run = Project(pairs(3)), ProjectRun()
-    do_project(project, lambda result: run.over(project.pairs, task, result), written.append, run)
+    work = partial(run.over, project.pairs, task)
+    do_project(project, work, lambda result, _: written.append(result), run)
 
 
 def test_what_is_done_when_ctrl_c_comes_is_written():

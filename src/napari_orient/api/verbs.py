@@ -27,7 +27,7 @@ from napari_orient.api.inputs import (
     tomogram_of,
 )
 from napari_orient.engine import averaging, prediction
-from napari_orient.engine.adaptation import checked_map_path, predict_project, refine_and_adapt
+from napari_orient.engine.adaptation import checked_map_path, predict_project, refine_project
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.duplicates import without_duplicates
@@ -283,14 +283,10 @@ def refine(
 
     map_path = None if map_output is None else checked_map_path(map_output, chosen, flag="rounds=3")
     result, run = ProjectResult(), _run_of(scheduler, parts)
-    if chosen.adaptation.rounds:
-        stream = refine_and_adapt(pairs, template, chosen, result, run)
-        corrected = answer_of(stream, progress, title="Refining")
-        if map_path and corrected:
-            write_tomogram(map_path, corrected.density, voxel_size=corrected.voxel_size)
-    else:
-        task = refinement.RefinementTask(template, chosen)
-        answer_of(run.over(pairs, task, result), progress, title="Refining")
+    stream = refine_project(pairs, template, chosen, result, run)
+    corrected = answer_of(stream, progress, title="Refining")
+    if map_path and corrected:
+        write_tomogram(map_path, corrected.density, voxel_size=corrected.voxel_size)
     near = refinement.duplicate_distance(template, chosen.duplicates)
     return without_duplicates(result.particles, near) if remove_duplicates else result.particles
 

@@ -66,6 +66,14 @@ def declare(parser: Parser) -> None:
     )
     parser.add_argument("target", type=Path, metavar="OUT", help=f"particle list to write: {written_text()}")
     add_selection(parser)
+    add_source(parser)
+    add_writing(parser)
+    add_hand(parser)
+    add_expansion(parser)
+
+
+def add_source(parser: Parser) -> None:
+    """Give the parser the flags that say what a list's tomograms are, how it is read, and which particles are one."""
     parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="the tomograms of IN, where it names several"
@@ -75,9 +83,6 @@ def declare(parser: Parser) -> None:
     parser.add_argument("--min-distance", **LENGTH, help="count particles nearer than this as one, picked twice")
     add_duplicates(parser)
     add_reading(parser)
-    add_writing(parser)
-    add_hand(parser)
-    add_expansion(parser)
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from napari_orient.cli import convert
 from napari_orient.cli.arguments import LENGTH, Parser
-from napari_orient.cli.lists import VOXEL_SIZE_HELP, add_import_list, add_reading, add_selection
-from napari_orient.cli.projects import add_duplicates
+from napari_orient.cli.lists import add_import_list, add_selection
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.warp import coordinate_size
 from napari_orient.engine.io.tomograms import ListMetadata
@@ -107,17 +106,9 @@ def declare(parser: Parser) -> None:
     parser.add_argument("target", type=Path, metavar="OUT", help="list to write: .star")
     parser.add_argument("--for", dest="receiver", choices=tuple(RECEIVERS), required=True, help="program that reads it")
     add_selection(parser)
-    parser.add_argument("--tomogram", type=Path, metavar="FILE", help="the tomogram that the particles lie in")
-    parser.add_argument(
-        "--tomograms", type=Path, metavar="DIR|STAR", help="the tomograms of IN, where it names several"
-    )
-    parser.add_argument("--voxel-size", **LENGTH, help=VOXEL_SIZE_HELP)
-    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
-    parser.add_argument("--min-distance", **LENGTH, help="count particles nearer than this as one, picked twice")
+    convert.add_source(parser)
     parser.add_argument("--out-pixel-size", **LENGTH, help="of OUT's voxels [default: the tomogram's]")
     add_import_list(parser)
-    add_duplicates(parser)
-    add_reading(parser)
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:

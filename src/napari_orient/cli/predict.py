@@ -114,14 +114,10 @@ def perform(arguments: Namespace) -> int | None:
         say_rounds(options.adaptation)
         return show_plan(project, task, run)
 
-    corrected: list[Template] = []
+    def work(result: ProjectResult) -> Stream[Step, Template | None]:
+        return predict_project(project.pairs, model, options, result, reference=reference, run=run)
 
-    def work(result: ProjectResult) -> Stream[Step, object]:
-        found = yield from predict_project(*(project.pairs, model, options, result), reference=reference, run=run)
-        corrected.extend([found] if found else [])
-        return found
-
-    def write(result: ProjectResult) -> None:
+    def write(result: ProjectResult, corrected: Template | None) -> None:
         near = shortest_distance(model, options, reference=reference)
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         count, against = max(len(picks) for _, picks in project.pairs), "" if reference is None else reference.name
@@ -134,7 +130,7 @@ def perform(arguments: Namespace) -> int | None:
             provenance=line,
             pairs=project.pairs,
             group=(reference or model).group,
-            template=corrected[0] if corrected else reference or (model if isinstance(model, Template) else None),
+            template=corrected or reference or (model if isinstance(model, Template) else None),
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import (
@@ -35,6 +35,8 @@ from napari_orient.progress import Stopped, follow, say, time_words
 if TYPE_CHECKING:
     from napari_orient.engine.parameters import AdaptationOptions, RefinementOptions
     from napari_orient.engine.templates import Template
+
+AnswerT = TypeVar("AnswerT")
 
 _HERE = SchedulerOptions()
 MIRROR = ("no", "yes", "auto")
@@ -261,11 +263,11 @@ def run_outputs(output: Path) -> list[Path]:
 
 def do_project(
     project: Project,
-    work: Callable[[ProjectResult], Stream[Step, object]],
-    write: Callable[[ProjectResult], None],
+    work: Callable[[ProjectResult], Stream[Step, AnswerT]],
+    write: Callable[[ProjectResult, AnswerT | None], None],
     run: ProjectRun,
 ) -> ProjectResult:
-    """The result that the work on a project fills, written; what is done when Ctrl-C comes is written too.
+    """The result that the work on a project fills, written with the work's answer; without it when Ctrl-C comes.
 
     Raises
     ------
@@ -274,15 +276,15 @@ def do_project(
     """
     result = ProjectResult(failed=dict(project.failed))
     try:
-        follow(work(result))
+        answer = follow(work(result))
     except KeyboardInterrupt as stop:
         if not result.done:
             raise
-        write(result)
+        write(result, None)
         done = f"the {len(result.done)} of {len(project.pairs)} tomograms that are done were written"
         on = "" if run.stored is None else "; --resume goes on with the others"
         raise Stopped(f"Stopped: {done}{on}.") from stop
-    write(result)
+    write(result, answer)
     if result.failed:
         say(f"Warning: {result.failed_words}")
     return result

@@ -81,7 +81,7 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
-    from napari_orient.engine.adaptation import checked_map_path, refine_and_adapt
+    from napari_orient.engine.adaptation import checked_map_path, refine_project
     from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
     from napari_orient.engine.templates import load_template
 
@@ -98,16 +98,11 @@ def perform(arguments: Namespace) -> int | None:
     if arguments.dry_run:
         say_rounds(options.adaptation)
         return show_plan(project, task, run)
-    corrected: list[Template] = []
 
-    def work(result: ProjectResult) -> Stream[Step, object]:
-        if not options.adaptation.rounds:
-            return (yield from run.over(project.pairs, task, result))
-        found = yield from refine_and_adapt(*(project.pairs, template, options, result), run=run)
-        corrected.extend([found] if found else [])
-        return found
+    def work(result: ProjectResult) -> Stream[Step, Template | None]:
+        return refine_project(project.pairs, template, options, result, run)
 
-    def write(result: ProjectResult) -> None:
+    def write(result: ProjectResult, corrected: Template | None) -> None:
         near = duplicate_distance(template, options.duplicates)
         kept = checked_duplicates(result.particles, near, remove=arguments.remove_duplicates)
         ways = " and ".join(result.methods)
@@ -122,21 +117,21 @@ def perform(arguments: Namespace) -> int | None:
             provenance=f"napari-orient {__version__}: refined against {against}, {ways}",
             pairs=project.pairs,
             group=template.group,
-            template=corrected[0] if corrected else template,
+            template=corrected or template,
             model={"refined against": against, **model_words(template.card)},
         )
 
     return 1 if do_project(project, work, write, run).failed else None
 
 
-def _write_map(corrected: Sequence[Template], path: Path) -> None:
+def _write_map(corrected: Template | None, path: Path) -> None:
     """Write the corrected reference where there is one, elsewhere where its place cannot be written."""
     if not corrected:
         say(f"{path} is not written: the reference was not corrected.")
         return
 
     def write(place: Place) -> Path:
-        write_tomogram(place(path), corrected[0].density, voxel_size=corrected[0].voxel_size)
+        write_tomogram(place(path), corrected.density, voxel_size=corrected.voxel_size)
         return place(path)
 
     say(f"{write_answer(write)}: the corrected reference")

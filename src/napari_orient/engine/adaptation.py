@@ -249,6 +249,23 @@ def refine_and_adapt(
     return corrected
 
 
+def refine_project(
+    pairs: Labelled,
+    template: Template,
+    options: RefinementOptions,
+    result: ProjectResult,
+    run: ProjectRun = _HERE,
+) -> Stream[Step, Template | None]:
+    """The template corrected in rounds, None where none are asked for, after refining the particles of all tomograms.
+
+    See `refine_and_adapt`.
+    """
+    if not options.adaptation.rounds:
+        yield from run.over(pairs, RefinementTask(template, options), result)
+        return None
+    return (yield from refine_and_adapt(pairs, template, options, result, run))
+
+
 def predict_project(
     pairs: Labelled,
     model: Model,
