@@ -122,7 +122,7 @@ def length(text: str) -> float:
     ArgumentTypeError
         If it is no number above 0.
     """
-    return _number_between(text, 0, math.inf, "a length in Å above 0, such as 12.5")
+    return _number_up_to(text, math.inf, "a length in Å above 0, such as 12.5")
 
 
 LENGTH: dict[str, Any] = {"type": length, "metavar": "Å"}
@@ -137,15 +137,15 @@ def angle(text: str) -> float:
     ArgumentTypeError
         If it is no number above 0 and up to 180.
     """
-    return _number_between(text, 0, 180, "degrees above 0 and up to 180")
+    return _number_up_to(text, 180, "degrees above 0 and up to 180")
 
 
-def _number_between(text: str, low: float, high: float, expected: str) -> float:
+def _number_up_to(text: str, high: float, expected: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (low < value <= high and math.isfinite(value)):
+    if not (0 < value <= high and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text!r} given; expected {expected}")
     return value
 

@@ -136,15 +136,15 @@ class GoldBeads:
     def __len__(self) -> int:
         return len(self.voxels)
 
-    def add_to(self, block: Volume, corner: NDArray[np.int_], row: int, *, sign: float = 1.0) -> None:
-        """Add a bead, times ``sign``, to a block (z, y, x) whose first voxel is ``corner``."""
+    def subtract_from(self, block: Volume, corner: NDArray[np.int_], row: int) -> None:
+        """Subtract a bead from a block (z, y, x) whose first voxel is ``corner``."""
         image = self.images[self.sizes[row]]
-        for part, factor in zip((image.density, *image.gradient), sign * self.strengths[row], strict=True):
+        for part, factor in zip((image.density, *image.gradient), self.strengths[row], strict=True):
             place = self.voxels[row] - len(part) // 2 - corner
             low, high = np.maximum(place, 0), np.minimum(place + len(part), block.shape)
             if factor and (high > low).all():
                 there = tuple(map(slice, low, high))
-                block[there] += np.float32(factor) * part[tuple(map(slice, low - place, high - place))]
+                block[there] -= np.float32(factor) * part[tuple(map(slice, low - place, high - place))]
 
     @property
     def note(self) -> Note:
@@ -179,7 +179,7 @@ class WithoutBeads(ChangedDensity):
 
     def _change(self, block: Volume, corner: NDArray[np.int_]) -> None:
         for row in range(len(self.beads)):
-            self.beads.add_to(block, corner, row, sign=-1.0)
+            self.beads.subtract_from(block, corner, row)
 
 
 def find_gold_beads(
@@ -466,7 +466,7 @@ def _alone(density: Density, beads: GoldBeads, row: int, *, half: int) -> tuple[
     near = np.abs(beads.voxels - beads.voxels[row]).max(axis=1) <= half + reach
     for other in np.flatnonzero(near).tolist():
         if other != row:
-            beads.add_to(block, low, other, sign=-1.0)
+            beads.subtract_from(block, low, other)
     cube, valid = np.zeros((2, *(2 * half + 1,) * 3), np.float32)
     there = tuple(map(slice, low - corner, high - corner))
     cube[there], valid[there] = block, 1

@@ -217,19 +217,15 @@ def _reserve(descriptor: int, count: int) -> None:
 
 
 @contextmanager
-def planned_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> Iterator[None]:
+def planned_outputs(outputs: Sequence[Path]) -> Iterator[None]:
     """Context of work that ends in these files: they can be written, they are apart, and none of them is read in it.
-
-    Parameters
-    ----------
-    need : bytes of each, about.
 
     Raises
     ------
     InputError
         At once if one cannot be written, or two are one file; later if one is to be read.
     """
-    check_outputs(outputs, need=need)
+    check_outputs(outputs)
     token = _PLANNED.set((*_PLANNED.get(), *outputs))
     try:
         yield
@@ -237,12 +233,8 @@ def planned_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> Iter
         _PLANNED.reset(token)
 
 
-def check_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> None:
+def check_outputs(outputs: Sequence[Path]) -> None:
     """Check that files can be written and are apart, before the work that ends in them.
-
-    Parameters
-    ----------
-    need : bytes of each, about.
 
     Raises
     ------
@@ -250,7 +242,7 @@ def check_outputs(outputs: Sequence[Path], *, need: int = LEAST_BYTES) -> None:
         If one cannot be written, or two are one file.
     """
     for index, path in enumerate(outputs):
-        check_writable(path, need=need)
+        check_writable(path)
         if any(_is_one(path, other) for other in outputs[:index]):
             raise InputError(f"{path} is to be written twice, the second time over the first. Name another file.")
 

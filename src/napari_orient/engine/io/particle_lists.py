@@ -156,7 +156,7 @@ def pixel_size_to_write(
     return None if dialect.name == "relion5" and states_pixel_size(particles) else read
 
 
-def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str | None = None) -> None:
+def check_particles_fit(path: Path | str, particles: Particles) -> None:
     """Check, before work on them, that these particles can be written at a path once they have poses.
 
     One of each tomogram is written to a temporary folder.
@@ -174,7 +174,7 @@ def check_particles_fit(path: Path | str, particles: Particles, *, dialect: str 
     with tempfile.TemporaryDirectory() as folder:
         beside = Path(folder) / f"list{path.suffix}"
         try:
-            write_particles(beside, sample, dialect=dialect)
+            write_particles(beside, sample)
         except InputError as error:
             raise InputError(str(error).replace(str(beside), str(path))) from error
 
