@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from napari_orient.engine import duplicates
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.inspection import quantities
 from napari_orient.engine.inspection.quantities import InspectionOptions, clusters, inspect, neighbours
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.rotations import random_rotations
@@ -38,9 +38,9 @@ def test_clusters_of_a_crowd_are_those_that_all_pairs_give(monkeypatch, flat, di
     positions = rng.uniform(0, 500, (200, 3)) * ([1, 1, 0] if flat else [1, 1, 0.5])
     positions[150:] = positions[:50]
     crowd = Particles(positions=positions, tomogram="TS_01")
-    monkeypatch.setattr(quantities, "_MOST_NEIGHBOURS", 10_000)
+    monkeypatch.setattr(duplicates, "_MOST_NEIGHBOURS", 10_000)
     by_pairs = clusters(crowd, distance)
-    monkeypatch.setattr(quantities, "_MOST_NEIGHBOURS", 0)
+    monkeypatch.setattr(duplicates, "_MOST_NEIGHBOURS", 0)
     np.testing.assert_array_equal(clusters(crowd, distance), by_pairs)
 
 

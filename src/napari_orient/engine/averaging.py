@@ -35,7 +35,7 @@ from napari_orient.engine.map_resolution import (
     map_resolution,
     mask_about,
 )
-from napari_orient.engine.model.grid import half_sphere, radial_frequencies
+from napari_orient.engine.model.grid import half_sphere, radial_frequencies, unit_phase
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
@@ -48,7 +48,7 @@ from napari_orient.engine.projects.distribution import SchedulerOptions, distrib
 from napari_orient.engine.projects.task import HalfSums, Outcome
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, stoppable
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import C1, Symmetry
 from napari_orient.engine.tilt_geometry import tilt_geometry
 
 _BATCH = 32
@@ -66,7 +66,6 @@ _DUPLICATE_SHARE = 0.25
 that two particles share adds up in a map only where their positions agree to about its resolution."""
 _SUMS_HELD = 6
 """Sums in memory at once: of both halves so far, those of one tomogram, and the two together."""
-_C1 = symmetry("C1")
 _DEFAULTS = AveragingOptions()
 _CPU = torch.device("cpu")
 _HERE = SchedulerOptions()
@@ -158,7 +157,7 @@ class Average:
 def average(
     labelled: Labelled,
     *,
-    group: Symmetry | None = _C1,
+    group: Symmetry | None = C1,
     options: AveragingOptions = _DEFAULTS,
     device: torch.device = _CPU,
     scheduler: SchedulerOptions = _HERE,
@@ -239,7 +238,7 @@ def _check_halves(numbers: IntArray, near: float) -> None:
 def average_in_relion_frame(
     labelled: Labelled,
     *,
-    group: Symmetry | None = _C1,
+    group: Symmetry | None = C1,
     options: AveragingOptions = _DEFAULTS,
     scheduler: SchedulerOptions = _HERE,
 ) -> Stream[Step, tuple[Average, Labelled]]:
@@ -407,7 +406,7 @@ def _batches(
         cubes = cut_patches(tomogram, voxel_centres[rows], side=side, voxel_size=voxel_size)
         spectrum = torch.fft.rfftn(torch.from_numpy(cubes).to(device) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
         angle = 2 * torch.pi * shifts[rows] @ frequency.T
-        values = spectrum * torch.polar(torch.ones_like(angle), angle)
+        values = spectrum * unit_phase(angle)
         share = None if shares is None else shares[rows].to(device)
         yield rows, Coefficients(values, weight, frequency, rotations[rows], share)
 

@@ -119,8 +119,10 @@ def error_and_confidence(
     rotvecs : (M, 3) rotation vectors to random poses, where a prior restricts them; None of all rotations.
     """
     expected = np.sqrt(p_right * np.square(if_right_deg) + (1 - p_right) * np.square(if_wrong_deg))
-    random = random_pose_angles(group) if rotvecs is None else np.degrees(np.linalg.norm(rotvecs, axis=1))
-    by_chance = (random <= 20).mean()
+    if rotvecs is None:
+        by_chance = random_pose_confidence(group)
+    else:
+        by_chance = float((np.degrees(np.linalg.norm(rotvecs, axis=1)) <= 20).mean())
     return expected, p_right * within_from_rms(if_right_deg, 20) + (1 - p_right) * by_chance
 
 
@@ -134,6 +136,16 @@ def random_pose_covariance(group: Symmetry, rotvecs: FloatArray | None = None) -
     vectors = torch.from_numpy(_random_rotvecs(group.matrices.tobytes()) if rotvecs is None else rotvecs)
     covariance: Tensor = vectors.T @ vectors / len(vectors)
     return covariance.float()
+
+
+def random_pose_error_deg(group: Symmetry) -> float:
+    """Root-mean-square error of a random pose modulo the group, in degrees (132° for C1): that of an unknown pose."""
+    return float(np.sqrt(np.square(random_pose_angles(group)).mean()))
+
+
+def random_pose_confidence(group: Symmetry) -> float:
+    """Probability that a random pose is within 20° of the truth modulo the group: the confidence of an unknown one."""
+    return float((random_pose_angles(group) <= 20).mean())
 
 
 def random_pose_angles(group: Symmetry) -> FloatArray:

@@ -8,6 +8,7 @@ Duplicates therefore belong to one half-set, and can be removed: of each group t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ _BLOCK = 256
 """Particles whose neighbours are looked up together: memory, which pairs of a crowded list would fill."""
 _LEAST_HALF = 0.35
 """Least share of the particles in a half-set, where linked duplicates leave a choice; chosen."""
+_MOST_NEIGHBOURS = 40
+"""Mean number of neighbours above which the edges of a triangulation replace all pairs, whose list grows with it."""
 
 
 def linked_groups(particles: Particles, distance: float) -> IntArray:
@@ -36,12 +39,29 @@ def linked_groups(particles: Particles, distance: float) -> IntArray:
     ----------
     distance : Å.
     """
-    from scipy.sparse import coo_matrix
+    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    first, second = _near_pairs(particles, distance).T
-    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(particles), len(particles)))
+    pairs = [rows[_links(particles.positions[rows], distance)] for rows in _rows_by_tomogram(particles)]
+    first, second = np.concatenate([np.zeros((0, 2), int), *pairs]).T
+    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(particles), len(particles)))
     return np.asarray(connected_components(links, directed=False)[1], int)
+
+
+def _links(positions: FloatArray, distance: float) -> NDArray[np.int_]:
+    from scipy.spatial import Delaunay, cKDTree
+
+    tree = cKDTree(positions)
+    if tree.count_neighbors(tree, distance) <= _MOST_NEIGHBOURS * len(positions):
+        return np.asarray(tree.query_pairs(distance, output_type="ndarray"), int)
+    # The Delaunay triangulation contains a minimum spanning tree, so that its short edges link the same clusters.
+    # Joggled, for particles in a plane or at one position.
+    corners = Delaunay(positions, qhull_options="QJ").simplices
+    edges = np.sort(corners[:, list(combinations(range(4), 2))].reshape(-1, 2), axis=1).astype(int)
+    near = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1) <= distance
+    # Unique edges, each as one number, which sort ten times as fast as pairs.
+    once = np.unique(edges[near] @ [len(positions), 1])
+    return np.asarray(np.stack(np.divmod(once, len(positions)), axis=1), int)
 
 
 def duplicate_rows(particles: Particles, distance: float) -> NDArray[np.bool_]:
@@ -80,7 +100,7 @@ def duplicates_note(particles: Particles, distance: float) -> Note | None:
     return Note(f"{which}: a better one lies within {distance:.0f} Å. They count twice in an average.", "warning")
 
 
-def _near_pairs(particles: Particles, distance: float) -> IntArray:
+def near_pairs(particles: Particles, distance: float) -> IntArray:
     """Rows of pairs in one tomogram that lie no farther apart than a distance, (P, 2)."""
     from scipy.spatial import cKDTree
 

@@ -13,12 +13,11 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.tomograms import match_tomogram
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.engine.rotations import PAPER_20_DEG, chance_within, even_rotations
-from napari_orient.engine.symmetry import Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
+from napari_orient.engine.symmetry import C1, Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 
 WITHIN_DEG = (5.0, 10.0, 20.0, PAPER_20_DEG)
 """Thresholds of the reported shares, degrees; the last is what the paper's released code counts as 20°."""
 
-ASYMMETRIC = symmetry("C1")
 
 _SAME_PLACE = 0.05
 """Å below which positions are the same: a list in pixels is rounded by less."""
@@ -104,9 +103,7 @@ class Report:
         }
 
 
-def evaluate(
-    predicted: Particles, truth: Particles, *, group: Symmetry = ASYMMETRIC, tolerance: float = 100.0
-) -> Report:
+def evaluate(predicted: Particles, truth: Particles, *, group: Symmetry = C1, tolerance: float = 100.0) -> Report:
     """Report on predicted poses against true ones; ``str`` of it is a table.
 
     Particles are matched by tomogram and nearest position within ``tolerance`` Å, one to one.

@@ -235,6 +235,12 @@ class Particles:
         extra = {name: column[rows] for name, column in self.extra.items()}
         return self._changed({"positions": positions, **columns, "extra": extra}, checked=("positions",), copy=False)
 
+    def with_poses(self, rows: NDArray[Any], posed: Particles) -> Self:
+        """Particles of which some rows, a mask or indices, have the positions and rotations of others."""
+        positions, rotations = self.positions.copy(), self.required_rotations().copy()
+        positions[rows], rotations[rows] = posed.positions, posed.required_rotations()
+        return self.replace(positions=positions, rotations=rotations)
+
     def of_kind(self, code: str) -> Self:
         """Particles of one macromolecule; ``4v4r`` finds ``pdb_4v4r`` too, whatever the case.
 

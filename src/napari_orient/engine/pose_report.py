@@ -23,7 +23,7 @@ from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
 from napari_orient.engine.report_page import HtmlPage
 from napari_orient.engine.rotations import chance_within
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import C1, Symmetry
 from napari_orient.engine.templates import Template
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _RESOLUTION_VOXELS = 3.0
 """Resolution, in voxels of the tomogram, that patches are shown at."""
 _WITHIN = (5.0, 10.0, 20.0)
 """Degrees of the table of shares, as everywhere in the program."""
-_C1 = symmetry("C1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class ReportSubject:
     run: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     truth: Particles | None = None
-    group: Symmetry = _C1
+    group: Symmetry = C1
     labelled: Labelled = ()
     template: Template | None = None
     average: Average | None = None

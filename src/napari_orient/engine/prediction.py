@@ -10,7 +10,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from napari_orient.engine.detection import error_and_confidence, random_pose_angles, random_pose_covariance
+from napari_orient.engine.detection import (
+    error_and_confidence,
+    random_pose_confidence,
+    random_pose_error_deg,
+)
 from napari_orient.engine.devices import (
     device_batch_size,
     device_words,
@@ -131,8 +135,7 @@ def predict(
         notes.append((yield from _other_molecule(tomogram, predicted, model, options)))
     if any(notes):
         yield Step(len(predicted), len(predicted), "Predicted", notes=tuple(note for note in notes if note))
-    random = float(np.degrees(float(random_pose_covariance((reference or model).group).trace()) ** 0.5))
-    return put_back(predicted, particles, inside, random_error_deg=random)
+    return put_back(predicted, particles, inside, random_error_deg=random_pose_error_deg((reference or model).group))
 
 
 def _check_request(particles: Particles, model: Model, options: PredictionOptions, reference: Template | None) -> None:
@@ -408,11 +411,10 @@ class MLPAnswer:
         rotations, error = self.averaged.predict(self.mlp.condense(patches))
         if error is None:
             return NetworkAnswer(_numbers(rotations))
-        random = random_pose_angles(self.group)
-        worst = float(np.sqrt(np.square(random).mean()))
+        worst = random_pose_error_deg(self.group)
         flat = (patches.flatten(1).amax(1) == 0).cpu().numpy()
         expected = np.where(flat, worst, np.minimum(_numbers(error), worst))
-        confidence = np.where(flat, float((random <= 20).mean()), within_from_rms(expected, 20))
+        confidence = np.where(flat, random_pose_confidence(self.group), within_from_rms(expected, 20))
         return NetworkAnswer(_numbers(rotations), expected, confidence)
 
     def _patches(self, positions: FloatArray) -> torch.Tensor:
@@ -439,7 +441,7 @@ class MixtureAnswer:
         rotations, if_right, right = (
             _numbers(part) for part in (found.rotations, error, self.found.evidence.p_right(posed))
         )
-        if_wrong = np.full(len(right), np.sqrt(np.square(random_pose_angles(self.group)).mean()))
+        if_wrong = np.full(len(right), random_pose_error_deg(self.group))
         return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)
 
 
@@ -499,11 +501,10 @@ def _unknown_on_gold(posed: Particles, beads: GoldBeads, group: Symmetry, *, vox
     rows = beads.hold(posed.positions, voxel_size)
     if not rows.any() or posed.expected_error_deg is None or posed.confidence is None:
         return posed
-    random = random_pose_angles(group)
     reasons = np.where(rows, "gold or another outlier", np.asarray(posed.extra.get(POSE_UNKNOWN, ""), str))
     return posed.replace(
-        expected_error_deg=np.where(rows, float(np.sqrt(np.square(random).mean())), posed.expected_error_deg),
-        confidence=np.where(rows, float((random <= 20).mean()), posed.confidence),
+        expected_error_deg=np.where(rows, random_pose_error_deg(group), posed.expected_error_deg),
+        confidence=np.where(rows, random_pose_confidence(group), posed.confidence),
         extra={**posed.extra, POSE_UNKNOWN: reasons},
     )
 

@@ -202,3 +202,7 @@ def axis_angle_deg(first: FloatArray, second: FloatArray, group: Symmetry) -> Fl
         cosine = np.abs(cosine)
     angle: FloatArray = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
     return angle
+
+
+C1 = symmetry("C1")
+"""No symmetry: one rotation."""

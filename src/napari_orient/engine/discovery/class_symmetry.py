@@ -49,6 +49,7 @@ from napari_orient.engine.discovery.held_out import LikelihoodGain, class_log_li
 from napari_orient.engine.frames import in_frame
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
     SymmetryProposal,
@@ -62,7 +63,7 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Stream, Work
-from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
+from napari_orient.engine.symmetry import C1, Symmetry, direction_text, symmetry, written_form
 
 _Z = np.array([0.0, 0.0, 1.0])
 ROUND = max(ORDERS)
@@ -235,7 +236,6 @@ _RADIUS_POWER = 0.95
 """Share of a map's power that lies within what is taken as its radius about z."""
 _MEASURED = 0.9
 """Least share of the particles to have measured a ring of frequencies, for it to be used."""
-_C1 = symmetry("C1")
 
 
 # --- cyclic order and azimuths ----------------------------------------------------------------------------------------
@@ -359,8 +359,8 @@ def angular_harmonics(
             sums.append(rings.normalised_sums(model, fit, _residual(on_device, model, observed, fit)).cpu())
             fits.append(fit)
             yield
-        poses = poses_from_fits(fits, _C1, likelihood_scale=likelihood_scale)
-        fitted.append((tomogram, patches.particles_in(poses, _C1, options)))
+        poses = poses_from_fits(fits, C1, likelihood_scale=likelihood_scale)
+        fitted.append((tomogram, patches.particles_in(poses, C1, options)))
     rotations = np.concatenate([part.required_rotations() for _, part in fitted])
     radius = radius_about_z(average.as_reference(), average.voxel_size)
     harmonics = _whitened(torch.cat(sums), {order: rings.that_resolve(order, radius) for order in ORDERS})
@@ -383,7 +383,7 @@ def _whitened(sums: Tensor, rings: dict[int, Tensor]) -> dict[int, Tensor]:
 def _residual(reference: Reference, model: ForwardModel, observed: Tensor, fit: Fit) -> Tensor:
     """Patches less the fitted reference, about its origin: whitened coefficients (N, M), complex."""
     angle = 2 * torch.pi * (fit.shifts @ model.frequency.T)
-    patch = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * torch.polar(torch.ones_like(angle), angle)
+    patch = torch.view_as_complex(observed.movedim(1, -1).contiguous()) * unit_phase(angle)
     predicted = reference.transform(model.frequency @ fit.rotations) * model.whitened_gain
     residual: Tensor = patch - fit.amplitude[:, None].clamp_min(0) * predicted
     return residual

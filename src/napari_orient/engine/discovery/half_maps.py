@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
-from napari_orient.engine.detection import error_and_confidence, random_pose_angles
+from napari_orient.engine.detection import error_and_confidence, random_pose_error_deg
 from napari_orient.engine.devices import device_batch_size, side_by_side
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
@@ -115,11 +115,6 @@ def joined_halves(found: Average, options: DiscoveryOptions) -> list[NDArray[np.
 
 
 # --- poses ----------------------------------------------------------------------------------------------------------
-
-
-def random_pose_error_deg(group: Symmetry) -> float:
-    """Root-mean-square error of a random pose modulo the group, in degrees (132° for C1): that of an unknown pose."""
-    return float(np.sqrt(np.square(random_pose_angles(group)).mean()))
 
 
 def refine_in_halves(

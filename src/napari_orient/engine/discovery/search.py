@@ -27,9 +27,7 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.rotations import FloatArray, even_rotations, mean_rotation
 from napari_orient.engine.streams import Work
-from napari_orient.engine.symmetry import Symmetry, nearest_copy, symmetric_angle_deg, symmetry
-
-_C1 = symmetry("C1")
+from napari_orient.engine.symmetry import C1, Symmetry, nearest_copy, symmetric_angle_deg
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +223,7 @@ _MAP_FINEST = 2.4
 
 
 def global_rotation(
-    first: FloatArray, second: FloatArray, group: Symmetry = _C1, *, near_deg: float = _NEAR_DEG
+    first: FloatArray, second: FloatArray, group: Symmetry = C1, *, near_deg: float = _NEAR_DEG
 ) -> FloatArray:
     """The rotation Q, (3, 3), that brings most of ``second @ Q`` near ``first``, both (N, 3, 3).
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_orient.engine.model.grid import half_sphere, offsets
+from napari_orient.engine.model.grid import half_sphere, offsets, unit_phase
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window, without_flat_patches
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
@@ -86,7 +86,7 @@ class PatchSpectra:
     def shifted(self, shifts: Tensor) -> Tensor:
         """The coefficients (N, M) about points that lie shifts (N, 3) in Å off the picks."""
         angle = 2 * torch.pi * (shifts @ self.frequency.T)
-        return self.values * torch.polar(torch.ones_like(angle), angle)
+        return self.values * unit_phase(angle)
 
 
 def observe_patches(

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
+from napari_orient.engine.detection import random_pose_error_deg
 from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySearch
 from napari_orient.engine.discovery.filled_density import as_measured
 from napari_orient.engine.discovery.half_maps import (
     average_in_halves,
     match_half_maps,
-    random_pose_error_deg,
     refine_in_halves,
 )
 from napari_orient.engine.discovery.output import DiscoveryStep, StepCounter, Structure, class_name
@@ -42,7 +42,7 @@ from napari_orient.engine.parameters import AUTO, DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.streams import Stream, stoppable
-from napari_orient.engine.symmetry import Symmetry, symmetry
+from napari_orient.engine.symmetry import C1, Symmetry
 
 DensityMap = tuple[FloatArray, float]
 """A density (n, n, n) [z, y, x] and its voxel size in Å."""
@@ -66,7 +66,6 @@ _OWN_MIRROR_IMAGE = 0.8
 3j9i 0.84, 6utj 0.90."""
 _UNKNOWN_AZIMUTH_DEG = 180 / 3**0.5
 """Root-mean-square error in degrees of an azimuth that may be any."""
-_C1 = symmetry("C1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,7 @@ class StructureRefinement:
         labelled, wedges = self._by_tomogram(particles)
         title = self._title("Refining", rank)
         step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
-        found = PosedClass(labelled, (yield from stoppable(self._averaged(labelled, _C1), step)), notes)
+        found = PosedClass(labelled, (yield from stoppable(self._averaged(labelled, C1), step)), notes)
         search = SymmetrySearch(self.options, wedges, self.dark, self.device)
         for number in range(self.options.passes + 1):
             step = self._step(f"{title}, pass {number + 1}", found)
@@ -300,7 +299,7 @@ class StructureRefinement:
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )
         changed = replace(first, average=average, group=group, symmetry_notes=(*first.symmetry_notes, note))
-        particles = _with_rows(particles, np.flatnonzero(own), moved)
+        particles = particles.with_poses(own, moved)
         return (*structures[:label], changed, *structures[label + 1 :]), particles
 
 
@@ -309,7 +308,7 @@ def _structure(refined: PosedClass, verdict: Verdict, *, outliers: int) -> Struc
     nothing = verdict.grade == NOTHING
     return Structure(
         average=refined.average,
-        group=_C1 if nothing else refined.average.group,
+        group=C1 if nothing else refined.average.group,
         symmetry_notes=() if nothing else refined.notes,
         count=len(refined.particles),
         outliers=outliers,
@@ -331,7 +330,7 @@ def with_azimuth_errors(found: PosedClass, error_deg: FloatArray) -> FloatArray:
     """Expected errors (N,) in degrees of a class; where it is round they count that the azimuth may be any."""
     if not found.round:
         return error_deg
-    return np.minimum(np.hypot(error_deg, _UNKNOWN_AZIMUTH_DEG), random_pose_error_deg(_C1))
+    return np.minimum(np.hypot(error_deg, _UNKNOWN_AZIMUTH_DEG), random_pose_error_deg(C1))
 
 
 @dataclass
@@ -353,7 +352,7 @@ class _PoseTable:
     @classmethod
     def of(cls, particles: Particles, p_right: FloatArray) -> _PoseTable:
         """The table before any pose is known."""
-        unknown = np.full(len(particles), random_pose_error_deg(_C1))
+        unknown = np.full(len(particles), random_pose_error_deg(C1))
         columns = {name: np.full(len(particles), np.nan) for name in _COLUMNS}
         return cls(particles, unknown, within_from_rms(unknown, _CONFIDENT_DEG) * p_right, p_right.copy(), columns)
 
@@ -366,7 +365,7 @@ class _PoseTable:
 
     def set_poses(self, rows: NDArray[np.int_], posed: Particles) -> None:
         """Set the poses of some rows; their errors stay unknown."""
-        self.particles = _with_rows(self.particles, rows, posed)
+        self.particles = self.particles.with_poses(rows, posed)
 
     def set_error(self, rows: NDArray[np.int_], error_deg: FloatArray) -> None:
         """Set the expected errors of some rows; where they grow, the confidence is at most what they leave."""
@@ -385,11 +384,4 @@ class _PoseTable:
 
     def forget(self, rows: NDArray[np.int_]) -> None:
         """Set the poses of some rows to unknown: their expected error is that of random ones."""
-        self.set_error(rows, np.full(len(rows), random_pose_error_deg(_C1)))
-
-
-def _with_rows(particles: Particles, rows: NDArray[np.int_], others: Particles) -> Particles:
-    """Particles with the poses of some rows replaced."""
-    positions, rotations = particles.positions.copy(), particles.required_rotations().copy()
-    positions[rows], rotations[rows] = others.positions, others.required_rotations()
-    return particles.replace(positions=positions, rotations=rotations)
+        self.set_error(rows, np.full(len(rows), random_pose_error_deg(C1)))

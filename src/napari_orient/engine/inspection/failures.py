@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.duplicates import near_pairs
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.inspection.quantities import Neighbours, beam_angle_deg, clusters, face_distance, neighbours
 from napari_orient.engine.io.columns import SCORE, VARIABILITY
@@ -283,13 +284,8 @@ def gathering(
 def _beside(particles: Particles, distance: float) -> csr_array:
     """Which particles lie within the distance of each other, (N, N), 1 where they do; none beside itself."""
     from scipy.sparse import csr_array
-    from scipy.spatial import cKDTree
 
-    pairs = [np.zeros((0, 2), int)]
-    for name in particles.tomogram_names:
-        rows = np.flatnonzero(np.asarray(particles.tomogram) == name)
-        pairs.append(rows[cKDTree(particles.positions[rows]).query_pairs(distance, output_type="ndarray")])
-    first, second = np.concatenate(pairs).T
+    first, second = near_pairs(particles, distance).T
     one_way = csr_array((np.ones(len(first), np.float32), (first, second)), shape=(len(particles), len(particles)))
     either_way: csr_array = one_way + one_way.T
     return either_way

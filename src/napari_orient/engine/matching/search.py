@@ -20,6 +20,7 @@ from napari_orient.engine.devices import device_batch_size, in_parallel
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.parameters import SearchOptions
@@ -408,7 +409,7 @@ def build_position_search(
     line = torch.arange(-max_shift, max_shift + spacing / 2, spacing, device=reference.device)
     positions = torch.cartesian_prod(line, line, line)
     angle = 2 * torch.pi * (positions @ model.frequency.T)
-    waves = torch.polar(torch.ones_like(angle), angle)
+    waves = unit_phase(angle)
     basis = filters.basis.unflatten(0, (2, -1)).transpose(0, 1).flatten(0, 1).contiguous()
     return PositionSearch(
         model,

@@ -29,7 +29,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from napari_orient.engine.model.grid import half_sphere
+from napari_orient.engine.model.grid import half_sphere, unit_phase
 from napari_orient.engine.model.noise import window
 from napari_orient.engine.model.wedge import Wedge
 
@@ -181,6 +181,6 @@ def _waves(side: int, reach: int, box: int, device: torch.device) -> tuple[Tenso
     place = torch.arange(side) - side // 2
     step = torch.arange(-reach, reach + 1)
     angle = -2 * torch.pi / box * (step[:, None] * place)
-    wave = torch.polar(torch.ones_like(angle), angle)
+    wave = unit_phase(angle)
     half = torch.view_as_real(wave[reach:].T.contiguous()).flatten(1)
     return wave.to(device), half.to(device)

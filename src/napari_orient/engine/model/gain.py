@@ -27,7 +27,7 @@ from torch import Tensor
 
 from napari_orient.engine.devices import in_parallel
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
-from napari_orient.engine.model.grid import frequencies
+from napari_orient.engine.model.grid import frequencies, unit_phase
 from napari_orient.engine.model.noise import mean_power, mirrored, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.tilt_series import TiltSeries
@@ -159,7 +159,7 @@ def align_tilts(
         return model
     match, power, _ = _regression(reference, model, observed, fit)
     gain = shifted_gain(model, series or wedge.as_series(), match, power)
-    phase = torch.polar(torch.ones_like(gain.real), -gain.angle())
+    phase = unit_phase(-gain.angle())
     return replace(model, whitened_gain=model.whitened_gain * gain.abs(), whitening=model.whitening * phase)
 
 

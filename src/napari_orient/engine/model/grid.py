@@ -57,6 +57,11 @@ def peak_place(values: FloatArray, allowed: NDArray[np.bool_] | None = None) -> 
     return place
 
 
+def unit_phase(angle: Tensor) -> Tensor:
+    """Complex numbers of length 1 at angles in radians: what a shift multiplies coefficients by."""
+    return torch.polar(torch.ones_like(angle), angle)
+
+
 def soft_ball(distance: Tensor, radius: float, edge: float) -> Tensor:
     """1 within the radius, 0 beyond radius + edge, half a cosine between; all in Å."""
     weight: Tensor = 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))

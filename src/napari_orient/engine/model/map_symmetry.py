@@ -37,7 +37,7 @@ from napari_orient.engine.model.self_correlation import (
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray, angle_deg, even_rotations
 from napari_orient.engine.streams import Work, run
-from napari_orient.engine.symmetry import Symmetry, direction_text, symmetry, written_form
+from napari_orient.engine.symmetry import C1, Symmetry, direction_text, symmetry, written_form
 
 ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 """Cyclic orders that are tried."""
@@ -183,7 +183,7 @@ def search_symmetry(
     centre = centre_of_mass(np.asarray(density), voxel_size)
     coarse = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
     if coarse.isotropic:
-        return SymmetryProposal(symmetry("C1"), (), None)
+        return SymmetryProposal(C1, (), None)
     yield
     fine = SelfCorrelation(maps, centre, resolution=resolution, points=FINE_POINTS)
     yield
@@ -192,7 +192,7 @@ def search_symmetry(
     if round_about is not None:
         order = _cyclic_order_about(fine, round_about)
         if not order:
-            return SymmetryProposal(symmetry("C1"), (), _two_fold_across(fine, round_about), round_about)
+            return SymmetryProposal(C1, (), _two_fold_across(fine, round_about), round_about)
         main, across = _refined(fine, _axis(fine, order, round_about), _two_fold_across(coarse, round_about))
         # About an axis of a cubic group, whose coarsest harmonic is two thirds round about it, a map looks round too.
         cubic = yield from search_cubic(coarse, fine, main.direction, order, least=_LEAST_CORRELATION)
@@ -211,7 +211,7 @@ def search_symmetry(
             rest = (main, *(item for item in axes if item is not main))
             cubic = yield from search_cubic(coarse, fine, main.direction, main.order, least=_LEAST_CORRELATION)
             return SymmetryProposal(_group(main, across) if cubic is None else cubic.group, rest, across, cubic=cubic)
-    return SymmetryProposal(symmetry("C1"), tuple(axes), None)
+    return SymmetryProposal(C1, tuple(axes), None)
 
 
 def search_two_fold_across(

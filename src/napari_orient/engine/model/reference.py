@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.model.grid import frequencies, soft_ball
+from napari_orient.engine.model.grid import frequencies, soft_ball, unit_phase
 from napari_orient.engine.rotations import FloatArray, even_rotations
 
 _OVERSAMPLING = 3.0
@@ -261,7 +261,7 @@ def resampled(density: np.ndarray, voxel_size: float, *, side: int, to: float, r
     transform = build_reference(density, voxel_size, resolution=resolution).transform(frequencies(side, to))
     # From the origin of the frame, the middle of the box, to that of the array, its first voxel.
     angle = -2 * torch.pi * frequencies(side, to).sum(dim=-1) * (side - 1) / 2 * to
-    found: FloatArray = torch.fft.ifftn(transform * torch.polar(torch.ones_like(angle), angle)).real.double().numpy()
+    found: FloatArray = torch.fft.ifftn(transform * unit_phase(angle)).real.double().numpy()
     return found * (voxel_size / to) ** 3
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.model.grid import half_ball
+from napari_orient.engine.model.grid import half_ball, unit_phase
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import FloatArray
@@ -76,7 +76,7 @@ class SelfCorrelation:
             if about is not None:
                 point = torch.as_tensor(about, dtype=torch.float32)
                 angle = -2 * torch.pi * ((point - part @ point) @ self._frequency.T)
-                rotated = rotated * torch.polar(torch.ones_like(angle), angle)
+                rotated = rotated * unit_phase(angle)
             found.append((self._first.conj() * rotated).real.sum(-1) / self._whole)
         correlation: FloatArray = torch.cat(found).double().numpy()
         return correlation
@@ -93,7 +93,7 @@ class SelfCorrelation:
         """The map's transform about the centre, less its mean over each shell, (R, M) complex."""
         values = torch.view_as_complex(reference.sample(frequency)[..., 0].contiguous())
         angle = 2 * torch.pi * (frequency @ self._centre)
-        values = values * torch.polar(torch.ones_like(angle), angle)
+        values = values * unit_phase(angle)
         return values - self._shell_mean(values.real)[:, self._shell]
 
     def _shell_mean(self, values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from itertools import pairwise, permutations
 import torch
 from torch import Tensor, nn
 
-from napari_orient.engine.model.grid import soft_ball
+from napari_orient.engine.model.grid import soft_ball, unit_phase
 from napari_orient.engine.networks.mlp import BareLinear
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.representations import SIXD
@@ -186,7 +186,7 @@ class PoseMixture(nn.Module):
         """The 24 views (N, 24, F) of whitened patches about centres (N, 3), Å from the patch's centre."""
         side = self.options.view_side
         phase = _phase(spectra, centres / self.options.box)
-        moved = spectra * torch.polar(torch.ones_like(phase), phase)
+        moved = spectra * unit_phase(phase)
         cubes: Tensor = torch.fft.irfftn(moved, s=(side,) * 3, dim=(1, 2, 3)) * side**1.5
         return cubes.flatten(1)[:, self.voxels] * self.weights
 

@@ -20,6 +20,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.representations import REPRESENTATIONS, Representation
 from napari_orient.engine.rotations import HALF_TURNS
@@ -292,7 +293,7 @@ def shift_cubes(cubes: Tensor, shifts: Tensor) -> Tensor:
     x, y, z = (2 * math.pi * shifts).unbind(1)
     phase = z[:, None, None, None] * full[:, None, None] + y[:, None, None, None] * full[:, None]
     phase = phase + x[:, None, None, None] * half
-    spectrum = torch.fft.rfftn(cubes.float(), dim=(1, 2, 3)) * torch.polar(torch.ones_like(phase), -phase)
+    spectrum = torch.fft.rfftn(cubes.float(), dim=(1, 2, 3)) * unit_phase(-phase)
     moved: Tensor = torch.fft.irfftn(spectrum, s=cubes.shape[1:], dim=(1, 2, 3))
     return moved
 

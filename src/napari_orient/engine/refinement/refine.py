@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.detection import error_and_confidence, random_pose_covariance
+from napari_orient.engine.detection import error_and_confidence, random_pose_covariance, random_pose_error_deg
 from napari_orient.engine.devices import device_words, single_threaded, single_threaded_steps
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
@@ -106,7 +106,7 @@ class RefinementResult:
             return self
         if particles.rotations is None:
             return replace(self, warnings=(*self.warnings, note))
-        random = float(np.degrees(float(random_pose_covariance(self.finder.group).trace()) ** 0.5))
+        random = random_pose_error_deg(self.finder.group)
 
         def among(found: FloatArray, rest: float) -> FloatArray:
             whole = np.full((len(particles), *found.shape[1:]), rest)

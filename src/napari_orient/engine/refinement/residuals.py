@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.gridding import Coefficients
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.refinement.posterior import Poses
@@ -32,7 +33,7 @@ def residuals(reference: Reference, model: ForwardModel, patches: Tensor, poses:
     angle = 2 * torch.pi * ((poses.shifts - voxels * model.voxel_size) @ model.frequency.T)
     predicted = reference.transform(model.frequency @ poses.rotations) * poses.amplitude.clamp_min(0)[:, None]
     weight = model.whitened_gain.clamp_min(_LEAST_WEIGHT)
-    values = observed * torch.polar(torch.ones_like(angle), angle) / weight - predicted
+    values = observed * unit_phase(angle) / weight - predicted
     return Coefficients(values, weight.square(), model.frequency, poses.rotations)
 
 

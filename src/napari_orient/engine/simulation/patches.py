@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, shift
 from torch import Tensor
 
+from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.parameters import MixtureOptions
@@ -273,7 +274,7 @@ class PatchSimulator:
                 away = direction / np.linalg.norm(direction) * rng.uniform(0.6, 1.2) * self.options.mask_radius
                 moved[row] += torch.from_numpy(away).float()
         angle = -2 * torch.pi * ((moved + self.side // 2 * self.voxel_size) @ self.frequency.T)
-        return spectrum * torch.polar(torch.ones_like(angle), angle)
+        return spectrum * unit_phase(angle)
 
     def _surroundings(self, count: int, rng: np.random.Generator) -> Tensor:
         """Transforms (N, M) of surroundings drawn from the stock, each in a random rotation or reflection."""

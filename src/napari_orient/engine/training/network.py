@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -191,12 +191,10 @@ class TrainingRun:
             yield self.ranks.mean(loss.detach())
 
     def _rate(self, step: int) -> float:
-        """Learning rate: constant, or up over a fifth of the steps and down to nearly 0 along cosines (Smith 2017)."""
+        """Learning rate of a step: constant, or of one cycle."""
         if self.options.schedule == "constant":
             return self.options.rate
-        done = step / (self.options.epochs * self.per_epoch)
-        rise = done / _RISE if done < _RISE else (1 - done) / (1 - _RISE)
-        return self.options.rate * max(0.5 * (1 - math.cos(math.pi * rise)), _LEAST_RATE)
+        return self.options.rate * cycle_rate(step / (self.options.epochs * self.per_epoch))
 
     def _augmented(self, batch: Examples, own: Tensor, total: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features and rotations of examples, shifted and half-turned: the rows ``own`` of a batch of ``total``."""
@@ -252,15 +250,7 @@ class TrainingRun:
             figures = {"epoch": epoch, **errors.figures()}
             best = Network.of(self.mlp, name=self.name, card={**self.card, "figures": figures})
             best_error = errors.mean_deg
-        last = {name: value.detach().cpu().clone() for name, value in self.mlp.state_dict().items()}
-        return TrainingState(epoch, last, self._moments(), best, best_error)
-
-    def _moments(self) -> dict[str, Tensor]:
-        return {
-            f"{index}/{name}": value.detach().cpu().clone()
-            for index, entries in self.optimiser.state_dict()["state"].items()
-            for name, value in entries.items()
-        }
+        return TrainingState(epoch, kept(self.mlp.state_dict()), kept_moments(self.optimiser), best, best_error)
 
     def _restored(self, state: TrainingState) -> TrainingState:
         """The state, its weights and moments loaded, its best network with this run's card."""
@@ -270,26 +260,48 @@ class TrainingRun:
             raise InputError(
                 "the state to resume from is of another network; give the options that it was started with."
             ) from error
-        groups = self.optimiser.state_dict()["param_groups"]
         if not all(bool(parameter.isfinite().all()) for parameter in self.mlp.parameters()):
             raise _damaged_state("the state to resume from")
         try:
-            entries = _moments_by_parameter(state.moments)
-            _check_moments(entries, list(self.mlp.parameters()))
-            self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+            load_moments(self.optimiser, state.moments)
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged_state("the state to resume from") from error
         card = {**self.card, "figures": state.best.card["figures"]}
         return replace(state, best=replace(state.best, card=card))
 
 
-def _moments_by_parameter(moments: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """The optimiser's moments by the number of the parameter, and by name."""
+def cycle_rate(done: float) -> float:
+    """Learning rate over the highest after a share of the steps: up, then down along cosines (Smith 2017)."""
+    rise = done / _RISE if done < _RISE else (1 - done) / (1 - _RISE)
+    return max(0.5 * (1 - math.cos(math.pi * rise)), _LEAST_RATE)
+
+
+def kept(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of weights, which further steps leave as they are."""
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
+def kept_moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Copies of an optimiser's moments, by the number of the parameter and by name."""
+    state = optimiser.state_dict()["state"]
+    return kept({f"{index}/{name}": value for index, own in state.items() for name, value in own.items()})
+
+
+def load_moments(optimiser: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Give an optimiser the moments that `kept_moments` copied.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If they are of other parameters.
+    """
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in moments.items():
         index, name = key.split("/")
         entries.setdefault(int(index), {})[name] = value
-    return entries
+    groups = optimiser.state_dict()["param_groups"]
+    _check_moments(entries, [weights for group in optimiser.param_groups for weights in group["params"]])
+    optimiser.load_state_dict({"state": entries, "param_groups": groups})
 
 
 def _check_moments(entries: dict[int, dict[str, Tensor]], parameters: list[Tensor]) -> None:

@@ -27,7 +27,7 @@ from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.simulation.patches import Condition, PatchSimulator, centred, random_condition
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import Template, bead_models, load_template
-from napari_orient.engine.training.network import Epoch, TrainingState
+from napari_orient.engine.training.network import Epoch, TrainingState, cycle_rate, kept, kept_moments, load_moments
 
 _COMPONENT_VIEWS = 3000
 """Simulated views that the principal components are found from; the last of them hold 0.01 % of the power."""
@@ -267,12 +267,6 @@ def later_hypotheses(network: PoseMixture, batch: Pool, rng: np.random.Generator
     return rotations, torch.cat([shifts, *(part.shifts.float() for part in parts)], dim=1)
 
 
-def cycle_rate(done: float) -> float:
-    """Learning rate over the highest after a share of the steps: up, then down along cosines (Smith 2017)."""
-    rise = done / _RISE if done < _RISE else (1 - done) / (1 - _RISE)
-    return max(0.5 * (1 - math.cos(math.pi * rise)), _LEAST_RATE)
-
-
 class SimulatedRun:
     """The training of one mixture network, from its first epoch or from a state on.
 
@@ -390,7 +384,6 @@ class SimulatedRun:
             "validation_within_20": within,
         }
         found = Network.of(self.network, name=self.name, card={**self.card, "figures": figures})
-        last = {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
         return Epoch(
             epoch,
             self.total,
@@ -401,15 +394,8 @@ class SimulatedRun:
             found,
             training_loss=float(np.mean(losses)),
             validation_loss=mean,
-            state=TrainingState(epoch, last, self._moments(), found, mean),
+            state=TrainingState(epoch, kept(self.network.state_dict()), kept_moments(self.optimiser), found, mean),
         )
-
-    def _moments(self) -> dict[str, Tensor]:
-        return {
-            f"{index}/{name}": value.detach().cpu().clone()
-            for index, entries in self.optimiser.state_dict()["state"].items()
-            for name, value in entries.items()
-        }
 
     def _restore(self, state: TrainingState) -> None:
         self.network.load_state_dict(state.last)
@@ -417,12 +403,7 @@ class SimulatedRun:
             return
         if state.epoch > self.options.epochs:
             self.optimiser = self._optimiser(self.network.refiner)
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.moments.items():
-            index, name = key.split("/")
-            entries.setdefault(int(index), {})[name] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": entries, "param_groups": groups})
+        load_moments(self.optimiser, state.moments)
 
 
 @torch.inference_mode()

@@ -139,15 +139,9 @@ def refine_halves(
         for index, (tomogram, particles) in enumerate(posed):
             if rows[index].any():
                 answer = yield from quiet(refine(tomogram, particles.take(rows[index]), template, refinement))
-                refined[index] = _with_poses(refined[index], rows[index], answer.particles)
+                refined[index] = refined[index].with_poses(rows[index], answer.particles)
         refined = list(_in_frame(refined, [part for _, part in labels], rows=rows, group=group, centre=centre))
     return [(tomogram, part) for (tomogram, _), part in zip(posed, refined, strict=True)]
-
-
-def _with_poses(particles: Particles, rows: NDArray[np.bool_], posed: Particles) -> Particles:
-    positions, rotations = particles.positions.copy(), particles.required_rotations().copy()
-    positions[rows], rotations[rows] = posed.positions, posed.required_rotations()
-    return particles.replace(positions=positions, rotations=rotations)
 
 
 def _in_frame(
@@ -181,7 +175,7 @@ def _in_frame(
     shift = np.median(np.concatenate(shifts), axis=0)
     for part, pose, rotations, row in zip(refined, poses, aligned, rows, strict=True):
         back = pose.replace(rotations=rotations, positions=pose.positions - rotations @ shift)
-        yield _with_poses(part, row, back)
+        yield part.with_poses(row, back)
 
 
 def _nearest(particles: Particles, labels: Particles, group: Symmetry, centre: FloatArray) -> Particles:
