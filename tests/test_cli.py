@@ -541,7 +541,7 @@ COORDINATES = "_rlnCenteredCoordinateXAngst #2\n_rlnCenteredCoordinateYAngst #3\
         (HEAD + COORDINATES + "tomo_001 0 9000 0\ntomo_001 0 0 0\n", "1 of 2 particles lie outside"),
         (
             HEAD + COORDINATES + "tomo_001 2400 2300 1000\ntomo_001 -300 0 0\n",
-            "if its voxels were 30 Å (binned by 3): if they are, give that voxel size.",
+            "if the tomogram's voxels were 30 Å (binned by 3: give that voxel size).",
         ),
     ],
     ids=lambda text: text.splitlines()[-1][:40] if text.strip() else "empty",

@@ -92,6 +92,20 @@ def test_a_report_says_what_was_measured_and_needs_no_other_file(lab, tmp_path, 
     assert f"{21 / 24:.1%} within 20°" in capsys.readouterr().out
 
 
+def test_folders_patterns_and_several_lists_make_one_report(lab, tmp_path, capsys):
+    recon, out = tmp_path / "recon", tmp_path / "report.html"
+    recon.mkdir()
+    (recon / "tomo.mrc").symlink_to(lab / "tomo.mrc")
+    write_tomogram(recon / "without_picks.mrc", np.ones((8, 8, 8), np.float32), voxel_size=VOXEL_SIZE)
+    for named in ([recon], [recon / "*.mrc"]):
+        assert main(["report", *map(str, [*named, lab / "posed.star"]), "--output", str(out)]) == 0
+        assert read_record(out)["tomograms"] == ["tomo"]
+        assert "tomogram tomo" in read_record(out)["run"]
+    assert main(["report", str(lab / "posed.star"), str(lab / "truth.star"), "--output", str(out)]) == 0
+    assert (read_record(out)["particles"], read_record(out)["title"]) == (48, "Poses of posed.star, truth.star")
+    assert "report on 48 particles" in capsys.readouterr().out
+
+
 def test_without_truth_a_report_has_expected_errors_and_says_so(lab, tmp_path):
     out = tmp_path / "report.html"
     assert main(["report", str(lab / "posed.star"), "--output", str(out)]) == 0
@@ -154,6 +168,13 @@ def test_about_reads_every_kind_of_file_back(lab, tmp_path, capsys):
     for words in ("particle list, 24 particles", "median 5.0°", "24 × 24 × 24 voxels of 10 Å", "ribosome (template)"):
         assert words in said
     assert "tilt metadata, 41 images" in said
+    (tmp_path / "picks.tbl").write_text("1 1 1 " + "0 " * 16 + "7 1 0 0 30 40 50" + " 0" * 9 + "\n")
+    (tmp_path / "tomograms.star").write_text("data_global\n\nloop_\n_rlnTomoName #1\nTS_01\nTS_02\n")
+    assert main(["about", *(str(tmp_path / name) for name in ("nothing.star", "picks.tbl", "tomograms.star"))]) == 1
+    said = capsys.readouterr()
+    assert "nothing.star is not there" in said.err
+    for words in ("picks.tbl: particle list, 1 particle", "give the size in Å", "table of tomograms, 2 of them"):
+        assert words in said.out
     write_tomogram(tmp_path / "one.mrc", np.zeros((4, 5, 6)), voxel_size=1.0)
     (tmp_path / "short.mrc").write_bytes((lab / "map.mrc").read_bytes()[:-9])
     assert main(["about", str(tmp_path / "one.mrc")]) == 0

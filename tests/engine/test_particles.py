@@ -251,7 +251,7 @@ def test_particles_at_the_outer_faces_of_the_border_voxels_are_inside():
 
 def test_particles_of_another_binning_are_told_the_binning_that_fits():
     positions = np.random.default_rng(0).uniform(0, 1, (50, 3)) * [990, 1990, 2990]
-    with pytest.raises(InputError, match=r"if its voxels were 10 Å \(binned by 4\)"):
+    with pytest.raises(InputError, match=r"in pixels of 0.625 Å .* if the tomogram.s voxels were 10 Å \(binned by 4: "):
         check_inside(Particles(positions=positions), Extent((100, 200, 300), 2.5), name="t")
 
 

@@ -6,6 +6,7 @@ Options are given as keywords (``diameter=290``), as an Options object (``option
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from napari_orient.api.inputs import (
     DataLike,
     ParticlesLike,
     Progress,
+    ResultWarning,
     SymmetryLike,
     TomogramLike,
     answer_of,
@@ -63,7 +65,7 @@ from napari_orient.engine.simulation import simulate as simulation
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run as drained
 from napari_orient.engine.symmetry import AUTO
-from napari_orient.engine.templates import Template, load_template
+from napari_orient.engine.templates import Template, load_template, masked_template
 from napari_orient.engine.training import train as training
 from napari_orient.engine.training.ranks import joined_ranks
 
@@ -232,6 +234,7 @@ def refine(
     picks: ParticlesLike | None,
     reference: TemplateLike,
     *,
+    reference_mask: Path | str | None = None,
     symmetry: SymmetryLike | None = None,
     kind: str | None = None,
     mirror: bool | str = False,
@@ -249,7 +252,8 @@ def refine(
     ----------
     data, picks : a tomogram or several and the list of their picks; or pairs ``[(tomogram, picks), ...]`` or the path
         of a PolNet folder or a list, and None. Objects or paths.
-    reference : a template, the path of a map (particle bright), or the name of a bead model.
+    reference : a template, the path of a map, or the name of a bead model.
+    reference_mask : the path of a soft mask, 0 to 1, in the reference's box, such as RELION's ``mask.mrc``.
     symmetry : of the reference, such as ``"D7"`` or ``"D7@z@x"`` with its axes; ``"auto"`` proposes what the map shows;
         None takes the reference's own.
     kind : refine the picks of this class alone, such as ``"4v4r"``.
@@ -275,7 +279,8 @@ def refine(
     """
     chosen = options_of(RefinementOptions, options, settings)
     pairs = pairs_of(data, picks, kind=kind)
-    template = _with_symmetry(_template_of(reference), symmetry)
+    given = _template_of(reference)
+    template = _with_symmetry(given if reference_mask is None else masked_template(given, reference_mask), symmetry)
     if mirror == AUTO:
         template = answer_of(choose_hand(pairs, template, chosen), progress, title="Comparing hands")
     elif mirror:
@@ -493,7 +498,10 @@ def _template_of(given: TemplateLike) -> Template:
     if isinstance(given, Template):
         return given
     if isinstance(given, (str, Path)):
-        return load_template(given)
+        template = load_template(given)
+        for note in template.notes:
+            warnings.warn(note, ResultWarning, stacklevel=3)
+        return template
     raise InputError(
         f"a template is given as {type(given).__name__}; expected a Template, the path of a map, or a name. "
         "Make one: Template(density, voxel_size)."

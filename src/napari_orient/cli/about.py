@@ -13,9 +13,11 @@ import numpy as np
 
 from napari_orient.cli.arguments import Parser
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import BOX, BOX_ANGLES
 from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.model_files import SUFFIX, is_model_file, shipped_models
 from napari_orient.engine.particles import Particles, shortened
+from napari_orient.progress import say
 
 EXAMPLE = """\
   napari-orient about oriented.star
@@ -35,10 +37,18 @@ def outputs(_: Namespace) -> Sequence[Path]:
     return ()
 
 
-def perform(arguments: Namespace) -> None:
-    """Print what each file is."""
+def perform(arguments: Namespace) -> int | None:
+    """Print what each file is; of several, one that is nothing known stops no other."""
+    failed = False
     for path in arguments.paths:
-        print(*_about(path), sep="\n")
+        try:
+            print(*_about(path), sep="\n")
+        except InputError as error:
+            if len(arguments.paths) == 1:
+                raise
+            failed = True
+            say(f"Warning: {error}")
+    return 1 if failed else None
 
 
 def _about(path: Path) -> list[str]:
@@ -53,13 +63,13 @@ def _about(path: Path) -> list[str]:
     if _is_volume(path):
         return _volume(path)
     refusals = []
-    readers: list[Callable[[Path], list[str]]] = [_list, _tilts]
+    readers: list[Callable[[Path], list[str]]] = [_table, _list, _tilts]
     for reader in readers:
         try:
             return reader(path)
         except InputError as error:
             refusals.append(str(error))
-    raise InputError(f"{refusals[0]} It is neither model, tomogram, map, tilt metadata nor report either.")
+    raise InputError(f"{refusals[1]} It is neither model, tomogram, map, tilt metadata nor report either.")
 
 
 def _folder(path: Path) -> list[str]:
@@ -143,22 +153,62 @@ def _volume_of_unknown_size(path: Path, error: InputError) -> list[str]:
     return [f"{path}: volume, {size} voxels of unknown size", f"  {error}"]
 
 
+def _table(path: Path) -> list[str]:
+    """Lines on a table of tomograms: which, and of how many the volumes are found.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    from napari_orient.engine.io.tomograms import TOMOGRAM, read_tomograms, tomogram_files
+    from napari_orient.engine.projects.files import is_table
+
+    if not is_table(path):
+        raise InputError(f"{path} is no table of tomograms.")
+    table = read_tomograms(path)
+    names, found = table[TOMOGRAM], tomogram_files(table, beside=path)
+    lines = [f"{path}: table of tomograms, {len(names)} of them, {len(found)} with a volume that is found"]
+    return [*lines, f"  tomograms: {shortened(names)}", f"  other columns: {', '.join(set(table) - {TOMOGRAM})}"]
+
+
 def _list(path: Path) -> list[str]:
-    from napari_orient.engine.io import read_particles
     from napari_orient.engine.io.particle_lists import read_provenance
 
-    particles = read_particles(path)
+    particles, lacking = _read_list(path)
     names = particles.tomogram_names
     lines = [f"{path}: particle list, {len(particles)} particles in {len(names)} tomogram{'s' * (len(names) != 1)}"]
     origin = read_provenance(path)
     lines += [f"  {origin}"] if origin else []
     lines += [f"  tomograms: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"] if any(names) else []
     lines += _pose_lines(particles)
-    extra = list(particles.extra)
+    extra = [name for name in particles.extra if name not in (*BOX, *BOX_ANGLES)]
+    lines += ["  with the places of boxes that images were cut from"] if len(extra) < len(particles.extra) else []
     if extra:
         more = f" and {len(extra) - _LISTED} more" if len(extra) > _LISTED else ""
         lines.append(f"  other columns: {', '.join(extra[:_LISTED])}{more}")
-    return lines + [f"  {note}" for note in particles.notes]
+    return lines + [f"  {note}" for note in (lacking or particles.notes)]
+
+
+def _read_list(path: Path) -> tuple[Particles, tuple[str, ...]]:
+    """Particles of a list, and what it lacks to be placed: the size of its pixels, or of its tomograms.
+
+    Raises
+    ------
+    InputError
+        If it is no list.
+    """
+    from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, read_particles
+
+    try:
+        return read_particles(path), ()
+    except InputError as error:
+        names = error.tomograms if isinstance(error, SizeUnknownError) else ()
+        try:
+            found = read_particles(path, pixel_size=1.0, extents=dict.fromkeys(names, ANY_SIZE))
+        except InputError:
+            raise error from None
+        return found, (str(error),)
 
 
 def _pose_lines(particles: Particles) -> list[str]:

@@ -17,17 +17,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
-from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
+    add_reference_facts,
     add_run,
-    check_reference_flags,
     check_result,
     checked_duplicates,
     do_project,
+    given_reference,
     hand_to_match,
     project_run,
     read_named_project,
@@ -73,7 +74,7 @@ def declare(parser: Parser) -> None:
     parser.add_argument(
         "--symmetry", metavar="GROUP", help="of that map, with its axes where they are not z and x; or auto"
     )
-    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
+    add_reference_facts(parser)
     add_import_list(parser)
     add_mirror(parser)
     add_duplicates(parser)
@@ -92,14 +93,11 @@ def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
     from napari_orient.engine.adaptation import predict_project
     from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
-    from napari_orient.engine.templates import Template, load_template
+    from napari_orient.engine.templates import Template
 
-    check_reference_flags(arguments, "symmetry", "reference_voxel_size")
     options = options_from(arguments, PredictionOptions())
     model = load_model(arguments.model)
-    template = None
-    if arguments.reference:
-        template = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
+    template = given_reference(arguments, "symmetry")
     reference = None if template is None else with_group(template, arguments.symmetry)
     project = read_named_project(arguments)
     check_import_list(arguments.output, concatenate([picks for _, picks in project.pairs]), arguments)

@@ -132,6 +132,49 @@ def check_result(path: Path, pairs: Labelled) -> None:
 # --- the reference: its symmetry and its hand -------------------------------------------------------------------------
 
 
+def add_reference_facts(parser: Parser) -> None:
+    """Give the parser the flags that describe the map of ``--reference``."""
+    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
+    parser.add_argument(
+        "--reference-mask", type=Path, metavar="MASK", help="soft mask, 0 to 1, in that map's box: RELION's mask.mrc"
+    )
+
+
+def given_reference(arguments: Namespace, *names: str) -> Template | None:
+    """The template of ``--reference``, masked as asked; None without one. What was changed of its map is printed.
+
+    Parameters
+    ----------
+    names : further arguments that describe a reference.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is described without being given.
+    """
+    if arguments.reference is None:
+        _check_undescribed(arguments, "reference_voxel_size", "reference_mask", *names)
+        return None
+    return read_reference(arguments)
+
+
+def read_reference(arguments: Namespace) -> Template:
+    """The template of ``--reference``, masked as asked; what was changed of its map is printed.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    from napari_orient.engine.templates import load_template
+
+    template = load_template(
+        arguments.reference, voxel_size=arguments.reference_voxel_size, mask=arguments.reference_mask
+    )
+    say_notes(template.notes)
+    return template
+
+
 def with_group(template: Template, text: str | None) -> Template:
     """The template with the group that was named; for ``auto``, with the one that its map shows, which is printed."""
     if text != AUTO:
@@ -145,16 +188,14 @@ def with_group(template: Template, text: str | None) -> Template:
     return replace(template, symmetry=proposed.group.name)
 
 
-def check_reference_flags(arguments: Namespace, *names: str) -> None:
-    """Check that what describes a reference is given with one.
+def _check_undescribed(arguments: Namespace, *names: str) -> None:
+    """Check that what describes a reference is not given without one.
 
     Raises
     ------
     InputError
-        If there is no ``--reference``, and one of these flags.
+        If one of these flags is.
     """
-    if arguments.reference is not None:
-        return
     for name in names:
         if getattr(arguments, name) is not None:
             flag = "--" + name.replace("_", "-")
@@ -298,7 +339,19 @@ def show_plan(project: Project, task: TomogramTask, run: ProjectRun) -> int:
     print(_words(found, run.scheduler))
     if run.scheduler.kind == SLURM:
         print(f"\n{slurm_script(run.scheduler)}")
-    return 1 if project.failed else 0
+    return 1 if [*project.failed, *_say_outside(project)] else 0
+
+
+def _say_outside(project: Project) -> list[str]:
+    """Names of the tomograms whose particles do not lie in them, which is printed: they would fail."""
+    names = []
+    for tomogram, particles in project.pairs:
+        try:
+            rows_inside(particles, tomogram.extent, name=tomogram.name)
+        except InputError as error:
+            names.append(tomogram.name)
+            say(f"Warning: {tomogram.name} would fail: {error}")
+    return names
 
 
 def say_rounds(adaptation: AdaptationOptions) -> None:

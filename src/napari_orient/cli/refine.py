@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_answer, write_poses
-from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
+from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import list_outputs
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
     add_project,
+    add_reference_facts,
     add_run,
     check_result,
     checked_duplicates,
@@ -31,6 +32,7 @@ from napari_orient.cli.projects import (
     hand_to_match,
     project_run,
     read_named_project,
+    read_reference,
     run_outputs,
     say_rounds,
     show_plan,
@@ -58,7 +60,7 @@ def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_project(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a shipped one")
-    parser.add_argument("--reference-voxel-size", **LENGTH, help="that map's, where its header is wrong")
+    add_reference_facts(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
     parser.add_argument(
         "--symmetry",
@@ -83,13 +85,11 @@ def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
     from napari_orient.engine.adaptation import checked_map_path, refine_project
     from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
-    from napari_orient.engine.templates import load_template
 
     options = options_from(arguments, RefinementOptions())
     if arguments.map:
         checked_map_path(arguments.map, options, flag="--rounds 3")
-    loaded = load_template(arguments.reference, voxel_size=arguments.reference_voxel_size)
-    template = with_group(loaded, arguments.symmetry)
+    template = with_group(read_reference(arguments), arguments.symmetry)
     project = read_named_project(arguments)
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")

@@ -413,8 +413,9 @@ def _advice(positions: FloatArray, extent: Extent) -> str:
     for binning in (2, 3, 4, 5, 6, 8, 10, 12, 16):
         if not lies_outside(positions / binning, extent).any():
             return (
-                f"All would lie inside if its voxels were {extent.voxel_size * binning:g} Å (binned by {binning}): "
-                "if they are, give that voxel size."
+                f"All would lie inside if the list counted in pixels of {extent.voxel_size / binning:g} Å (not binned: "
+                f"give that pixel size), or if the tomogram's voxels were {extent.voxel_size * binning:g} Å (binned by "
+                f"{binning}: give that voxel size)."
             )
     return "Check that the list belongs to this tomogram, and its voxel size."
 

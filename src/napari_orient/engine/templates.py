@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.io import read_tomogram
+from napari_orient.engine.model.solvent import bright_on_zero
 from napari_orient.engine.model_files import SUFFIX, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.options import Value
 from napari_orient.engine.outputs import given_path
@@ -53,6 +54,7 @@ class Template:
     search : how it is searched for where nothing else is asked.
     calibration : of its expected errors, measured on tomograms kept apart; None = never measured.
     card : data, training options, figures, fingerprint; plain values fit for JSON.
+    notes : what was changed of its map when it was read, a sentence each; no part of its file.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class Template:
     search: SearchOptions = _USUAL_SEARCH
     calibration: ErrorCalibration | None = None
     card: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the density, the voxel size and the symmetry."""
@@ -206,7 +209,11 @@ class Template:
 
 
 def load_template(
-    path_or_name: Path | str, *, voxel_size: float | None = None, flag: str = "--reference-voxel-size"
+    path_or_name: Path | str,
+    *,
+    voxel_size: float | None = None,
+    mask: Path | str | None = None,
+    flag: str = "--reference-voxel-size",
 ) -> Template:
     """The template of a file (a map in MRC format, or a template's own) or of a name.
 
@@ -216,13 +223,22 @@ def load_template(
     Parameters
     ----------
     voxel_size : Å; overrides that of a map's file.
+    mask : file of a soft mask (0 to 1) in the map's box, which its density is multiplied by.
     flag : option that gives the voxel size, for errors.
+
+    The solvent of a map's file is brought to 0 and its particle to bright, which the template's notes say.
 
     Raises
     ------
     InputError
-        If it is neither a file nor a name, or the file is no usable map; or a voxel size is given for what states it.
+        If it is neither a file nor a name, or the file is no usable map; or a voxel size is given for what states it;
+        or the mask has another box.
     """
+    found = _loaded(path_or_name, voxel_size, flag)
+    return found if mask is None else masked_template(found, mask)
+
+
+def _loaded(path_or_name: Path | str, voxel_size: float | None, flag: str) -> Template:
     text = str(given_path(path_or_name))
     code = _bead_code(text)
     states_size = (code and not Path(text).exists()) or text.endswith(SUFFIX)
@@ -238,7 +254,29 @@ def load_template(
             f"{text!r} is neither a file nor a map that comes with the program{expected_one_of(text, known)}."
         )
     tomogram = read_tomogram(Path(text), voxel_size=voxel_size, flag=flag)
-    return Template(np.array(tomogram.density, np.float32), tomogram.voxel_size, _class_of(Path(text).stem))
+    density, changes = bright_on_zero(np.array(tomogram.density, np.float32))
+    notes = tuple(f"{Path(text).name}: {change}." for change in changes)
+    return Template(density, tomogram.voxel_size, _class_of(Path(text).stem), notes=notes)
+
+
+def masked_template(template: Template, path: Path | str) -> Template:
+    """The template, its density multiplied by a soft mask, from 0 to 1, of a file.
+
+    Raises
+    ------
+    InputError
+        If the mask has another box or voxel size, or is 0 everywhere.
+    """
+    mask = read_tomogram(given_path(path), voxel_size=template.voxel_size)
+    weights = np.clip(np.array(mask.density, np.float32), 0, 1)
+    if weights.shape != template.density.shape:
+        raise InputError(
+            f"{path} has {' × '.join(map(str, weights.shape))} voxels, and {template.name} "
+            f"{' × '.join(map(str, template.density.shape))}; expected a mask in the box of the map."
+        )
+    if not weights.any():
+        raise InputError(f"{path} is 0 or less everywhere; expected a mask that is 1 about the particle.")
+    return replace(template, density=template.density * weights)
 
 
 def _class_of(stem: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
+from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE
 from napari_orient.engine.io.particle_lists import read_list, read_particles
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
@@ -279,7 +280,7 @@ def _joined(
     """
     extents = {name: tomogram.extent for tomogram, names in found for name in names}
     # Rows that are not wanted must not stop the reading for want of their tomogram's size: any will do.
-    sizes = {**dict.fromkeys(others, next(iter(extents.values()))), **extents} if extents else extents
+    sizes = {**dict.fromkeys(others, _any_size(next(iter(extents.values())))), **extents} if extents else extents
     try:
         particles = read_list(path, replace(metadata, extents=sizes))
     except InputError:
@@ -289,6 +290,11 @@ def _joined(
     left = _left_out(path, particles, [name for name in others if name not in (failed or {})])
     particles = particles.replace(notes=(*particles.notes, *left))
     return [(tomogram, _own(particles, names, tomogram, rename=rename)) for tomogram, names in found]
+
+
+def _any_size(extent: Extent) -> Extent:
+    """A size that stands for any, in the voxels of this one."""
+    return Extent(ANY_SIZE.size, extent.voxel_size)
 
 
 def _left_out(path: Path, particles: Particles, others: Sequence[str]) -> tuple[str, ...]:

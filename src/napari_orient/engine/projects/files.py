@@ -103,7 +103,7 @@ def _all_files(paths: Sequence[Path | str], *, beside_list: bool) -> ProjectFile
             found = _added(found, _of_pattern(path))
         elif path.is_dir() and not is_zarr(path):
             found = _added(found, _of_folder(path, beside_list=beside_list))
-        elif _is_table(path):
+        elif is_table(path):
             found = _added(found, ProjectFiles(tables=(path,), named=False))
         elif (last and not (found.lists and names_volume(path))) or _is_list(path):
             found = _added(found, ProjectFiles(lists=(path,)))
@@ -114,10 +114,10 @@ def _all_files(paths: Sequence[Path | str], *, beside_list: bool) -> ProjectFile
 
 def _names_list(path: Path) -> bool:
     """Whether a path is that of one list, and not of a folder or pattern that may hold some."""
-    return path.is_file() and not names_volume(path) and not _is_table(path) and _is_list(path)
+    return path.is_file() and not names_volume(path) and not is_table(path) and _is_list(path)
 
 
-def _is_table(path: Path) -> bool:
+def is_table(path: Path) -> bool:
     """Whether a file is RELION's table of tomograms, by its name first: a long list is not read for it."""
     if not (path.name.endswith(_TABLE) and path.is_file()):
         return False

@@ -81,7 +81,8 @@ def centred_extents(
 
 def size_notes(path: Path, metadata: ListMetadata, found: Mapping[str, Extent]) -> tuple[str, ...]:
     """A sentence where a tomogram as it was opened has another size in Å than in a table of tomograms."""
-    opened = find_extents(found, [metadata.extents])
+    known = {name: extent for name, extent in metadata.extents.items() if extent.size != ANY_SIZE.size}
+    opened = find_extents(found, [known])
     try:
         stated = extents_beside(path, found) if opened else {}
     except InputError:
