@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,25 @@ def test_the_notebook_runs_and_shows_what_it_promises():
 def test_the_tables_of_the_reproduced_paper_are_those_of_the_run_that_is_kept_beside_it():
     written = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
     assert written == runpy.run_path(str(ROOT / "docs" / "paper.py"))["filled_page"](), "run: python docs/paper.py DIR"
+
+
+@pytest.mark.parametrize("site", [None, "https://orient.example/docs/"])
+def test_the_description_of_the_package_leads_nowhere_that_is_not_there(site, monkeypatch):
+    # hatchling is there where packages are built.
+    hook = types.ModuleType("hatchling.metadata.plugin.interface")
+    hook.MetadataHookInterface = object
+    monkeypatch.setitem(sys.modules, hook.__name__, hook)
+    described = runpy.run_path(str(ROOT / "scripts" / "package_readme.py"))["described"]
+    text = described((ROOT / "README.md").read_text(encoding="utf-8"), site)
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert all(target.startswith("https://") for target in targets)
+    assert "pip install 'napari-orient[viewer]'" in text
+    assert "./scripts" not in text
+    pages = [target.removeprefix(site).partition("#")[0] for target in targets if site and target.startswith(site)]
+    tops = {"changelog.html", "contributing.html"}
+    files = [ROOT / "docs" / page.replace(".html", ".md") for page in pages if page not in tops]
+    assert [file for file in files if not file.exists()] == []
+    assert bool(pages) == (site is not None)
 
 
 def test_ten_questions_are_one_click_from_the_readme_and_each_answer_leads_on_by_one_more():

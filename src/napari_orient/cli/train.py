@@ -58,6 +58,9 @@ SHARED = {item.name for kind in (NetworkOptions, TrainingOptions) for item in ki
 """Options that several kinds of model have are declared as flags once."""
 _SIMULATED = {item.name for kind in (MixtureOptions, SimulatedTrainingOptions) for item in kind.parameters()}
 _OLD_NETWORKS = {"bank": "template"}
+_HARDLY_LEARNT = 0.5
+"""Median validation error over that of random rotations beyond which a person is warned; chosen: half of the particles
+of a model that errs by that much are wrong."""
 """Values of --network as version 0.1.0 called them; they still work."""
 
 
@@ -133,7 +136,8 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
         raise InputError(f"{state}: no such file; the training never began, or is finished. Leave --resume out.")
     resumed = TrainingState.load(existing_file(state)) if arguments.resume else None
     labelled = _labelled(arguments)
-    say(f"{sum(len(part) for _, part in labelled)} particles in {len(labelled)} tomograms")
+    where = "1 tomogram" if len(labelled) == 1 else f"{len(labelled)} tomograms"
+    say(f"{sum(len(part) for _, part in labelled)} particles in {where}")
     progress, found = progress_file(output, resumed=arguments.resume), Latest()
     stream = train(
         labelled,
@@ -209,8 +213,19 @@ def _template(arguments: Namespace, options: ModelOptions) -> Template:
 
 
 def _validation_words(best: Model) -> str:
+    """The model's error on validation particles, beside that of random rotations; where it is no better, what helps."""
+    from napari_orient.engine.evaluation import chance_median_deg
+
     figures = best.card.get("figures")
-    return f"validation median {figures['validation_median_deg']:.2f}°" if figures else "the map as it is"
+    if not figures:
+        return "the map as it is"
+    median, by_chance = figures["validation_median_deg"], chance_median_deg(best.group)
+    if median > _HARDLY_LEARNT * by_chance:
+        say(
+            "Warning: it has hardly learnt the particle: its errors are not far from those of random rotations. More "
+            "particles or --epochs help a network; 40 particles with good poses make a template (--network template)."
+        )
+    return f"validation median {median:.2f}° (random rotations {by_chance:.1f}°)"
 
 
 def _labelled(arguments: Namespace) -> Labelled:

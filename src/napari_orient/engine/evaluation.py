@@ -191,7 +191,7 @@ def _scores(predicted: Particles, truth: Particles, errors: FloatArray, *, group
         rms_deg=rms,
         within={f"{angle:.4g}": float(np.mean(errors <= angle)) for angle in WITHIN_DEG},
         chance_within={f"{angle:.4g}": chance(angle, group) for angle in WITHIN_DEG},
-        chance_median_deg=float(np.median(_chance_angles(group))),
+        chance_median_deg=chance_median_deg(group),
         r_squared=r_squared(nearest_copy(mine, true, group), true),
         axis_median_deg=float(np.median(axis_angle_deg(mine, true, group))) if len(group) > 1 else None,
         expected_over_true=_ratio(expected, errors),
@@ -224,6 +224,11 @@ def chance(angle: float, group: Symmetry) -> float:
     if len(group) == 1:
         return chance_within(angle)
     return float(np.mean(_chance_angles(group) <= angle))
+
+
+def chance_median_deg(group: Symmetry) -> float:
+    """Median error of random rotations, in degrees, modulo the group."""
+    return float(np.median(_chance_angles(group)))
 
 
 def chance_shares(edges: FloatArray, group: Symmetry) -> FloatArray:
