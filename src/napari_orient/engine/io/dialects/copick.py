@@ -93,7 +93,7 @@ def _matrix(given: Any, size: int, number: int, where: str) -> FloatArray:
 
 
 def _is_picks(file: ListFile) -> bool:
-    return file.text.lstrip().startswith("{") and '"pickable_object_name"' in file.text and '"points"' in file.text
+    return file.head_text.lstrip().startswith("{") and file.holds('"pickable_object_name"') and file.holds('"points"')
 
 
 def _read_picks(file: ListFile, metadata: ListMetadata) -> Particles:
@@ -248,10 +248,8 @@ COPICK = Dialect(
 
 
 def _is_project(file: ListFile) -> bool:
-    text = file.text
-    return (
-        text.lstrip().startswith("{") and '"pickable_objects"' in text and ('_root"' in text or '"dataset_ids"' in text)
-    )
+    is_object = file.head_text.lstrip().startswith("{") and file.holds('"pickable_objects"')
+    return is_object and (file.holds('_root"') or file.holds('"dataset_ids"'))
 
 
 def _roots(file: ListFile) -> list[Path]:
@@ -396,7 +394,7 @@ def _spacing_of(path: Path) -> float | None:
 
 def _is_ndjson(file: ListFile) -> bool:
     first = "".join(file.lines[:_HEAD_LINES])
-    return first.startswith(("{", "[")) and '"location"' in first and '"pickable_object_name"' not in file.text
+    return first.startswith(("{", "[")) and '"location"' in first and not file.holds('"pickable_object_name"')
 
 
 def _points_of_lines(file: ListFile) -> list[Any]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +24,22 @@ _HEAD_BYTES = 4096
 """Bytes that hold every header by which a binary file is recognised: those of MRC and EM have 1024 and 512."""
 
 _KEPT_BYTES = 2**22
-"""Bytes of a file whose text is kept while its dialect is looked for; a larger one is read again each time."""
+"""Bytes of a file whose text is kept while its dialect is looked for; a larger one is read piece by piece, again each
+time that all of it is searched."""
+
+HEAD_CHARACTERS = 65_536
+"""Characters of a file that its header is looked for in; a header of a hundred columns has 2,000. Chosen."""
+
+_PIECE_CHARACTERS = 2**20
+"""Characters of a large file that are in memory at once; speed only."""
 
 
 _BLOCK = re.compile(r"^[ \t]*data_([^\s,;|]*)[ \t]*(?:#.*)?$", re.MULTILINE | re.IGNORECASE)
 """The line that begins a STAR block, alone: a row of a table may begin with a name such as ``data_01``."""
+
+
+_TAG = re.compile(r"^\s*_(\S+)", re.MULTILINE)
+"""A line that names a column of a STAR table."""
 
 
 class ListFile:
@@ -79,17 +91,33 @@ class ListFile:
         return self.path.stat().st_size
 
     def _read_text(self) -> str:
+        return "".join(self._read_pieces())
+
+    def _read_pieces(self) -> Iterator[str]:
         if not self.is_text:
-            return ""
-        try:
-            return self.path.read_text(encoding="utf-16" if self._is_utf16 else "utf-8-sig", errors="replace")
-        except OSError:
-            return ""
+            return
+        encoding = "utf-16" if self._is_utf16 else "utf-8-sig"
+        with suppress(OSError), self.path.open(encoding=encoding, errors="replace") as stream:
+            while piece := stream.read(_PIECE_CHARACTERS):
+                yield piece + stream.readline()
+
+    def pieces(self) -> Iterator[str]:
+        """The text piece by piece, each of whole lines; of a large file no more than one is in memory."""
+        return iter((self._kept_text,)) if self._size <= _KEPT_BYTES else self._read_pieces()
+
+    def holds(self, word: str) -> bool:
+        """Whether a word of one line stands in the text."""
+        return any(word in piece for piece in self.pieces())
+
+    @cached_property
+    def head_text(self) -> str:
+        """The first `HEAD_CHARACTERS` of the text."""
+        return next(self.pieces(), "")[:HEAD_CHARACTERS]
 
     @cached_property
     def lines(self) -> list[str]:
         """The first lines that hold something, without those that begin with ``#``."""
-        lines = (line.strip() for line in self.text[: _HEAD_BYTES * 4].splitlines())
+        lines = (line.strip() for line in self.head_text[: _HEAD_BYTES * 4].splitlines())
         return [line for line in lines if line and not line.startswith("#")][:20]
 
     @property
@@ -100,14 +128,14 @@ class ListFile:
     @cached_property
     def blocks(self) -> tuple[str, ...]:
         """Names of its STAR blocks, without ``data_``."""
-        return tuple(_BLOCK.findall(self.text))
+        return tuple(name for piece in self.pieces() for name in _BLOCK.findall(piece))
 
     @cached_property
     def tags(self) -> frozenset[str]:
         """Names of the columns of all its STAR blocks, without the underscore."""
         if not self.blocks:
             return frozenset()
-        return frozenset(re.findall(r"^\s*_(\S+)", self.text, flags=re.MULTILINE))
+        return frozenset(tag for piece in self.pieces() for tag in _TAG.findall(piece))
 
     @cached_property
     def star(self) -> dict[str, Table]:

@@ -13,6 +13,7 @@ import csv
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     table = {_own(name): values for name, values in read.items()}
     if len(table) < len(read):
         raise InputError(f"{where} has two columns of one name; rename or remove one.")
+    del columns, read
     names, rows = tomogram_names(table), None
     if tomogram is not None and not any(names):
         column = column_of_tomogram({name: table[name] for name in table if name not in _OWN}, tomogram)
@@ -99,11 +101,10 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
         names = [names[row] for row in rows]
     names = [name or tomogram or "" for name in names]
-    rotations = _rotations(table, where=where)
-    if "confidence" in table and not _is_own_confidence(table, posed=rotations is not None):
+    angles = _angles(table, where=where)
+    if "confidence" in table and not _is_own_confidence(table, posed=angles is not None, where=where):
         table = {PICKERS_SCORE if name == "confidence" else name: values for name, values in table.items()}
-    return Particles(positions=_positions(table, names, metadata, where=where)).adopting(
-        rotations=rotations,
+    found = Particles(positions=_positions(table, names, metadata, where=where)).adopting(
         confidence=_optional(table, "confidence", where=where),
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
         tomogram=names_column(names),
@@ -112,13 +113,16 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
         notes=(*notes, *_angles_note(table)),
         extra=carried_columns(table, own=_OWN, dropped=(*_OWN, TOMOGRAM), where=where),
     )
+    # The text of a long list goes before matrices, which take as much memory, are made.
+    del table
+    return found if angles is None else found.adopting(rotations=angles.matrices(where))
 
 
-def _is_own_confidence(table: Table, *, posed: bool) -> bool:
+def _is_own_confidence(table: Table, *, posed: bool, where: str) -> bool:
     """Whether a column called confidence is this program's: a probability, beside the rotation that it is of."""
     try:
-        values = np.array([float(text or "nan") for text in table["confidence"]])
-    except ValueError:
+        values = single(table, "confidence", where=where, finite=False)
+    except InputError:
         return posed
     return posed and bool(((values >= 0) & (values <= 1) | np.isnan(values)).all())
 
@@ -190,7 +194,18 @@ def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, wh
     return voxels * sizes[:, None]
 
 
-def _rotations(table: Table, *, where: str) -> FloatArray | None:
+@dataclass(frozen=True, eq=False)
+class _Angles:
+    """Rotations as the numbers of a table: RELION's angles (N, 3) in degrees, or quaternions (N, 4), qw first."""
+
+    values: FloatArray
+
+    def matrices(self, where: str) -> FloatArray:
+        """The rotations as matrices, (N, 3, 3)."""
+        return zyz_to_matrix(self.values) if self.values.shape[1] == 3 else wxyz_to_matrix(self.values, where=where)
+
+
+def _angles(table: Table, *, where: str) -> _Angles | None:
     for columns in (_QUATERNION, _ANGLES):
         present = [name for name in columns if name in table]
         if present and len(present) < len(columns):
@@ -199,9 +214,8 @@ def _rotations(table: Table, *, where: str) -> FloatArray | None:
                 f"{where} has {present[0]} but no {absent}; expected all of {', '.join(columns)} (RELION's, ZYZ), or "
                 "none. Rename or add columns."
             )
-    if _QUATERNION[0] in table:
-        return wxyz_to_matrix(numbers(table, _QUATERNION, where=where), where=where)
-    return zyz_to_matrix(numbers(table, _ANGLES, where=where)) if _ANGLES[0] in table else None
+    own = next((columns for columns in (_QUATERNION, _ANGLES) if columns[0] in table), None)
+    return None if own is None else _Angles(numbers(table, own, where=where))
 
 
 def _angles_note(table: Table) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.column_text import TableColumns
-from napari_orient.engine.io.dialects.dialect import ListFile
+from napari_orient.engine.io.dialects.dialect import HEAD_CHARACTERS, ListFile
 from napari_orient.engine.io.star import Table
 from napari_orient.engine.io.text_encoding import text_encoding
 from napari_orient.engine.outputs import existing_file
@@ -30,8 +30,6 @@ _SEPARATOR_LINE = re.compile(r"^\"?sep=.\"?\s*$", re.IGNORECASE)
 """The line ``sep=;`` by which Excel is told the separator; the header shows it too."""
 
 _SEPARATORS = ("\t", ",", ";", "|")
-_HEAD_CHARACTERS = 65_536
-"""Characters of a file that its header is looked for in; a header of a hundred columns has 2,000. Chosen."""
 
 
 def read_header(path: Path | str) -> list[str]:
@@ -48,9 +46,8 @@ def read_header(path: Path | str) -> list[str]:
 
 def first_cells(file: ListFile) -> list[str]:
     """Cells of a file's first line that is no comment, or of the comment that names its columns."""
-    text = file.text
-    lines = [line for line in re.split(r"\r\n|\r|\n", text[:_HEAD_CHARACTERS]) if line.strip()]
-    body = _with_header(lines if len(text) <= _HEAD_CHARACTERS else lines[:-1], file.path)
+    lines = [line for line in re.split(r"\r\n|\r|\n", file.head_text) if line.strip()]
+    body = _with_header(lines if len(file.head_text) < HEAD_CHARACTERS else lines[:-1], file.path)
     return next(split_cells((line.strip("\r\n ") for line in body), file.path), [])
 
 

@@ -123,13 +123,13 @@ UNREADABLE = (
         "portal-metadata",
         "the metadata of an annotation of the CryoET Data Portal",
         "Open its points (.ndjson).",
-        lambda file: '"annotation_object"' in file.text,
+        lambda file: file.holds('"annotation_object"'),
     ),
     _kind(
         "eman2-info",
         "a file of boxes of EMAN2 (info/*.json)",
         "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
-        lambda file: file.text.lstrip().startswith("{") and '"boxes_3d"' in file.text,
+        lambda file: file.head_text.lstrip().startswith("{") and file.holds('"boxes_3d"'),
     ),
     _kind(
         "matlab", "a file of MATLAB", "Write the table as text with writetable: columns x, y, z.", _begins(b"MATLAB ")

@@ -71,7 +71,7 @@ _APIX = re.compile(r"_[\d.]+Apx$")
 
 def _is_export(file: ListFile) -> bool:
     exported = {"rlnTomoName", "rlnImagePixelSize", PIXELS[0]} <= file.tags and not set(CENTRED) & file.tags
-    return exported and ".tomostar" in file.text
+    return exported and file.holds(".tomostar")
 
 
 def _write(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ WARPTOOLS = Dialect(
 
 def _is_matching(file: ListFile) -> bool:
     named = {"rlnMicrographName", "rlnTomoName"} & file.tags
-    if not set(PIXELS) <= file.tags or not named or PIXEL_SIZES & file.tags or ".tomostar" not in file.text:
+    if not set(PIXELS) <= file.tags or not named or PIXEL_SIZES & file.tags or not file.holds(".tomostar"):
         return False
     table = next((table for table in file.star.values() if set(PIXELS) <= set(table)), None)
     return table is not None and _all_fractions(table)

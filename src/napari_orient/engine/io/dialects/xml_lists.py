@@ -42,7 +42,7 @@ def _root(file: ListFile) -> ElementTree.Element:
 
 def _tag(file: ListFile) -> str:
     """Name of the first element."""
-    text = file.text[:2000]
+    text = file.head_text[:2000]
     starts = [part.split(">")[0].split()[0].rstrip("/") for part in text.split("<")[1:] if part[:1].isalpha()]
     return starts[0] if starts and text.lstrip().startswith("<") else ""
 
