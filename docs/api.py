@@ -19,7 +19,7 @@ from napari_orient.engine.streams import Step
 
 PAGE = Path(__file__).with_suffix(".md")
 
-VERBS = ("simulate", "train", "predict", "refine", "discover", "average", "evaluate", "convert")
+VERBS = ("simulate", "train", "predict", "refine", "discover", "average", "evaluate", "report", "convert")
 """The verbs, in the order of a project."""
 RESULTS = (Discovery, Structure, Average, FSC, Report, Step)
 """What verbs return or report, and nobody makes."""
@@ -31,7 +31,7 @@ INTRODUCTION = """\
 import napari_orient as no
 ```
 
-Eight verbs do what the command line and the docks do. Each blocks until the work is done and returns the answer.
+Nine verbs do what the command line and the docks do. Each blocks until the work is done and returns the answer.
 Where a tomogram, a list, a map or a model is wanted, its path or name will do; for a list also a table of pandas with
 the same columns (`x`, `y`, `z` in Å, and perhaps `rot`, `tilt`, `psi`; those of `to_dataframe()`). Options are keywords
 (`no.discover(tomogram, picks, diameter=290)`), or an Options object (`options=`), or both; [options.md](options.md)

@@ -12,6 +12,7 @@ import pytest
 import napari_orient as no
 from napari_orient.api.inputs import ResultWarning
 from napari_orient.engine.particles import concatenate
+from napari_orient.engine.report_page import read_record
 
 ONE_LINE = r"^[^\n]+$"
 FAST = {"precision": "fast", "device": "cpu"}
@@ -71,6 +72,15 @@ def test_predicting_by_paths_and_a_name_gives_particles_that_evaluate_well(world
     assert no.evaluate(predicted, folder / "truth.star", kind="4v4r").all.count == 30
     assert str(report).startswith("30 particles matched")
     assert len(repr(report)) < 100
+
+
+def test_a_report_is_one_page_as_that_of_the_command_line(world, predicted, tmp_path):
+    folder, _, truth = world
+    page = no.report(predicted, tmp_path / "page.html", tomograms=folder / "tomo.mrc", truth=truth)
+    record = read_record(page)
+    assert (record["particles"], record["scores"]["all"]["count"]) == (30, 30)
+    with pytest.raises(no.InputError, match=r"ends in \.html"):
+        no.report(predicted, tmp_path / "page.pdf")
 
 
 def test_predicting_objects_gives_the_same_as_predicting_their_paths(world, predicted):

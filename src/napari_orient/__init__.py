@@ -10,7 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_orient.api.verbs import average, convert, discover, evaluate, predict, refine, run, simulate, train
+    from napari_orient.api.verbs import (
+        average,
+        convert,
+        discover,
+        evaluate,
+        predict,
+        refine,
+        report,
+        run,
+        simulate,
+        train,
+    )
     from napari_orient.engine.errors import InputError
     from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles, write_tomogram
     from napari_orient.engine.model_files import shipped_models
@@ -62,6 +73,7 @@ __all__ = [
     "read_particles",
     "read_tomogram",
     "refine",
+    "report",
     "run",
     "shipped_models",
     "simulate",
@@ -99,6 +111,7 @@ _HOMES = {
     "read_particles": "engine.io",
     "read_tomogram": "engine.io",
     "refine": "api.verbs",
+    "report": "api.verbs",
     "run": "api.verbs",
     "shipped_models": "engine.model_files",
     "simulate": "api.verbs",

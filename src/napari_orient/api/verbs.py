@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_orient import __version__
 from napari_orient.api.inputs import (
     DataLike,
     ParticlesLike,
@@ -44,7 +45,7 @@ from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.model.map_symmetry import propose_symmetry
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Value
-from napari_orient.engine.outputs import planned_outputs
+from napari_orient.engine.outputs import given_path, planned_outputs
 from napari_orient.engine.parameters import (
     TRAINABLE,
     AveragingOptions,
@@ -54,7 +55,7 @@ from napari_orient.engine.parameters import (
     PredictionOptions,
     RefinementOptions,
 )
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult, ProjectRun
 from napari_orient.engine.projects.inputs import read_lists
@@ -401,6 +402,60 @@ def evaluate(
     """
     group = symmetry_of(symmetry)
     return evaluate_particles(particles_of(predicted), particles_of(truth, kind=kind), group=group, tolerance=tolerance)
+
+
+def report(
+    poses: ParticlesLike,
+    output: Path | str,
+    *,
+    tomograms: DataLike | None = None,
+    truth: ParticlesLike | None = None,
+    reference: TemplateLike | None = None,
+    symmetry: SymmetryLike | None = None,
+    diameter: float | None = None,
+    threshold: float = 20.0,
+    title: str = "Poses",
+) -> Path:
+    """Path of the page of HTML that is written on these poses: errors, directions, failures, particles; no other file.
+
+    Parameters
+    ----------
+    poses : particles with rotations, or the path of a list, a folder or a pattern of lists.
+    output : page to write: .html.
+    tomograms : one or several, or the path of a folder, from which particles are shown.
+    truth : particles with true rotations; without them the page shows expected errors.
+    reference : the map that is shown beside the particles.
+    symmetry : that errors are taken modulo; None takes the reference's.
+    diameter : Å, of the particle, for the failure regions; None takes the reference's.
+    threshold : degrees up to which a pose is right.
+
+    Raises
+    ------
+    InputError
+        If the poses have no rotations, no true particle lies near one, or the page cannot be written.
+    """
+    from napari_orient.engine.pose_report import ReportSubject, pose_report
+
+    path = given_path(output)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} given as report; expected a name that ends in .html.")
+    template = None if reference is None else _template_of(reference)
+    labelled = [] if tomograms is None else pairs_of(tomograms, poses)
+    group = symmetry_of((template and template.symmetry) or "C1" if symmetry is None else symmetry)
+    subject = ReportSubject(
+        title=title,
+        particles=in_list_order(concatenate([own for _, own in labelled])) if labelled else particles_of(poses),
+        run={"program": f"napari-orient {__version__}"},
+        labelled=labelled,
+        truth=None if truth is None else particles_of(truth),
+        template=template,
+        group=group,
+        diameter=diameter,
+        threshold=threshold,
+    )
+    with planned_outputs([path]):
+        pose_report(subject).save(path)
+    return path
 
 
 def convert(
