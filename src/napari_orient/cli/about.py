@@ -198,7 +198,8 @@ def _read_list(path: Path) -> tuple[Particles, tuple[str, ...]]:
     InputError
         If it is no list.
     """
-    from napari_orient.engine.io import ANY_SIZE, SizeUnknownError, read_particles
+    from napari_orient.engine.io import read_particles
+    from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, SizeUnknownError
 
     try:
         return read_particles(path), ()

@@ -28,7 +28,7 @@ from napari_orient.engine.io.tomograms import (
     tomogram_files,
 )
 from napari_orient.engine.io.volumes.formats import read_tomogram, volumes_in
-from napari_orient.engine.particles import Particles, Tomogram, shortened
+from napari_orient.engine.particles import Extent, Particles, Tomogram, shortened
 
 Failures = dict[str, str]
 """What is wrong, by the name of each tomogram that cannot be worked on."""
